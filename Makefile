@@ -1,0 +1,76 @@
+# make demo        the app on http://127.0.0.1:7860; HOST=… PORT=… change that
+# make test        every test, with its own set-up
+# make test-quick  no weights, no browser, no servers or workers to wait for: under a minute
+# make check       lint, format, types, Space configuration
+# make clean       remove the environment and the tools' caches
+#
+# PYTHON=… chooses the interpreter; PIP_ARGS=… goes to pip as it stands. Works with GNU make 3.81, which macOS ships.
+
+PYTHON ?=
+PIP_ARGS ?=
+HOST ?= 127.0.0.1
+PORT ?= 7860
+VENV := .venv
+BIN := $(VENV)/bin
+
+# A stamp carries the checksum of what was installed: a second run skips, a changed pin installs again.
+APP_STAMP := $(VENV)/.app-$(shell cat requirements.txt | cksum | tr ' ' '-')
+DEV_STAMP := $(VENV)/.dev-$(shell cat requirements.txt requirements-dev.txt | cksum | tr ' ' '-')
+SOURCES = $(wildcard playground tests bench app.py)
+SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+
+.PHONY: demo test test-quick check clean
+
+demo: $(APP_STAMP)
+	@HOST="$(HOST)" PORT="$(PORT)" $(BIN)/python app.py
+
+test: $(DEV_STAMP)
+	@$(BIN)/python -m pytest
+
+test-quick: $(DEV_STAMP)
+	@$(BIN)/python -m pytest -n 2 -m "not integration and not ui and not waits"
+
+check: $(DEV_STAMP)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy playground
+	$(BIN)/python -m playground space check
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(APP_STAMP): | $(BIN)/python
+	@$(call install,requirements.txt)
+	@touch $@
+
+$(DEV_STAMP): | $(BIN)/python
+	@$(call install,requirements-dev.txt)
+	@touch $(APP_STAMP) $@
+
+$(BIN)/python:
+	@found=""; \
+	for candidate in $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python); do \
+		if "$$candidate" -c '$(SUITABLE)' >/dev/null 2>&1; then found="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "No Python 3.11 or newer with venv was found$(if $(PYTHON), at $(PYTHON))." >&2; \
+		echo "Install one (Debian, Ubuntu: apt install python3.11-venv; macOS: brew install python@3.12)" >&2; \
+		echo "or name it: make PYTHON=/path/to/python3.12 demo" >&2; \
+		exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$("$$found" --version)"; \
+	"$$found" -m venv --clear $(VENV) || { rm -rf $(VENV); \
+		echo "The environment can't be made in $(VENV): is the disk full or the folder read-only?" >&2; exit 1; }
+
+# An old stamp goes first: a failed or interrupted install must not look done.
+define install
+rm -f $(VENV)/.app-* $(VENV)/.dev-*; \
+$(BIN)/python -c '$(SUITABLE)' || { \
+	echo "$(VENV) holds a Python older than 3.11: remove it (make clean) and run this again." >&2; exit 1; }; \
+$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null; \
+echo "Installing $(1) into $(VENV) (the first time takes a few minutes)"; \
+$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input $(PIP_ARGS) -r $(1) || { \
+	echo "The install failed; pip says why above. Check network and disk space, then run this again." >&2; \
+	echo "Behind a proxy or mirror: make PIP_ARGS='--proxy …' or set it in pip's own configuration." >&2; exit 1; }
+endef

@@ -1,0 +1,241 @@
+"""One contender of the engine measurement, in a process of its own: generates when told to, and says when.
+
+    python bench/_contender.py NAME MODEL THREADS
+
+NAME is one of ``CONTENDERS``, MODEL the folder or file it reads.
+
+It reads one JSON object a line, ``{"ids": [...], "count": N}``, and answers with ``{"began": …, "stamps": [...],
+"ids": [...]}`` on the clock of ``time.monotonic()``; a first line ``{"ready": true}`` says that the model is loaded.
+Nothing of the playground is imported here: what it is measured against must not lean on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+Generate = Callable[[list[int], int], tuple[list[float], list[int]]]
+
+
+def bare(folder: Path, threads: int) -> Generate:
+    """The least code that decodes greedily on the fused graph: one session, one binding, argmax, nothing else."""
+    import numpy as np
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    head_size = json.loads((folder / "config.json").read_text())["head_dim"]
+    past = [node for node in session.get_inputs() if node.name.startswith("past")]
+    logits = np.zeros((1, 1, session.get_outputs()[0].shape[-1]), np.float32)
+    token = np.zeros((1, 1), np.int64)
+
+    def generate(prompt: list[int], count: int) -> tuple[list[float], list[int]]:
+        capacity = len(prompt) + count
+        cache = {node.name: np.zeros((1, node.shape[1], capacity, head_size), np.float32) for node in past}
+        mask = np.zeros((1, capacity), np.int64)
+        mask[0, : len(prompt)] = 1
+
+        def bound(ids: Any, length: int) -> Any:
+            binding = session.io_binding()
+            binding.bind_input("input_ids", "cpu", 0, np.int64, ids.shape, ids.ctypes.data)
+            binding.bind_input("attention_mask", "cpu", 0, np.int64, (1, length), mask.ctypes.data)
+            binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
+            for name, array in cache.items():
+                out = name.replace("past_key_values", "present")
+                binding.bind_input(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+                binding.bind_output(out, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+            return binding
+
+        ids = np.asarray([prompt], np.int64)
+        session.run_with_iobinding(bound(ids, len(prompt)))
+        step = bound(token, capacity)
+        stamps, chosen = [], []
+        for place in range(len(prompt), capacity):
+            best = int(logits[0, 0].argmax())
+            stamps.append(time.monotonic())
+            chosen.append(best)
+            token[0, 0] = best
+            mask[0, place] = 1
+            if len(chosen) < count:
+                session.run_with_iobinding(step)
+        return stamps, chosen
+
+    return generate
+
+
+def torch(folder: Path, threads: int, dtype: str = "float32") -> Generate:
+    """transformers, as its documentation shows: ``model.generate``."""
+    import torch as library
+    from transformers import AutoModelForCausalLM
+
+    library.set_num_threads(threads)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(library, dtype), local_files_only=True)
+    return with_generate(model.eval())
+
+
+def torch_bf16(folder: Path, threads: int) -> Generate:
+    """The same in bfloat16, the type in which most models are published."""
+    return torch(folder, threads, "bfloat16")
+
+
+def optimum(folder: Path, threads: int) -> Generate:
+    """optimum's ONNX model with its own ``generate``; exports the fp32 graph once, beside the given folder."""
+    import onnxruntime as ort
+    from optimum.onnxruntime import ORTModelForCausalLM
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    return with_generate(ORTModelForCausalLM.from_pretrained(exported(folder), session_options=options))
+
+
+def exported(source: Path) -> Path:
+    """optimum's fp32 export of ``source``; the folder is renamed into place when it is whole."""
+    import shutil
+
+    from optimum.exporters.onnx import main_export
+
+    done = Path(os.environ["BENCH_EXPORTS"]) / source.name
+    if done.is_dir():
+        return done
+    stage = done.with_name(f"{done.name}.part")
+    shutil.rmtree(stage, ignore_errors=True)
+    model = stage / "source"
+    model.mkdir(parents=True)
+    config = json.loads((source / "config.json").read_text())
+    # transformers 4, which optimum needs, looks for the rotary base where transformers 5 no longer writes it.
+    config.setdefault("rope_theta", config.get("rope_parameters", {}).get("rope_theta", 10000.0))
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "model.safetensors").symlink_to((source / "model.safetensors").resolve())
+    main_export(str(model), output=stage / "onnx", task="text-generation-with-past", dtype="fp32", do_validation=False)
+    (stage / "onnx").rename(done)
+    shutil.rmtree(stage)
+    return done
+
+
+def with_generate(model: Any) -> Generate:
+    """Greedy ``model.generate`` of exactly ``count`` tokens, stamped by a streamer."""
+    import torch as library
+
+    class Stamps:
+        def __init__(self) -> None:
+            self.taken: list[float] = []
+
+        def put(self, _: Any) -> None:
+            self.taken.append(time.monotonic())
+
+        def end(self) -> None: ...
+
+    def generate(prompt: list[int], count: int) -> tuple[list[float], list[int]]:
+        ids = library.tensor([prompt])
+        stamps = Stamps()
+        lengths = {"min_new_tokens": count, "max_new_tokens": count}
+        mask = library.ones_like(ids)
+        with library.inference_mode():
+            output = model.generate(ids, attention_mask=mask, do_sample=False, streamer=stamps, **lengths)
+        return stamps.taken[1:], output[0, len(prompt) :].tolist()  # the first put is the prompt
+
+    return generate
+
+
+def genai(folder: Path, threads: int) -> Generate:
+    """onnxruntime-genai's own generator on the folder's fused graph, by its low-level loop."""
+    import onnxruntime_genai as library
+
+    config = library.Config(str(folder))
+    config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}))
+    model = library.Model(config)
+
+    def generate(prompt: list[int], count: int) -> tuple[list[float], list[int]]:
+        params = library.GeneratorParams(model)
+        length = len(prompt) + count
+        params.set_search_options(max_length=length, min_length=length, do_sample=False)
+        generator = library.Generator(model, params)
+        generator.append_tokens(prompt)
+        stamps = []
+        for _ in range(count):
+            generator.generate_next_token()
+            stamps.append(time.monotonic())
+        return stamps, [int(token) for token in generator.get_sequence(0)[len(prompt) :]]
+
+    return generate
+
+
+LLAMA_CONTEXT = 4608
+"""The longest prompt of the measurement and its answer."""
+
+
+def llama(file: Path, threads: int) -> Generate:
+    """llama.cpp by its C functions: ``llama_decode`` and its greedy sampler, without the Python class around them."""
+    import llama_cpp as library
+
+    library.llama_log_set(_quiet(library), None)
+    library.llama_backend_init()
+    model = library.llama_model_load_from_file(str(file).encode(), library.llama_model_default_params())
+    settings = library.llama_context_default_params()
+    settings.n_ctx = LLAMA_CONTEXT
+    settings.n_threads = settings.n_threads_batch = threads
+    context = library.llama_init_from_model(model, settings)
+    if not context:
+        raise SystemExit(f"llama.cpp can't load {file}")
+    greedy = library.llama_sampler_init_greedy()
+    memory = library.llama_get_memory(context)
+
+    def decode(ids: list[int]) -> int:
+        tokens = (library.llama_token * len(ids))(*ids)
+        if code := library.llama_decode(context, library.llama_batch_get_one(tokens, len(ids))):
+            raise SystemExit(f"llama_decode answered {code}")
+        return int(library.llama_sampler_sample(greedy, context, -1))
+
+    def generate(prompt: list[int], count: int) -> tuple[list[float], list[int]]:
+        library.llama_memory_clear(memory, False)
+        for start in range(0, len(prompt), settings.n_batch):
+            token = decode(prompt[start : start + settings.n_batch])
+        stamps, chosen = [time.monotonic()], [token]
+        while len(chosen) < count:
+            token = decode([token])
+            stamps.append(time.monotonic())
+            chosen.append(token)
+        return stamps, chosen
+
+    return generate
+
+
+def _quiet(library: Any) -> Any:
+    """A logger that says nothing; kept alive here, for the library calls it for the life of the process."""
+    global _logger  # noqa: PLW0603
+    _logger = library.llama_log_callback(lambda *_: None)
+    return _logger
+
+
+CONTENDERS = {
+    "bare": bare,
+    "torch": torch,
+    "torch_bf16": torch_bf16,
+    "optimum": optimum,
+    "genai": genai,
+    "llama": llama,
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    name, folder, threads = arguments
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries print; the answers must stay alone
+    generate = CONTENDERS[name](Path(folder), int(threads))
+    generate([1, 2, 3], 3)
+    print(json.dumps({"ready": True}), file=answers, flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        began = time.monotonic()
+        stamps, ids = generate(order["ids"], order["count"])
+        print(json.dumps({"began": began, "stamps": stamps, "ids": ids}), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

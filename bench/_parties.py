@@ -1,0 +1,233 @@
+"""Who takes part in the peers measurement, each behind the same question: read these tokens, write so many.
+
+Ours answer through the pool, as in the app, and are given the text; the others are processes of ``_contender.py`` and
+are given the token ids. The module does not know what is asked, or what the figures mean.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench import _weights
+from bench.engine import Contender, Steps, note
+from playground.core import Playground
+from playground.errors import PlaygroundError, RunError
+from playground.export.overlay import ensure_overlay
+from playground.prompting import Prompter
+from playground.records import Request, Variant
+from playground.runtimes.base import LoadSpec
+from playground.timing import decode_rate
+from playground.workers.process import worker_environment
+
+STORY = (
+    "The lighthouse stands on a low rock two miles from the harbour. It was built of grey granite and has been lit "
+    "every night since. The keeper climbs its steps at dusk, trims the lamp, and writes the weather in a book. "
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer. ``first_s``: asked → first token; ``read_s``: token ids known → first token; rates per second."""
+
+    first_s: float
+    read_s: float
+    decode_tok_s: float | None
+    reused: int | None = None
+    load_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text and the ids that the model reads for it."""
+
+    text: str
+    ids: tuple[int, ...]
+
+
+class Party(Protocol):
+    def ask(self, prompt: Prompt, count: int) -> Sample: ...
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A contender of one model: how it is called in a line, what it reads per token, how it is opened, or why not."""
+
+    name: str
+    how: str
+    bytes_per_token: int
+    open: Callable[[ExitStack], Party] | None
+    skipped: str = ""
+
+
+class Ours:
+    """The playground's own worker, through its pool.
+
+    Attributes:
+        load_s: From the start of the process to a warmed-up model; 0 if it was warm already.
+    """
+
+    def __init__(self, playground: Playground, load: LoadSpec) -> None:
+        self._playground, self._load = playground, load
+        self.load_s = self.ask(Prompt("Hi", ()), 2).load_s
+
+    def ask(self, prompt: Prompt, count: int) -> Sample:
+        return self.answer(Request(prompt.text, max_new_tokens=count, min_new_tokens=count))[0]
+
+    def answer(self, request: Request) -> tuple[Sample, str]:
+        """A sample and the text of the answer."""
+        run = None
+        for event in self._playground.pool.generate(self._load, request, lambda: False):
+            run = event.run
+        if run is None or run.error or run.timings.ttft_s is None or run.timings.tokenize_s is None:
+            raise RunError(f"{self._load.artifact.variant} did not answer ({run and run.error})", "See its log.")
+        took = run.timings
+        read_s = run.timings.ttft_s - run.timings.tokenize_s
+        return Sample(run.timings.ttft_s, read_s, took.decode_tok_s, took.reused_tokens, took.load_s), run.text
+
+
+class Theirs:
+    """A contender's process."""
+
+    def __init__(self, contender: Contender, name: str) -> None:
+        self._contender, self._name = contender, name
+
+    def ask(self, prompt: Prompt, count: int) -> Sample:
+        answer = self._contender.generate(prompt.ids, count)
+        stamps = answer["stamps"]
+        if len(stamps) != count:
+            raise RunError(f"{self._name} wrote {len(stamps)} tokens instead of {count}", "Leave it out: --without.")
+        first = stamps[0] - answer["began"]
+        return Sample(first, first, decode_rate(stamps))
+
+
+def prepared(playground: Playground, model: str, runtime: str, precision: str) -> LoadSpec:
+    """A model ready to be loaded; it is prepared if it was not.
+
+    Raises:
+        PlaygroundError: It can't be.
+    """
+    spec, variant = playground.catalog.resolve(str(Variant(model, runtime, precision)))
+    artifact = playground.preparer.prepare(variant, Steps(), lambda: False)
+    if artifact.variant.runtime != runtime:
+        raise RunError(f"{variant} could not be made", "; ".join(artifact.fallbacks))
+    return LoadSpec(spec, artifact, playground.settings.threads)
+
+
+def prompt_of(load: LoadSpec, tokens: int) -> Prompt:
+    """A prompt that this model reads as exactly ``tokens`` tokens, template included.
+
+    Raises:
+        RunError: There is none, for the template alone has more.
+    """
+    prompter = Prompter(Path(load.artifact.path), load.spec)
+
+    def read(text: str) -> tuple[int, ...]:
+        return prompter.view(Request(text)).token_ids
+
+    words = (STORY * (tokens // 20 + 1)).split()
+    low, high = 1, len(words)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if len(read(" ".join(words[:middle]))) <= tokens else (low, middle - 1)
+    text = " ".join(words[:low])
+    for _ in range(8):
+        ids = read(text)
+        if len(ids) >= tokens:
+            break
+        text += " a"
+    if len(ids) != tokens:
+        raise RunError(f"{load.spec.id} has no prompt of exactly {tokens} tokens", "Its template may be longer.")
+    return Prompt(text, ids)
+
+
+def missing(package: str) -> str:
+    return "" if importlib.util.find_spec(package) else f"{package} is not installed"
+
+
+def seats(playground: Playground, model: str, wanted: Sequence[str]) -> list[Seat]:
+    """All that are ``wanted`` for ``model``; what can't take part says why."""
+    found = []
+    for name in wanted:
+        try:
+            found.append(_seat(playground, model, name))
+        except PlaygroundError as error:
+            found.append(Seat(name, "", 0, None, str(error)))
+    return found
+
+
+def _seat(playground: Playground, model: str, name: str) -> Seat:
+    who, _, precision = name.partition(" ")
+    home, threads = playground.settings.home, playground.settings.threads
+    if who in ("ours", "bare", "genai"):
+        load = prepared(playground, model, "onnx", precision)
+        folder = Path(load.artifact.path)
+        size = _weights.onnx_bytes(folder / "model.onnx")
+        if who == "ours":
+            how = "`Pool.generate` on text, in a worker process: what the app does"
+            return Seat(name, how, size, lambda _: Ours(playground, load))
+        if who == "bare":
+            env = {"GLIBC_TUNABLES": worker_environment(load)["GLIBC_TUNABLES"]}
+            how = "`InferenceSession.run_with_iobinding` on the same file, argmax, nothing else"
+            return Seat(name, how, size, _opener("bare", folder, threads, env))
+        if why := missing("onnxruntime_genai") or (
+            "" if (folder / "genai_config.json").is_file() else "no genai_config"
+        ):
+            return Seat(name, "", 0, None, why)
+        how = "`onnxruntime_genai.Generator` on the same file"
+        return Seat(name, how, size, _opener("genai", folder, threads, {}))
+    if who == "llama.cpp":
+        if why := missing("llama_cpp"):
+            return Seat(name, "", 0, None, f"{why} (requirements-bench.txt)")
+        file = _weights.starter_gguf(playground.catalog.resolve(model)[0], home)
+        if precision == "Q8_0":
+            file = _weights.q8_0(file, home / "bench" / "gguf")
+        elif precision not in file.name:
+            raise RunError(f"The starter file is {file.name}, not {precision}", "It is left out.")
+        how = f"`llama_decode` and the greedy sampler on {file.name}"
+        return Seat(name, how, _weights.gguf_bytes(file), _opener("llama", file, threads, {}))
+    folder = Path(prepared(playground, model, "torch", "fp32").artifact.path)
+    if who == "torch":
+        width, key = (2, "torch_bf16") if precision == "bf16" else (4, "torch")
+        how = f"`AutoModelForCausalLM.generate`, {precision}"
+        return Seat(name, how, _weights.torch_bytes(folder, width), _opener(key, folder, threads, {}))
+    exports = home / "bench"
+    exports.mkdir(parents=True, exist_ok=True)
+    env = {"PYTHONPATH": str(ensure_overlay(home, Steps(), lambda: False)), "BENCH_EXPORTS": str(exports)}
+    how = "`ORTModelForCausalLM.generate` on optimum's own export, with the overlay's transformers 4"
+    return Seat(name, how, _weights.torch_bytes(folder, 4), _opener("optimum", folder, threads, env))
+
+
+def _opener(key: str, path: Path, threads: int, env: dict[str, str]) -> Callable[[ExitStack], Party]:
+    return partial(_open, key, path, threads, env)
+
+
+def _open(key: str, path: Path, threads: int, env: dict[str, str], stack: ExitStack) -> Party:
+    contender = Contender(key, path, threads, env)
+    stack.callback(contender.close)
+    return Theirs(contender, key)
+
+
+@contextmanager
+def seated(chosen: Sequence[Seat], skipped: dict[str, str]) -> Iterator[dict[str, Party]]:
+    """Those that could be opened, loaded and waiting; the others' reasons go into ``skipped``."""
+    with ExitStack() as stack:
+        parties: dict[str, Any] = {}
+        for seat in chosen:
+            if seat.open is None:
+                skipped[seat.name] = seat.skipped
+                note(f"{seat.name} is skipped: {seat.skipped}")
+                continue
+            note(f"loading {seat.name}")
+            try:
+                parties[seat.name] = seat.open(stack)
+            except PlaygroundError as error:
+                if seat.name.startswith("ours"):
+                    raise
+                skipped[seat.name] = str(error)
+        yield parties

@@ -1,0 +1,213 @@
+"""The peers measurement as medians, ratios against goals, a page and its plots. Pure but for ``write``.
+
+A goal that was missed is printed as missed; a pair that was not measured has no line.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import _plots
+from bench._sections import LARGE, LONG, SHORT, SMALL
+from playground.measurements import Figure, figure
+
+RATIOS = (
+    # what, section, figure, ours, theirs, at least or at most, goal
+    ("decode", "decode", "decode_tok_s", "ours int8", "llama.cpp Q8_0", "≥", 1.15),
+    ("decode", "decode", "decode_tok_s", "ours int4", "llama.cpp Q4_1", "≥", 1.3),
+    ("decode", "decode", "decode_tok_s", "ours int8", "torch fp32", "≥", 4.0),
+    ("decode", "decode", "decode_tok_s", "ours int8", "genai int8", "≥", 1.2),
+    ("decode", "decode", "decode_tok_s", "ours int4", "genai int4", "≥", 1.2),
+    (f"time to first token at {SHORT}", "decode", "ttft_s", "ours int8", "llama.cpp Q8_0", "≤", 0.6),
+    (f"time to first token at {SHORT}", "decode", "ttft_s", "ours int4", "llama.cpp Q4_1", "≤", 0.6),
+    (f"time to first token at {LONG}", "prompt", "ttft_s", "ours int8", "llama.cpp Q8_0", "≤", 0.6),
+    (f"time to first token at {LONG}", "prompt", "ttft_s", "ours int4", "llama.cpp Q4_1", "≤", 0.6),
+    (f"prefill at {LONG}", "prompt", "prefill_tok_s", "ours int8", "llama.cpp Q8_0", "≥", 2.0),
+    (f"prefill at {LONG}", "prompt", "prefill_tok_s", "ours int4", "llama.cpp Q4_1", "≥", 2.0),
+    ("second turn, time to first token", "chat", "ttft_s", "with reuse", "without reuse", "≤", 0.3),
+)
+SECONDS = (
+    ("load", "load", "load_s", f"ours int8, {SMALL}", 2.5),
+    ("load", "load", "load_s", f"ours int8, {LARGE}", 4.0),
+    ("prepare from GGUF", "prepare", "prepare_s", SMALL, 60.0),
+    ("prepare from GGUF", "prepare", "prepare_s", LARGE, 60.0),
+)
+BUSY = 0.1
+HEADS = {"decode_tok_s": "decode tok/s", "ttft_s": "first token s", "prefill_tok_s": "prefill tok/s"}
+SHOWN = {
+    "decode": ("Decode, behind a prompt of 40 tokens", ("decode_tok_s", "ttft_s")),
+    "prompt": ("A prompt of 512 tokens", ("ttft_s", "prefill_tok_s")),
+    "chat": ("Second turn of a chat (ours int8)", ("ttft_s", "reused_tokens")),
+    "load": ("Process start to first token possible (files in the system's cache)", ("load_s",)),
+    "size": (f"A model of twice the size ({LARGE})", ("decode_tok_s", "ttft_s", "prefill_tok_s")),
+    "growth": ("Growth with the prompt's length", ("ttft_s", "decode_tok_s")),
+    "fast": ("Models at once (fast mode)", ("together_tok_s", "first_model_tok_s")),
+    "prepare": ("From the downloaded GGUF to ready (int8)", ("prepare_s",)),
+}
+
+
+def goals(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each goal whose two sides were measured."""
+    found = []
+    for what, section, name, ours, theirs, sense, goal in RATIOS:
+        rows = document["values"].get(section, {})
+        if ours in rows and theirs in rows:
+            pairs = zip(rows[ours][name], rows[theirs][name], strict=True)
+            taken = figure(what, "×", [a / b for a, b in pairs])
+            found.append(_goal(f"{ours} / {theirs}", taken, sense, goal))
+    for what, section, name, who, goal in SECONDS:
+        if values := document["values"].get(section, {}).get(who, {}).get(name):
+            found.append(_goal(who, figure(what, "s", values), "≤", goal))
+    return found
+
+
+def _goal(pair: str, taken: Figure, sense: str, goal: float) -> dict[str, Any]:
+    met = taken.median >= goal if sense == "≥" else taken.median <= goal
+    return {
+        "what": taken.name,
+        "pair": pair,
+        "median": taken.median,
+        "quartiles": [taken.low, taken.high],
+        "unit": taken.unit,
+        "goal": f"{sense} {goal:g} {taken.unit}",
+        "met": met,
+    }
+
+
+def page(document: Mapping[str, Any], plots: bool = True) -> str:
+    """Markdown."""
+    machine = document["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    others = document["others_cores"]
+    parts = [
+        "# Benchmarks",
+        "",
+        f"Written by `{document['command']}` on {machine['date']}, commit `{(machine['commit'] or 'none')[:12]}`. "
+        f"Medians of {document['repeats']}, quartiles in brackets. {SMALL}, greedy, {machine['threads']} threads each, "
+        "same weights, token ids and token counts; contenders take turns, in another order in each repeat.",
+        "",
+        f"- Machine: {machine['cpu']}, {machine['cores']} cores, {', '.join(machine['flags']) or 'flags unknown'}, "
+        f"{machine['memory_gb']} GB; {machine['system']}",
+        f"- Versions: {versions}",
+        f"- Memory is read at {document['read_gb_s']} GB/s by {machine['threads']} threads.",
+        f"- **The machine was busy before the run: others used {others:.2f} cores. Don't trust these figures.**"
+        if others > BUSY
+        else f"- Before the run the machine was idle (others used {others:.2f} cores).",
+    ]
+    if document["quick"]:
+        parts.append("- **A quick run: it shows that everything runs, not how fast.**")
+    parts += ["", "## Goals", "", *_goal_table(document["goals"])]
+    for section, rows in document["values"].items():
+        title, names = SHOWN[section]
+        parts += ["", f"## {title}", "", *_table(section, rows, names, document)]
+    if plots and (drawn := drawings(document)):
+        parts += ["", "## Plots", "", *(f"![{name.removesuffix('.svg')}](benchmarks/{name})" for name in drawn)]
+    parts += ["", "## How each was called", ""]
+    parts += [f"- **{name}**: {seat['how']}" for name, seat in document["contenders"].items()]
+    parts += [f"- **{name}**: skipped. {why}" for name, why in document["skipped"].items()]
+    if "llama-cpp-python" in machine["versions"]:
+        parts += [
+            "",
+            "llama.cpp comes from llama-cpp-python's source, compiled on the machine that it runs on: its build",
+        ]
+        parts += [
+            "then uses every instruction set of that processor. Q8_0 is made from the downloaded GGUF by llama.cpp."
+        ]
+    parts += [
+        "",
+        "Ours is given text, and its time to first token contains the template and tokenising; the others are",
+    ]
+    parts += ["given token ids. Prefill counts from the known ids to the first token, for all alike. The share of the"]
+    parts += ["memory limit is bytes of weights read per token × tokens per second ÷ the read rate above; the cache of"]
+    parts += ["the conversation is not counted.", ""]
+    return "\n".join(parts)
+
+
+def _goal_table(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["| figure | pair | median | goal | |", "|---|---|---|---|---|"]
+    for goal in found:
+        low, high = goal["quartiles"]
+        taken = f"{goal['median']:.2f} {goal['unit']} [{low:.2f}–{high:.2f}]"
+        lines.append(f"| {goal['what']} | {goal['pair']} | {taken} | {goal['goal']} | {'✓' if goal['met'] else '✗'} |")
+    return lines
+
+
+def _table(
+    section: str, rows: Mapping[str, Mapping[str, Sequence[float]]], names: Sequence[str], document: Mapping[str, Any]
+) -> list[str]:
+    shares = section == "decode"
+    heads = [HEADS.get(name, name.replace("_", " ")) for name in names] + (["share of memory limit"] if shares else [])
+    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for who, figures in rows.items():
+        cells = [_cell(name, figures.get(name, ())) for name in names]
+        if shares:
+            size = document["contenders"][who]["bytes_per_token"]
+            rate = statistics.median(figures["decode_tok_s"])
+            cells.append(f"{size * rate / document['read_gb_s'] / 1e9:.0%} ({size / 1e6:.0f} MB a token)")
+        lines.append(f"| {who} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cell(name: str, values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    taken = figure(name, "", values)
+    digits = 3 if name == "ttft_s" else 2 if name.endswith("_s") and "tok" not in name else 1
+    return f"{taken.median:.{digits}f} [{taken.low:.{digits}f}–{taken.high:.{digits}f}]"
+
+
+def drawings(document: Mapping[str, Any]) -> dict[str, str]:
+    """SVG by file name."""
+    rows = document["values"].get("growth", {})
+    drawn = {}
+    for name, file, title, unit in (
+        ("ttft_s", "first-token.svg", "Time to first token", "seconds"),
+        ("decode_tok_s", "decode.svg", "Decode behind a prompt", "tokens/s"),
+    ):
+        series: dict[str, list[tuple[float, float]]] = {}
+        for row, figures in rows.items():
+            who, _, length = row.rpartition(" @")
+            series.setdefault(who, []).append((float(length), statistics.median(figures[name])))
+        if series:
+            drawn[file] = _plots.lines(f"{title}, {SMALL}", "tokens of prompt", unit, series)
+    for key, section, title in (("size.svg", "size", "Decode by model size"), ("fast.svg", "fast", "Models at once")):
+        if series := _by_size(document) if section == "size" else _at_once(document):
+            across = "millions of parameters" if section == "size" else "models"
+            drawn[key] = _plots.lines(title, across, "tokens/s", series)
+    return drawn
+
+
+def _by_size(document: Mapping[str, Any]) -> dict[str, list[tuple[float, float]]]:
+    """Decode of both models, for those who ran both."""
+    small, large = document["values"].get("decode", {}), document["values"].get("size", {})
+    found = {}
+    for who in small:
+        if other := large.get(f"{who} @{SHORT}"):
+            rates = [statistics.median(row["decode_tok_s"]) for row in (small[who], other)]
+            found[who] = [(135.0, rates[0]), (268.0, rates[1])]
+    return found
+
+
+def _at_once(document: Mapping[str, Any]) -> dict[str, list[tuple[float, float]]]:
+    rows = document["values"].get("fast", {})
+    named = {"all together": "together_tok_s", "the first model": "first_model_tok_s"}
+    points = {
+        title: sorted((float(row.split()[0]), statistics.median(figures[name])) for row, figures in rows.items())
+        for title, name in named.items()
+    }
+    return points if rows else {}
+
+
+def write(document: Mapping[str, Any], place: Path) -> list[Path]:
+    """The page and its plots, which lie in a folder of the page's name."""
+    folder = place.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, drawn in drawings(document).items():
+        (folder / name).write_text(drawn, encoding="utf-8")
+        written.append(folder / name)
+    place.write_text(page(document), encoding="utf-8")
+    return [place, *written]

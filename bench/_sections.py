@@ -1,0 +1,245 @@
+"""What the peers measurement asks, section by section, and in which order the contenders are asked.
+
+It collects plain lists of figures, one value a repeat; ``_report`` makes medians and ratios of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from bench._parties import Ours, Party, Prompt, Sample, Seat, prepared, prompt_of, seated, seats
+from bench.engine import Steps, note
+from playground.core import Playground
+from playground.errors import PlaygroundError, RunError
+from playground.export import Preparer
+from playground.records import Message, Request, Variant
+
+SECTIONS = ("decode", "prompt", "chat", "load", "growth", "size", "fast", "prepare")
+SMALL, LARGE = "smollm2-135m-instruct", "gemma-3-270m"
+CONTENDERS = (
+    "ours int8",
+    "ours int4",
+    "ours fp32",
+    "bare int8",
+    "bare int4",
+    "llama.cpp Q8_0",
+    "llama.cpp Q4_1",
+    "genai int8",
+    "genai int4",
+    "torch fp32",
+    "torch bf16",
+    "optimum fp32",
+)
+GROWING = ("ours int8", "genai int8", "llama.cpp Q8_0")
+SIZED = ("ours int8", "llama.cpp Q8_0")
+LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
+SHORT, LONG = 40, 512
+AT_ONCE = ((SMALL, "int8"), (SMALL, "int4"), (LARGE, "int8"))
+PAUSE_S = 0.15
+"""After each answer: threads that spin for more work give up before the next contender begins."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    repeats: int
+    tokens: int
+    sections: tuple[str, ...]
+    contenders: tuple[str, ...]
+    quick: bool = False
+
+
+def order(names: Sequence[T], repeat: int) -> list[T]:
+    """Another one begins in each repeat, and each second round goes on backwards."""
+    start = repeat % len(names) if names else 0
+    rotated = [*names[start:], *names[:start]]
+    return rotated if repeat % 2 == 0 else [*rotated[:1], *rotated[:0:-1]]
+
+
+class Bench:
+    """One run. ``values[section][contender][figure]`` has one value a repeat."""
+
+    def __init__(self, playground: Playground, plan: Plan) -> None:
+        self._playground, self._plan = playground, plan
+        self.values: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(
+            lambda: defaultdict(lambda: defaultdict(list))
+        )
+        self.skipped: dict[str, str] = {}
+        self._seats: dict[str, Seat] = {}
+
+    def run(self) -> None:
+        """All sections of the plan, those that share loaded models together."""
+        if wanted := [name for name in ("decode", "prompt", "growth") if name in self._plan.sections]:
+            work = {"decode": self._decode, "prompt": self._read, "growth": self._growth}
+            everyone = self._plan.contenders if set(wanted) & {"decode", "prompt"} else self._only(GROWING)
+            self._with(SMALL, everyone, lambda parties: [work[name](parties) for name in wanted])
+        for name in ("chat", "load", "size", "fast", "prepare"):
+            if name in self._plan.sections:
+                note(f"section {name}")
+                getattr(self, f"_{name}")()
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "repeats": self._plan.repeats,
+            "tokens": self._plan.tokens,
+            "quick": self._plan.quick,
+            "contenders": {
+                name: {"how": seat.how, "bytes_per_token": seat.bytes_per_token}
+                for name, seat in self._seats.items()
+                if name not in self.skipped
+            },
+            "skipped": self.skipped,
+            "values": {section: {who: dict(of) for who, of in rows.items()} for section, rows in self.values.items()},
+        }
+
+    # -- sections -----------------------------------------------------------------------------------------------
+
+    def _decode(self, parties: dict[str, Party]) -> None:
+        self._ask("decode", parties, self._prompt(SMALL, SHORT), self._plan.tokens, str)
+
+    def _read(self, parties: dict[str, Party]) -> None:
+        self._ask("prompt", parties, self._prompt(SMALL, LONG), 1, str)
+
+    def _growth(self, parties: dict[str, Party]) -> None:
+        few = {name: party for name, party in parties.items() if name in GROWING}
+        for length in LENGTHS[:3] if self._plan.quick else LENGTHS:
+            prompt = self._prompt(SMALL, length)
+            self._ask("growth", few, prompt, 24, lambda name, at=length: f"{name} @{at}")  # type: ignore[misc]
+
+    def _size(self) -> None:
+        def both(parties: dict[str, Party]) -> None:
+            for length, count in ((SHORT, max(16, self._plan.tokens // 2)), (LONG, 1)):
+                prompt = self._prompt(LARGE, length)
+                self._ask("size", parties, prompt, count, lambda name, at=length: f"{name} @{at}")  # type: ignore[misc]
+
+        self._with(LARGE, self._only(SIZED), both)
+
+    def _chat(self) -> None:
+        """Turn one, then turn two with the same worker; the first one's cache may be used, or not."""
+        ours = Ours(self._playground, self._load_of(SMALL, "int8"))
+        first = self._prompt(SMALL, LONG).text
+        for repeat in range(self._plan.repeats):
+            for reuse in order((True, False), repeat):
+                request = Request(first, max_new_tokens=48, min_new_tokens=48)
+                _, said = ours.answer(request)
+                chat = (Message("user", first), Message("assistant", said), Message("user", "And what came next?"))
+                sample, _ = ours.answer(Request(messages=chat, max_new_tokens=2, reuse=reuse))
+                if sample.reused is None:
+                    self.skipped["chat"] = "the runtime does not say how many tokens it reused"
+                    return
+                row = self.values["chat"]["with reuse" if reuse else "without reuse"]
+                row["ttft_s"].append(sample.first_s)
+                row["reused_tokens"].append(sample.reused)
+
+    def _load(self) -> None:
+        loads = {f"ours int8, {model}": self._load_of(model, "int8") for model in (SMALL, LARGE)}
+        others = seats(self._playground, SMALL, self._only(("llama.cpp Q8_0", "genai int8", "torch fp32")))
+        able = {f"{seat.name}, {SMALL}": seat for seat in others if seat.open}
+        for repeat in range(self._plan.repeats):
+            for name in order([*loads, *able], repeat):
+                if name in loads:
+                    self._playground.pool.unload(str(loads[name].artifact.variant))
+                    taken = Ours(self._playground, loads[name]).load_s
+                else:
+                    opener, began = able[name].open, time.monotonic()
+                    assert opener
+                    with ExitStack() as stack:
+                        opener(stack)
+                        taken = time.monotonic() - began
+                if taken is not None:
+                    self.values["load"][name]["load_s"].append(taken)
+
+    def _fast(self) -> None:
+        """One, two, three models at once, as a fast comparison: threads are divided among them."""
+        variants = []
+        for model, precision in AT_ONCE:
+            self._load_of(model, precision)
+            variants.append(Variant(model, "onnx", precision))
+        request = Request("Tell a story.", max_new_tokens=64, min_new_tokens=64)
+        for repeat in range(self._plan.repeats):
+            for count in order((1, 2, 3), repeat):
+                chosen = variants[:count]
+                warm = replace(request, max_new_tokens=2, min_new_tokens=2)
+                self._playground.comparer.start(warm, chosen, "fast").result()
+                began = time.monotonic()
+                runs = self._playground.comparer.start(request, chosen, "fast").result().runs
+                took = time.monotonic() - began
+                if failed := [run.error for run in runs if run.error]:
+                    raise RunError(f"A fast comparison failed ({failed[0]})", "See its log.")
+                row = self.values["fast"][f"{count} at once"]
+                row["together_tok_s"].append(sum(run.timings.output_tokens or 0 for run in runs) / took)
+                row["first_model_tok_s"].append(runs[0].timings.decode_tok_s or 0.0)
+
+    def _prepare(self) -> None:
+        """Into a home of its own that shares nothing but the downloaded files, and is thrown away."""
+        import shutil
+        import tempfile
+        from pathlib import Path
+
+        home = self._playground.settings.home
+        (home / "bench").mkdir(parents=True, exist_ok=True)
+        for model in (SMALL, LARGE):
+            spec, variant = self._playground.catalog.resolve(str(Variant(model, "onnx", "int8")))
+            place = Path(tempfile.mkdtemp(prefix="prepare-", dir=home / "bench"))
+            try:
+                (place / "sources").symlink_to((home / "sources").resolve())
+                preparer = Preparer(replace(self._playground.settings, home=place), self._playground.catalog)
+                began = time.monotonic()
+                preparer.prepare(variant, Steps(), lambda: False)
+                self.values["prepare"][spec.id]["prepare_s"].append(time.monotonic() - began)
+                preparer.close()
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
+
+    # -- how it is asked ----------------------------------------------------------------------------------------
+
+    def _ask(
+        self, section: str, parties: dict[str, Party], prompt: Prompt, count: int, row: Callable[[str], str]
+    ) -> None:
+        """Everyone, in turns; who fails is left out from then on, with what was measured so far."""
+        for repeat in range(self._plan.repeats):
+            note(f"section {section}, {len(prompt.ids)} tokens, repeat {repeat + 1} of {self._plan.repeats}")
+            for name in order(list(parties), repeat):
+                try:
+                    sample = parties[name].ask(prompt, count)
+                except PlaygroundError as error:
+                    if name.startswith("ours"):
+                        raise
+                    self.skipped[name] = str(error)
+                    parties.pop(name)
+                    for rows in self.values.values():
+                        for key in [key for key in rows if key.split(" @")[0] == name]:
+                            rows.pop(key)
+                    continue
+                self._note(self.values[section][row(name)], sample, len(prompt.ids))
+                time.sleep(PAUSE_S)
+
+    @staticmethod
+    def _note(figures: dict[str, list[float]], sample: Sample, tokens: int) -> None:
+        figures["ttft_s"].append(sample.first_s)
+        figures["prefill_tok_s"].append(tokens / sample.read_s)
+        if sample.decode_tok_s is not None:
+            figures["decode_tok_s"].append(sample.decode_tok_s)
+
+    def _with(self, model: str, names: Sequence[str], work: Callable[[dict[str, Party]], Any]) -> None:
+        found = seats(self._playground, model, names)
+        self._seats = {seat.name: seat for seat in found if seat.open} | self._seats
+        skipped: dict[str, str] = {}
+        with seated(found, skipped) as parties:
+            self.skipped |= {f"{name} ({model})" if model != SMALL else name: why for name, why in skipped.items()}
+            work(parties)
+
+    def _only(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name in self._plan.contenders]
+
+    def _load_of(self, model: str, precision: str) -> Any:
+        return prepared(self._playground, model, "onnx", precision)
+
+    def _prompt(self, model: str, tokens: int) -> Prompt:
+        return prompt_of(self._load_of(model, "int8"), tokens)

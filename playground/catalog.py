@@ -1,0 +1,339 @@
+"""The models as data: catalog.yaml read, checked, searched and resolved.
+
+It knows names, sources, variants and the card block's shape. It does not know weights, runtimes or
+what a fact looks like on a page (``cards.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from playground import schema
+from playground.card_schema import CARD, ONNX, PROMPT_FORMAT
+from playground.errors import ConfigError, UnknownModel, UnknownVariant, UsageError
+from playground.records import ModelKind, ModelSpec, Record, Remote, Variant
+from playground.remotes import remote_spec
+
+SCHEMA_VERSION = 1
+EXPORTED = ("onnx-int8", "onnx-int4", "onnx-fp32", "torch-fp32")
+"""What any model with weights of its own can be asked for; the first is the default."""
+FAKE = "fake-none"
+
+_ENTRY = schema.mapping(
+    {
+        "id": schema.text,
+        "name": schema.text,
+        "kind": schema.one_of("chat", "base", "text2text"),
+        "task": schema.text,
+        "source": schema.text,
+        "variants": schema.list_of(schema.one_of(*EXPORTED, FAKE), least=1),
+    },
+    {
+        "context_length": schema.count,
+        "revision": schema.text,
+        "upstream": schema.text,
+        "download_bytes": schema.count,
+        "terms": schema.mapping({"text": schema.text, "url": schema.url}, {"policy_url": schema.url}),
+        "prompt_format": PROMPT_FORMAT,
+        "onnx": ONNX,
+        "card": CARD,
+    },
+)
+
+HUB_ID = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}(?<![.-])", re.ASCII)
+"""``OWNER/NAME`` as the Hub allows it."""
+HUB_REVISION = re.compile(r"(?!.*(?:\.\.|//))[\w][\w./-]{0,254}", re.ASCII)
+"""A branch, a tag, ``refs/pr/N`` or a commit."""
+
+
+@dataclass(frozen=True)
+class Terms(Record):
+    """Conditions to be shown wherever the model is offered."""
+
+    text: str
+    url: str
+    policy_url: str = ""
+
+
+@dataclass(frozen=True)
+class PromptFormat(Record):
+    """A documented prompt format and where it is documented; the template itself is the spec's ``chat_template``."""
+
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class CatalogEntry(Record):
+    """One model: how to get and run it, and what was researched about it.
+
+    Attributes:
+        card: The ``card`` block of catalog.yaml as it stands there; empty for a model that is not in the catalogue.
+        terms: Present where the licence asks that its text be linked wherever the model is offered.
+        prompt_format: Where the spec's chat template comes from.
+        onnx: The ``onnx`` block of catalog.yaml: a repository with ready-made graphs and the files known to be in it.
+    """
+
+    spec: ModelSpec
+    card: dict[str, Any] = field(default_factory=dict)
+    task: str = "text-generation"
+    terms: Terms | None = None
+    prompt_format: PromptFormat | None = None
+    onnx: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Every variant offered, the default one first."""
+        return tuple(_variant(self.spec.id, text) for text in self.spec.precisions)
+
+
+class Catalog:
+    """The models by id, in the order of the file.
+
+    Args:
+        entries: The models of the file.
+        remotes: Models somebody else serves, which can be named ``remote:NAME``; they are no part of the file.
+    """
+
+    def __init__(self, entries: tuple[CatalogEntry, ...], remotes: Sequence[Remote] = ()) -> None:
+        self._entries = {entry.spec.id: entry for entry in entries}
+        self._upstream = {entry.spec.upstream.lower(): entry for entry in reversed(entries) if entry.spec.upstream}
+        self._remotes = {f"remote:{remote.name}": CatalogEntry(remote_spec(remote)) for remote in remotes}
+
+    def __iter__(self) -> Iterator[CatalogEntry]:
+        return iter(self._entries.values())
+
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self._entries)
+
+    def entry(self, model: str) -> CatalogEntry:
+        """The entry called ``model``: an id, or a source of its own (``hub:``, ``path:``, ``remote:``, ``fake:``).
+
+        Capitals in an id don't matter. A source of its own has no card, except a ``hub:`` one whose repository the
+        catalogue knows as an upstream.
+
+        Raises:
+            UnknownModel: With the closest ids.
+            UsageError: A source this version can't fetch.
+        """
+        if model.lower() in self._entries:
+            return self._entries[model.lower()]
+        scheme, colon, rest = model.partition(":")
+        if scheme == "remote":
+            if model not in self._remotes:
+                raise _unknown_remote(model, self._remotes)
+            return self._remotes[model]
+        if scheme == "hub" and rest:
+            return self._hub_entry(model, rest)
+        if colon and scheme in _SOURCES and rest:
+            return CatalogEntry(spec=_SOURCES[scheme](model, rest))
+        if colon and re.fullmatch(r"[a-z]+", scheme):
+            raise UsageError(
+                f"'{model}' is not a source this version can read",
+                "Use hub:OWNER/NAME, path:FOLDER_OR_GGUF or a name that `models` lists.",
+            )
+        raise UnknownModel(model, self._entries)
+
+    def upstream(self, repo: str) -> CatalogEntry | None:
+        """The entry whose release on the Hub is ``repo`` (``OWNER/NAME``, in any case), if there is one."""
+        return self._upstream.get(repo.lower())
+
+    def _hub_entry(self, source: str, location: str) -> CatalogEntry:
+        repo, hash_, revision = location.partition("#")
+        if not HUB_ID.fullmatch(repo) or (hash_ and not HUB_REVISION.fullmatch(revision)):
+            raise UsageError(
+                f"'{source}' is not hub:OWNER/NAME or hub:OWNER/NAME#REVISION", "Copy it from the model's page."
+            )
+        known = self.upstream(repo)
+        spec = _hub_spec(source, repo, revision)
+        if known is None:
+            return CatalogEntry(spec)
+        old = known.spec
+        spec = replace(spec, name=old.name, source=f"hub:{old.upstream}", upstream=old.upstream, kind=old.kind)
+        spec = replace(spec, context_length=old.context_length, chat_template=old.chat_template)
+        card = {key: value for key, value in known.card.items() if key != "weights"}  # these come from the Hub itself
+        return replace(known, spec=spec, card=card, onnx={} if revision else known.onnx)
+
+    def resolve(self, text: str) -> tuple[ModelSpec, Variant]:
+        """Read ``MODEL[@RUNTIME-PRECISION]`` and fill in what is left out.
+
+        Raises:
+            UnknownModel: No such model; with the closest names.
+            UnknownVariant: The model is not offered in that runtime or precision.
+        """
+        text = text.strip()
+        try:
+            wanted = Variant.parse(text)
+        except ValueError:
+            model = text.rpartition("@")[0]
+            raise UnknownVariant(text, map(str, self.entry(model).variants)) from None
+        entry = self.entry(wanted.model)
+        wanted = replace(wanted, model=entry.spec.id)
+        if not wanted.runtime:
+            return entry.spec, entry.variants[0]
+        if wanted not in entry.variants:
+            raise UnknownVariant(text, map(str, entry.variants))
+        return entry.spec, wanted
+
+
+def load_catalog(path: Path, remotes: Sequence[Remote] = ()) -> Catalog:
+    """Read and check catalog.yaml.
+
+    Args:
+        path: Of catalog.yaml.
+        remotes: Served models to be known by ``remote:NAME``, from the settings.
+
+    Raises:
+        ConfigError: With the file, the entry's id and the field.
+    """
+    document = schema.read_yaml(path)
+    schema.mapping({"schema_version": schema.count, "models": schema.list_of(lambda *_: None, least=1)})(
+        document, f"{path.name}: "
+    )
+    if document["schema_version"] != SCHEMA_VERSION:
+        raise ConfigError(
+            f"{path.name}: schema_version is {document['schema_version']}, this version reads {SCHEMA_VERSION}",
+            "Use the catalogue that came with this version.",
+        )
+    entries: dict[str, CatalogEntry] = {}
+    for position, block in enumerate(document["models"]):
+        entry = _entry(block, path.name, position)
+        if entry.spec.id in entries:
+            raise ConfigError(f"{path.name}: {entry.spec.id}: id stands twice", "Give one of the two another id.")
+        entries[entry.spec.id] = entry
+    return Catalog(tuple(entries.values()), remotes)
+
+
+def _entry(block: Any, file: str, position: int) -> CatalogEntry:
+    name = block.get("id") if isinstance(block, dict) else None
+    where = f"{file}: {name or f'entry {position + 1}'}: "
+    _ENTRY(block, where)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", block["id"]):
+        raise ConfigError(f"{where}id may have a-z, 0-9, '.', '_' and '-' only", "Rename it.")
+    _check_source(block, where)
+    variants = tuple(block["variants"])
+    if len(set(variants)) < len(variants):
+        raise ConfigError(f"{where}variants names one twice", "Leave each in once, the default first.")
+    scheme = block["source"].partition(":")[0]
+    if (scheme == "fake") != (FAKE in variants) or (FAKE in variants and len(variants) > 1):
+        raise ConfigError(f"{where}variants does not fit its source", f"A fake: source has {FAKE} alone.")
+    default = _variant(block["id"], variants[0])
+    spec = ModelSpec(
+        id=block["id"],
+        name=block["name"],
+        source=block["source"],
+        revision=block.get("revision", ""),
+        runtime=default.runtime,
+        precision=default.precision,
+        context_length=block.get("context_length", 0),
+        kind=block["kind"],
+        precisions=variants,
+        upstream=block.get("upstream", ""),
+        download_bytes=block.get("download_bytes", 0),
+        chat_template=block.get("prompt_format", {}).get("template", ""),
+    )
+    terms = Terms(**block["terms"]) if "terms" in block else None
+    documented = block.get("prompt_format")
+    return CatalogEntry(
+        spec=spec,
+        card=block.get("card", {}),
+        task=block["task"],
+        terms=terms,
+        prompt_format=PromptFormat(documented["source"], documented.get("note", "")) if documented else None,
+        onnx=block.get("onnx", {}),
+    )
+
+
+def _check_source(block: dict[str, Any], where: str) -> None:
+    scheme, _, location = block["source"].partition(":")
+    if scheme not in ("pypi", "path", "hub", "fake"):
+        raise ConfigError(f"{where}source is '{block['source']}'", "Start it with pypi:, path:, hub: or fake:.")
+    if scheme == "hub" and not HUB_ID.fullmatch(location):
+        raise ConfigError(f"{where}source is '{block['source']}'", "Write hub:OWNER/NAME; a commit goes into revision.")
+    if scheme != "hub" and "revision" not in block:
+        raise ConfigError(f"{where}the key 'revision' is missing", "Pin what is fetched.")
+
+
+def _unknown_remote(model: str, known: Iterable[str]) -> UnknownModel:
+    names = list(known)
+    error = UnknownModel(model, names)
+    if not names:
+        error.next_step = "No served model is set up: add one under app.remotes in spaces.yaml (docs/remote.md)."
+    return error
+
+
+def _variant(model: str, text: str) -> Variant:
+    runtime, _, precision = text.partition("-")
+    return Variant(model, runtime, precision)
+
+
+def _hub_spec(source: str, repo: str, revision: str) -> ModelSpec:
+    """Any repository of the Hub. Nothing is asked of the network: what only its files say is 0 or the usual case."""
+    return ModelSpec(
+        id=source,
+        name=repo.partition("/")[2],
+        source=f"hub:{repo}",
+        revision=revision,
+        runtime="onnx",
+        precision="int8",
+        context_length=0,
+        kind="chat",
+        precisions=EXPORTED,
+        upstream=repo,
+    )
+
+
+def _path_spec(source: str, location: str) -> ModelSpec:
+    """A folder or GGUF file of the reader's own. Length and kind come from the small JSON files beside the weights;
+    a GGUF keeps them inside, where the import step reads them, and until then they are 0 and ``chat``.
+    """
+    folder = Path(location).expanduser()
+    if not folder.exists():
+        raise UsageError(f"There is no file or folder '{location}'", "Check the path after path:.")
+    config, tokenizer = _json(folder / "config.json"), _json(folder / "tokenizer_config.json")
+    length = config.get("max_position_embeddings")
+    templated = "chat_template" in tokenizer or (folder / "chat_template.jinja").is_file()
+    kind: ModelKind = "base" if folder.is_dir() and not templated else "chat"
+    return ModelSpec(
+        id=source,
+        name=folder.name or source,
+        source=source,
+        revision="",
+        runtime="onnx",
+        precision="int8",
+        context_length=length if isinstance(length, int) else 0,
+        kind=kind,
+        precisions=EXPORTED,
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _fake_spec(source: str, script: str) -> ModelSpec:
+    fields = parse_qs(script)
+    return ModelSpec(
+        id=source,
+        name=source,
+        source=source,
+        revision="",
+        runtime="fake",
+        precision="none",
+        context_length=4096,
+        kind="base" if fields.get("template") == ["0"] else "chat",
+        precisions=(FAKE,),
+    )
+
+
+_SOURCES = {"path": _path_spec, "fake": _fake_spec}

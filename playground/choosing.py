@@ -1,0 +1,125 @@
+"""What there is to choose by: figures from the store, facts from the ledger, quality figures.
+
+Both front ends ask here, so that the page and the terminal give one verdict. It gathers and calls; the rules are those
+of ``evidence``, ``verdicts`` and ``scores``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from playground.core import Playground
+from playground.environment import environment
+from playground.errors import PlaygroundError
+from playground.evidence import UNITS, Evidence, gather, measured_variants
+from playground.hubcards import hub_facts, remembered
+from playground.ledger import full_facts
+from playground.measurements import QUANTITIES, Figure, Measurement, figure
+from playground.records import Artifact, Comparison, Variant
+from playground.scores import Axis, Quality, card_scores, fidelity_scores, front
+from playground.verdicts import STATES, Candidate, Limits, Verdict, judge
+
+NEWEST = 100
+"""So many of the newest measurements, and of the newest comparisons, are looked through."""
+
+AXES = {name: Axis(name, higher=QUANTITIES[name].best == "high") for name in UNITS}
+QUALITY = Axis("quality", higher=True)
+
+
+@dataclass(frozen=True)
+class Board:
+    """The models to choose from and everything known of them.
+
+    Attributes:
+        qualities: The quality figures on offer: of the cards, then fidelity.
+    """
+
+    candidates: tuple[Candidate, ...]
+    evidence: Evidence
+    qualities: tuple[Quality, ...]
+
+    def verdicts(self, limits: Limits) -> tuple[Verdict, ...]:
+        """One a model, the eligible ones first; equals stay in order."""
+        judged = [judge(limits, candidate) for candidate in self.candidates]
+        return tuple(sorted(judged, key=lambda verdict: STATES.index(verdict.state)))
+
+    def points(self, quality: Quality, axes: Sequence[str]) -> dict[str, dict[str, Figure]]:
+        """By variant as text, the quality and the figure of each axis; models that lack one of them are not in it."""
+        points = {}
+        for candidate in self.candidates:
+            fact = quality.values.get(str(candidate.variant))
+            if fact is not None and all(axis in candidate.figures for axis in axes):
+                own = {axis: candidate.figures[axis].figure for axis in axes}
+                points[str(candidate.variant)] = {**own, QUALITY.name: figure(QUALITY.name, "", [float(fact.value)])}
+        return points
+
+    def front(self, quality: Quality, axes: Sequence[str]) -> frozenset[str]:
+        """Those that no other beats in quality and ``axes``."""
+        return front([QUALITY, *(AXES[axis] for axis in axes)], self.points(quality, axes))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The newest measurements and comparisons, read once for everything that is asked of them."""
+
+    measurements: list[Measurement]
+    comparisons: list[Comparison]
+
+
+def stored(playground: Playground) -> Stored:
+    """Read the newest of both.
+
+    Raises:
+        StorageError: The database can't be read.
+    """
+    return Stored(playground.store.measurements(NEWEST), playground.store.list(NEWEST))
+
+
+def everything(playground: Playground, kept: Stored) -> tuple[Variant, ...]:
+    """What may be chosen: variants with figures of this machine first, then each catalogue model's default one."""
+    found = dict.fromkeys(with_figures(playground, kept))
+    return tuple(found | dict.fromkeys(entry.variants[0] for entry in playground.catalog))
+
+
+def with_figures(playground: Playground, kept: Stored) -> tuple[Variant, ...]:
+    """The variants with stored figures of this machine, the newest first; of models that can still be named."""
+    found = []
+    for variant in measured_variants(kept.measurements, kept.comparisons, environment()):
+        with suppress(PlaygroundError):
+            found.append(playground.catalog.resolve(str(variant))[1])
+    return tuple(found)
+
+
+def board(playground: Playground, variants: Sequence[Variant], kept: Stored) -> Board:
+    """Everything known of ``variants``; asks no network and starts nothing.
+
+    Raises:
+        UnknownModel: One of them is not in the catalogue.
+    """
+    asked = tuple(dict.fromkeys(variants))
+    evidence = gather(asked, kept.measurements, kept.comparisons, environment())
+    artifacts = {variant: playground.preparer.state(variant).artifact for variant in asked}
+    candidates = tuple(_candidate(playground, variant, artifacts[variant], evidence) for variant in asked)
+    fidelity = {
+        variant: (artifact.fidelity if artifact else None) or evidence.fidelity.get(variant)
+        for variant, artifact in artifacts.items()
+    }
+    qualities = (*card_scores({item.variant: item.facts for item in candidates}), *fidelity_scores(fidelity))
+    return Board(candidates, evidence, qualities)
+
+
+def _candidate(playground: Playground, variant: Variant, artifact: Artifact | None, evidence: Evidence) -> Candidate:
+    entry = playground.catalog.entry(variant.model)
+    kept = remembered(entry.spec.upstream, playground.settings.home) if entry.spec.upstream else None
+    facts = full_facts(playground.catalog, entry, artifact, hub_facts(kept) if kept else None)
+    own = entry.spec.source.partition(":")[0] in ("path", "remote", "fake")
+    return Candidate(
+        variant,
+        f"{entry.spec.name} {variant.precision}".removesuffix(" none"),
+        facts,
+        evidence.figures[variant],
+        entry.spec.context_length if own else 0,
+        served=variant.runtime == "remote",
+    )

@@ -1,0 +1,77 @@
+"""The typer application: commands by name, and what becomes of every error.
+
+Exit codes: 0 every model answered; 1 something failed while it was done; 2 the command itself was wrong; 130 Ctrl-C.
+Heavy modules are imported inside the commands, so that ``--help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from playground.cli import choose, compare, costs, models, output, project, twins
+from playground.errors import PlaygroundError
+
+app = typer.Typer(
+    name="playground",
+    help="One prompt, several small open models, side by side, with figures you can trust.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("models")(models.models)
+app.command("prepare")(models.prepare)
+app.command("compare")(compare.compare)
+app.command("choose")(choose.choose)
+app.command("costs")(costs.costs)
+app.command("card")(models.card)
+app.command("inspect")(models.inspect)
+app.command("history")(compare.history)
+app.command("twins")(twins.twins)
+app.command("again")(twins.again)
+app.command("bench", context_settings=project.PASS_ON)(project.bench)
+app.command("serve", context_settings=project.PASS_ON)(project.serve)
+app.add_typer(project.space, name="space")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code; never raises for an error a reader could meet."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in args[: args.index("--")] if "--" in args else "--json" in args
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = int(app(args=args or ["--help"], prog_name="python -m playground", standalone_mode=False) or output.OK)
+    except typer.TyperException as error:
+        return output.report(_command_line_error(error), as_json)
+    except PlaygroundError as error:
+        return output.report(error, as_json)
+    except SystemExit:  # typer's answer to a reader of our output that left, as `| head` does
+        return output.FAILED
+    except Exception as error:
+        return output.report_unexpected(error, as_json, _home())
+    if code == output.INTERRUPTED:  # typer's answer to Ctrl-C
+        output.report_interrupt(as_json)
+    return code
+
+
+def _command_line_error(error: typer.TyperException) -> PlaygroundError:
+    from playground.errors import UsageError
+
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "python -m playground"
+    return UsageError(error.format_message(), f"See {command} --help.")
+
+
+def _home() -> Path | None:
+    from playground.settings import load_settings
+
+    try:
+        return load_settings().home
+    except PlaygroundError:
+        return None

@@ -1,0 +1,189 @@
+"""``choose``: which models meet the limits of a reader, what decided it, and which of them nobody beats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from playground.cli import output
+from playground.cli.models import JsonOption
+from playground.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from playground.choosing import Board
+    from playground.scores import Quality
+    from playground.verdicts import Limits, Verdict
+
+MARKS = {"met": "✓", "conditions": "✓", "close": "≈", "unknown": "?", "broken": "✕"}
+
+
+def choose(
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", metavar="MODEL[@RUNTIME-PRECISION]", help="Repeat for each; without it, all."),
+    ] = None,
+    *,
+    max_memory: Annotated[float | None, typer.Option(help="Peak memory of the process, MB.")] = None,
+    max_ttft: Annotated[float | None, typer.Option(help="Time to first token, s.")] = None,
+    min_speed: Annotated[float | None, typer.Option(help="Decode rate, tokens per second.")] = None,
+    commercial: Annotated[bool, typer.Option("--commercial", help="The licence must allow commercial use.")] = False,
+    min_openness: Annotated[int | None, typer.Option(help="Open items of five that are a plain yes.")] = None,
+    min_context: Annotated[int | None, typer.Option(help="Context length, tokens.")] = None,
+    quality: Annotated[
+        str, typer.Option(help="A benchmark of the cards, or fidelity: shows the Pareto front of quality and speed.")
+    ] = "",
+    scores: Annotated[
+        Path | None, typer.Option(help="CSV (model,score) or JSON with scores of your own, as the quality.")
+    ] = None,
+    json: JsonOption = False,
+) -> int:
+    """Say which models meet your limits, by figures measured here and facts with a source.
+
+    Exit code 0: at least one is eligible; 1: none is; 2: the command was wrong.
+    """
+    from playground.choosing import board, everything, stored
+    from playground.core import Playground
+    from playground.scores import file_scores
+    from playground.settings import load_settings
+    from playground.verdicts import Limits, check_limits
+
+    limits = Limits(max_memory, max_ttft, min_speed, commercial, min_openness, min_context)
+    check_limits(limits)
+    if quality and scores:
+        raise UsageError("Both --quality and --scores are given", "Choose one quality figure.")
+    own = read_scores(scores) if scores else None
+    with Playground(load_settings()) as playground:
+        kept = stored(playground)
+        variants = [playground.catalog.resolve(text)[1] for text in model or ()] or everything(playground, kept)
+        found = board(playground, variants, kept)
+        chosen = _quality(found, quality) if quality else None
+        if scores and own is not None:
+            chosen = file_scores(own, scores.name, variants, playground.catalog.ids())
+        verdicts = found.verdicts(limits)
+    if json:
+        output.print_json(_json(limits, found, verdicts, chosen))
+    else:
+        _print(limits, found, verdicts, chosen)
+    return output.OK if any(verdict.state == "eligible" for verdict in verdicts) else output.FAILED
+
+
+def read_scores(path: Path) -> bytes:
+    """A score file's bytes, no more of them than it takes to refuse a large one."""
+    from playground.scores import MOST_BYTES
+
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path} can't be read ({error.strerror})", "Check the path of the score file.") from None
+
+
+def _quality(found: Board, name: str) -> Quality:
+    """The quality figure called ``name``: a benchmark, ``fidelity``, or ``fidelity:MODEL`` where there are several."""
+    from playground.schema import closest
+
+    names: dict[str, Quality] = {}
+    for quality in found.qualities:
+        names.setdefault(quality.key.removeprefix("card:"), quality)
+        names.setdefault(quality.key.partition(":")[0] if quality.kind == "fidelity" else quality.key, quality)
+    for known, quality in names.items():
+        if known.lower() == name.lower():
+            return quality
+    shown = [known for known in names if not known.startswith("card:")]
+    if not shown:
+        raise UsageError("No two of these models have a quality figure in common", "Bring your own: --scores FILE.")
+    raise UsageError(f"No two of these models have the quality figure '{name}'", closest(name, shown))
+
+
+def _json(limits: Limits, found: Board, verdicts: Sequence[Verdict], quality: Quality | None) -> dict[str, Any]:
+    figures = {
+        str(item.variant): {name: taken.to_json() for name, taken in item.figures.items()} for item in found.candidates
+    }
+    return {
+        "limits": limits.to_json(),
+        "verdicts": [
+            {
+                **verdict.to_json(),
+                "variant": str(verdict.variant),
+                "verdict": verdict.words,
+                "figures": figures[str(verdict.variant)],
+            }
+            for verdict in verdicts
+        ],
+        "notes": list(found.evidence.notes),
+        "qualities": [known.key for known in found.qualities],
+        "quality": _quality_json(found, quality) if quality else None,
+    }
+
+
+def _quality_json(found: Board, quality: Quality) -> dict[str, Any]:
+    axes = ["decode_tok_s"]
+    return {
+        **quality.to_json(),
+        "lacking": [str(variant) for variant in quality.lacking(item.variant for item in found.candidates)],
+        "axes": ["quality", *axes],
+        "front": sorted(found.front(quality, axes)),
+    }
+
+
+def _print(limits: Limits, found: Board, verdicts: Sequence[Verdict], quality: Quality | None) -> None:
+    from playground.verdicts import MEASURE_IT
+
+    console = output.stdout()
+    if not limits.stated:
+        console.print("No limit is stated: every model is eligible. See --help for the limits.\n")
+    for verdict in verdicts:
+        console.print(f"{verdict.variant}: {verdict.words}", soft_wrap=True)
+        for check in verdict.deciding:
+            where = f"  [{check.url or check.source}]" if check.url or check.source else ""
+            console.print(f"  {MARKS[check.answer]} {output.clean(check.words)}{where}", soft_wrap=True)
+            if check.next_step:
+                console.print(f"    {output.clean(check.next_step)}", soft_wrap=True)
+    missing = [str(v.variant) for v in verdicts if any(check.next_step == MEASURE_IT for check in v.checks)]
+    if missing:
+        models = " ".join(f"-m {variant}" for variant in missing[:4])
+        console.print(f"\nTo measure: python -m playground bench models {models}", soft_wrap=True)
+    if quality:
+        _print_quality(found, quality)
+    for note in found.evidence.notes:
+        console.print(f"note: {output.clean(note)}", soft_wrap=True)
+
+
+FRONT = (
+    "Pareto front: nobody is at least as good in quality and speed and better in one of them, "
+    "beyond the spread of the figures."
+)
+
+
+def _print_quality(found: Board, quality: Quality) -> None:
+    from rich.table import Table
+
+    from playground.verdicts import number, spread_words
+
+    axes = ("decode_tok_s",)
+    first = found.front(quality, axes)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("", "model", "quality", "decode", "peak memory"):
+        table.add_column(title, justify="right" if title in ("quality", "decode", "peak memory") else "left")
+    rows = [item for item in found.candidates if str(item.variant) in quality.values]
+    for item in rows:
+        shown = [
+            spread_words(item.figures[name].figure) if name in item.figures else "–"
+            for name in ("decode_tok_s", "peak_memory_mb")
+        ]
+        value = number(float(quality.values[str(item.variant)].value))
+        table.add_row("◆" if str(item.variant) in first else "", str(item.variant), value, *shown)
+    console = output.stdout()
+    console.print(f"\n{output.clean(quality.title)}")
+    console.print(table)
+    console.print(f"◆ {FRONT}")
+    lacking = quality.lacking(item.variant for item in found.candidates)
+    if lacking:
+        more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
+        console.print(f"Without this figure: {', '.join(map(str, lacking[:8]))}{more}", soft_wrap=True)
+    for caution in quality.cautions:
+        console.print(f"note: {output.clean(caution)}", soft_wrap=True)

@@ -1,0 +1,242 @@
+"""``compare`` and ``history``: run a comparison, print it, keep it, find it again."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from playground.cli import output
+from playground.cli.models import JsonOption, print_terms, read_prompt
+from playground.errors import UsageError
+
+if TYPE_CHECKING:
+    from playground.records import Comparison, ModelRun, Request, Timings
+
+FIGURES: dict[str, tuple[str, float, int]] = {
+    "ttft_s": ("time to first token, ms", 1e3, 0),
+    "prefill_tok_s": ("prefill, tok/s", 1, 0),
+    "decode_tok_s": ("decode, tok/s", 1, 1),
+    "prompt_tokens": ("prompt, tokens", 1, 0),
+    "reused_tokens": ("of them reused, tokens", 1, 0),
+    "output_tokens": ("output, tokens", 1, 0),
+    "total_s": ("total, s", 1, 2),
+    "cpu_s": ("CPU time, s", 1, 2),
+    "queue_s": ("queue, s", 1, 2),
+    "load_s": ("load, s", 1, 2),
+    "peak_memory_mb": ("peak memory, MB", 1, 0),
+    "expected_memory_mb": ("expected memory, MB", 1, 0),
+}
+"""Rows of the table: heading, factor, decimals. docs/measurement.md defines each figure."""
+
+ONCE = ("queue_s", "load_s")
+"""Figures that repeats do not repeat: only the first run may load, so their median says nothing."""
+
+MAX_REPEATS = 100
+
+
+def compare(
+    prompt: Annotated[str, typer.Argument(help="The prompt; - reads it from stdin.", show_default=False)],
+    *,
+    model: Annotated[
+        list[str], typer.Option("--model", "-m", metavar="MODEL[@RUNTIME-PRECISION]", help="Repeat for each model.")
+    ],
+    system: Annotated[str, typer.Option(help="System prompt, for models that have a template for it.")] = "",
+    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 128,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    top_k: Annotated[int, typer.Option(help="0 is off.")] = 0,
+    top_p: Annotated[float, typer.Option(help="1 is off.")] = 1.0,
+    min_p: Annotated[float, typer.Option(help="0 is off.")] = 0.0,
+    repetition_penalty: Annotated[float, typer.Option(help="1 is off.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same answer.")] = 0,
+    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; may be repeated.")] = None,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="With --repeat: skip what the prompt has in common with the last one.")
+    ] = False,
+    mode: Annotated[
+        Literal["fair", "fast"], typer.Option(help="fair: one at a time, all threads. fast: all at once.")
+    ] = "fair",
+    repeat: Annotated[int, typer.Option(help="Run it so many times; the median is shown too.")] = 1,
+    json: JsonOption = False,
+    save: Annotated[bool, typer.Option("--save", help="Keep it in the history.")] = False,
+) -> int:
+    """Send one prompt to several models and show answers and timings."""
+    options = dict(locals())
+    from playground.requests import request_from
+
+    if not 1 <= repeat <= MAX_REPEATS:
+        raise UsageError(f"--repeat is {repeat}", f"It must be from 1 to {MAX_REPEATS}.")
+    request = request_from({**options, "prompt": read_prompt(prompt)})
+    comparisons = _run(request, model, mode, repeat=repeat, save=save, quiet=json)
+    if json:
+        output.print_json(_json(comparisons))
+    failed = any(run.error for comparison in comparisons for run in comparison.runs)
+    return output.FAILED if failed else output.OK
+
+
+def history(
+    id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Show this comparison again.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many, the newest first.")] = 50,
+    json: JsonOption = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown, with all receipts.")] = False,
+) -> None:
+    """List the comparisons that were kept, or show one."""
+    from playground.core import Playground
+    from playground.receipts import with_receipts
+    from playground.report import markdown as written
+    from playground.settings import load_settings
+
+    if markdown and (json or id is None):
+        raise UsageError("--markdown is of one comparison", "Give its id, and not --json.")
+    if limit < 1:
+        raise UsageError(f"--limit is {limit}", "It must be at least 1.")
+    with Playground(load_settings()) as playground:
+        kept = list(playground.store.list(limit)) if id is None else [playground.store.get(id)]
+    comparisons = [comparison for comparison in kept if comparison is not None]
+    if id is not None and not comparisons:
+        raise UsageError(f"No comparison has the id '{id}'", "python -m playground history lists them.")
+    if json:
+        documents = [with_receipts(comparison) for comparison in comparisons]
+        output.print_json({"comparisons": documents} if id is None else documents[0])
+    elif markdown:
+        output.stdout().print(output.clean(written(comparisons[0])), soft_wrap=True, end="")
+    elif id is None:
+        _print_list(comparisons)
+    else:
+        _print_comparison(comparisons[0])
+
+
+def medians(comparisons: list[Comparison]) -> dict[str, dict[str, float | None]]:
+    """By variant, the median of each figure over the runs that have it; a run with an error has none."""
+    found: dict[str, dict[str, float | None]] = {}
+    for position, first in enumerate(comparisons[0].runs):
+        runs = [comparison.runs[position] for comparison in comparisons]
+        timings = [run.timings for run in runs if run.error is None]
+        found[str(first.variant)] = {
+            name: _median([getattr(item, name) for item in timings]) for name in FIGURES if name not in ONCE
+        }
+    return found
+
+
+def _median(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def _run(
+    request: Request, models: list[str], mode: Literal["fair", "fast"], *, repeat: int, save: bool, quiet: bool
+) -> list[Comparison]:
+    from playground.cli.live import follow
+    from playground.core import Playground
+    from playground.settings import load_settings
+
+    done: list[Comparison] = []
+    with Playground(load_settings()) as playground:
+        variants = [playground.catalog.resolve(text)[1] for text in models]
+        if words := playground.memory_plan(variants, request).words(mode):
+            output.stderr().print(words, soft_wrap=True)
+        for number in range(1, repeat + 1):
+            with output.working_on(", ".join(map(str, variants))):
+                comparison = follow(playground.comparer.start(request, variants, mode))
+            done.append(comparison)
+            if save:
+                playground.store.save(comparison)
+            if not quiet:
+                _print_answers(comparison, f"run {number} of {repeat}" if repeat > 1 else "")
+        if not quiet:
+            print_terms(playground.catalog, [variant.model for variant in variants])
+    if repeat > 1 and not quiet:
+        _print_medians(done)
+    return done
+
+
+def _json(comparisons: list[Comparison]) -> dict[str, Any]:
+    """One comparison as it is; several under ``comparisons``, with the medians. ``receipts`` say how each was taken."""
+    from playground.receipts import of_comparisons, with_receipts
+
+    if len(comparisons) == 1:
+        return with_receipts(comparisons[0])
+    return {
+        "comparisons": [comparison.to_json() for comparison in comparisons],
+        "medians": medians(comparisons),
+        "receipts": of_comparisons(comparisons).to_json(),
+    }
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    request = comparison.request
+    asked = request.prompt or "\n".join(f"{message.role}: {message.content}" for message in request.messages)
+    output.stdout().print(f"{comparison.id}  {comparison.created_at}\n\n{output.clean(asked)}\n", soft_wrap=True)
+    _print_answers(comparison, "")
+
+
+def _print_answers(comparison: Comparison, title: str) -> None:
+    console = output.stdout()
+    for run in comparison.runs:
+        console.rule(str(run.variant), align="left")
+        if run.error:
+            console.print(f"failed: {output.clean(run.error)}", soft_wrap=True)
+        if run.text:
+            console.print(output.clean(run.text), soft_wrap=True)
+        console.print(f"[{run.finish_reason}]")
+        for note in (*run.warnings, *run.fallbacks):
+            console.print(f"note: {output.clean(note)}", soft_wrap=True)
+    _print_timings(comparison, title)
+
+
+def _print_timings(comparison: Comparison, title: str) -> None:
+    threads = sorted({run.timings.threads for run in comparison.runs if run.timings.threads})
+    about = [comparison.mode, f"{'/'.join(map(str, threads))} threads" if threads else "", title]
+    rows = {str(run.variant): _figures(run.timings) for run in comparison.runs}
+    if not any(value is not None for figures in rows.values() for value in figures.values()):
+        return  # nothing ran
+    _print_table("Timings (" + ", ".join(filter(None, about)) + ")", rows, comparison.runs)
+    if comparison.mode == "fast":
+        output.stdout().print("Fast mode: the models shared the machine; these figures rank nothing.")
+
+
+def _print_medians(comparisons: list[Comparison]) -> None:
+    _print_table(f"Median of {len(comparisons)} runs", medians(comparisons), comparisons[0].runs)
+
+
+def _figures(timings: Timings) -> dict[str, float | None]:
+    return {name: getattr(timings, name) for name in FIGURES}
+
+
+def _unit(run: ModelRun) -> str:
+    return "" if run.timings.unit == "token" else " (counted in chunks)"
+
+
+def _print_table(title: str, figures: dict[str, dict[str, float | None]], runs: Sequence[ModelRun]) -> None:
+    """A row for each figure, a column for each model."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("")
+    for name, run in zip(figures, runs, strict=True):
+        table.add_column(name + _unit(run), justify="right", overflow="fold")
+    for figure, (heading, factor, decimals) in FIGURES.items():
+        values = [by_name.get(figure) for by_name in figures.values()]
+        if any(value is not None for value in values):
+            table.add_row(heading, *("–" if value is None else f"{value * factor:,.{decimals}f}" for value in values))
+    console = output.stdout()
+    console.print(f"\n{title}")
+    console.print(table)
+
+
+def _print_list(comparisons: list[Comparison]) -> None:
+    from rich.table import Table
+
+    if not comparisons:
+        output.stdout().print("Nothing is kept yet: compare --save keeps a comparison, the web app keeps each.")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("id", "when", "mode", "models", "prompt"):
+        table.add_column(title, overflow="fold" if title == "id" else "ellipsis", no_wrap=title == "prompt")
+    for comparison in comparisons:
+        names = ", ".join(str(run.variant) + (" (failed)" if run.error else "") for run in comparison.runs)
+        asked = output.clean(comparison.request.prompt or comparison.request.messages[-1].content)
+        table.add_row(comparison.id, comparison.created_at, comparison.mode, names, " ".join(asked.split()))
+    output.stdout().print(table)

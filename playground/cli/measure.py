@@ -1,0 +1,132 @@
+"""``bench models``: measure models on this machine, print medians and spreads, keep the measurement."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from playground.cli import output
+from playground.cli.models import JsonOption, read_prompt
+from playground.errors import UsageError
+
+if TYPE_CHECKING:
+    from playground.measurements import Figure, Measurement
+
+PROMPT = "Explain in two sentences why the sky is blue."
+SCALES = {"ttft_s": ("time to first token, ms", 1e3, 1), "total_s": ("total, s", 1, 3), "cpu_s": ("CPU time, s", 1, 3)}
+"""Figures that a terminal shows in other units or with other names: heading, factor, decimals."""
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def models(
+    prompt: Annotated[str, typer.Argument(help="The prompt; - reads it from stdin.")] = PROMPT,
+    *,
+    model: Annotated[
+        list[str], typer.Option("--model", "-m", metavar="MODEL[@RUNTIME-PRECISION]", help="Repeat for each model.")
+    ],
+    repeats: Annotated[int, typer.Option(help="Answers of each model that count, after a warm-up.")] = 5,
+    tokens: Annotated[int, typer.Option(help="Length of every answer.")] = 64,
+    json: JsonOption = False,
+    save: Annotated[bool, typer.Option("--save/--no-save", help="Keep it, for verdicts and the web app.")] = True,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print one Markdown document with all receipts.")
+    ] = False,
+) -> int:
+    """Measure models one after the other, in rotated order, with answers of equal length."""
+    from playground.core import Playground
+    from playground.receipts import with_receipts
+    from playground.records import Request
+    from playground.report import markdown as written
+    from playground.settings import load_settings
+
+    if json and markdown:
+        raise UsageError("--json and --markdown are both given", "Choose one.")
+    request = Request(prompt=read_prompt(prompt), max_new_tokens=tokens)
+    with Playground(load_settings()) as playground:
+        variants = [playground.catalog.resolve(text)[1] for text in model]
+        with output.working_on(", ".join(map(str, variants))), output.steps("measuring") as tell, _ctrl_c() as stopped:
+            measurement = playground.measurer.run(request, variants, repeats, tell, stopped.is_set)
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        if save:
+            playground.store.save_measurement(measurement)
+    if json:
+        output.print_json(with_receipts(measurement))
+    elif markdown:
+        output.stdout().print(output.clean(written(measurement)), soft_wrap=True, end="")
+    else:
+        _print(measurement)
+    return output.FAILED if any(found.error for found in measurement.models) else output.OK
+
+
+def main(args: list[str]) -> int:
+    """Run the command with the arguments behind ``bench models``."""
+    return int(app(args=args, prog_name="python -m playground bench models", standalone_mode=False) or output.OK)
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event, so that a model is stopped in order and its worker stays whole; twice, it interrupts."""
+    stopped = threading.Event()
+
+    def hear(number: int, frame: object) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+
+    before = signal.signal(signal.SIGINT, hear)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _print(measurement: Measurement) -> None:
+    """A row a figure, a column a model: median, quartiles and rank."""
+    from rich.table import Table
+
+    from playground.measurements import QUANTITIES, places
+    from playground.receipts import machine_lines
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("")
+    for found in measurement.models:
+        table.add_column(str(found.variant), overflow="fold")
+    for name, quantity in QUANTITIES.items():
+        figures = [found.figures.get(name) for found in measurement.models]
+        if not any(figures):
+            continue
+        heading, factor, decimals = SCALES.get(name, (f"{quantity.title.lower()}, {quantity.unit}", 1, 1))
+        ranks = [
+            "" if place is None else f"  #{place.rank}" + ("=" if place.shared else "")
+            for place in places(measurement, name)
+        ]
+        cells = [_cell(taken, factor, decimals, quantity.unit) for taken in figures]
+        table.add_row(heading, *(cell + rank for cell, rank in zip(cells, ranks, strict=True)))
+    console = output.stdout()
+    threads = {str(found.threads) for found in measurement.models if found.threads}
+    about = f"{measurement.repeats} repeats, {measurement.request.max_new_tokens} tokens each"
+    console.print(f"Median [quartiles] of {about}, {'/'.join(sorted(threads)) or 'no'} threads  ({measurement.id})")
+    console.print(table)
+    console.print("#: rank, only where the spreads do not overlap; =: no difference seen.", soft_wrap=True)
+    for warning in measurement.warnings:
+        console.print(f"warning: {warning}", soft_wrap=True)
+    for found in measurement.models:
+        for note in (*((f"failed: {found.error}",) if found.error else ()), *found.notes):
+            console.print(f"{found.variant}: {output.clean(note)}", soft_wrap=True)
+    console.print(
+        "\n".join(f"{label}: {text}" for label, text in machine_lines(measurement.environment)), soft_wrap=True
+    )
+
+
+def _cell(taken: Figure | None, factor: float, decimals: int, unit: str) -> str:
+    if taken is None:
+        return "–"
+    low, median, high = (f"{value * factor:,.{decimals}f}" for value in (taken.low, taken.median, taken.high))
+    return f"{median} [{low} … {high}]" + (f" {taken.unit}" if taken.unit != unit else "")

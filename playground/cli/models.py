@@ -1,0 +1,435 @@
+"""Commands about models: ``models``, ``prepare``, ``card``, ``inspect``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from playground.cli import output
+from playground.errors import PlaygroundError, SourceError, UsageError
+
+if TYPE_CHECKING:
+    from playground.catalog import Catalog, CatalogEntry, Terms
+    from playground.core import Playground
+    from playground.hubinfo import HubInfo
+    from playground.records import Artifact, Fact, ModelFacts, PromptView
+    from playground.selection import Listed
+
+Choice = TypeVar("Choice", bound=str)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL[@RUNTIME-PRECISION]", show_default=False)]
+
+MARKS = {"card": "✓", "catalogue": "≈", "measured": "◆", "unknown": "?"}
+LEGEND = "✓ the developer's card, licence or config   ≈ second-hand   ◆ measured here   ? unknown"
+
+
+def models(  # noqa: PLR0917 (typer's options, never given by position)
+    task: Annotated[str, typer.Option(help="Only this task, e.g. text-generation.")] = "",
+    license: Annotated[str, typer.Option(help="Only this licence id, e.g. apache-2.0.")] = "",
+    max_params: Annotated[str, typer.Option(help="At most so many parameters, e.g. 300M.")] = "",
+    specialisation: Annotated[str, typer.Option(help="Made for this, e.g. japanese, biomedical, math, code.")] = "",
+    family: Annotated[str, typer.Option(help="Only families that begin so, e.g. falcon.")] = "",
+    commercial: Annotated[str, typer.Option(help="yes: without conditions of its own; conditional: those too.")] = "",
+    min_openness: Annotated[int, typer.Option(min=0, max=5, help="At least so many of the five items open.")] = 0,
+    runs_here: Annotated[bool, typer.Option("--runs-here", help="Only what fits this machine's memory.")] = False,
+    search: Annotated[str, typer.Option(help="Words that must all occur in a model's facts.")] = "",
+    sort: Annotated[str, typer.Option(help="catalogue, name, parameters, openness, context or release.")] = "catalogue",
+    json: JsonOption = False,
+) -> None:
+    """List the models of the catalogue, their variants and what is ready. hub:OWNER/NAME works beside them."""
+    from playground.core import Playground
+    from playground.memory import limit_mb
+    from playground.selection import SORTS, Filters, choices, select
+    from playground.settings import load_settings
+
+    filters = Filters(
+        task=task,
+        license=license,
+        commercial=_choice(commercial, "--commercial", ("", "yes", "conditional")),
+        family=family,
+        specialisation=specialisation,
+        max_parameters=parse_count(max_params) if max_params else None,
+        min_openness=min_openness,
+        runs_here=runs_here,
+        search=search,
+    )
+    order = _choice(sort, "--sort", SORTS)
+    with Playground(load_settings()) as playground:
+        limit = limit_mb()
+        found = select(playground.catalog, filters, order, limit_mb=limit)
+        rows = [_model_json(playground, item) for item in found]
+        offered = {} if found else choices(playground.catalog, limit)
+    if json:
+        output.print_json({"models": rows, "memory_limit_mb": round(limit)})
+        return
+    if rows:
+        _print_models(rows)
+        _print_terms([item.entry for item in found])
+    else:
+        asked = {"task": task, "license": license, "family": family, "specialisation": specialisation}
+        _print_none_fits({name: value for name, value in asked.items() if value}, offered)
+
+
+def prepare(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL[@RUNTIME-PRECISION]…", show_default=False)],
+    json: JsonOption = False,
+) -> int:
+    """Fetch, export and check models; prints each artifact and its fidelity."""
+    from playground.core import Playground
+    from playground.settings import load_settings
+
+    done: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    with Playground(load_settings()) as playground:
+        variants = [playground.catalog.resolve(text)[1] for text in models]
+        for variant in dict.fromkeys(variants):
+            try:
+                with output.working_on(variant), output.steps(str(variant)) as progress:
+                    artifact = playground.preparer.prepare(variant, progress, lambda: False)
+            except PlaygroundError as error:
+                failed.append({"variant": str(variant), **output.error_json(error)})
+                output.stderr().print(f"{variant}: {error}")
+                continue
+            done.append(artifact.to_json())
+            if not json:
+                _print_artifact(artifact)
+    if json:
+        output.print_json({"artifacts": done, "errors": failed})
+    return output.FAILED if failed else output.OK
+
+
+def card(
+    model: ModelArgument,
+    online: Annotated[
+        bool, typer.Option("--online", help="Also read the model's card on the Hub as it is now.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """What the model's card really says: each fact with its source, then the rest to read."""
+    from playground.cards import card_markdown, openness_score
+    from playground.core import Playground
+    from playground.hubcards import hub_facts, remembered
+    from playground.ledger import full_facts
+    from playground.settings import load_settings
+
+    settings = load_settings()
+    with Playground(settings) as playground:
+        spec, variant = playground.catalog.resolve(model)
+        entry = playground.catalog.entry(spec.id)
+        info = _hub(entry, settings.home, online)
+        facts = full_facts(
+            playground.catalog,
+            entry,
+            playground.preparer.state(variant).artifact,
+            hub_facts(info) if info else None,
+            lambda repo: hub_facts(kept) if (kept := remembered(repo, settings.home)) else None,
+        )
+    yes, of = openness_score(facts)
+    if json:
+        terms = entry.terms.to_json() if entry.terms else None
+        output.print_json(
+            {
+                **facts.to_json(),
+                "openness_score": [yes, of],
+                "terms": terms,
+                "rest": card_markdown(entry),
+                "hub": _hub_json(info) if info else None,
+            }
+        )
+        return
+    _print_facts(entry, facts, f"{yes} of {of}")
+    if info:
+        _print_hub(info)
+    if entry.card or not info:
+        _print_markdown(card_markdown(entry))
+
+
+def _hub(entry: CatalogEntry, home: Path, online: bool) -> HubInfo | None:
+    """What the Hub says of the model: asked where the reader wants it, or where nothing else is known of it."""
+    from playground import hubcards
+
+    if not entry.spec.upstream:
+        if online:
+            raise UsageError(f"{entry.spec.id} is not on the Hub", "Leave --online out.")
+        return None
+    revision = entry.spec.revision if entry.spec.source.startswith("hub:") else ""
+    if online or entry.card:
+        return hubcards.read(entry.spec.upstream, revision, home, online=online)
+    try:
+        return hubcards.read(entry.spec.upstream, revision, home, online=True)
+    except SourceError as error:
+        output.stderr().print(f"Warning: {error} What follows was read earlier, if anything.", soft_wrap=True)
+        return hubcards.remembered(entry.spec.upstream, home)
+
+
+def _hub_json(info: HubInfo) -> dict[str, Any]:
+    expected = info.footprint()
+    told = info.to_json()
+    shown = ("repo", "revision", "download_bytes", "gated", "architecture", "onnx_files", "way", "refusal", "notes")
+    return {name: told[name] for name in shown} | {"expected_memory": expected.to_json() if expected else None}
+
+
+def inspect(
+    model: ModelArgument,
+    prompt: Annotated[str, typer.Argument(help="The prompt; - reads it from stdin.", show_default=False)],
+    system: Annotated[str, typer.Option(help="System prompt.")] = "",
+    json: JsonOption = False,
+) -> None:
+    """Show what the model would really read: rendered prompt, token ids, warnings."""
+    from playground.core import Playground
+    from playground.records import Request
+    from playground.requests import check_request
+    from playground.runtimes.base import LoadSpec
+    from playground.settings import load_settings
+
+    settings = load_settings()
+    request = Request(prompt=read_prompt(prompt), system=system)
+    limits = settings.limits
+    check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
+    with Playground(settings) as playground:
+        spec, variant = playground.catalog.resolve(model)
+        with output.working_on(variant), output.steps(str(variant)) as progress:
+            artifact = playground.preparer.prepare(variant, progress, lambda: False)
+            view = playground.pool.inspect(LoadSpec(spec, artifact, settings.threads), request)
+    if json:
+        output.print_json(view.to_json())
+    else:
+        _print_view(view)
+
+
+def read_prompt(text: str) -> str:
+    """The prompt as given, or stdin for ``-``."""
+    import sys
+
+    if text != "-":
+        return text
+    try:
+        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The prompt on stdin is not UTF-8 (byte {error.start})", "Convert it to UTF-8.") from None
+
+
+def parse_count(text: str) -> int:
+    """``135M``, ``1.5B`` or a plain number."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmb]?)", text.strip().lower())
+    if not match:
+        raise UsageError(f"'{text}' is not a number of parameters", "Write it like 300M, 1.5B or 135000000.")
+    return int(float(match[1]) * {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}[match[2]])
+
+
+def print_terms(catalog: Catalog, ids: list[str]) -> None:
+    """The conditions of the models offered, as their licences ask."""
+    _print_terms([catalog.entry(model) for model in dict.fromkeys(ids)])
+
+
+def _print_terms(entries: list[CatalogEntry]) -> None:
+    """Each text once, after the names of all the models it is about."""
+    bound: dict[Terms, list[str]] = {}
+    for entry in entries:
+        if entry.terms:
+            bound.setdefault(entry.terms, []).append(entry.spec.name)
+    for terms, names in bound.items():
+        addresses = " · ".join(filter(None, (terms.url, terms.policy_url)))
+        output.stdout().print(f"{', '.join(names)}: {terms.text}\n  {addresses}", soft_wrap=True)
+
+
+def _choice(value: str, option: str, known: tuple[Choice, ...]) -> Choice:
+    from playground.schema import closest
+
+    for choice in known:
+        if choice == value.lower():
+            return choice
+    names = [str(choice) for choice in known if choice]
+    raise UsageError(f"'{value}' is no value of {option}", closest(value, names))
+
+
+def _model_json(playground: Playground, item: Listed) -> dict[str, Any]:
+    entry, variants = item.entry, []
+    for variant in entry.variants:
+        state = playground.preparer.state(variant)
+        variants.append(
+            {
+                "variant": str(variant),
+                "status": state.status,
+                "step": state.step,
+                "error": str(state.error or "") or None,
+            }
+        )
+    return {
+        **entry.spec.to_json(),
+        "task": entry.task,
+        "license": item.license_id or None,
+        "commercial_use": item.commercial,
+        "parameters": item.facts.parameters.value,
+        "family": item.family or None,
+        "specialisation": item.facts.specialisation.value,
+        "open_items": item.open_items,
+        "expected_memory": item.footprint.to_json() if item.footprint else None,
+        "runs_here": item.fits,
+        "refused": item.refused or None,
+        "instead": item.instead or None,
+        "terms": entry.terms.to_json() if entry.terms else None,
+        "variants": variants,
+    }
+
+
+def _print_models(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    from playground.card_schema import OPENNESS
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    figures = ("parameters", "context", "licence", "made for", "open items", "memory")
+    for title in ("model", "kind", *figures, "runs here", "prepared"):
+        table.add_column(title, justify="right" if title in ("parameters", "context", "memory") else "left")
+    for row in rows:
+        expected = row["expected_memory"]
+        table.add_row(
+            row["id"],
+            row["kind"],
+            f"{row['parameters'] / 1e6:,.0f} M" if row["parameters"] else "unknown",
+            f"{row['context_length']:,}" if row["context_length"] else "unknown",
+            row["license"] or "unknown",
+            row["specialisation"] or "unknown",
+            f"{row['open_items']} of 5",
+            f"{max(expected['run_mb'], expected['prepare_mb']) / 1000:.1f} GB" if expected else "unknown",
+            "refused" if row["refused"] else {True: "yes", False: "no", None: "unknown"}[row["runs_here"]],
+            _states(row["variants"]),
+        )
+    console = output.stdout()
+    console.print(table)
+    console.print(f"\nopen items: how many of {', '.join(OPENNESS).replace('_', ' ')} are a plain yes.")
+    console.print("memory: estimate of the most that preparing or running the default variant takes.")
+    for names, some in _offers(rows).items():
+        console.print(f"variants{some}: {', '.join(names)}; the first is the default.", soft_wrap=True)
+    console.print("prepared: on this disk and checked. Any other variant is prepared when it is first asked for.")
+    for row in rows:
+        if row["refused"]:
+            console.print(f"{row['id']}: {row['refused']} Instead: {row['instead']}.", soft_wrap=True)
+    console.print()
+
+
+def _states(variants: list[dict[str, Any]]) -> str:
+    """What is at hand or in the making: ``int8, torch-fp32; failed: int4``. A variant nobody asked for is no news."""
+    states: dict[str, list[str]] = {}
+    for item in variants:
+        if item["status"] != "missing":
+            states.setdefault(item["status"], []).append(item["variant"].rpartition("@")[2])
+    ready = states.pop("ready", [])
+    return "; ".join([*filter(None, [", ".join(ready)]), *(f"{state}: {', '.join(n)}" for state, n in states.items())])
+
+
+def _offers(rows: list[dict[str, Any]]) -> dict[tuple[str, ...], str]:
+    """The sets of variants that are offered, each with the models it is of where there are several sets."""
+    sets: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        names = tuple(item["variant"].rpartition("@")[2] for item in row["variants"])
+        sets.setdefault(names, []).append(row["id"])
+    return {names: f" of {', '.join(models)}" if len(sets) > 1 else "" for names, models in sets.items()}
+
+
+def _print_none_fits(asked: dict[str, str], offered: dict[str, list[str]]) -> None:
+    """No model: name the wish that no model of the catalogue fulfils by itself, with the values that there are."""
+    console = output.stdout()
+    console.print("No model fits.")
+    for name, value in asked.items():
+        known = offered[name]
+        met = [item for item in known if re.match(re.escape(value) + ("" if name == "family" else "$"), item, re.I)]
+        if not met:
+            console.print(f"No model has --{name} {value}. There are: {', '.join(known)}.", soft_wrap=True)
+
+
+def _print_hub(info: HubInfo) -> None:
+    expected = info.footprint()
+    lines = [
+        f"On the Hub: {info.url} at {info.revision[:12]}",
+        f"  to fetch  {info.download_bytes / 1e6:,.0f} MB" if info.download_bytes else "",
+        f"  gated     {info.gated}: accept its licence on that page, then set HF_TOKEN" if info.gated else "",
+        f"  runs here {info.refusal or info.way}",
+        f"  memory    about {expected.need_mb / 1000:.1f} GB (estimate)" if expected else "",
+        *(f"  note      {note}" for note in info.notes),
+    ]
+    output.stdout().print(output.clean("\n".join(filter(None, lines))) + "\n", soft_wrap=True)
+
+
+def _print_artifact(artifact: Artifact) -> None:
+    lines = [
+        f"{artifact.variant}: ready",
+        f"  recipe    {artifact.recipe}",
+        f"  size      {artifact.size_bytes / 1e6:.0f} MB",
+        f"  folder    {artifact.path}",
+    ]
+    fidelity = artifact.fidelity
+    if fidelity:
+        lines.append(
+            f"  fidelity  {fidelity.verdict} against {fidelity.reference} on {fidelity.positions} positions: "
+            f"top-1 agreement {fidelity.top1_agreement:.1%}, mean KL {fidelity.mean_kl:.4f} nats, "
+            f"largest logit error {fidelity.max_logit_error:.3g}"
+        )
+    lines += [f"  tried     {reason}" for reason in artifact.fallbacks]
+    lines += [f"  note      {output.clean(note)}" for note in artifact.notes]
+    output.stdout().print("\n".join(lines), soft_wrap=True)
+
+
+def _print_facts(entry: CatalogEntry, facts: ModelFacts, openness: str) -> None:
+    from rich.table import Table
+
+    from playground.cards import fact_title
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("fact", "", "value", "source"):
+        table.add_column(title, overflow="fold")
+    named: dict[str, Fact] = {
+        name: getattr(facts, name)
+        for name in facts.__dataclass_fields__
+        if name not in ("model", "openness", "quality", "extra")
+    }
+    named |= {f"openness: {name}": getattr(facts.openness, name) for name in facts.openness.__dataclass_fields__}
+    named |= facts.extra | facts.quality
+    for name, fact in named.items():
+        shown = output.clean(_shown(name, fact.value))
+        table.add_row(fact_title(name), MARKS[fact.status], shown, output.clean(fact.url or fact.source))
+    console = output.stdout()
+    console.print(f"{entry.spec.name}\n")
+    console.print(table)
+    console.print(f"\nOpenness: {openness} items are a plain yes.\n{LEGEND}\n")
+
+
+def _shown(name: str, value: Any) -> str:
+    if name == "size_bytes" and value is not None:
+        return f"{value / 1e6:,.0f} MB"
+    if name == "top1_agreement" and value is not None:
+        return f"{value:.1%}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "unknown" if value is None else str(value)
+
+
+def _print_markdown(text: str) -> None:
+    console = output.stdout()
+    if console.is_terminal:
+        from rich.markdown import Markdown
+
+        console.print(Markdown(text))
+    else:
+        console.print(text, soft_wrap=True)
+
+
+def _print_view(view: PromptView) -> None:
+    console = output.stdout()
+    reads = f"reads {len(view.token_ids)} tokens" if view.token_ids else "is sent this; its number of tokens is unknown"
+    console.print(f"{view.model} {reads}:\n", soft_wrap=True)
+    console.print(output.clean(view.rendered), soft_wrap=True)
+    console.print()
+    for token_id, token in zip(view.token_ids, view.tokens, strict=True):
+        console.print(f"{token_id:>8}  {output.clean(token)!r}", soft_wrap=True)
+    for warning in view.warnings:
+        output.stderr().print(f"Warning: {warning}", soft_wrap=True)

@@ -1,0 +1,160 @@
+"""What the commands print and where: one JSON document on stdout, or text for people; everything else on stderr.
+
+It knows streams, errors and exit codes; it does not know models.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+import traceback
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from playground.errors import ConfigError, PlaygroundError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+PLAIN_WIDTH = 160
+"""Columns of a table that goes into a file or a pipe."""
+
+
+def print_json(document: Any) -> None:
+    """The one document of ``--json``. ASCII escapes keep it whole in every locale."""
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def stdout() -> Console:
+    return _console(stderr=False)
+
+
+def stderr() -> Console:
+    return _console(stderr=True)
+
+
+def _console(stderr: bool) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal and console.width < PLAIN_WIDTH:
+        console.width = PLAIN_WIDTH
+    return console
+
+
+def clean(text: str) -> str:
+    """A model's text, safe on a terminal: control characters, which may retitle or clear it, are spelt out."""
+    return "".join(
+        char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs") else f"\\x{ord(char):02x}"
+        for char in text.replace("\r\n", "\n")
+    )
+
+
+def exit_code(error: BaseException) -> int:
+    return WRONG if isinstance(error, (UsageError, ConfigError)) else FAILED
+
+
+def error_json(error: PlaygroundError) -> dict[str, str]:
+    return {"type": type(error).__name__, "message": error.what, "next_step": error.next_step}
+
+
+def report(error: PlaygroundError, as_json: bool) -> int:
+    """Tell the reader about an expected error; returns the exit code."""
+    if as_json:
+        print_json({"error": error_json(error)})
+    print(f"Error: {clean(str(error))}", file=sys.stderr)
+    return exit_code(error)
+
+
+def report_interrupt(as_json: bool) -> None:
+    if as_json:
+        print_json({"error": {"type": "Interrupted", "message": "Stopped by Ctrl-C", "next_step": ""}})
+    print("Stopped.", file=sys.stderr)
+
+
+def report_unexpected(error: Exception, as_json: bool, home: Path | None) -> int:
+    """An error nobody foresaw: its traceback goes into a file, the reader gets one line that names it."""
+    log = _write_log(error, home)
+    notes = "".join(f" {note}" for note in getattr(error, "__notes__", []))
+    what = f"The command failed unexpectedly{notes}: {type(error).__name__}: {error}"
+    return report(PlaygroundError(what, f"The details are in {log}."), as_json)
+
+
+@contextmanager
+def working_on(model: object) -> Iterator[None]:
+    """Unexpected errors from inside name the model."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"while working on {model}")
+        raise
+
+
+def _write_log(error: Exception, home: Path | None) -> Path:
+    content = "".join(traceback.format_exception(error))
+    name = time.strftime("command-%Y%m%d-%H%M%S.log")
+    if home is not None:
+        try:
+            (home / "logs").mkdir(parents=True, exist_ok=True)
+            path = home / "logs" / name
+            path.write_text(content, encoding="utf-8", errors="backslashreplace")
+            return path
+        except OSError:
+            pass  # a full or read-only home: the log goes to the system's temporary folder
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="playground-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+    ) as file:
+        file.write(content)
+    return Path(file.name)
+
+
+def tenth(progress: float | None) -> int:
+    """How many tenths of a step are done: what a log is told of a share that changes all the time."""
+    return 0 if progress is None else int(progress * 10 + 1e-9)
+
+
+class StepPrinter:
+    """Progress of a preparation on stderr: one line redrawn on a terminal; elsewhere a line for each step and tenth."""
+
+    REDRAW_EVERY_S = 0.1
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._terminal = sys.stderr.isatty()
+        self._step = ""
+        self._tenth = 0
+        self._printed_at = 0.0
+
+    def __call__(self, step: str, progress: float | None) -> None:
+        now = time.monotonic()
+        share = "" if progress is None else f" {progress:4.0%}"
+        line = f"{self._title}: {step}{share}"
+        if self._terminal:
+            if step != self._step or now - self._printed_at > self.REDRAW_EVERY_S:
+                print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
+                self._printed_at = now
+        elif step != self._step or tenth(progress) > self._tenth:
+            print(line, file=sys.stderr, flush=True)
+            self._tenth = tenth(progress)
+        self._step = step
+
+    def close(self) -> None:
+        if self._terminal and self._step:
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def steps(title: str) -> Iterator[StepPrinter]:
+    """A ``Progress`` callback whose bar is wiped when the work is over."""
+    printer = StepPrinter(title)
+    try:
+        yield printer
+    finally:
+        printer.close()

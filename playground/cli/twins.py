@@ -1,0 +1,259 @@
+"""``twins`` and ``again``: one model in two variants token by token, and a stored comparison run once more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from playground.cli import output
+from playground.cli.models import JsonOption, print_terms, read_prompt
+from playground.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from playground.again import Again, ModelAgain
+    from playground.teacher import Choice, Forced
+    from playground.tokendiff import Difference, Token
+    from playground.twins import Diffing, Side, TwinDiff
+
+POLL_S = 0.1
+STOP_WAIT_S = 3.0
+MOST_FLIPS = 12
+"""Rows of the table of flips; --json has all."""
+
+
+def twins(
+    reference: Annotated[str, typer.Argument(metavar="MODEL@RUNTIME-PRECISION", help="The reference.")],
+    twin: Annotated[str, typer.Argument(metavar="MODEL@RUNTIME-PRECISION", help="Another variant of that model.")],
+    prompt: Annotated[str, typer.Argument(help="The prompt; - reads it from stdin.", show_default=False)],
+    *,
+    system: Annotated[str, typer.Option(help="System prompt, for models that have a template for it.")] = "",
+    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 128,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="For both alike.")] = 0,
+    with_prompt: Annotated[
+        bool, typer.Option("--with-prompt", help="Score the prompt's own tokens too, not only the answer's.")
+    ] = False,
+    json: JsonOption = False,
+    save: Annotated[bool, typer.Option("--save", help="Keep the two answers in the history.")] = False,
+) -> int:
+    """Two variants of one model: where their answers part, and how far apart they are on the same text."""
+    from playground.core import Playground
+    from playground.records import Request
+    from playground.settings import load_settings
+
+    request = Request(
+        prompt=read_prompt(prompt), system=system, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
+    )
+    with Playground(load_settings()) as playground, output.working_on(f"{reference} and {twin}"):
+        diffing = playground.twins.start(request, reference, twin, with_prompt=with_prompt)
+        diff = _follow(diffing)
+        if save and diffing.comparison:
+            playground.store.save(diffing.comparison)
+        if json:
+            output.print_json(diff.to_json())
+        else:
+            _print_diff(diff)
+            print_terms(playground.catalog, [diff.reference.run.variant.model, diff.twin.run.variant.model])
+    return output.OK
+
+
+def again(
+    id: Annotated[str, typer.Argument(metavar="ID", help="Of a stored comparison; history lists them.")],
+    json: JsonOption = False,
+    save: Annotated[bool, typer.Option("--save", help="Keep the rerun in the history too.")] = False,
+) -> int:
+    """Run a stored comparison again: the same tokens, or where they part and what has changed since."""
+    from playground.cli.live import follow
+    from playground.core import Playground
+    from playground.settings import load_settings
+
+    with Playground(load_settings()) as playground:
+        stored = playground.store.get(id)
+        if stored is None:
+            raise UsageError(f"No comparison has the id '{id}'", "python -m playground history lists them.")
+        with output.working_on(id):
+            rerun = follow(playground.repeater.start(stored))
+            report = playground.repeater.report(stored, rerun)
+        if save:
+            playground.store.save(rerun)
+    if json:
+        output.print_json(report.to_json())
+    else:
+        _print_again(report)
+    return output.OK if all(model.verdict != "unknown" for model in report.models) else output.FAILED
+
+
+def _follow(diffing: Diffing) -> TwinDiff:
+    """Wait, telling on stderr what is done. Ctrl-C stops the models first, then passes on."""
+    try:
+        with output.steps("twins") as tell:
+            while not diffing.wait(POLL_S):
+                at = diffing.snapshot()
+                live = next((live for live in at.lives if live.run is None), None)
+                if live is None:
+                    tell(at.step, at.progress)
+                elif live.kind == "token":
+                    tell(f"{live.variant}: answering", live.n_tokens / diffing.request.max_new_tokens)
+                else:
+                    tell(f"{live.variant}: {live.message or live.kind}", live.progress)
+        return diffing.result()
+    except KeyboardInterrupt:
+        diffing.stop()
+        diffing.wait(STOP_WAIT_S)
+        raise
+
+
+# -- twins ------------------------------------------------------------------------------------------------------
+
+
+def _print_diff(diff: TwinDiff) -> None:
+    console = output.stdout()
+    common = diff.common_tokens
+    flips = set(diff.answer.flips)
+    for side, marked in ((diff.reference, flips), (diff.twin, set())):
+        name = "reference" if side is diff.reference else "twin"
+        console.rule(f"{side.run.variant} ({name})", align="left")
+        console.print(_marked(side, common if diff.difference else None, marked), soft_wrap=True)
+        console.print(f"[{side.run.finish_reason}]")
+    console.print()
+    console.print(_parting_words(diff), soft_wrap=True)
+    _print_forced(diff.answer, "the reference's answer", diff)
+    if diff.prompt:
+        _print_forced(diff.prompt, "the prompt", diff)
+    _print_sides(diff)
+    for note in diff.notes:
+        console.print(f"note: {output.clean(note)}", soft_wrap=True)
+
+
+def _marked(side: Side, common: int | None, flips: set[int]) -> Text:
+    """The answer with its first other token in ⟦ ⟧, and tokens the twin would have chosen otherwise in ‹ ›."""
+    from rich.text import Text
+
+    text = Text()
+    for place, piece in enumerate(side.pieces):
+        shown = output.clean(piece)
+        if place == common:
+            text.append(f"⟦{shown}⟧", "bold reverse")
+        elif place in flips:
+            text.append(f"‹{shown}›", "underline")
+        else:
+            text.append(shown, "" if common is None or place < common else "dim")
+    return text
+
+
+def _parting_words(diff: TwinDiff) -> str:
+    found = diff.difference
+    if found is None:
+        return f"The same answer, all {diff.common_tokens:,} tokens."
+    words = f"The first {found.position:,} tokens are the same. Then: {_then(found, 'the reference', 'its twin')}."
+    if diff.parting:
+        for name, choices in (("reference", diff.parting.reference), ("twin", diff.parting.twin)):
+            words += f"\n  {name + ':':<11}" + ", ".join(map(_choice, choices))
+    return words
+
+
+def _then(found: Difference, one: str, other: str) -> str:
+    return f"{one} {_token(found.one)}, {other} {_token(found.other)}"
+
+
+def _token(token: Token) -> str:
+    if token.id < 0:
+        return f"{output.clean(token.text)!r}" if token.text else "has ended"
+    return f"{output.clean(token.text)!r} ({token.id})"
+
+
+def _choice(choice: Choice) -> str:
+    return f"{output.clean(choice.text)!r} ({choice.id}) {choice.chance:.1%}"
+
+
+def _print_forced(forced: Forced, what: str, diff: TwinDiff) -> None:
+    from rich.table import Table
+
+    console = output.stdout()
+    count = len(forced.positions)
+    cut = f" of {forced.total:,}: more logits would not fit on the disk" if forced.total > count else ""
+    console.print(f"\nBoth forced along {what} ({count:,} tokens{cut})")
+    console.print(f"  top-1 flips  {len(forced.flips):,} of {count:,} ({len(forced.flips) / count:.1%})")
+    console.print(f"  mean KL      {forced.mean_kl:.4g} nats a token, KL(reference ‖ twin), whole vocabulary")
+    console.print(
+        f"  perplexity   reference {forced.reference_perplexity:.3f}, twin {forced.twin_perplexity:.3f}"
+        + (" (the text is the reference's own choice)" if forced is diff.answer else "")
+    )
+    if not forced.flips:
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("token", "text", "reference's first choice", "twin's first choice", "KL, nats"):
+        table.add_column(title, justify="right" if title in ("token", "KL, nats") else "left", overflow="fold")
+    for place in forced.flips[:MOST_FLIPS]:
+        at = forced.positions[place]
+        text = repr(output.clean(at.token.text))
+        table.add_row(str(place + 1), text, _choice(at.reference), _choice(at.twin), f"{at.kl:.3f}")
+    console.print(table)
+    if len(forced.flips) > MOST_FLIPS:
+        console.print(f"  and {len(forced.flips) - MOST_FLIPS:,} more; --json has all")
+
+
+def _print_sides(diff: TwinDiff) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("")
+    rows: dict[str, list[str]] = {}
+    for side in (diff.reference, diff.twin):
+        table.add_column(str(side.run.variant), justify="right", overflow="fold")
+        for name, value in _figures(side).items():
+            rows.setdefault(name, []).append(value)
+    for name, values in rows.items():
+        table.add_row(name, *values)
+    output.stdout().print("\nOne run each: repeat before ranking")
+    output.stdout().print(table)
+
+
+def _figures(side: Side) -> dict[str, str]:
+    taken, fidelity = side.run.timings, side.run.fidelity
+
+    def number(value: float | None, decimals: int, factor: float = 1.0) -> str:
+        return "–" if value is None else f"{value * factor:,.{decimals}f}"
+
+    return {
+        "decode, tok/s": number(taken.decode_tok_s, 1),
+        "time to first token, ms": number(taken.ttft_s, 0, 1e3),
+        "peak memory, MB": number(taken.peak_memory_mb, 0),
+        "on disk, MB": number(side.size_bytes or None, 0, 1e-6),
+        "export check, mean KL": "–" if fidelity is None else f"{fidelity.mean_kl:.2g} ({fidelity.verdict})",
+    }
+
+
+# -- again ------------------------------------------------------------------------------------------------------
+
+
+def _print_again(report: Again) -> None:
+    console = output.stdout()
+    console.print(f"{report.stored} of {report.created_at}, run again as {report.rerun.id}\n", soft_wrap=True)
+    for model in report.models:
+        console.print(f"{model.variant}: {_verdict_words(model)}", soft_wrap=True)
+        if found := model.difference:
+            after = found.one_after, found.other_after
+            for when, token, rest in zip(("then", "now"), (found.one, found.other), after, strict=True):
+                around = output.clean(f"{found.before}⟦{token.text}⟧{rest}")
+                console.print(f"  {when + ':':<5} …{' '.join(around.split())}", soft_wrap=True)
+        if model.detail:
+            console.print(f"  {output.clean(model.detail)}", soft_wrap=True)
+        for change in model.changes:
+            console.print(f"  {change.what}: {change.was or 'none'} → {change.now or 'none'}", soft_wrap=True)
+    console.print("\nMachine and software: " + ("as they were" if not report.changes else "changed"))
+    for change in report.changes:
+        console.print(f"  {change.what}: {change.was or 'none'} → {change.now or 'none'}", soft_wrap=True)
+
+
+def _verdict_words(model: ModelAgain) -> str:
+    unit = "token" if model.compared == "tokens" else "character"
+    if model.verdict == "identical":
+        return f"identical, {model.count:,} {unit}{'' if model.count == 1 else 's'}"
+    if model.difference:
+        at = model.difference
+        return f"differs at {at.unit} {at.position + 1:,}: {_then(at, 'then', 'now')}"
+    return "can't be told"

@@ -1,0 +1,46 @@
+"""Preparation of ``fake:`` models: no process and no files, only the delays and failures their source asks for.
+
+The fields it reads are ``prepare_s`` and ``prepare_error`` (docs/design.md, "The fake runtime"); the rest is the
+fake runtime's business.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from playground.errors import ExportError, Stopped
+from playground.records import Artifact, ModelSpec, Variant
+from playground.sources.files import Cancelled, Progress
+
+
+def prepare(spec: ModelSpec, variant: Variant, home: Path, progress: Progress, cancelled: Cancelled) -> Artifact:
+    """Wait as long as the source says, then fail as it says or give an artifact without files.
+
+    Raises:
+        ExportError: The source has a ``prepare_error``; that is its text.
+        Stopped: Called off while waiting.
+    """
+    seconds, error = script(spec)
+    start = time.monotonic()
+    while (passed := time.monotonic() - start) < seconds:
+        progress("preparing", passed / seconds)
+        if cancelled():
+            raise Stopped(f"Preparing {spec.name} was called off")
+        time.sleep(min(0.05, seconds - passed))
+    if error:
+        raise ExportError(f"{spec.name}: {error}", "This model is scripted to fail.")
+    return artifact(spec, variant, home)
+
+
+def script(spec: ModelSpec) -> tuple[float, str]:
+    """The scripted delay in seconds, and the error text or nothing."""
+    fields = parse_qs(spec.source.removeprefix("fake:"), keep_blank_values=True)
+    return float(fields.get("prepare_s", ["0"])[-1] or 0), fields.get("prepare_error", [""])[-1]
+
+
+def artifact(spec: ModelSpec, variant: Variant, home: Path) -> Artifact:
+    """What a prepared fake model is: a name."""
+    path = str(home / "fake" / spec.id)
+    return Artifact(variant=variant, path=path, recipe="none", revision=spec.revision, sha256="", size_bytes=0)

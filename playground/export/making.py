@@ -1,0 +1,248 @@
+"""The steps that make one artifact: fetch, import, build, check. Runs in a preparation's own process.
+
+For each recipe in turn: build, compare with torch, take it unless it is rejected. What no recipe can do, torch runs
+from the import, and the artifact says why. A source that brings ONNX files and no weights has nothing to import, to
+compare with or to fall back to. Knows the order of the steps, not how any of them works.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from playground import sources
+from playground.errors import ExportError, FidelityError
+from playground.export import cache
+from playground.export.overlay import OverlayError
+from playground.export.recipe import Recipe, Work
+from playground.records import Artifact, Fidelity, ModelSpec, Variant
+from playground.sources.files import (
+    Cancelled,
+    Progress,
+    locked,
+    of_the_disk,
+    put_in_place,
+    staging,
+    storage_errors,
+)
+
+log = logging.getLogger(__name__)
+
+TORCH = ("torch", "fp32")
+"""Runtime and precision of the original, and of what is used when no recipe gave a usable graph."""
+
+RETRY_S = 3600.0
+"""How long torch stands in where the exporter could not be installed; then it is tried again."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every step needs."""
+
+    spec: ModelSpec
+    variant: Variant
+    home: Path
+    progress: Progress
+    cancelled: Cancelled
+
+    def lock(self, folder: Path) -> AbstractContextManager[None]:
+        """Two processes that want the same folder make it once."""
+
+        def waiting() -> None:
+            self.progress("waiting for another process", None)
+
+        return locked(self.home, folder.name, self.cancelled, waiting)
+
+
+def make(spec: ModelSpec, variant: Variant, home: Path, progress: Progress, cancelled: Cancelled) -> Artifact:
+    """The artifact of ``variant``, made now or found in the cache.
+
+    Its ``variant`` is the one it holds: where every ONNX recipe failed, that is ``…@torch-fp32`` and ``fallbacks`` says
+    why.
+
+    Raises:
+        PlaygroundError: Naming the model and the next step.
+    """
+    job = _Job(spec, variant, home, progress, cancelled)
+    onnx = variant.precision if variant.runtime == "onnx" else ""
+    fetched = sources.fetch(spec, home, progress, cancelled, onnx=onnx)
+    if _only_onnx(fetched) and variant.runtime != "onnx":
+        raise ExportError(
+            f"{spec.name} brings ONNX files and no weights that {variant.runtime} reads",
+            f"Ask for {spec.id}@onnx-{spec.precision if spec.runtime == 'onnx' else 'int8'}.",
+        )
+    imported = None if _only_onnx(fetched) else _import(job, fetched)
+    if variant.runtime != "onnx":
+        assert imported is not None
+        return imported
+    folder = cache.artifact_folder(home, spec, variant, fetched.revision)
+    with job.lock(folder), storage_errors(home):
+        return cache.verify(folder, home) or _export(job, folder, fetched, imported)
+
+
+def _import(job: _Job, fetched: sources.Fetched) -> Artifact:
+    folder = cache.import_folder(job.home, job.spec, fetched.revision)
+    with job.lock(folder), storage_errors(job.home):
+        if artifact := cache.verify(folder, job.home):
+            return artifact
+        from playground.export.importing import import_model
+
+        with staging(job.home, "import") as stage, _Timed(f"{job.spec.id}: import"):
+            import_model(job.spec, fetched.files, stage, job.progress)
+            records = cache.record_files(stage)
+            artifact = cache.describe(
+                stage,
+                records,
+                recipe="none",
+                variant=Variant(job.spec.id, *TORCH),
+                revision=fetched.revision,
+                tool_versions=cache.tool_versions(cache.IMPORT_PACKAGES),
+                created_at=_now(),
+                notes=fetched.notes,
+            )
+            cache.write(stage, job.home, artifact, records)
+            put_in_place(stage, folder)
+    return _found(folder, job.home)
+
+
+def _export(job: _Job, folder: Path, fetched: sources.Fetched, imported: Artifact | None) -> Artifact:
+    refused: list[str] = []
+    retry = False
+    for recipe in _applicable(job, fetched):
+        with staging(job.home, "export") as stage:
+            work = _work(job, recipe, stage, fetched, imported)
+            try:
+                precision, fidelity = _build_and_check(job, recipe, work, imported)
+            except ExportError as error:
+                log.warning("%s: recipe %s is not used: %s", job.variant, recipe.name, error)
+                refused.append(f"{recipe.name}: {error.what}")
+                retry |= isinstance(error, OverlayError)
+                continue
+            records = cache.record_files(stage)
+            artifact = cache.describe(
+                stage,
+                records,
+                recipe=recipe.name,
+                variant=dataclasses.replace(job.variant, precision=precision),
+                revision=fetched.revision,
+                tool_versions=cache.tool_versions((*cache.IMPORT_PACKAGES, *recipe.packages)) | _pinned(recipe),
+                fidelity=fidelity,
+                fallbacks=tuple(refused),
+                created_at=_now(),
+                notes=fetched.notes,
+            )
+            cache.write(stage, job.home, artifact, records)
+            put_in_place(stage, folder)
+        return _found(folder, job.home)
+    reasons = refused or [f"there is no recipe for onnx-{job.variant.precision}"]
+    if imported is None:
+        raise ExportError(
+            f"None of the ONNX files of {job.spec.name} can be used ({'; '.join(reasons)})",
+            "Choose another precision, or a source with safetensors.",
+        )
+    artifact = dataclasses.replace(imported, fallbacks=tuple(reasons), created_at=_now())
+    return _fall_back(job, folder, artifact, RETRY_S if retry else None)
+
+
+def _applicable(job: _Job, fetched: sources.Fetched) -> tuple[Recipe, ...]:
+    """The recipes that have something to start from; one that has not was not passed over."""
+    has_onnx = any(path.suffix == ".onnx" for path in fetched.files)
+    return tuple(
+        recipe
+        for recipe in cache.recipes_for(job.variant)
+        if (has_onnx if recipe.name == "prebuilt" else not _only_onnx(fetched))
+    )
+
+
+def _only_onnx(fetched: sources.Fetched) -> bool:
+    """Whether the source brings graphs and no weights that torch could read."""
+    endings = {path.suffix.lower() for path in fetched.files}
+    return ".onnx" in endings and not endings & {".safetensors", ".gguf"}
+
+
+def _work(job: _Job, recipe: Recipe, stage: Path, fetched: sources.Fetched, imported: Artifact | None) -> Work:
+    # A repository's files may lie in folders below the one with config.json.
+    source = next((path.parent for path in fetched.files if path.name == "config.json"), fetched.files[0].parent)
+    return Work(
+        model=Path(imported.path) if imported else source,
+        source=source,
+        target=stage,
+        precision=job.variant.precision,
+        options=recipe.options[job.variant.precision],
+        home=job.home,
+        progress=job.progress,
+    )
+
+
+def _fall_back(job: _Job, folder: Path, artifact: Artifact, lasts_s: float | None) -> Artifact:
+    """Record that this variant is run by torch, so that the failing recipes are not tried at every start."""
+    with staging(job.home, "export") as stage:
+        cache.write(stage, job.home, artifact, {}, lasts_s)
+        put_in_place(stage, folder)
+    return _found(folder, job.home)
+
+
+def _build_and_check(job: _Job, recipe: Recipe, work: Work, imported: Artifact | None) -> tuple[str, Fidelity | None]:
+    """Build into ``work.target`` and judge; returns the precision it has, and no verdict where there is no original.
+
+    Raises:
+        ExportError: It can't be built.
+        FidelityError: It does not run, or is rejected.
+    """
+    with _Timed(f"{job.variant}: build ({recipe.name})"):
+        precision = recipe.build(work)
+    if imported is None:
+        return precision, None
+    from playground.export import check
+
+    with _Timed(f"{job.variant}: check"):
+        try:
+            fidelity = check.fidelity(work.target, work.model, precision, job.progress)
+        except MemoryError:
+            raise
+        except Exception as error:  # onnxruntime's own exceptions have no common ancestor below this one
+            if disk := of_the_disk(error):
+                raise disk from error
+            log.exception("%s by %s does not run", job.variant, recipe.name)
+            raise FidelityError(f"the graph does not run ({type(error).__name__}: {_first_line(error)})") from error
+    log.info("%s by %s: %s, %s", job.variant, recipe.name, fidelity.verdict, fidelity.reason)
+    if fidelity.verdict == "rejected":
+        raise FidelityError(f"rejected, {fidelity.reason}")
+    return precision, fidelity
+
+
+def _pinned(recipe: Recipe) -> dict[str, str]:
+    """Versions that differ from the application's, under names that say so."""
+    return {f"{package} (export)": version for package, version in recipe.pinned.items()}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0][:160]
+
+
+def _found(folder: Path, home: Path) -> Artifact:
+    artifact = cache.read(folder, home)
+    if artifact is None:
+        raise ExportError(f"{folder.name} changed while it was made", "Is another program at work in PLAYGROUND_HOME?")
+    return artifact
+
+
+class _Timed:
+    """Log how long a step took: the log is where a slow first start is looked into."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._start = what, time.monotonic()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *exc: object) -> None:
+        log.info("%s took %.1f s", self._what, time.monotonic() - self._start)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,200 @@
+"""The general way: optimum's exporter, about a hundred architectures, then ONNX Runtime's rounding of weights.
+
+optimum runs in a process of its own (``optimum_worker.py``) with the overlay on its path, because it needs transformers
+4.57, which reads an older dialect of config.json than transformers 5 writes: ``older_config`` translates. Whether
+optimum knows an architecture it says itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from playground.errors import ExportError
+from playground.export import quantise
+from playground.export.blocks import BLOCK
+from playground.export.importing import copy_side_files
+from playground.export.overlay import OverlayError, ensure_overlay
+from playground.export.recipe import Work
+from playground.sources.files import discard, of_the_disk
+
+log = logging.getLogger(__name__)
+
+WORKER = Path(__file__).with_name("optimum_worker.py")
+OPTIMUM_PRECISIONS = {
+    # Blocks of 32 weights multiplied in int8 (quantise.py); in int4 with the head in int8.
+    "int8": {"bits": "8", "block_size": str(BLOCK), "embedding": "8"},
+    "int4": {"bits": "4", "block_size": str(BLOCK), "embedding": "8", "finer": "8", "levels": "found again"},
+    "fp32": {},
+}
+PARTS = ("encoder_model.onnx", "decoder_model_merged.onnx")
+"""What is kept of an encoder-decoder export; the decoders without and with a past are both in the merged one."""
+
+
+def build_optimum(work: Work) -> str:
+    """Export with optimum, then round. See ``recipe.Build``."""
+    stage = work.target / ".optimum"
+    source, exported = stage / "source", stage / "exported"
+    source.mkdir(parents=True)
+    task = write_source(work.model, source)
+    overlay = ensure_overlay(work.home, work.progress, lambda: False)
+    work.progress("exporting", None)
+    exporter_in(overlay).export(source, exported, task)
+    names = PARTS if task.startswith("text2text") else ("model.onnx",)
+    try:
+        for name in names:
+            work.progress("rounding weights", None)
+            quantise.rewrite(exported / name, work.target / name, quantise.bits_of(work.options), work.progress)
+    except MemoryError:
+        raise
+    except Exception as error:  # protobuf, onnx and the quantiser raise whatever happens to break
+        if disk := of_the_disk(error):
+            raise disk from error
+        log.exception("rounding %s failed", exported)
+        raise ExportError(f"its graph can't be rounded to {work.precision} ({type(error).__name__})") from error
+    shutil.rmtree(stage)
+    copy_side_files(work.model, work.target)
+    return work.precision
+
+
+def write_source(model: Path, target: Path) -> str:
+    """What optimum is given: the weights, linked, and a configuration in its dialect. Returns optimum's task."""
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    names = _weight_names(model / "model.safetensors")
+    (target / "config.json").write_text(json.dumps(older_config(config, names)), encoding="utf-8")
+    (target / "model.safetensors").symlink_to((model / "model.safetensors").absolute())
+    # The tokenizer stays away: transformers 4 does not read what transformers 5 writes, and nothing here needs it.
+    if (model / "generation_config.json").is_file():
+        shutil.copyfile(model / "generation_config.json", target / "generation_config.json")
+    return "text2text-generation-with-past" if config.get("is_encoder_decoder") else "text-generation-with-past"
+
+
+def older_config(config: Mapping[str, Any], weights: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """A configuration as transformers 5 writes it, in words that transformers 4.57 reads.
+
+    Rotary parameters are one dictionary now (one for each kind of layer in Gemma 3), where there were ``rope_theta``,
+    ``rope_scaling``, ``partial_rotary_factor`` and, in GPT-NeoX, names of its own. T5 says in a field of its own
+    whether its outputs are scaled, where that followed from tied embeddings.
+
+    Args:
+        config: The content of config.json.
+        weights: Names of the tensors in the file.
+    """
+    older = {name: value for name, value in config.items() if name not in ("rope_parameters", "transformers_version")}
+    if "dtype" in older:
+        older["torch_dtype"] = older.pop("dtype")
+    rope: dict[str, Any] = dict(config.get("rope_parameters") or {})
+    if "full_attention" in rope:
+        local = rope.get("sliding_attention") or rope["full_attention"]
+        older["rope_local_base_freq"] = local["rope_theta"]
+        rope = dict(rope["full_attention"])
+    if rope:
+        theta, share = rope.pop("rope_theta", None), rope.pop("partial_rotary_factor", None)
+        neox = config.get("model_type") == "gpt_neox"
+        if theta is not None:
+            older["rotary_emb_base" if neox else "rope_theta"] = theta
+        if share is not None:
+            older["rotary_pct" if neox else "partial_rotary_factor"] = share
+        older["rope_scaling"] = rope if rope.get("rope_type", "default") != "default" else None
+    if "scale_decoder_outputs" in config:
+        scaled = bool(older.pop("scale_decoder_outputs"))
+        older["tie_word_embeddings"] = scaled
+        if scaled == ("lm_head.weight" in weights):
+            raise ExportError("transformers 4 can't tell scaled outputs and a head of its own apart")
+    return older
+
+
+def _weight_names(path: Path) -> frozenset[str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        return frozenset(file.keys())
+
+
+class Exporter:
+    """A running ``optimum_worker``. It ends with this process, or with ``close``.
+
+    Raises:
+        OverlayError: It does not start; the overlay is thrown away, so that the next attempt installs it anew.
+    """
+
+    def __init__(self, overlay: Path) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(overlay), "PYTHONUNBUFFERED": "1"}
+        # In our process group, as whoever started us wants to end it with us.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        )
+        if not self._read().get("ready"):
+            self.close()
+            discard(overlay)
+            raise OverlayError("optimum can't be started in its own environment", "Prepare the model again.")
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def export(self, model: Path, target: Path, task: str) -> None:
+        """Export ``model`` into ``target``.
+
+        Raises:
+            ExportError: optimum does not know the architecture, fails, or died.
+        """
+        assert self._process.stdin is not None
+        job = {"model": str(model), "target": str(target), "task": task}
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(job).encode() + b"\n")
+            self._process.stdin.flush()
+        answer = self._read()
+        if "error" in answer:
+            if disk := of_the_disk(OSError(answer["error"])):
+                raise disk
+            raise ExportError(_reason(answer))
+        if "done" not in answer:
+            code = self._process.wait()
+            raise ExportError(f"optimum's process ended early ({code})" + (": is memory short?" if code == -9 else ""))
+
+    def close(self) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {}
+        return answer
+
+
+_exporters: dict[Path, Exporter] = {}
+
+
+def exporter_in(overlay: Path) -> Exporter:
+    """The exporter of this process: importing optimum takes seconds, and one process may export more than once."""
+    if overlay not in _exporters or not _exporters[overlay].alive:
+        _exporters[overlay] = exporter = Exporter(overlay)
+        atexit.register(exporter.close)
+    return _exporters[overlay]
+
+
+def _reason(answer: Mapping[str, str]) -> str:
+    """optimum's own words; its advice on how to teach it an architecture is for programmers."""
+    said = answer["error"].split(", that is a custom or unsupported architecture")
+    if len(said) > 1:
+        return "optimum does not know this architecture"
+    return f"optimum failed ({answer['type']}: {answer['error'][:200]})"

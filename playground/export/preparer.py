@@ -1,0 +1,255 @@
+"""The app's view of preparation: what state each model is in, and the queue of those being made.
+
+Preparations run one at a time (each takes gigabytes), in processes of their own. A model that somebody waits for goes
+before those prepared in the background. This module imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+from playground import sources
+from playground.errors import ExportError, PlaygroundError, Stopped
+from playground.export import cache, fake
+from playground.export.process import ExportProcess
+from playground.records import Artifact, ModelSpec, Record, Variant
+from playground.remotes import remote_artifact
+from playground.sources.files import Cancelled, Progress
+
+log = logging.getLogger(__name__)
+
+Status = Literal["missing", "preparing", "ready", "failed"]
+QUEUED = "waiting for its turn"
+
+
+class Catalogue(Protocol):
+    """What the preparer needs of a catalogue."""
+
+    def resolve(self, text: str) -> tuple[ModelSpec, Variant]: ...
+
+
+class HasHome(Protocol):
+    """What the preparer needs of the settings."""
+
+    @property
+    def home(self) -> Path: ...
+
+
+@dataclass(frozen=True)
+class Preparation(Record):
+    """Where one variant stands. ``progress`` is 0 to 1 within ``step``, None where unknown."""
+
+    status: Status
+    step: str = ""
+    progress: float | None = None
+    error: str | None = None
+    artifact: Artifact | None = None
+
+
+@dataclass
+class _Job:
+    spec: ModelSpec
+    variant: Variant
+    state: Preparation
+    background: bool = False
+    waiting: int = 0
+    called_off: bool = False
+    done: threading.Event = field(default_factory=threading.Event)
+    result: Artifact | PlaygroundError | None = None
+
+
+class Preparer:
+    """Makes artifacts and says how far they are. Safe to use from many threads.
+
+    Args:
+        settings: Only ``home`` is used.
+        catalog: Anything with ``resolve``.
+    """
+
+    def __init__(self, settings: HasHome, catalog: Catalogue) -> None:
+        self._home = Path(settings.home)
+        self._catalog = catalog
+        self._change = threading.Condition()
+        self._queue: list[_Job] = []
+        self._jobs: dict[str, _Job] = {}
+        self._running: ExportProcess | None = None
+        self._pauses = 0
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def state(self, variant: Variant) -> Preparation:
+        """Where ``variant`` stands now. Cheap: asked for every model at every refresh.
+
+        Raises:
+            UsageError: No such model or variant.
+        """
+        spec, variant = self._catalog.resolve(str(variant))
+        with self._change:
+            job = self._jobs.get(str(variant))
+            if job and not job.done.is_set():
+                return job.state
+        artifact = self._artifact(spec, variant)
+        if artifact:
+            return Preparation("ready", progress=1.0, artifact=artifact)
+        if job and isinstance(job.result, PlaygroundError) and not isinstance(job.result, Stopped):
+            return job.state
+        return Preparation("missing")
+
+    def start(self, variant: Variant) -> None:
+        """Prepare in the background. Does nothing if that is done or under way; tries again what failed."""
+        spec, variant = self._catalog.resolve(str(variant))
+        if self._artifact(spec, variant) is None:
+            with self._change:
+                self._job(spec, variant).background = True
+
+    def prepare(self, variant: Variant, progress: Progress, cancelled: Cancelled) -> Artifact:
+        """Wait until ``variant`` is ready.
+
+        The artifact's own ``variant`` names the runtime to use: torch, where no export was good enough.
+        Calling off ends the work only if nobody else waits for it. While ``paused`` nothing proceeds, so do not wait
+        here inside that block.
+
+        Raises:
+            Stopped: ``cancelled`` said so, or the preparer was closed.
+            PlaygroundError: It can't be prepared; says why and what to do.
+        """
+        spec, variant = self._catalog.resolve(str(variant))
+        if artifact := self._artifact(spec, variant):
+            return artifact
+        with self._change:
+            job = self._job(spec, variant)
+            job.waiting += 1
+            if job in self._queue:
+                self._queue.remove(job)
+                self._queue.insert(0, job)
+        try:
+            while not job.done.wait(0.1):
+                progress(job.state.step, job.state.progress)
+                if cancelled():
+                    raise Stopped(f"Preparing {spec.name} was called off")
+        finally:
+            with self._change:
+                job.waiting -= 1
+                job.called_off |= not (job.waiting or job.background or job.done.is_set())
+        if isinstance(job.result, PlaygroundError):
+            raise job.result
+        assert job.result is not None
+        return job.result
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Suspend what is running, and start nothing new, while figures are taken. May be nested."""
+        with self._change:
+            self._pauses += 1
+            if self._pauses == 1 and self._running:
+                self._running.suspend()
+        try:
+            yield
+        finally:
+            with self._change:
+                self._pauses -= 1
+                if self._pauses == 0:
+                    if self._running:
+                        self._running.resume()
+                    self._change.notify_all()
+
+    def close(self) -> None:
+        """End what is running and whatever waits for it. The preparer can't be used afterwards."""
+        with self._change:
+            self._closed = True
+            for job in self._jobs.values():
+                job.called_off = True
+            self._change.notify_all()
+            thread = self._thread
+        if thread:
+            thread.join(timeout=10)
+
+    def _artifact(self, spec: ModelSpec, variant: Variant) -> Artifact | None:
+        if spec.remote:
+            return remote_artifact(variant)
+        if variant.runtime == "fake":
+            job = self._jobs.get(str(variant))
+            if fake.script(spec) == (0.0, ""):
+                return fake.artifact(spec, variant, self._home)
+            return job.result if job and isinstance(job.result, Artifact) else None
+        fetched = sources.present(spec, self._home, onnx=variant.precision if variant.runtime == "onnx" else "")
+        return (
+            cache.read(cache.artifact_folder(self._home, spec, variant, fetched.revision), self._home)
+            if fetched
+            else None
+        )
+
+    def _job(self, spec: ModelSpec, variant: Variant) -> _Job:
+        """The job under way for this variant, or a new one. Needs the lock."""
+        if self._closed:
+            raise Stopped(f"Preparing {spec.name} was called off: the app is closing")
+        job = self._jobs.get(str(variant))
+        if job is None or job.done.is_set() or job.called_off:
+            job = _Job(spec, variant, Preparation("preparing", QUEUED))
+            self._jobs[str(variant)] = job
+            self._queue.append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="preparer", daemon=True)
+                self._thread.start()
+            self._change.notify_all()
+        return job
+
+    def _run(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._closed or (self._queue and not self._pauses))
+                if self._closed:
+                    break
+                job = self._queue.pop(0)
+            self._finish(job, self._outcome(job))
+        with self._change:
+            left, self._queue = self._queue, []
+        for job in left:
+            self._finish(job, Stopped(f"Preparing {job.spec.name} was called off: the app is closing"))
+
+    def _outcome(self, job: _Job) -> Artifact | PlaygroundError:
+        try:
+            return self._make(job)
+        except PlaygroundError as error:
+            return error
+        except Exception as error:  # a fault here must end this job, not the queue
+            log.exception("preparing %s failed", job.variant)
+            return ExportError(f"Preparing {job.spec.name} failed ({type(error).__name__}: {error})")
+
+    def _make(self, job: _Job) -> Artifact:
+        def progress(step: str, share: float | None) -> None:
+            job.state = Preparation("preparing", step, share)
+
+        if job.called_off:
+            raise Stopped(f"Preparing {job.spec.name} was called off")
+        if job.variant.runtime == "fake":
+            return fake.prepare(job.spec, job.variant, self._home, progress, lambda: job.called_off)
+        progress("starting", None)
+        process = ExportProcess(job.spec, job.variant, self._home)
+        try:
+            with self._change:
+                self._running = process
+                if self._pauses:
+                    process.suspend()
+            return process.follow(progress, lambda: job.called_off)
+        finally:
+            with self._change:
+                self._running = None
+            process.end()
+
+    def _finish(self, job: _Job, result: Artifact | PlaygroundError) -> None:
+        with self._change:
+            job.result = result
+            if isinstance(result, Stopped):
+                job.state = Preparation("missing")
+            elif isinstance(result, PlaygroundError):
+                job.state = replace(job.state, status="failed", error=str(result))
+            else:
+                job.state = Preparation("ready", progress=1.0, artifact=result)
+            job.done.set()

@@ -1,0 +1,221 @@
+"""How much memory a model takes: one estimate for what is only read about and for what lies prepared on the disk.
+
+    running   = process + tokenizer + weights as they lie in memory + KV cache + scratch memory
+    preparing = weights in fp32 + the graph that is being built + torch and the exporter
+
+Weights. On disk they are ``parameters × bytes``: 4 in fp32, 1.15 in int8 and 0.69 in int4 (blocks of 32 with their
+scales), in int4 with the embedding, which mostly is the head too, in int8. In memory onnxruntime packs products anew
+(``PACKED``), while tables that are looked up by row stay in the mapped file and take next to nothing. torch maps the
+file and touches all of it. Cache: keys and values of each layer, from the sizes in config.json; a fused
+export keeps one buffer in steps of ``ROOM`` tokens, a growing graph holds past and present at once. Tokenizer: its
+tables take about six times its file.
+
+The constants were fitted to the starter models and torch (docs/measurement.md has expected beside measured). These are
+estimates, to be called so wherever they are shown: 20 % off is usual. The module knows a model's figures; it measures
+nothing and reads no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from playground.kvcache import Cache, cache_of
+from playground.records import Record
+
+MB = 1_000_000
+CONTEXT = 2048
+"""Tokens of prompt and answer the estimate makes room for where nobody says how long they are."""
+BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.15, "int4": 0.69}
+PACKED = {"fp32": 1.15, "fp16": 2.1, "int8": 1.1, "int4": 1.2}
+"""Weights in memory over their bytes on disk: repacked products, sums of blocks, pages of 2 MB; fp16 is widened."""
+PROCESS_MB = {"onnx": 96.0, "torch": 370.0}
+"""Interpreter and libraries, loaded, with an empty model."""
+OTHER_MB = 60.0
+"""Of a worker that runs neither: a scripted model's, or one that asks a server."""
+TOKENIZER_MB, TOKENIZER_FACTOR = 31.0, 5.9
+"""Templates and tables of a tokenizer: fixed, and for each byte of tokenizer.json."""
+VOCAB_BYTES = 110
+"""Of tokenizer.json for each entry, where only the size of the vocabulary is known."""
+PREPARING_MB = 1500.0
+"""torch, transformers and the exporter without a model."""
+CHUNK = 128
+"""Prompt tokens that are computed together (``runtimes.engine.CHUNK``, which stands below this room)."""
+ROOM = 256
+"""Tokens by which a shared cache grows."""
+
+
+@dataclass(frozen=True)
+class Footprint(Record):
+    """An estimate in MB of 10^6 bytes.
+
+    Attributes:
+        weights_mb: The model's file in this precision.
+        run_mb: Peak memory of the process that runs it.
+        prepare_mb: Peak memory of the preparation that makes its file.
+    """
+
+    weights_mb: float
+    run_mb: float
+    prepare_mb: float
+
+    @property
+    def need_mb(self) -> float:
+        """What the machine must have: preparing and running do not happen at the same time."""
+        return max(self.run_mb, self.prepare_mb)
+
+    def fits(self, limit_mb: float) -> bool:
+        return self.need_mb <= limit_mb
+
+
+@dataclass(frozen=True)
+class Running(Record):
+    """Where the memory of a process that runs a model goes, in MB.
+
+    Attributes:
+        process_mb: Interpreter, libraries and tokenizer.
+        weights_mb: As they lie in memory.
+        cache_mb: Keys and values for prompt and answer.
+        scratch_mb: What computing a part of a long prompt takes on top.
+    """
+
+    process_mb: float
+    weights_mb: float
+    cache_mb: float
+    scratch_mb: float
+
+    @property
+    def total_mb(self) -> float:
+        return self.process_mb + self.weights_mb + self.cache_mb + self.scratch_mb
+
+
+def estimate(
+    parameters: int,
+    runtime: str,
+    precision: str,
+    shape: Mapping[str, Any] | None = None,
+    tokens: int = CONTEXT,
+    *,
+    prebuilt: bool = False,
+) -> Footprint:
+    """The memory of one variant, before there is anything of it on the disk.
+
+    Args:
+        parameters: All of them; for a mixture of experts not the active ones alone.
+        runtime: ``onnx`` or ``torch``.
+        precision: A key of ``BYTES``.
+        shape: ``layers``, ``hidden_size``, ``vocab_size``, ``key_value_heads``, ``attention_heads``, ``head_dim``, as
+            far as they are known; or config.json itself. Without the shape, the embedding is taken as 30 % of the
+            parameters, 200 million at most, and the cache of ``CONTEXT`` tokens as 0.3 bytes a parameter, which is
+            what Llama 2 7B needs; models with grouped heads need less.
+        tokens: Of prompt and answer together.
+        prebuilt: Its graphs come ready-made: nothing is built, and what can't be held is not compared with torch.
+
+    Raises:
+        KeyError: No such runtime or precision.
+    """
+    config = as_config(shape or {})
+    weights = parameters * BYTES[precision]
+    if precision == "int4":
+        weights += _embedding(parameters, config) * (BYTES["int8"] - BYTES["int4"])
+    vocab = int(config.get("vocab_size") or 32_000)
+    cache = cache_of(config)
+    running = Running(
+        PROCESS_MB[runtime] + _tokenizer_mb(vocab * VOCAB_BYTES),
+        weights * (PACKED[precision] if runtime == "onnx" else 1.0) / MB,
+        0.3 * parameters * tokens / CONTEXT / MB if cache is None else cache_mb(cache, runtime, "fused", tokens, 0),
+        scratch_mb(config, tokens),
+    ).total_mb
+    preparing = parameters * BYTES["fp32"] + (weights if runtime == "onnx" else 0)
+    return Footprint(
+        weights_mb=weights / MB,
+        run_mb=running,
+        prepare_mb=running if prebuilt and runtime == "onnx" else preparing / MB + PREPARING_MB,
+    )
+
+
+def of_files(
+    weights: float,
+    runtime: str,
+    precision: str,
+    recipe: str,
+    config: Mapping[str, Any],
+    *,
+    tokenizer_bytes: int,
+    prompt_tokens: int,
+    new_tokens: int,
+) -> Running:
+    """The memory of what lies prepared on the disk.
+
+    Args:
+        weights: Bytes of weights that a token needs; tables that are looked up by row are not among them.
+        runtime: ``onnx`` or ``torch``.
+        recipe: As in ``Artifact``: decides how the cache is kept.
+        config: The text model's config.json.
+        tokenizer_bytes: Of tokenizer.json.
+    """
+    cache = cache_of(config)
+    return Running(
+        PROCESS_MB[runtime] + _tokenizer_mb(tokenizer_bytes),
+        weights * (PACKED.get(precision, 1.15) if runtime == "onnx" else 1.0) / MB,
+        0.0 if cache is None else cache_mb(cache, runtime, recipe, prompt_tokens, new_tokens, precision=precision),
+        scratch_mb(config, prompt_tokens + new_tokens, every_row=runtime == "onnx" and recipe != "fused"),
+    )
+
+
+def cache_mb(
+    cache: Cache, runtime: str, recipe: str, prompt_tokens: int, new_tokens: int, *, precision: str = ""
+) -> float:
+    """Keys, values and states for a prompt and its longest answer.
+
+    Exports give layers with a window a cache of full length; torch keeps the window only.
+    """
+    width = 0.5 if precision == "fp16" else 1.0
+    tokens = prompt_tokens + new_tokens
+    if runtime == "onnx" and recipe == "fused":
+        return width * (cache.bytes_for(-(-tokens // ROOM) * ROOM, windowed=False) + 2 * cache.fixed_bytes) / MB
+    if cache.crossed:
+        tokens = new_tokens
+    held = cache.bytes_for(tokens, windowed=runtime == "torch") + cache.fixed_bytes
+    if runtime == "onnx":
+        held *= 2  # past and present are there at the same time
+    return width * (held + cache.cross_bytes * prompt_tokens) / MB
+
+
+def scratch_mb(config: Mapping[str, Any], tokens: int, *, every_row: bool = False) -> float:
+    """What a chunk of the prompt takes while it is computed: activations, attention scores, logits.
+
+    Args:
+        every_row: The graph gives the logits of all positions, not of the last alone.
+    """
+
+    def size(*names: str) -> int:
+        return next((int(config[name]) for name in names if isinstance(config.get(name), int)), 0)
+
+    chunk = min(CHUNK, max(1, tokens))
+    hidden = size("hidden_size", "n_embd", "d_model")
+    inner = size("intermediate_size", "ffn_dim", "n_inner", "d_ff") or 4 * hidden
+    scores = size("num_attention_heads", "n_head", "num_heads") * tokens
+    rows = min(chunk * size("vocab_size"), 16_000_000) if every_row else size("vocab_size")
+    return 4.0 * (chunk * (8 * hidden + 3 * inner + 2 * scores) + 2 * rows) / MB
+
+
+def as_config(shape: Mapping[str, Any]) -> dict[str, Any]:
+    """The catalogue's names of sizes as config.json calls them; config.json itself passes through."""
+    names = {
+        "layers": "num_hidden_layers",
+        "attention_heads": "num_attention_heads",
+        "key_value_heads": "num_key_value_heads",
+    }
+    return {names.get(name, name): value for name, value in shape.items()}
+
+
+def _tokenizer_mb(size: int) -> float:
+    return TOKENIZER_MB + TOKENIZER_FACTOR * size / MB
+
+
+def _embedding(parameters: int, config: Mapping[str, Any]) -> float:
+    if config.get("vocab_size") and config.get("hidden_size"):
+        return float(config["vocab_size"] * config["hidden_size"])
+    return min(0.3 * parameters, 200e6)

@@ -1,0 +1,154 @@
+"""A model's own card on the Hub as facts: its YAML block, config.json and the metadata of its safetensors.
+
+Each fact names the exact revision it was read at. Whatever has the wrong type is left out. Reads what ``hubinfo``
+brought; asks nobody itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from playground.cardtext import BadFrontMatter, front_matter, repository_url, safe_html, safe_url, split
+from playground.hubinfo import HubInfo, look
+from playground.records import UNKNOWN, Fact, ModelFacts
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
+
+MOST_ITEMS = 100
+MOST_CHARS = 300
+RELATIONS = ("finetune", "adapter", "quantized", "merge")
+
+
+def hub_facts(info: HubInfo) -> ModelFacts:
+    """The facts of a repository at its revision; what its card does not say is unknown."""
+    place = repository_url(info.repo, info.revision)
+    card, config = f"{place}README.md", f"{place}config.json"
+    try:
+        block, note = front_matter(split(info.card)[0]), ""
+    except BadFrontMatter as error:
+        block, note = {}, f"Its card is not read: {error}."
+    data = _card_data(block)
+    bases = _texts(data.base_model)
+    relation = _relation(block, info.tags) if bases else ""
+
+    def fact(value: Any, url: str, words: str, note: str = "") -> Fact:
+        return Fact(value, f"{words} at revision {info.revision[:12]}", url, "card", note) if value else UNKNOWN
+
+    extra = {
+        "architecture": fact(info.architecture, config, "config.json"),
+        "gated": fact("yes" if info.gated else "no", info.url, "The Hub's own data"),
+        "tags": fact(_texts(data.tags), card, "Model card"),
+        "card_note": fact(note, card, "Model card"),
+    }
+    return ModelFacts(
+        model=info.repo,
+        license=_license(data, card, fact),
+        parameters=fact(info.parameters, f"{info.url}/tree/{info.revision}", "Metadata of the safetensors files"),
+        context_length=fact(info.context_length, config, "config.json"),
+        languages=fact(_texts(data.language), card, "Model card"),
+        base_model=fact(bases[0] if len(bases) == 1 else bases, card, "Model card"),
+        base_model_relation=fact(relation, card, "Model card"),
+        datasets=fact(_texts(data.datasets), card, "Model card"),
+        quality=_quality(data, card, info),
+        extra={key: value for key, value in extra.items() if value != UNKNOWN},
+    )
+
+
+def card_html(info: HubInfo) -> str:
+    """The card to read, made safe."""
+    return safe_html(info.card, repository_url(info.repo, info.revision))
+
+
+def read(repo: str, revision: str, home: Path, *, online: bool) -> HubInfo | None:
+    """What the Hub says now, or what was last read of it.
+
+    Raises:
+        SourceError: Only if ``online``: why the Hub can't be asked.
+    """
+    if not online:
+        return remembered(repo, home)
+    info = look(repo, revision)
+    keep(info, home)
+    return info
+
+
+def keep(info: HubInfo, home: Path) -> None:
+    """Remember what was read, for a day without network. A disk that refuses loses nothing but that."""
+    path = _path(home, info.repo)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = path.with_suffix(".new")
+        staged.write_text(json.dumps(info.to_json()), encoding="utf-8")
+        staged.replace(path)
+    except OSError:
+        pass
+
+
+def remembered(repo: str, home: Path) -> HubInfo | None:
+    """What was last read of a repository."""
+    try:
+        return HubInfo.from_json(json.loads(_path(home, repo).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _path(home: Path, repo: str) -> Path:
+    return home / "hub-cards" / f"{repo.lower().replace('/', '--')}.json"
+
+
+def _card_data(block: Mapping[str, Any]) -> ModelCardData:
+    from huggingface_hub import ModelCardData
+
+    block = {
+        key: value for key, value in block.items() if key not in ("ignore_metadata_errors", "self", "eval_results")
+    }
+    try:
+        return ModelCardData(**block, ignore_metadata_errors=True)
+    except Exception:  # whatever a stranger's model-index or tags make the parser stumble over
+        plain = {key: value for key, value in block.items() if key not in ("model-index", "tags")}
+        return ModelCardData(**plain, ignore_metadata_errors=True)
+
+
+def _license(data: ModelCardData, card: str, fact: Any) -> Fact:
+    names = _texts(data.license)
+    if not names:
+        return UNKNOWN
+    given = _texts(data.license_name)
+    links = _texts(data.license_link)
+    address = safe_url(links[0], card) if links else ""
+    name = given[0] if names == ["other"] and given else ", ".join(names)
+    found: Fact = fact(name, address or card, "Model card")
+    return found
+
+
+def _relation(block: Mapping[str, Any], tags: tuple[str, ...]) -> str:
+    """What the card says, else what the Hub worked out (its tags read ``base_model:RELATION:ID``)."""
+    said = block.get("base_model_relation")
+    if isinstance(said, str) and said in RELATIONS:
+        return said
+    worked_out = (tag.split(":")[1] for tag in tags if tag.startswith("base_model:") and tag.count(":") > 1)
+    return next((name for name in worked_out if name in RELATIONS), "")
+
+
+def _quality(data: ModelCardData, card: str, info: HubInfo) -> dict[str, Fact]:
+    found: dict[str, Fact] = {}
+    for result in (data.eval_results or [])[:MOST_ITEMS]:
+        value = result.metric_value
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e9:
+            continue
+        name = f"{str(result.dataset_name)[:80]} {str(result.metric_name or result.metric_type)[:60]}".strip()
+        source = f"Model card at revision {info.revision[:12]}; not measured by us"
+        found.setdefault(name, Fact(value, source, card, "card", name))
+    return found
+
+
+def _texts(value: Any) -> list[str]:
+    """One text or a list of them; anything else in it is left out."""
+    items = value if isinstance(value, list) else [value]
+    return [
+        " ".join(item.split())[:MOST_CHARS] for item in items[:MOST_ITEMS] if isinstance(item, str) and item.strip()
+    ]

@@ -1,0 +1,298 @@
+"""What the Hub tells of a model before anything of it is downloaded: size, licence, architecture, whether it is gated,
+which way it would run here and what it would need.
+
+Asks through huggingface_hub (``HF_ENDPOINT`` and ``HF_TOKEN`` are honoured) and reads two small files, config.json and
+the card, within limits and through the Hub's own cache. Everything that comes back was written by strangers and is
+checked. It fetches no weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from playground.catalog import HUB_ID, HUB_REVISION
+from playground.errors import SourceError, UsageError
+from playground.footprint import Footprint, estimate
+from playground.records import Record
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
+
+TIMEOUT_S = 15.0
+MOST_CONFIG = 1_000_000
+MOST_CARD = 2_000_000
+"""Bytes of config.json and of the card that are fetched."""
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+HUB = "https://huggingface.co"
+
+_SHAPE = {
+    "layers": ("num_hidden_layers", "n_layer", "num_layers"),
+    "hidden_size": ("hidden_size", "n_embd", "d_model"),
+    "attention_heads": ("num_attention_heads", "n_head", "num_heads"),
+    "key_value_heads": ("num_key_value_heads", "num_kv_heads", "num_attention_heads", "n_head"),
+    "head_dim": ("head_dim",),
+    "vocab_size": ("vocab_size",),
+}
+_CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+
+
+@dataclass(frozen=True)
+class HubInfo(Record):
+    """A repository at one commit.
+
+    Attributes:
+        revision: The commit.
+        parameters: From the metadata of its safetensors; 0 where there is none.
+        download_bytes: Weights and small files that would be fetched.
+        gated: "" where anybody may download it, else ``auto`` or ``manual``: how access is granted.
+        license: As the card gives it, "" where it does not.
+        onnx_files: Ready-made graphs.
+        way: In words, how it would run here.
+        refusal: Why it does not run here; "" where it does.
+        shape: For ``footprint.estimate``.
+        config: config.json, {} where it can't be read.
+        card: README.md as text.
+        tags: As the Hub gives them.
+    """
+
+    repo: str
+    revision: str
+    parameters: int = 0
+    download_bytes: int = 0
+    gated: str = ""
+    license: str = ""
+    architecture: str = ""
+    model_type: str = ""
+    context_length: int = 0
+    onnx_files: tuple[str, ...] = ()
+    way: str = ""
+    refusal: str = ""
+    notes: tuple[str, ...] = ()
+    shape: dict[str, int] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    card: str = ""
+    tags: tuple[str, ...] = ()
+
+    @property
+    def url(self) -> str:
+        return f"{HUB}/{self.repo}"
+
+    def footprint(self, runtime: str = "onnx", precision: str = "int8") -> Footprint | None:
+        """The estimate; where the metadata gives no number of parameters, the weights are taken to be 16-bit."""
+        parameters = self.parameters or self.download_bytes // 2
+        if not parameters or self.refusal:
+            return None
+        return estimate(parameters, runtime, precision, self.shape, prebuilt=bool(self.onnx_files))
+
+
+def look(repo: str, revision: str = "") -> HubInfo:
+    """Ask the Hub about a repository.
+
+    Args:
+        repo: ``OWNER/NAME``.
+        revision: Branch, tag or commit; the newest of main without one.
+
+    Raises:
+        UsageError: That is no name of a repository or revision.
+        SourceError: No network, no such repository, no access; with the next step.
+    """
+    if not HUB_ID.fullmatch(repo) or (revision and not HUB_REVISION.fullmatch(revision)):
+        raise UsageError(f"'{repo}' is not a name OWNER/NAME of the Hub", "Copy it from the model's page.")
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or None)
+    with told(repo, revision):
+        info = api.model_info(repo, revision=revision or None, files_metadata=True, timeout=TIMEOUT_S)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if isinstance(file.rfilename, str)}
+    commit = info.sha or revision or "main"
+    small = _Small(api, info.id or repo, commit, sizes)
+    config_text, config_note = small.read("config.json", MOST_CONFIG)
+    card, card_note = small.read("README.md", MOST_CARD)
+    notes = tuple(filter(None, (config_note, card_note)))
+    return _read(info, commit, sizes, config=_json(config_text), card=card, notes=notes)
+
+
+@contextmanager
+def told(repo: str, revision: str = "") -> Iterator[None]:
+    """Errors of huggingface_hub as this product's, with what to do about them."""
+    from huggingface_hub import errors
+
+    page = f"{HUB}/{repo}"
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise SourceError(
+            f"hub:{repo} is gated",
+            f"Accept its licence at {page}, then give a token of that account (huggingface.co/settings/tokens): set "
+            "HF_TOKEN, or run `hf auth login`.",
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise SourceError(
+            f"hub:{repo} has no revision '{revision}'", f"See {page}/tree/main for its branches."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise SourceError(
+            f"There is no repository hub:{repo}, or it is private",
+            "The Hub does not tell which. Check the spelling on huggingface.co; for a private one set HF_TOKEN, or run "
+            "`hf auth login`, with a token that may read it.",
+        ) from error
+    except errors.HFValidationError as error:
+        raise UsageError(f"'{repo}' is not a name of the Hub", "Copy it from the model's page.") from error
+    except errors.OfflineModeIsEnabled as error:
+        raise SourceError(f"hub:{repo}: the Hub is not asked, because HF_HUB_OFFLINE is set", "Unset it.") from error
+    except errors.HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "?")
+        raise SourceError(f"hub:{repo}: the Hub answered {status}", "Try again later.") from error
+    except (OSError, ValueError) as error:
+        raise SourceError(
+            f"hub:{repo}: the Hub's answer can't be used ({type(error).__name__})", "Try again later."
+        ) from error
+    except Exception as error:
+        # The client's own transport errors (connection refused, time-out, name not found) have no root of ours.
+        if not type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3")):
+            raise
+        raise SourceError(
+            f"hub:{repo}: the Hub can't be reached ({type(error).__name__})",
+            "Check the network, HF_ENDPOINT and proxy settings; models that are prepared run without it.",
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Small:
+    """The small files of a repository at one commit."""
+
+    api: Any
+    repo: str
+    commit: str
+    sizes: Mapping[str, int]
+
+    def read(self, name: str, most: int) -> tuple[str, str]:
+        """The text of a file ("" where there is none to read), and why not."""
+        if name not in self.sizes:
+            return "", f"It has no {name}."
+        if self.sizes[name] > most:
+            return "", f"Its {name} has {self.sizes[name]:,} bytes and is not read."
+        try:
+            with told(self.repo, self.commit):
+                path = self.api.hf_hub_download(self.repo, name, revision=self.commit)
+            with Path(path).open(encoding="utf-8", errors="replace") as file:
+                return file.read(most), ""
+        except SourceError as error:
+            return "", f"Its {name} can't be read: {error.what}."
+
+
+def _read(
+    info: ModelInfo,
+    commit: str,
+    sizes: Mapping[str, int],
+    *,
+    config: dict[str, Any],
+    card: str,
+    notes: tuple[str, ...],
+) -> HubInfo:
+    described = config or (info.config if isinstance(info.config, dict) else {})
+    text_config = described.get("text_config")
+    inner = text_config if isinstance(text_config, dict) else described
+    names = described.get("architectures")
+    model_type = described.get("model_type")
+    safetensors = info.safetensors.total if info.safetensors else 0
+    license_id = getattr(info.card_data, "license", "") if info.card_data else ""
+    onnx = tuple(sorted(name for name in sizes if name.endswith(".onnx")))
+    kind = model_type if isinstance(model_type, str) else ""
+    custom = "auto_map" in described
+    refusal = _refusal(sizes, kind, custom, bool(described))
+    if custom and not refusal:
+        notes += ("It brings code of its own, which is never run; transformers' own class is used.",)
+    return HubInfo(
+        repo=info.id,
+        revision=commit,
+        parameters=safetensors if _whole(safetensors) else 0,
+        download_bytes=sum(size for name, size in sizes.items() if name.endswith(".safetensors") and "/" not in name)
+        or max((size for name, size in sizes.items() if name.endswith(".gguf")), default=0),
+        gated=str(info.gated) if info.gated else "",
+        license=license_id if isinstance(license_id, str) else "",
+        architecture=str(names[0])[:100] if isinstance(names, list) and names else "",
+        model_type=kind[:100],
+        context_length=next((inner[key] for key in _CONTEXT if _whole(inner.get(key))), 0),
+        onnx_files=onnx,
+        way=_way(sizes, onnx),
+        refusal=refusal,
+        notes=notes,
+        shape={
+            name: found
+            for name, keys in _SHAPE.items()
+            if (found := next((inner[key] for key in keys if _whole(inner.get(key))), 0))
+        },
+        config=config,
+        card=card,
+        tags=tuple(tag for tag in info.tags or [] if isinstance(tag, str))[:200],
+    )
+
+
+def _refusal(sizes: Mapping[str, int], model_type: str, custom: bool, described: bool) -> str:
+    def has(*endings: str) -> bool:
+        return any(name.endswith(endings) for name in sizes)
+
+    if not has(".safetensors", ".gguf", ".onnx"):
+        if has(*PICKLES):
+            return (
+                "Its weights are pickle files (.bin, .pt), which can run code while they are read. Only safetensors, "
+                "GGUF and ONNX are loaded; ask its authors for safetensors."
+            )
+        return "It has no weights in a format that is read here (safetensors, GGUF, ONNX)."
+    if has(".gguf") and not has(".safetensors"):
+        return ""
+    if not described:
+        return "It has no config.json that can be read: this is not a transformers model."
+    if custom and not _native(model_type):
+        return (
+            "It needs code of its own from the repository (auto_map in config.json). Code from the Hub is never run "
+            "here; an -hf version of the model usually does without."
+        )
+    return ""
+
+
+def _native(model_type: str) -> bool:
+    """Whether transformers itself has a class for it."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    return model_type in CONFIG_MAPPING_NAMES
+
+
+def _way(sizes: Mapping[str, int], onnx: tuple[str, ...]) -> str:
+    original = any(name.endswith((".safetensors", ".gguf")) for name in sizes)
+    if onnx and not original:
+        return "Ready-made ONNX, taken as it is: the repository has no original weights to compare it with"
+    if onnx:
+        return "Ready-made ONNX in the repository, compared with torch before it is used; an export made here otherwise"
+    if any(name.endswith(".safetensors") for name in sizes):
+        return "Exported to ONNX here and compared with torch; run by torch where no export is close enough"
+    return "Imported from GGUF, then exported to ONNX here and compared with torch"
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**13
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def parse(text: str) -> tuple[str, str]:
+    """``hub:OWNER/NAME[#REVISION]``, with or without ``hub:``, or the address of its page; repository and revision."""
+    text = re.sub(r"^(?:hub:|https?://(?:www\.)?huggingface\.co/)", "", text.strip()).rstrip("/")
+    repo, _, revision = text.partition("#")
+    if found := re.fullmatch(r"([^/]+/[^/]+)/(?:tree|blob|commit)/([^/]+)(?:/.*)?", repo):
+        repo, revision = found[1], found[2]
+    return repo, revision

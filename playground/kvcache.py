@@ -1,0 +1,156 @@
+"""What a model keeps of the tokens it has read, from its config.json: keys and values, and states of fixed size.
+
+    one token = Σ over attention layers of 2 × key-value heads × head size × 4 bytes (fp32)
+
+Families say it in many ways: multi-query attention (one head for all), a number of heads for each layer, layers that
+share another one's cache (Gemma 3n), latent attention that caches expanded heads (DeepSeek), convolutions and linear
+attention with a state of fixed size (LFM2, Qwen3-Next), decoders that also keep the encoder's keys and values. The
+module knows configurations; it does not know engines or what else takes memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+BYTES = 4
+"""Of one element: caches are kept in fp32, whatever the weights are."""
+
+_NAMES = {
+    "num_layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
+    "num_attention_heads": ("num_attention_heads", "n_head", "n_heads", "num_heads"),
+    "hidden_size": ("hidden_size", "n_embd", "d_model"),
+}
+"""What config.json files call it, where optimum does not know the family."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Sizes in bytes.
+
+    Attributes:
+        full_bytes: For each token, of layers that see all of them.
+        window_bytes: For each token, of layers that see the last ``window`` only.
+        fixed_bytes: States that do not grow.
+        cross_bytes: For each token of the prompt, of layers that look at an encoder's output.
+    """
+
+    full_bytes: float
+    window_bytes: float = 0.0
+    window: int = 0
+    fixed_bytes: float = 0.0
+    cross_bytes: float = 0.0
+
+    @property
+    def token_bytes(self) -> float:
+        """For each token, as long as no window is full."""
+        return self.full_bytes + self.window_bytes
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the prompt is an encoder's, so that the decoder's own cache holds the answer alone."""
+        return self.cross_bytes > 0
+
+    def bytes_for(self, tokens: int, *, windowed: bool) -> float:
+        """What grows, for ``tokens``; ``windowed``: what has left its window is dropped."""
+        seen = min(tokens, self.window) if windowed and self.window else tokens
+        return self.full_bytes * tokens + self.window_bytes * seen
+
+
+def cache_of(config: Mapping[str, Any]) -> Cache | None:
+    """The cache of a text model; None where its configuration does not say enough."""
+    if config.get("is_encoder_decoder"):
+        return _decoder(config)
+    kinds = _kinds(config)
+    width = _width(config)
+    if not kinds or not width:
+        return None
+    full = window = fixed = 0.0
+    for place, kind in enumerate(kinds):
+        if kind == "sliding_attention":
+            window += _heads(config, place) * width * BYTES
+        elif "conv" in kind:
+            fixed += _whole(config, "hidden_size") * (_whole(config, "conv_L_cache") or 3) * BYTES
+        elif "linear" in kind:
+            fixed += _linear(config)
+        elif "attention" in kind:
+            full += _heads(config, place) * width * BYTES
+    if not full + window + fixed:
+        return None
+    return Cache(full, window, _whole(config, "sliding_window"), fixed)
+
+
+def _kinds(config: Mapping[str, Any]) -> list[str]:
+    """What each layer is, without layers that use the cache of an earlier one."""
+    layers = _size(config, "num_layers")
+    kinds = config.get("layer_types")
+    if not isinstance(kinds, list) or len(kinds) != layers:
+        kinds = ["full_attention"] * layers
+    return [str(kind) for kind in kinds][: layers - _whole(config, "num_kv_shared_layers") or None]
+
+
+def _width(config: Mapping[str, Any]) -> float:
+    """Of a key and its value together, for one head."""
+    if _whole(config, "kv_lora_rank"):
+        return float(sum(_whole(config, name) for name in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")))
+    heads = _size(config, "num_attention_heads")
+    head = _whole(config, "head_dim") or (_size(config, "hidden_size") / heads if heads else 0)
+    return 2.0 * head
+
+
+def _heads(config: Mapping[str, Any], layer: int) -> int:
+    """Key-value heads of one layer. Falcon and GPT-BigCode with ``multi_query`` have one for all; Falcon's newer
+    architecture says how many.
+    """
+    if config.get("multi_query") and not config.get("new_decoder_architecture"):
+        return 1
+    for name in ("num_key_value_heads", "num_kv_heads"):
+        value = config.get(name)
+        if isinstance(value, list) and layer < len(value) and isinstance(value[layer], int):
+            return int(value[layer])
+        if isinstance(value, int) and value > 0:
+            # Falcon's config always has num_kv_heads; without the newer architecture it means nothing.
+            if name == "num_kv_heads" and config.get("new_decoder_architecture") is False:
+                continue
+            return value
+    return _size(config, "num_attention_heads")
+
+
+def _linear(config: Mapping[str, Any]) -> float:
+    """State of one gated delta net: a matrix for each value head, and the convolution before it."""
+    keys = _whole(config, "linear_num_key_heads") * _whole(config, "linear_key_head_dim")
+    values = _whole(config, "linear_num_value_heads") * _whole(config, "linear_value_head_dim")
+    matrix = values * _whole(config, "linear_key_head_dim")
+    return float(matrix + (2 * keys + values) * _whole(config, "linear_conv_kernel_dim")) * BYTES
+
+
+def _decoder(config: Mapping[str, Any]) -> Cache | None:
+    """T5 and BART: the decoder's own keys and values, and those it made of the encoder's output."""
+    layers = _whole(config, "num_decoder_layers") or _whole(config, "decoder_layers") or _size(config, "num_layers")
+    heads = _whole(config, "decoder_attention_heads") or _size(config, "num_attention_heads")
+    width = _whole(config, "d_kv") or (_size(config, "hidden_size") / heads if heads else 0)
+    one = 2.0 * layers * heads * width * BYTES
+    return Cache(one, cross_bytes=one) if one else None
+
+
+def _size(config: Mapping[str, Any], name: str) -> int:
+    """Layers, heads or width, whatever the family calls them; 0 where it is not said."""
+    if found := next((value for each in _NAMES[name] if (value := _whole(config, each))), 0):
+        return found
+    if "model_type" not in config:
+        return 0
+    from optimum.utils.normalized_config import NormalizedConfigManager  # 0.1 s, for families with odd names
+
+    try:
+        kind = NormalizedConfigManager.get_normalized_config_class(str(config.get("model_type")))
+        value = getattr(kind(SimpleNamespace(**config)), name)
+    except (KeyError, AttributeError, TypeError):
+        return 0
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _whole(config: Mapping[str, Any], name: str) -> int:
+    value = config.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

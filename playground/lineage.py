@@ -1,0 +1,98 @@
+"""Where a model comes from: base model by base model, as far as a source says so.
+
+Each step was read in the catalogue or in a card from the Hub. A chain ends where nothing is known, at a model trained
+from scratch, or where it would turn back on itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from playground.cards import HUB, model_facts
+from playground.catalog import Catalog, CatalogEntry
+from playground.records import UNKNOWN, Fact, ModelFacts, Record
+
+MOST_STEPS = 12
+
+ReadHub = Callable[[str], ModelFacts | None]
+"""Facts of a repository's own card, where they are at hand; asked only where the catalogue does not know."""
+
+
+@dataclass(frozen=True)
+class Step(Record):
+    """One model of the chain.
+
+    Attributes:
+        relation: How the model before it was made from this one: finetune, quantized, merge, expanded, …
+        source: Where that relation was read.
+        license_id: The licence of this model where the catalogue or its card gives one.
+    """
+
+    repo: str
+    relation: str = ""
+    source: str = ""
+    license_id: str = ""
+
+
+@dataclass(frozen=True)
+class Lineage(Record):
+    """The model itself and then its bases, nearest first."""
+
+    steps: tuple[Step, ...]
+    cyclic: bool = False
+
+    @property
+    def path(self) -> str:
+        """``BioMistral-7B ← Mistral-7B-Instruct-v0.1 ← Mistral-7B-v0.1``."""
+        drawn = " ← ".join(step.repo.rpartition("/")[2] for step in self.steps)
+        return f"{drawn} ← …" if self.cyclic else drawn
+
+
+def trace(catalog: Catalog, entry: CatalogEntry, facts: ModelFacts, read_hub: ReadHub | None = None) -> Lineage:
+    """Follow the base models of ``entry``.
+
+    Args:
+        facts: Of the model itself, its Hub card included where that was read.
+        read_hub: Asked for a base the catalogue does not know.
+    """
+    repo = entry.spec.upstream or entry.spec.id
+    steps = [Step(repo)]
+    seen = {repo.lower()}
+    while base := _base(facts):
+        if base.lower() in seen or len(steps) > MOST_STEPS:
+            return Lineage(tuple(steps), cyclic=True)
+        known = catalog.upstream(base)
+        licence = str(known.card.get("license", {}).get("id", "")) if known else ""
+        step = Step(base, str(facts.base_model_relation.value or ""), facts.base_model.url, licence)
+        steps.append(step)
+        seen.add(base.lower())
+        read = model_facts(known) if known else read_hub(base) if read_hub else None
+        if read is None:
+            break
+        facts = read
+        if not known and facts.license.value:
+            steps[-1] = Step(base, step.relation, step.source, str(facts.license.value))
+    return Lineage(tuple(steps))
+
+
+def lineage_fact(lineage: Lineage) -> Fact:
+    """The chain as one fact, unknown where there is none."""
+    if len(lineage.steps) < 2:
+        return UNKNOWN
+    made = [f"{step.relation or 'made'} from {step.repo}" for step in lineage.steps[1:]]
+    note = "; ".join(made) + ("; the cards then point back to a model of this chain" if lineage.cyclic else "")
+    first = lineage.steps[1]
+    return Fact(
+        lineage.path,
+        "Base models as the catalogue and the cards give them",
+        first.source or HUB + first.repo,
+        "catalogue",
+        note,
+    )
+
+
+def _base(facts: ModelFacts) -> str:
+    value = facts.base_model.value
+    first = value[0] if isinstance(value, (list, tuple)) and value else value
+    return first if isinstance(first, str) and "/" in first and " " not in first else ""

@@ -1,0 +1,70 @@
+"""One model of a comparison while it goes on: what is known of it, and the picture of it that others may take.
+
+Values and a record without behaviour; ``compare`` changes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from playground.errors import PlaygroundError
+from playground.records import Artifact, EventKind, ModelRun, ModelSpec, Variant
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """Where one model stands now.
+
+    Attributes:
+        variant: What was asked for.
+        kind: Of the last event.
+        text: All of the answer so far.
+        n_tokens: Tokens of the answer so far; of the prompt while ``kind`` is prefill.
+        progress: 0 to 1 where it is known.
+        message: The step of a preparation, what it waits for, or what went wrong.
+        run: The finished run, once there is one.
+        started_at: When loading or answering began, by ``time.monotonic()``; None while it waits.
+        first_token_at: The worker's stamp of the first token.
+        last_token_at: The worker's stamp of the newest token.
+        first_tokens: Tokens that the first piece of text brought: one, or more where several come at once.
+    """
+
+    variant: Variant
+    kind: EventKind = "queued"
+    text: str = ""
+    n_tokens: int = 0
+    progress: float | None = None
+    message: str = ""
+    run: ModelRun | None = None
+    started_at: float | None = None
+    first_token_at: float | None = None
+    last_token_at: float | None = None
+    first_tokens: int = 1
+
+    @property
+    def rate(self) -> float | None:
+        """Tokens a second between the first piece of text and the newest; None before there are two."""
+        first, last = self.first_token_at, self.last_token_at
+        if first is None or last is None or last <= first or self.n_tokens <= self.first_tokens:
+            return None
+        return (self.n_tokens - self.first_tokens) / (last - first)
+
+
+@dataclass(eq=False)
+class Lane:
+    """One model of a comparison.
+
+    Attributes:
+        expected_mb: Peak memory that is expected of it; None where nothing is known.
+        refusal: Why it is not even prepared.
+        ready_at: From then on it waits for nothing but its turn.
+    """
+
+    variant: Variant
+    spec: ModelSpec
+    live: LiveRun
+    artifact: Artifact | None = None
+    expected_mb: float | None = None
+    refusal: PlaygroundError | None = None
+    ready_at: float = 0.0
+    pieces: list[str] = field(default_factory=list)

@@ -1,0 +1,98 @@
+"""Memory of a process and of the machine, in MB of 10^6 bytes.
+
+Peak memory is resident memory (weights mapped from a file count once they were touched). The module reads what the
+operating system counts; it does not know models, workers or budgets.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+MB = 1_000_000
+PROC_SELF = Path("/proc/self")
+
+
+class PeakMeter:
+    """The highest resident memory of this process since ``reset``.
+
+    Linux keeps that figure as ``VmHWM`` and lets a process set it back (write 5 to ``clear_refs``, proc(5)). Where the
+    kernel refuses, and on systems without /proc, the highest value since the process started is all there is;
+    ``method`` says which of the two was read.
+    """
+
+    def __init__(self, proc: Path = PROC_SELF) -> None:
+        self._proc = proc
+        self._was_reset = False
+
+    def reset(self) -> None:
+        """Forget earlier peaks, where the system allows it."""
+        try:
+            (self._proc / "clear_refs").write_text("5")
+            self._was_reset = True
+        except OSError:
+            self._was_reset = False
+
+    def read(self) -> tuple[float, str]:
+        """The peak in MB, and the method in words."""
+        try:
+            peak = _status_bytes(self._proc / "status", "VmHWM") / MB
+        except (OSError, ValueError):
+            return _rusage_bytes() / MB, "ru_maxrss of the worker since it started"
+        since = "while it answered" if self._was_reset else "since it started"
+        return peak, f"VmHWM of the worker {since}"
+
+
+def resident_mb(pid: int) -> float | None:
+    """Resident memory of a process now, None when it is gone."""
+    try:
+        return float(psutil.Process(pid).memory_info().rss) / MB
+    except psutil.Error:
+        return None
+
+
+def limit_mb(cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = PROC_SELF / "cgroup") -> float:
+    """What this process and its children may use: the machine's memory, or less where a container says so."""
+    limits = [float(psutil.virtual_memory().total), *_cgroup_limits(cgroups, membership)]
+    return min(limits) / MB
+
+
+def _cgroup_limits(root: Path, membership: Path) -> Iterator[float]:
+    """Limits of the control groups above this process, in bytes. ``max`` (v2) and 2^63 or so (v1) mean none."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            top, name = root, "memory.max"
+        elif "memory" in controllers.split(","):
+            top, name = root / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        folder = top / path.lstrip("/")
+        # A container sees its own group as the root of the mount: walking up reaches it from any path.
+        for place in (folder, *folder.parents):
+            try:
+                yield float((place / name).read_text())
+            except (OSError, ValueError):
+                pass
+            if place == top:
+                break
+
+
+def _status_bytes(path: Path, field: str) -> int:
+    for line in path.read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"{path} has no {field}")
+
+
+def _rusage_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB

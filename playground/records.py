@@ -1,0 +1,419 @@
+"""The nouns of the product: frozen values that travel between processes and into files.
+
+This module knows their fields and their JSON, and nothing else. Field names are a contract: the
+CLI's ``--json``, the HTTP API and the database use them as they stand here. Times are seconds
+unless a name says otherwise; stamps are ``time.monotonic()`` seconds, comparable between the
+processes of one machine.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+
+ModelKind = Literal["chat", "base", "text2text"]
+EventKind = Literal["queued", "preparing", "loading", "prefill", "token", "done", "failed", "stopped"]
+Verdict = Literal["exact", "faithful", "lossy", "rejected"]
+FinishReason = Literal["stop", "length", "stopped", "error"]
+Mode = Literal["fair", "fast"]
+FactStatus = Literal["card", "catalogue", "measured", "unknown"]
+OpenStatus = Literal["yes", "partial", "no", "unknown"]
+
+T = TypeVar("T")
+
+
+class Record:
+    """JSON for dataclasses: ``to_json`` gives plain dicts and lists, ``from_json`` the value again."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Build the record from ``data``; unknown keys are left out, so newer files stay readable."""
+        hints = _hints(cls)  # type: ignore[arg-type]
+        return cls(**{name: _typed(hints[name], value) for name, value in data.items() if name in hints})
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """The type of each field, None where JSON's own value is the value: events are read by the hundred a second."""
+    return {name: None if _is_plain(hint) else hint for name, hint in get_type_hints(cls).items()}
+
+
+def _is_plain(hint: Any) -> bool:
+    if get_origin(hint) in (Union, types.UnionType):
+        return all(_is_plain(option) for option in get_args(hint))
+    return hint in (str, int, float, bool, type(None), Any) or get_origin(hint) is Literal
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.to_json()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    if value is None or hint is None:
+        return value
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        options = [arg for arg in get_args(hint) if arg is not type(None)]
+        if isinstance(value, dict):
+            options = [arg for arg in options if isinstance(arg, type) and is_dataclass(arg)] or options
+        return _typed(options[0], value) if len(options) == 1 else value
+    if origin is tuple:
+        item_hint = get_args(hint)[0]
+        if _is_plain(item_hint):  # the stamps of a run are hundreds
+            return tuple(value)
+        return tuple(_typed(item_hint, item) for item in value)
+    if origin is dict:
+        return {key: _typed(get_args(hint)[1], item) for key, item in value.items()}
+    if isinstance(hint, type) and issubclass(hint, Record) and isinstance(value, dict):
+        return hint.from_json(value)
+    return value
+
+
+@dataclass(frozen=True)
+class Remote(Record):
+    """A model that somebody serves over the OpenAI protocol, as the configuration names it. It holds no secret.
+
+    Attributes:
+        name: What stands behind ``remote:``.
+        model: The name the server knows it by.
+        url: Base address of the protocol, e.g. ``http://127.0.0.1:8000/v1``.
+        provider: The Inference Provider to be chosen where ``url`` is the Hub's router; empty for one's own server.
+        key_env: Name of the environment variable that holds the key; empty where none is needed.
+        context_length: Most tokens of prompt and answer together; 0 where unknown.
+        timeout_s: Longest wait for the first piece of an answer.
+    """
+
+    name: str
+    model: str
+    url: str
+    provider: str = ""
+    key_env: str = ""
+    kind: Literal["chat", "base"] = "chat"
+    context_length: int = 0
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class ModelSpec(Record):
+    """One model as the catalogue names it.
+
+    Attributes:
+        id: Short name, e.g. ``smollm2-135m-instruct``.
+        source: ``hub:OWNER/NAME``, ``pypi:…``, ``path:…``, ``remote:NAME`` or ``fake:…``.
+        revision: Commit, version or checksum the source is pinned to; empty for the newest of a ``hub:`` source.
+        runtime: Preferred runtime.
+        precision: Default precision of that runtime.
+        context_length: Most tokens of prompt and answer together; 0 where only the model's own files say it.
+        precisions: Every ``runtime-precision`` offered, the default one first.
+        upstream: The model's name on the Hub, where cards and licences live.
+        download_bytes: What fetching it will transfer, for honest progress; 0 where unknown.
+        remote: Who serves it, for a ``remote:`` source.
+        chat_template: The documented prompt format as a Jinja chat template, for a tokenizer that brings none.
+
+    A ``pypi:`` source is ``pypi:PACKAGE==VERSION/MEMBER``, several of them joined by ``+`` where one file is
+    split over wheels; its revision is the ``sha256:…`` of the whole.
+    """
+
+    id: str
+    name: str
+    source: str
+    revision: str
+    runtime: str
+    precision: str
+    context_length: int
+    kind: ModelKind
+    precisions: tuple[str, ...] = ()
+    upstream: str = ""
+    download_bytes: int = 0
+    remote: Remote | None = None
+    chat_template: str = ""
+
+
+_VARIANT = re.compile(r"^(?P<runtime>[a-z][a-z0-9]*)-(?P<precision>[a-z0-9]+)$")
+
+
+@dataclass(frozen=True)
+class Variant(Record):
+    """A model in one runtime and precision, written ``MODEL@RUNTIME-PRECISION``."""
+
+    model: str
+    runtime: str = ""
+    precision: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.runtime}-{self.precision}" if self.runtime else self.model
+
+    @classmethod
+    def parse(cls, text: str) -> Variant:
+        """Read ``MODEL`` or ``MODEL@RUNTIME-PRECISION``; the catalogue fills in what is left out.
+
+        The last ``@`` counts, and only if a runtime and a precision follow it, so a path may hold one.
+
+        Raises:
+            ValueError: Nothing stands before the ``@``, or no ``RUNTIME-PRECISION`` behind it.
+        """
+        text = text.strip()
+        model, at, tail = text.rpartition("@")
+        if not at:
+            return cls(text)
+        match = _VARIANT.match(tail)
+        if match and model:
+            return cls(model, match["runtime"], match["precision"])
+        if ":" in model:
+            return cls(text)
+        raise ValueError(f"'{text}' is not MODEL or MODEL@RUNTIME-PRECISION")
+
+
+@dataclass(frozen=True)
+class PromptView(Record):
+    """What the model really reads."""
+
+    model: str
+    rendered: str
+    token_ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fidelity(Record):
+    """How close an export is to the model it was made from, teacher-forced on a fixed text.
+
+    Attributes:
+        reference: What it was compared with, e.g. ``torch-fp32``.
+        positions: Number of positions compared.
+        top1_agreement: Share of positions with the same most likely token, 0 to 1.
+        mean_kl: Mean KL divergence from the reference, in nats.
+        max_logit_error: Largest absolute difference of two logits.
+        reason: Why the verdict is what it is, for a reader.
+    """
+
+    reference: str
+    positions: int
+    top1_agreement: float
+    mean_kl: float
+    max_logit_error: float
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Artifact(Record):
+    """A model on disk, ready for one runtime. ``path`` is a folder; ``notes`` say what was odd when it was fetched."""
+
+    variant: Variant
+    path: str
+    recipe: Literal["fused", "optimum", "prebuilt", "none"]
+    revision: str
+    sha256: str
+    size_bytes: int
+    tool_versions: dict[str, str] = field(default_factory=dict)
+    fidelity: Fidelity | None = None
+    created_at: str = ""
+    fallbacks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Message(Record):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Request(Record):
+    """One question to a model. Either ``prompt`` or ``messages``; a temperature of 0 means greedy.
+
+    Attributes:
+        min_new_tokens: The model's end of turn is not chosen before so many tokens (as in transformers); a stop string
+            still ends the answer. With ``max_new_tokens`` it makes answers of equal length, for equal work.
+        reuse: Whether a warm model may skip what this prompt has in common with its last one. Off, each prompt is read
+            whole: figures of repeated prompts stay comparable.
+    """
+
+    prompt: str = ""
+    messages: tuple[Message, ...] = ()
+    system: str = ""
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = 0
+    stop: tuple[str, ...] = ()
+    reuse: bool = False
+    min_new_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Timings(Record):
+    """The figures of one run; docs/measurement.md defines each.
+
+    ``token_stamps`` are seconds since tokenisation began, one for each token (or chunk).
+    """
+
+    queue_s: float | None = None
+    load_s: float | None = None
+    cold: bool | None = None
+    tokenize_s: float | None = None
+    prompt_tokens: int | None = None
+    reused_tokens: int | None = None
+    output_tokens: int | None = None
+    ttft_s: float | None = None
+    prefill_tok_s: float | None = None
+    decode_tok_s: float | None = None
+    total_s: float | None = None
+    token_stamps: tuple[float, ...] = ()
+    cpu_s: float | None = None
+    expected_memory_mb: float | None = None
+    peak_memory_mb: float | None = None
+    disk_mb: float | None = None
+    cache_mb_per_1000: float | None = None
+    memory_method: str | None = None
+    threads: int | None = None
+    mode: Mode | None = None
+    unit: Literal["token", "chunk"] = "token"
+
+
+@dataclass(frozen=True)
+class ModelRun(Record):
+    """One model's answer. It has a text or an error, always (a stopped run has what came before).
+
+    ``tokenizer`` says in words who counted the tokens.
+
+    Attributes:
+        token_ids: Of the answer, the end-of-turn token included; None where only a server knows them, and in
+            comparisons kept before there was this field.
+        revision: Of the weights it ran on, as in ``Artifact``.
+        artifact_sha256: Of the files it ran on, as in ``Artifact``.
+    """
+
+    variant: Variant
+    runtime: str
+    precision: str
+    text: str
+    finish_reason: FinishReason
+    timings: Timings = field(default_factory=Timings)
+    error: str | None = None
+    fallbacks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    recipe: str | None = None
+    fidelity: Fidelity | None = None
+    tokenizer: str | None = None
+    token_ids: tuple[int, ...] | None = None
+    revision: str | None = None
+    artifact_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Event(Record):
+    """One thing that happened in a run.
+
+    Attributes:
+        model: The variant, as text.
+        text: For ``token`` the new piece of text; for ``preparing`` and ``failed`` what to tell the reader.
+        n_tokens: Tokens so far (``prefill``: of the prompt; ``token``: of the answer).
+        progress: 0 to 1 where it is known.
+        at: When, on the clock of ``time.monotonic()``.
+        run: The finished run, on ``done``, ``failed`` and ``stopped``.
+    """
+
+    model: str
+    kind: EventKind
+    text: str = ""
+    n_tokens: int = 0
+    progress: float | None = None
+    at: float = 0.0
+    run: ModelRun | None = None
+
+
+@dataclass(frozen=True)
+class Environment(Record):
+    """The machine and the software that figures were taken with.
+
+    Attributes:
+        cores: What this process may use: the smaller of the two below.
+        cores_affinity: Cores that the scheduler may put this process on.
+        cores_cgroup: CPU quota of the container in cores, which may be a fraction; None where there is none.
+    """
+
+    cpu: str
+    cores: int
+    memory_limit_mb: float
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    cores_affinity: int | None = None
+    cores_cgroup: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison(Record):
+    id: str
+    created_at: str
+    request: Request
+    runs: tuple[ModelRun, ...]
+    environment: Environment
+    mode: Mode = "fair"
+
+
+@dataclass(frozen=True)
+class Fact(Record):
+    """One statement about a model and where it comes from.
+
+    Attributes:
+        value: A JSON value; None where unknown.
+        source: Where it was read, in words.
+        url: Where to check it.
+        note: A caution or a detail, in the words of whoever researched it.
+    """
+
+    value: Any = None
+    source: str = ""
+    url: str = ""
+    status: FactStatus = "unknown"
+    note: str = ""
+
+
+UNKNOWN = Fact()
+
+
+@dataclass(frozen=True)
+class Openness(Record):
+    """The five questions of openness; each ``value`` is yes, partial, no or unknown."""
+
+    training_data: Fact = UNKNOWN
+    weights: Fact = UNKNOWN
+    evaluation_code: Fact = UNKNOWN
+    finetuning_code: Fact = UNKNOWN
+    training_metrics: Fact = UNKNOWN
+
+
+@dataclass(frozen=True)
+class ModelFacts(Record):
+    """What is known of a model. ``quality`` holds one fact a benchmark, named in its ``note``."""
+
+    model: str
+    license: Fact = UNKNOWN
+    parameters: Fact = UNKNOWN
+    context_length: Fact = UNKNOWN
+    languages: Fact = UNKNOWN
+    base_model: Fact = UNKNOWN
+    base_model_relation: Fact = UNKNOWN
+    datasets: Fact = UNKNOWN
+    specialisation: Fact = UNKNOWN
+    openness: Openness = field(default_factory=Openness)
+    quality: dict[str, Fact] = field(default_factory=dict)
+    extra: dict[str, Fact] = field(default_factory=dict)

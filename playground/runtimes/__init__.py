@@ -1,0 +1,24 @@
+"""The runtimes by name. A runtime is imported only in the process that uses it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from playground.errors import UsageError
+from playground.runtimes.base import Runtime
+
+RUNTIMES = {
+    "onnx": "playground.runtimes.onnx:OnnxRuntime",
+    "torch": "playground.runtimes.torch:TorchRuntime",
+    "remote": "playground.runtimes.remote:RemoteRuntime",
+    "fake": "playground.runtimes.fake:FakeRuntime",
+}
+
+
+def create_runtime(name: str) -> Runtime:
+    """Import and make the runtime called ``name``; it holds no model yet."""
+    if name not in RUNTIMES:
+        raise UsageError(f"Unknown runtime '{name}'", f"Known runtimes: {', '.join(RUNTIMES)}.")
+    module, _, attribute = RUNTIMES[name].partition(":")
+    runtime: Runtime = getattr(import_module(module), attribute)()
+    return runtime

@@ -1,0 +1,72 @@
+"""The seam between a worker process and whatever runs a model.
+
+A runtime loads one artifact and answers requests one at a time. It stamps time beside the token
+and knows nothing of other runtimes, of processes, of the screen or of the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from playground.records import Artifact, Event, ModelSpec, PromptView, Record, Request
+from playground.tokendiff import Spelling
+
+if TYPE_CHECKING:  # the app loads no numpy for this
+    from numpy.typing import NDArray
+
+Cancelled = Callable[[], bool]
+"""Asked between steps (and between chunks of a long prompt); True ends the answer with ``stopped``."""
+
+
+@dataclass(frozen=True)
+class LoadSpec(Record):
+    """All that a runtime needs to load a model, ready to travel into the worker's process."""
+
+    spec: ModelSpec
+    artifact: Artifact
+    threads: int
+
+
+class Runtime(Protocol):
+    """One model in memory."""
+
+    def load(self, load: LoadSpec) -> None:
+        """Bring the model into memory, warmed up: the first request pays nothing for set-up.
+
+        Raises:
+            PlaygroundError: With the model's name and the next step.
+        """
+
+    def inspect(self, request: Request) -> PromptView:
+        """What the model would read for this request; generates nothing."""
+
+    def generate(self, request: Request, cancelled: Cancelled) -> Iterator[Event]:
+        """Answer. Yields ``prefill`` (n_tokens: of the prompt; progress) once or more, ``token`` for each piece of
+        text, and ends with exactly one ``done`` or ``stopped`` whose ``run`` holds text, finish reason and
+        the timings a runtime can know (tokenize_s … total_s, token_stamps, threads, unit). Errors are raised.
+        """
+
+    def score(
+        self, prompt: Sequence[int], answer: Sequence[int], cancelled: Cancelled
+    ) -> Iterator[NDArray[Any] | None]:
+        """Teacher forcing: the logits ``[vocab]`` from which each token of ``answer`` would have been chosen behind
+        ``prompt`` and the true tokens before it, one row a token, each valid until the next is asked for; None now and
+        then while the prompt is read. Nothing of an earlier prompt is reused, and no penalty or filter applied.
+
+        Raises:
+            Stopped: ``cancelled`` said so.
+            ContextOverflow: Prompt and answer do not fit the model's context.
+            RunError: It can't be done here.
+        """
+
+    def spell(self, ids: Sequence[int]) -> Spelling:
+        """An answer's token ids as text.
+
+        Raises:
+            RunError: This runtime knows no tokens.
+        """
+
+    def close(self) -> None:
+        """Give the memory back."""

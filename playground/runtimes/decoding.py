@@ -1,0 +1,281 @@
+"""The loop that the local runtimes share: prefill in chunks, then one token at a time, with the playground's sampler.
+
+An engine turns token ids into logits; everything else is here, so that two runtimes differ in their arithmetic only:
+tokenising, sampling, streaming text, stop strings, stamps, cancelling. The loop does not know what is inside an engine.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from playground.errors import ContextOverflow, RunError, Stopped
+from playground.prompting import Prompter
+from playground.records import Artifact, Event, EventKind, FinishReason, ModelRun, PromptView, Request
+from playground.runtimes.base import Cancelled, LoadSpec
+from playground.runtimes.engine import CHUNK, Engine, Interrupted, Logits
+from playground.runtimes.reading import Reading
+from playground.runtimes.spelling import spelling, vocabulary
+from playground.sampling import Sampler
+from playground.textstream import TextStream
+from playground.timing import Stamps, timings
+from playground.tokendiff import Spelling
+
+POLL_S = 0.05
+"""How often Stop is looked for while an engine reads a long prompt in one go."""
+
+
+class DecodingRuntime:
+    """A ``Runtime`` around an engine; a subclass says how the engine is opened."""
+
+    def __init__(self) -> None:
+        self._loaded: _Loaded | None = None
+
+    def open_engine(self, load: LoadSpec) -> Engine:
+        """Bring the weights into memory.
+
+        Raises:
+            RunError: They can't be read.
+        """
+        raise NotImplementedError
+
+    def load(self, load: LoadSpec) -> None:
+        prompter = Prompter(Path(load.artifact.path), load.spec)
+        engine = self.open_engine(load)
+        self._loaded = _Loaded(prompter, engine, Reading(engine), load.artifact, load.threads)
+        # A first run allocates scratch memory and wakes the threads: not the first user's to pay.
+        warm = Request(prompt="a", max_new_tokens=2)
+        for _ in self.generate(warm, cancelled=lambda: False):
+            pass
+
+    def inspect(self, request: Request) -> PromptView:
+        return self._ready().prompter.view(request)
+
+    def generate(self, request: Request, cancelled: Cancelled) -> Iterator[Event]:
+        return _Answer(self._ready(), request, cancelled).events()
+
+    def score(self, prompt: Sequence[int], answer: Sequence[int], cancelled: Cancelled) -> Iterator[Logits | None]:
+        return _Answer(self._ready(), Request(), cancelled).rows(prompt, answer)
+
+    def spell(self, ids: Sequence[int]) -> Spelling:
+        loaded = self._ready()
+        return spelling(loaded.prompter, ids, loaded.vocabulary)
+
+    def close(self) -> None:
+        if self._loaded:
+            self._loaded.engine.close()
+            self._loaded = None
+
+    def _ready(self) -> _Loaded:
+        if self._loaded is None:
+            raise RunError("No model is loaded", "Load one first.")
+        return self._loaded
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    prompter: Prompter
+    engine: Engine
+    reading: Reading
+    artifact: Artifact
+    threads: int
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        return vocabulary(self.prompter.tokenizer)
+
+
+@dataclass
+class _Answer:
+    """One answer on its way: what has come so far, and the loop that makes more."""
+
+    loaded: _Loaded
+    request: Request
+    cancelled: Cancelled
+    ids: list[int] = field(default_factory=list)
+    history: list[int] = field(default_factory=list)
+    stamps: list[float] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
+    prefilled: float | None = None
+    reused: int = 0
+
+    def events(self) -> Iterator[Event]:
+        """All that ``Runtime.generate`` promises."""
+        prompter = self.loaded.prompter
+        began = time.monotonic()
+        view = prompter.view(self.request)
+        tokenized = time.monotonic()
+        most = prompter.fit(view, self.request)
+        self.ids = list(view.token_ids)
+        starts_with = self.loaded.engine.starts_with
+        self.history = self.ids if starts_with is None else list(starts_with)
+        stream = TextStream(prompter.detokenizer, self.request.stop)
+        reason: FinishReason = "stopped"
+        try:
+            reuse = self.request.reuse and self.loaded.engine.chunk > 0 and starts_with is None
+            self.reused = self.loaded.reading.begin(self.ids, len(self.ids) + most, reuse)
+            logits = yield from self._prefill()
+            if logits is not None:
+                reason = yield from self._decode(logits, most, stream)
+        except (RuntimeError, MemoryError, FloatingPointError) as error:  # what onnxruntime, torch and numpy raise
+            raise RunError(
+                f"{self._name}: computing failed ({error})", "Try a shorter prompt or another variant."
+            ) from error
+        if tail := stream.finish():  # after Stop: text that was held back
+            yield self._token(tail)
+        ended = time.monotonic()
+        run = self._run(view, reason, Stamps(began, tokenized, self.prefilled, tuple(self.stamps), ended))
+        yield self._event("stopped" if reason == "stopped" else "done", n_tokens=len(self.stamps), at=ended, run=run)
+
+    def rows(self, prompt: Sequence[int], answer: Sequence[int]) -> Iterator[Logits | None]:
+        """All that ``Runtime.score`` promises."""
+        self._check_room(len(prompt), len(answer))
+        self.ids = list(prompt)
+        try:
+            # Read as a prompt and then step by step, as when it was generated: the same kernels, the same rounding.
+            self.loaded.reading.begin(self.ids, len(prompt) + len(answer), reuse=False)
+            logits = yield from _signs(self._prefill())
+            for token in answer[:-1]:
+                self._check_running(logits)
+                yield logits
+                logits = self.loaded.reading.step(token)
+            self._check_running(logits)
+            yield logits
+        except (RuntimeError, MemoryError, FloatingPointError) as error:
+            raise RunError(
+                f"{self._name}: computing failed ({error})", "Try a shorter prompt or another variant."
+            ) from error
+
+    def _check_running(self, logits: Logits | None) -> None:
+        if logits is None or self.cancelled():
+            raise Stopped(f"{self._name}: scoring was stopped")
+
+    def _check_room(self, prompt: int, answer: int) -> None:
+        room = self.loaded.prompter.context_length
+        apart = self.loaded.engine.starts_with is not None  # an encoder's prompt takes none of the decoder's room
+        if (max(prompt, answer) if apart else prompt + answer) > room:
+            raise ContextOverflow(
+                f"{self._name}: prompt ({prompt:,} tokens) and answer ({answer:,}) exceed its context of {room:,}",
+                "Shorten the prompt or the answer.",
+            )
+
+    def _prefill(self) -> Generator[Event, None, Logits | None]:
+        """Read the prompt; returns the logits behind it, or None if it was cancelled."""
+        prompt = tuple(self.ids)
+        total = len(prompt)
+        chunk = self.loaded.engine.chunk or total
+        logits = None
+        yield self._event("prefill", n_tokens=total, progress=self.reused / total, at=time.monotonic())
+        for start in range(self.reused, total, chunk):
+            if self.cancelled():
+                return None
+            try:
+                with self._interrupting(chunk):
+                    logits = self.loaded.reading.prefill(prompt[start : start + chunk])
+            except Interrupted:
+                return None
+            at = time.monotonic()
+            done = min(start + chunk, total)
+            self.prefilled = at if done == total else None
+            yield self._event("prefill", n_tokens=total, progress=done / total, at=at)
+        return logits
+
+    @contextmanager
+    def _interrupting(self, tokens: int) -> Iterator[None]:
+        """While a long part of the prompt is read, a thread of its own listens for Stop."""
+        if tokens <= CHUNK:
+            yield
+            return
+        finished = threading.Event()
+
+        def listen() -> None:
+            while not finished.wait(POLL_S):
+                if self.cancelled():
+                    self.loaded.engine.interrupt()
+                    return
+
+        listener = threading.Thread(target=listen, name="listening for Stop", daemon=True)
+        listener.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            listener.join()
+
+    def _decode(self, logits: Logits, most: int, stream: TextStream) -> Generator[Event, None, FinishReason]:
+        """Choose a token and compute the next logits, until something ends the answer; returns what it was."""
+        sampler = Sampler(self.request)
+        reading, eos_ids = self.loaded.reading, self.loaded.prompter.eos_ids
+        while not self.cancelled():
+            token = sampler.next(logits, self.history)
+            if token in eos_ids and len(self.stamps) < self.request.min_new_tokens:
+                token = sampler.next(_without(logits, eos_ids), self.history)
+            self.stamps.append(time.monotonic())  # before text is made of it: that is not the model's time
+            self.history.append(token)
+            piece = "" if token in eos_ids else stream.push(token)
+            reason = self._reason(token in eos_ids or stream.stopped, most)
+            yield self._token(piece + stream.finish() if reason else piece)
+            if reason:
+                return reason
+            logits = reading.step(token)
+        return "stopped"
+
+    def _reason(self, stopped: bool, most: int) -> FinishReason | None:
+        if stopped:
+            return "stop"
+        return "length" if len(self.stamps) == most else None
+
+    @property
+    def _name(self) -> str:
+        return str(self.loaded.artifact.variant)
+
+    def _token(self, piece: str) -> Event:
+        self.pieces.append(piece)
+        return self._event("token", n_tokens=len(self.stamps), at=self.stamps[-1], text=piece)
+
+    def _event(self, kind: EventKind, n_tokens: int, at: float, **more: Any) -> Event:
+        return Event(self._name, kind, n_tokens=n_tokens, at=at, **more)
+
+    def _run(self, view: PromptView, reason: FinishReason, stamps: Stamps) -> ModelRun:
+        artifact = self.loaded.artifact
+        return ModelRun(
+            variant=artifact.variant,
+            runtime=artifact.variant.runtime,
+            precision=artifact.variant.precision,
+            text="".join(self.pieces),
+            finish_reason=reason,
+            timings=timings(stamps, len(view.token_ids), threads=self.loaded.threads, reused_tokens=self.reused),
+            fallbacks=artifact.fallbacks,
+            warnings=view.warnings + self.loaded.engine.warnings,
+            recipe=artifact.recipe,
+            fidelity=artifact.fidelity,
+            token_ids=tuple(self.history[len(self.history) - len(self.stamps) :]),
+        )
+
+
+def _without(logits: Logits, ids: Collection[int]) -> Logits:
+    """A copy in which none of ``ids`` can be chosen. Choosing again from it draws from the same distribution as
+    leaving them out at first, and costs a copy only where the model wanted to end.
+    """
+    left = logits.copy()
+    left[[token for token in ids if token < len(left)]] = -np.inf
+    return left
+
+
+def _signs(events: Generator[Event, None, Logits | None]) -> Generator[None, None, Logits | None]:
+    """The same work, with None for each event."""
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            logits: Logits | None = end.value
+            return logits
+        yield None

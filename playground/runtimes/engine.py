@@ -1,0 +1,66 @@
+"""One model's arithmetic as the decoding loop sees it: token ids in, one row of logits out.
+
+What is inside (onnxruntime, torch), an engine knows alone; what becomes of the logits, the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+CHUNK = 128
+"""Prompt tokens computed at once. Stop is heard between chunks; larger ones are hardly faster on a CPU and want more
+scratch memory."""
+
+Logits = NDArray[Any]
+
+
+class Interrupted(Exception):
+    """``interrupt`` ended a run; the engine wants a reset."""
+
+
+class Engine:
+    """One model's arithmetic and its KV cache.
+
+    Attributes:
+        chunk: How many prompt tokens ``prefill`` wants at most; 0: the whole prompt at once.
+        starts_with: What the model's own sequence begins with, where the prompt is not a part of it
+            (encoder-decoder models); None where the answer continues the prompt.
+        warnings: What a reader of its answers should know.
+    """
+
+    chunk: int = CHUNK
+    starts_with: tuple[int, ...] | None = None
+    warnings: tuple[str, ...] = ()
+
+    def reset(self, length: int) -> None:
+        """Forget everything and make room for ``length`` tokens of prompt and answer."""
+        raise NotImplementedError
+
+    def rewind(self, kept: int, length: int) -> bool:
+        """Forget all but the first ``kept`` tokens read since ``reset``, and make room for ``length`` in all.
+
+        Returns:
+            False where that can't be done; then nothing is promised but that ``reset`` works.
+        """
+        return False
+
+    def prefill(self, ids: Sequence[int]) -> Logits:
+        """Read ``ids`` behind what was read so far; logits ``[vocab]`` behind the last, valid until the next call.
+
+        Raises:
+            Interrupted: Another thread called ``interrupt``.
+        """
+        raise NotImplementedError
+
+    def step(self, token: int) -> Logits:
+        """Like ``prefill`` of one token, as fast as it can be."""
+        raise NotImplementedError
+
+    def interrupt(self) -> None:
+        """End a running ``prefill`` soon, where the library underneath can; called from another thread."""
+
+    def close(self) -> None:
+        """Give the memory back."""

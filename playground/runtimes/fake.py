@@ -1,0 +1,291 @@
+"""A scripted model for tests and for showing how failures look: known text, known delays, told to fail, stall or die.
+
+It goes through the same seam as every runtime and stamps real time; nothing it reports is computed from the script.
+Words are its tokens. It knows no weights, no sampling and no other runtime.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qs
+
+import numpy as np
+from numpy.typing import NDArray
+
+from playground.errors import ContextOverflow, RunError, Stopped, UsageError
+from playground.records import Event, EventKind, FinishReason, ModelRun, PromptView, Request
+from playground.runtimes.base import Cancelled, LoadSpec
+from playground.timing import Stamps, timings
+from playground.tokendiff import Spelling
+
+DEFAULT_TEXT = "This answer was scripted, not thought up."
+VOCABULARY = 50_000
+PREFILL_CHUNKS = 4
+_NAP_S = 0.02
+"""Longest sleep between two looks at ``cancelled``."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """What stands behind ``fake:``, as query-string fields. Token numbers count from 1; 0 means never.
+
+    Attributes:
+        text: The answer.
+        load_s: Loading takes this long.
+        prefill_s: From tokenisation to the first token.
+        step_s: Between two tokens.
+        prepare_s: Preparing takes this long (read by whoever prepares, not here).
+        prepare_error: Preparing fails with this message (likewise).
+        fail_at: Raise an error instead of this token.
+        fail_load: Loading raises an error.
+        die_at: End the own process by SIGKILL instead of this token.
+        stall_at: Instead of this token report nothing more and ignore Stop.
+        pause_at: Before this token nothing comes for ``pause_s`` more; then the answer goes on.
+        pause_s: How long that is.
+        chunk: Send so many tokens in one piece of text, as some servers do; their moments stay those of the tokens.
+        cpu_s: CPU time to burn before the prompt is read; its wall time comes on top of ``prefill_s``.
+        memory_mb: Resident memory to hold, in MB.
+        sure: The scripted token's logit when scored; all others have 0.
+        fail_score: Scoring raises an error instead of this token's row.
+        tokenizer: Models whose tokenizers have other names have other tokens.
+        template: 0 for a base model, whose prompt is sent as it stands.
+    """
+
+    text: str = DEFAULT_TEXT
+    load_s: float = 0.0
+    prefill_s: float = 0.0
+    step_s: float = 0.0
+    prepare_s: float = 0.0
+    prepare_error: str = ""
+    fail_at: int = 0
+    fail_load: int = 0
+    die_at: int = 0
+    stall_at: int = 0
+    pause_at: int = 0
+    pause_s: float = 0.0
+    chunk: int = 1
+    cpu_s: float = 0.0
+    memory_mb: float = 0.0
+    sure: float = 10.0
+    fail_score: int = 0
+    tokenizer: str = "words"
+    template: int = 1
+
+    @classmethod
+    def parse(cls, source: str) -> Script:
+        """Read ``fake:field=value&field=value``.
+
+        Raises:
+            UsageError: A field is unknown or its value no number of 0 or more.
+        """
+        values: dict[str, str | int | float] = {}
+        for name, given in parse_qs(source.partition(":")[2], keep_blank_values=True).items():
+            default = getattr(cls, name, None) if name in cls.__dataclass_fields__ else None
+            if default is None:
+                fields = ", ".join(cls.__dataclass_fields__)
+                raise UsageError(f"{source}: a fake model has no field '{name}'", f"Fields: {fields}.")
+            try:
+                value = type(default)(given[-1])
+                if isinstance(value, (int, float)) and value < 0:
+                    raise ValueError(value)
+            except ValueError:
+                raise UsageError(f"{source}: {name} is {given[-1]!r}", "Give a number of 0 or more.") from None
+            values[name] = value
+        return cls(**values)  # type: ignore[arg-type]
+
+
+class FakeRuntime:
+    """Plays a ``Script``."""
+
+    def load(self, load: LoadSpec) -> None:
+        self._load = load
+        self._script = Script.parse(load.spec.source)
+        time.sleep(self._script.load_s)
+        if self._script.fail_load:
+            raise RunError(f"{load.spec.id}: its script says that loading fails", "Choose another model.")
+        self._ballast = b"\x01" * int(self._script.memory_mb * 1_000_000)
+        self._known = {_id(word): word for word in _words(self._script.text)}
+
+    def inspect(self, request: Request) -> PromptView:
+        warnings = []
+        said = [f"{message.role}: {message.content}" for message in request.messages] or [request.prompt]
+        if request.system and not self._script.template:
+            warnings.append("This is a base model; the system prompt is not used.")
+        elif request.system:
+            said.insert(0, f"system: {request.system}")
+        text = "\n".join(said)
+        rendered = f"[user] {text} [assistant]" if self._script.template else text
+        tokens = tuple(_words(rendered))
+        ids = tuple(map(_id, tokens))
+        self._known |= dict(zip(ids, tokens, strict=True))
+        return PromptView(self._load.spec.id, rendered, ids, tokens, tuple(warnings))
+
+    def generate(self, request: Request, cancelled: Cancelled) -> Iterator[Event]:
+        answer = _Answer(self._load, request, cancelled)
+        view = self.inspect(request)
+        answer.tokenized = time.monotonic()
+        answer.view = view
+        room = self._load.spec.context_length - len(view.token_ids)
+        if room < 1:
+            raise ContextOverflow(
+                f"{self._load.spec.id}: the prompt has {len(view.token_ids):,} tokens, its context holds "
+                f"{self._load.spec.context_length:,}",
+                "Shorten the prompt or choose a model with a longer context.",
+            )
+        _burn(self._script.cpu_s)
+        yield from answer.prefill(self._script.prefill_s)
+        yield from answer.decode(self._script, min(request.max_new_tokens, room), self._mishap)
+        yield answer.last()
+
+    def score(
+        self, prompt: Sequence[int], answer: Sequence[int], cancelled: Cancelled
+    ) -> Iterator[NDArray[np.float32]]:
+        """Rows that expect the script's words one after the other, whatever came before; behind the last, nothing."""
+        script = self._script
+        scripted = [_id(word) for word in _words(script.text)]
+        time.sleep(script.prefill_s)
+        for place in range(len(answer)):
+            if cancelled():
+                raise Stopped(f"{self._load.spec.id}: scoring was stopped")
+            if place + 1 == script.fail_score:
+                raise RunError(f"{self._load.spec.id}: its script says that scoring fails", "Choose another model.")
+            row = np.zeros(VOCABULARY, np.float32)
+            if place < len(scripted):
+                row[scripted[place]] = script.sure
+            yield row
+            time.sleep(script.step_s)
+
+    def spell(self, ids: Sequence[int]) -> Spelling:
+        """Words of the script and of prompts it has read; of others only the number is known."""
+        words = tuple(self._known.get(index, f"<{index}>") for index in ids)
+        return Spelling(words, words, (self._script.tokenizer,))
+
+    def _mishap(self, number: int) -> None:
+        """What the script has in store for the token with this number."""
+        script = self._script
+        if number == script.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        while number == script.stall_at:
+            time.sleep(3600)
+        if number == script.fail_at:
+            raise RunError(
+                f"{self._load.spec.id}: its script says that token {number} fails", "The other models are not affected."
+            )
+
+    def close(self) -> None:
+        self._ballast = b""
+
+
+class _Answer:
+    """One answer in the making: events out, stamps kept."""
+
+    def __init__(self, load: LoadSpec, request: Request, cancelled: Cancelled) -> None:
+        self._load, self._request, self._cancelled = load, request, cancelled
+        self._model = str(load.artifact.variant)
+        self.began = time.monotonic()
+        self.tokenized = self.began
+        self.view = PromptView("", "", (), ())
+        self._prefilled: float | None = None
+        self._stamps: list[float] = []
+        self._ids: list[int] = []
+        self._text = ""
+        self._reason: FinishReason = "stop"
+
+    def prefill(self, seconds: float) -> Iterator[Event]:
+        total = len(self.view.token_ids)
+        began = time.monotonic()
+        for chunk in range(1, PREFILL_CHUNKS + 1):
+            if not self._sleep_until(began + seconds * chunk / PREFILL_CHUNKS):
+                return
+            done = chunk / PREFILL_CHUNKS
+            if chunk == PREFILL_CHUNKS:
+                self._prefilled = time.monotonic()
+            yield Event(self._model, "prefill", n_tokens=int(total * done), progress=done, at=time.monotonic())
+
+    def decode(self, script: Script, limit: int, mishap: Callable[[int], None]) -> Iterator[Event]:
+        if self._prefilled is None:
+            return
+        text = script.text
+        while 0 < len(_words(text)) < self._request.min_new_tokens:
+            text += f" {script.text}"
+        cut, end = _stop_at(text, self._request.stop)
+        place = sent = pause = 0
+        for number, word in enumerate(_words(text), start=1):
+            if place >= end:
+                break
+            if number > limit:
+                self._reason = "length"
+                break
+            mishap(number)
+            pause += number == script.pause_at
+            if not self._sleep_until(self._prefilled + script.step_s * (number - 1) + script.pause_s * pause):
+                break
+            self._stamps.append(time.monotonic())
+            self._ids.append(_id(word))
+            place += len(word)
+            self._text = text[: min(place, cut)]
+            if number % max(1, script.chunk) == 0:
+                yield self._token(sent)
+                sent = len(self._text)
+        if sent < len(self._text):
+            yield self._token(sent)
+
+    def _token(self, sent: int) -> Event:
+        """What of the text was not ``sent`` yet."""
+        return Event(self._model, "token", text=self._text[sent:], n_tokens=len(self._stamps), at=self._stamps[-1])
+
+    def last(self) -> Event:
+        ended = time.monotonic()
+        stamps = Stamps(self.began, self.tokenized, self._prefilled, tuple(self._stamps), ended)
+        variant = self._load.artifact.variant
+        run = ModelRun(
+            variant=variant,
+            runtime=variant.runtime,
+            precision=variant.precision,
+            text=self._text,
+            finish_reason=self._reason,
+            timings=timings(stamps, len(self.view.token_ids), self._load.threads),
+            warnings=self.view.warnings,
+            token_ids=tuple(self._ids),
+        )
+        kind: EventKind = "stopped" if self._reason == "stopped" else "done"
+        return Event(self._model, kind, n_tokens=len(self._stamps), at=ended, run=run)
+
+    def _sleep_until(self, when: float) -> bool:
+        """Sleep in naps; False once the reader pressed Stop."""
+        while not self._cancelled():
+            left = when - time.monotonic()
+            if left <= 0:
+                return True
+            time.sleep(min(left, _NAP_S))
+        self._reason = "stopped"
+        return False
+
+
+def _burn(seconds: float) -> None:
+    """Compute nothing for so much CPU time of this thread."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
+def _id(word: str) -> int:
+    return zlib.crc32(word.encode("utf-8", "surrogatepass")) % VOCABULARY
+
+
+def _words(text: str) -> list[str]:
+    """Words with the space behind them, and a space before the first: joined they are the text again."""
+    return re.findall(r"\s*\S+\s*|\s+", text)
+
+
+def _stop_at(text: str, stop: tuple[str, ...]) -> tuple[int, int]:
+    """Where the text ends for the reader, and up to where tokens are made: before and behind the first stop string."""
+    found = [(text.find(word) + len(word), text.find(word)) for word in stop if word and word in text]
+    end, cut = min(found) if found else (len(text), len(text))
+    return cut, end

@@ -1,0 +1,317 @@
+"""One loop for each kind of decoder graph: what is bound, what is fed, what is kept between two runs.
+
+The sequence position is counted here and the cache lives here; kinds and names come from ``onnx_graph``. The module
+does not know text, sampling, time, or where a graph came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from playground.runtimes.engine import CHUNK, Engine, Interrupted, Logits
+from playground.runtimes.onnx_graph import (
+    CACHE_POSITION,
+    KEEP_LOGITS,
+    MASK,
+    POSITIONS,
+    TOKENS,
+    USE_CACHE,
+    DecoderGraph,
+    GraphError,
+)
+
+ROOM = (
+    256  # a shared cache grows in steps of so many tokens, so that 32k of context are not allocated for a short answer
+)
+MOST_LOGITS = 16_000_000
+"""Logits one run may return where a graph gives all positions': 64 MB in fp32. Wide vocabularies get shorter chunks."""
+PROBE = 12
+"""Tokens of the check that a graph may be given a prompt in parts."""
+
+Array = NDArray[Any]
+
+
+def open_decoder(session: ort.InferenceSession, graph: DecoderGraph) -> Engine:
+    """The engine for a graph's kind."""
+    if graph.kind == "shared":
+        return SharedEngine(session, graph)
+    if graph.kind == "growing":
+        return GrowingEngine(session, graph)
+    return WholeEngine(session, graph)
+
+
+class OnnxEngine(Engine):
+    """What the kinds have in common: a session, a run that can be interrupted, the inputs beside the cache."""
+
+    def __init__(
+        self, session: ort.InferenceSession, graph: DecoderGraph, options: ort.RunOptions | None = None
+    ) -> None:
+        self._session: ort.InferenceSession | None = session
+        self.graph = graph
+        self._options = options or ort.RunOptions()
+        self.chunk = CHUNK if graph.last_only else max(16, min(CHUNK, MOST_LOGITS // graph.vocab))
+
+    def reset(self, length: int) -> None:
+        self._options.terminate = False  # a Stop that came when nothing was running
+
+    def interrupt(self) -> None:
+        self._options.terminate = True
+
+    def close(self) -> None:
+        self._session = None
+
+    @property
+    def session(self) -> ort.InferenceSession:
+        if self._session is None:
+            raise RuntimeError("the session is closed")
+        return self._session
+
+    def _values(self, ids: Sequence[int], start: int) -> dict[str, Array]:
+        """Everything but the cache, for ``ids`` behind ``start`` tokens: ``[1, len(ids)]``, the mask ``[1, end]``.
+
+        transformers.js numbers Gemma 3's positions from 1. Rotary attention sees differences only: from 0 is the same.
+        """
+        end = start + len(ids)
+        positions = np.arange(start, end)
+        given = {
+            TOKENS: np.asarray([ids]),
+            MASK: np.ones((1, end)),
+            POSITIONS: positions[None],
+            CACHE_POSITION: positions,
+            USE_CACHE: np.asarray([start > 0]),
+            KEEP_LOGITS: np.asarray(1),
+        }
+        inputs = self.graph.inputs
+        return {name: np.ascontiguousarray(array, inputs[name]) for name, array in given.items() if name in inputs}
+
+    def _run(self, outputs: Sequence[str], feeds: dict[str, ort.OrtValue]) -> Sequence[ort.OrtValue]:
+        try:
+            found: Sequence[ort.OrtValue] = self.session.run_with_ort_values(outputs, feeds, self._options)
+        except Exception as error:
+            if self._options.terminate:
+                raise Interrupted from error
+            raise
+        return found
+
+
+class SharedEngine(OnnxEngine):
+    """GroupQueryAttention: one buffer is past and present, bound once; a step allocates nothing.
+
+    How much of a buffer counts is said by the mask, not by the buffer's shape. States of fixed size (LFM2's
+    convolutions) are not known to be safe in place: they have two buffers each, which take turns.
+    """
+
+    def __init__(self, session: ort.InferenceSession, graph: DecoderGraph) -> None:
+        super().__init__(session, graph)
+        self._growing = [slot for slot in graph.slots if slot.axis is not None]
+        self._fixed = [slot for slot in graph.slots if slot.axis is None]
+        self._states: list[list[Array]] = [[np.zeros(slot.shape, slot.dtype) for slot in self._fixed] for _ in range(2)]
+        self._cache: list[Array] = []
+        self._capacity = self._length = self._turn = 0
+        self._token: Array = np.zeros((1, 1), graph.inputs[TOKENS])
+        self._position: Array = np.zeros((1, 1), graph.inputs.get(POSITIONS, np.int64))
+        self._row: Array = np.zeros((1, 1, graph.vocab), graph.logits_type)
+        self._keep: Array = np.asarray(1, graph.inputs.get(KEEP_LOGITS, np.int64))
+        self._steps: list[Any] = []
+
+    def reset(self, length: int) -> None:
+        super().reset(length)
+        needed = -(-length // ROOM) * ROOM
+        if self._capacity < needed or self._capacity > 4 * needed:
+            self._allocate(needed)
+        self._length = self._turn = 0
+        for array in self._states[0]:
+            array[:] = 0
+
+    def rewind(self, kept: int, length: int) -> bool:
+        if self._fixed and kept != self._length:  # a state of fixed size is that behind the last token, of no other
+            return False
+        super().reset(length)
+        if self._capacity < length:
+            read = self._cache
+            self._allocate(-(-length // ROOM) * ROOM)
+            for slot, old, new in zip(self._growing, read, self._cache, strict=True):
+                first = (slice(None),) * (slot.axis or 0) + (slice(kept),)
+                new[first] = old[first]
+        self._length = kept
+        return True
+
+    def prefill(self, ids: Sequence[int]) -> Logits:
+        tokens = np.asarray([ids], self._token.dtype)
+        end = self._length + len(ids)
+        positions = np.arange(self._length, end, dtype=self._position.dtype)[None]
+        rows = self._row if self.graph.last_only else np.empty((1, len(ids), self.graph.vocab), self.graph.logits_type)
+        self._advance(self._bound(tokens, positions, rows, self._turn), end)
+        return last_row(rows)
+
+    def step(self, token: int) -> Logits:
+        self._token[0, 0] = token
+        self._position[0, 0] = self._length
+        self._advance(self._steps[self._turn], self._length + 1)
+        return last_row(self._row)
+
+    def close(self) -> None:
+        self._steps.clear()
+        self._cache.clear()
+        super().close()
+
+    def _advance(self, binding: Any, end: int) -> None:
+        if MASK in self.graph.inputs:
+            # Cut to what was read: graphs derive positions, and attention its scratch memory, from its width.
+            _bind(binding.bind_input, MASK, self._mask[:, :end])
+        self._length = end
+        self.session.run_with_iobinding(binding, self._options)
+        self._turn = 1 - self._turn
+
+    def _allocate(self, capacity: int) -> None:
+        """A cache for ``capacity`` tokens; its memory is taken as it is written, not now."""
+        self._cache = [np.zeros(slot.sized(capacity), slot.dtype) for slot in self._growing]
+        self._mask: Array = np.ones((1, capacity), self.graph.inputs.get(MASK, np.int64))
+        self._capacity = capacity
+        self._steps = [self._bound(self._token, self._position, self._row, turn) for turn in (0, 1)]
+
+    def _bound(self, tokens: Array, positions: Array, rows: Array, turn: int) -> Any:
+        """Everything a run reads and writes but the mask, bound by address; the arrays must outlive the binding."""
+        binding = self.session.io_binding()
+        beside = {
+            TOKENS: tokens,
+            POSITIONS: positions,
+            CACHE_POSITION: positions[0],
+            KEEP_LOGITS: self._keep,
+        }
+        for name, array in beside.items():
+            if name in self.graph.inputs:
+                _bind(binding.bind_input, name, array)
+        _bind(binding.bind_output, "logits", rows)
+        for slot, array in zip(self._growing, self._cache, strict=True):
+            _bind(binding.bind_input, slot.past, array)
+            _bind(binding.bind_output, slot.present, array)
+        for slot, past, present in zip(self._fixed, self._states[turn], self._states[1 - turn], strict=True):
+            _bind(binding.bind_input, slot.past, past)
+            _bind(binding.bind_output, slot.present, present)
+        return binding
+
+
+class GrowingEngine(OnnxEngine):
+    """Past in, past and new out: what a run returned is handed to the next as it is, without a copy to numpy.
+
+    onnxruntime allocates the returned tensors. Two sets of buffers of our own, bound by address in turns, were
+    measured beside it and were not faster (SmolLM2-135M fp32: 12.4 and 11.4 tok/s in the same noisy minutes): the
+    graph copies the whole past in each step either way.
+    """
+
+    def __init__(self, session: ort.InferenceSession, graph: DecoderGraph) -> None:
+        super().__init__(session, graph)
+        self._outputs = ["logits", *(slot.present for slot in graph.slots)]
+        empty = {slot.past: ort_value(np.zeros(slot.shape, slot.dtype)) for slot in graph.slots}
+        self._empty, self._past = empty, dict(empty)
+        self._length = 0
+        if graph.one_token:
+            self.chunk = 1
+        elif not self._reads_in_parts():
+            self.chunk = 0
+
+    def reset(self, length: int) -> None:
+        super().reset(length)
+        self._past = dict(self._empty)
+        self._length = 0
+
+    def rewind(self, kept: int, length: int) -> bool:
+        slots = self.graph.slots
+        if kept != self._length:
+            if any(slot.axis is None for slot in slots):
+                return False
+            for slot in slots:
+                first = (slice(None),) * (slot.axis or 0) + (slice(kept),)
+                self._past[slot.past] = ort_value(np.ascontiguousarray(self._past[slot.past].numpy()[first]))
+        super().reset(length)
+        self._length = kept
+        return True
+
+    def prefill(self, ids: Sequence[int]) -> Logits:
+        return last_row(self._rows(ids))
+
+    def step(self, token: int) -> Logits:
+        return last_row(self._rows((token,)))
+
+    def close(self) -> None:
+        self._past.clear()
+        super().close()
+
+    def _rows(self, ids: Sequence[int]) -> Array:
+        """Logits ``[1, len(ids) or 1, vocab]``."""
+        feeds = {name: ort_value(array) for name, array in self._values(ids, self._length).items()}
+        logits, *presents = self._run(self._outputs, feeds | self._past)
+        self._past = dict(zip(self._past, presents, strict=True))
+        self._length += len(ids)
+        rows: Array = logits.numpy()
+        return rows
+
+    def _reads_in_parts(self) -> bool:
+        """Whether several tokens behind a past give the logits that all at once give.
+
+        Some graphs were traced with one new token only and mask nothing within a part. What the same rows of a short
+        text look like both ways decides, not the name of a family.
+        """
+        ids = [(7 * place + 1) % self.graph.vocab for place in range(PROBE)]
+        whole = self._rows(ids)
+        self.reset(0)
+        try:
+            self._rows(ids[: PROBE // 2])
+            parts = self._rows(ids[PROBE // 2 :])
+        except Interrupted:
+            raise
+        except Exception:  # a shape that was fixed when the graph was traced
+            return False
+        finally:
+            self.reset(0)
+        whole = whole[:, -parts.shape[1] :].astype(np.float32)
+        error = float(np.sqrt(np.mean((whole - parts.astype(np.float32)) ** 2)))
+        # Activations that are rounded together make results depend on the company; a missing mask costs far more.
+        allowed = 0.1 if self.graph.quantised else 0.02 if self.graph.logits_type == np.float16 else 1e-3
+        return error <= allowed * float(whole.std())
+
+
+class WholeEngine(OnnxEngine):
+    """No cache: each run reads the whole text again. Right, and slower with every token."""
+
+    warnings = ("This export keeps no KV cache: each token computes the whole text again, slower and slower.",)
+
+    def __init__(self, session: ort.InferenceSession, graph: DecoderGraph) -> None:
+        super().__init__(session, graph)
+        if graph.one_token:
+            raise GraphError("the graph reads one token at a time and keeps nothing of those before")
+        self.chunk = 0
+        self._ids: list[int] = []
+
+    def reset(self, length: int) -> None:
+        super().reset(length)
+        self._ids = []
+
+    def prefill(self, ids: Sequence[int]) -> Logits:
+        self._ids.extend(ids)
+        feeds = {name: ort_value(array) for name, array in self._values(self._ids, 0).items()}
+        (logits,) = self._run(["logits"], feeds)
+        return last_row(logits.numpy())
+
+    def step(self, token: int) -> Logits:
+        return self.prefill((token,))
+
+
+def ort_value(array: Array) -> ort.OrtValue:
+    return ort.OrtValue.ortvalue_from_numpy(array)
+
+
+def _bind(how: Any, name: str, array: Array) -> None:
+    how(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+
+def last_row(rows: Array) -> Logits:
+    """The last position's logits ``[vocab]``; half precision is widened, for the sampler adds up many."""
+    row: Logits = rows[0, -1]
+    return row.astype(np.float32) if row.dtype == np.float16 else row

@@ -1,0 +1,56 @@
+"""What an engine has read, token by token, so that the next prompt need not be read from its first word again.
+
+It compares ids; whether an engine can go back in its cache, the engine says. The module does not know text or time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from playground.runtimes.engine import Engine, Logits
+from playground.tokendiff import common
+
+LEFT_TO_READ = 2
+"""Tokens of a prompt that are always read: the logits behind the last are wanted, and a product with one row rounds
+otherwise than one with several. Rows of any number above one gave the same bits in every graph that was tried."""
+
+
+class Reading:
+    """An engine and the ids in its cache.
+
+    What a prompt left there can be used again bit for bit. What an answer left was computed a token at a time and
+    differs in its last bits from what reading the same ids at once would give, as it does while answering.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._ids: list[int] = []
+
+    def begin(self, ids: Sequence[int], length: int, reuse: bool) -> int:
+        """Make ready for a prompt of ``ids`` and ``length`` tokens in all.
+
+        Returns:
+            How many of ``ids`` are in the cache already; 0 unless ``reuse``, and where the engine can't go back.
+        """
+        kept = common(self._ids, ids[: max(0, len(ids) - LEFT_TO_READ)]) if reuse else 0
+        if not (kept and self.engine.rewind(kept, length)):
+            kept = 0
+            self.engine.reset(length)
+        self._ids = list(ids[:kept])
+        return kept
+
+    def prefill(self, ids: Sequence[int]) -> Logits:
+        """See ``Engine.prefill``."""
+        known, self._ids = self._ids, []  # whatever ends this early leaves a cache that nobody should trust
+        logits = self.engine.prefill(ids)
+        known.extend(ids)
+        self._ids = known
+        return logits
+
+    def step(self, token: int) -> Logits:
+        """See ``Engine.step``."""
+        known, self._ids = self._ids, []
+        logits = self.engine.step(token)
+        known.append(token)
+        self._ids = known
+        return logits

@@ -1,0 +1,209 @@
+"""Logits become a token: greedy, or drawn from the filtered distribution with a seeded generator.
+
+The filters and their order are those of transformers' ``generate``: repetition penalty, temperature, top-k, top-p,
+min-p; ``tests/test_sampling.py`` compares the two. This module knows one row of logits and one ``Request``; it does
+not know models, tokenizers or text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from playground.records import Request
+
+Logits = NDArray[np.floating]
+Scores = NDArray[np.float32]
+Ids = NDArray[np.intp]
+
+BLOCK = 1024
+PART = 16_384  # numbers worked on in one go: their three passes stay in the processor's cache
+GROUP = 256
+FIRST_GUESS = 256  # candidates looked at before the nucleus of top-p is searched in all of the vocabulary
+
+
+class Sampler:
+    """Chooses the tokens of one answer.
+
+    Args:
+        request: Its sampling fields are read; a temperature of 0 means greedy. The same request with the same seed
+            chooses the same tokens from the same logits; a seed of None draws a fresh one.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._random = np.random.default_rng(request.seed)
+        self._seen = np.empty(0, dtype=np.intp)
+        self._known: set[int] = set()
+        self._read = 0
+        self._buffer: Scores = np.empty(0, np.float32)
+
+    def next(self, logits: Logits, history: Sequence[int]) -> int:
+        """Choose the next token.
+
+        Args:
+            logits: One row, ``[vocab]``; it is not changed.
+            history: Ids of the prompt and of the answer so far. Between calls it only grows.
+
+        Raises:
+            FloatingPointError: The logits hold NaN, or no finite number.
+        """
+        if self._request.temperature == 0:
+            scores = self._penalised(logits, history)
+            token = int(scores.argmax())  # ties go to the lowest id; NaN wins over everything
+            _check_top(scores[token])
+            return token
+        ids, weights = self._candidates(logits, history)
+        place = _draw(weights, self._random.random())
+        return place if ids is None else int(ids[place])
+
+    def distribution(self, logits: Logits, history: Sequence[int]) -> tuple[Ids, NDArray[np.float64]]:
+        """The tokens that may be drawn, by ascending id, and their probabilities after all filters.
+
+        Raises:
+            FloatingPointError: The logits hold NaN, or no finite number.
+        """
+        ids, weights = self._candidates(logits, history)
+        ids = np.arange(len(weights)) if ids is None else ids
+        return ids, weights / weights.sum(dtype=np.float64)
+
+    def _candidates(self, logits: Logits, history: Sequence[int]) -> tuple[Ids | None, Scores]:
+        """Like ``distribution``, with weights relative to the most likely token's, which is 1; ids are None for the
+        whole vocabulary. The weights may be overwritten by the next call.
+        """
+        request = self._request
+        scores = self._tempered(self._penalised(logits, history))
+        ids = _top_k(scores, request.top_k)
+        weights = scores if ids is None else scores[ids]
+        for start in range(0, len(weights), PART):
+            part = weights[start : start + PART]
+            np.exp(part, out=part)
+        for kept in self._filters(weights):
+            ids, weights = kept if ids is None else ids[kept], weights[kept]
+        return ids, weights
+
+    def _filters(self, weights: Scores) -> Iterator[Ids]:
+        """Positions that each filter keeps, of what the ones before it kept."""
+        if self._request.top_p < 1:
+            kept = _top_p(weights, self._request.top_p)
+            yield kept
+            weights = weights[kept]
+        if self._request.min_p > 0:
+            yield np.flatnonzero(weights >= self._request.min_p)
+
+    def _tempered(self, scores: Scores) -> Scores:
+        """Scores less the largest, over the temperature, in a buffer of our own: fresh megabytes for each token would
+        cost more than the arithmetic. Taking the maximum off first keeps a tiny temperature from overflowing.
+        """
+        top = scores.max()
+        _check_top(top)
+        heat = max(np.float32(self._request.temperature or 1), np.finfo(np.float32).tiny)
+        if len(self._buffer) != len(scores):
+            self._buffer = np.empty(len(scores), np.float32)
+        with np.errstate(over="ignore"):
+            for start in range(0, len(scores), PART):
+                part = np.subtract(scores[start : start + PART], top, out=self._buffer[start : start + PART])
+                if heat != 1:
+                    part /= heat
+        return self._buffer
+
+    def _penalised(self, logits: Logits, history: Sequence[int]) -> Scores:
+        """Divide positive and multiply negative scores of tokens seen (Keskar et al. 2019, arXiv:1909.05858)."""
+        scores = np.asarray(logits, dtype=np.float32)
+        penalty = np.float32(self._request.repetition_penalty)
+        if penalty == 1:
+            return scores
+        fresh = [token for token in dict.fromkeys(history[self._read :]) if token not in self._known]
+        self._read = len(history)
+        if fresh:  # only what is new is looked at, so a long prompt is read once
+            self._known.update(fresh)
+            self._seen = np.concatenate([self._seen, np.asarray(fresh, dtype=np.intp)])
+        seen = self._seen[self._seen < len(scores)]  # an embedding may have more rows than there are logits
+        scores = scores.copy()
+        values = scores[seen]
+        scores[seen] = np.where(values < 0, values * penalty, values / penalty)
+        return scores
+
+
+def _draw(weights: Scores, chance: float) -> int:
+    """The position where the running sum of the weights passes ``chance`` (0 to 1) of the whole.
+
+    Blocks are summed first and one block is searched: running sums of a whole vocabulary cost more than its softmax.
+    """
+    starts = np.arange(0, len(weights), BLOCK)
+    edges = np.add.reduceat(weights, starts, dtype=np.float64).cumsum()
+    goal = chance * edges[-1]
+    block = min(int(edges.searchsorted(goal, side="right")), len(edges) - 1)
+    start = int(starts[block])
+    inner = weights[start : start + BLOCK].astype(np.float64).cumsum()
+    before = edges[block - 1] if block else 0.0
+    place = int(inner.searchsorted(goal - before, side="right"))
+    # Rounding can leave the goal a hair beyond the block: then its last token that has any weight.
+    return start + (place if place < len(inner) else int(inner.searchsorted(inner[-1], side="left")))
+
+
+def _check_top(top: np.float32) -> None:
+    if not np.isfinite(top):
+        raise FloatingPointError(f"the largest logit is {top}")
+
+
+def _top_k(scores: Scores, k: int) -> Ids | None:
+    """Ids of the ``k`` best scores, ascending, None for all; as in transformers, ties with the last one stay in."""
+    if not 0 < k < len(scores):
+        return None
+    near = np.flatnonzero(scores >= _floor(scores, k))
+    values = scores[near]
+    least = np.partition(values, len(values) - k)[len(values) - k]
+    best: Ids = near[values >= least]
+    return best
+
+
+def _top_p(weights: Scores, p: float) -> Ids:
+    """Positions, ascending, of the fewest best weights that make up ``p`` of the whole (Holtzman et al. 2019).
+
+    A token stays while the weight of those before it is below ``p``; equal weights are taken by ascending position.
+    A vocabulary of 262,144 is not sorted: the nucleus is looked for among the best few hundred first.
+    """
+    goal = p * weights.sum(dtype=np.float64)
+    best, gone = _sorted(weights, _near_top(weights, FIRST_GUESS)), np.empty(0, np.intp)
+    mass = 0.0
+    if len(best) < len(weights) and weights[best].sum(dtype=np.float64) < goal:
+        # Bits of floats above zero are ordered as the floats are: the upper ones sort the weights into bins. Only the
+        # bin in which the goal is reached is looked into.
+        bins = weights.view(np.uint32) >> np.uint32(18)
+        above = np.bincount(bins, weights)[::-1].cumsum()
+        place = min(int(above.searchsorted(goal, side="left")), len(above) - 1)
+        edge = len(above) - 1 - place
+        gone = np.flatnonzero(bins > edge)
+        mass = above[place - 1] if place else 0.0
+        best = _sorted(weights, np.flatnonzero(bins == edge))
+    before = mass + weights[best].astype(np.float64).cumsum()
+    count = 1 + int(np.searchsorted(before[:-1], goal, side="left"))
+    return np.sort(np.concatenate([gone, best[:count]]))
+
+
+def _near_top(weights: Scores, size: int) -> Ids:
+    """Positions of all weights that reach some bound; at least ``size`` of them, or all there are."""
+    return np.arange(len(weights)) if size >= len(weights) else np.flatnonzero(weights >= _floor(weights, size))
+
+
+def _sorted(weights: Scores, places: Ids) -> Ids:
+    """``places`` by falling weight, then by position."""
+    # Weight and position in one integer: plain integers sort several times faster than a stable argsort of floats.
+    falling = ~weights[places].view(np.uint32)
+    keys = falling.astype(np.uint64) << np.uint64(32) | places.astype(np.uint64)
+    keys.sort()
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.intp)
+
+
+def _floor(values: Scores, count: int) -> np.float32:
+    """A bound that at least ``count`` of ``values`` reach: of the maxima of as many groups, the ``count``-th largest.
+    Several times cheaper than looking for the ``count``-th largest value, and close to it where groups are many.
+    """
+    size = max(1, min(GROUP, len(values) // (2 * count)))
+    groups = len(values) // size
+    maxima = values[: groups * size].reshape(groups, size).max(axis=1)
+    bound: np.float32 = np.partition(maxima, groups - count)[groups - count]
+    return bound

@@ -1,0 +1,159 @@
+"""Environment and spaces.yaml become one ``Settings`` value, which is passed in, never global.
+
+    PLAYGROUND_HOME      where everything is written (default: the platform's user cache folder)
+    PLAYGROUND_SPACE     path of spaces.yaml (default: beside the package)
+    PLAYGROUND_CATALOG   path of catalog.yaml (default: inside the package)
+    PLAYGROUND_HARDWARE  path of hardware.yaml, what rented machines cost (default: inside the package)
+    PLAYGROUND_MEMORY_MB what all loaded models together may take (default: limits.memory_mb of spaces.yaml, else
+                         80 % of what the machine allows)
+    PLAYGROUND_THREADS   most threads one model may use (default: the cores this process may run on)
+    PLAYGROUND_REMOTES   models served elsewhere, as JSON (docs/remote.md), beside those of spaces.yaml
+    HOST, PORT           where the web app listens
+
+It knows names and limits; it does not know what a model or a Space is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import yaml
+
+from playground.errors import ConfigError
+from playground.records import Remote
+from playground.remotes import load_remotes
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one visitor may ask for, and what all models may take; from the ``limits`` block of spaces.yaml.
+
+    Attributes:
+        memory_mb: Of all loaded models together, in MB of 10^6 bytes; None for a share of what the machine allows.
+    """
+
+    max_models: int = 4
+    max_new_tokens: int = 512
+    max_prompt_chars: int = 20_000
+    max_sessions: int = 8
+    stall_timeout_s: float = 120.0
+    memory_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where and how this playground runs.
+
+    Attributes:
+        memory_mb: What all loaded models together may take; None for a share of what the machine or container allows.
+    """
+
+    home: Path
+    space_file: Path
+    catalog_file: Path
+    threads: int
+    host: str = "127.0.0.1"
+    port: int = 7860
+    models: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    on_space: bool = False
+    memory_mb: float | None = None
+    hardware_file: Path = PACKAGE / "hardware.yaml"
+    remotes: tuple[Remote, ...] = ()
+
+    @property
+    def database(self) -> Path:
+        return self.home / "playground.sqlite3"
+
+
+def load_settings(env: Mapping[str, str] | None = None) -> Settings:
+    """Read the environment and spaces.yaml.
+
+    Raises:
+        ConfigError: A number is not a number, or spaces.yaml is not what it should be.
+    """
+    env = os.environ if env is None else env
+    space_file = Path(env.get("PLAYGROUND_SPACE") or ROOT / "spaces.yaml")
+    app = _app_block(space_file)
+    limits = _limits(app.get("limits") or {}, space_file)
+    on_space = bool(env.get("SPACE_ID"))
+    home = env.get("PLAYGROUND_HOME") or platformdirs.user_cache_dir("open-model-playground")
+    return Settings(
+        home=Path(home).expanduser(),
+        space_file=space_file,
+        catalog_file=Path(env.get("PLAYGROUND_CATALOG") or PACKAGE / "catalog.yaml"),
+        threads=_number(env, "PLAYGROUND_THREADS", usable_cores(), least=1),
+        host=env.get("HOST") or ("0.0.0.0" if on_space else "127.0.0.1"),
+        port=_number(env, "PORT", 7860, least=0),
+        models=tuple(app["models"]),
+        limits=limits,
+        on_space=on_space,
+        memory_mb=_number(env, "PLAYGROUND_MEMORY_MB", 0, least=1) or limits.memory_mb,
+        hardware_file=Path(env.get("PLAYGROUND_HARDWARE") or PACKAGE / "hardware.yaml"),
+        remotes=load_remotes(app.get("remotes"), env, str(space_file)),
+    )
+
+
+def usable_cores() -> int:
+    """Cores this process may use: CPU affinity, cut by the cgroup's CPU quota."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS has no affinity call
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, max(1, int(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return max(1, cores)
+
+
+def _number(env: Mapping[str, str], name: str, default: int, least: int) -> int:
+    text = env.get(name)
+    if not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise ConfigError(
+            f"{name}={text!r} is not a whole number of at least {least}", f"Set {name} to one or unset it."
+        )
+    return value
+
+
+def _app_block(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path} can't be read ({error.strerror})", "Restore spaces.yaml or set PLAYGROUND_SPACE."
+        ) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}", "Mend the line it names.") from error
+    app = document.get("app") if isinstance(document, dict) else None
+    models = app.get("models") if isinstance(app, dict) else None
+    if not isinstance(models, list) or not models or not all(isinstance(name, str) for name in models):
+        raise ConfigError(f"{path} has no list of models under app", "Add app: {models: [smollm2-135m-instruct]}.")
+    assert isinstance(app, dict)
+    return app
+
+
+def _limits(block: dict[str, Any], path: Path) -> Limits:
+    known = Limits.__dataclass_fields__
+    for name, value in block.items():
+        if name not in known:
+            raise ConfigError(f"{path}: unknown limit '{name}'", f"Known limits: {', '.join(known)}.")
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
+            raise ConfigError(f"{path}: limit {name} must be a number above 0, not {value!r}", "Mend it.")
+    return Limits(**block)

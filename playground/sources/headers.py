@@ -1,0 +1,222 @@
+"""Headers of weight files, read by hand and within bounds before any library trusts them.
+
+A header says how large the tensors are and where they lie; a lying one makes a careless reader allocate what it
+claims. Here every number is compared with the size of the file first, so the work and the memory are bounded by the
+file itself. Sizes come from https://github.com/huggingface/safetensors#format and
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. It decides nothing about models.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MOST_HEADER = 16 << 20
+"""Bytes of a safetensors header; the largest real ones have one or two million."""
+MOST_TENSORS = 200_000
+MOST_DIMENSION = 1 << 40
+MOST_ARRAY = 4_000_000
+"""Entries of one array in a GGUF header; vocabularies have 300 thousand, merges as many."""
+
+_BITS = {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6} | {
+    name: bits
+    for bits, names in {
+        8: ("U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"),
+        16: ("U16", "I16", "F16", "BF16"),
+        32: ("U32", "I32", "F32"),
+        64: ("U64", "I64", "F64", "C64"),
+    }.items()
+    for name in names
+}
+
+_STRING, _ARRAY = 8, 9
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
+
+
+class LyingHeader(ValueError):
+    """The file is not what its header says; the message is for a reader."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a weight file holds.
+
+    Attributes:
+        parameters: Elements of all tensors together.
+        tensors: Their names.
+        metadata: Of GGUF, its single numbers and short texts, and for an array how many entries it has.
+    """
+
+    parameters: int
+    tensors: tuple[str, ...]
+    metadata: dict[str, Any]
+
+
+def read_safetensors(path: Path) -> Header:
+    """Check every tensor's place against the file.
+
+    Raises:
+        LyingHeader: Tensors overlap, leave gaps, reach beyond the file, or the header is no header.
+        OSError: The file can't be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= min(size - 8, MOST_HEADER):
+            raise LyingHeader(f"its header claims {length:,} bytes, the file has {size:,}")
+        entries = _json_object(file.read(length))
+    entries.pop("__metadata__", None)
+    if len(entries) > MOST_TENSORS:
+        raise LyingHeader(f"it lists {len(entries):,} tensors")
+    spans, total = [], 0
+    for name, entry in entries.items():
+        begin, end, elements = _span(name, entry)
+        spans.append((begin, end))
+        total += elements
+    place = 0
+    for begin, end in sorted(spans):
+        if begin != place:
+            raise LyingHeader("its tensors overlap or leave gaps")
+        place = end
+    if place != size - 8 - length:
+        raise LyingHeader(f"its tensors need {place:,} bytes, the file holds {size - 8 - length:,}")
+    return Header(total, tuple(entries), {})
+
+
+def _json_object(text: bytes) -> dict[str, Any]:
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise LyingHeader("its header is not JSON") from error
+    if not isinstance(entries, dict):
+        raise LyingHeader("its header is not a JSON object")
+    return entries
+
+
+def _span(name: str, entry: Any) -> tuple[int, int, int]:
+    """Begin, end and number of elements of one tensor."""
+    try:
+        bits, shape, (begin, end) = _BITS[entry["dtype"]], entry["shape"], entry["data_offsets"]
+        numbers = (*shape, begin, end)
+    except (KeyError, TypeError, ValueError) as error:
+        raise LyingHeader(f"the tensor {name[:80]!r} is not described as safetensors does") from error
+    if len(shape) > 16 or not all(type(number) is int and 0 <= number <= MOST_DIMENSION for number in numbers):
+        raise LyingHeader(f"the tensor {name[:80]!r} has impossible sizes")
+    elements = math.prod(shape)
+    if end - begin != -(-elements * bits // 8):
+        raise LyingHeader(f"the tensor {name[:80]!r} does not have the bytes its shape needs")
+    return begin, end, elements
+
+
+def read_gguf(path: Path) -> Header:
+    """Walk over the metadata and check every tensor's place against the file.
+
+    Raises:
+        LyingHeader: A count, a length or an offset does not fit the file.
+        OSError: The file can't be read.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise LyingHeader("it does not begin as a GGUF file does")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _Gguf(data).header()
+
+
+class _Gguf:
+    """A cursor over a GGUF file that never passes its end."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self._data, self._at, self._size = data, 4, len(data)
+
+    def header(self) -> Header:
+        version = self._number("I")
+        if version not in (2, 3):
+            raise LyingHeader(f"its GGUF version is {version}; 2 and 3 are known")
+        tensors, fields = self._number("Q"), self._number("Q")
+        # The shortest tensor entry has 24 bytes, the shortest field 13: more of them can't be in the file.
+        if tensors > min(MOST_TENSORS, self._size // 24) or fields > min(MOST_TENSORS, self._size // 13):
+            raise LyingHeader(f"it claims {tensors:,} tensors and {fields:,} fields in {self._size:,} bytes")
+        metadata = {}
+        for _ in range(fields):
+            key = self._text(1 << 16)
+            metadata[key] = self._value(self._number("I"))
+        return self._tensors(tensors, metadata)
+
+    def _tensors(self, count: int, metadata: dict[str, Any]) -> Header:
+        from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+
+        names, total, ends = [], 0, []
+        for _ in range(count):
+            name = self._text(1 << 10)
+            dimensions = self._number("I")
+            if not 1 <= dimensions <= 8:
+                raise LyingHeader(f"the tensor {name[:80]!r} has {dimensions} dimensions")
+            shape = [self._number("Q") for _ in range(dimensions)]
+            kind, offset = self._number("I"), self._number("Q")
+            if any(size > MOST_DIMENSION for size in shape) or kind not in set(GGMLQuantizationType):
+                raise LyingHeader(f"the tensor {name[:80]!r} has impossible sizes or an unknown type")
+            block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
+            elements = math.prod(shape)
+            names.append(name)
+            ends.append((offset, offset + -(-elements // block) * size))
+            total += elements
+        self._check_places(ends, metadata.get("general.alignment", 32))
+        return Header(total, tuple(names), metadata)
+
+    def _check_places(self, places: list[tuple[int, int]], alignment: Any) -> None:
+        if type(alignment) is not int or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
+            raise LyingHeader(f"its alignment is {alignment!r}")
+        room = self._size - -(-self._at // alignment) * alignment
+        last = 0
+        for begin, end in sorted(places):
+            if begin < last:
+                raise LyingHeader("its tensors overlap")
+            last = end
+        if last > max(room, 0):
+            raise LyingHeader(f"its tensors need {last:,} bytes, the file holds {max(room, 0):,}")
+
+    def _value(self, kind: int) -> Any:
+        if kind == _STRING:
+            text = self._text(self._size)
+            return text if len(text) <= 256 else len(text)
+        if kind == _ARRAY:
+            return self._array(self._number("I"), self._number("Q"))
+        if kind not in _SCALARS:
+            raise LyingHeader(f"it has a field of the unknown type {kind}")
+        return self._number(_SCALARS[kind])
+
+    def _array(self, kind: int, count: int) -> int:
+        """Walk over an array; how many entries it has. Arrays of arrays are in the format, but in no model."""
+        least = 8 if kind == _STRING else struct.calcsize("<" + _SCALARS.get(kind, "Q"))
+        if (kind != _STRING and kind not in _SCALARS) or count > min(MOST_ARRAY, (self._size - self._at) // least):
+            raise LyingHeader(f"it has an array of {count:,} entries of type {kind}")
+        if kind == _STRING:
+            for _ in range(count):
+                self._skip(self._number("Q"))
+        else:
+            self._skip(count * least)
+        return count
+
+    def _text(self, most: int) -> str:
+        length = self._number("Q")
+        if length > most:
+            raise LyingHeader(f"it has a text of {length:,} bytes")
+        start = self._at
+        self._skip(length)
+        return self._data[start : start + min(length, 1 << 16)].decode("utf-8", errors="replace")
+
+    def _number(self, form: str) -> Any:
+        start = self._at
+        self._skip(struct.calcsize("<" + form))
+        return struct.unpack_from("<" + form, self._data, start)[0]
+
+    def _skip(self, length: int) -> None:
+        if length > self._size - self._at:
+            raise LyingHeader("its header reaches beyond the end of the file")
+        self._at += length

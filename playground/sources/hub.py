@@ -1,0 +1,176 @@
+"""``hub:`` sources: ``hub:OWNER/NAME[#REVISION]``, fetched by a process of its own and remembered by commit.
+
+The files lie in the Hub's own cache (HF_HOME), where other programs' downloads are found too and a Space's
+``preload_from_hub`` puts them; PLAYGROUND_HOME only holds a record of what was checked there. A revision is resolved to
+a commit when it is fetched; from then on the record answers, so a model changes when somebody asks for another revision
+and not by itself. It knows the record and the child process, not HTTP (``hubdownload.py``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import queue
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from playground import errors, memory
+from playground.catalog import HUB_ID, HUB_REVISION
+from playground.errors import PlaygroundError, SourceError, Stopped, UsageError
+from playground.records import ModelSpec
+from playground.sources.files import Cancelled, FileRecord, Progress, storage_errors, write_text
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = "playground.sources.hubworker"
+OFFLINE_ASKED = "PLAYGROUND_HUB_OFFLINE"
+"""What HF_HUB_OFFLINE was before a preparation set it for transformers (export/worker.py)."""
+
+Found = tuple[tuple[Path, ...], str, tuple[str, ...]]
+"""Files with weights first, commit, and notes for the reader."""
+
+
+def parse(spec: ModelSpec) -> tuple[str, str]:
+    """Repository and revision; the revision of the source counts before the spec's, "" where neither names one.
+
+    Raises:
+        UsageError: It is not written as ``hub:OWNER/NAME[#REVISION]``.
+    """
+    repo, hash_, revision = spec.source.removeprefix("hub:").partition("#")
+    revision = revision if hash_ else spec.revision
+    if not HUB_ID.fullmatch(repo) or (revision and not HUB_REVISION.fullmatch(revision)):
+        raise UsageError(
+            f"'{spec.source}' with the revision '{revision}' is not hub:OWNER/NAME#REVISION",
+            "Copy the name from the model's page.",
+        )
+    return repo, revision
+
+
+def present(spec: ModelSpec, home: Path, extra: tuple[str, ...] = (), onnx: str = "") -> Found | None:
+    """What was fetched before, if every file is untouched since. Asks neither network nor cache index."""
+    return _kept(spec, home, extra, "") or (_kept(spec, home, extra, onnx) if onnx else None)
+
+
+def _kept(spec: ModelSpec, home: Path, extra: tuple[str, ...], onnx: str) -> Found | None:
+    try:
+        document = json.loads(_record(spec, home, extra, onnx).read_text(encoding="utf-8"))
+        records = {Path(path): FileRecord.from_json(record) for path, record in document["files"].items()}
+        commit, notes = str(document["commit"]), tuple(map(str, document.get("notes", ())))
+    except (UsageError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if records and all(record.untouched(path) for path, record in records.items()):
+        return tuple(records), commit, notes
+    return None
+
+
+def fetch(
+    spec: ModelSpec,
+    home: Path,
+    progress: Progress,
+    cancelled: Cancelled,
+    extra: tuple[str, ...] = (),
+    *,
+    onnx: str = "",
+) -> Found:
+    """Bring the model's files into the Hub's cache, or find them there. See ``sources.fetch``.
+
+    Args:
+        extra: Patterns of further files in the repository, such as ``onnx/model_int8.onnx*``.
+        onnx: The precision whose graphs are taken where there are no weights.
+    """
+    if found := present(spec, home, extra, onnx):
+        return found
+    repo, revision = parse(spec)
+    job: dict[str, Any] = {"repo": repo, "revision": revision, "extra": extra, "onnx": onnx, "name": spec.name}
+    job["limit_mb"] = memory.limit_mb()
+    notes: list[str] = []
+    answer = _work(job, spec.name, progress, cancelled, notes)
+    files = {Path(path): digest for path, digest in answer["files"].values()}
+    with storage_errors(home):
+        stats = {path: path.stat() for path in files}
+        records = {
+            str(path): FileRecord(stat.st_size, stat.st_mtime_ns, files[path]).to_json() for path, stat in stats.items()
+        }
+        weights = any(path.suffix in (".safetensors", ".gguf") for path in files)
+        place = _record(spec, home, extra, "" if weights else onnx)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        document = {"repo": repo, "commit": answer["commit"], "notes": notes, "files": records}
+        write_text(place, json.dumps(document, indent=1))
+    return tuple(files), answer["commit"], tuple(notes)
+
+
+def _record(spec: ModelSpec, home: Path, extra: tuple[str, ...], onnx: str) -> Path:
+    """Graphs without weights have a record for each precision: another one needs other files."""
+    graphs = [f"onnx-{onnx}"] if onnx else []
+    key = hashlib.sha256(json.dumps([*parse(spec), *extra, *graphs]).encode()).hexdigest()[:16]
+    return home / "sources" / f"hub-{key}.json"
+
+
+def _work(job: dict[str, Any], name: str, progress: Progress, cancelled: Cancelled, notes: list[str]) -> dict[str, Any]:
+    """Run the child to its end, or kill it when called off; partial files stay and are carried on next time."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.getenv("PYTHONPATH", ""))))}
+    environment["HF_HUB_OFFLINE"] = environment.pop(OFFLINE_ASKED, os.getenv("HF_HUB_OFFLINE", ""))
+    # It stays in our process group, so whoever kills or suspends the group has it too.
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
+    reader.start()
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.close()
+        return _follow(lines, name, progress, cancelled, notes)
+    finally:
+        process.kill()
+        process.wait()
+        reader.join(5)
+        process.stdout.close()
+
+
+def _follow(
+    lines: queue.SimpleQueue[bytes], name: str, progress: Progress, cancelled: Cancelled, notes: list[str]
+) -> dict[str, Any]:
+    while True:
+        if cancelled():
+            raise Stopped(f"The download of {name} was called off")
+        try:
+            line = lines.get(timeout=0.1)
+        except queue.Empty:
+            continue
+        if not line:
+            raise SourceError(f"The process that downloaded {name} ended early", "Try again; what arrived is kept.")
+        message = json.loads(line)
+        if "error" in message:
+            raise _error(message["error"])
+        if "note" in message:
+            log.warning("%s", message["note"])
+            notes.append(message["note"])
+            progress(message["note"], None)
+        elif "step" in message:
+            progress(message["step"], message["progress"])
+        else:
+            return dict(message)
+
+
+def _read(pipe: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:
+    with contextlib.suppress(ValueError, OSError):
+        for line in pipe:
+            lines.put(line)
+    lines.put(b"")
+
+
+def _error(said: dict[str, Any]) -> PlaygroundError:
+    kind = getattr(errors, str(said["type"]), SourceError)
+    error: PlaygroundError = kind(said["what"], said["next_step"])
+    return error

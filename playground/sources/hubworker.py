@@ -1,0 +1,275 @@
+"""The process that downloads from the Hub: ``python -m playground.sources.hubworker``.
+
+A process of its own can be stopped at once, whatever it waits for, and may use the network while the preparation it
+belongs to has transformers offline. A job comes as one line of JSON on stdin: ``{"repo", "revision", "extra", "onnx",
+"name", "limit_mb"}``. Lines of JSON go out on stdout: ``{"step", "progress"}`` any number of times, ``{"note"}`` for
+what the reader should know, then one ``{"commit", "files"}`` (path and SHA-256 of each) or ``{"error"}``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.hf_api import RepoFile
+
+from playground import hubinfo
+from playground.errors import PlaygroundError, SourceError, StorageError
+from playground.sources import hubfiles, limits
+from playground.sources.files import of_the_disk, sha256_of, write_text
+from playground.sources.hubdownload import TRIES, RemoteFile, Repository, check, patiently
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 0.1
+LOOKUP_S = 15.0
+WEIGHTS = (".safetensors", ".gguf", ".onnx", ".onnx_data")
+BYTES_EACH = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
+
+Send = Callable[[dict[str, Any]], None]
+Choose = Callable[[str, Iterable[str]], tuple[str, ...]]
+
+
+def bring(job: dict[str, Any], send: Send) -> dict[str, Any]:
+    """Do one job; the message that ends it."""
+    repo, revision = job["repo"], job["revision"] or "main"
+
+    def choose(repo: str, names: Iterable[str]) -> tuple[str, ...]:
+        return hubfiles.needed(repo, names, tuple(job["extra"]), job["onnx"])
+
+    if constants.HF_HUB_OFFLINE:
+        return _cached(repo, revision, choose, "HF_HUB_OFFLINE is set", send)
+    send({"step": "asking the Hub", "progress": None})
+    try:
+        repo, commit, parameters = _resolve(repo, revision, send)
+        files = _listing(repo, commit)
+    except (httpx2.TransportError, HfHubHTTPError) as error:
+        if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
+            raise
+        reason = f"the Hub can't be reached ({type(error).__name__})"
+        try:
+            return _cached(repo, revision, choose, reason, send)
+        except LocalEntryNotFoundError:
+            raise error from None
+    names = list(choose(repo, files))
+    if job["onnx"] and (need := limits.original_mb(parameters)) > job["limit_mb"]:
+        names = _without_originals(repo, files, job, need, send) or names
+    wanted = [files[name] for name in names]
+    limits.check_tokenizer(f"hub:{repo}", [file.name for file in wanted])
+
+    def check_config(path: Path) -> None:
+        originals = any(file.name.endswith((".safetensors", ".gguf")) for file in wanted)
+        _check_before(job, path, wanted, parameters if originals else 0)
+
+    result = _download(repo, commit, wanted, check_config, send)
+    _remember(repo, revision, commit)
+    return result
+
+
+def _without_originals(repo: str, files: Iterable[str], job: dict[str, Any], need_mb: float, send: Send) -> list[str]:
+    """Ready-made graphs of a model whose weights can't be held here; none where the repository has none."""
+    graphs = hubfiles.needed(repo, files, tuple(job["extra"]), job["onnx"], originals=False)
+    if any(name.endswith((".safetensors", ".gguf")) for name in graphs):
+        return []
+    note = (
+        f"The ready-made ONNX files of hub:{repo} are taken as they are: comparing them with the original weights "
+        f"takes {need_mb / 1000:.1f} GB of memory, this machine has {job['limit_mb'] / 1000:.1f} GB."
+    )
+    send({"note": note})
+    return list(graphs)
+
+
+def _remember(repo: str, revision: str, commit: str) -> None:
+    """Note in the cache, as huggingface_hub does, which commit a branch or tag was: what offline use looks up."""
+    ref = _folder(repo) / "refs" / revision
+    with contextlib.suppress(OSError):  # a cache that was filled beforehand may be read-only
+        if revision != commit:
+            ref.parent.mkdir(parents=True, exist_ok=True)
+            write_text(ref, commit)
+
+
+def _folder(repo: str) -> Path:
+    return Path(constants.HF_HUB_CACHE).expanduser() / repo_folder_name(repo_id=repo, repo_type="model")
+
+
+def _snapshot(repo: str, revision: str) -> tuple[Path, str]:
+    """Where the cache would hold this revision, and its commit as far as the cache knows."""
+    ref = _folder(repo) / "refs" / revision
+    commit = ref.read_text(encoding="utf-8").strip() if ref.is_file() else revision
+    return _folder(repo) / "snapshots" / commit, commit
+
+
+def _resolve(repo: str, revision: str, send: Send) -> tuple[str, str, int]:
+    """The repository's present name, the commit, and the number of parameters where the Hub knows it."""
+    api = HfApi()
+    # With a copy in the cache nobody has to wait for a network that is not there.
+    tries = 1 if _snapshot(repo, revision)[0].is_dir() else TRIES
+    info = patiently(lambda: api.model_info(repo, revision=revision, timeout=LOOKUP_S), tries=tries)
+    if not info.sha:
+        raise SourceError(f"hub:{repo}: the Hub names no commit for '{revision}'", "Try again later.")
+    if info.id != repo:
+        send({"note": f"hub:{repo} is called {info.id} now; that is what was fetched."})
+    weights = info.safetensors
+    return info.id, info.sha, int(weights.total or 0) if weights else 0
+
+
+def _listing(repo: str, commit: str) -> dict[str, RemoteFile]:
+    api = HfApi()
+    entries = patiently(lambda: list(api.list_repo_tree(repo, recursive=True, revision=commit)))
+    return {
+        entry.path: RemoteFile(entry.path, entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else "")
+        for entry in entries
+        if isinstance(entry, RepoFile) and ".." not in entry.path.split("/")
+    }
+
+
+def _download(
+    repo: str, commit: str, files: list[RemoteFile], check_config: Callable[[Path], None], send: Send
+) -> dict[str, Any]:
+    total, done, told = max(1, sum(file.size for file in files)), 0, 0.0
+
+    def more(count: int) -> None:
+        nonlocal done, told
+        done += count
+        if time.monotonic() - told >= INTERVAL_S:
+            told = time.monotonic()
+            send({"step": "downloading", "progress": min(1.0, done / total)})
+
+    place = Repository(repo, commit, more)
+    place.check_space(files)
+    send({"step": "downloading", "progress": 0.0})
+    found: dict[str, tuple[Path, str]] = {}
+    # Small files first: a configuration that is refused costs no gigabytes.
+    for file in sorted(files, key=lambda file: (file.name.endswith(WEIGHTS), file.size)):
+        found[file.name] = (place.path(file.name), place.fetch(file))
+        if file.name == "config.json":
+            check_config(place.path(file.name))
+    send({"step": "downloading", "progress": 1.0})
+    return _result(commit, {file.name: found[file.name] for file in files})
+
+
+def _check_before(job: dict[str, Any], config: Path, files: list[RemoteFile], parameters: int) -> None:
+    """Refuse what can't run here before its weights are fetched."""
+    described = limits.check_config(job["name"], config)
+    size = sum(file.size for file in files if file.name.endswith(".safetensors"))
+    kind = str(described.get("dtype") or described.get("torch_dtype") or "float32").removeprefix("torch.")
+    limits.check_memory(job["name"], parameters or size // BYTES_EACH.get(kind, 4), job["limit_mb"])
+
+
+def _cached(repo: str, revision: str, choose: Choose, reason: str, send: Send) -> dict[str, Any]:
+    """What the cache holds of the revision, if it is complete.
+
+    Raises:
+        LocalEntryNotFoundError: It is not there.
+        SourceError: It is there in part.
+    """
+    snapshot, commit = _snapshot(repo, revision)
+    names = [str(path.relative_to(snapshot)) for path in snapshot.rglob("*") if path.exists() and path.is_file()]
+    if not names:
+        raise LocalEntryNotFoundError(f"nothing of {repo} is cached")
+    send({"step": "verifying", "progress": None})
+    found = {name: (snapshot / name, _verified(snapshot / name)) for name in choose(repo, names)}
+    broken = sorted(name for name, (_, digest) in found.items() if not digest)
+    if broken or (index := _absent_shards(snapshot, found)):
+        what = f"{broken[0]} is broken" if broken else f"{index} is missing"
+        raise SourceError(
+            f"hub:{repo} is in the cache in part only ({what}), and {reason}", "Connect to the network and try again."
+        )
+    send({"note": f"{reason}: what the cache holds of hub:{repo} is used (commit {commit[:12]})."})
+    return _result(commit, found)
+
+
+def _verified(path: Path) -> str:
+    """The SHA-256 of a cached file, "" if it is not what its blob's name promises."""
+    tag, size = path.resolve().name, path.stat().st_size
+    promised = {64: RemoteFile(path.name, size, "", tag), 40: RemoteFile(path.name, size, tag)}.get(len(tag))
+    if promised is None or not path.is_symlink():  # a file system without links keeps no etag
+        return sha256_of(path)
+    return check(path, promised)
+
+
+def _absent_shards(snapshot: Path, found: dict[str, Any]) -> str:
+    index = "model.safetensors.index.json"
+    if index not in found:
+        return ""
+    try:
+        places = json.loads((snapshot / index).read_text(encoding="utf-8"))["weight_map"].values()
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return index
+    return next((str(place) for place in sorted(set(map(str, places))) if place not in found), "")
+
+
+def _result(commit: str, files: dict[str, tuple[Path, str]]) -> dict[str, Any]:
+    return {"commit": commit, "files": {name: [str(path), digest] for name, (path, digest) in files.items()}}
+
+
+def explained(error: Exception, job: dict[str, Any]) -> PlaygroundError:
+    """Any failure as one of ours. Texts of the libraries are left out: they may hold signed addresses."""
+    repo = job["repo"]
+    if isinstance(error, PlaygroundError):
+        return error
+    if isinstance(error, LocalEntryNotFoundError):
+        cause = error.__cause__
+        if isinstance(cause, OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
+            return SourceError(
+                f"hub:{repo} is not in the cache, and HF_HUB_OFFLINE is set",
+                "Unset it, or fetch the model once before.",
+            )
+        error = cause if isinstance(cause, Exception) else error
+    if isinstance(error, OSError) and not isinstance(error, HfHubHTTPError) and (disk := of_the_disk(error)):
+        return StorageError(
+            f"hub:{repo} can't be written to {constants.HF_HUB_CACHE} ({disk.strerror})",
+            "Free some space there, or set HF_HOME to a folder that can be written. What arrived is kept.",
+        )
+    if isinstance(error, HfHubHTTPError) and error.response.status_code == 429:
+        return SourceError(
+            f"hub:{repo}: the Hub answered 429, too many requests from this address",
+            "Wait a few minutes; with a token (HF_TOKEN or `hf auth login`) more are allowed. What arrived is kept.",
+        )
+    if isinstance(error, HfHubHTTPError) and error.response.status_code == 401 and type(error) is HfHubHTTPError:
+        return SourceError(
+            f"hub:{repo}: the Hub does not accept the token it was given",
+            "Set HF_TOKEN to a valid one (huggingface.co/settings/tokens), or run `hf auth login`, or give none.",
+        )
+    try:
+        with hubinfo.told(repo, job["revision"]):
+            raise error
+    except PlaygroundError as told:
+        return told
+
+
+def main() -> int:
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s"
+    )
+    # The library's own warnings quote addresses, signatures included.
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+
+    def send(message: dict[str, Any]) -> None:
+        out.write(json.dumps(message) + "\n")
+
+    job = json.loads(sys.stdin.readline())
+    try:
+        send(bring(job, send))
+    except Exception as error:
+        ours = explained(error, job)
+        send({"error": {"type": type(ours).__name__, "what": ours.what, "next_step": ours.next_step}})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""What a model's files may claim, checked before a library acts on them.
+
+config.json decides how much memory transformers takes and whether code from the repository is asked for; headers
+decide what is allocated. Here they are read within bounds, compared with each other and with the memory of the
+machine. What passes may still be a bad model; it can't be one that takes the machine down by its sizes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from playground import footprint, memory
+from playground.errors import SourceError
+from playground.sources.headers import LyingHeader, read_gguf, read_safetensors
+
+MOST_CONFIG = 2_000_000
+MOST_TEXT = 80_000_000
+"""Bytes of tokenizer.json and its like; Gemma 3's has 33 million."""
+MOST_NODES = 8_000_000
+"""Commas, braces and brackets in such a file: each becomes an object in memory. Gemma 3's has 2.1 million."""
+DEEPEST = 40
+
+AGAIN = "Get the files from another place, or ask whoever made them; nothing of them was loaded."
+
+_SIZES = {
+    ("vocab_size",): 4_000_000,
+    ("hidden_size", "n_embd", "d_model"): 65_536,
+    ("num_hidden_layers", "n_layer", "num_layers"): 1_024,
+    ("num_attention_heads", "n_head", "num_heads"): 1_024,
+    ("num_key_value_heads", "num_kv_heads"): 1_024,
+    ("head_dim",): 4_096,
+    ("intermediate_size", "ffn_dim", "d_ff", "n_inner", "moe_intermediate_size"): 1 << 20,
+    ("num_local_experts", "num_experts", "n_routed_experts"): 4_096,
+    ("max_position_embeddings", "n_positions", "n_ctx"): 1 << 24,
+}
+"""Largest believable values, several times what published models have."""
+
+_MAY_BE_NULL = ("n_inner", "head_dim", "num_key_value_heads", "num_kv_heads", "moe_intermediate_size")
+
+_GGUF_NAMES = {
+    "vocab_size": "vocab_size",
+    "block_count": "num_hidden_layers",
+    "embedding_length": "hidden_size",
+    "feed_forward_length": "intermediate_size",
+    "context_length": "max_position_embeddings",
+    "expert_count": "num_local_experts",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+}
+
+
+def check(name: str, files: Iterable[Path], limit_mb: float | None = None) -> None:
+    """Refuse files that can't be what they say, need code of their own, or don't fit this machine.
+
+    Args:
+        name: The model, for the message.
+        files: All its files.
+        limit_mb: Memory that may be used; this machine's by default.
+
+    Raises:
+        SourceError: With the reason. Nothing was loaded.
+    """
+    paths = list(files)
+    by_name = {path.name: path for path in paths}
+    for path in paths:
+        if path.suffix == ".json" and path.name != "config.json":
+            _check_text(name, path)
+    check_tokenizer(name, by_name)
+    config = check_config(name, by_name["config.json"]) if "config.json" in by_name else {}
+    if "model.safetensors.index.json" in by_name:
+        _check_index(name, by_name["model.safetensors.index.json"], set(by_name))
+    parameters = 0
+    for path in paths:
+        try:
+            if path.suffix == ".safetensors":
+                parameters += read_safetensors(path).parameters
+            elif path.suffix.lower() == ".gguf":
+                header = read_gguf(path)
+                parameters += header.parameters
+                config = _check_sizes(name, path.name, _gguf_config(header.metadata))
+        except LyingHeader as error:
+            raise SourceError(f"{name}: {path.name} is refused, {error}", AGAIN) from error
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{name}: {path.name} can't be read ({type(error).__name__})", AGAIN) from error
+    if parameters:
+        _compare(name, config, parameters)
+        check_memory(name, parameters, limit_mb)
+
+
+def check_config(name: str, path: Path) -> dict[str, Any]:
+    """Read config.json.
+
+    Raises:
+        SourceError: It is too large, not JSON, has impossible sizes, or asks for code from the repository.
+    """
+    config = _bounded_json(name, path, MOST_CONFIG)
+    if not isinstance(config, dict) or _depth(config) > DEEPEST:
+        raise SourceError(f"{name}: {path.name} is refused, it is not a JSON object of ordinary depth", AGAIN)
+    _check_sizes(name, path.name, config)
+    model_type = config.get("model_type")
+    if not isinstance(model_type, (str, type(None))):
+        raise SourceError(f"{name}: {path.name} is refused, its model_type is not a text", AGAIN)
+    if config.get("auto_map") and not _known_to_transformers(model_type or ""):
+        raise SourceError(
+            f"{name} needs code of its own (auto_map in {path.name}), which is never run here",
+            "Look for a version of the model that transformers knows by itself (often called -hf), or serve it "
+            "elsewhere and name it as remote:NAME (docs/remote.md).",
+        )
+    return config
+
+
+def check_tokenizer(name: str, files: Iterable[str]) -> None:
+    """Refuse a tokenizer that only sentencepiece could read where there is no sentencepiece.
+
+    Raises:
+        SourceError: With the way to go on; transformers' own message would ask for another package.
+    """
+    names = set(files)
+    models = sorted(names & {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model"})
+    whole = "tokenizer.json" in names or {"vocab.json", "merges.txt"} <= names or "vocab.txt" in names
+    if models and not whole and importlib.util.find_spec("sentencepiece") is None:
+        raise SourceError(
+            f"{name} has its tokenizer as {models[0]} only, without tokenizer.json",
+            "Look for a copy with tokenizer.json, or `pip install sentencepiece`: then it is converted.",
+        )
+
+
+def check_memory(name: str, parameters: int, limit_mb: float | None = None) -> None:
+    """Refuse what this machine can't hold while it prepares the model; the estimate is a lower bound.
+
+    Raises:
+        SourceError: With both figures.
+    """
+    limit = memory.limit_mb() if limit_mb is None else limit_mb
+    need = original_mb(parameters)
+    if need > limit:
+        raise SourceError(
+            f"{name} has {parameters / 1e9:.2f} billion parameters: preparing it takes {need / 1000:.1f} GB of memory, "
+            f"this machine has {limit / 1000:.1f} GB",
+            "Choose a smaller model of the family, or serve it elsewhere and name it as remote:NAME (docs/remote.md).",
+        )
+
+
+def original_mb(parameters: int) -> float:
+    """Memory to load the original weights with torch, which importing, exporting and comparing do."""
+    return footprint.estimate(parameters, "torch", "fp32").prepare_mb
+
+
+def _bounded_json(name: str, path: Path, most: int) -> Any:
+    try:
+        size = path.stat().st_size
+        if size > most:
+            raise SourceError(
+                f"{name}: {path.name} is refused, it has {size / 1e6:.0f} MB; {most / 1e6:.0f} are believable", AGAIN
+            )
+        content = path.read_bytes()
+        _check_nodes(name, path.name, content)
+        return json.loads(content)
+    except (OSError, ValueError, RecursionError) as error:
+        raise SourceError(f"{name}: {path.name} can't be read as JSON ({type(error).__name__})", AGAIN) from error
+
+
+def _check_text(name: str, path: Path) -> None:
+    """Bounds for the JSON that the tokenizer's library reads; what it means is that library's business."""
+    document = _bounded_json(name, path, MOST_TEXT)
+    if path.name in ("tokenizer.json", "tokenizer_config.json") and not isinstance(document, dict):
+        raise SourceError(f"{name}: {path.name} is refused, it is not a JSON object", AGAIN)
+
+
+def _check_nodes(name: str, file: str, content: bytes) -> None:
+    if sum(content.count(sign) for sign in (b",", b"{", b"[")) > MOST_NODES:
+        raise SourceError(f"{name}: {file} is refused, it has more entries than a model's file does", AGAIN)
+
+
+def _check_index(name: str, path: Path, present: set[str]) -> None:
+    """Shards are plain names of files that were fetched: no path out of the folder."""
+    index = _bounded_json(name, path, MOST_TEXT)
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
+        raise SourceError(f"{name}: {path.name} is refused, it has no weight_map", AGAIN)
+    if missing := sorted(set(places.values()) - present):
+        raise SourceError(f"{name}: the weights {missing[0][:80]!r} that {path.name} names are not there", AGAIN)
+
+
+def _check_sizes(name: str, file: str, config: dict[str, Any]) -> dict[str, Any]:
+    blocks = [config, *(config[key] for key in ("text_config", "decoder") if isinstance(config.get(key), dict))]
+    for block in blocks:
+        for keys, most in _SIZES.items():
+            for key in keys:
+                value = block.get(key, 1)
+                if value is None and key in _MAY_BE_NULL:
+                    continue
+                # A few families give one value for each layer (OpenELM, Gemma 3n).
+                values = value if isinstance(value, list) and len(value) <= 1024 else [value]
+                if not all(type(each) is int and 0 < each <= most for each in values):
+                    raise SourceError(
+                        f"{name}: {file} is refused, {key} is {str(value)[:40]}; 1 to {most:,} is believable", AGAIN
+                    )
+    return config
+
+
+def _compare(name: str, config: Mapping[str, Any], parameters: int) -> None:
+    """The network that config.json describes must be in the weights: transformers would make up what is missing, at
+    its full size. Each product below is part of any network with these sizes (Albert shares its layers; it writes no
+    text), so none can exceed the weights by much.
+    """
+    inner = config.get("text_config")
+    sizes = _plain_sizes(inner if isinstance(inner, dict) else config)
+    vocab, hidden, layers, wide, experts = (
+        sizes.get(key, 0) for key in ("vocab", "hidden", "layers", "wide", "experts")
+    )
+    narrow = min(hidden, sizes.get("embedding", hidden))
+    described = max(vocab * narrow, layers * hidden * hidden // 4, layers * hidden * (wide or 1) * max(experts, 1) // 8)
+    if described > 2 * parameters:
+        raise SourceError(
+            f"{name}: its configuration describes at least {described:,} parameters, its weights hold {parameters:,}",
+            AGAIN,
+        )
+
+
+def _plain_sizes(config: Mapping[str, Any]) -> dict[str, int]:
+    names = {
+        "vocab": ("vocab_size",),
+        "hidden": ("hidden_size", "n_embd", "d_model"),
+        "layers": ("num_hidden_layers", "n_layer", "num_layers"),
+        "embedding": ("embedding_size", "word_embed_proj_dim"),
+        "wide": ("moe_intermediate_size", "intermediate_size", "ffn_dim", "d_ff", "n_inner"),
+        "experts": ("num_local_experts", "num_experts", "n_routed_experts"),
+    }
+    found = {}
+    for plain, keys in names.items():
+        for key in keys:
+            value = config.get(key)
+            if isinstance(value, int):
+                found[plain] = value
+                break
+    return found
+
+
+def _gguf_config(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes of a GGUF header under the names of config.json."""
+    family = metadata.get("general.architecture")
+    found = {new: metadata[f"{family}.{old}"] for old, new in _GGUF_NAMES.items() if f"{family}.{old}" in metadata}
+    # 0 experts: a dense model. 0 key heads: a family whose first layer has no attention.
+    return {
+        key: value
+        for key, value in found.items()
+        if value != 0 or key not in ("num_local_experts", "num_key_value_heads")
+    }
+
+
+def _known_to_transformers(model_type: str) -> bool:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    return model_type in CONFIG_MAPPING_NAMES
+
+
+def _depth(value: Any) -> int:
+    """How deep lists and objects stand in each other, counted without recursion."""
+    deepest, waiting = 0, [(value, 1)]
+    while waiting:
+        item, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        waiting.extend((child, depth + 1) for child in children)
+    return deepest

@@ -1,0 +1,114 @@
+"""``path:`` sources: a GGUF file, or a folder with safetensors or ONNX graphs, that already lie on this machine.
+
+Nothing is copied or changed. Files that Python would unpickle (.bin, .pt, …) are refused: loading them can run
+whatever code their author put in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from playground.errors import ChecksumError, SourceError
+from playground.records import ModelSpec
+from playground.sources.files import FileRecord, Progress, storage_errors, write_text
+
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+TEXTS = (".json", ".jinja", ".txt", ".model")
+
+
+def present(rest: str, home: Path) -> tuple[tuple[Path, ...], str] | None:
+    """The files, if they were hashed before and are untouched since."""
+    try:
+        files = _files(rest, rest)
+    except SourceError:
+        return None
+    known = _index(home, rest)
+    records = {name: FileRecord.from_json(record) for name, record in known.items()}
+    names = {_name(path, rest): path for path in files}
+    if set(records) == set(names) and all(records[name].untouched(path) for name, path in names.items()):
+        return files, _revision(records)
+    return None
+
+
+def fetch(spec: ModelSpec, rest: str, home: Path, progress: Progress) -> tuple[tuple[Path, ...], str]:
+    """Check what lies at the path and take its checksum. See ``sources.fetch``."""
+    files = _files(rest, spec.name)
+    found = present(rest, home)
+    if found is None:
+        progress("verifying", None)
+        with storage_errors(home):
+            records = {_name(path, rest): FileRecord.of(path) for path in files}
+            index = _index_file(home, rest)
+            index.parent.mkdir(parents=True, exist_ok=True)
+            write_text(index, json.dumps({name: record.to_json() for name, record in records.items()}, indent=1))
+        found = files, _revision(records)
+    if spec.revision.startswith("sha256:") and spec.revision != found[1]:
+        raise ChecksumError(
+            f"The file of {spec.name} is not the one the catalogue promises ({spec.revision[:19]}…)",
+            "Put the promised file there, or take the revision out of the catalogue.",
+        )
+    return found
+
+
+def _files(rest: str, name: str) -> tuple[Path, ...]:
+    """The files that make the model, weights first.
+
+    Raises:
+        SourceError: Nothing is there, or nothing that can be used.
+    """
+    path = Path(rest).expanduser().absolute()
+    if path.is_file():
+        if path.suffix.lower() == ".gguf":
+            return (path,)
+        raise SourceError(f"{name}: {path.name} is not a GGUF file", _reason(path))
+    if not path.is_dir():
+        raise SourceError(f"{name}: there is nothing at {path}", "Check the path after path: in the catalogue.")
+    weights = sorted(path.glob("*.safetensors")) or _graphs(path)
+    if not weights:
+        pickles = [file for file in path.iterdir() if file.suffix.lower() in PICKLES]
+        raise SourceError(f"{name}: the folder {path} holds no .safetensors or .onnx file", _reason(*pickles))
+    if not (path / "config.json").is_file():
+        raise SourceError(f"{name}: the folder {path} holds no config.json", "Copy it from the model's repository.")
+    return (*weights, *sorted(file for file in path.iterdir() if file.suffix in TEXTS))
+
+
+def _name(path: Path, rest: str) -> str:
+    """The file's name below the folder; graphs may lie in a folder of their own."""
+    top = Path(rest).expanduser().absolute()
+    return path.name if path == top else path.relative_to(top).as_posix()
+
+
+def _graphs(folder: Path) -> list[Path]:
+    """ONNX graphs and their data files, where repositories keep them."""
+    graphs = [file for place in (folder, folder / "onnx") for file in sorted(place.glob("*.onnx"))]
+    data = [file for place in (folder, folder / "onnx") for file in sorted(place.glob("*.onnx[_.]data*"))]
+    return graphs + data if graphs else []
+
+
+def _reason(*paths: Path) -> str:
+    if any(path.suffix.lower() in PICKLES for path in paths):
+        return "Pickled weights can run code when they are loaded and are refused; convert them to safetensors."
+    return "Name a .gguf file, or a folder with config.json, tokenizer.json and .safetensors files."
+
+
+def _revision(records: dict[str, FileRecord]) -> str:
+    if len(records) == 1:
+        return f"sha256:{next(iter(records.values())).sha256}"
+    lines = "".join(f"{record.sha256}  {name}\n" for name, record in sorted(records.items()))
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+
+
+def _index_file(home: Path, rest: str) -> Path:
+    place = os.fspath(Path(rest).expanduser().absolute())
+    return home / "sources" / f"path-{hashlib.sha256(place.encode()).hexdigest()[:16]}.json"
+
+
+def _index(home: Path, rest: str) -> dict[str, dict[str, object]]:
+    try:
+        document = json.loads(_index_file(home, rest).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}

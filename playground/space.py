@@ -1,0 +1,244 @@
+"""The hosted Space: spaces.yaml → README front matter, the check that all files agree, and the deployment.
+
+A Space is configured by the YAML block on top of README.md; nothing on the Hub reads spaces.yaml. Here spaces.yaml is
+the one source, and that block is rendered from its ``space`` part. The keys are those of the Spaces configuration
+reference, https://huggingface.co/docs/hub/spaces-config-reference. The module knows nothing of how models run.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from playground import schema
+from playground.catalog import load_catalog
+from playground.errors import ConfigError, PlaygroundError, UsageError
+from playground.remotes import load_remotes
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
+SHORT_DESCRIPTION_MAX = 60
+PYTHON_VERSIONS = ("3.11", "3.12", "3.13")
+"""What pyproject.toml asks for and the pinned wheels exist for."""
+
+DEPLOYED = (
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "app.py",
+    "requirements.txt",
+    "spaces.yaml",
+    "playground/**/*",
+    "docs/**/*",
+)
+"""What a Space needs to run, and what its README links to."""
+
+
+def _short_description(value: Any, where: str) -> None:
+    schema.text(value, where)
+    if len(value) > SHORT_DESCRIPTION_MAX:
+        raise ConfigError(
+            f"{where} has {len(value)} characters, the Hub shows {SHORT_DESCRIPTION_MAX} at most", "Shorten it."
+        )
+
+
+def _python_version(value: Any, where: str) -> None:
+    if not isinstance(value, str):
+        raise ConfigError(f"{where} is {value!r}", "Write it in quotes: YAML reads 3.10 as the number 3.1.")
+    if ".".join(value.split(".")[:2]) not in PYTHON_VERSIONS or not re.fullmatch(r"3\.\d+(\.\d+)?", value):
+        raise ConfigError(f"{where} {value} is not supported", f"Supported: {', '.join(PYTHON_VERSIONS)}.")
+
+
+_SPACE = {
+    "required": {
+        "title": schema.text,
+        "emoji": schema.text,
+        "colorFrom": schema.one_of(*COLOURS),
+        "colorTo": schema.one_of(*COLOURS),
+        "sdk": schema.one_of("gradio"),
+        "sdk_version": schema.text,
+        "python_version": _python_version,
+        "app_file": schema.text,
+        "license": schema.text,
+        "short_description": _short_description,
+    },
+    "optional": {
+        **dict.fromkeys(("suggested_hardware", "startup_duration_timeout", "thumbnail"), schema.text),
+        **dict.fromkeys(("pinned", "fullWidth", "hf_oauth", "disable_embedding"), schema.flag),
+        **dict.fromkeys(
+            ("models", "datasets", "tags", "preload_from_hub", "hf_oauth_scopes"), schema.list_of(schema.text)
+        ),
+        "header": schema.one_of("mini", "default"),
+    },
+}
+
+
+def front_matter(space: dict[str, Any]) -> str:
+    """The block between (and with) the ``---`` lines."""
+    body = yaml.safe_dump(space, sort_keys=False, allow_unicode=True, width=1000)
+    return f"---\n{body}---\n"
+
+
+def split_readme(text: str) -> tuple[str, str]:
+    """Front matter (empty if there is none) and the rest."""
+    match = re.match(r"---\r?\n.*?^---\r?\n", text, flags=re.DOTALL | re.MULTILINE)
+    return (match[0], text[match.end() :]) if match else ("", text)
+
+
+def render_readme(space_file: Path, readme: Path) -> bool:
+    """Write the block on top of the README and keep the rest; returns whether it changed.
+
+    Raises:
+        ConfigError: spaces.yaml has no ``space`` block, or the README can't be read or written.
+    """
+    wanted = front_matter(_space_block(space_file))
+    text = _read(readme) if readme.exists() else ""
+    block, rest = split_readme(text)
+    if block == wanted:
+        return False
+    try:
+        readme.write_text(wanted + rest, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{readme} can't be written ({error.strerror})", "Check its permissions.") from error
+    return True
+
+
+def check_space(space_file: Path, root: Path, catalog_file: Path) -> list[str]:
+    """What disagrees, one sentence each; an empty list is good."""
+    space = _space_block(space_file)
+    problems = _shape_problems(space, space_file.name)
+    if split_readme(_read(root / "README.md"))[0] != front_matter(space):
+        problems.append(
+            f"README.md's front matter differs from {space_file.name}: run `python -m playground space render`."
+        )
+    pin = _pin(root / "requirements.txt", "gradio")
+    if space.get("sdk_version") != pin:
+        version = space.get("sdk_version")
+        pinned = f"pins gradio {pin}" if pin else "does not pin gradio"
+        problems.append(f"{space_file.name}: sdk_version is {version}, but requirements.txt {pinned}.")
+    app_file = space.get("app_file")
+    if isinstance(app_file, str) and not (root / app_file).is_file():
+        problems.append(f"{space_file.name}: app_file {app_file} does not exist.")
+    return problems + _model_problems(space_file, space, catalog_file)
+
+
+def _shape_problems(space: dict[str, Any], name: str) -> list[str]:
+    """Every key by itself, so that one mistake does not hide the next."""
+    known = {**_SPACE["required"], **_SPACE["optional"]}
+    problems = []
+    for key, value in space.items():
+        if key not in known:
+            problems.append(f"{name}: unknown key space.{key}. {schema.closest(str(key), known)}")
+            continue
+        try:
+            known[key](value, f"{name}: space.{key}")
+        except ConfigError as error:
+            problems.append(str(error))
+    missing = [key for key in _SPACE["required"] if key not in space]
+    return problems + [f"{name}: the key space.{key} is missing." for key in missing]
+
+
+def _model_problems(space_file: Path, space: dict[str, Any], catalog_file: Path) -> list[str]:
+    """The served models are in the catalogue, and the Space's page names their upstream models."""
+    app = schema.read_yaml(space_file).get("app")
+    remotes = load_remotes(app.get("remotes"), {}, space_file.name) if isinstance(app, dict) else ()
+    catalog = load_catalog(catalog_file, remotes)
+    served = app.get("models") if isinstance(app, dict) else None
+    if not isinstance(served, list) or not served:
+        return [f"{space_file.name}: app.models lists no model."]
+    problems, upstream = [], []
+    for name in served:
+        try:
+            upstream.append(catalog.resolve(str(name))[0].upstream)
+        except UsageError as error:
+            problems.append(f"{space_file.name}: app.models: {error}")
+    if not problems and sorted(filter(None, set(upstream))) != sorted(map(str, space.get("models") or [])):
+        problems.append(
+            f"{space_file.name}: space.models is not what app.models serves: {', '.join(filter(None, upstream))}."
+        )
+    return problems
+
+
+def files_to_deploy(root: Path) -> list[Path]:
+    """The files a deployment uploads: nothing hidden, nothing compiled."""
+    found = {path for pattern in DEPLOYED for path in root.glob(pattern) if path.is_file()}
+    return sorted(path for path in found if not _left_out(path.relative_to(root)))
+
+
+def _left_out(path: Path) -> bool:
+    return path.suffix == ".pyc" or any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+
+
+def deploy_space(repo: str, space_file: Path, root: Path, *, private: bool = False, api: HfApi | None = None) -> str:
+    """Create the Space if it is new, upload the files in one commit, and return its address.
+
+    The token is huggingface_hub's to find (HF_TOKEN or a stored login); it is neither read nor printed here.
+
+    Raises:
+        UsageError: ``repo`` is not OWNER/NAME.
+        PlaygroundError: The Hub refused or can't be reached.
+    """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise UsageError(f"'{repo}' is not OWNER/NAME", "Give the Space's full name.")
+    from httpx2 import HTTPError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    hub = api or HfApi()
+    space = _space_block(space_file)
+    names = [path.relative_to(root).as_posix() for path in files_to_deploy(root)]
+    try:
+        address = hub.create_repo(
+            repo, repo_type="space", space_sdk=space["sdk"], private=private or None, exist_ok=True
+        )
+        hub.upload_folder(
+            repo_id=repo,
+            repo_type="space",
+            folder_path=root,
+            allow_patterns=names,
+            delete_patterns=["playground/*", "docs/*"],
+            commit_message="Deploy the playground",
+        )
+    except LocalTokenNotFoundError as error:
+        raise PlaygroundError("There is no Hub token", "Set HF_TOKEN or run `hf auth login`.") from error
+    except HfHubHTTPError as error:
+        raise _refused(repo, error) from error
+    except (HTTPError, OSError) as error:
+        raise PlaygroundError(f"The Hub can't be reached for {repo}: {error}", "Check the network.") from error
+    return str(address)
+
+
+def _refused(repo: str, error: Any) -> PlaygroundError:
+    status = getattr(error.response, "status_code", None)
+    steps = {
+        401: "Set HF_TOKEN to a token that may write, or run `hf auth login`.",
+        402: "A CPU Space may need a paid plan; see the Hub's pricing page.",
+        403: "Use a token that may write to this owner's Spaces.",
+    }
+    said = getattr(error, "server_message", None) or f"HTTP {status}"
+    return PlaygroundError(f"The Hub refused {repo}: {said}", steps.get(status or 0, "Try again later."))
+
+
+def _space_block(path: Path) -> dict[str, Any]:
+    document = schema.read_yaml(path)
+    space = document.get("space") if isinstance(document, dict) else None
+    if not isinstance(space, dict) or not space:
+        raise ConfigError(f"{path} has no space block", "Restore spaces.yaml.")
+    return space
+
+
+def _pin(requirements: Path, package: str) -> str | None:
+    match = re.search(rf"^{package}==([^\s;#]+)", _read(requirements), flags=re.MULTILINE)
+    return match[1] if match else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read ({error.strerror})", "Restore the file.") from error

@@ -1,0 +1,196 @@
+"""Comparisons and measurements that are kept, in one SQLite file: each a JSON document, found by its id or its time.
+
+Safe for several threads and several processes at once. The file is opened at the first use, so an app whose home
+can't be written starts and works; it only can't keep. The module knows records and SQL; nothing else knows SQL.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playground.errors import StorageError
+from playground.measurements import Measurement
+from playground.records import Comparison
+
+MIGRATIONS = (
+    """
+    CREATE TABLE comparison (
+        id TEXT PRIMARY KEY,
+        created_at TEXT NOT NULL,
+        document TEXT NOT NULL
+    );
+    CREATE INDEX comparison_by_time ON comparison (created_at DESC, id DESC);
+    """,
+    """
+    CREATE TABLE measurement (
+        id TEXT PRIMARY KEY,
+        created_at TEXT NOT NULL,
+        document TEXT NOT NULL
+    );
+    CREATE INDEX measurement_by_time ON measurement (created_at DESC, id DESC);
+    """,
+)
+"""Number n brings a file of version n - 1 to version n (``PRAGMA user_version``). Only ever append."""
+
+BUSY_S = 10.0
+"""How long to wait while another process writes."""
+
+
+class Store:
+    """The kept comparisons and measurements.
+
+    Args:
+        path: The database; its folder is made when it is first used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+
+    def save(self, comparison: Comparison) -> None:
+        """Keep a comparison; one with the same id is replaced.
+
+        Raises:
+            StorageError: It can't be written; the comparison itself is none the worse.
+        """
+        document = json.dumps(comparison.to_json(), allow_nan=False)
+        with self._open("kept") as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO comparison (id, created_at, document) VALUES (?, ?, ?)",
+                (comparison.id, comparison.created_at, document),
+            )
+
+    def get(self, id: str) -> Comparison | None:
+        """The comparison with this id, None if there is none.
+
+        Raises:
+            StorageError: The database can't be read.
+        """
+        with self._open("read") as connection:
+            row = connection.execute("SELECT document FROM comparison WHERE id = ?", (id,)).fetchone()
+            return _comparison(row[0]) if row else None
+
+    def list(self, limit: int = 50) -> list[Comparison]:
+        """The newest comparisons, the newest first.
+
+        Raises:
+            StorageError: The database can't be read.
+        """
+        with self._open("read") as connection:
+            rows = connection.execute(
+                "SELECT document FROM comparison ORDER BY created_at DESC, id DESC LIMIT ?", (limit,)
+            ).fetchall()
+            return [_comparison(document) for (document,) in rows]
+
+    def count(self) -> int:
+        """How many are kept.
+
+        Raises:
+            StorageError: The database can't be read.
+        """
+        with self._open("read") as connection:
+            return int(connection.execute("SELECT count(*) FROM comparison").fetchone()[0])
+
+    def save_measurement(self, measurement: Measurement) -> None:
+        """Keep a measurement; one with the same id is replaced.
+
+        Raises:
+            StorageError: It can't be written; the measurement itself is none the worse.
+        """
+        document = json.dumps(measurement.to_json(), allow_nan=False)
+        with self._open("kept") as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO measurement (id, created_at, document) VALUES (?, ?, ?)",
+                (measurement.id, measurement.created_at, document),
+            )
+
+    def measurement(self, id: str) -> Measurement | None:
+        """The measurement with this id, None if there is none.
+
+        Raises:
+            StorageError: The database can't be read.
+        """
+        with self._open("read") as connection:
+            row = connection.execute("SELECT document FROM measurement WHERE id = ?", (id,)).fetchone()
+            return Measurement.from_json(json.loads(row[0])) if row else None
+
+    def measurements(self, limit: int = 50) -> builtins.list[Measurement]:
+        """The newest measurements, the newest first.
+
+        Raises:
+            StorageError: The database can't be read.
+        """
+        with self._open("read") as connection:
+            rows = connection.execute(
+                "SELECT document FROM measurement ORDER BY created_at DESC, id DESC LIMIT ?", (limit,)
+            ).fetchall()
+            return [Measurement.from_json(json.loads(document)) for (document,) in rows]
+
+    def close(self) -> None:
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection:
+                connection.close()
+
+    @contextmanager
+    def _open(self, purpose: str) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = self._connect()
+                yield self._connection
+            except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
+                self.close()
+                raise StorageError(f"Results can't be {purpose} in {self.path} ({error})", _advice(error)) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Each statement commits by itself; the lock above keeps threads apart.
+        connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            self._migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")  # two processes that start at once migrate once
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > len(MIGRATIONS):
+                raise StorageError(
+                    f"{self.path} was written by a newer version of the playground",
+                    "Update the playground, or set PLAYGROUND_HOME to another folder.",
+                )
+            for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+                for statement in filter(str.strip, script.split(";")):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def _comparison(document: str) -> Comparison:
+    return Comparison.from_json(json.loads(document))
+
+
+def _advice(error: Exception) -> str:
+    """The next step for a reader."""
+    damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    if damaged or isinstance(error, (ValueError, KeyError, TypeError)):
+        return "The file is damaged: move it away, and a new one is made."
+    if "full" in str(error):
+        return "Free some space on that disk."
+    return "Check that the folder can be written, or set PLAYGROUND_HOME to another one."

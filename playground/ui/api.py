@@ -1,0 +1,146 @@
+"""The HTTP API: ``/compare``, ``/models``, ``/card`` and ``/inspect``, JSON in and out with the records' field names.
+
+The docstrings are what the API page shows. Errors arrive as the client's error, with the message and the next step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import gradio as gr
+
+from playground.cards import card_markdown, openness_score
+from playground.errors import PlaygroundError, UnknownModel, UsageError
+from playground.ledger import full_facts
+from playground.receipts import with_receipts
+from playground.records import Request, Variant
+from playground.requests import check_request, request_from
+from playground.runtimes.base import LoadSpec
+from playground.ui import form, running
+
+if TYPE_CHECKING:
+    from playground.catalog import CatalogEntry
+    from playground.core import Playground
+    from playground.ui.sessions import Sessions
+
+T = TypeVar("T")
+
+
+def build(playground: Playground, sessions: Sessions) -> None:
+    """Add the endpoints to the page that is being built."""
+    runner = running.Runner(playground, sessions)
+
+    async def compare(  # noqa: PLR0917 (the API's parameters, which clients may give by position)
+        prompt: str,
+        models: list[str],
+        request: gr.Request,
+        system: str = "",
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        seed: int | None = 0,
+        stop: list[str] | None = None,
+        mode: Literal["fair", "fast"] = "fair",
+        reuse: bool = False,
+    ) -> dict[str, Any]:
+        """Send one prompt to several models and wait for all of them. Returns the Comparison: request, environment,
+        and for each model its text or error, finish_reason and timings (seconds, tokens, MB). `models` are written
+        MODEL or MODEL@RUNTIME-PRECISION, of those that /models lists: no others are served here. mode "fair" runs one
+        at a time, "fast" all at once. With reuse, a warm model skips what the prompt has in common with its last one;
+        timings.reused_tokens says how much."""
+        asked = request_from(locals())
+        variants = await _told(asyncio.to_thread(_variants, playground, models))
+        result = await _told(runner.finish(request.session_hash or "", asked, variants, mode))
+        return with_receipts(result)
+
+    def models() -> list[dict[str, Any]]:
+        """The models served here: name, kind, variants (the default first), and the state of each variant."""
+        return [_model(playground, entry) for entry in form.served(playground)]
+
+    async def card(model: str) -> dict[str, Any]:
+        """What a model's card promises: each fact with its value, source, url and status, and the rest to read."""
+        return await _told(asyncio.to_thread(_card, playground, model))
+
+    async def inspect(model: str, prompt: str, system: str = "") -> dict[str, Any]:
+        """What a model would really read: the rendered prompt, its token ids and tokens, and warnings."""
+        return await _told(asyncio.to_thread(_inspect, playground, model, Request(prompt=prompt, system=system)))
+
+    limit = playground.settings.limits.max_sessions
+    gr.api(compare, api_name="compare", concurrency_limit=limit, concurrency_id="compare")
+    gr.api(models, api_name="models", concurrency_limit=limit)
+    gr.api(card, api_name="card", concurrency_limit=limit)
+    gr.api(inspect, api_name="inspect", concurrency_limit=2)
+
+
+async def _told(work: Awaitable[T]) -> T:
+    """The result of ``work``; this product's errors become the client's, without a traceback in the log."""
+    try:
+        return await work
+    except PlaygroundError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+
+
+def _variants(playground: Playground, models: list[str]) -> list[Variant]:
+    return [served_variant(playground, text) for text in models]
+
+
+def served_variant(playground: Playground, text: str) -> Variant:
+    """The variant ``text`` names, of the models this app serves: a visitor may not make the app read other sources.
+
+    Raises:
+        UsageError: Not a served model; with the closest names.
+        UnknownVariant: The model is not offered so.
+    """
+    served = {entry.spec.id for entry in form.served(playground)}
+    model = text.rpartition("@")[0] if "@" in text else text
+    if not served & {model.strip(), model.strip().lower()}:
+        closest = UnknownModel(model.strip(), served).next_step
+        raise UsageError(
+            f"'{model.strip()}' is not served by the API of this app",
+            f"{closest} It serves what app.models in spaces.yaml names; /models lists them.",
+        )
+    return playground.catalog.resolve(text)[1]
+
+
+def _model(playground: Playground, entry: CatalogEntry) -> dict[str, Any]:
+    states = {}
+    for variant in entry.variants:
+        prepared = playground.preparer.state(variant)
+        states[str(variant)] = {
+            "status": prepared.status,
+            "step": prepared.step,
+            "progress": prepared.progress,
+            "error": str(prepared.error) if prepared.error else None,
+        }
+    terms = entry.terms.to_json() if entry.terms else None
+    return {
+        "id": entry.spec.id,
+        "name": entry.spec.name,
+        "kind": entry.spec.kind,
+        "context_length": entry.spec.context_length,
+        "terms": terms,
+        "variants": states,
+    }
+
+
+def _card(playground: Playground, model: str) -> dict[str, Any]:
+    variant = served_variant(playground, model)
+    entry = playground.catalog.entry(variant.model)
+    facts = full_facts(playground.catalog, entry, playground.preparer.state(variant).artifact)
+    terms = entry.terms.to_json() if entry.terms else None
+    score = list(openness_score(facts))
+    return {**facts.to_json(), "openness_score": score, "terms": terms, "rest": card_markdown(entry)}
+
+
+def _inspect(playground: Playground, model: str, request: Request) -> dict[str, Any]:
+    limits = playground.settings.limits
+    check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
+    variant = served_variant(playground, model)
+    spec = playground.catalog.entry(variant.model).spec
+    artifact = playground.preparer.prepare(variant, lambda step, progress: None, lambda: False)
+    return playground.pool.inspect(LoadSpec(spec, artifact, playground.settings.threads), request).to_json()

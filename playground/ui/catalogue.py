@@ -1,0 +1,217 @@
+"""The Catalogue tab: find a model by what it is for, see what it needs, take it into the comparison.
+
+A visitor of a Space chooses among the catalogue's models; where the app runs for oneself, any repository of the Hub can
+be looked up and compared. What is shown is ``explorer``'s; this file has the components and their events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+import gradio as gr
+
+from playground import hubcards, hubinfo
+from playground.errors import PlaygroundError
+from playground.ledger import full_facts
+from playground.memory import limit_mb
+from playground.selection import Filters, Listed, Sort, choices, listed, select, smaller
+from playground.ui import explorer
+from playground.ui.theme import html
+
+if TYPE_CHECKING:
+    from playground.core import Playground
+
+ANY = ""
+SIZES = [
+    ("any size", 0),
+    ("to 200 M", 200_000_000),
+    ("to 500 M", 500_000_000),
+    ("to 1 B", 10**9),
+    ("to 3 B", 3 * 10**9),
+]
+SIZES += [("to 10 B", 10**10)]
+OPEN_ITEMS = [("any", 0), *((f"{least} of 5 or more", least) for least in range(1, 5)), ("all 5", 5)]
+COMMERCIAL = [("any", ""), ("allowed", "yes"), ("allowed, with conditions too", "conditional")]
+NOTHING_CHOSEN = '<p class="note">Choose a model above to see its facts and whether it runs here.</p>'
+COMPARE = "Compare this"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The components; ``filters`` in the order of ``_filters``. ``pick`` is out of sight: page.js writes the id of a
+    row that was clicked into it.
+    """
+
+    filters: tuple[Any, ...]
+    found: gr.HTML
+    model: gr.Dropdown
+    pick: gr.Textbox
+    detail: gr.HTML
+    more: gr.Accordion
+    rest: gr.Markdown
+    compare: gr.Button
+    shown: gr.State
+    hub: gr.Textbox | None
+    look: gr.Button | None
+
+
+def build(playground: Playground) -> Catalogue:
+    """Draw the tab with the whole catalogue."""
+    limit = limit_mb()
+    offered = choices(playground.catalog, limit)
+    found = select(playground.catalog, Filters(), limit_mb=limit)
+    with gr.Row():
+        search = gr.Textbox("", label="Search", placeholder="name, family, data set, language …", scale=2)
+        made_for = gr.Dropdown(_any(offered["specialisation"]), value=ANY, label="Made for", min_width=120)
+        family = gr.Dropdown(_any(offered["family"]), value=ANY, label="Family", min_width=120)
+        task = gr.Dropdown(_any(offered["task"]), value=ANY, label="Task", min_width=120)
+    with gr.Row():
+        licence = gr.Dropdown(_any(offered["license"]), value=ANY, label="Licence", min_width=120)
+        commercial = gr.Dropdown(COMMERCIAL, value="", label="Commercial use", min_width=120)
+        size = gr.Dropdown(SIZES, value=0, label="Parameters", min_width=120)
+        openness = gr.Dropdown(OPEN_ITEMS, value=0, label="Open items", min_width=120)
+        sort = gr.Dropdown(list(get_args(Sort)), value="catalogue", label="Order", min_width=120)
+        here = gr.Checkbox(False, label="Runs here", min_width=100)
+    with gr.Row(equal_height=True):
+        model = gr.Dropdown(_names(found), value=None, label="Show a model", elem_id="show-model", scale=3)
+        compare = gr.Button(COMPARE, interactive=False, elem_id="compare-this", min_width=120)
+    pick = gr.Textbox("", elem_id="pick-model", elem_classes="unseen", container=False, show_label=False)
+    shown_list = html(explorer.list_html(found, len(found)), elem_id="listing")
+    hub, look = (None, None) if playground.settings.on_space else _hub_box()
+    detail = html(NOTHING_CHOSEN, elem_id="model-detail")
+    with gr.Accordion("The rest of the card", open=False, elem_classes="rest", visible=False) as more:
+        rest = gr.Markdown("")
+    filters = (search, made_for, family, task, licence, commercial, size, openness, here, sort)
+    return Catalogue(filters, shown_list, model, pick, detail, more, rest, compare, gr.State(""), hub, look)
+
+
+def connect(playground: Playground, tab: Catalogue, added: gr.Dropdown) -> None:
+    """Say which event does what.
+
+    Args:
+        added: The form's picker of further models, which "Compare this" fills.
+    """
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    shown = [tab.detail, tab.more, tab.rest, tab.compare, tab.shown]
+
+    def narrow(*values: Any) -> tuple[Any, ...]:
+        found = select(playground.catalog, _filters(values), _order(values), limit_mb=limit_mb())
+        total = len(playground.catalog.ids())
+        return explorer.list_html(found, total), gr.update(choices=_names(found), value=None), *_NOTHING
+
+    def show(model: str | None) -> tuple[Any, ...]:
+        return _show(playground, model) if model else _NOTHING
+
+    def pick(model: str) -> tuple[Any, ...]:
+        if not model:  # this function's own "", which lets the same row be clicked again
+            return tuple(gr.skip() for _ in range(2 + len(shown)))
+        return "", gr.update(value=model), *show(model)
+
+    async def look_up(text: str) -> tuple[Any, ...]:
+        return gr.update(value=None), *await asyncio.to_thread(_look_up, playground, text or "")
+
+    def take(model: str, chosen: list[str] | None) -> list[str]:
+        return list(dict.fromkeys([*(chosen or []), model])) if model else list(chosen or [])
+
+    changes = [part.change for part in tab.filters]
+    narrowed = [tab.found, tab.model, *shown]
+    gr.on(changes, narrow, list(tab.filters), narrowed, trigger_mode="always_last", queue=False, **quiet)
+    # Not preprocessed: gradio would check the choice against the list the page was built with.
+    tab.model.input(show, tab.model, shown, preprocess=False, queue=False, **quiet)
+    tab.pick.change(pick, tab.pick, [tab.pick, tab.model, *shown], queue=False, **quiet)
+    tab.compare.click(take, [tab.shown, added], added, queue=False, **quiet)
+    if tab.hub is not None and tab.look is not None:
+        busy = {**quiet, "show_progress": "minimal"}
+        gr.on([tab.hub.submit, tab.look.click], look_up, tab.hub, [tab.model, *shown], concurrency_limit=2, **busy)
+
+
+def _hub_box() -> tuple[gr.Textbox, gr.Button]:
+    with gr.Row(equal_height=True):
+        hub = gr.Textbox(
+            "", label="Any other model of the Hub", placeholder="OWNER/NAME, or the address of its page", scale=3
+        )
+        return hub, gr.Button("Look it up", min_width=120, elem_id="look-up")
+
+
+def _filters(values: tuple[Any, ...]) -> Filters:
+    search, made_for, family, task, licence, commercial, size, openness, here, _ = values
+    return Filters(
+        task=task or "",
+        license=licence or "",
+        commercial=commercial or "",
+        family=family or "",
+        specialisation=made_for or "",
+        max_parameters=size or None,
+        min_openness=int(openness or 0),
+        runs_here=bool(here),
+        search=search or "",
+    )
+
+
+def _order(values: tuple[Any, ...]) -> Sort:
+    order: Sort = values[-1] or "catalogue"
+    return order
+
+
+def _any(values: list[str]) -> list[tuple[str, str]]:
+    return [("any", ANY), *((value, value) for value in values)]
+
+
+def _names(found: list[Listed]) -> list[tuple[str, str]]:
+    return [(item.entry.spec.name, item.entry.spec.id) for item in found]
+
+
+def _show(playground: Playground, model: str) -> tuple[Any, ...]:
+    limit = limit_mb()
+    try:
+        if model not in playground.catalog.ids():
+            raise PlaygroundError("That model is not in the catalogue", "Choose one of the list.")
+        entry = playground.catalog.entry(model)
+    except PlaygroundError as error:
+        return _refused(error)
+    item = listed(entry, limit)
+    artifact = playground.preparer.state(entry.variants[0]).artifact
+    kept = hubcards.remembered(entry.spec.upstream, playground.settings.home) if entry.spec.upstream else None
+    facts = full_facts(playground.catalog, entry, artifact, hubcards.hub_facts(kept) if kept else None)
+    every = [listed(other, limit) for other in playground.catalog]
+    detail = explorer.detail_html(item, facts, smaller(item, every), limit)
+    why_not = "Refused here" if item.refused else "Too large here" if item.fits is False else ""
+    return detail, gr.update(visible=True), explorer.rest(item), _button(why_not), "" if why_not else model
+
+
+def _look_up(playground: Playground, text: str) -> tuple[Any, ...]:
+    """Ask the Hub about a repository. It can be compared where it runs and fits."""
+    try:
+        repo, revision = hubinfo.parse(text)
+        info = hubcards.read(repo, revision, playground.settings.home, online=True)
+        assert info is not None
+        source = f"hub:{info.repo}#{info.revision}"
+        entry = playground.catalog.entry(source)
+    except PlaygroundError as error:
+        return _refused(error)
+    except Exception:
+        log.exception("A repository could not be looked up")
+        return _refused(PlaygroundError("Something broke while the Hub was asked; the log says what"))
+    facts = full_facts(playground.catalog, entry, None, hubcards.hub_facts(info))
+    limit, expected = limit_mb(), info.footprint()
+    fits = not info.refusal and (expected is None or expected.fits(limit))
+    why_not = "" if fits else "Refused here" if info.refusal else "Too large here"
+    button = _button(why_not)
+    return explorer.hub_html(info, facts, limit), gr.update(visible=False), "", button, source if fits else ""
+
+
+def _refused(error: PlaygroundError) -> tuple[Any, ...]:
+    return explorer.problem_html(str(error)), *_NOTHING[1:]
+
+
+def _button(why_not: str) -> Any:
+    """The button that takes the model, or says why it can't."""
+    return gr.update(value=why_not or COMPARE, interactive=not why_not)
+
+
+_NOTHING = (NOTHING_CHOSEN, gr.update(visible=False), "", gr.update(value=COMPARE, interactive=False), "")
+"""What the tab shows of a model when there is none."""

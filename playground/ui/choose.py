@@ -1,0 +1,254 @@
+"""The Choose tab: state limits, see which models meet them and why, and quality against speed and memory.
+
+``choosing`` and ``verdicts`` decide, ``verdict_tables`` and ``scatter`` draw; this file has the components and their
+events. Scores of a reader's own are pasted (or read by the browser into the box): the app takes no files.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from playground.choosing import Stored, board, everything, stored, with_figures
+from playground.errors import PlaygroundError, UsageError
+from playground.records import Variant
+from playground.scores import MOST_BYTES, Quality, file_scores
+from playground.ui import verdict_tables
+from playground.ui.theme import html
+from playground.ui.words import esc
+from playground.verdicts import Limits, check_limits
+
+if TYPE_CHECKING:
+    from playground.choosing import Board
+    from playground.core import Playground
+
+HEAD = (
+    '<p class="note">State what a model must keep to. Figures are those stored on this machine, facts those of the '
+    "model cards. A limit left empty asks for nothing.</p>"
+)
+OWN = "pasted scores"
+BELOW = [("Speed", "decode_tok_s"), ("Time to first token", "ttft_s"), ("Memory", "peak_memory_mb")]
+PICKER = (
+    '<label class="pick-file">or read a file into the box: '
+    '<input type="file" accept=".csv,.tsv,.json,.txt" data-fill="#own-scores textarea"></label>'
+)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Choose:
+    """The components; ``limits`` in the order of ``Limits``."""
+
+    tab: gr.Tab
+    limits: tuple[Any, ...]
+    models: gr.Dropdown
+    every: gr.Checkbox
+    quality: gr.Dropdown
+    below: gr.Radio
+    memory: gr.Checkbox
+    own: gr.Textbox
+    verdicts: gr.HTML
+    picture: gr.HTML
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [*self.limits, self.models, self.every, self.quality, self.below, self.memory, self.own]
+
+
+def build(playground: Playground, tab: gr.Tab) -> Choose:
+    """Draw the tab's parts; they are filled when it is opened."""
+    html(HEAD)
+    with gr.Row():
+        memory_limit = _limit("Memory, at most (MB)")
+        ttft = _limit("First token, at most (s)")
+        speed = _limit("Speed, at least (tok/s)")
+        openness = gr.Slider(0, 5, 0, step=1, label="Open items, min.", min_width=130)
+        context = _limit("Context, at least (tokens)")
+        commercial = gr.Checkbox(False, label="Commercial use", min_width=120)
+    with gr.Row():
+        models = gr.Dropdown(
+            [str(variant) for variant in _offered(playground)],
+            value=[],
+            multiselect=True,
+            label="Models (empty: those chosen above and all with figures here)",
+            elem_id="choose-models",
+            scale=4,
+        )
+        every = gr.Checkbox(False, label="The whole catalogue", min_width=120)
+    verdicts = html(elem_id="verdicts")
+    with gr.Row():
+        quality = gr.Dropdown([], value=None, label="Quality figure", elem_id="quality", scale=2, min_width=220)
+        below = gr.Radio(BELOW, value=BELOW[0][1], label="Against", scale=2, min_width=220)
+        memory = gr.Checkbox(False, label="Memory counts for the front too", min_width=160)
+    with gr.Accordion("Scores of your own", open=False):
+        own = gr.Textbox(
+            "",
+            label="CSV or JSON: model,score. Higher is better. Read by the app, stored nowhere.",
+            placeholder="model,score\nsmollm2-135m-instruct,41.2\ngemma-3-270m,38",
+            lines=4,
+            max_lines=12,
+            elem_id="own-scores",
+        )
+        html(PICKER)
+    picture = html(elem_id="picture")
+    limits = (memory_limit, ttft, speed, commercial, openness, context)
+    return Choose(tab, limits, models, every, quality, below, memory, own, verdicts, picture)
+
+
+def _limit(label: str) -> gr.Textbox:
+    """A field that may be empty; gradio's own for numbers shows an empty one as 0, which would be a limit."""
+    return gr.Textbox("", label=label, placeholder="no limit", max_lines=1, max_length=40, min_width=130)
+
+
+def connect(playground: Playground, tab: Choose, choices: Sequence[Any]) -> None:
+    """Say which event does what.
+
+    Args:
+        choices: The form's choices of models, which count where none are chosen here.
+    """
+
+    fields = len(tab.inputs)
+
+    def show(*values: Any) -> tuple[Any, ...]:
+        return shown(playground, values[:fields], values[fields:])
+
+    def show_own(*values: Any) -> tuple[Any, ...]:
+        return shown(playground, values[:fields], values[fields:], prefer_own=True)
+
+    # Text has arrived by "change". The quality list changes by itself too, and there only a hand's input counts.
+    changes = [part.change if isinstance(part, gr.Textbox) else part.input for part in tab.inputs if part != tab.own]
+    for triggers, handler in (([tab.tab.select, *changes], show), ([tab.own.change], show_own)):
+        # Not preprocessed: gradio would check the quality against the empty list the page was built with.
+        gr.on(
+            triggers,
+            handler,
+            [*tab.inputs, *choices],
+            [tab.quality, tab.verdicts, tab.picture],
+            trigger_mode="always_last",
+            preprocess=False,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+
+
+def shown(
+    playground: Playground, values: Sequence[Any], choices: Sequence[Any], *, prefer_own: bool = False
+) -> tuple[Any, ...]:
+    """The quality dropdown, the verdicts and the picture for what stands in the fields.
+
+    Args:
+        prefer_own: The reader's own scores have just come, so they are drawn.
+    """
+    *limit_values, models, every, wanted, below, memory, own = values
+    try:
+        limits = read_limits(limit_values)
+        kept = stored(playground)
+        found = board(playground, _variants(playground, kept, models, choices, every=bool(every)), kept)
+        verdicts = found.verdicts(limits)
+        table = verdict_tables.verdicts_html(verdicts, limits) + _notes(found)
+    except PlaygroundError as error:
+        return gr.skip(), _problem(str(error)), ""
+    except Exception:
+        log.exception("The models could not be judged")
+        return gr.skip(), _problem("Something broke in the app itself; its log says what."), ""
+    try:
+        mine = _own(playground, found, str(own or ""))
+    except PlaygroundError as error:
+        return gr.skip(), table, _problem(str(error))
+    quality, choice = _chosen(found, mine, None if prefer_own else wanted)
+    axis = below if below in dict(BELOW).values() else BELOW[0][1]
+    drawn = verdict_tables.picture_html(found, quality, verdicts, limits, axis, memory=bool(memory))
+    return choice, table, drawn
+
+
+def read_limits(values: Sequence[Any]) -> Limits:
+    """What stands in the fields, in the order of ``Limits``; an empty field and openness 0 ask for nothing.
+
+    Raises:
+        UsageError: A field holds no number that can be a limit.
+    """
+    memory, ttft, speed, commercial, openness, context = values
+    open_items, least = _number(openness), _number(context)
+    limits = Limits(
+        _number(memory),
+        _number(ttft),
+        _number(speed),
+        bool(commercial),
+        int(open_items) if open_items else None,
+        int(least) if least is not None else None,
+    )
+    check_limits(limits)
+    return limits
+
+
+def _number(value: Any) -> float | None:
+    text = str(value if value is not None else "").replace(",", "").strip()
+    if not text:
+        return None
+    try:
+        read = float(text)
+    except ValueError:
+        read = math.nan
+    if not math.isfinite(read):
+        raise UsageError(f"'{str(value)[:40]}' is no limit", "Write a number, or leave the field empty.")
+    return read
+
+
+def _variants(
+    playground: Playground, kept: Stored, models: Any, choices: Sequence[Any], *, every: bool
+) -> list[Variant]:
+    """What is chosen here; else what is chosen above and what has figures. Names that mean nothing are left out."""
+    known = set(playground.catalog.ids())
+    texts = [str(text) for text in models or () if str(text).partition("@")[0] in known]
+    if not texts and not every:
+        texts = [str(text) for choice in choices for text in choice or ()]
+        texts += map(str, with_figures(playground, kept))
+    if every:
+        texts += map(str, everything(playground, kept))
+    found: dict[Variant, None] = {}
+    for text in texts:
+        with suppress(PlaygroundError):
+            found[playground.catalog.resolve(text)[1]] = None
+    return list(found)
+
+
+def _offered(playground: Playground) -> list[Variant]:
+    return [variant for entry in playground.catalog for variant in entry.variants]
+
+
+def _own(playground: Playground, found: Board, text: str) -> Quality | None:
+    """The reader's own scores.
+
+    Raises:
+        UsageError: They can't be read; the words say where.
+    """
+    if not text.strip():
+        return None
+    content = text[: MOST_BYTES + 1].encode("utf-8", "replace")
+    return file_scores(content, OWN, [item.variant for item in found.candidates], playground.catalog.ids())
+
+
+def _chosen(found: Board, mine: Quality | None, wanted: Any) -> tuple[Quality | None, Any]:
+    """The quality figure to draw and what the dropdown offers; the reader's own scores come first."""
+    offered = [*([mine] if mine and mine.values else []), *found.qualities]
+    by_key = {quality.key: quality for quality in offered}
+    quality = by_key.get(str(wanted)) or (offered[0] if offered else None)
+    total = len(found.candidates)
+    names = [(f"{quality.title} · {len(quality.values)} of {total}", quality.key) for quality in offered]
+    return quality, gr.update(choices=names, value=quality.key if quality else None)
+
+
+def _notes(found: Board) -> str:
+    rows = "".join(f"<li>{esc(note)}</li>" for note in found.evidence.notes)
+    return f'<ul class="note cautions">{rows}</ul>' if rows else ""
+
+
+def _problem(text: str) -> str:
+    return f'<p class="problem" role="alert">{esc(text)}</p>'

@@ -1,0 +1,123 @@
+"""A measurement as HTML: bars of medians, every figure with its spread and rank, warnings first, receipts behind.
+
+Knows measurements, not gradio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from playground.measurements import QUANTITIES, Figure, Measured, Measurement, Place, places
+from playground.ui import receipts, tables, view
+from playground.ui.charts import bars
+from playground.ui.receipts import Slips
+from playground.ui.view import Label
+from playground.ui.words import NOTHING, characters, esc, megabytes, rate, seconds
+
+if TYPE_CHECKING:
+    from playground.catalog import Catalog
+
+WORDS: dict[str, Callable[[float | None], str]] = {
+    "s": seconds,
+    "tokens/s": rate,
+    "chunks/s": lambda value: rate(value, "chunk"),
+    "characters/s": characters,
+    "MB": megabytes,
+}
+CHARTED = {"ttft_s": "shorter is better", "decode_char_s": "longer is better", "peak_memory_mb": "shorter is better"}
+HOW = {
+    "ttft_s": "from the start of tokenising; no load, no queue",
+    "prefill_tok_s": "prompt tokens ÷ prefill time",
+    "decode_tok_s": "(n − 1) ÷ (last − first token)",
+    "decode_char_s": "comparable between tokenizers",
+    "total_s": "of one answer",
+    "cpu_s": "of all threads of the model's process, for one answer",
+    "peak_memory_mb": "of the model's own process",
+}
+NO_DIFFERENCE = "no difference seen"
+
+
+def measurement_html(measurement: Measurement, catalog: Catalog) -> str:
+    """Everything of one measurement."""
+    labels = view.labels(catalog, [model.variant for model in measurement.models])
+    slips = receipts.slips(measurement, "measure")
+    charts = "".join(_bars(measurement, labels, slips, name, hint) for name, hint in CHARTED.items())
+    return (
+        _warnings(measurement)
+        + f'<div class="charts">{charts}</div>'
+        + _table(measurement, labels, slips)
+        + _notes(measurement, labels)
+        + slips.html()
+        + receipts.downloads(measurement)
+    )
+
+
+def state_html(step: str, share: float | None) -> str:
+    """What a measurement is doing now."""
+    bar = "" if share is None else f'<span class="progress"><span style="width:{share * 100:.1f}%"></span></span>'
+    return f'<div class="measure-state" role="status"><span>{esc(step)}</span>{bar}</div>'
+
+
+def _warnings(measurement: Measurement) -> str:
+    return "".join(f'<p class="note warn" role="alert">{esc(warning)}</p>' for warning in measurement.warnings)
+
+
+def _bars(measurement: Measurement, labels: tuple[Label, ...], slips: Slips, name: str, hint: str) -> str:
+    unit = QUANTITIES[name].unit
+    rows = [
+        (label, taken.median if (taken := model.figures.get(name)) else None)
+        for label, model in zip(labels, measurement.models, strict=True)
+    ]
+    title = f"{QUANTITIES[name].title}, median"
+    return bars(title, hint, rows, WORDS[unit], lambda place, shown: slips.wrap(place, name, shown))
+
+
+def _table(measurement: Measurement, labels: tuple[Label, ...], slips: Slips) -> str:
+    rows = []
+    for name, quantity in QUANTITIES.items():
+        ranks = places(measurement, name)
+        cells = [
+            _cell(model.figures.get(name), ranks[place], place, slips) for place, model in enumerate(measurement.models)
+        ]
+        if any(cell != NOTHING for cell in cells):
+            rows.append((quantity.title, HOW[name], cells))
+    answers = f"{measurement.repeats} repeats, answers of {measurement.request.max_new_tokens} tokens"
+    drawn = tables.table(f"Medians of {answers}", rows, labels)
+    return drawn + (
+        '<p class="note">In brackets the middle half of the values. A rank stands where the spreads do not overlap; '
+        "where they do, no difference was seen. Each figure opens its receipt.</p>"
+    )
+
+
+def _cell(taken: Figure | None, rank: Place | None, model: int, slips: Slips) -> str:
+    if taken is None:
+        return NOTHING
+    words = WORDS[taken.unit]
+    spread = ""
+    if len(taken.values) > 1:
+        low, high = words(taken.low), words(taken.high)
+        unit = high.rpartition(" ")[2]  # said once where both ends have it
+        spread = f"<small>({low.removesuffix(f' {unit}')} … {high})</small>"
+    return slips.wrap(model, taken.name, words(taken.median)) + _rank(rank) + spread
+
+
+def _rank(place: Place | None) -> str:
+    if place is None:
+        return ""
+    shown = f"#{place.rank}, {NO_DIFFERENCE}" if place.shared else f"#{place.rank}"
+    first = " is-first" if place.rank == 1 and not place.shared else ""
+    return f' <span class="rank{first}" title="rank">{shown}</span>'
+
+
+def _notes(measurement: Measurement, labels: tuple[Label, ...]) -> str:
+    return "".join(
+        f'<p class="note"><strong>{esc(label.name)} {esc(label.tail)}:</strong> {" ".join(told)}</p>'
+        for label, model in zip(labels, measurement.models, strict=True)
+        if (told := _told(model))
+    )
+
+
+def _told(model: Measured) -> list[str]:
+    problem = [f'<span class="problem">{esc(model.error)}</span>'] if model.error else []
+    return problem + [esc(note) for note in model.notes]

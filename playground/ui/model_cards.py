@@ -1,0 +1,62 @@
+"""The Model cards tab: facts of the chosen models side by side, and each served model's card to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from playground.cards import card_markdown
+from playground.hubcards import hub_facts, remembered
+from playground.ledger import full_facts
+from playground.records import Variant
+from playground.ui import tables, view
+from playground.ui.theme import html
+
+if TYPE_CHECKING:
+    from playground.catalog import CatalogEntry
+    from playground.core import Playground
+
+EMPTY = '<div class="empty"><h3>No model chosen</h3><p>Choose models above to compare their cards.</p></div>'
+
+
+@dataclass(frozen=True)
+class Cards:
+    facts: gr.HTML
+    rest: dict[str, gr.Accordion]
+    """By model id."""
+
+
+def build(playground: Playground, entries: tuple[CatalogEntry, ...], chosen: tuple[Variant, ...]) -> Cards:
+    """Draw the tab."""
+    facts = html(facts_html(playground, chosen), elem_id="cards")
+    rest = {}
+    ids = {variant.model for variant in chosen}
+    for entry in entries:
+        with gr.Accordion(
+            f"The rest of the card: {entry.spec.name}", open=False, visible=entry.spec.id in ids, elem_classes="rest"
+        ) as rest[entry.spec.id]:
+            gr.Markdown(card_markdown(entry))
+    return Cards(facts, rest)
+
+
+def facts_html(playground: Playground, chosen: tuple[Variant, ...]) -> str:
+    """The comparison for these variants; what was measured is each variant's own."""
+    if not chosen:
+        return EMPTY
+    catalog, home = playground.catalog, playground.settings.home
+    facts = []
+    for variant in chosen:
+        entry = catalog.entry(variant.model)
+        kept = remembered(entry.spec.upstream, home) if entry.spec.upstream else None
+        artifact = playground.preparer.state(variant).artifact
+        facts.append(full_facts(catalog, entry, artifact, hub_facts(kept) if kept else None))
+    return tables.cards_html(facts, view.labels(playground.catalog, chosen))
+
+
+def chosen_changed(playground: Playground, cards: Cards, chosen: tuple[Variant, ...]) -> dict[Any, Any]:
+    """What the tab shows for another choice of models."""
+    ids = {variant.model for variant in chosen}
+    updates: dict[Any, Any] = {accordion: gr.update(visible=model in ids) for model, accordion in cards.rest.items()}
+    return {cards.facts: facts_html(playground, chosen), **updates}

@@ -1,0 +1,50 @@
+"""The Outputs tab: a column a model. Each panel is one component, so that only the growing one is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from playground.records import Comparison
+from playground.ui import view
+from playground.ui.theme import html
+from playground.ui.view import Label
+
+
+def build(first: Sequence[Label], most: int) -> tuple[gr.HTML, ...]:
+    """Draw ``most`` panels, of which the chosen models' are visible."""
+    with gr.Row(elem_id="outputs", elem_classes="columns"):
+        return tuple(
+            html(
+                view.waiting_panel(first[place]) if place < len(first) else "",
+                visible=place < len(first),
+                elem_classes="slot",
+            )
+            for place in range(most)
+        )
+
+
+def waiting(panels: Sequence[gr.HTML], labels: Sequence[Label]) -> dict[Any, Any]:
+    """Empty panels for these models."""
+    return _shown(panels, [view.waiting_panel(label) for label in labels])
+
+
+def growing(panels: Sequence[gr.HTML], lives: Sequence[Any], labels: Sequence[Label]) -> dict[Any, Any]:
+    """Panels of a comparison that is going on: values only, so that what did not change costs nothing."""
+    drawn = [view.live_panel(live, label) for live, label in zip(lives, labels, strict=True)]
+    return dict(zip(panels, drawn, strict=False))
+
+
+def finished(panels: Sequence[gr.HTML], comparison: Comparison, labels: tuple[Label, ...]) -> dict[Any, Any]:
+    """Panels of a comparison that has ended: the figures open their receipts."""
+    return dict(zip(panels, view.finished_panels(comparison, labels, "outputs"), strict=False))
+
+
+def _shown(panels: Sequence[gr.HTML], drawn: Sequence[str]) -> dict[Any, Any]:
+    updates: dict[Any, Any] = {}
+    for place, panel in enumerate(panels):
+        used = place < len(drawn)
+        updates[panel] = gr.update(value=drawn[place] if used else "", visible=used)
+    return updates

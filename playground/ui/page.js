@@ -1,0 +1,62 @@
+// Habits of the page: a Copy button in every panel, Ctrl/Cmd+Enter to run, a row of the catalogue shows its model, and
+// on a phone Run shows the answers.
+(() => {
+  const say = (button, word) => {
+    button.textContent = word;
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  };
+  // Without HTTPS (a laptop's page opened from another machine) there is no clipboard API.
+  const oldWay = (text) => {
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.style.position = "fixed";
+    area.style.opacity = "0";
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  };
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("[data-copy]");
+    if (!button) return;
+    const text = button.closest(".panel").querySelector(".answer").textContent;
+    try {
+      if (navigator.clipboard && window.isSecureContext) await navigator.clipboard.writeText(text);
+      else if (!oldWay(text)) throw new Error("refused");
+      say(button, "Copied");
+    } catch {
+      say(button, oldWay(text) ? "Copied" : "Select and copy by hand");
+    }
+  });
+  document.addEventListener("click", (event) => {
+    const name = event.target.closest?.("[data-row]")?.querySelector("[data-pick]");
+    const box = document.querySelector("#pick-model textarea, #pick-model input");
+    if (!name || !box) return;
+    box.value = name.dataset.pick;
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    setTimeout(() => document.querySelector("#model-detail")?.scrollIntoView({ behavior: "smooth" }), 400);
+  });
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest?.("button#run") || window.innerWidth > 640) return;
+    setTimeout(() => document.querySelector("#tabs")?.scrollIntoView({ behavior: "smooth" }), 300);
+  });
+  // A file of the visitor's own is read here, in the browser, into the box that it belongs to.
+  document.addEventListener("change", async (event) => {
+    const picker = event.target.closest?.("input[data-fill]");
+    const box = picker && document.querySelector(picker.dataset.fill);
+    if (!box || !picker.files.length) return;
+    box.value = await picker.files[0].slice(0, 1_000_001).text();
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    picker.value = "";
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    const run = document.querySelector("button#run");
+    if (!event.target.closest?.("#compose") || !run || run.disabled) return;
+    event.preventDefault();
+    // The box tells the page of its text on input; blur first, so that nothing typed is left behind.
+    event.target.blur?.();
+    setTimeout(() => { run.click(); event.target.focus?.(); }, 50);
+  }, true);
+})();

@@ -1,0 +1,295 @@
+"""The page: form above, tabs below, and which event changes what.
+
+``build_ui`` draws it for one ``Playground``. Nothing happens at import.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from playground.errors import PlaygroundError, UsageError
+from playground.records import Mode, Request, Variant
+from playground.ui import (
+    about,
+    again,
+    api,
+    catalogue,
+    choose,
+    costs,
+    form,
+    history,
+    measure,
+    model_cards,
+    outputs,
+    running,
+    timings,
+    twins,
+    view,
+)
+from playground.ui.sessions import Sessions
+from playground.ui.theme import html
+from playground.ui.words import count, esc
+
+if TYPE_CHECKING:
+    from playground.core import Playground
+
+TITLE = "Open-Model Playground"
+HEAD = (
+    "<header><h1>Open-Model Playground</h1><p>One prompt, several small open models, side by side: what each one says, "
+    "how fast it really is on this CPU, and what its model card really promises.</p></header>"
+)
+LOOK_S = 2.0
+"""Between two looks of a page at how preparations come on."""
+QUEUE_LOOK_S = 0.03
+"""Between two looks at gradio's queue of events: the most it adds to a click."""
+log = logging.getLogger(__name__)
+
+
+def build_ui(playground: Playground) -> gr.Blocks:
+    """Draw the page. The theme, the CSS and the script belong to ``launch`` (see ``serve``)."""
+    sessions = Sessions()
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
+        Page(playground, sessions).connect(demo)
+        api.build(playground, sessions)
+    limit = playground.settings.limits.max_sessions
+    demo.queue(max_size=limit * 8, default_concurrency_limit=limit, api_open=False)
+    # gradio has no public name for it. A default of 1 ms kept an idle app at 6 % of a core, taken from the models.
+    demo._queue.sleep_when_free = QUEUE_LOOK_S
+    return demo
+
+
+class Page:
+    """The components of the page and their events. No visitor's data is kept here: that is the session's."""
+
+    def __init__(self, playground: Playground, sessions: Sessions) -> None:
+        self.playground = playground
+        self.sessions = sessions
+        self.runner = running.Runner(playground, sessions)
+        most = playground.settings.limits.max_models
+        remembered, measured = history.remembered(), measure.remembered()
+        html(HEAD, elem_id="title")
+        self.form = form.build(playground)
+        first = self.form.first
+        labels = view.labels(playground.catalog, first)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Outputs", id="outputs"):
+                self.panels = outputs.build(labels, most)
+            with gr.Tab("Timings", id="timings"):
+                self.timings = timings.build()
+            with gr.Tab("Measure", id="measure"):
+                self.measure = measure.build(playground, measured)
+            with gr.Tab("Twins", id="twins"):
+                self.twins = twins.build(playground)
+            with gr.Tab("Model cards", id="cards"):
+                self.cards = model_cards.build(playground, self.form.entries, first)
+            with gr.Tab("Catalogue", id="catalogue"):
+                self.catalogue = catalogue.build(playground)
+            with gr.Tab("Choose", id="choose") as choose_tab:
+                self.chooser = choose.build(playground, choose_tab)
+            with gr.Tab("History", id="history"):
+                self.history = history.build(remembered)
+                self.again = again.build()
+                self.history.shown.render()
+            with gr.Tab("About", id="about"):
+                about.build()
+        self.seen = gr.State([])
+        self.ran = gr.State(False)
+        self.timer = gr.Timer(LOOK_S)
+
+    def connect(self, demo: gr.Blocks) -> None:
+        """Say which event does what. Only the API's own endpoints are callable from outside."""
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        at_once = {**quiet, "queue": False}
+        choices = list(self.form.choices)
+        self.form.run.click(
+            self.run,
+            [self.history.ids, *self.form.inputs],
+            [*self._run_outputs(), self.history.ids, self.ran],
+            trigger_mode="once",
+            concurrency_limit=self.playground.settings.limits.max_sessions,
+            concurrency_id="compare",
+            **quiet,
+        )
+        self.form.stop.click(self.stop, None, [self.form.stop], **at_once)
+        chosen_outputs = [self.form.system, *self.panels, self.cards.facts, *self.cards.rest.values()]
+        gr.on(
+            [choice.change for choice in choices],
+            self.choose,
+            [self.ran, *choices],
+            [*chosen_outputs, self.form.notice],
+            trigger_mode="always_last",
+            **at_once,
+        )
+        gr.on(
+            [demo.load, self.timer.tick, *(choice.change for choice in choices)],
+            self.look,
+            [self.seen, *choices],
+            [self.seen, *self.form.states, self.cards.facts],
+            **at_once,
+        )
+        sizes = [self.form.mode, self.form.prompt, self.form.fields[0]]
+        gr.on(
+            [demo.load, self.form.mode.change, self.form.prompt.blur, self.form.fields[0].release]
+            + [choice.change for choice in choices],
+            self.plan_memory,
+            [*sizes, *choices],
+            self.form.memory,
+            trigger_mode="always_last",
+            **at_once,
+        )
+        listed = [self.history.head, self.history.entries, self.history.shown]
+        gr.on([demo.load, self.history.ids.change], self.list_history, self.history.ids, listed, **at_once)
+        opens = [self.history.entries, self.history.ids]
+        # Not preprocessed: gradio would check the choice against the empty list the page was built with.
+        self.history.entries.input(self.open_history, opens, self.history.shown, preprocess=False, **at_once)
+        measure.connect(self.playground, self.measure, self.form, demo)
+        twins.connect(self.playground, self.twins, self.form, self.history, demo)
+        again.connect(self.playground, self.again, self.history, demo)
+        catalogue.connect(self.playground, self.catalogue, self.form.added)
+        choose.connect(self.playground, self.chooser, choices)
+        demo.unload(self.leave)
+
+    def _run_outputs(self) -> list[Any]:
+        return [self.form.run, self.form.stop, self.form.notice, self.timings, *self.panels]
+
+    async def run(self, request: gr.Request, kept: Any, *values: Any) -> AsyncIterator[dict[Any, Any]]:
+        """Run the prompt; yields the panels as they grow. A usage error is shown in place and loses nothing."""
+        try:
+            chosen, mode, asked = form.read_request(values, len(self.form.choices))
+            variants = tuple(self.playground.catalog.resolve(text)[1] for text in chosen)
+            if not variants:
+                raise UsageError("No model is chosen", "Choose at least one above.")
+            async with aclosing(self._run(kept, request.session_hash or "", asked, variants, mode)) as updates:
+                async for update in updates:
+                    yield update
+        except PlaygroundError as error:
+            yield {**self._idle(), self.form.notice: _notice(str(error), "problem")}
+        except Exception:
+            log.exception("The comparison broke off")
+            words = "Something broke in the app itself; its log says what. Your prompt is still here: try again."
+            yield {**self._idle(), self.form.notice: _notice(words, "problem")}
+
+    async def _run(
+        self, kept: Any, session: str, asked: Request, variants: tuple[Variant, ...], mode: Mode
+    ) -> AsyncGenerator[dict[Any, Any]]:
+        labels = view.labels(self.playground.catalog, variants)
+        begun = False
+        async with aclosing(self.runner.follow(session, asked, variants, mode)) as steps:
+            async for step in steps:
+                if not begun:
+                    begun = True
+                    yield {**outputs.waiting(self.panels, labels), **self._busy()}
+                update = outputs.growing(self.panels, step.lives, labels)
+                if step.comparison is None:
+                    yield {**update, self.form.notice: _notice(_running_words(step, mode))}
+                    continue
+                notice = await self.runner.keep(step.comparison)
+                yield {
+                    **outputs.finished(self.panels, step.comparison, labels),
+                    **self._idle(),
+                    self.form.notice: _notice(notice, "problem") if notice else _notice(_done_words(step)),
+                    self.timings: timings.figures(step.comparison, labels, self.playground.tiers),
+                    self.history.ids: gr.skip() if notice else history.added(kept, step.comparison),
+                }
+
+    def _busy(self) -> dict[Any, Any]:
+        return {
+            self.form.run: gr.update(interactive=False, value="Running…"),
+            self.form.stop: gr.update(interactive=True, value="Stop"),
+            self.timings: timings.BUSY,
+            self.ran: True,
+        }
+
+    def _idle(self) -> dict[Any, Any]:
+        return {
+            self.form.run: gr.update(interactive=True, value="Run"),
+            self.form.stop: gr.update(interactive=False, value="Stop"),
+        }
+
+    def stop(self, request: gr.Request) -> Any:
+        """Stop this tab's comparison; ``run`` then sees it end and shows what there is."""
+        self.sessions.stop(request.session_hash or "")
+        return gr.update(interactive=False, value="Stopping…")
+
+    def leave(self, request: gr.Request) -> None:
+        """The tab was closed or reloaded: nobody waits for its answers any more."""
+        self.sessions.leave(request.session_hash or "")
+
+    def choose(self, ran: bool, *choices: list[str]) -> dict[Any, Any]:
+        """Other models were chosen: show their cards, and whether a system prompt reaches them.
+
+        Their empty panels appear only until the first run: answers stay until the next one.
+        """
+        chosen = self._variants(choices)
+        most = len(self.panels)
+        labels = view.labels(self.playground.catalog, chosen[:most])
+        words = f"Choose {count(len(chosen) - most, 'model')} fewer: one run has at most {most}."
+        return {
+            self.form.system: gr.update(**form.system_options(labels)),
+            self.form.notice: _notice(words, "problem") if len(chosen) > most else _notice(HINT),
+            **({} if ran else outputs.waiting(self.panels, labels)),
+            **model_cards.chosen_changed(self.playground, self.cards, chosen),
+        }
+
+    def plan_memory(self, mode: Mode, prompt: str, tokens: Any, *choices: list[str]) -> str:
+        """What the chosen models are expected to take for this prompt, and what will become of what does not fit."""
+        chosen = self._variants(choices)[: len(self.panels)]
+        asked = Request(prompt or "", max_new_tokens=int(tokens or 1))
+        return costs.plan_html(self.playground.memory_plan(chosen, asked), mode)
+
+    def look(self, seen: list[str], *choices: list[str]) -> list[Any]:
+        """Once a second: the models' states, sending only those that changed."""
+        states = [form.states_html(self.playground, chosen or []) for chosen in choices[:-1]]
+        states.append(form.added_html(self.playground, choices[-1] or []))
+        if states == seen:
+            return [gr.skip()] * (len(states) + 2)
+        news = [gr.skip() if state == old else state for state, old in _pairs(states, seen)]
+        return [states, *news, model_cards.facts_html(self.playground, self._variants(choices))]
+
+    def list_history(self, kept: Any) -> dict[Any, Any]:
+        """Fill the History tab from what this browser remembers."""
+        return history.listed(self.playground, self.history, kept)
+
+    def open_history(self, chosen: Any, kept: Any) -> str:
+        """Show a stored comparison of this browser."""
+        return history.opened(self.playground, chosen, kept)
+
+    def _variants(self, choices: tuple[list[str], ...]) -> tuple[Variant, ...]:
+        """What is chosen; a name typed wrong is left out here, its state and Run say so."""
+        found = []
+        for text in (text for choice in choices for text in choice or []):
+            with suppress(PlaygroundError):
+                found.append(self.playground.catalog.resolve(text)[1])
+        return tuple(found)
+
+
+HINT = "Ctrl or ⌘ + Enter runs."
+
+
+def _pairs(states: list[str], seen: list[str]) -> list[tuple[str, str]]:
+    return list(zip(states, seen if len(seen) == len(states) else [""] * len(states), strict=True))
+
+
+def _notice(text: str, kind: str = "hint") -> str:
+    role = "alert" if kind == "problem" else "status"
+    return f'<p class="{kind}" role="{role}">{esc(text)}</p>'
+
+
+def _running_words(step: running.Progress, mode: Mode) -> str:
+    done = sum(live.run is not None for live in step.lives)
+    how = "all at once" if mode == "fast" else "one at a time"
+    return f"Running {how}: {done} of {count(len(step.lives), 'model')} done."
+
+
+def _done_words(step: running.Progress) -> str:
+    failed = [live for live in step.lives if live.run is not None and live.run.error]
+    if failed:
+        return (
+            f"Done; {count(len(failed), 'model')} failed, and {'its' if len(failed) == 1 else 'their'} column says why."
+        )
+    return "Done. The figures are in Timings."

@@ -1,0 +1,93 @@
+"""Receipts on the page: a figure is a button, and what it opens says how the figure was taken.
+
+The browser's own popovers do it: they open by touch, by keyboard and without a script, close with Escape, and stand
+above everything. Knows receipts, not gradio.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from playground.measurements import Measurement
+from playground.receipts import (
+    Receipts,
+    condition_lines,
+    figure_lines,
+    machine_lines,
+    of_comparison,
+    of_measurement,
+    with_receipts,
+)
+from playground.records import Comparison
+from playground.report import markdown
+from playground.ui.words import esc
+
+
+class Slips:
+    """The receipts of one piece of the page: figures are wrapped first, then ``html`` gives what they open.
+
+    Args:
+        place: A word for this piece. The same receipt may be drawn in several, and a popover inside a tab that is
+            hidden can't be opened.
+    """
+
+    def __init__(self, receipts: Receipts, place: str) -> None:
+        self._receipts, self._place = receipts, place
+        self._used: dict[str, tuple[int, str]] = {}
+
+    def wrap(self, model: int, name: str, shown: str) -> str:
+        """The figure as a button, or as it was where it has no receipt; ``shown`` is HTML of phrases."""
+        taken = self._receipts.models[model]
+        if name not in taken.figures:
+            return shown
+        key = f"slip-{self._place}-{esc(self._receipts.id)}-{model}-{name}"
+        self._used[key] = (model, name)
+        return (
+            f'<button type="button" class="slip-opener" popovertarget="{key}" title="How it was taken">{shown}</button>'
+        )
+
+    def html(self) -> str:
+        """What the wrapped figures open; to stand in the same piece of HTML, outside of any table."""
+        return "".join(self._slip(key, model, name) for key, (model, name) in self._used.items())
+
+    def _slip(self, key: str, model: int, name: str) -> str:
+        taken = self._receipts.models[model]
+        parts = {
+            "This figure": figure_lines(taken, name),
+            "How it was taken": condition_lines(taken),
+            "On what": machine_lines(self._receipts.machine),
+        }
+        drawn = "".join(
+            f"<h4>{title}</h4><dl>"
+            + "".join(f"<dt>{esc(label)}</dt><dd>{esc(text)}</dd>" for label, text in lines)
+            + "</dl>"
+            for title, lines in parts.items()
+        )
+        title = esc(taken.figures[name].title)
+        return (
+            f'<div popover id="{key}" class="slip" role="dialog" aria-label="Receipt: {title}"><header><h3>{title}</h3>'
+            f'<button type="button" popovertarget="{key}" popovertargetaction="hide" autofocus>Close</button></header>'
+            f"{drawn}</div>"
+        )
+
+
+def slips(document: Comparison | Measurement, place: str) -> Slips:
+    """The receipts of a comparison or a measurement."""
+    made = of_comparison(document) if isinstance(document, Comparison) else of_measurement(document)
+    return Slips(made, place)
+
+
+def downloads(document: Comparison | Measurement) -> str:
+    """Links that save it with all receipts. The links hold the files: the server keeps none and serves none."""
+    kind = "comparison" if isinstance(document, Comparison) else "measurement"
+    files = {
+        "JSON": ("json", "application/json", json.dumps(with_receipts(document), indent=1)),
+        "Markdown": ("md", "text/markdown", markdown(document)),
+    }
+    links = []
+    for title, (ending, media, text) in files.items():
+        data = base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
+        name = f"{kind}-{esc(document.id)}.{ending}"
+        links.append(f'<a download="{name}" href="data:{media};charset=utf-8;base64,{data}">{title}</a>')
+    return f'<p class="note downloads"><strong>Save with all receipts:</strong> {" · ".join(links)}</p>'

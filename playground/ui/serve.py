@@ -1,0 +1,189 @@
+"""``python app.py``: read the options, open the page, prepare the models behind it, and take everything down again.
+
+gradio is imported late, after the options were read and the port was found free: a wrong command is answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from playground.errors import ConfigError, PlaygroundError, UsageError
+from playground.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from playground.core import Playground
+
+OK, FAILED, WRONG = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve the app until Ctrl-C or SIGTERM.
+
+    Returns:
+        The exit code: 0 after a clean end, 1 if the app could not run, 2 if the command was wrong.
+    """
+    try:
+        settings = read_options(argv)
+        settings = replace(settings, port=free_port(settings.host, settings.port))
+        return serve(settings)
+    except (UsageError, ConfigError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return WRONG
+    except PlaygroundError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return FAILED
+
+
+def read_options(argv: Sequence[str] | None) -> Settings:
+    """The environment's settings, with the command's on top.
+
+    Raises:
+        SystemExit: An option is unknown or malformed (code 2), or help was asked for (0).
+        ConfigError: The environment or spaces.yaml is wrong.
+    """
+    parser = argparse.ArgumentParser(prog="app.py", description="Compare small open models on your own prompt.")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, or HOST)")
+    parser.add_argument("--port", type=_port, help="port to listen on, 0 for any free one (default: 7860, or PORT)")
+    parser.add_argument("--models", metavar="A,B", help="models to offer, instead of those in spaces.yaml")
+    options = parser.parse_args(argv)
+    settings = load_settings()
+    if options.host is not None:
+        settings = replace(settings, host=options.host)
+    if options.port is not None:
+        settings = replace(settings, port=options.port)
+    if options.models is not None:
+        models = tuple(name.strip() for name in options.models.split(",") if name.strip())
+        if not models:
+            parser.error("--models names no model")
+        settings = replace(settings, models=models)
+    return settings
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a port, give a number from 0 to 65535")
+    return int(text)
+
+
+def free_port(host: str, port: int) -> int:
+    """``port`` if it can be listened on, or any free one for 0.
+
+    Raises:
+        UsageError: It is taken, not allowed, or the host is not an address of this machine.
+    """
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, proto) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+            return int(probe.getsockname()[1])
+    except socket.gaierror as error:
+        raise UsageError(
+            f"'{host}' is not an address to listen on", "Try --host 127.0.0.1 or --host 0.0.0.0."
+        ) from error
+    except OverflowError as error:
+        raise UsageError(f"{port} is not a port", "Give a number from 0 to 65535.") from error
+    except OSError as error:
+        raise UsageError(
+            f"Port {port} on {host} can't be used: {error.strerror}",
+            "Choose another one with --port or PORT, e.g. python app.py --port 7861; --port 0 takes any free one.",
+        ) from error
+
+
+def serve(settings: Settings) -> int:
+    """Open the page, start preparing the served models, and wait for the signal to end."""
+    ended = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: ended.set())
+    quiet_gradio(settings)
+    from playground.core import Playground
+    from playground.ui.page import build_ui
+
+    with Playground(settings) as playground:
+        demo = build_ui(playground)
+        launch(demo, settings)
+        try:
+            print(f"Open-Model Playground: http://{_shown(settings.host)}:{settings.port} (Ctrl-C ends it)", flush=True)
+            start_preparing(playground)
+            ended.wait()
+            print("Ending: stopping the models.", flush=True)
+        finally:
+            playground.close()  # first, so that runs end and their pages' streams with them
+            demo.close(verbose=False)
+    return OK
+
+
+def quiet_gradio(settings: Settings) -> None:
+    """No telemetry, and gradio's own scratch files under PLAYGROUND_HOME. To be called before gradio is imported.
+
+    A home that can't be written is no reason not to start: what is prepared can still run. gradio then takes its own
+    default, a temporary folder.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    scratch = settings.home / "gradio"
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        writable = os.access(scratch, os.W_OK)
+    except OSError:
+        writable = False
+    if writable:
+        os.environ.setdefault("GRADIO_TEMP_DIR", str(scratch))
+    else:
+        print(f"Warning: {settings.home} can't be written: nothing new is prepared or kept.", file=sys.stderr)
+
+
+def launch(demo: gr.Blocks, settings: Settings) -> None:
+    """Start the web server in a thread.
+
+    Raises:
+        UsageError: Another program took the port in the last seconds.
+    """
+    from starlette.middleware import Middleware
+
+    from playground.ui import theme
+    from playground.ui.guard import Guard
+
+    try:
+        demo.launch(
+            server_name=settings.host,
+            server_port=settings.port,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            ssr_mode=False,
+            show_error=True,
+            enable_monitoring=False,
+            run_history=False,
+            footer_links=["api", "settings"],
+            app_kwargs={"middleware": [Middleware(Guard)]},
+            theme=theme.theme(),
+            css_paths=theme.STYLE,
+            head=theme.head(),
+        )
+    except OSError as error:
+        raise UsageError(f"Port {settings.port} was taken meanwhile", "Start again with another --port.") from error
+
+
+def start_preparing(playground: Playground) -> None:
+    """Fetch and export the served models in the background; the page shows how it goes."""
+    from playground.ui.form import default_variants
+
+    for variant in default_variants(playground):
+        playground.preparer.start(variant)
+
+
+def _shown(host: str) -> str:
+    if host in ("0.0.0.0", "::"):
+        return "localhost"
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,61 @@
+"""Which comparisons belong to which browser tab, so that Stop and leaving reach them and no others.
+
+A tab is named by gradio's session hash. This file knows nothing of models and nothing of the page.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+
+class Stoppable(Protocol):
+    """Work that ends when it is told to: a comparison, a measurement."""
+
+    def stop(self) -> None: ...
+
+
+class Sessions:
+    """What is going on, by session. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[str, set[Stoppable]] = {}
+        self._gone: set[str] = set()
+
+    def add(self, session: str, running: Stoppable) -> None:
+        """Remember ``running``; it is stopped at once if its tab went away while it started."""
+        with self._lock:
+            gone = session in self._gone
+            if not gone:
+                self._running.setdefault(session, set()).add(running)
+        if gone:
+            running.stop()
+
+    def remove(self, session: str, running: Stoppable) -> None:
+        """Forget ``running``, whether or not it was known."""
+        with self._lock:
+            mine = self._running.get(session, set())
+            mine.discard(running)
+            if not mine:
+                self._running.pop(session, None)
+
+    def begin(self, session: str) -> None:
+        """A tab that had lost its connection is back and asks for something."""
+        with self._lock:
+            self._gone.discard(session)
+
+    def stop(self, session: str) -> None:
+        """Stop what this session started; the runs end by themselves and keep their text."""
+        with self._lock:
+            mine = list(self._running.get(session, ()))
+        for running in mine:
+            running.stop()
+
+    def leave(self, session: str) -> None:
+        """The tab was closed or reloaded."""
+        with self._lock:
+            if len(self._gone) > 10_000:  # names of tabs long gone; far more than can be between start and add
+                self._gone.clear()
+            self._gone.add(session)
+        self.stop(session)

@@ -1,0 +1,270 @@
+"""Tables of figures and facts as HTML. On a narrow screen each row becomes a block (style.css), nothing scrolls.
+
+Knows records; what a figure means is defined in docs/measurement.md, and each row says how it was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from playground.cards import MAIN, MEASURED, PAGE, fact_title
+from playground.measurements import characters_per_s
+from playground.records import UNKNOWN, Fact, ModelFacts, ModelRun, Request
+from playground.ui.charts import charts
+from playground.ui.receipts import Slips
+from playground.ui.view import Label, fidelity_words, way_words
+from playground.ui.words import FINISHED, NOTHING, characters, count, esc, link, megabytes, percent, rate, seconds
+
+OPENNESS = {
+    "training_data": "Training data",
+    "weights": "Weights",
+    "evaluation_code": "Evaluation code",
+    "finetuning_code": "Fine-tuning code",
+    "training_metrics": "Training metrics",
+}
+_FACTS = (
+    *("license", "parameters", "context_length", "languages", "specialisation"),
+    *("base_model", "base_model_relation", "datasets"),
+)
+_STATUS = {
+    "card": ("●", "read in the developer's card, licence or config"),
+    "catalogue": ("○", "second-hand: a third party's copy or news"),
+    "measured": ("◆", "measured here"),
+    "unknown": ("?", "unknown: no source we trust"),
+}
+_ANSWERS = {"yes": "✓", "partial": "◐", "no": "✕", "unknown": "?"}
+
+Cell = Callable[[ModelRun], str]
+
+
+def timings_html(runs: Sequence[ModelRun], labels: Sequence[Label], mode: str, slips: Slips) -> str:
+    """The Timings tab: what the mode means, charts, and every figure with how it was taken."""
+    return _mode_note(mode) + charts(runs, labels, slips) + timings_table(runs, labels, slips) + slips.html()
+
+
+def _mode_note(mode: str) -> str:
+    if mode == "fast":
+        return (
+            '<p class="note warn"><strong>Fast mode.</strong> The models ran at the same time and shared the CPU, so '
+            "these figures describe this run only. Do not compare the models by them: run fair mode for that.</p>"
+        )
+    return (
+        '<p class="note"><strong>Fair mode.</strong> One model at a time, each with all threads and the machine to '
+        "itself. Tokens are each model's own: the same sentence can be more tokens for one model than for another.</p>"
+    )
+
+
+def _conditions(run: ModelRun) -> str:
+    taken = run.timings
+    if taken.threads is None:
+        return NOTHING
+    return f"{'shared' if taken.mode == 'fast' else 'alone'}, {count(taken.threads, 'thread')}"
+
+
+def _start(run: ModelRun) -> str:
+    return NOTHING if run.timings.cold is None else "cold" if run.timings.cold else "warm"
+
+
+def _loading(run: ModelRun) -> str:
+    return "already loaded" if run.timings.cold is False else seconds(run.timings.load_s)
+
+
+def _prompt(run: ModelRun) -> str:
+    reused = run.timings.reused_tokens
+    return count(run.timings.prompt_tokens, "token") + (f"<small>{reused:,} of them reused</small>" if reused else "")
+
+
+def _memory(run: ModelRun) -> str:
+    taken = run.timings
+    method = f"<small>{esc(taken.memory_method)}</small>" if taken.memory_method else ""
+    return megabytes(taken.peak_memory_mb) + method
+
+
+def _export_check(run: ModelRun) -> str:
+    return esc(fidelity_words(run.fidelity)) if run.fidelity else NOTHING
+
+
+_FIGURES: list[tuple[str, str, Cell, str]] = [
+    ("Ran on", "runtime, precision and export", lambda r: esc(way_words(r)), ""),
+    ("Conditions", "threads, and whether the CPU was shared", _conditions, ""),
+    ("Start", "cold: the model was loaded for this run", _start, ""),
+    ("Waiting", "for its turn, once it was prepared", lambda r: seconds(r.timings.queue_s), "queue_s"),
+    ("Loading", "weights into memory, one warm-up", _loading, "load_s"),
+    ("Tokenising", "prompt to token ids", lambda r: seconds(r.timings.tokenize_s), "tokenize_s"),
+    ("Prompt", "in the model's own tokens, template included", _prompt, "prompt_tokens"),
+    (
+        "Time to first token",
+        "from the start of tokenising; no load, no queue",
+        lambda r: seconds(r.timings.ttft_s),
+        "ttft_s",
+    ),
+    ("Prefill rate", "prompt tokens ÷ prefill time", lambda r: rate(r.timings.prefill_tok_s), "prefill_tok_s"),
+    ("Answer", "tokens generated", lambda r: count(r.timings.output_tokens, r.timings.unit), "output_tokens"),
+    (
+        "Decode rate",
+        "(n − 1) ÷ (last − first token)",
+        lambda r: rate(r.timings.decode_tok_s, r.timings.unit),
+        "decode_tok_s",
+    ),
+    (
+        "In characters",
+        "characters a token × decode rate: comparable between tokenizers",
+        lambda r: characters(characters_per_s(r.text, r.timings)),
+        "decode_char_s",
+    ),
+    ("Total", "from the start of tokenising to the end", lambda r: seconds(r.timings.total_s), "total_s"),
+    ("CPU time", "of all threads of the model's process", lambda r: seconds(r.timings.cpu_s), "cpu_s"),
+    ("Peak memory", "of the model's own process", _memory, "peak_memory_mb"),
+    ("Export check", "against the original, teacher-forced", _export_check, ""),
+    ("Ended", "why the answer ended", lambda r: esc(FINISHED[r.finish_reason]), ""),
+]
+
+
+def timings_table(runs: Sequence[ModelRun], labels: Sequence[Label], slips: Slips) -> str:
+    """Every figure of every run, each opening its receipt; a dash where it was not taken."""
+    rows = [
+        (title, how, [slips.wrap(place, name, cell(run)) for place, run in enumerate(runs)])
+        for title, how, cell, name in _FIGURES
+    ]
+    return table("All figures", rows, labels)
+
+
+def table(caption: str, rows: Sequence[tuple[str, str, list[str]]], labels: Sequence[Label]) -> str:
+    """Rows of (name, small print, cells); the cells are HTML already."""
+    heads = "".join(
+        f'<th scope="col" class="series-{label.position}"><span class="swatch" aria-hidden="true"></span>'
+        f"{esc(label.name)} <code>{esc(label.tail)}</code></th>"
+        for label in labels
+    )
+    body = "".join(_row(name, how, cells, labels) for name, how, cells in rows)
+    return (
+        f'<table class="facts"><caption>{esc(caption)}</caption>'
+        f"<thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _row(name: str, how: str, cells: list[str], labels: Sequence[Label]) -> str:
+    small = f"<small>{esc(how)}</small>" if how else ""
+    twice = len({label.name for label in labels}) < len(labels)
+    names = [f"{label.name} {label.tail}" if twice else label.name for label in labels]
+    drawn = "".join(f'<td data-model="{esc(name)}">{cell}</td>' for cell, name in zip(cells, names, strict=True))
+    return f'<tr><th scope="row">{esc(name)}{small}</th>{drawn}</tr>'
+
+
+def cards_html(facts: Sequence[ModelFacts], labels: Sequence[Label]) -> str:
+    """The Model cards tab's comparison: facts, openness, published scores, figures measured here."""
+    main = [(fact_title(key), "", [_cell(getattr(f, key)) for f in facts]) for key in _FACTS]
+    extra = {key: None for f in facts for key, fact in f.extra.items() if key not in MEASURED}
+    main += [(fact_title(key), "", [_cell(f.extra.get(key, UNKNOWN)) for f in facts]) for key in extra]
+    return (
+        _legend()
+        + table("Facts", main, labels)
+        + table("How open it is", _openness_rows(facts), labels)
+        + _quality(facts, labels)
+        + _measured(facts, labels)
+    )
+
+
+def _legend() -> str:
+    marks = "".join(f"<span><b>{mark}</b> {words}</span>" for mark, words in _STATUS.values())
+    links = (
+        "<span><b>source</b> leads to where this fact was read</span>"
+        "<span><b>main source</b> to the one that most of the entry was read in</span>"
+        "<span><b>its page</b> to the model's page, to check what was read second-hand</span>"
+    )
+    return f'<p class="legend">{marks}</p><p class="legend">{links}</p>'
+
+
+def _openness_rows(facts: Sequence[ModelFacts]) -> list[tuple[str, str, list[str]]]:
+    scores = [sum(getattr(f.openness, item).value == "yes" for item in OPENNESS) for f in facts]
+    total = [f"<strong>{score} of {len(OPENNESS)}</strong>" for score in scores]
+    rows = [("Open items", "a plain yes; partial does not count", total)]
+    return rows + [(name, "", [_answer(getattr(f.openness, item)) for f in facts]) for item, name in OPENNESS.items()]
+
+
+def _answer(fact: Fact) -> str:
+    answer = str(fact.value or "unknown")
+    note = f"<small>{esc(fact.note)}</small>" if fact.note else ""
+    shown = link(fact.url, answer) if fact.url else esc(answer)
+    mark = f'<span class="answer-mark answer-{esc(answer)}" aria-hidden="true">{_ANSWERS.get(answer, "?")}</span>'
+    return f"{mark} {shown}{note}"
+
+
+def _quality(facts: Sequence[ModelFacts], labels: Sequence[Label]) -> str:
+    benchmarks = list(dict.fromkeys(name for f in facts for name in f.quality))
+    if not benchmarks:
+        return ""
+    rows = [
+        (name, "", [_cell(_settings_only(f.quality.get(name, UNKNOWN), name)) for f in facts]) for name in benchmarks
+    ]
+    note = (
+        '<p class="note">Scores are the publishers\' own, each under its own settings (shots, prompts, harness). A row '
+        "with two figures is a hint, not a ranking.</p>"
+    )
+    return table("Published scores", rows, labels) + note
+
+
+def _settings_only(fact: Fact, benchmark: str) -> Fact:
+    """The score without its benchmark's name in the note: the row has that already."""
+    return replace(fact, note=fact.note.removeprefix(benchmark).removeprefix(", "))
+
+
+def _measured(facts: Sequence[ModelFacts], labels: Sequence[Label]) -> str:
+    keys = list(
+        dict.fromkeys(key for f in facts for key, fact in f.extra.items() if key in MEASURED and fact.value is not None)
+    )
+    if not keys:
+        return '<p class="note">Figures measured here appear as soon as a chosen model is prepared.</p>'
+    rows = [(fact_title(key), "", [_cell(f.extra.get(key, UNKNOWN), key) for f in facts]) for key in keys]
+    return table("Measured here", rows, labels)
+
+
+def _cell(fact: Fact, key: str = "") -> str:
+    mark, meaning = _STATUS[fact.status]
+    if fact.value is None:
+        return f'<span class="unknown" title="{meaning}">unknown</span>'
+    shown = esc(_value(fact.value, key))
+    source = link(fact.url, _link_words(fact.source)) if fact.url else esc(fact.source)
+    small = f"<small>{esc(fact.note)}</small>" if fact.note else ""
+    return (
+        f'{shown} <span class="mark" title="{esc(meaning)}">{mark}</span> <span class="source">{source}</span>{small}'
+    )
+
+
+def _link_words(source: str) -> str:
+    return "main source" if source.endswith(MAIN) else "its page" if source.endswith(PAGE) else "source"
+
+
+def _value(value: Any, key: str) -> str:
+    if key == "size_bytes":
+        return megabytes(value / 1e6)
+    if key == "top1_agreement":
+        return percent(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.2g}" if key == "mean_kl" else f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def small_print(name: str, text: str) -> str:
+    """A line below a table."""
+    return f'<p class="note"><strong>{esc(name)}:</strong> {esc(text)}</p>'
+
+
+def request_html(request: Request) -> str:
+    """The prompt and what differs from the defaults, above a reopened comparison."""
+    default = Request()
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "stop")
+    changed = {name: getattr(request, name) for name in names if getattr(request, name) != getattr(default, name)}
+    set_to = " · ".join(f"{name} {value if value is not None else 'random'}" for name, value in changed.items())
+    system = f'<p class="note"><strong>System:</strong> {esc(request.system)}</p>' if request.system else ""
+    return f'<blockquote class="asked">{esc(request.prompt)}</blockquote>{system}' + (
+        f'<p class="note">{esc(set_to)}</p>' if set_to else ""
+    )

@@ -1,0 +1,261 @@
+"""What the Twins tab and "Same again?" say, as HTML. Pure: values in, HTML out; every text a model made is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from playground.again import Again, Change, ModelAgain
+from playground.teacher import Choice, Forced, Position
+from playground.tokendiff import Difference, Token
+from playground.twins import Progress, Side, TwinDiff
+from playground.ui import tables, view
+from playground.ui.view import Label
+from playground.ui.words import FINISHED, NOTHING, count, esc, megabytes, percent, rate, seconds
+
+SHOWN_FLIPS = 12
+"""Rows of the table of flips before the rest is folded away."""
+
+
+def progress_html(at: Progress) -> str:
+    """What is being done, while it is."""
+    share = "" if at.progress is None else f" · {at.progress * 100:.0f} %"
+    return f'<p class="hint" role="status">{esc(at.step)}{share}</p>'
+
+
+def lives_html(at: Progress, labels: tuple[Label, ...]) -> str:
+    """The two answers while they come."""
+    panels = [view.live_panel(live, label) for live, label in zip(at.lives, labels, strict=False)]
+    return f'<div class="columns">{"".join(panels)}</div>' if panels else ""
+
+
+# -- twins ------------------------------------------------------------------------------------------------------
+
+
+def diff_html(diff: TwinDiff, labels: tuple[Label, ...]) -> str:
+    """A finished diff."""
+    flips = frozenset(diff.answer.flips)
+    sides = [
+        _side(side, label, diff.difference, diff.answer.positions if label is labels[0] else (), flips)
+        for side, label in zip((diff.reference, diff.twin), labels, strict=True)
+    ]
+    notes = "".join(f'<p class="note warn">{esc(note)}</p>' for note in diff.notes)
+    prompt = "" if diff.prompt is None else _forced(diff.prompt, "the prompt")
+    return (
+        _tiles(diff)
+        + f'<div class="columns">{"".join(sides)}</div>'
+        + '<p class="note"><mark class="parts">first token that differs</mark> · <mark class="flips">the twin would '
+        "have chosen another token here</mark></p>"
+        + _parting(diff, labels)
+        + _forced(diff.answer, "the reference’s answer")
+        + prompt
+        + _figures(diff, labels)
+        + notes
+    )
+
+
+def _tiles(diff: TwinDiff) -> str:
+    answer, found = diff.answer, diff.difference
+    n = len(answer.positions)
+    parted = f"token {found.position + 1:,}" if found else "none"
+    tiles = (
+        ("First difference", parted, f"{count(diff.common_tokens, 'token')} alike"),
+        ("Top-1 flips", f"{len(answer.flips):,} of {n:,}", percent(len(answer.flips) / n)),
+        ("Mean KL", f"{answer.mean_kl:.3g}", "nats a token, KL(reference ‖ twin)"),
+        (
+            "Perplexity",
+            f"{answer.reference_perplexity:.3f} → {answer.twin_perplexity:.3f}",
+            "on the reference’s own answer, which favours it",
+        ),
+    )
+    drawn = "".join(f"<div><dt>{name}</dt><dd>{value}<small>{small}</small></dd></div>" for name, value, small in tiles)
+    return f'<dl class="tiles">{drawn}</dl>'
+
+
+def _side(
+    side: Side, label: Label, found: Difference | None, positions: Sequence[Position], flips: frozenset[int]
+) -> str:
+    body = "".join(
+        _piece(
+            piece,
+            parts=found is not None and place == found.position,
+            flip=positions[place] if place < len(positions) and place in flips else None,
+        )
+        for place, piece in enumerate(side.pieces)
+    )
+    what = "twin" if label.position else "reference"
+    return (
+        f'<article class="panel series-{label.position}" aria-label="{what}: {esc(label.name)} {esc(label.tail)}">'
+        f"<header><h3>{esc(label.name)}</h3><code>{esc(label.tail)}</code>"
+        f'<span class="tag">{what}</span></header><p class="state">{FINISHED[side.run.finish_reason]}</p>'
+        f'<div class="answer" dir="auto">{body}</div></article>'
+    )
+
+
+def _piece(piece: str, *, parts: bool, flip: Position | None) -> str:
+    shown = esc(piece)
+    # A token without a text of its own (an end of turn, a part of a character) still has to be seen where it counts.
+    if parts:
+        return f'<mark class="parts">{shown or "▯"}</mark>'
+    if flip is not None:
+        said = f"twin: {_quoted(flip.twin.text)} {percent(flip.twin.chance)}"
+        return f'<mark class="flips" title="{esc(said)}">{shown or "▯"}</mark>'
+    return shown
+
+
+def _parting(diff: TwinDiff, labels: tuple[Label, ...]) -> str:
+    found = diff.difference
+    if found is None:
+        return f'<p class="note">Both gave the same answer, {count(diff.common_tokens, "token")}.</p>'
+    if diff.parting is None:
+        ended = labels[0 if found.one.id < 0 else 1]
+        return f'<p class="note">There the answer of {esc(ended.name)} {esc(ended.tail)} had ended.</p>'
+    said = [_token(found.one), _token(found.other)]
+    best = [_choices(diff.parting.reference), _choices(diff.parting.twin)]
+    rows = [("Said", "with its id in the vocabulary", said), ("Likeliest there", "softmax at temperature 1", best)]
+    return tables.table(f"At token {found.position + 1:,}", rows, labels)
+
+
+def _choices(choices: Sequence[Choice]) -> str:
+    drawn = "".join(
+        f"<li><span>{_code(choice.text)} <small>{choice.id}</small></span><b>{percent(choice.chance)}</b>"
+        f'<span class="track"><span style="width:{choice.chance * 100:.1f}%"></span></span></li>'
+        for choice in choices
+    )
+    return f'<ul class="chances">{drawn}</ul>'
+
+
+def _forced(forced: Forced, what: str) -> str:
+    n = len(forced.positions)
+    cut = f" of {forced.total:,}: more logits would not fit on the disk" if forced.total > n else ""
+    head = f"Both forced along {what}: {count(n, 'token')}{cut}"
+    if what == "the prompt":
+        head += (
+            f"; {count(len(forced.flips), 'top-1 flip')}, mean KL {forced.mean_kl:.3g} nats, perplexity "
+            f"{forced.reference_perplexity:.2f} → {forced.twin_perplexity:.2f}"
+        )
+    return f'<h3 class="below">{esc(head)}</h3>{_strip(forced)}{_flips(forced)}'
+
+
+def _strip(forced: Forced) -> str:
+    """KL token by token, as bars; their height is relative to the largest."""
+    most = max(at.kl for at in forced.positions)
+    if most <= 0:
+        return '<p class="note">The two distributions are equal at every token.</p>'
+    flips = frozenset(forced.flips)
+    bars = "".join(
+        f'<i class="{"flips" if place in flips else ""}" style="height:{max(2.0, at.kl / most * 100):.1f}%" '
+        f'title="{place + 1}: {esc(_quoted(at.token.text))} {at.kl:.3g} nats"></i>'
+        for place, at in enumerate(forced.positions)
+    )
+    words = f"KL divergence by token, at most {most:.3g} nats; flips stand out"
+    picture = f'<div role="img" aria-label="{words}">{bars}</div>'
+    return f'<figure class="strip">{picture}<figcaption>{words}</figcaption></figure>'
+
+
+def _flips(forced: Forced) -> str:
+    if not forced.flips:
+        return '<p class="note">At every token both hold the same one for the likeliest.</p>'
+    rows = [_flip(place, forced.positions[place]) for place in forced.flips]
+    heads = ("Token", "In the text", "Reference", "Twin", "KL, nats")
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+
+    def table(part: Sequence[str]) -> str:
+        return f'<table class="facts"><thead><tr>{head}</tr></thead><tbody>{"".join(part)}</tbody></table>'
+
+    rest = rows[SHOWN_FLIPS:]
+    folded = f'<details class="rest"><summary>{len(rest):,} more</summary>{table(rest)}</details>' if rest else ""
+    return table(rows[:SHOWN_FLIPS]) + folded
+
+
+def _flip(place: int, at: Position) -> str:
+    cells = (
+        ("In the text", _code(at.token.text)),
+        ("Reference", f"{_code(at.reference.text)} {percent(at.reference.chance)}"),
+        ("Twin", f"{_code(at.twin.text)} {percent(at.twin.chance)}"),
+        ("KL, nats", f"{at.kl:.3g}"),
+    )
+    drawn = "".join(f'<td data-model="{name}">{cell}</td>' for name, cell in cells)
+    return f'<tr><th scope="row">{place + 1:,}</th>{drawn}</tr>'
+
+
+def _figures(diff: TwinDiff, labels: tuple[Label, ...]) -> str:
+    sides = (diff.reference, diff.twin)
+    runs = [side.run for side in sides]
+    checks = [esc(view.fidelity_words(run.fidelity)) if run.fidelity else NOTHING for run in runs]
+    rows = [
+        ("Ran on", "", [esc(view.way_words(run)) for run in runs]),
+        ("Decode rate", "one run each", [rate(run.timings.decode_tok_s) for run in runs]),
+        ("Time to first token", "one run each, model loaded before", [seconds(run.timings.ttft_s) for run in runs]),
+        ("Peak memory", "of the model's own process", [megabytes(run.timings.peak_memory_mb) for run in runs]),
+        ("On disk", "", [megabytes(side.size_bytes / 1e6 or None) for side in sides]),
+        ("Export check", "against the original, on a fixed text", checks),
+    ]
+    return tables.table("What each costs", rows, labels) + (
+        '<p class="note">One run says little about speed: the Measure tab repeats it and says what varies.</p>'
+    )
+
+
+def _token(token: Token) -> str:
+    return f"{_code(token.text)} <small>{token.id}</small>"
+
+
+def _code(text: str) -> str:
+    return f"<code>{esc(_quoted(text))}</code>"
+
+
+def _quoted(text: str) -> str:
+    """A token so that spaces and line breaks are seen."""
+    return text.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥") or "▯"
+
+
+# -- same again? ------------------------------------------------------------------------------------------------
+
+
+def again_html(report: Again, labels: tuple[Label, ...]) -> str:
+    """The verdict for each model, and what has changed since."""
+    models = "".join(_again(model, label) for model, label in zip(report.models, labels, strict=True))
+    changed = "Machine and software are as they were." if not report.changes else "Changed since then:"
+    return (
+        f'<section class="again"><h3 class="below">Run again</h3><ul class="verdict-list">{models}</ul>'
+        f'<p class="note">{changed}</p>{_changes(report.changes)}</section>'
+    )
+
+
+def _again(model: ModelAgain, label: Label) -> str:
+    unit = "token" if model.compared == "tokens" else "character"
+    badge = {"identical": "is-eligible", "different": "is-out", "unknown": "is-undecided"}[model.verdict]
+    words = {"identical": "identical", "different": "different", "unknown": "can’t be told"}[model.verdict]
+    body = f"{count(model.count, unit)}" if model.verdict == "identical" else ""
+    if found := model.difference:
+        body = f"{count(found.position, found.unit)} alike, then:{_then(found)}"
+    detail = f'<p class="note">{esc(model.detail)}</p>' if model.detail else ""
+    return (
+        f"<li><strong>{esc(label.name)}</strong> <code>{esc(label.tail)}</code> "
+        f'<span class="badge {badge}">{words}</span> {body}{detail}{_changes(model.changes)}</li>'
+    )
+
+
+def _then(found: Difference) -> str:
+    drawn = ""
+    for when, token, after in (("then", found.one, found.one_after), ("now", found.other, found.other_after)):
+        number = f" <small>{token.id}</small>" if token.id >= 0 else ""
+        shown = _code(token.text) if token.text else "the answer has ended"
+        drawn += (
+            f"<dt>{when}</dt><dd>{shown}{number}<br>…{esc(found.before)}"
+            f'<mark class="parts">{esc(token.text)}</mark>{esc(after)}</dd>'
+        )
+    return f'<dl class="then">{drawn}</dl>'
+
+
+def _changes(changes: Sequence[Change]) -> str:
+    if not changes:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{esc(change.what)}</th><td data-model="then">{esc(change.was) or NOTHING}</td>'
+        f'<td data-model="now">{esc(change.now) or NOTHING}</td></tr>'
+        for change in changes
+    )
+    return (
+        '<table class="facts"><thead><tr><td></td><th scope="col">then</th><th scope="col">now</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
+    )

@@ -1,0 +1,295 @@
+"""Which models meet the limits a reader states: each one eligible or not, and the figure or fact that decided.
+
+Pure: figures come from ``evidence``, facts from ``ledger``. What is not known is never counted as met, and a limit that
+lies within a figure's interquartile range decides nothing. It does not know how good a model's answers are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from playground.card_schema import OPENNESS
+from playground.errors import UsageError
+from playground.evidence import Taken
+from playground.licences import commercial_use, forbids_commercial_use
+from playground.measurements import Figure
+from playground.records import Fact, ModelFacts, Record, Variant
+
+Answer = Literal["met", "conditions", "close", "unknown", "broken"]
+State = Literal["eligible", "close", "undecided", "out"]
+
+MEASURE_IT = "Measure it."
+"""The next step where a figure is missing; each front end says how that is done there."""
+STATES: tuple[State, ...] = ("eligible", "close", "undecided", "out")
+"""In the order a reader wants them."""
+
+
+@dataclass(frozen=True)
+class Limits(Record):
+    """What a model must keep to; None (and False) asks for nothing.
+
+    Attributes:
+        max_memory_mb: Peak of the model's process, in MB (10^6 bytes).
+        max_ttft_s: Time to first token, in seconds.
+        min_tok_s: Decode rate, in tokens per second.
+        commercial: The licence must allow commercial use.
+        min_openness: So many of the five items of openness must be a plain yes.
+        min_context: Tokens of prompt and answer together.
+    """
+
+    max_memory_mb: float | None = None
+    max_ttft_s: float | None = None
+    min_tok_s: float | None = None
+    commercial: bool = False
+    min_openness: int | None = None
+    min_context: int | None = None
+
+    @property
+    def stated(self) -> bool:
+        """Whether anything is asked for at all."""
+        return self != Limits()
+
+
+@dataclass(frozen=True)
+class Check(Record):
+    """One limit against one model.
+
+    Attributes:
+        limit: Which one, as the field of ``Limits`` is called.
+        words: Value against limit, to be read by itself.
+        source: Where the value comes from, in words; ``url`` is where to check it.
+        next_step: How to learn what is not known; empty where it is.
+    """
+
+    limit: str
+    answer: Answer
+    words: str
+    source: str = ""
+    url: str = ""
+    next_step: str = ""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model as it is judged.
+
+    Attributes:
+        figures: By name as in ``Timings``; what is absent was not measured.
+        context_length: What its own configuration allows, for a model that no card describes; 0 where unknown.
+        served: Whether somebody else runs it, so that its memory is not this machine's.
+    """
+
+    variant: Variant
+    name: str
+    facts: ModelFacts
+    figures: dict[str, Taken] = field(default_factory=dict)
+    context_length: int = 0
+    served: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict(Record):
+    """What became of one model: its checks in the order of ``Limits``, one for each limit that was stated."""
+
+    variant: Variant
+    name: str
+    state: State
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def deciding(self) -> tuple[Check, ...]:
+        """The checks that made it what it is: all of them for a model that is eligible."""
+        if self.state == "eligible":
+            return self.checks
+        wanted = {"out": "broken", "undecided": "unknown", "close": "close"}[self.state]
+        return tuple(check for check in self.checks if check.answer == wanted)
+
+    @property
+    def words(self) -> str:
+        """The state for a reader."""
+        if self.state == "eligible":
+            return "eligible, with conditions" if any(c.answer == "conditions" for c in self.checks) else "eligible"
+        return {"close": "too close to call", "undecided": "undecided", "out": "out"}[self.state]
+
+
+def check_limits(limits: Limits) -> None:
+    """Refuse limits that mean nothing.
+
+    Raises:
+        UsageError: A limit is not a number above 0, or openness is not from 0 to 5.
+    """
+    for part in fields(limits):
+        value = getattr(limits, part.name)
+        if value is None or isinstance(value, bool):
+            continue
+        least = 0 if part.name == "min_openness" else math.ulp(0.0)
+        if not math.isfinite(value) or value < least:
+            raise UsageError(f"The limit for {NAMES[part.name]} is {value:g}", "It must be a number above 0.")
+    if limits.min_openness is not None and limits.min_openness > len(OPENNESS):
+        raise UsageError(
+            f"The limit for openness is {limits.min_openness}", f"There are {len(OPENNESS)} items: 0 to 5."
+        )
+
+
+def judge(limits: Limits, candidate: Candidate) -> Verdict:
+    """One model against the limits.
+
+    A single limit that is broken puts it out, whatever else is unknown; else anything unknown leaves it undecided, and
+    anything too close to call leaves it at that.
+    """
+    found = []
+    for part in fields(limits):
+        wanted = getattr(limits, part.name)
+        if wanted is not None and wanted is not False:
+            found.append(_CHECKS[part.name](wanted, candidate))
+    answers = {check.answer for check in found}
+    state: State = "eligible"
+    if "broken" in answers:
+        state = "out"
+    elif "unknown" in answers:
+        state = "undecided"
+    elif "close" in answers:
+        state = "close"
+    return Verdict(candidate.variant, candidate.name, state, tuple(found))
+
+
+def _memory(limit: float, candidate: Candidate) -> Check:
+    if candidate.served:
+        words = "Its memory is on the server that runs it, and not measured here."
+        return Check("max_memory_mb", "unknown", words, next_step="Ask whoever serves it.")
+    return _measured("max_memory_mb", "peak_memory_mb", limit, "at most", candidate)
+
+
+def _ttft(limit: float, candidate: Candidate) -> Check:
+    return _measured("max_ttft_s", "ttft_s", limit, "at most", candidate)
+
+
+def _speed(limit: float, candidate: Candidate) -> Check:
+    return _measured("min_tok_s", "decode_tok_s", limit, "at least", candidate)
+
+
+def _measured(
+    name: str, figure_name: str, limit: float, side: Literal["at most", "at least"], candidate: Candidate
+) -> Check:
+    taken = candidate.figures.get(figure_name)
+    if taken is None:
+        words = f"{NAMES[name].capitalize()} is not measured here."
+        return Check(name, "unknown", words, next_step=MEASURE_IT)
+    figure = taken.figure
+    answer = _place(figure, limit, side)
+    shown = spread_words(figure, limit)
+    words = f"{NAMES[name]} {shown}, limit {side} {limit:,.10g} {figure.unit}"
+    next_step = "Measure it again with more repeats, on an idle machine." if answer == "close" else ""
+    return Check(name, answer, words, taken.words, next_step=next_step)
+
+
+def _place(figure: Figure, limit: float, side: Literal["at most", "at least"]) -> Answer:
+    """The whole interquartile range must be on the right side of the limit, or on the wrong one."""
+    if side == "at most":
+        return "met" if figure.high <= limit else "broken" if figure.low > limit else "close"
+    return "met" if figure.low >= limit else "broken" if figure.high < limit else "close"
+
+
+def _commercial(_: bool, candidate: Candidate) -> Check:
+    facts = candidate.facts
+    told = facts.extra.get("commercial_use")
+    value, url = (str(told.value), told.url) if told else commercial_use(str(facts.license.value or ""))
+    licence, url = str(facts.license.value or "no licence that was read"), url or facts.license.url
+    source = told.source if told else facts.license.source
+    cautions = [fact for key, fact in facts.extra.items() if key.startswith("licence_caution")]
+    against = next((fact for fact in cautions if forbids_commercial_use(fact)), None)
+    if value == "no":
+        return Check("commercial", "broken", f"{licence}: no commercial use", source, url)
+    if value == "unknown":
+        words = f"{licence}: whether it allows commercial use is unknown"
+        step = f"Read its card and licence: python -m playground card {candidate.variant.model}."
+        return Check("commercial", "unknown", words, source, url, step)
+    if against:
+        words = f"{licence} allows it, but: {against.value}"
+        return Check("commercial", "unknown", words, against.source, against.url, "Read both licences.")
+    if value == "conditional" or cautions:
+        words = f"{licence}: commercial use with conditions"
+        caution = cautions[0] if cautions else None
+        return Check(
+            "commercial",
+            "conditions",
+            f"{words}; {caution.value}" if caution else words,
+            source,
+            url or (caution.url if caution else ""),
+        )
+    return Check("commercial", "met", f"{licence}: commercial use allowed", source, url)
+
+
+def _openness(least: int, candidate: Candidate) -> Check:
+    items = {item: getattr(candidate.facts.openness, item) for item in OPENNESS}
+    yes = [item for item, fact in items.items() if fact.value == "yes"]
+    unknown = [item for item, fact in items.items() if fact.value in (None, "unknown")]
+    words = f"{len(yes)} of {len(OPENNESS)} items a plain yes, limit at least {least}"
+    evidence: Fact | None = next((items[item] for item in (*yes, *items) if items[item].url), None)
+    source, url = (evidence.source, evidence.url) if evidence else ("", "")
+    if len(yes) >= least:
+        return Check("min_openness", "met", words, source, url)
+    if len(yes) + len(unknown) < least:
+        return Check("min_openness", "broken", words, source, url)
+    missing = ", ".join(item.replace("_", " ") for item in unknown)
+    step = f"Find out about: {missing}."
+    return Check("min_openness", "unknown", f"{words}; {len(unknown)} unknown", source, url, step)
+
+
+def _context(least: int, candidate: Candidate) -> Check:
+    fact = candidate.facts.context_length
+    value, source = fact.value, fact.source
+    if not isinstance(value, int) and candidate.context_length:
+        value, source = candidate.context_length, "Its own configuration"
+    if not isinstance(value, int):
+        step = f"Read its configuration: python -m playground card {candidate.variant.model}."
+        return Check("min_context", "unknown", "Its context length is unknown.", next_step=step)
+    words = f"context of {value:,} tokens, limit at least {least:,}"
+    return Check("min_context", "met" if value >= least else "broken", words, source, fact.url)
+
+
+NAMES = {
+    "max_memory_mb": "peak memory",
+    "max_ttft_s": "time to first token",
+    "min_tok_s": "decode rate",
+    "commercial": "commercial use",
+    "min_openness": "openness",
+    "min_context": "context length",
+}
+"""The limits as sentences call them."""
+
+_CHECKS: dict[str, Callable[..., Check]] = {
+    "max_memory_mb": _memory,
+    "max_ttft_s": _ttft,
+    "min_tok_s": _speed,
+    "commercial": _commercial,
+    "min_openness": _openness,
+    "min_context": _context,
+}
+
+
+def number(value: float, beside: float | None = None) -> str:
+    """Three digits, or as many more as it takes to tell it from the number ``beside`` it."""
+    for digits in range(3, 8):
+        shown = _digits(value, digits)
+        if beside is None or value == beside or shown != _digits(beside, digits):
+            return shown
+    return f"{value:,}"
+
+
+def _digits(value: float, digits: int) -> str:
+    if value == 0 or abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{value:,.{max(0, places)}f}"
+
+
+def spread_words(figure: Figure, beside: float | None = None) -> str:
+    """``12.3 tokens/s (11.9 to 12.8)``: the median, and the quartiles where there is more than one value."""
+    middle = f"{number(figure.median, beside)} {figure.unit}"
+    if len(figure.values) < 2:
+        return middle
+    return f"{middle} ({number(figure.low, beside)} to {number(figure.high, beside)})"

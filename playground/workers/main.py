@@ -1,0 +1,178 @@
+"""The worker's side: one process, one model, one request at a time (``python -m playground.workers.main``).
+
+Commands are read by a thread of its own, so that Stop arrives while the model answers. When stdin closes, the app is
+gone and the process ends at once. It knows the runtime seam; it does not know who asks or what becomes of the answer.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from typing import BinaryIO
+
+from playground.errors import PlaygroundError, RunError
+from playground.memory import PeakMeter
+from playground.records import Event, Request
+from playground.runtimes import create_runtime
+from playground.runtimes.base import LoadSpec, Runtime
+from playground.workers import protocol
+from playground.workers.scoring import Task, score
+
+_PR_SET_PDEATHSIG = 1
+TELL_EVERY_S = 0.2
+
+
+class Server:
+    """Answers commands until told to leave.
+
+    Args:
+        commands: Lines from the app.
+        send: Takes one encoded line to the app.
+    """
+
+    def __init__(self, commands: BinaryIO, send: Callable[[bytes], None]) -> None:
+        self._commands = commands
+        self._send = send
+        self._todo: queue.Queue[protocol.Message] = queue.Queue()
+        self._stopped = 0  # the newest request told to stop; request numbers only grow
+        self._runtime: Runtime | None = None
+        self._model = ""
+        self._peak = PeakMeter()
+        self._is_remote = False
+
+    def run(self) -> None:
+        threading.Thread(target=self._read, name="commands", daemon=True).start()
+        while True:
+            message = self._todo.get()
+            number = message.get("id")
+            try:
+                self._answer(message)
+            except PlaygroundError as error:
+                self._say(protocol.error(number, error))
+            except Exception as error:
+                traceback.print_exc()
+                what = f"{self._model}: {type(error).__name__}: {str(error).strip() or 'no message'}"
+                self._say(protocol.error(number, RunError(what, "The worker's log has the details.")))
+
+    def _read(self) -> None:
+        for line in self._commands:
+            message = protocol.decode(line)
+            if message["do"] == "exit":
+                break
+            if message["do"] == "stop":
+                self._stopped = max(self._stopped, message["id"])
+            else:
+                self._todo.put(message)
+        # Not sys.exit: the main thread may be inside native code, and nothing here needs an orderly end.
+        os._exit(0)
+
+    def _answer(self, message: protocol.Message) -> None:
+        if message["do"] == "load":
+            self._load(LoadSpec.from_json(message["load"]))
+            return
+        if self._runtime is None:
+            raise RunError("The worker holds no model", "This is a bug of the playground; please report it.")
+        number = message["id"]
+        if message["do"] == "score":
+            self._score(self._runtime, number, Task.from_json(message["task"]))
+            return
+        if message["do"] == "spell":
+            self._say(protocol.spelling(number, self._runtime.spell(message["ids"])))
+            return
+        request = Request.from_json(message["request"])
+        if message["do"] == "inspect":
+            self._say(protocol.view(number, self._runtime.inspect(request)))
+        else:
+            self._generate(self._runtime, number, request)
+
+    def _load(self, load: LoadSpec) -> None:
+        self._model = str(load.artifact.variant)
+        self._is_remote = load.spec.remote is not None
+        self._runtime = create_runtime(load.artifact.variant.runtime)
+        self._runtime.load(load)
+        # What is loaded stays for the life of the process; left alone by the collector, it pauses no answer.
+        gc.collect()
+        gc.freeze()
+        self._say(protocol.ready(time.monotonic()))
+
+    def _generate(self, runtime: Runtime, number: int, request: Request) -> None:
+        self._peak.reset()
+        began = time.process_time()
+        for event in runtime.generate(request, lambda: self._stopped >= number):
+            self._say(protocol.event(number, self._with_costs(event, began)))
+
+    def _score(self, runtime: Runtime, number: int, task: Task) -> None:
+        said = 0.0
+
+        def tell(share: float) -> None:
+            nonlocal said
+            if time.monotonic() - said > TELL_EVERY_S:
+                said = time.monotonic()
+                self._say(protocol.progress(number, share))
+
+        self._say(protocol.scored(number, score(runtime, self._model, task, lambda: self._stopped >= number, tell)))
+
+    def _with_costs(self, event: Event, began: float) -> Event:
+        """The last event's run with the CPU time of all threads since ``began``, and the peak of memory."""
+        if event.run is None or self._is_remote:  # a remote model works in another machine's process
+            return event
+        cpu_s = time.process_time() - began
+        peak, method = self._peak.read()
+        timings = replace(event.run.timings, cpu_s=cpu_s, peak_memory_mb=peak, memory_method=method)
+        return replace(event, run=replace(event.run, timings=timings))
+
+    def _say(self, message: protocol.Message) -> None:
+        self._send(protocol.encode(message))
+
+
+def main() -> None:
+    faulthandler.enable()
+    _end_with_parent()
+    commands, send = _take_streams()
+    Server(commands, send).run()
+
+
+def _take_streams() -> tuple[BinaryIO, Callable[[bytes], None]]:
+    """Keep the pipes to ourselves: whatever a library prints goes to stderr, whatever it reads is empty."""
+    commands, replies = os.dup(0), os.dup(1)
+    os.dup2(2, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+    def send(line: bytes) -> None:
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[os.write(replies, rest) :]
+        except BrokenPipeError:
+            os._exit(0)
+
+    return os.fdopen(commands, "rb"), send
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to kill this process when the thread that started it ends (the pool starts workers from a thread as
+    old as itself). It is a second rope: native code that never lets go of the interpreter can't see stdin close.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError):
+        pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,390 @@
+"""The workers of this app: found or started, one request at a time each, stopped, replaced, evicted.
+
+A variant has at most one worker; sessions share it. Reloading for another number of threads is a new process, so
+that the load time shown is that of a whole load. The pool does not know comparisons, turns or the screen.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from playground import memory
+from playground.errors import PlaygroundError, RunError, Stopped, WorkerStalled
+from playground.plan import check_alone, expected
+from playground.records import Event, PromptView, Record, Request
+from playground.runtimes.base import Cancelled, LoadSpec
+from playground.settings import Settings
+from playground.turns import Turns
+from playground.workers import protocol
+from playground.workers.answer import Answer
+from playground.workers.process import WorkerProcess
+
+STOP_GRACE_S = 1.5
+"""A worker that has not stopped by then is killed: the reader waits 2 s at most."""
+LOOK_S = 0.05
+"""Between two looks at Stop while a worker is silent."""
+MEMORY_SHARE = 0.8
+"""Of the memory limit that all workers together may take; the rest is the app's and the system's."""
+STOPPED = "Stopped before the model had answered"
+
+
+@dataclass(frozen=True)
+class LoadedModel(Record):
+    """A warm worker. Memory in MB of 10^6 bytes, None when it is ending."""
+
+    variant: str
+    pid: int
+    rss_mb: float | None
+    threads: int
+    busy: bool
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A process that has its model loaded; ``load_s`` from the start of the process to a warmed-up model."""
+
+    process: WorkerProcess
+    load: LoadSpec
+    load_s: float
+
+
+class _Slot:
+    """The place of one variant. Whoever holds the lock uses its worker, or loads it.
+
+    Attributes:
+        expected_mb: What the worker may come to hold with what it does now.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.worker: _Worker | None = None
+        self.used_at = 0.0
+        self.expected_mb = 0.0
+
+    def taken_mb(self) -> float:
+        """What it takes of the budget: idle, what its process holds; at work or loading, what is expected if that is
+        more.
+        """
+        worker = self.worker
+        held = (memory.resident_mb(worker.process.pid) or 0.0) if worker else 0.0
+        return max(held, self.expected_mb) if self.lock.locked() else held
+
+
+class Pool:
+    """All workers of this process; a context manager.
+
+    Args:
+        settings: Its ``limits.stall_timeout_s`` is how long a worker may load or answer without a sign of life;
+            below ``home`` go the last words of workers that died.
+        budget_mb: Memory for all workers together; by default the settings' ``memory_mb``, else ``MEMORY_SHARE`` of
+            what this process may use.
+
+    Attributes:
+        turns: The queue in front of the machine; whoever takes figures holds a turn. ``generate`` leaves that to its
+            caller, who knows what belongs together.
+    """
+
+    def __init__(self, settings: Settings, budget_mb: float | None = None) -> None:
+        self._stall_s = settings.limits.stall_timeout_s
+        self._logs = settings.home / "logs"
+        self.budget_mb = budget_mb or settings.memory_mb or memory.limit_mb() * MEMORY_SHARE
+        self.turns = Turns()
+        self._lock = threading.Lock()
+        self._slots: dict[str, _Slot] = {}
+        self._processes: set[WorkerProcess] = set()
+        self._requests = 0
+        self._closed = False
+        # Linux ends a child together with the thread that started it (see main.py), hence one lasting thread for all.
+        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="worker-starter")
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def generate(self, load: LoadSpec, request: Request, cancelled: Cancelled) -> Iterator[Event]:
+        """One answer, from ``loading`` (if the model is not warm) to exactly one ``done``, ``stopped`` or ``failed``.
+
+        Nothing is raised: what goes wrong is a ``failed`` event whose run keeps the text so far. The run's timings
+        have ``load_s`` (from the start of the process to a warmed-up model; 0 with ``cold`` False when it was warm)
+        and, as ``queue_s``, the wait for a worker that was busy. Closing the iterator early kills the worker.
+        """
+        answer = Answer(load, expected(load, request))
+        asked = time.monotonic()
+        try:
+            with self._slot(load, cancelled) as slot:
+                answer.queue_s = time.monotonic() - asked
+                worker = self._warm(slot, load)
+                answer.cold, answer.load_s = worker is None, 0.0
+                if worker is None:
+                    answer.load_s = None
+                    check_alone(load, request, self.budget_mb)
+                self._make_room(slot, load, request)
+                if worker is None:
+                    yield answer.event("loading")
+                    worker = self._load(slot, load, cancelled)
+                    answer.load_s = worker.load_s
+                yield from self._answer(slot, worker, request, cancelled, answer)
+        except Stopped:
+            yield answer.end("stopped")
+        except PlaygroundError as error:
+            # After Stop it does not matter how the worker ended.
+            yield answer.end("stopped") if cancelled() else answer.end("failed", str(error))
+
+    def inspect(self, load: LoadSpec, request: Request) -> PromptView:
+        """What the model reads; waits while its worker answers somebody else. A model that is not warm is loaded in a
+        turn of its own, since loading would spoil the figures of whoever has the machine.
+
+        Raises:
+            PlaygroundError: The model can't be loaded, or refuses the messages.
+        """
+        with self._lock:
+            slot = self._slots.get(str(load.artifact.variant))
+        if slot and slot.worker:
+            return self._inspect(load, request)
+        # The turn first, then the slot: the other way round, two could wait for each other.
+        with self.turns.turn(_never, lambda _: None):
+            return self._inspect(load, request)
+
+    def _inspect(self, load: LoadSpec, request: Request) -> PromptView:
+        with self._slot(load, _never) as slot:
+            worker = self._warm(slot, load, any_threads=True) or self._load_alone(slot, load, _never)
+            number = self._number()
+            with self._kept_if_heard(slot) as heard:
+                worker.process.send(protocol.inspect(number, request))
+                for message in self._messages(worker.process, _never, None):
+                    heard.set()
+                    if message["say"] == "error":
+                        raise protocol.error_of(message)
+                    break
+            return PromptView.from_json(message["view"])
+
+    def ask(
+        self,
+        load: LoadSpec,
+        question: Callable[[int], protocol.Message],
+        cancelled: Cancelled,
+        tell: Callable[[float], object] = lambda _: None,
+    ) -> protocol.Message:
+        """The worker's reply to a question that is no request for an answer; its model is loaded if it is not warm.
+        The caller holds a turn.
+
+        Args:
+            question: Makes the message from its number.
+            tell: Told the share that is done, 0 to 1, where the worker reports it.
+
+        Raises:
+            Stopped: ``cancelled`` said so.
+            PlaygroundError: The model can't be loaded, or can't do what was asked.
+        """
+        with self._slot(load, cancelled) as slot:
+            worker = self._warm(slot, load) or self._load_alone(slot, load, cancelled)
+            number = self._number()
+            with self._kept_if_heard(slot) as heard:
+                worker.process.send(question(number))
+                for message in self._messages(worker.process, cancelled, number):
+                    if message["say"] == "progress":
+                        tell(message["share"])
+                        continue
+                    heard.set()
+                    if message["say"] == "error":
+                        raise protocol.error_of(message)
+                    return message
+        raise AssertionError("messages end with a message or an error")
+
+    def loaded(self) -> list[LoadedModel]:
+        """The warm workers, the most recently used one first."""
+        with self._lock:
+            slots = sorted(self._slots.items(), key=lambda item: -item[1].used_at)
+        found = [(name, slot.worker, slot.lock.locked()) for name, slot in slots]
+        return [
+            LoadedModel(name, worker.process.pid, memory.resident_mb(worker.process.pid), worker.load.threads, busy)
+            for name, worker, busy in found
+            if worker and worker.process.alive
+        ]
+
+    def unload(self, variant: str) -> None:
+        """Give the memory of a variant back, when its answer (if there is one) has ended."""
+        with self._lock:
+            slot = self._slots.get(variant)
+        if slot:
+            with slot.lock:
+                self._discard(slot)
+
+    def close(self) -> None:
+        """End every worker, also those that answer; their readers get a ``failed`` event."""
+        with self._lock:
+            self._closed = True
+            processes = tuple(self._processes)
+        for process in processes:
+            process.close()
+        self._starter.shutdown()
+
+    # -- slots --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _slot(self, load: LoadSpec, cancelled: Cancelled) -> Iterator[_Slot]:
+        with self._lock:
+            slot = self._slots.setdefault(str(load.artifact.variant), _Slot())
+        while not slot.lock.acquire(timeout=LOOK_S):
+            if cancelled():
+                raise Stopped(STOPPED)
+        try:
+            slot.used_at = time.monotonic()
+            yield slot
+        finally:
+            slot.used_at = time.monotonic()
+            slot.lock.release()
+
+    def _warm(self, slot: _Slot, load: LoadSpec, any_threads: bool = False) -> _Worker | None:
+        """The slot's worker if it is alive and has just this loaded; any other one is ended."""
+        worker = slot.worker
+        if worker and worker.process.alive:
+            wanted = replace(load, threads=worker.load.threads) if any_threads else load
+            if worker.load == wanted:
+                return worker
+        self._discard(slot)
+        return None
+
+    def _load_alone(self, slot: _Slot, load: LoadSpec, cancelled: Cancelled) -> _Worker:
+        """Load for a question that is no request for an answer."""
+        check_alone(load, None, self.budget_mb)
+        self._make_room(slot, load, None)
+        return self._load(slot, load, cancelled)
+
+    def _load(self, slot: _Slot, load: LoadSpec, cancelled: Cancelled) -> _Worker:
+        if cancelled():
+            raise Stopped(STOPPED)
+        process = self._start(load)
+        try:
+            process.send(protocol.load(load))
+            for message in self._messages(process, cancelled, None):
+                if message["say"] == "error":
+                    raise protocol.error_of(message)
+                slot.worker = _Worker(process, load, message["at"] - process.started_at)
+                return slot.worker
+            raise AssertionError("messages end with a message or an error")
+        except BaseException:
+            self._end(process)
+            raise
+
+    def _start(self, load: LoadSpec) -> WorkerProcess:
+        model = str(load.artifact.variant)
+        try:
+            process = self._starter.submit(WorkerProcess, load, self._logs).result()
+        except OSError as error:
+            raise RunError(f"{model}: no process could be started for it ({error.strerror})", "Try again.") from error
+        except RuntimeError:  # the starter's way to say that it was shut down
+            raise RunError(f"{model}: the playground is closing", "Start it again.") from None
+        with self._lock:
+            self._processes.add(process)
+            closed = self._closed
+        if closed:
+            self._end(process)
+            raise RunError(f"{model}: the playground is closing", "Start it again.")
+        return process
+
+    def _make_room(self, mine: _Slot, load: LoadSpec, request: Request | None) -> None:
+        """End idle workers, the longest unused first, until this one fits with what it is to do. Busy ones stay: if
+        that is too much, the system decides, and a worker it kills is a failed run that says so.
+        """
+        with self._lock:
+            # Noted before anything is counted: of two that load at the same time, each sees the other.
+            mine.expected_mb = expected(load, request).total_mb
+            others = [slot for slot in self._slots.values() if slot is not mine]
+        room = self.budget_mb - mine.taken_mb() - sum(slot.taken_mb() for slot in others)
+        for slot in sorted(others, key=lambda other: other.used_at):
+            if room >= 0:
+                return
+            if slot.worker and slot.lock.acquire(blocking=False):
+                try:
+                    held = memory.resident_mb(slot.worker.process.pid) if slot.worker else 0.0
+                    self._discard(slot)
+                    room += held or 0.0
+                finally:
+                    slot.lock.release()
+
+    def _discard(self, slot: _Slot) -> None:
+        worker, slot.worker = slot.worker, None
+        if worker:
+            self._end(worker.process)
+
+    def _end(self, process: WorkerProcess) -> None:
+        process.kill()
+        with self._lock:
+            self._processes.discard(process)
+
+    # -- messages -----------------------------------------------------------------------------------------------
+
+    def _answer(
+        self, slot: _Slot, worker: _Worker, request: Request, cancelled: Cancelled, answer: Answer
+    ) -> Iterator[Event]:
+        number = self._number()
+        with self._kept_if_heard(slot) as heard:
+            worker.process.send(protocol.generate(number, request))
+            for message in self._messages(worker.process, cancelled, number):
+                if message["say"] == "error":
+                    heard.set()
+                    raise protocol.error_of(message)
+                event = Event.from_json(message["event"])
+                if event.run:
+                    heard.set()
+                yield answer.take(event)
+                if event.run:
+                    return
+
+    @contextmanager
+    def _kept_if_heard(self, slot: _Slot) -> Iterator[threading.Event]:
+        """A worker whose last word was not heard is in an unknown state: it is killed, the next prompt starts anew."""
+        heard = threading.Event()
+        try:
+            yield heard
+        finally:
+            if not heard.is_set():
+                self._discard(slot)
+
+    def _messages(self, process: WorkerProcess, cancelled: Cancelled, number: int | None) -> Iterator[protocol.Message]:
+        """Messages as they come.
+
+        Args:
+            number: The request to stop when ``cancelled``; None for what can't be stopped but by killing.
+
+        Raises:
+            Stopped: Stop was asked for, and the worker did not end the answer in time.
+            WorkerStalled: Nothing was heard for too long.
+            WorkerDied: The process ended.
+        """
+        heard_at, stop_at = time.monotonic(), None
+        while True:
+            if stop_at is None and cancelled():
+                if number is None:
+                    raise Stopped(STOPPED)
+                stop_at = time.monotonic()
+                process.send(protocol.stop(number))
+            message = process.receive(LOOK_S)
+            if message is not None:
+                yield message
+                heard_at = time.monotonic()
+            now = time.monotonic()
+            if stop_at is not None and now - stop_at > STOP_GRACE_S:
+                raise Stopped(STOPPED)
+            if now - heard_at > self._stall_s:
+                raise WorkerStalled(
+                    f"{process.model}: its worker reported nothing for {self._stall_s:g} s and was ended",
+                    "The next prompt starts it again.",
+                )
+
+    def _number(self) -> int:
+        with self._lock:
+            self._requests += 1
+            return self._requests
+
+
+def _never() -> bool:
+    return False

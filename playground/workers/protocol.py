@@ -1,0 +1,109 @@
+"""What the app and a worker say to each other: one JSON object a line, over two pipes.
+
+Commands go down (``do``: load, generate, inspect, score, spell, stop, exit), replies come up (``say``: ready, event,
+view, progress, scored, spelling, error).
+JSON is ASCII, so neither a line break nor a lone surrogate in a text can break a line. The module knows messages; it
+does not know processes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from playground import errors
+from playground.errors import PlaygroundError, RunError
+from playground.records import Event, PromptView, Request
+from playground.runtimes.base import LoadSpec
+from playground.tokendiff import Spelling
+from playground.workers.scoring import Scored, Task
+
+Message = dict[str, Any]
+
+_ERRORS = {
+    kind.__name__: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, PlaygroundError) and "__init__" not in vars(kind)
+}
+"""Errors that are made of their two texts alone; the others arrive as ``RunError`` with the same texts."""
+
+
+def encode(message: Message) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    message: Message = json.loads(line)
+    return message
+
+
+def load(spec: LoadSpec) -> Message:
+    return {"do": "load", "load": spec.to_json()}
+
+
+def generate(number: int, request: Request) -> Message:
+    return {"do": "generate", "id": number, "request": request.to_json()}
+
+
+def inspect(number: int, request: Request) -> Message:
+    return {"do": "inspect", "id": number, "request": request.to_json()}
+
+
+def score(number: int, task: Task) -> Message:
+    return {"do": "score", "id": number, "task": task.to_json()}
+
+
+def spell(number: int, ids: Sequence[int]) -> Message:
+    return {"do": "spell", "id": number, "ids": list(ids)}
+
+
+def stop(number: int) -> Message:
+    return {"do": "stop", "id": number}
+
+
+def leave() -> Message:
+    return {"do": "exit"}
+
+
+def ready(at: float) -> Message:
+    """The model is loaded and warmed up since ``at`` on the clock of ``time.monotonic()``."""
+    return {"say": "ready", "at": at}
+
+
+def event(number: int, value: Event) -> Message:
+    return {"say": "event", "id": number, "event": value.to_json()}
+
+
+def view(number: int, value: PromptView) -> Message:
+    return {"say": "view", "id": number, "view": value.to_json()}
+
+
+def progress(number: int, share: float) -> Message:
+    """How much of a score is done, 0 to 1."""
+    return {"say": "progress", "id": number, "share": share}
+
+
+def scored(number: int, value: Scored) -> Message:
+    return {"say": "scored", "id": number, "scored": value.to_json()}
+
+
+def spelling(number: int, value: Spelling) -> Message:
+    return {"say": "spelling", "id": number, "spelling": value.to_json()}
+
+
+def error(number: int | None, raised: PlaygroundError) -> Message:
+    """``number`` is None for an error while loading."""
+    return {
+        "say": "error",
+        "id": number,
+        "kind": type(raised).__name__,
+        "what": raised.what,
+        "next_step": raised.next_step,
+    }
+
+
+def error_of(message: Message) -> PlaygroundError:
+    """The error a worker reported, as the app raises it."""
+    kind = _ERRORS.get(message["kind"], RunError)
+    return kind(message["what"], message["next_step"])

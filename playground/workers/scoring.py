@@ -1,0 +1,181 @@
+"""Teacher forcing in a worker: one model's logits over a given answer, kept in a file or compared with those in it.
+
+The first model writes its rows of logits (float32, ``[tokens, vocab]``) into a file that the app made and will delete;
+the second, in its own worker, reads a row, compares it with its own and goes on. So neither process holds more than
+two rows, and nothing wide crosses a pipe. Arithmetic is in float64, over the whole vocabulary; the divergence is that
+of the export check. The module knows rows and the seam of a runtime; it does not know models, texts or comparisons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from playground.errors import RunError, StorageError
+from playground.records import Record
+from playground.runtimes.base import Cancelled, Runtime
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BEST = 3
+"""Most likely tokens reported for each position."""
+BYTES = 4
+"""Of a logit in the file."""
+
+
+@dataclass(frozen=True)
+class Task(Record):
+    """What to score.
+
+    Attributes:
+        prompt: Read first; its own tokens are not scored.
+        answer: The text both models are forced along.
+        rows: File of the reference's rows.
+        width: 0: write the rows. Else the width of the rows there, to compare with.
+        most_bytes: When writing, stop before the file is larger; the scores then are of the answer's first tokens.
+    """
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+    rows: str
+    width: int = 0
+    most_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Scored(Record):
+    """What one model says of an answer. Lists have one entry a token of it.
+
+    Attributes:
+        width: Logits in a row: the vocabulary, with the rows an embedding may be padded by.
+        logprobs: ln of the probability of the answer's own token, by a softmax at temperature 1.
+        best: Ids of the most likely tokens, the likeliest first.
+        chances: Their probabilities.
+        divergence: KL(reference ‖ this model) in nats; empty for the reference itself.
+    """
+
+    width: int
+    logprobs: tuple[float, ...]
+    best: tuple[tuple[int, ...], ...]
+    chances: tuple[tuple[float, ...], ...]
+    divergence: tuple[float, ...] = ()
+
+
+def score(runtime: Runtime, model: str, task: Task, cancelled: Cancelled, tell: Callable[[float], None]) -> Scored:
+    """Force the model along the answer.
+
+    Args:
+        model: For messages.
+        tell: Told the share that is done, 0 to 1, often enough to be taken for a sign of life.
+
+    Raises:
+        Stopped: ``cancelled`` said so.
+        RunError: The model can't, or its logits are not numbers.
+        StorageError: The file can't be written or read.
+    """
+    tally = _Tally(model, task)
+    try:
+        with Path(task.rows).open("rb" if task.width else "r+b") as file:
+            for row in runtime.score(task.prompt, task.answer, cancelled):
+                if row is not None and not tally.has_room(row):
+                    break
+                if row is not None:
+                    tally.add(row, file)
+                tell(len(tally.logprobs) / len(task.answer))
+    except OSError as error:
+        raise StorageError(
+            f"{model}: its logits can't be kept in {task.rows} ({error.strerror or error})", "Free some space there."
+        ) from error
+    return tally.scored()
+
+
+class _Tally:
+    """Figures position by position."""
+
+    def __init__(self, model: str, task: Task) -> None:
+        self._model, self._task = model, task
+        self._width = 0
+        self.logprobs: list[float] = []
+        self._best: list[tuple[int, ...]] = []
+        self._chances: list[tuple[float, ...]] = []
+        self._divergence: list[float] = []
+
+    def has_room(self, row: NDArray[Any]) -> bool:
+        """Whether the file may take one more row.
+
+        Raises:
+            StorageError: Not even one.
+        """
+        needed = len(row) * BYTES
+        if self._task.width or (len(self.logprobs) + 1) * needed <= self._task.most_bytes:
+            return True
+        if self.logprobs:
+            return False
+        raise StorageError(
+            f"{self._model}: the logits of one token take {needed / 1e6:.1f} MB, the disk of {self._task.rows} has "
+            f"room for {self._task.most_bytes / 1e6:.1f}",
+            "Free some space there.",
+        )
+
+    def add(self, row: NDArray[Any], file: BinaryIO) -> None:
+        import numpy as np
+
+        place, self._width = len(self.logprobs), len(row)
+        values = row.astype(np.float64)
+        if not np.isfinite(values).all():
+            raise RunError(
+                f"{self._model}: its logits for token {place + 1} of the answer are not numbers",
+                "Prepare the model again, or choose another variant.",
+            )
+        if self._task.width:
+            self._divergence.append(self._compared(values, file, place))
+        else:
+            file.write(np.ascontiguousarray(row, np.float32).data)
+        values -= values.max()
+        values -= np.log(np.exp(values).sum())
+        best = _highest(values, BEST)
+        self.logprobs.append(float(values[self._task.answer[place]]))
+        self._best.append(tuple(int(token) for token in best))
+        self._chances.append(tuple(float(chance) for chance in np.exp(values[best])))
+
+    def _compared(self, values: NDArray[np.float64], file: BinaryIO, place: int) -> float:
+        """Over the ids both have: beyond a tokenizer's last one, rows may be padded to different widths."""
+        import numpy as np
+
+        from playground.export.fidelity import kl_divergence
+
+        data = file.read(self._task.width * BYTES)
+        if len(data) < self._task.width * BYTES:
+            raise OSError(f"it ends before token {place + 1}")
+        shared = min(self._task.width, len(values))
+        gap = kl_divergence(np.frombuffer(data, np.float32)[:shared].astype(np.float64), values[:shared])
+        if not np.isfinite(gap):
+            raise RunError(
+                f"{self._model}: its divergence at token {place + 1} of the answer is not a number",
+                "Prepare the model again, or choose another variant.",
+            )
+        return gap
+
+    def scored(self) -> Scored:
+        return Scored(
+            width=self._width,
+            logprobs=tuple(self.logprobs),
+            best=tuple(self._best),
+            chances=tuple(self._chances),
+            divergence=tuple(self._divergence),
+        )
+
+
+def _highest(values: NDArray[np.float64], most: int) -> NDArray[np.intp]:
+    """Positions of the ``most`` largest values, the largest first; of equal ones the lower id, as greedy takes it."""
+    import numpy as np
+
+    size = min(most, len(values))
+    least = np.partition(values, len(values) - size)[len(values) - size]
+    found = np.flatnonzero(values >= least)
+    order = np.lexsort((found, -values[found]))
+    return found[order][:size]

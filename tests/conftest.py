@@ -1,0 +1,67 @@
+"""Fixtures for every room: settings with a home of their own, and the scripted models of tests/data."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playground.catalog import Catalog, load_catalog
+from playground.core import Playground
+from playground.settings import Settings, load_settings
+from playground.workers.pool import Pool
+
+DATA = Path(__file__).parent / "data"
+
+# Started in the background (nohup, a shell's &), Python inherits signals that are ignored, and so would every app that
+# a test starts and wants to interrupt.
+for _signal, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_signal) == signal.SIG_IGN:
+        signal.signal(_signal, _handler)
+
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> MakeSettings:
+    """Settings of the scripted models under a home of the test's own; environment variables as keywords."""
+
+    def make(**env: Any) -> Settings:
+        given = {
+            "PLAYGROUND_HOME": tmp_path / "home",
+            "PLAYGROUND_SPACE": DATA / "fake_space.yaml",
+            "PLAYGROUND_CATALOG": DATA / "fake_catalog.yaml",
+            "PLAYGROUND_THREADS": 2,
+        } | env
+        return load_settings({name: str(value) for name, value in given.items()})
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: MakeSettings) -> Settings:
+    return make_settings()
+
+
+@pytest.fixture
+def fake_catalog() -> Catalog:
+    """The scripted models: fast, slow, fails, fails-to-load, dies, stalls, endless, slow-to-prepare, fails-to-prepare
+    and base, each as ``…@fake-none``.
+    """
+    return load_catalog(DATA / "fake_catalog.yaml")
+
+
+@pytest.fixture
+def playground(settings: Settings) -> Iterator[Playground]:
+    """All rooms together, on the scripted models."""
+    with Playground(settings) as playground:
+        yield playground
+
+
+@pytest.fixture
+def pool(settings: Settings) -> Iterator[Pool]:
+    with Pool(settings) as pool:
+        yield pool

@@ -1,0 +1,119 @@
+"""The peers measurement's own arithmetic: turns, ratios, goals, the page and its plots. Nothing is run here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import _machine, _plots, _report, _sections, _weights
+
+
+def document(values: dict[str, Any], others: float = 0.0) -> dict[str, Any]:
+    names = {who.split(" @")[0] for rows in values.values() for who in rows}
+    found: dict[str, Any] = {
+        "command": "python -m playground bench peers",
+        "machine": {
+            "cpu": "Some processor",
+            "cores": 2,
+            "threads": 2,
+            "flags": ["avx2"],
+            "memory_gb": 24.0,
+            "system": "Linux",
+            "versions": {"python": "3.12"},
+            "commit": "0123456789abcdef",
+            "date": "2026-01-01 00:00 UTC",
+        },
+        "others_cores": others,
+        "read_gb_s": 20.0,
+        "repeats": 3,
+        "quick": False,
+        "contenders": {name: {"how": "called so", "bytes_per_token": 100_000_000} for name in names},
+        "skipped": {"optimum fp32": "not installed"},
+        "values": values,
+    }
+    return found | {"goals": _report.goals(found)}
+
+
+def decode(ours: list[float], theirs: list[float]) -> dict[str, Any]:
+    rows = {"ours int8": ours, "llama.cpp Q8_0": theirs}
+    return {"decode": {who: {"decode_tok_s": rates, "ttft_s": [0.1] * len(rates)} for who, rates in rows.items()}}
+
+
+def test_everyone_begins_once_and_everyone_is_asked_in_every_repeat() -> None:
+    rounds = [_sections.order(["a", "b", "c", "d"], repeat) for repeat in range(4)]
+    assert all(sorted(asked) == ["a", "b", "c", "d"] for asked in rounds)
+    assert [asked[0] for asked in rounds] == ["a", "b", "c", "d"]
+    assert rounds[1] == ["b", "a", "d", "c"]
+
+
+def test_a_ratio_is_the_median_of_the_ratios_within_a_repeat() -> None:
+    # The medians' own ratio would be 2; a machine that slowed down for both in one repeat must not matter.
+    goal = _report.goals(document(decode([100.0, 10.0, 40.0], [50.0, 10.0, 20.0])))[0]
+    assert goal["median"] == 2.0
+    assert goal["quartiles"] == [1.5, 2.0]
+
+
+@pytest.mark.parametrize(("ours", "met"), [(116.0, True), (115.0, True), (114.0, False)])
+def test_a_goal_is_met_from_its_bound_on_and_missed_below(ours: float, met: bool) -> None:
+    found = _report.goals(document(decode([ours] * 3, [100.0] * 3)))
+    assert [goal["met"] for goal in found if goal["what"] == "decode"] == [met]
+
+
+def test_a_pair_that_was_not_measured_has_no_goal() -> None:
+    values = decode([100.0] * 3, [50.0] * 3)
+    del values["decode"]["llama.cpp Q8_0"]
+    assert _report.goals(document(values)) == []
+
+
+def test_the_page_prints_misses_shares_skips_and_that_the_machine_was_busy() -> None:
+    page = _report.page(document(decode([100.0] * 3, [100.0] * 3), others=0.7))
+    assert "| decode | ours int8 / llama.cpp Q8_0 | 1.00 × [1.00–1.00] | ≥ 1.15 × | ✗ |" in page
+    assert "50% (100 MB a token)" in page
+    assert "**optimum fp32**: skipped. not installed" in page
+    assert "The machine was busy" in page and "0.70 cores" in page
+    assert "was busy" not in _report.page(document(decode([100.0] * 3, [100.0] * 3)))
+
+
+def test_the_written_page_links_the_plots_that_were_written(tmp_path: Path) -> None:
+    rows = {f"ours int8 @{length}": {"ttft_s": [length / 1000], "decode_tok_s": [90.0]} for length in (64, 128)}
+    place = tmp_path / "benchmarks.md"
+    written = _report.write(document({"growth": rows}), place)
+    assert {path.name for path in written} == {"benchmarks.md", "first-token.svg", "decode.svg"}
+    for path in written[1:]:
+        assert f"(benchmarks/{path.name})" in place.read_text(encoding="utf-8")
+        ElementTree.parse(path)
+
+
+def test_a_plot_places_points_by_the_logarithm_and_from_zero() -> None:
+    drawn = _plots.lines("A <b>", "tokens", "s", {"one & two": [(64, 0.0), (128, 5.0), (256, 10.0)]})
+    root = ElementTree.fromstring(drawn)
+    circles = [(float(c.get("cx", 0)), float(c.get("cy", 0))) for c in root.iter("{http://www.w3.org/2000/svg}circle")]
+    assert circles[1][0] - circles[0][0] == pytest.approx(circles[2][0] - circles[1][0], abs=0.2)
+    assert circles[0][1] == _plots.HEIGHT - _plots.BOTTOM
+    assert "one & two" in "".join(root.itertext())
+
+
+def test_only_weights_that_a_token_reads_whole_are_counted(tmp_path: Path) -> None:
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    table = numpy_helper.from_array(np.zeros((1000, 8), np.float32), "table")
+    weight = numpy_helper.from_array(np.zeros((8, 16), np.float32), "weight")
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["row"]),
+        helper.make_node("MatMul", ["row", "weight"], ["y"]),
+    ]
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, [1])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 16])
+    save(helper.make_model(helper.make_graph(nodes, "g", [ids], [y], [table, weight])), tmp_path / "model.onnx")
+    assert 8 * 16 * 4 <= _weights.onnx_bytes(tmp_path / "model.onnx") < 8 * 16 * 4 + 64
+
+
+def test_instruction_sets_are_read_from_the_system_and_absent_elsewhere(tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text("processor : 0\nflags\t\t: fpu avx2 avx512_vnni sse\n")
+    assert _machine.instruction_sets(file) == ["avx2", "avx512_vnni"]
+    assert _machine.instruction_sets(tmp_path / "nothing") == []

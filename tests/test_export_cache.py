@@ -1,0 +1,244 @@
+"""When an artifact is found, when it is trusted, and what is done if a recipe fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from playground import sources
+from playground.errors import ExportError, StorageError
+from playground.export import cache, check, importing, making
+from playground.export.fidelity import judge
+from playground.export.recipes import RECIPES, Recipe, Work
+from playground.records import Artifact, Fidelity, ModelSpec, Variant
+from playground.sources.files import FileRecord, Progress
+
+SPEC = ModelSpec("tiny", "Tiny", "path:/none/tiny.gguf", "", "onnx", "int8", 128, "base")
+INT8, TORCH = Variant("tiny", "onnx", "int8"), Variant("tiny", "torch", "fp32")
+REVISION = "sha256:abc"
+
+
+def folder_of(home: Path, variant: Variant = INT8, revision: str = REVISION) -> Path:
+    return cache.artifact_folder(home, SPEC, variant, revision)
+
+
+def written(home: Path) -> Path:
+    """An artifact of two files."""
+    folder = folder_of(home)
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"graph")
+    (folder / "model.onnx.data").write_bytes(b"weights")
+    records = cache.record_files(folder)
+    artifact = cache.describe(folder, records, variant=INT8, revision=REVISION, recipe="fused")
+    cache.write(folder, home, artifact, records)
+    return folder
+
+
+def test_an_artifact_is_read_as_it_was_written(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    artifact = cache.read(folder, tmp_path)
+    assert artifact is not None
+    assert (artifact.variant, artifact.path, artifact.size_bytes) == (INT8, str(folder), 12)
+    assert len(artifact.sha256) == 64
+
+
+def test_a_folder_without_its_last_file_is_no_artifact(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    (folder / cache.DOCUMENT).unlink()
+    assert cache.read(folder, tmp_path) is None
+    assert cache.verify(folder, tmp_path) is None
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("damage", ["same size", "cut", "gone", "record"])
+def test_a_damaged_artifact_is_thrown_away_with_a_warning(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = written(tmp_path)
+    data = folder / "model.onnx.data"
+    if damage == "same size":
+        data.write_bytes(b"weightz")
+        os.utime(data, (1, 1))
+    elif damage == "cut":
+        data.write_bytes(b"wei")
+    elif damage == "gone":
+        data.unlink()
+    else:
+        (folder / cache.DOCUMENT).write_text('{"variant": {"mod')
+    assert cache.read(folder, tmp_path) is None
+    assert cache.verify(folder, tmp_path) is None
+    assert not folder.exists()
+    assert "thrown away" in caplog.text
+
+
+def test_a_touched_artifact_is_kept_and_its_times_recorded_anew(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    before = cache.read(folder, tmp_path)
+    os.utime(folder / "model.onnx", (1, 1))
+    assert cache.read(folder, tmp_path) is None
+    assert cache.verify(folder, tmp_path) == before
+    assert cache.read(folder, tmp_path) == before
+
+
+def test_artifacts_stay_good_when_the_home_is_moved(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    name = written(old).relative_to(old)
+    shutil.move(old, new)
+    artifact = cache.read(new / name, new)
+    assert artifact is not None
+    assert artifact.path == str(new / name)
+
+
+def test_every_input_of_an_artifact_is_in_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [folder_of(tmp_path), folder_of(tmp_path, revision="sha256:def")]
+    keys += [folder_of(tmp_path, dataclasses.replace(INT8, precision=precision)) for precision in ("int4", "fp32")]
+    fused = next(recipe for recipe in RECIPES if recipe.name == "fused")
+    with monkeypatch.context() as patch:
+        options = {**fused.options, "int8": {**fused.options["int8"], "block_size": "64"}}
+        patch.setattr(cache, "RECIPES", (dataclasses.replace(fused, options=options),))
+        keys.append(folder_of(tmp_path))
+    for package in ("transformers", "onnxruntime-genai", "onnxruntime"):
+        with monkeypatch.context() as patch:
+            usual = cache.tool_version
+            patch.setattr(cache, "tool_version", lambda name, p=package, u=usual: "99" if name == p else u(name))
+            keys.append(folder_of(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "SCHEMA", 99)
+        keys.append(folder_of(tmp_path))
+    assert len(set(keys)) == len(keys)
+    assert folder_of(tmp_path) == keys[0]
+
+
+def test_torch_runs_the_import_itself_and_all_precisions_share_it(tmp_path: Path) -> None:
+    assert folder_of(tmp_path, TORCH) == cache.import_folder(tmp_path, SPEC, REVISION)
+
+
+class Kitchen:
+    """``making.make`` with recipes that write a line, an import that copies nothing, and a judge told what to say."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+        self.home, self.built, self.imports = home, [], 0  # type: ignore[var-annotated]
+        self.verdicts: dict[str, tuple[float, float]] = {}
+        self.failing: dict[str, Exception] = {}
+        monkeypatch.setattr(cache, "RECIPES", tuple(self.recipe(name) for name in ("fused", "optimum")))
+        monkeypatch.setattr(
+            sources,
+            "fetch",
+            lambda *_, **__: sources.Fetched((home / "tiny.gguf",), REVISION, "gguf", ("It came by post.",)),
+        )
+        monkeypatch.setattr(importing, "import_model", self.imported)
+        monkeypatch.setattr(check, "fidelity", self.judged)
+
+    def recipe(self, name: str) -> Recipe:
+        def build(work: Work) -> str:
+            self.built.append(name)
+            if name in self.failing:
+                raise self.failing[name]
+            (work.target / "model.onnx").write_text(name)
+            return work.precision
+
+        return Recipe(name, {"int8": {}, "int4": {}}, build, ())  # type: ignore[arg-type]
+
+    def imported(self, spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Progress) -> None:
+        self.imports += 1
+        (target / "model.safetensors").write_text("original")
+
+    def judged(self, folder: Path, model: Path, precision: str, progress: Progress) -> Fidelity:
+        assert (model / "model.safetensors").read_text() == "original"
+        top1, kl = self.verdicts.get((folder / "model.onnx").read_text(), (1.0, 0.0))
+        verdict, reason = judge(576, top1, kl, precision)
+        return Fidelity("torch-fp32", 576, top1, kl, 0.0, verdict, reason)
+
+    def make(self, variant: Variant = INT8) -> Artifact:
+        return making.make(SPEC, variant, self.home, lambda *_: None, lambda: False)
+
+
+@pytest.fixture
+def kitchen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kitchen:
+    return Kitchen(monkeypatch, tmp_path)
+
+
+def test_the_first_recipe_that_is_good_enough_is_taken_and_kept(kitchen: Kitchen) -> None:
+    artifact = kitchen.make()
+    assert (artifact.recipe, artifact.variant, artifact.fallbacks) == ("fused", INT8, ())
+    assert artifact.fidelity is not None
+    assert artifact.fidelity.verdict == "exact"
+    assert artifact.notes == ("It came by post.",)
+    assert kitchen.make() == artifact
+    assert (kitchen.built, kitchen.imports) == (["fused"], 1)
+    assert cache.read(folder_of(kitchen.home), kitchen.home) == artifact
+
+
+def test_all_variants_share_one_import(kitchen: Kitchen) -> None:
+    kitchen.make()
+    kitchen.make(dataclasses.replace(INT8, precision="int4"))
+    torch = kitchen.make(TORCH)
+    assert kitchen.imports == 1
+    assert (torch.recipe, torch.variant) == ("none", TORCH)
+    assert (Path(torch.path) / "model.safetensors").exists()
+
+
+def test_a_rejected_export_is_never_used_and_the_next_recipe_is_tried(kitchen: Kitchen) -> None:
+    kitchen.verdicts["fused"] = (0.2, 7.0)
+    artifact = kitchen.make()
+    assert artifact.recipe == "optimum"
+    assert (Path(artifact.path) / "model.onnx").read_text() == "optimum"
+    assert len(artifact.fallbacks) == 1
+    assert "fused: rejected" in artifact.fallbacks[0]
+    assert "7 nats" in artifact.fallbacks[0]
+
+
+def test_when_no_recipe_is_good_enough_torch_is_used_and_told_why(kitchen: Kitchen) -> None:
+    kitchen.failing["fused"] = ExportError("the builder does not know this architecture")
+    kitchen.verdicts["optimum"] = (0.0, float("nan"))
+    artifact = kitchen.make()
+    assert (artifact.variant, artifact.recipe) == (TORCH, "none")
+    assert Path(artifact.path) == cache.import_folder(kitchen.home, SPEC, REVISION)
+    assert [reason.split(":")[0] for reason in artifact.fallbacks] == ["fused", "optimum"]
+    assert "does not know" in artifact.fallbacks[0]
+    assert kitchen.make() == artifact
+    assert kitchen.built == ["fused", "optimum"]
+
+
+def test_a_full_disk_while_building_is_no_reason_to_give_up_the_recipe(kitchen: Kitchen) -> None:
+    kitchen.failing["fused"] = OSError(28, "No space left on device")
+    with pytest.raises(StorageError, match="full"):
+        kitchen.make()
+    assert cache.read(folder_of(kitchen.home), kitchen.home) is None
+    assert not list((kitchen.home / "staging").iterdir())
+    kitchen.failing.clear()
+    assert kitchen.make().recipe == "fused"
+
+
+def test_a_precision_without_a_recipe_is_run_by_torch(kitchen: Kitchen) -> None:
+    artifact = kitchen.make(dataclasses.replace(INT8, precision="fp16"))
+    assert artifact.variant == TORCH
+    assert artifact.fallbacks == ("there is no recipe for onnx-fp16",)
+
+
+def test_a_broken_import_under_a_good_fallback_is_made_again(kitchen: Kitchen) -> None:
+    kitchen.verdicts = {"fused": (0.0, 9.0), "optimum": (0.0, 9.0)}
+    artifact = kitchen.make()
+    (Path(artifact.path) / "model.safetensors").write_text("damaged!")
+    assert cache.read(folder_of(kitchen.home), kitchen.home) is None
+    assert kitchen.make().path == artifact.path
+    assert kitchen.imports == 2
+    assert (Path(artifact.path) / "model.safetensors").read_text() == "original"
+
+
+def test_records_tell_touched_from_changed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    record = FileRecord.of(path)
+    assert record.untouched(path)
+    os.utime(path, (5, 5))
+    assert not record.untouched(path)
+    assert record.matches(path)
+    path.write_bytes(b"two")
+    assert not record.matches(path)
+    path.unlink()
+    assert not record.matches(path)

@@ -1,0 +1,133 @@
+"""Every family of the lesson and of the catalogue, from a folder of safetensors to an answer (docs/families.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from playground.core import Playground
+from playground.export import cache, fused
+from playground.records import Request
+from playground.runtimes.base import LoadSpec
+from tests.families import FAMILIES, Family, write
+from tests.families.report import PRECISIONS, Row, read_rows
+
+BY_NAME = {family.name: family for family in FAMILIES}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for all, so that the overlay is installed once."""
+    return tmp_path_factory.mktemp("families-home")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("families")
+
+
+def documented() -> dict[tuple[str, str], Row]:
+    return {(row.family, row.precision): row for row in read_rows()}
+
+
+def test_the_page_has_a_row_for_each_family_and_precision_and_no_others() -> None:
+    assert set(documented()) == {(family.name, precision) for family in FAMILIES for precision in PRECISIONS}
+
+
+def test_the_page_claims_an_exact_graph_or_the_original_for_every_family_in_fp32() -> None:
+    claims = [(row.way, row.verdict) for row in documented().values() if row.precision == "fp32"]
+    assert claims
+    assert all(verdict == ("original" if way == "torch" else "exact") for way, verdict in claims)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_a_family_is_served_as_the_page_says(family: Family, precision: str, models: Path, home: Path) -> None:
+    from tests.families.proof import prove
+
+    proof = prove(family, precision, models, home)
+    artifact = proof.artifact
+    assert proof.way == documented()[family.name, precision].way, artifact.fallbacks
+    ways = ("fused", "optimum", "torch")
+    assert [line.split(":")[0] for line in artifact.fallbacks] == list(ways[: ways.index(proof.way)])
+    if artifact.variant.runtime == "torch":
+        assert artifact.fidelity is None
+        assert proof.text == proof.expected
+        return
+    assert artifact.fidelity is not None
+    assert artifact.fidelity.positions >= 512
+    if precision == "fp32":
+        assert artifact.fidelity.verdict == "exact"
+        assert artifact.fidelity.max_logit_error < 1e-3
+        assert proof.text == proof.expected
+    else:
+        assert artifact.fidelity.verdict in ("faithful", "lossy")
+
+
+@pytest.mark.integration
+def test_an_expanded_llama_gives_the_logits_of_the_one_it_was_expanded_from() -> None:
+    import torch
+
+    from tests.families.builders import model
+
+    ids = torch.arange(5, 60)[None]
+    with torch.inference_mode():
+        deeper, shallow = model(BY_NAME["llama-pro"]), model(BY_NAME["llama-2-gqa"])
+        assert deeper.config.num_hidden_layers == 2 * shallow.config.num_hidden_layers
+        assert torch.equal(deeper(ids).logits, shallow(ids).logits)
+
+
+@pytest.mark.integration
+def test_the_builders_olmo_is_caught_by_its_logits_and_by_no_list(models: Path, home: Path) -> None:
+    from tests.families.proof import prove
+
+    artifact = prove(BY_NAME["olmo"], "fp32", models, home).artifact
+    assert artifact.recipe == "optimum"
+    assert artifact.fallbacks[0].startswith("fused: rejected")
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(cache.__file__).parent.glob("*.py"))
+    assert "olmo" not in sources.lower()
+
+
+@pytest.mark.integration
+def test_a_graph_that_forgot_the_sliding_window_is_rejected(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.families.proof import prove
+
+    monkeypatch.setattr(fused, "_say_layer_types", lambda config: None)
+    fused_only = tuple(recipe for recipe in cache.RECIPES if recipe.name == "fused")
+    monkeypatch.setattr(cache, "RECIPES", fused_only)
+    artifact = prove(BY_NAME["mistral"], "fp32", models, tmp_path).artifact
+    assert artifact.variant.runtime == "torch"
+    assert artifact.fallbacks[0].startswith("fused: rejected")
+
+
+@pytest.fixture
+def playground(home: Path, make_settings: Callable[..., object]) -> Iterator[Playground]:
+    with Playground(make_settings(PLAYGROUND_HOME=home)) as playground:  # type: ignore[arg-type]
+        yield playground
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("name", "recipe"), [("falcon-7b", "optimum"), ("t5", "optimum")])
+def test_the_real_processes_prepare_a_family_and_answer(
+    name: str, recipe: str, tmp_path: Path, playground: Playground
+) -> None:
+    folder = write(BY_NAME[name], tmp_path / name)
+    spec, variant = playground.catalog.resolve(f"path:{folder}@onnx-int8")
+    steps: list[str] = []
+    artifact = playground.preparer.prepare(variant, lambda step, _: steps.append(step), lambda: False)
+    assert artifact.recipe == recipe
+    assert artifact.tool_versions["transformers (export)"].startswith("4.57")
+    assert artifact.tool_versions["transformers"].startswith("5.")
+    *_, last = playground.pool.generate(
+        LoadSpec(spec, artifact, 1), Request("the quick brown fox", max_new_tokens=8), lambda: False
+    )
+    assert last.run is not None
+    assert last.run.error is None
+    assert last.run.recipe == recipe
+    assert last.run.text
+    assert last.run.fallbacks == artifact.fallbacks

@@ -1,0 +1,457 @@
+"""``hub:`` sources through the real huggingface_hub client, against the small Hub of hubserver.py."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playground import memory, sources
+from playground.errors import ChecksumError, PlaygroundError, SourceError, Stopped, StorageError, UsageError
+from playground.records import ModelSpec
+from playground.sources import hub as hub_source
+from playground.sources import hubdownload, hubworker, onnxnames
+from playground.sources.hubfiles import needed
+from tests.hubserver import READER, STRANGER, Hub, hub, tiny_llama, wait_for
+
+pytestmark = pytest.mark.waits
+
+__all__ = ["hub"]
+
+FILES = tiny_llama()
+LEAVE = [".gitattributes"]
+NAME = "someone/tiny"
+
+
+def spec(repo: str = NAME, revision: str = "") -> ModelSpec:
+    return ModelSpec("tiny", "Tiny", f"hub:{repo}", revision, "onnx", "fp32", 640, "chat")
+
+
+def fetch(
+    home: Path,
+    spec: ModelSpec = spec(),  # noqa: B008
+    cancelled: Callable[[], bool] = lambda: False,
+    steps: list[tuple[str, float | None]] | None = None,
+) -> sources.Fetched:
+    seen = [] if steps is None else steps
+    return sources.fetch(spec, home / "home", lambda step, share: seen.append((step, share)), cancelled)
+
+
+def refused(home: Path, which: ModelSpec, kind: type[PlaygroundError] = SourceError) -> str:
+    with pytest.raises(kind) as caught:
+        fetch(home, which)
+    assert READER not in str(caught.value)
+    assert STRANGER not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_files_needed_come_at_a_commit_and_nothing_else(hub: Hub, tmp_path: Path) -> None:
+    extra = {"pytorch_model.bin": b"\x80\x04", "modeling_tiny.py": b"raise SystemExit", "onnx/model.onnx": b"x"}
+    repo = hub.add(NAME, FILES | extra)
+    steps: list[tuple[str, float | None]] = []
+    fetched = fetch(tmp_path, steps=steps)
+    assert fetched.revision == repo.sha
+    assert fetched.format == "safetensors"
+    assert fetched.files[0].name == "model.safetensors"
+    assert {path.name: path.read_bytes() for path in fetched.files} == {
+        name: content for name, content in FILES.items() if name not in LEAVE
+    }
+    shares = [share for step, share in steps if step == "downloading" and share is not None]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert not hub.seen("GET", r"\.bin|\.py|\.onnx")
+    hub.close()
+    assert sources.present(spec(), tmp_path / "home") == fetched
+    assert fetch(tmp_path) == fetched
+
+
+def test_shards_come_with_their_index(hub: Hub, tmp_path: Path) -> None:
+    hub.add(NAME, tiny_llama(shards=3))
+    names = [path.name for path in fetch(tmp_path).files]
+    assert names[:3] == [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
+    assert "model.safetensors.index.json" in names
+
+
+def test_a_branch_tag_or_commit_is_resolved_and_later_commits_change_nothing(hub: Hub, tmp_path: Path) -> None:
+    repo = hub.add(NAME, FILES)
+    first = repo.sha
+    repo.refs["v1"] = first
+    assert fetch(tmp_path).revision == first
+    second = repo.commit(tiny_llama(seed=1))
+    assert fetch(tmp_path).revision == first
+    assert fetch(tmp_path, spec(f"{NAME}#{second}")).revision == second
+    assert fetch(tmp_path, spec(revision="v1")).revision == first
+    message = refused(tmp_path, spec(revision="no-such-branch"))
+    assert "hub:someone/tiny has no revision 'no-such-branch'" in message
+
+
+def test_a_record_that_no_longer_fits_the_files_is_looked_into_again(hub: Hub, tmp_path: Path) -> None:
+    hub.add(NAME, FILES)
+    path = next(path for path in fetch(tmp_path).files if path.name == "model.safetensors")
+    blob = path.resolve()
+    blob.chmod(0o644)
+    blob.write_bytes(b"x" * blob.stat().st_size)
+    assert sources.present(spec(), tmp_path / "home") is None
+    fetch(tmp_path)
+    assert path.read_bytes() == FILES["model.safetensors"]
+
+
+# What the Hub refuses
+
+
+def test_a_gated_repository_names_the_page_and_the_ways_to_give_a_token(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(NAME, FILES, gated="manual")
+    for token in ("", STRANGER):
+        monkeypatch.setenv("HF_TOKEN", token)
+        message = refused(tmp_path, spec())
+        assert "hub:someone/tiny is gated" in message
+        assert "https://huggingface.co/someone/tiny" in message
+        assert "HF_TOKEN" in message
+        assert "hf auth login" in message
+    monkeypatch.setenv("HF_TOKEN", READER)
+    assert fetch(tmp_path).files
+
+
+def test_missing_and_private_look_alike_and_the_message_says_so(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("someone/private", FILES, private=True)
+    messages = {refused(tmp_path, spec(repo)).replace(repo, "X") for repo in ("someone/missing", "someone/private")}
+    assert len(messages) == 1
+    assert "or it is private" in messages.pop()
+    monkeypatch.setenv("HF_TOKEN", READER)
+    assert fetch(tmp_path, spec("someone/private")).files
+
+
+def test_a_wrong_token_is_not_shown(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    hub.add(NAME, FILES)
+    monkeypatch.setenv("HF_TOKEN", "hf_not_a_token_of_anybody")
+    message = refused(tmp_path, spec())
+    assert "hf_not_a_token" not in message + capfd.readouterr().err
+    assert "token" in message
+
+
+def test_a_renamed_repository_is_followed_and_told(hub: Hub, tmp_path: Path) -> None:
+    hub.add(NAME, FILES)
+    hub.rename("someone/old", NAME)
+    fetched = fetch(tmp_path, spec("someone/old"))
+    assert fetched.notes == ("hub:someone/old is called someone/tiny now; that is what was fetched.",)
+    kept = sources.present(spec("someone/old"), tmp_path / "home")
+    assert kept is not None
+    assert kept.notes == fetched.notes
+
+
+GRAPHS = (
+    *("onnx/model.onnx", "onnx/model.onnx_data", "onnx/model_fp16.onnx"),
+    *("onnx/model_int8.onnx", "onnx/model_q4.onnx", "onnx/model_q4.onnx_data", "onnx/model_q4f16.onnx"),
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "precision", "chosen"),
+    [
+        (GRAPHS, "int8", {"onnx/model_int8.onnx"}),
+        (GRAPHS, "int4", {"onnx/model_q4.onnx", "onnx/model_q4.onnx_data"}),
+        (GRAPHS, "fp32", {"onnx/model.onnx", "onnx/model.onnx_data"}),
+        (("model_uint8.onnx", "model.onnx"), "int8", {"model_uint8.onnx"}),
+        (("model_fp16.onnx",), "fp32", {"model_fp16.onnx"}),
+        (
+            ("onnx/encoder_model.onnx", "onnx/decoder_model_merged.onnx", "onnx/decoder_model.onnx"),
+            "fp32",
+            {"onnx/encoder_model.onnx", "onnx/decoder_model_merged.onnx"},
+        ),
+        (("onnx/vision_tower.onnx",), "int8", set()),
+    ],
+)
+def test_the_graphs_of_a_precision_are_found_by_their_names(
+    names: tuple[str, ...], precision: str, chosen: set[str]
+) -> None:
+    assert set(onnxnames.promised(names, precision)) == chosen
+
+
+def test_a_repository_with_graphs_alone_is_fetched_in_the_precision_asked_for(hub: Hub, tmp_path: Path) -> None:
+    described = {name: FILES[name] for name in ("config.json", "tokenizer.json", "tokenizer_config.json")}
+    hub.add(NAME, described | dict.fromkeys(GRAPHS, b"x") | {"pytorch_model.bin": b"x"})
+
+    def graphs(precision: str) -> set[str]:
+        got = sources.fetch(spec(), tmp_path / "home", lambda *_: None, lambda: False, onnx=precision)
+        kept = sources.present(spec(), tmp_path / "home", onnx=precision)
+        assert kept is not None
+        assert kept.files == got.files
+        assert got.format == "onnx"
+        return {path.name for path in got.files if "onnx" in path.name}
+
+    assert graphs("int8") == {"model_int8.onnx"}
+    assert graphs("int4") == {"model_q4.onnx", "model_q4.onnx_data"}
+    assert "Ask for hub:someone/tiny@onnx-int8 or" in refused(tmp_path, spec())
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"config.json": b"{}", "pytorch_model.bin": b"\x80"}, "pickled weights only"),
+        ({"README.md": b"# Nothing"}, "no weights in safetensors or GGUF"),
+        ({"config.json": b"{}", "onnx/model.onnx": b"x"}, "ONNX files only"),
+        ({"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"}, "an adapter without its base"),
+        ({"model.safetensors": b"x"}, "no config.json"),
+        ({"a.gguf": b"x", "b.gguf": b"x"}, "2 GGUF files"),
+    ],
+)
+def test_a_repository_without_usable_weights_is_refused_before_anything_is_downloaded(
+    hub: Hub, tmp_path: Path, files: dict[str, bytes], words: str
+) -> None:
+    hub.add(NAME, files)
+    message = refused(tmp_path, spec())
+    assert f"hub:{NAME}" in message
+    assert words in message
+    assert not hub.seen("GET", "/resolve/")
+
+
+@pytest.mark.parametrize("source", ["hub:tiny", "hub:a/b/c", "hub:../x", "hub:someone/tiny#../../x", "hub:a/b#"])
+def test_names_that_are_none_are_usage_errors(tmp_path: Path, source: str) -> None:
+    odd = ModelSpec("x", "X", source, "" if "#" in source else "a b", "onnx", "fp32", 0, "chat")
+    if source == "hub:a/b#":
+        assert hub_source.parse(odd) == ("a/b", "")
+        return
+    with pytest.raises(UsageError, match="is not hub:OWNER/NAME#REVISION"):
+        fetch(tmp_path, odd)
+
+
+def test_without_tokenizer_json_the_slow_tokenizers_files_are_fetched() -> None:
+    names = ["model.safetensors", "config.json", "tokenizer.model", "tokenizer_config.json"]
+    assert "tokenizer.model" in needed(NAME, names)
+    assert "tokenizer.model" not in needed(NAME, [*names, "tokenizer.json"])
+    assert "onnx/model_q4.onnx_data" in needed(NAME, [*names, "onnx/model_q4.onnx_data"], ("onnx/model_q4.onnx*",))
+
+
+def test_a_tokenizer_that_nothing_here_can_read_is_refused_before_the_download(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(NAME, {name: FILES[name] for name in FILES if name != "tokenizer.json"} | {"tokenizer.model": b"x"})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SourceError, match=r"hub:someone/tiny has its tokenizer as tokenizer\.model only"):
+        hubworker.bring(job(), lambda _: None)
+    assert not hub.seen("GET", "/resolve/")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert "tokenizer.model" in hubworker.bring(job(), lambda _: None)["files"]
+
+
+# Broken networks
+
+
+def test_a_connection_that_breaks_half_way_is_carried_on(hub: Hub, tmp_path: Path) -> None:
+    hub.add(NAME, FILES)
+    hub.drop("cdn/.*safetensors", after=300_000)
+    path = fetch(tmp_path).files[0]
+    assert path.read_bytes() == FILES["model.safetensors"]
+    first, second = (each.headers.get("range") for each in hub.seen("GET", "cdn/.*safetensors"))
+    assert first is None
+    assert second is not None
+    assert int(second.removeprefix("bytes=").rstrip("-")) >= 1 << 18
+
+
+def test_calling_off_is_prompt_and_the_next_try_resumes(hub: Hub, tmp_path: Path) -> None:
+    hub.add(NAME, FILES)
+    hub.stall("cdn/.*safetensors", after=300_000)
+    cancelled = threading.Event()
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            fetch(tmp_path, cancelled=cancelled.is_set)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    wait_for(lambda: any(path.stat().st_size for path in tmp_path.rglob("*.resumable.incomplete")))
+    start = time.monotonic()
+    cancelled.set()
+    thread.join(5)
+    assert time.monotonic() - start < 1.5
+    assert isinstance(raised[0], Stopped)
+    hub.mend()
+    before = len(hub.seen("GET", "cdn/.*safetensors"))
+    steps: list[tuple[str, float | None]] = []
+    assert fetch(tmp_path, steps=steps).files[0].read_bytes() == FILES["model.safetensors"]
+    (resumed,) = hub.seen("GET", "cdn/.*safetensors")[before:]
+    assert resumed.headers["range"].startswith("bytes=2")
+    assert not list(tmp_path.rglob("*.incomplete"))
+
+
+def test_a_server_that_is_busy_for_a_moment_is_asked_again(hub: Hub, tmp_path: Path) -> None:
+    hub.add(NAME, FILES)
+    hub.fail("/api/models", status=503, times=2)
+    hub.fail("/cdn/.*safetensors", status=429, times=1, Retry_After="0")
+    assert fetch(tmp_path).files
+
+
+@pytest.mark.parametrize(("status", "words"), [(500, "Hub answered 500"), (429, "too many requests")])
+def test_a_server_that_stays_broken_is_an_error_after_bounded_tries(
+    hub: Hub, tmp_path: Path, status: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(NAME, FILES)
+    hub.fail("/api/models", status=status)
+    assert words in refused(tmp_path, spec())
+    assert len(hub.seen("GET", "/api/models")) == hubdownload.TRIES
+
+
+def test_wrong_bytes_once_are_fetched_again_and_twice_are_an_error(hub: Hub, tmp_path: Path) -> None:
+    hub.add(NAME, FILES)
+    hub.corrupt(NAME, "model.safetensors", times=1)
+    assert fetch(tmp_path).files[0].read_bytes() == FILES["model.safetensors"]
+    hub.add("someone/broken", FILES)
+    hub.corrupt("someone/broken", "model.safetensors")
+    message = refused(tmp_path, spec("someone/broken"), ChecksumError)
+    assert "model.safetensors of hub:someone/broken arrived twice with other bytes" in message
+
+
+def test_wrong_bytes_of_a_small_file_are_noticed_too(hub: Hub, tmp_path: Path) -> None:
+    hub.add(NAME, FILES)
+    hub.corrupt(NAME, "config.json", times=1)
+    (config,) = (path for path in fetch(tmp_path).files if path.name == "config.json")
+    assert config.read_bytes() == FILES["config.json"]
+
+
+# Without a network
+
+
+@pytest.mark.parametrize("how", ["gone", "forbidden"])
+def test_what_the_cache_holds_is_used_without_a_network_and_told(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    repo = hub.add(NAME, FILES)
+    first = fetch(tmp_path)
+    shutil.rmtree(tmp_path / "home")
+    if how == "gone":
+        hub.close()
+    else:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    before = len(hub.requests)
+    again = fetch(tmp_path)
+    assert (again.files, again.revision) == (first.files, repo.sha)
+    assert ("can't be reached" if how == "gone" else "HF_HUB_OFFLINE is set") in again.notes[0]
+    assert len(hub.requests) == before
+
+
+def test_without_network_and_cache_the_error_says_what_to_do(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "not in the cache, and HF_HUB_OFFLINE is set" in refused(tmp_path, spec())
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    hub.close()
+    assert "the Hub can't be reached" in refused(tmp_path, spec())
+
+
+def test_a_cache_with_a_shard_missing_is_not_taken_for_whole(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(NAME, tiny_llama(shards=2))
+    fetch(tmp_path).files[0].unlink()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "model-00001-of-00002.safetensors is missing" in refused(tmp_path, spec())
+
+
+# Disk and memory
+
+
+def job(limit_mb: float = 1e6) -> dict[str, Any]:
+    return {"repo": NAME, "revision": "", "extra": [], "onnx": "", "name": "Tiny", "limit_mb": limit_mb}
+
+
+def test_a_disk_without_room_is_found_out_before_the_download(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.add(NAME, FILES)
+    monkeypatch.setattr(hubdownload.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
+    with pytest.raises(StorageError, match=r"hub:someone/tiny needs 0\.00 GB more.*HF_HOME"):
+        hubworker.bring(job(), lambda _: None)
+    assert not hub.seen("GET", "/resolve/")
+
+
+def test_a_disk_that_fills_up_half_way_is_a_storage_error(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.add(NAME, FILES)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(hubdownload.Repository, "_continue", full)
+    with pytest.raises(OSError) as caught:
+        hubworker.bring(job(), lambda _: None)
+    told = hubworker.explained(caught.value, job())
+    assert isinstance(told, StorageError)
+    assert "HF_HOME" in str(told)
+
+
+def test_a_model_beyond_this_machines_memory_is_refused_before_its_weights_are_fetched(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(NAME, FILES, info={"safetensors": {"parameters": {"F16": 35_000_000_000}, "total": 35_000_000_000}})
+    monkeypatch.setattr(memory, "limit_mb", lambda: 24_000.0)
+    message = refused(tmp_path, spec())
+    assert "35.00 billion parameters" in message
+    assert "141.5 GB" in message
+    assert "24.0 GB" in message
+    assert "remote:NAME" in message
+    assert not hub.seen("GET", "safetensors")
+
+
+def test_ready_made_graphs_are_taken_where_the_original_weights_can_not_be_held(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brings = FILES | {"onnx/model_int8.onnx": b"graph"}
+    hub.add(NAME, brings, info={"safetensors": {"parameters": {"F16": 7_000_000_000}, "total": 7_000_000_000}})
+    monkeypatch.setattr(memory, "limit_mb", lambda: 24_000.0)
+    got = sources.fetch(spec(), tmp_path / "home", lambda *_: None, lambda: False, onnx="int8")
+    assert got.format == "onnx"
+    assert {path.name for path in got.files} >= {"model_int8.onnx", "config.json", "tokenizer.json"}
+    assert any("taken as they are" in note and "29.5 GB" in note for note in got.notes)
+    assert not hub.seen("GET", "safetensors")
+    # Of a precision that is not there, and where it is asked for torch, the weights are wanted: too much for it.
+    for precision in ("int4", ""):
+        with pytest.raises(SourceError, match=r"24\.0 GB"):
+            sources.fetch(spec(), tmp_path / "home", lambda *_: None, lambda: False, onnx=precision)
+    monkeypatch.setattr(memory, "limit_mb", lambda: 64_000.0)
+    assert hubworker.bring(job(64_000.0) | {"onnx": "int8"}, lambda _: None)["files"].keys() >= {"model.safetensors"}
+
+
+def test_code_of_its_own_is_refused_before_the_weights_are_fetched(hub: Hub, tmp_path: Path) -> None:
+    config = json.loads(FILES["config.json"]) | {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config"}}
+    hub.add(NAME, FILES | {"config.json": json.dumps(config).encode(), "evil.py": b"raise SystemExit"})
+    assert "needs code of its own" in refused(tmp_path, spec())
+    assert not hub.seen("GET", r"safetensors|evil\.py")
+
+
+def test_nothing_that_is_logged_holds_a_token_or_an_address(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    hub.add(NAME, FILES, private=True)
+    monkeypatch.setenv("HF_TOKEN", READER)
+    hub.drop("cdn/.*safetensors", after=1000)
+    fetch(tmp_path)
+    said = caplog.text + capfd.readouterr().err
+    assert "trying again" in said
+    assert READER not in said
+    assert "http" not in said
+    assert not any("authorization" in each.headers for each in hub.seen("GET", "^/cdn/"))
+    assert all(each.headers["authorization"] == f"Bearer {READER}" for each in hub.seen("GET", "^/someone/"))
+
+
+def test_the_record_holds_each_files_checksum(hub: Hub, tmp_path: Path) -> None:
+    hub.add(NAME, FILES)
+    fetch(tmp_path)
+    (record,) = (tmp_path / "home" / "sources").glob("hub-*.json")
+    digests = {Path(path).name: entry["sha256"] for path, entry in json.loads(record.read_text())["files"].items()}
+    assert digests["model.safetensors"] == hashlib.sha256(FILES["model.safetensors"]).hexdigest()
+    assert digests["config.json"] == hashlib.sha256(FILES["config.json"]).hexdigest()

@@ -1,0 +1,223 @@
+"""What is known of a repository before anything is downloaded, asked over real HTTP of a small Hub on loopback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playground.catalog import load_catalog
+from playground.cli import main
+from playground.errors import PlaygroundError, SourceError, UsageError
+from playground.hubcards import card_html, hub_facts, read
+from playground.hubinfo import MOST_CARD, MOST_CONFIG, HubInfo, look, parse
+from playground.ledger import full_facts
+from playground.settings import PACKAGE
+from tests.hubserver import READER, STRANGER, Hub, hub, tiny_llama
+
+__all__ = ["hub"]  # the fixture
+
+CARD = (
+    "---\nlicense: mit\nlanguage: en\nbase_model: mistralai/Mistral-7B-v0.1\n---\n# Tiny\n<script>alert(1)</script>\n"
+)
+TOTAL = {"parameters": {"F32": 1234}, "total": 1234}
+
+
+def files(**changes: bytes | None) -> dict[str, bytes]:
+    """A tiny repository with some files changed; None takes one away. ``config`` is laid over config.json."""
+    made = tiny_llama(card=CARD)
+    return {name: content for name, content in {**made, **changes}.items() if content is not None}
+
+
+def with_config(**values: Any) -> dict[str, bytes]:
+    made = files()
+    return {**made, "config.json": json.dumps({**json.loads(made["config.json"]), **values}).encode()}
+
+
+def test_size_licence_architecture_and_the_way_are_known(hub: Hub) -> None:
+    repo = hub.add("someone/tiny", files(), info={"safetensors": TOTAL, "cardData": {"license": "mit"}})
+    info = look("someone/tiny")
+    assert (info.revision, info.parameters, info.license, info.gated) == (repo.sha, 1234, "mit", "")
+    assert (info.architecture, info.model_type) == ("LlamaForCausalLM", "llama")
+    assert info.download_bytes == len(files()["model.safetensors"])
+    assert info.shape["layers"] == 2
+    assert "Exported to ONNX here" in info.way
+    assert info.refusal == ""
+    assert info.footprint() is not None
+
+
+def test_no_weights_are_fetched(hub: Hub) -> None:
+    hub.add("someone/tiny", files())
+    look("someone/tiny")
+    assert hub.seen("GET", "README.md")
+    assert not hub.seen("GET", "safetensors")
+    assert not hub.seen("GET", "tokenizer")
+
+
+def test_a_revision_is_resolved_to_its_commit(hub: Hub) -> None:
+    repo = hub.add("someone/tiny", files())
+    first = repo.sha
+    repo.refs["v1"] = first
+    repo.commit(with_config(max_position_embeddings=77))
+    assert look("someone/tiny", "v1").revision == first
+    assert look("someone/tiny").context_length == 77
+    with pytest.raises(SourceError, match="no revision 'v9'"):
+        look("someone/tiny", "v9")
+
+
+def test_a_gated_model_names_the_page_and_the_token(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.add("someone/locked", files(), gated="manual")
+    monkeypatch.setenv("HF_TOKEN", STRANGER)
+    info = look("someone/locked")
+    assert info.gated == "manual"
+    assert any("is gated" in note for note in info.notes)
+    assert info.card == ""
+    monkeypatch.setenv("HF_TOKEN", READER)
+    assert "Tiny" in look("someone/locked").card
+
+
+def test_a_missing_and_a_private_repository_look_the_same(hub: Hub) -> None:
+    hub.add("someone/secret", files(), private=True)
+    for name in ("someone/nothing", "someone/secret"):
+        with pytest.raises(SourceError, match=r"no repository hub:.*or it is private.*HF_TOKEN"):
+            look(name)
+
+
+def test_a_renamed_repository_is_found_under_its_new_name(hub: Hub) -> None:
+    hub.add("someone/new", files())
+    hub.rename("someone/old", "someone/new")
+    assert look("someone/old").repo == "someone/new"
+
+
+def test_no_network_says_so(hub: Hub) -> None:
+    hub.add("someone/tiny", files())
+    hub.close()
+    with pytest.raises(SourceError, match=r"can't be reached.*Check the network"):
+        look("someone/tiny")
+
+
+def test_a_broken_hub_is_told_with_its_status(hub: Hub) -> None:
+    hub.add("someone/tiny", files())
+    hub.fail(r"/api/models/", status=500)
+    with pytest.raises(SourceError, match="500"):
+        look("someone/tiny")
+
+
+def weightless(**more: bytes) -> dict[str, bytes]:
+    return {name: content for name, content in files(**more).items() if not name.endswith(".safetensors")}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (weightless(**{"pytorch_model.bin": b"x"}), "pickle"),
+        (weightless(), "no weights in a format"),
+        (with_config(model_type="own_thing", auto_map={"AutoModel": "modeling.Own"}), "Code from the Hub is never run"),
+        (files(**{"config.json": None}), "no config.json"),
+        (files(**{"config.json": b"[1]"}), "no config.json that can be read"),
+        (files(**{"config.json": b"{"}), "no config.json that can be read"),
+    ],
+)
+def test_what_does_not_run_here_is_refused_with_the_reason(hub: Hub, content: dict[str, bytes], reason: str) -> None:
+    hub.add("someone/tiny", content)
+    info = look("someone/tiny")
+    assert reason in info.refusal
+    assert info.footprint() is None
+
+
+def test_code_beside_a_class_transformers_has_is_left_alone(hub: Hub) -> None:
+    hub.add("someone/tiny", with_config(auto_map={"AutoModel": "modeling.Own"}))
+    info = look("someone/tiny")
+    assert info.refusal == ""
+    assert any("never run" in note for note in info.notes)
+
+
+def test_ready_made_graphs_and_gguf_files_are_seen(hub: Hub) -> None:
+    hub.add("someone/onnx", files(**{"onnx/model_int8.onnx": b"x" * 9}))
+    assert look("someone/onnx").onnx_files == ("onnx/model_int8.onnx",)
+    hub.add("someone/gguf", weightless(**{"m.Q4.gguf": b"x" * 7, "config.json": b"{}"}))
+    info = look("someone/gguf")
+    assert (info.refusal, info.download_bytes) == ("", 7)
+    assert "GGUF" in info.way
+
+
+def test_lies_in_a_config_do_not_get_through(hub: Hub) -> None:
+    lies = {"num_hidden_layers": -5, "hidden_size": "big", "vocab_size": 10**30, "max_position_embeddings": True}
+    hub.add("someone/tiny", with_config(**lies, architectures=[["x"] * 3], model_type={"a": 1}))
+    info = look("someone/tiny")
+    assert (info.context_length, info.model_type) == (0, "")
+    assert not {"layers", "hidden_size", "vocab_size"} & info.shape.keys()
+    assert len(info.architecture) <= 100
+
+
+def test_a_huge_config_or_card_is_not_fetched(hub: Hub) -> None:
+    hub.add("someone/tiny", files(**{"README.md": b"x" * (MOST_CARD + 1), "config.json": b" " * (MOST_CONFIG + 1)}))
+    info = look("someone/tiny")
+    assert info.card == ""
+    assert sum("is not read" in note for note in info.notes) == 2
+    assert not hub.seen("GET", "README.md")
+
+
+def test_the_card_is_part_of_the_facts_and_harmless_to_read(hub: Hub, tmp_path: Path) -> None:
+    hub.add("someone/tiny", files(), info={"safetensors": TOTAL})
+    info = read("someone/tiny", "", tmp_path, online=True)
+    assert info is not None
+    catalog = load_catalog(PACKAGE / "catalog.yaml")
+    facts = full_facts(catalog, catalog.entry("hub:someone/tiny"), None, hub_facts(info))
+    assert (facts.license.value, facts.parameters.value) == ("mit", 1234)
+    assert info.revision in facts.license.url
+    assert facts.extra["lineage"].value == "tiny ← Mistral-7B-v0.1"
+    assert "<script" not in card_html(info)
+
+
+def test_what_was_read_once_is_there_without_network(hub: Hub, tmp_path: Path) -> None:
+    hub.add("someone/tiny", files())
+    first = read("someone/tiny", "", tmp_path, online=True)
+    hub.close()
+    assert read("someone/tiny", "", tmp_path, online=False) == first
+
+
+def test_the_command_shows_a_card_from_the_hub(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PLAYGROUND_HOME", str(tmp_path / "home"))
+    hub.add("someone/tiny", files(), info={"safetensors": TOTAL})
+    assert main(["card", "hub:someone/tiny", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["license"]["value"] == "mit"
+    assert document["hub"]["refusal"] == ""
+    assert document["hub"]["expected_memory"]["run_mb"] > 0
+    hub.fail(r"/api/models/", status=503)
+    assert main(["card", "hub:someone/tiny"]) == 0
+    printed = capsys.readouterr()
+    assert "the Hub answered 503" in printed.err
+    assert "Nothing has been researched" not in printed.out
+    assert "On the Hub: https://huggingface.co/someone/tiny" in printed.out
+
+
+@pytest.mark.parametrize("repo", ["", "name", "a/b/c", "../x", "a/b#c", "a /b"])
+def test_what_is_no_name_is_not_asked_for(repo: str) -> None:
+    with pytest.raises(UsageError):
+        look(repo)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hub:a/b", ("a/b", "")),
+        (" a/b#v1 ", ("a/b", "v1")),
+        ("https://huggingface.co/a/b/", ("a/b", "")),
+        ("https://huggingface.co/a/b/tree/main/onnx", ("a/b", "main")),
+        ("https://huggingface.co/a/b/blob/abc/README.md", ("a/b", "abc")),
+    ],
+)
+def test_a_repository_can_be_named_in_several_ways(text: str, expected: tuple[str, str]) -> None:
+    assert parse(text) == expected
+
+
+def test_an_info_survives_being_kept() -> None:
+    info = HubInfo("a/b", "c", shape={"layers": 2}, notes=("x",))
+    assert HubInfo.from_json(json.loads(json.dumps(info.to_json()))) == info
+    assert isinstance(SourceError("x"), PlaygroundError)

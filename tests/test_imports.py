@@ -1,0 +1,169 @@
+"""Rooms know only the rooms above them, and each process loads only what it needs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from playground.settings import PACKAGE, ROOT
+
+ORDER: list[set[str]] = [
+    {"records", "errors"},
+    {"schema", "requests", "memory", "measurements", "tokendiff", "kvcache", "live"},
+    {"remotes", "card_schema"},
+    {"settings"},
+    {"catalog"},
+    {"cards", "cardtext", "footprint", "licences"},
+    {"selection", "lineage", "hubinfo"},
+    {"ledger", "hubcards"},
+    {"sources"},
+    {"sampling", "textstream", "timing", "turns", "idle"},
+    {"environment", "costs", "evidence", "scores"},
+    {"receipts", "verdicts"},
+    {"prompting", "report"},
+    {"runtimes"},
+    {"export"},
+    {"plan"},
+    {"workers"},
+    {"compare", "teacher"},
+    {"measure", "twins", "again"},
+    {"store"},
+    {"core"},
+    {"space", "choosing"},
+    {"ui", "cli"},
+    {"__main__"},
+]
+"""The rooms of docs/design.md from the top: a room may import itself and what stands above it."""
+
+LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+@cache
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Modules of the package that ``module`` imports, at the top or inside a function, but not for types alone."""
+    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+    typing_only = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test).endswith("TYPE_CHECKING")
+        for node in ast.walk(block)
+    }
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            names |= {_source(node.module or "", alias.name) for alias in node.names}
+    return frozenset(name for name in names if name in modules() and name not in (module, "playground"))
+
+
+def _source(package: str, name: str) -> str:
+    """``from package import name``: the submodule of that name if there is one, else the package itself."""
+    return f"{package}.{name}" if f"{package}.{name}" in modules() else package
+
+
+def test_every_module_has_a_place_in_the_order() -> None:
+    rooms = {room_of(module) for module in modules()} - {""}
+    assert rooms <= set(LEVEL), f"add to ORDER: {sorted(rooms - set(LEVEL))}"
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_a_module_imports_only_its_own_room_and_rooms_above(module: str) -> None:
+    if module == "playground":
+        assert not imports(module)
+        return
+    here = room_of(module)
+    wrong = {name for name in imports(module) if room_of(name) != here and LEVEL[room_of(name)] >= LEVEL[here]}
+    assert not wrong
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, f"circle: {' → '.join((*path[path.index(module) :], module))}"
+        if module not in done:
+            for name in imports(module):
+                visit(name, (*path, module))
+            done.add(module)
+
+    for module in modules():
+        visit(module, ())
+
+
+def test_only_the_web_app_imports_gradio() -> None:
+    users = {
+        module
+        for module, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "gradio" for alias in node.names))
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "gradio")
+    }
+    assert {room_of(module) for module in users} <= {"ui"}
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Every module a fresh interpreter holds after ``statement``."""
+    code = f"{statement}\nimport sys\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def heavy(loaded: set[str]) -> set[str]:
+    unwanted = {
+        "torch",
+        "transformers.modeling_utils",
+        "transformers.models.auto.modeling_auto",
+        "onnxruntime",
+        "optimum",
+    }
+    return loaded & unwanted
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    loaded = loaded_after("import playground")
+    assert not heavy(loaded)
+    assert "gradio" not in loaded
+
+
+def test_the_terminal_loads_neither_gradio_nor_torch() -> None:
+    loaded = loaded_after(
+        "from playground.cli import main\nimport playground.core\nassert main(['models', '--json']) == 0"
+    )
+    assert not heavy(loaded)
+    assert "gradio" not in loaded
+
+
+def test_the_terminals_help_waits_for_nothing_but_typer() -> None:
+    loaded = loaded_after("from playground.cli import main\nassert main(['compare', '--help']) == 0")
+    assert not loaded & {"yaml", "numpy", "sqlite3", "huggingface_hub", "playground.core", "playground.settings"}
+
+
+def test_an_onnx_worker_loads_neither_torch_nor_gradio() -> None:
+    loaded = loaded_after("import playground.workers.main\nimport playground.runtimes.onnx")
+    assert "onnxruntime" in loaded
+    assert not loaded & {"torch", "gradio", "transformers.modeling_utils", "optimum"}

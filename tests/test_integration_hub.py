@@ -1,0 +1,89 @@
+"""A random Llama from the small Hub goes all the way: fetched, exported, compared with torch, and answers.
+
+Slow only because torch, transformers and the builder are started; no real model and no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from playground.core import Playground
+from playground.records import Comparison, Request, Variant
+from tests.hubserver import Hub, tiny_llama, use
+
+pytestmark = pytest.mark.integration
+
+NAME = "someone/tiny-llama"
+MODEL = f"hub:{NAME}"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hub")
+
+
+@pytest.fixture(scope="module")
+def server(place: Path) -> Iterator[Hub]:
+    hub = Hub()
+    hub.add(NAME, tiny_llama(shards=2))
+    with pytest.MonkeyPatch.context() as patch:
+        use(hub, place / "hf", patch)
+        yield hub
+    hub.close()
+
+
+def open_playground(place: Path) -> Playground:
+    from playground.settings import load_settings
+
+    return Playground(load_settings({"PLAYGROUND_HOME": str(place / "home"), "PLAYGROUND_THREADS": "1"}))
+
+
+def answer(playground: Playground, text: str) -> Comparison:
+    _, variant = playground.catalog.resolve(text)
+    running = playground.comparer.start(Request(prompt="the quick brown fox", max_new_tokens=8), (variant,), "fair")
+    for _ in running.events(timeout=1.0):
+        pass
+    return running.result()
+
+
+def test_a_model_of_the_hub_is_prepared_checked_and_answers(server: Hub, place: Path) -> None:
+    with open_playground(place) as playground:
+        _, variant = playground.catalog.resolve(f"{MODEL}@onnx-fp32")
+        steps: list[str] = []
+        artifact = playground.preparer.prepare(variant, lambda step, _: steps.append(step), lambda: False)
+        assert artifact.revision == server.repos[NAME].sha
+        assert artifact.recipe == "fused"
+        assert artifact.fidelity is not None
+        assert artifact.fidelity.verdict == "exact"
+        assert {"importing", "building"} <= set(steps)
+        fused = answer(playground, f"{MODEL}@onnx-fp32").runs[0]
+        torch = answer(playground, f"{MODEL}@torch-fp32").runs[0]
+    assert fused.error is None, fused.error
+    assert torch.error is None, torch.error
+    assert fused.text == torch.text
+    assert fused.timings.output_tokens
+    assert fused.variant == Variant(MODEL, "onnx", "fp32")
+
+
+def test_with_the_server_gone_the_model_still_answers_and_prepares(server: Hub, place: Path) -> None:
+    if not (place / "home" / "artifacts").is_dir():
+        pytest.skip("needs what the first test prepared")
+    server.close()
+    with open_playground(place) as playground:
+        run = answer(playground, f"{MODEL}@onnx-fp32").runs[0]
+        assert run.error is None, run.error
+        assert run.text
+        # Another precision is made from the files at hand.
+        _, variant = playground.catalog.resolve(f"{MODEL}@onnx-int8")
+        artifact = playground.preparer.prepare(variant, lambda *_: None, lambda: False)
+        assert artifact.revision == server.repos[NAME].sha
+    # A new home finds the Hub's cache and says that it was used.
+    with open_playground(place / "other") as playground:
+        _, variant = playground.catalog.resolve(f"{MODEL}@torch-fp32")
+        artifact = playground.preparer.prepare(variant, lambda *_: None, lambda: False)
+        assert artifact.revision == server.repos[NAME].sha
+    (log,) = (place / "other" / "home" / "logs").glob("prepare-*.log")
+    assert f"what the cache holds of {MODEL} is used" in log.read_text(encoding="utf-8")

@@ -1,0 +1,116 @@
+"""Memory is counted as the system counts it, in MB of 10^6 bytes, and limits of containers are seen."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from playground import memory
+from playground.environment import commit, cpu_name, environment
+from playground.settings import ROOT
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+PEAKS = """
+from playground import memory
+meter = memory.PeakMeter()
+meter.reset()
+before, method = meter.read()
+ballast = b"\\x01" * 60_000_000
+del ballast
+peak, _ = meter.read()
+meter.reset()
+print(before, peak, meter.read()[0], method, sep="|")
+"""
+"""In a process of its own: of a large one the kernel may take idle pages back at any moment."""
+
+
+@linux
+def test_the_peak_is_seen_after_the_memory_went_back_and_forgotten_on_reset() -> None:
+    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True, cwd=ROOT)
+    before, peak, after, method = done.stdout.strip().split("|")
+    assert float(peak) - float(before) == pytest.approx(60, abs=6)
+    if "since it started" in method:
+        pytest.skip("this kernel does not let a process reset its peak")
+    assert float(after) < float(peak) - 40
+
+
+def test_where_the_peak_cannot_be_reset_the_method_says_so(tmp_path: Path) -> None:
+    (tmp_path / "clear_refs").mkdir()
+    (tmp_path / "status").write_text("Name:\tworker\nVmHWM:\t    2000 kB\n")
+    meter = memory.PeakMeter(tmp_path)
+    meter.reset()
+    assert meter.read() == (2.048, "VmHWM of the worker since it started")
+
+
+def test_without_proc_the_peak_is_that_of_getrusage(tmp_path: Path) -> None:
+    meter = memory.PeakMeter(tmp_path / "nothing")
+    meter.reset()
+    peak, method = meter.read()
+    assert "ru_maxrss" in method
+    assert peak > memory.resident_mb(os.getpid()) * 0.5
+
+
+def test_resident_memory_of_a_process_that_is_gone_is_unknown() -> None:
+    command = [sys.executable, "-c", "print('up', flush=True); input()"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout
+    child.stdout.readline()
+    resident = memory.resident_mb(child.pid)
+    assert resident is not None
+    assert 1 < resident < 100
+    child.communicate(b"\n")
+    assert memory.resident_mb(child.pid) is None
+
+
+@pytest.mark.parametrize(
+    ("membership", "file", "content", "expected"),
+    [
+        ("0::/a/b", "a/b/memory.max", "500000000", 500),
+        ("0::/a/b", "a/memory.max", "400000000", 400),
+        ("0::/gone/from/here", "memory.max", "300000000", 300),
+        ("4:cpu,memory:/a", "memory/a/memory.limit_in_bytes", "200000000", 200),
+        ("0::/a", "a/memory.max", "max", None),
+        ("4:memory:/a", "memory/a/memory.limit_in_bytes", "9223372036854771712", None),
+        ("3:cpu:/a", "memory.max", "1000", None),
+    ],
+)
+def test_the_limit_of_a_container_counts_where_it_is_below_the_machine(
+    tmp_path: Path, membership: str, file: str, content: str, expected: float | None
+) -> None:
+    (tmp_path / "membership").write_text(membership + "\n")
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(content + "\n")
+    machine = psutil.virtual_memory().total / 1e6
+    assert memory.limit_mb(tmp_path, tmp_path / "membership") == (expected or machine)
+
+
+def test_the_environment_names_processor_versions_and_limits() -> None:
+    found = environment()
+    assert found.cpu
+    assert found.cores >= 1
+    assert 0 < found.memory_limit_mb <= psutil.virtual_memory().total / 1e6
+    assert {"playground", "python", "onnxruntime"} <= set(found.versions)
+
+
+def test_the_processor_is_named_as_it_names_itself(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\n")
+    assert cpu_name(tmp_path / "cpuinfo") == "Some CPU @ 3 GHz"
+
+
+def test_a_folder_inside_somebody_elses_repository_has_no_commit(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "site-packages").mkdir()
+    assert commit(tmp_path / "site-packages") is None
+    assert commit(tmp_path) is None  # a repository without a commit
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", "-C", str(tmp_path), *who, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    found = commit(tmp_path)
+    assert found is not None
+    assert len(found) == 40

@@ -1,0 +1,232 @@
+"""The Space's configuration has one source, and a deployment uploads what it needs and nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from playground.errors import ConfigError, PlaygroundError, UsageError
+from playground.settings import PACKAGE, ROOT
+from playground.space import check_space, deploy_space, files_to_deploy, front_matter, render_readme, split_readme
+
+CATALOG = PACKAGE / "catalog.yaml"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the files the check reads, in agreement."""
+    for name in ("spaces.yaml", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "app.py").write_text("print('app')\n")
+    (tmp_path / "README.md").write_text("# Title\n\nText with --- a dash.\n\n---\n\nEnd.\n")
+    render_readme(tmp_path / "spaces.yaml", tmp_path / "README.md")
+    return tmp_path
+
+
+def change(project: Path, part: str, **values: Any) -> None:
+    path = project / "spaces.yaml"
+    document = yaml.safe_load(path.read_text())
+    document[part] |= values
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    render_readme(path, project / "README.md")
+
+
+def problems(project: Path) -> list[str]:
+    return check_space(project / "spaces.yaml", project, CATALOG)
+
+
+def test_rendering_keeps_the_body_and_a_second_run_changes_nothing(project: Path) -> None:
+    readme = project / "README.md"
+    block, body = split_readme(readme.read_text())
+    assert body == "# Title\n\nText with --- a dash.\n\n---\n\nEnd.\n"
+    assert yaml.safe_load(block.strip("-\n")) == yaml.safe_load((project / "spaces.yaml").read_text())["space"]
+    assert render_readme(project / "spaces.yaml", readme) is False
+
+
+def test_a_readme_in_agreement_has_no_problem(project: Path) -> None:
+    assert problems(project) == []
+
+
+def test_the_python_version_stays_text_in_the_front_matter() -> None:
+    assert yaml.safe_load(front_matter({"python_version": "3.10"}).strip("-\n")) == {"python_version": "3.10"}
+
+
+def test_a_readme_that_was_edited_by_hand_is_reported(project: Path) -> None:
+    readme = project / "README.md"
+    readme.write_text(readme.read_text().replace("colorFrom: indigo", "colorFrom: red"))
+    assert [problem for problem in problems(project) if "space render" in problem]
+
+
+def test_an_sdk_version_other_than_the_gradio_pin_is_reported(project: Path) -> None:
+    requirements = project / "requirements.txt"
+    requirements.write_text(requirements.read_text().replace("gradio==6.31.0", "gradio==6.17.3"))
+    assert problems(project) == ["spaces.yaml: sdk_version is 6.31.0, but requirements.txt pins gradio 6.17.3."]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"short_description": "x" * 61}, "short_description has 61 characters"),
+        ({"colorFrom": "teal"}, "space.colorFrom is 'teal'"),
+        ({"python_version": "3.9"}, "python_version 3.9 is not supported"),
+        ({"python_version": 3.11}, "Write it in quotes"),
+        ({"colourTo": "green"}, "unknown key space.colourTo. Did you mean colorTo?"),
+        ({"app_file": "main.py"}, "app_file main.py does not exist"),
+        ({"sdk": "streamlit"}, "space.sdk is 'streamlit'"),
+        ({"models": ["google/gemma-3-270m"]}, "space.models is not what app.models serves"),
+        ({"pinned": "no"}, "space.pinned must be true or false"),
+    ],
+)
+def test_a_wrong_key_of_the_space_is_reported(project: Path, values: dict[str, Any], message: str) -> None:
+    change(project, "space", **values)
+    assert [problem for problem in problems(project) if message in problem]
+
+
+def test_a_served_model_outside_the_catalogue_is_reported_with_the_closest_name(project: Path) -> None:
+    change(project, "app", models=["gemma-3-270"])
+    assert [problem for problem in problems(project) if "Did you mean gemma-3-270m " in problem]
+
+
+def test_every_problem_is_listed_not_only_the_first(project: Path) -> None:
+    change(project, "space", colorFrom="teal", short_description="x" * 61)
+    assert len(problems(project)) == 2
+
+
+def test_a_missing_space_block_is_a_config_error(project: Path) -> None:
+    (project / "spaces.yaml").write_text("app: {models: [gemma-3-270m]}\n")
+    with pytest.raises(ConfigError, match="no space block"):
+        problems(project)
+
+
+def test_what_is_hidden_or_compiled_is_not_deployed(project: Path) -> None:
+    package = project / "playground"
+    for path in (
+        package / "__pycache__" / "a.pyc",
+        package / ".env",
+        package / "ui" / "style.css",
+        project / ".venv" / "x",
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    (project / "notes.txt").write_text("mine")
+    names = [path.relative_to(project).as_posix() for path in files_to_deploy(project)]
+    assert names == ["README.md", "app.py", "playground/ui/style.css", "requirements.txt", "spaces.yaml"]
+
+
+@pytest.mark.parametrize("name", ["justaname", "a/b/c", "", "a b/c", "https://x/y"])
+def test_a_deployment_needs_owner_and_name(project: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="is not OWNER/NAME"):
+        deploy_space(name, project / "spaces.yaml", project)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The few routes of the Hub a deployment uses, on the loopback interface; it remembers what came."""
+
+    seen: list[tuple[str, str, bytes]]
+    refuse: bool
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if self.refuse:
+            self._answer({"error": "Not found"}, 404)
+        else:
+            self._answer({"id": "owner/space", "sha": "0" * 40, "siblings": []} if "tree" not in self.path else [])
+
+    def do_POST(self) -> None:
+        body = self._body()
+        self.seen.append((self.path, self.headers.get("Authorization", ""), body))
+        if self.refuse:
+            self._answer({"error": "You need a paid plan"}, 402)
+        elif self.path.endswith("/create"):
+            self._answer({"url": "https://huggingface.co/spaces/owner/space", "name": "owner/space"})
+        elif "/preupload/" in self.path:
+            files = [
+                {"path": item["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for item in json.loads(body)["files"]
+            ]
+            self._answer({"files": files})
+        else:
+            self._answer(
+                {
+                    "success": True,
+                    "commitOid": "1" * 40,
+                    "commitUrl": "https://huggingface.co/spaces/owner/space/commit/1",
+                    "hookOutput": "",
+                }
+            )
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def _answer(self, document: Any, status: int = 200) -> None:
+        content = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[type[Hub], Any]]:
+    from huggingface_hub import HfApi
+
+    handler = type("Handler", (Hub,), {"seen": [], "refuse": False})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield handler, HfApi(endpoint=f"http://127.0.0.1:{server.server_port}", token="hf_secret")
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_deployment_creates_the_space_and_commits_the_files_once(
+    project: Path, hub: tuple[type[Hub], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler, api = hub
+    address = deploy_space("owner/space", project / "spaces.yaml", project, api=api)
+    assert address.endswith("/spaces/owner/space")
+    create, *_, commit = handler.seen
+    assert json.loads(create[2])["sdk"] == "gradio"
+    assert json.loads(create[2])["type"] == "space"
+    uploaded = [json.loads(line) for line in commit[2].splitlines()]
+    assert [item["value"]["path"] for item in uploaded if item["key"] == "file"] == [
+        "README.md",
+        "app.py",
+        "requirements.txt",
+        "spaces.yaml",
+    ]
+    assert "hf_secret" not in "".join(capsys.readouterr())
+
+
+def test_a_refusal_of_the_hub_is_told_without_the_token(project: Path, hub: tuple[type[Hub], Any]) -> None:
+    handler, api = hub
+    handler.refuse = True
+    with pytest.raises(PlaygroundError, match=r"refused owner/space.*paid plan") as caught:
+        deploy_space("owner/space", project / "spaces.yaml", project, api=api)
+    assert "hf_secret" not in str(caught.value)
+
+
+def test_a_hub_out_of_reach_is_an_error_with_a_next_step(project: Path) -> None:
+    from huggingface_hub import HfApi
+
+    with pytest.raises(PlaygroundError, match="can't be reached"):
+        deploy_space(
+            "owner/space", project / "spaces.yaml", project, api=HfApi(endpoint="http://127.0.0.1:9", token="hf_x")
+        )

@@ -1,0 +1,492 @@
+"""The real app, started as people start it, in a real browser; and its API through gradio_client.
+
+The models are scripted (tests/data), but for the last test, which takes the two real ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from playground.settings import PACKAGE, ROOT, load_settings
+
+pytestmark = pytest.mark.ui
+
+DATA = Path(__file__).parent / "data"
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+HOSTILE = (
+    "fake:text=%3Cimg+src%3Dhttps://evil.example/x.png+onerror%3Dalert(1)%3E+%3Cb%3Ebold%3C/b%3E+**stars**&step_s=0.01"
+)
+SPACE = """
+app:
+  models: [{models}]
+  limits: {{max_models: 4, max_new_tokens: 256, max_prompt_chars: 2000, max_sessions: 4, stall_timeout_s: {stall_s}}}
+"""
+
+
+@dataclass(frozen=True)
+class App:
+    url: str
+    process: subprocess.Popen[str]
+    cpu_s: float
+    """What it computed until the page was up: unlike the clock, this does not depend on who else is busy here."""
+
+    def workers(self) -> list[psutil.Process]:
+        """Its child processes that are alive."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+
+
+@contextmanager
+def serving(
+    folder: Path, models: str, catalog: Path = DATA / "fake_catalog.yaml", home: Path | None = None, stall_s: float = 3
+) -> Iterator[App]:
+    """``python app.py`` on a free port until the block ends; its home is in ``folder`` if none is given."""
+    space = folder / "space.yaml"
+    space.write_text(SPACE.format(models=models, stall_s=stall_s), encoding="utf-8")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {
+        **os.environ,
+        "PLAYGROUND_HOME": str(home or folder / "home"),
+        "PLAYGROUND_SPACE": str(space),
+        "PLAYGROUND_CATALOG": str(catalog),
+    }
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True
+    )
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None, "the app ended at once"
+                assert time.monotonic() - began < 60
+                time.sleep(0.1)
+        used = psutil.Process(process.pid).cpu_times()
+        yield App(url, process, used.user + used.system)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(15)
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scripted models and one that answers with HTML."""
+    path = tmp_path_factory.mktemp("catalog") / "catalog.yaml"
+    hostile = f"""
+  - id: hostile
+    name: Hostile
+    kind: chat
+    task: text-generation
+    context_length: 512
+    source: "{HOSTILE}"
+    revision: "1"
+    variants: [fake-none]
+    terms: {{text: Hostile has terms., url: "https://a.example/terms", policy_url: "https://a.example/policy"}}
+"""
+    path.write_text((DATA / "fake_catalog.yaml").read_text(encoding="utf-8") + hostile, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, catalog: Path) -> Iterator[App]:
+    models = "fast, slow, base, hostile, fails, endless, slow-to-prepare, fails-to-prepare"
+    with serving(tmp_path_factory.mktemp("home"), models, catalog) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api")
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"no {CHROMIUM}")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any, app: App) -> Iterator[Any]:
+    """A first visit. Fails if the page asks another host for anything."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    outside: list[str] = []
+    page.on("request", lambda request: request.url.startswith(app.url) or outside.append(request.url))
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    page.goto(app.url)
+    page.wait_for_selector("button#run")
+    yield page
+    context.close()
+    assert [url for url in outside if not url.startswith(("data:", "blob:"))] == []
+
+
+def choose(page: Any, *names: str) -> None:
+    """Have exactly these models chosen."""
+    for model in page.locator("#models .model").all():
+        box = model.locator("input[type=checkbox]")
+        wanted = model.locator("h3").inner_text() in names
+        if box.is_checked() != wanted:
+            box.click()
+    page.wait_for_function("n => document.querySelectorAll('#models input:checked').length === n", arg=len(names))
+    page.wait_for_timeout(300)
+
+
+def panel(page: Any, name: str) -> Any:
+    return page.locator(f"#outputs .panel[aria-label^='{name} ']")
+
+
+def notice(page: Any, starts: str, timeout_s: float = 30) -> str:
+    page.wait_for_function(
+        "starts => document.querySelector('#notice').innerText.trim().startsWith(starts)",
+        arg=starts,
+        timeout=timeout_s * 1000,
+    )
+    return str(page.locator("#notice").inner_text())
+
+
+def run_to_end(page: Any) -> str:
+    page.click("button#run")
+    return notice(page, "Done")
+
+
+def test_the_page_is_up_within_ten_seconds_with_models_still_to_prepare(app: App, page: Any) -> None:
+    assert app.cpu_s < 8
+    page.wait_for_selector("#models li.is-ready")
+    names = page.locator("#models .model h3").all_inner_texts()
+    assert names[:3] == ["Fast", "Slow", "Base"]
+    assert page.locator("#models input:checked").count() == 4
+    assert page.input_value("#prompt textarea")
+    assert page.locator("#outputs .panel").count() == 4
+
+
+def test_states_follow_a_preparation_and_its_failure_says_why(page: Any) -> None:
+    choose(page, "Fails to prepare")
+    page.wait_for_selector("#models li.is-failed", timeout=20_000)
+    assert "no recipe fits it" in page.locator("#models li.is-failed").inner_text()
+
+
+def test_both_columns_stream_and_the_figures_appear(page: Any) -> None:
+    choose(page, "Fast", "Slow")
+    page.click("button#run")
+    page.wait_for_function(
+        "() => document.querySelector(\"#outputs .panel[aria-label^='Slow'] .answer\").textContent.startsWith('Let me')"
+    )
+    growing = panel(page, "Slow").locator(".answer").text_content()
+    assert not growing.endswith("Paris.")
+    assert "tok/s" in panel(page, "Slow").locator(".state").inner_text()
+    notice(page, "Done")
+    assert panel(page, "Fast").locator(".answer").text_content() == "Paris is the capital of France."
+    assert panel(page, "Slow").locator(".answer").text_content().endswith("Paris.")
+    assert "finished by itself" in panel(page, "Slow").inner_text()
+    page.get_by_role("tab", name="Timings").click()
+    shown = page.locator("#timings").inner_text()
+    for words in ("Time to first token", "Decode rate", "Peak memory", "Where the time went", "alone, "):
+        assert words in shown
+
+
+def test_fast_mode_says_its_figures_are_not_to_be_compared(page: Any) -> None:
+    choose(page, "Fast", "Base")
+    page.locator("#parameters button").first.click()
+    page.get_by_label("Fast: all at once").check()
+    run_to_end(page)
+    assert "shared CPU" in panel(page, "Fast").inner_text()
+    page.get_by_role("tab", name="Timings").click()
+    assert "Do not compare the models" in page.locator("#timings").inner_text()
+
+
+def test_stop_ends_the_run_within_two_seconds_and_keeps_the_text(page: Any) -> None:
+    choose(page, "Talks for a long time")
+    page.click("button#run")
+    page.wait_for_function("() => document.querySelector('#outputs .answer').textContent.includes('la la')")
+    began = time.monotonic()
+    page.click("button#stop")
+    notice(page, "Done")
+    assert time.monotonic() - began < 2.5
+    shown = page.locator("#outputs .panel").first.inner_text()
+    assert "stopped by you" in shown
+    assert "la la" in shown
+    assert page.is_enabled("button#run")
+
+
+def test_a_failing_model_says_why_and_spoils_nothing(page: Any) -> None:
+    choose(page, "Fails at token 3", "Fast")
+    assert "1 model failed" in run_to_end(page)
+    failed = panel(page, "Fails at token 3")
+    assert "is-error" in failed.get_attribute("class")
+    assert failed.locator(".problem").inner_text()
+    assert panel(page, "Fast").locator(".answer").text_content() == "Paris is the capital of France."
+
+
+def test_html_in_an_answer_is_shown_as_text_and_fetches_nothing(page: Any) -> None:
+    choose(page, "Hostile")
+    run_to_end(page)
+    answer = panel(page, "Hostile").locator(".answer")
+    assert "<img src=https://evil.example/x.png onerror=alert(1)> <b>bold</b> **stars**" in answer.text_content()
+    assert answer.locator("img, b, strong").count() == 0
+
+
+def test_terms_are_linked_where_the_model_is_offered_and_where_it_answers(page: Any) -> None:
+    choose(page, "Hostile")
+    for place in ("#models", "#outputs"):
+        assert page.locator(f"{place} a[href='https://a.example/terms']").first.is_visible()
+        assert page.locator(f"{place} a[href='https://a.example/policy']").first.is_visible()
+
+
+def test_the_system_prompt_is_off_with_the_reason_where_no_chosen_model_reads_it(page: Any) -> None:
+    choose(page, "Base")
+    page.wait_for_selector("#system textarea:disabled")
+    assert "Base has no chat template" in page.locator("#system").inner_text()
+    choose(page, "Base", "Fast")
+    page.wait_for_selector("#system textarea:not(:disabled)")
+    assert "Base has no chat template and will not see it" in page.locator("#system").inner_text()
+
+
+def test_an_empty_prompt_is_answered_in_place_and_loses_nothing(page: Any) -> None:
+    choose(page, "Fast")
+    run_to_end(page)
+    page.fill("#prompt textarea", "  ")
+    page.click("button#run")
+    assert "empty" in notice(page, "The prompt")
+    assert page.is_enabled("button#run")
+    assert panel(page, "Fast").locator(".answer").text_content() == "Paris is the capital of France."
+
+
+def test_ctrl_enter_runs_what_stands_in_the_box(page: Any) -> None:
+    choose(page, "Fast")
+    page.fill("#prompt textarea", "What is the capital of France?")
+    page.press("#prompt textarea", "Control+Enter")
+    notice(page, "Done")
+    page.get_by_role("tab", name="History").click()
+    assert "What is the capital of France?" in page.locator("#history").inner_text()
+
+
+def test_a_reload_while_a_model_answers_stops_it_and_the_page_is_as_new(app: App, page: Any) -> None:
+    choose(page, "Talks for a long time")
+    page.click("button#run")
+    page.wait_for_function("() => document.querySelector('#outputs .answer').textContent.includes('la')")
+    page.reload()
+    page.wait_for_selector("button#run")
+    assert page.is_enabled("button#run")
+    choose(page, "Fast")
+    began = time.monotonic()
+    run_to_end(page)  # fair mode: it gets the machine only once the abandoned run has ended
+    assert time.monotonic() - began < 5
+
+
+def test_a_model_is_found_in_the_catalogue_shown_by_its_row_and_taken_into_the_comparison(page: Any) -> None:
+    page.get_by_role("tab", name="Catalogue").click()
+    rows = page.locator("#listing [data-row]")
+    every = rows.count()
+    page.get_by_label("Search").fill("dies at")
+    page.wait_for_function("document.querySelectorAll('#listing [data-row]').length === 1")
+    assert every > 5
+    compare = page.locator("#compare-this")
+    assert compare.is_disabled()
+    rows.first.locator("td").first.click()  # anywhere in the row
+    page.wait_for_selector("#model-detail h3")
+    assert page.locator("#model-detail h3").inner_text() == "Dies at token 3"
+    assert page.get_by_role("button", name="The rest of the card").is_visible()
+    page.wait_for_function("!document.querySelector('#compare-this').disabled")
+    compare.click()
+    page.wait_for_selector("#models .further li")
+    assert "Dies at token 3" in page.locator("#models .further").inner_text()
+    page.get_by_label("Search").fill("no such words")
+    page.wait_for_selector("#listing .empty")
+    page.wait_for_function("document.querySelector('#compare-this').disabled")
+    assert page.locator("#model-detail h3").count() == 0
+    assert "Dies at token 3" in page.locator("#models .further").inner_text()
+
+
+def test_history_is_of_this_browser_alone_and_opens_again(browser: Any, app: App, page: Any) -> None:
+    choose(page, "Fast")
+    page.fill("#prompt textarea", "A private question")
+    run_to_end(page)
+    page.reload()
+    page.wait_for_selector("button#run")
+    page.get_by_role("tab", name="History").click()
+    page.locator("#history label", has_text="A private question").click()
+    page.wait_for_selector("#reopened .panel")
+    assert "Paris is the capital of France." in page.locator("#reopened").inner_text()
+    other = browser.new_context()
+    stranger = other.new_page()
+    stranger.goto(app.url)
+    stranger.get_by_role("tab", name="History").click()
+    stranger.get_by_text("Nothing yet").wait_for()
+    assert "A private question" not in stranger.content()
+    other.close()
+
+
+def test_two_sessions_share_the_models_and_never_see_each_others_text(browser: Any, app: App, page: Any) -> None:
+    other = browser.new_context()
+    second = other.new_page()
+    second.goto(app.url)
+    second.wait_for_selector("button#run")
+    choose(page, "Fast", "Slow")
+    choose(second, "Base", "Slow")
+    page.click("button#run")
+    second.click("button#run")
+    notice(page, "Done")
+    notice(second, "Done")
+    assert "and so on" not in page.locator("#outputs").inner_text()
+    assert "Paris is the capital" not in second.locator("#outputs").inner_text()
+    assert panel(second, "Slow").locator(".answer").text_content().endswith("Paris.")
+    other.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_scrolls_sideways_on_a_phone(browser: Any, app: App, theme: str) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto(f"{app.url}?__theme={theme}")
+    page.wait_for_selector("button#run")
+    choose(page, "Fast", "Base")
+    run_to_end(page)
+    columns = [box.bounding_box()["x"] for box in page.locator("#outputs .panel:visible").all()]
+    assert len(columns) == 2
+    assert columns[0] == columns[1]
+    for tab in ("Outputs", "Timings", "Model cards", "History", "About"):
+        button = page.get_by_role("tab", name=tab)
+        if not button.first.is_visible():
+            page.locator(".overflow-menu > button").click()
+            button = page.locator(".overflow-dropdown button", has_text=tab)
+        button.first.click()
+        page.wait_for_timeout(200)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
+    context.close()
+
+
+def test_the_api_compares_lists_and_explains(app: App) -> None:
+    client = pytest.importorskip("gradio_client").Client(app.url, verbose=False)
+    result = client.predict("Capital of France?", ["fast", "base"], api_name="/compare")
+    assert [run["variant"]["model"] for run in result["runs"]] == ["fast", "base"]
+    assert result["runs"][0]["text"] == "Paris is the capital of France."
+    assert result["runs"][0]["timings"]["mode"] == "fair"
+    assert result["request"]["prompt"] == "Capital of France?"
+    listed = client.predict(api_name="/models")
+    assert [model["id"] for model in listed][:2] == ["fast", "slow"]
+    assert listed[0]["variants"]["fast@fake-none"]["status"] == "ready"
+    assert client.predict("fast", api_name="/card")["model"] == "fast"
+    assert client.predict("fast", "Hi there", api_name="/inspect")["token_ids"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"models": ["fats"]}, "Did you mean fast"),
+        ({"models": ["dies"]}, "'dies' is not served by the API of this app"),
+        ({"models": ["path:/etc"]}, "spaces.yaml names; /models lists them"),
+        ({"models": ["fast@onnx-int8"]}, "fast@fake-none"),
+        ({"models": []}, "No model"),
+        ({"prompt": ""}, "empty"),
+        ({"prompt": "x" * 100_000}, "100,000 characters"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"max_new_tokens": 100_000}, "max_new_tokens"),
+    ],
+)
+def test_the_api_refuses_bad_input_with_the_reason(app: App, changes: dict[str, Any], said: str) -> None:
+    module = pytest.importorskip("gradio_client")
+    client = module.Client(app.url, verbose=False)
+    with pytest.raises(module.exceptions.AppError, match=re.escape(said)):
+        client.predict(**{"prompt": "Hi", "models": ["fast"], **changes}, api_name="/compare")
+
+
+def test_only_the_four_endpoints_are_offered(app: App) -> None:
+    client = pytest.importorskip("gradio_client").Client(app.url, verbose=False)
+    named = client.view_api(return_format="dict", print_info=False)
+    assert set(named["named_endpoints"]) == {"/compare", "/models", "/card", "/inspect"}
+    assert not named["unnamed_endpoints"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "gradio_api/file=http://example.org/",
+        "gradio_api/file=/etc/passwd",
+        "file=/etc/passwd",
+        "gradio_api/upload",
+        "monitoring",
+        "gradio_api/monitoring",
+    ],
+)
+def test_no_file_no_other_site_and_no_monitoring_is_served(app: App, path: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(app.url + path, timeout=10)
+    assert refused.value.code in (403, 404)
+
+
+def test_a_busy_port_is_explained_and_exits_with_2(app: App) -> None:
+    port = app.url.rstrip("/").rpartition(":")[2]
+    done = subprocess.run(
+        [sys.executable, "app.py", "--port", port], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 2
+    assert f"Port {port}" in done.stderr
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_the_end_of_the_app_takes_its_models_down(tmp_path: Path, how: signal.Signals) -> None:
+    client_module = pytest.importorskip("gradio_client")
+    with serving(tmp_path, "fast, endless") as app:
+        client = client_module.Client(app.url, verbose=False)
+        client.predict("Hi", ["fast"], api_name="/compare")
+        client.submit("Hi", ["endless"], api_name="/compare")
+        deadline = time.monotonic() + 15
+        while len(workers := app.workers()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert len(workers) >= 2
+        app.process.send_signal(how)
+        assert app.process.wait(20) == 0
+        _, alive = psutil.wait_procs(workers, timeout=3)
+        assert not alive
+
+
+@pytest.mark.integration
+def test_the_two_real_models_answer_in_the_browser(browser: Any, tmp_path: Path) -> None:
+    models = "smollm2-135m-instruct, gemma-3-270m"
+    with serving(tmp_path, models, PACKAGE / "catalog.yaml", load_settings().home, stall_s=120) as app:
+        page = browser.new_page()
+        page.goto(app.url)
+        page.wait_for_selector("button#run")
+        page.wait_for_function("() => document.querySelectorAll('#models li.is-ready').length === 2", timeout=280_000)
+        page.click("button#run")
+        notice(page, "Done.", timeout_s=90)
+        for name in ("SmolLM2 135M Instruct", "Gemma 3 270M (base)"):
+            assert len(panel(page, name).locator(".answer").text_content()) > 20
+            assert "ONNX Runtime · int8 · fused export" in panel(page, name).inner_text()
+        page.close()

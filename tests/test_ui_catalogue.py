@@ -1,0 +1,197 @@
+"""The Catalogue tab: what it lists, what it says of a model, what it lets a visitor take into the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from playground.catalog import load_catalog
+from playground.core import Playground
+from playground.hubcards import hub_facts, keep
+from playground.hubinfo import HubInfo
+from playground.ledger import full_facts
+from playground.selection import Filters, Listed, listed, select, smaller
+from playground.settings import PACKAGE
+from playground.ui import catalogue, explorer, form
+
+CATALOG = load_catalog(PACKAGE / "catalog.yaml")
+SPACE_MB = 16_000
+EVERY = select(CATALOG, Filters(), limit_mb=SPACE_MB)
+
+
+def item_of(model: str) -> Listed:
+    return next(item for item in EVERY if item.entry.spec.id == model)
+
+
+def detail(model: str) -> str:
+    item = item_of(model)
+    return explorer.detail_html(item, full_facts(CATALOG, item.entry), smaller(item, EVERY), SPACE_MB)
+
+
+@pytest.fixture
+def playground(make_settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Playground]:
+    """The shipped catalogue on a machine with the memory of a free Space."""
+    monkeypatch.setattr(catalogue, "limit_mb", lambda: SPACE_MB)
+    monkeypatch.setattr(form, "limit_mb", lambda: SPACE_MB)
+    settings = replace(
+        make_settings(), catalog_file=PACKAGE / "catalog.yaml", models=("smollm2-135m-instruct", "gemma-3-270m")
+    )
+    with Playground(settings) as opened:
+        yield opened
+
+
+def test_the_list_names_every_model_and_says_what_it_needs() -> None:
+    made = explorer.list_html(EVERY, len(EVERY))
+    assert f"{len(EVERY)} models of {len(EVERY)}" in made
+    for item in EVERY:
+        assert item.entry.spec.name in made
+    assert "commercial use: conditional" in made
+    assert "too large" in made
+    assert "1000 M" not in made
+
+
+def test_an_empty_list_says_what_to_do() -> None:
+    assert "Take a filter away" in explorer.list_html([], 43)
+
+
+def test_a_model_too_large_says_so_with_figures_and_offers_relatives_and_the_remote_way() -> None:
+    made = detail("olmo-7b")
+    assert "Too large to be prepared here" in made
+    assert "this machine allows 16.00 GB" in made
+    assert "OLMo 2 1B" in made
+    assert "remote:NAME" in made
+    assert "Too large to run here" in detail("mixtral-8x7b-instruct-v0.1")
+
+
+def test_a_model_that_fits_says_that_its_figures_are_estimates() -> None:
+    made = detail("qwen2.5-0.5b-instruct")
+    assert "It should run here" in made
+    assert "Estimate" in made
+    assert "Smaller relatives" not in made
+
+
+def test_a_model_of_unknown_size_claims_neither() -> None:
+    made = detail("gpt2")
+    assert "is unknown" in made
+    assert "should run" not in made
+
+
+def test_a_model_that_needs_code_of_its_own_says_so_with_its_source_and_what_to_take_instead() -> None:
+    made = detail("olmo-7b-original")
+    assert "Refused here" in made
+    assert "ai2-olmo" in made
+    assert "<code>olmo-7b</code>" in made
+    assert "https://huggingface.co/allenai/OLMo-7B/blob/main/README.md" in made
+    assert "Too large" not in made
+    line = explorer.list_html([listed(CATALOG.entry("olmo-7b-original"), 1e6)], 1)
+    assert "needs code of its own" in line
+
+
+def test_the_lineage_is_drawn_as_a_path() -> None:
+    assert "BioMistral-7B ← Mistral-7B-Instruct-v0.1 ← Mistral-7B-v0.1" in detail("biomistral-7b")
+
+
+def test_what_a_stranger_wrote_on_the_hub_is_shown_harmless() -> None:
+    info = HubInfo(
+        "a/b",
+        "c" * 40,
+        parameters=10**8,
+        download_bytes=2 * 10**8,
+        gated="manual",
+        architecture="<img src=x onerror=1>",
+        way="w",
+        notes=("<script>",),
+        card="---\nlicense: <script>alert(1)</script>\n---\n<script>alert(1)</script>[x](javascript:1)",
+    )
+    made = explorer.hub_html(info, hub_facts(info), SPACE_MB)
+    assert "<script" not in made
+    assert "<img" not in made
+    assert 'href="javascript:' not in made
+    assert "gated: accept its licence" in made
+    refused = explorer.hub_html(replace(info, refusal="Pickle <b>only</b>."), hub_facts(info), SPACE_MB)
+    assert "It does not run here" in refused
+    assert "<b>only" not in refused
+
+
+def test_showing_a_model_opens_the_way_into_the_comparison_only_if_it_fits(playground: Playground) -> None:
+    _, more, rest, button, shown = catalogue._show(playground, "qwen3-0.6b")
+    assert (button["interactive"], shown) == (True, "qwen3-0.6b")
+    assert "### Openness" in rest
+    *_, button, _ = catalogue._show(playground, "mixtral-8x7b-instruct-v0.1")
+    assert (button["interactive"], button["value"]) == (False, "Too large here")
+    assert more["visible"]
+    *_, button, shown = catalogue._show(playground, "olmo-7b-original")
+    assert (button["interactive"], button["value"], shown) == (False, "Refused here", "")
+
+
+@pytest.mark.parametrize("text", ["nobody", "path:/etc", "fake:text=x", "hub:a/b"])
+def test_only_models_of_the_catalogue_are_shown_by_name(playground: Playground, text: str) -> None:
+    made, _, _, button, shown = catalogue._show(playground, text)
+    assert "not in the catalogue" in made
+    assert (button["interactive"], shown) == (False, "")
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "hub:a", "path:/etc/passwd", "a/../b", "https://evil.example/a/b"])
+def test_what_is_no_repository_is_refused_before_anything_is_asked(playground: Playground, text: str) -> None:
+    made, _, _, button, _ = catalogue._look_up(playground, text)
+    assert 'role="alert"' in made
+    assert button["interactive"] is False
+
+
+def test_what_the_hub_said_earlier_is_part_of_a_models_facts(playground: Playground) -> None:
+    keep(HubInfo("Qwen/Qwen3-0.6B", "d" * 40, card="---\nlicense: mit\n---\n"), playground.settings.home)
+    made = catalogue._show(playground, "qwen3-0.6b")[0]
+    assert "The catalogue has: Apache License 2.0" in made
+
+
+def picker_of(playground: Playground) -> gr.Dropdown:
+    with gr.Blocks():
+        return form.build(playground).added
+
+
+def test_the_picker_offers_what_fits_and_is_not_served_already(playground: Playground) -> None:
+    offered = [value for _, value in picker_of(playground).choices]
+    assert "qwen2.5-0.5b-instruct" in offered
+    assert "smollm2-135m-instruct" not in offered
+    assert "mixtral-8x7b-instruct-v0.1" not in offered
+
+
+def test_a_visitor_of_a_space_can_choose_from_the_catalogue_only(playground: Playground) -> None:
+    assert picker_of(playground).allow_custom_value
+    playground.settings = replace(playground.settings, on_space=True)
+    picker = picker_of(playground)
+    assert not picker.allow_custom_value
+    with pytest.raises(gr.Error):
+        picker.preprocess(["hub:a/b"])
+    with gr.Blocks():
+        assert catalogue.build(playground).hub is None
+
+
+def test_a_name_typed_wrong_says_so_beside_the_picker(playground: Playground) -> None:
+    made = form.added_html(playground, ["qwen3-0.6", "gpt2"])
+    assert "Did you mean qwen3-0.6b" in made
+    assert "GPT-2" in made
+
+
+def test_filters_read_the_components_in_their_order(playground: Playground) -> None:
+    values = ("words", "math", "Mistral", "", "apache-2.0", "yes", 10**9, 3, True, "release")
+    filters = catalogue._filters(values)
+    assert filters == Filters(
+        license="apache-2.0",
+        commercial="yes",
+        family="Mistral",
+        specialisation="math",
+        max_parameters=10**9,
+        min_openness=3,
+        runs_here=True,
+        search="words",
+    )
+    assert catalogue._order(values) == "release"
+    with gr.Blocks():
+        labels = [part.label for part in catalogue.build(playground).filters]
+    assert labels[:6] == ["Search", "Made for", "Family", "Task", "Licence", "Commercial use"]
+    assert labels[6:] == ["Parameters", "Open items", "Runs here", "Order"]

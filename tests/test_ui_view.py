@@ -1,0 +1,280 @@
+"""What the page says: records become words, panels, charts and tables. No gradio, no browser."""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from playground.catalog import Catalog, Terms
+from playground.export import Preparation
+from playground.live import LiveRun
+from playground.records import (
+    Artifact,
+    Comparison,
+    Environment,
+    Fact,
+    Fidelity,
+    ModelFacts,
+    ModelRun,
+    Openness,
+    Request,
+    Timings,
+    Variant,
+)
+from playground.ui import charts, tables, view, words
+from playground.ui.receipts import slips
+
+ANSWER = Variant("smollm2-135m-instruct", "onnx", "int8")
+LABEL = view.Label("SmolLM2 135M", ANSWER)
+BASE = view.Label("Gemma 3 270M", Variant("gemma", "onnx", "int4"), 1, "base", Terms("Be good.", "https://a.example/t"))
+TAKEN = Timings(
+    queue_s=0.5,
+    load_s=1.0,
+    cold=True,
+    tokenize_s=0.001,
+    prompt_tokens=12,
+    output_tokens=30,
+    ttft_s=0.08,
+    prefill_tok_s=150.0,
+    decode_tok_s=61.25,
+    total_s=0.58,
+    peak_memory_mb=312.4,
+    memory_method="VmHWM",
+    threads=2,
+    mode="fair",
+)
+RUN = ModelRun(ANSWER, "onnx", "int8", "Hello.", "stop", TAKEN, recipe="fused")
+
+
+def compared(*runs: ModelRun) -> Comparison:
+    return Comparison("a", "2026-11-24T10:00:00Z", Request("Hi"), runs, Environment("A CPU", 2, 8000.0))
+
+
+class Balanced(HTMLParser):
+    """Fails on a tag that is not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+
+def text_of(markup: str) -> str:
+    return html.unescape(re.sub(r"<[^>]*>", "", markup))
+
+
+def tags_of(markup: str) -> set[str]:
+    parser = Balanced()
+    parser.feed(markup)
+    assert parser.open == []
+    return set(parser.tags)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "–"),
+        (0.00001, "under 0.1 ms"),
+        (0.0024, "2.4 ms"),
+        (0.0534, "53 ms"),
+        (0.9996, "1.00 s"),
+        (1.236, "1.24 s"),
+        (12.34, "12.3 s"),
+        (59.99, "1 min 00 s"),
+        (125.0, "2 min 05 s"),
+    ],
+)
+def test_seconds_show_the_digits_that_matter(value: float | None, shown: str) -> None:
+    assert words.seconds(value) == shown
+
+
+def test_chunks_are_never_called_tokens() -> None:
+    assert words.rate(12.5, "chunk") == "12.5 chunks/s"
+    assert words.rate(123.4) == "123 tok/s"
+    assert "chunks" in view.run_panel(replace(RUN, timings=replace(TAKEN, unit="chunk")), LABEL)
+
+
+def test_model_output_is_shown_as_text_whatever_it_holds() -> None:
+    hostile = "<script>alert(1)</script> <img src=https://evil.example/x.png> **bold** ![x](https://evil.example)"
+    panel = view.run_panel(replace(RUN, text=hostile), LABEL)
+    assert tags_of(panel).isdisjoint({"script", "img", "b", "a"})
+    assert hostile in text_of(panel)
+
+
+def test_an_answer_keeps_every_character_also_around_code() -> None:
+    text = "Look:\n```python\nif a < b:\n    pass\n```\nand\n\n  ```\nunclosed <b>"
+    shown = view.answer_html(text)
+    assert text_of(shown) == text
+    assert shown.count('class="code"') == 2
+
+
+def test_a_lone_surrogate_does_not_break_the_page() -> None:
+    assert view.answer_html("a\ud800b").encode("utf-8") == b"a?b"
+
+
+def test_a_link_that_is_no_web_address_stays_text() -> None:
+    assert words.link("javascript:alert(1)", "terms") == "terms"
+    assert tags_of(words.link("https://a.example/?a=1&b=2", "terms")) == {"a"}
+
+
+def test_live_rate_needs_two_tokens_and_uses_the_stamps_of_the_worker() -> None:
+    live = LiveRun(ANSWER, "token", "a b c", 3, first_token_at=10.0, last_token_at=10.5)
+    assert view.live_rate(live) == pytest.approx(4.0)
+    assert view.live_rate(replace(live, n_tokens=1, last_token_at=10.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("live", "said"),
+    [
+        (LiveRun(ANSWER, "queued", message="2 comparisons ahead"), "waiting for its turn · 2 comparisons ahead"),
+        (LiveRun(ANSWER, "preparing", message="building int8", progress=0.4), "preparing · building int8 · 40 %"),
+        (LiveRun(ANSWER, "prefill", progress=0.5), "reading the prompt · 50 %"),
+        (LiveRun(ANSWER, "token", "Hi", 1), "answering · – · 1 token"),
+    ],
+)
+def test_a_live_panel_says_what_the_model_is_doing(live: LiveRun, said: str) -> None:
+    panel = view.live_panel(live, LABEL)
+    assert said in text_of(panel)
+    tags_of(panel)
+
+
+def test_a_failed_run_keeps_its_text_and_says_why() -> None:
+    failed = replace(RUN, text="Half an ans", finish_reason="error", error="SmolLM2: its process died (SIGKILL).")
+    shown = text_of(view.run_panel(failed, LABEL))
+    assert "Half an ans" in shown
+    assert "SIGKILL" in shown
+    assert "failed" in shown
+
+
+def test_a_stopped_run_without_text_does_not_look_broken() -> None:
+    shown = view.run_panel(replace(RUN, text="", finish_reason="stopped"), LABEL)
+    assert "Stopped before the first token." in shown
+    assert "data-copy" not in shown
+
+
+def test_a_panel_says_which_way_the_run_went_and_what_was_not_used() -> None:
+    checked = Fidelity("torch-fp32", 640, 0.96, 0.0047, 0.9, "faithful")
+    run = replace(RUN, runtime="torch", precision="fp32", fidelity=checked, fallbacks=("fused: rejected",))
+    shown = text_of(view.run_panel(run, LABEL))
+    assert "PyTorch · fp32" in shown
+    assert "Asked foronnx-int8" in shown
+    assert "fused: rejected" in shown
+    assert "faithful: 96.0 % same top token as torch-fp32" in shown
+
+
+def test_terms_stand_at_every_answer_of_a_model_that_has_them() -> None:
+    assert "https://a.example/t" in view.waiting_panel(BASE)
+    assert "https://a.example/t" in view.run_panel(RUN, BASE)
+    assert "https://a.example/t" in view.live_panel(LiveRun(BASE.variant, "token", "x", 1), BASE)
+    assert "Terms of use" not in view.run_panel(RUN, LABEL)
+
+
+@pytest.mark.parametrize(
+    ("prepared", "said"),
+    [
+        (Preparation("missing"), "not prepared yet"),
+        (Preparation("preparing", "fetching 93 MB", 0.25), "fetching 93 MB · 25 %"),
+        (Preparation("failed", error="No network. Try again."), "No network. Try again."),
+        (Preparation("ready", artifact=Artifact(ANSWER, "", "fused", "", "", 259_000_000)), "ready · 259 MB"),
+    ],
+)
+def test_the_picker_says_where_a_variant_stands(prepared: Preparation, said: str) -> None:
+    line = view.state_html(ANSWER, prepared)
+    assert said in text_of(line)
+    assert f"is-{prepared.status}" in line
+    tags_of(line)
+
+
+def test_the_system_prompt_note_names_the_models_that_will_not_see_it() -> None:
+    assert view.system_note((LABEL,)) == ""
+    assert view.system_note((LABEL, BASE)).startswith("Gemma 3 270M has no chat template and will not")
+    assert view.system_note((BASE,)).startswith("Not used: Gemma 3 270M has no chat template")
+
+
+def test_bars_are_in_proportion_and_in_the_order_of_the_columns() -> None:
+    drawn = charts.bars("Decode", "", [(LABEL, 10.0), (BASE, 40.0), (LABEL, None)], words.rate)
+    assert re.findall(r"width:([\d.]+)%", drawn) == ["25.00", "100.00", "0.00"]
+    assert drawn.index("SmolLM2") < drawn.index("Gemma")
+
+
+def test_a_timeline_lays_the_phases_end_to_end_on_one_axis() -> None:
+    assert charts.phases(TAKEN) == [
+        ("wait", 0.0, 0.5),
+        ("load", 0.5, 1.5),
+        ("prefill", 1.5, pytest.approx(1.58)),
+        ("decode", pytest.approx(1.58), pytest.approx(2.08)),
+    ]
+    assert charts.timeline([(LABEL, []), (BASE, [])]) == ""
+
+
+def test_a_run_that_never_answered_has_no_invented_phases() -> None:
+    assert charts.phases(Timings(queue_s=2.0)) == [("wait", 0.0, 2.0)]
+
+
+@pytest.mark.parametrize(("end", "step"), [(0.06, 0.01), (4.7, 1.0), (13.0, 5.0), (100.0, 20.0)])
+def test_an_axis_has_round_ticks(end: float, step: float) -> None:
+    assert charts.tick_step(end) == pytest.approx(step)
+
+
+def test_fast_mode_is_labelled_and_tells_not_to_compare() -> None:
+    fast = replace(RUN, timings=replace(TAKEN, mode="fast", threads=1))
+    shown = text_of(tables.timings_html([fast], [LABEL], "fast", slips(compared(fast), "here")))
+    assert "Do not compare the models" in shown
+    assert "shared, 1 thread" in shown
+    assert "shared CPU" in view.run_panel(fast, LABEL)
+
+
+def test_the_table_of_figures_has_units_and_says_how_each_was_taken() -> None:
+    runs = RUN, replace(RUN, timings=Timings())
+    shown = tables.timings_table(runs, [LABEL, BASE], slips(compared(*runs), "here"))
+    tags_of(shown)
+    told = text_of(shown)
+    for figure in ("80 ms", "61.2 tok/s", "312 MB", "VmHWM", "alone, 2 threads", "cold", "12 tokens", "–"):
+        assert figure in told
+    assert "from the start of tokenising; no load, no queue" in told
+
+
+def test_facts_show_source_and_status_and_unknown_is_called_unknown() -> None:
+    facts = ModelFacts(
+        model="m",
+        license=Fact("Apache-2.0", "card", "https://a.example/licence", "card", "No <b>limits</b>."),
+        openness=Openness(weights=Fact("yes", "card", "https://a.example/w", "card"), training_data=Fact("partial")),
+        quality={"MMLU": Fact(29.3, "card", "https://a.example/q", "card", "zero-shot")},
+    )
+    shown = tables.cards_html([facts], [LABEL])
+    assert "No &lt;b&gt;limits&lt;/b&gt;." in shown
+    tags_of(shown)
+    told = text_of(shown)
+    assert "1 of 5" in told
+    assert "zero-shot" in told
+    assert 'href="https://a.example/licence"' in shown
+    assert told.count("unknown") >= 7
+
+
+def test_a_reopened_comparison_of_a_model_the_catalogue_lost_still_reads(fake_catalog: Catalog) -> None:
+    gone = replace(RUN, variant=Variant("gone-model", "onnx", "int8"))
+    comparison = Comparison("1", "2026-11-23T10:00:00Z", Request("hi <b>"), (gone, RUN), Environment("cpu", 2, 8000.0))
+    shown = view.labels(fake_catalog, [run.variant for run in comparison.runs])
+    assert shown[0].name == "gone-model"
+    tags_of(view.comparison_panels(comparison, shown))
+    assert text_of(tables.request_html(comparison.request)) == "hi <b>"
+
+
+def test_the_pure_half_of_the_page_loads_no_gradio() -> None:
+    code = "import sys, playground.ui.view, playground.ui.tables, playground.ui.serve; print('gradio' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -114,8 +114,9 @@ def test_every_figure_of_a_comparison_opens_its_receipt(page: Any) -> None:
     assert receipt.count() == 0
     open_tab(page, "Timings")
     openers = page.locator("#timings .slip-opener")
-    table = page.locator("#timings table .slip-opener")
-    warm = page.locator("#timings table").inner_text().count("already loaded")  # then there is no loading time
+    figures = page.get_by_role("table", name="All figures")
+    table = figures.locator(".slip-opener")
+    warm = figures.inner_text().count("already loaded")  # then there is no loading time
     assert table.count() == 2 * 12 - warm  # two models, twelve figures
     assert openers.count() == table.count() + 2 * 3  # and three charts
     keys = openers.evaluate_all(

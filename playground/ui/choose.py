@@ -114,28 +114,28 @@ def connect(playground: Playground, tab: Choose, choices: Sequence[Any]) -> None
     """
 
     fields = len(tab.inputs)
+    drawn_scores = gr.State("")
 
-    def show(*values: Any) -> tuple[Any, ...]:
-        return shown(playground, values[:fields], values[fields:])
-
-    def show_own(*values: Any) -> tuple[Any, ...]:
-        return shown(playground, values[:fields], values[fields:], prefer_own=True)
+    def show(seen: str, *values: Any) -> tuple[Any, ...]:
+        own = str(values[fields - 1] or "")
+        new = bool(own.strip()) and own != seen
+        return (own, *shown(playground, values[:fields], values[fields:], prefer_own=new))
 
     # Text has arrived by "change". The quality list changes by itself too, and there only a hand's input counts.
-    changes = [part.change if isinstance(part, gr.Textbox) else part.input for part in tab.inputs if part != tab.own]
-    for triggers, handler in (([tab.tab.select, *changes], show), ([tab.own.change], show_own)):
-        # Not preprocessed: gradio would check the quality against the empty list the page was built with.
-        gr.on(
-            triggers,
-            handler,
-            [*tab.inputs, *choices],
-            [tab.quality, tab.verdicts, tab.picture],
-            trigger_mode="always_last",
-            preprocess=False,
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
-        )
+    changes = [part.change if isinstance(part, gr.Textbox) else part.input for part in tab.inputs]
+    # One event for all triggers: of two events, the answer to the older one could come last and stay.
+    # Not preprocessed: gradio would check the quality against the empty list the page was built with.
+    gr.on(
+        [tab.tab.select, *changes],
+        show,
+        [drawn_scores, *tab.inputs, *choices],
+        [drawn_scores, tab.quality, tab.verdicts, tab.picture],
+        trigger_mode="always_last",
+        preprocess=False,
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
 
 
 def shown(

@@ -5,7 +5,8 @@
 NAME is one of ``CONTENDERS``, MODEL the folder or file it reads.
 
 It reads one JSON object a line, ``{"ids": [...], "count": N}``, and answers with ``{"began": …, "stamps": [...],
-"ids": [...]}`` on the clock of ``time.monotonic()``; a first line ``{"ready": true}`` says that the model is loaded.
+"ids": [...]}`` on the clock of ``time.monotonic()``; a first line ``{"ready": true, "about": …}`` says that
+the model is loaded and, where the library tells, how it was built.
 Nothing of the playground is imported here: what it is measured against must not lean on it.
 """
 
@@ -20,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 Generate = Callable[[list[int], int], tuple[list[float], list[int]]]
+
+about = ""
+"""What a contender's library says of its own build."""
 
 
 def bare(folder: Path, threads: int) -> Generate:
@@ -174,7 +178,9 @@ def llama(file: Path, threads: int) -> Generate:
     """llama.cpp by its C functions: ``llama_decode`` and its greedy sampler, without the Python class around them."""
     import llama_cpp as library
 
+    global about  # noqa: PLW0603
     library.llama_log_set(_quiet(library), None)
+    about = library.llama_print_system_info().decode().split(":", 1)[-1].strip(" |\n")
     library.llama_backend_init()
     model = library.llama_model_load_from_file(str(file).encode(), library.llama_model_default_params())
     settings = library.llama_context_default_params()
@@ -229,7 +235,7 @@ def main(arguments: Sequence[str]) -> None:
     os.dup2(2, 1)  # libraries print; the answers must stay alone
     generate = CONTENDERS[name](Path(folder), int(threads))
     generate([1, 2, 3], 3)
-    print(json.dumps({"ready": True}), file=answers, flush=True)
+    print(json.dumps({"ready": True, "about": about}), file=answers, flush=True)
     for line in sys.stdin:
         order = json.loads(line)
         began = time.monotonic()

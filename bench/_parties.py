@@ -51,6 +51,8 @@ class Prompt:
 
 
 class Party(Protocol):
+    about: str
+
     def ask(self, prompt: Prompt, count: int) -> Sample: ...
 
 
@@ -71,6 +73,8 @@ class Ours:
     Attributes:
         load_s: From the start of the process to a warmed-up model; 0 if it was warm already.
     """
+
+    about = ""
 
     def __init__(self, playground: Playground, load: LoadSpec) -> None:
         self._playground, self._load = playground, load
@@ -96,6 +100,7 @@ class Theirs:
 
     def __init__(self, contender: Contender, name: str) -> None:
         self._contender, self._name = contender, name
+        self.about = contender.about
 
     def ask(self, prompt: Prompt, count: int) -> Sample:
         answer = self._contender.generate(prompt.ids, count)

@@ -36,7 +36,16 @@ SECONDS = (
     ("prepare from GGUF", "prepare", "prepare_s", LARGE, 60.0),
 )
 BUSY = 0.1
-HEADS = {"decode_tok_s": "decode tok/s", "ttft_s": "first token s", "prefill_tok_s": "prefill tok/s"}
+HEADS = {
+    "decode_tok_s": "decode tok/s",
+    "ttft_s": "first token s",
+    "prefill_tok_s": "prefill tok/s",
+    "reused_tokens": "reused tokens",
+    "load_s": "seconds",
+    "prepare_s": "seconds",
+    "together_tok_s": "all together tok/s",
+    "first_model_tok_s": "the first model tok/s",
+}
 SHOWN = {
     "decode": ("Decode, behind a prompt of 40 tokens", ("decode_tok_s", "ttft_s")),
     "prompt": ("A prompt of 512 tokens", ("ttft_s", "prefill_tok_s")),
@@ -93,9 +102,9 @@ def page(document: Mapping[str, Any], plots: bool = True) -> str:
         f"{machine['memory_gb']} GB; {machine['system']}",
         f"- Versions: {versions}",
         f"- Memory is read at {document['read_gb_s']} GB/s by {machine['threads']} threads.",
-        f"- **The machine was busy before the run: others used {others:.2f} cores. Don't trust these figures.**"
+        f"- **The machine was busy: between two sections others used {others:.2f} cores. Don't trust these figures.**"
         if others > BUSY
-        else f"- Before the run the machine was idle (others used {others:.2f} cores).",
+        else f"- The machine was idle: before, between and after the sections others used at most {others:.2f} cores.",
     ]
     if document["quick"]:
         parts.append("- **A quick run: it shows that everything runs, not how fast.**")
@@ -106,15 +115,16 @@ def page(document: Mapping[str, Any], plots: bool = True) -> str:
     if plots and (drawn := drawings(document)):
         parts += ["", "## Plots", "", *(f"![{name.removesuffix('.svg')}](benchmarks/{name})" for name in drawn)]
     parts += ["", "## How each was called", ""]
-    parts += [f"- **{name}**: {seat['how']}" for name, seat in document["contenders"].items()]
+    parts += [
+        f"- **{name}**: {seat['how']}" + (f"; built with {seat['about']}" if seat.get("about") else "")
+        for name, seat in document["contenders"].items()
+    ]
     parts += [f"- **{name}**: skipped. {why}" for name, why in document["skipped"].items()]
     if "llama-cpp-python" in machine["versions"]:
         parts += [
             "",
-            "llama.cpp comes from llama-cpp-python's source, compiled on the machine that it runs on: its build",
-        ]
-        parts += [
-            "then uses every instruction set of that processor. Q8_0 is made from the downloaded GGUF by llama.cpp."
+            "llama.cpp is compiled from llama-cpp-python's source; what its build uses stands in its line, as it says",
+            "itself. Q8_0 is made from the downloaded GGUF by llama.cpp.",
         ]
     parts += [
         "",
@@ -122,7 +132,8 @@ def page(document: Mapping[str, Any], plots: bool = True) -> str:
     ]
     parts += ["given token ids. Prefill counts from the known ids to the first token, for all alike. The share of the"]
     parts += ["memory limit is bytes of weights read per token × tokens per second ÷ the read rate above; the cache of"]
-    parts += ["the conversation is not counted.", ""]
+    parts += ["the conversation is not counted. Loading: ours loads its tokenizer too and answers once; the others"]
+    parts += ["load the model and read three tokens.", ""]
     return "\n".join(parts)
 
 
@@ -139,7 +150,7 @@ def _table(
     section: str, rows: Mapping[str, Mapping[str, Sequence[float]]], names: Sequence[str], document: Mapping[str, Any]
 ) -> list[str]:
     shares = section == "decode"
-    heads = [HEADS.get(name, name.replace("_", " ")) for name in names] + (["share of memory limit"] if shares else [])
+    heads = [HEADS[name] for name in names] + (["share of memory limit"] if shares else [])
     lines = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for who, figures in rows.items():
         cells = [_cell(name, figures.get(name, ())) for name in names]

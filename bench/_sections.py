@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from bench._machine import cores_of_others
 from bench._parties import Ours, Party, Prompt, Sample, Seat, prepared, prompt_of, seated, seats
 from bench.engine import Steps, note
 from playground.core import Playground
@@ -72,17 +73,27 @@ class Bench:
         )
         self.skipped: dict[str, str] = {}
         self._seats: dict[str, Seat] = {}
+        self._about: dict[str, str] = {}
+        self.others: list[float] = []
 
     def run(self) -> None:
         """All sections of the plan, those that share loaded models together."""
         if wanted := [name for name in ("decode", "prompt", "growth") if name in self._plan.sections]:
             work = {"decode": self._decode, "prompt": self._read, "growth": self._growth}
             everyone = self._plan.contenders if set(wanted) & {"decode", "prompt"} else self._only(GROWING)
+            self._look()
             self._with(SMALL, everyone, lambda parties: [work[name](parties) for name in wanted])
         for name in ("chat", "load", "size", "fast", "prepare"):
             if name in self._plan.sections:
                 note(f"section {name}")
+                self._look()
                 getattr(self, f"_{name}")()
+        self._look()
+
+    def _look(self) -> None:
+        """Note what other programs use while nothing is measured."""
+        time.sleep(PAUSE_S)
+        self.others.append(round(cores_of_others(), 2))
 
     def document(self) -> dict[str, Any]:
         return {
@@ -90,11 +101,12 @@ class Bench:
             "tokens": self._plan.tokens,
             "quick": self._plan.quick,
             "contenders": {
-                name: {"how": seat.how, "bytes_per_token": seat.bytes_per_token}
+                name: {"how": seat.how, "bytes_per_token": seat.bytes_per_token, "about": self._about.get(name, "")}
                 for name, seat in self._seats.items()
                 if name not in self.skipped
             },
             "skipped": self.skipped,
+            "others_cores": max(self.others, default=0.0),
             "values": {section: {who: dict(of) for who, of in rows.items()} for section, rows in self.values.items()},
         }
 
@@ -233,6 +245,7 @@ class Bench:
         skipped: dict[str, str] = {}
         with seated(found, skipped) as parties:
             self.skipped |= {f"{name} ({model})" if model != SMALL else name: why for name, why in skipped.items()}
+            self._about |= {name: party.about for name, party in parties.items()}
             work(parties)
 
     def _only(self, names: Sequence[str]) -> list[str]:

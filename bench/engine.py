@@ -72,7 +72,11 @@ class Result:
 
 
 class Contender:
-    """A process that runs ``_contender.py``."""
+    """A process that runs ``_contender.py``.
+
+    Attributes:
+        about: What its library says of its own build; often nothing.
+    """
 
     def __init__(self, name: str, folder: Path, threads: int, env: dict[str, str]) -> None:
         command = [sys.executable, str(CONTENDER), name, str(folder), str(threads)]
@@ -80,7 +84,7 @@ class Contender:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | env
         )
         self._name = name
-        self._read()
+        self.about = str(self._read().get("about", ""))
 
     def generate(self, ids: tuple[int, ...], count: int) -> dict[str, Any]:
         assert self._process.stdin

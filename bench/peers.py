@@ -42,9 +42,7 @@ def run_peers(plan: _sections.Plan, command: str) -> dict[str, Any]:
     """
     with Playground(load_settings()) as playground:
         threads = playground.settings.threads
-        note("looking whether the machine is idle")
         document: dict[str, Any] = {"command": command, "machine": _machine.machine(threads)}
-        document["others_cores"] = round(_machine.cores_of_others(), 2)
         before = _machine.read_bandwidth(threads)
         bench = _sections.Bench(playground, plan)
         bench.run()

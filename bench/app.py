@@ -1,15 +1,20 @@
 """Decode in the app while two sessions watch, beside the bare loop in the same minutes.
 
-    python -m playground bench app [--repeats 5] [--tokens 128] [--model ID] [--json]
+    python -m playground bench app [--repeats 5] [--tokens 128] [--model ID] [--without-browsers] [--json]
 
-The real app runs in a process of its own; two clients of its event stream take the place of browsers, so that no
-renderer takes the cores that are measured: one asks and is streamed to, the other has a comparison in the queue and is
-told every second where it stands. The app's share is its processor time per token, its workers' left out.
+    clients    two clients of the app's event stream, as two browsers on other machines would be
+    browsers   two pages in headless Chromium on this machine, drawing every token on the cores that are measured
+    bare       the shortest loop that decodes, no app
+
+The real app runs in a process of its own. Both sessions ask at once; while one is streamed to, the other waits for its
+turn and is told where it stands. The app's share is its processor time per token, its workers' left out. Browsers need
+playwright and chromium (requirements-dev.txt) and are left out with a word where these are missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import socket
@@ -17,20 +22,23 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import psutil
 
 from bench._parties import Prompt, prepared, seated, seats
+from bench._sections import order
 from bench.engine import note
 from playground.core import Playground
 from playground.errors import PlaygroundError, RunError
 from playground.prompting import Prompter
 from playground.records import Request
 from playground.settings import ROOT, Settings, load_settings
+from playground.store import Store
 from playground.timing import decode_rate
 
 GOAL = 0.95
@@ -63,68 +71,161 @@ def app(settings: Settings) -> Iterator[tuple[str, psutil.Process]]:
         process.wait(timeout=30)
 
 
-def run_app_bench(model: str, repeats: int, tokens: int) -> dict[str, Any]:
-    """Rates of both, the app's processor time per token, and the median ratio.
+class Clients:
+    """Two clients of the event stream, by the app's own API."""
+
+    def __init__(self, url: str) -> None:
+        from gradio_client import Client
+
+        self._clients = [Client(url, verbose=False) for _ in range(2)]
+
+    def ask(self, variant: str, tokens: int) -> list[Mapping[str, Any]]:
+        """Both ask at once; the two runs."""
+        asked = {"prompt": PROMPT, "models": [variant], "max_new_tokens": tokens}
+        jobs = [client.submit(**asked, api_name="/compare") for client in self._clients]
+        return [job.result()["runs"][0] for job in jobs]
+
+
+class Browsers:
+    """Two pages of a headless Chromium. What they were shown is read from the store, where each run is kept."""
+
+    def __init__(self, url: str, name: str, store: Store, stack: ExitStack) -> None:
+        from playwright.sync_api import sync_playwright
+
+        playwright = stack.enter_context(sync_playwright())
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        stack.callback(browser.close)
+        self._name, self._store = name, store
+        self._pages = [browser.new_context(viewport={"width": 1440, "height": 900}).new_page() for _ in range(2)]
+        for page in self._pages:
+            page.goto(url)
+            page.wait_for_selector("button#run")
+
+    def ask(self, _: str, tokens: int) -> list[Mapping[str, Any]]:
+        """Both click at once; the two runs."""
+        known = {comparison.id for comparison in self._store.list()}
+        for page in self._pages:
+            self._fill(page, self._name, tokens)
+        for page in self._pages:
+            page.click("button#run")
+        for page in self._pages:
+            page.wait_for_function(
+                "document.querySelector('#notice').innerText.trim().startsWith('Done')", timeout=120_000
+            )
+        new = [comparison for comparison in self._store.list() if comparison.id not in known]
+        if len(new) != len(self._pages):
+            raise RunError(f"The pages kept {len(new)} comparisons instead of {len(self._pages)}", "See the app's log.")
+        return [comparison.runs[0].to_json() for comparison in new]
+
+    @staticmethod
+    def _fill(page: Any, model: str, tokens: int) -> None:
+        """Only this model at its first variant, the prompt, and so many tokens."""
+        for shown in page.locator("#models .model").all():
+            box = shown.locator("input[type=checkbox]")
+            if box.is_checked() != (shown.locator("h3").inner_text() == model):
+                box.click()
+        page.fill("#prompt textarea", PROMPT)
+        field = page.get_by_label("number input for Max new tokens")
+        if not field.is_visible():
+            page.get_by_role("button", name="Parameters").click()
+        field.fill(str(tokens))
+        field.blur()
+        page.wait_for_timeout(500)
+
+
+def chromium() -> str | None:
+    """Where the browser is, if there is one."""
+    return next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := which(name))), None)
+
+
+def no_browsers() -> str:
+    """Why there are no browsers; empty if there are."""
+    if importlib.util.find_spec("playwright") is None:
+        return "playwright is not installed (requirements-dev.txt)"
+    return "" if chromium() else "no chromium is installed"
+
+
+def run_app_bench(model: str, repeats: int, tokens: int, browsers: bool = True) -> dict[str, Any]:
+    """Rates of all, the app's processor time per token, and the median ratios.
 
     Raises:
-        PlaygroundError: The model, the app or a client failed.
+        PlaygroundError: The model, the app or a session failed.
     """
-    from gradio_client import Client
-
     settings = load_settings()
-    values: dict[str, list[float]] = {"app": [], "bare": [], "cpu_ms_per_token": []}
+    missing = no_browsers() if browsers else "not wanted"
     with Playground(settings) as playground:
         load = prepared(playground, model, "onnx", "int8")
         view = Prompter(Path(load.artifact.path), load.spec).view(Request(PROMPT))
         chosen, skipped = seats(playground, model, ["bare int8"]), dict[str, str]()
-    with app(settings) as (url, process), seated(chosen, skipped) as parties:
-        if skipped:
-            raise RunError(f"The bare loop is not there ({skipped['bare int8']})", "Prepare the model first.")
-        clients = [Client(url, verbose=False) for _ in range(2)]
-        ask = {"prompt": PROMPT, "models": [str(load.artifact.variant)], "max_new_tokens": tokens}
-        clients[0].predict(**ask | {"max_new_tokens": 2}, api_name="/compare")  # type: ignore[arg-type]
-        for repeat in range(repeats):
-            note(f"repeat {repeat + 1} of {repeats}")
-            for name in ("app", "bare") if repeat % 2 == 0 else ("bare", "app"):
-                if name == "bare":
-                    values["bare"].append(
-                        parties["bare int8"].ask(Prompt(PROMPT, view.token_ids), tokens).decode_tok_s or 0
-                    )
-                    continue
-                before = process.cpu_times()
-                jobs = [client.submit(**ask, api_name="/compare") for client in clients]
-                runs = [job.result()["runs"][0] for job in jobs]
-                after = process.cpu_times()
-                if failed := [run["error"] for run in runs if run["error"]]:
-                    raise RunError(f"The app did not answer ({failed[0]})", "See its log.")
-                rates = [decode_rate(run["timings"]["token_stamps"]) or 0.0 for run in runs]
-                count = sum(run["timings"]["output_tokens"] for run in runs)
-                values["app"].append(statistics.mean(rates))
-                used = after.user + after.system - before.user - before.system
-                values["cpu_ms_per_token"].append(1000 * used / count)
-    ratio = statistics.median(a / b for a, b in zip(values["app"], values["bare"], strict=True))
-    return {"model": model, "tokens": tokens, "values": values, "ratio": ratio, "goal": GOAL, "met": ratio >= GOAL}
+        store = playground.store
+        with app(settings) as (url, process), seated(chosen, skipped) as parties, ExitStack() as stack:
+            if skipped:
+                raise RunError(f"The bare loop is not there ({skipped['bare int8']})", "Prepare the model first.")
+            variant = str(load.artifact.variant)
+            sessions: dict[str, Clients | Browsers] = {"clients": Clients(url)}
+            sessions["clients"].ask(variant, 2)
+            if missing:
+                note(f"browsers are left out: {missing}")
+            else:
+                sessions["browsers"] = Browsers(url, load.spec.name, store, stack)
+            values: dict[str, list[float]] = {name: [] for name in [*sessions, "bare"]}
+            cpu: dict[str, list[float]] = {name: [] for name in sessions}
+            for repeat in range(repeats):
+                note(f"repeat {repeat + 1} of {repeats}")
+                for name in order(list(values), repeat):
+                    if name == "bare":
+                        sample = parties["bare int8"].ask(Prompt(PROMPT, view.token_ids), tokens)
+                        values["bare"].append(sample.decode_tok_s or 0.0)
+                        continue
+                    rate, cost = _asked(sessions[name], variant, tokens, process)
+                    values[name].append(rate)
+                    cpu[name].append(cost)
+    ratios = {name: statistics.median(a / b for a, b in zip(values[name], values["bare"], strict=True)) for name in cpu}
+    return {
+        "model": model,
+        "tokens": tokens,
+        "values": values,
+        "app_cpu_ms_per_token": cpu,
+        "ratios": ratios,
+        "goal": GOAL,
+        "met": all(ratio >= GOAL for ratio in ratios.values()),
+    }
+
+
+def _asked(sessions: Clients | Browsers, variant: str, tokens: int, process: psutil.Process) -> tuple[float, float]:
+    """The mean rate of both sessions' answers, and the app's milliseconds of processor time per token."""
+    before = process.cpu_times()
+    runs = sessions.ask(variant, tokens)
+    after = process.cpu_times()
+    if failed := [run["error"] for run in runs if run["error"]]:
+        raise RunError(f"The app did not answer ({failed[0]})", "See its log.")
+    rates = [decode_rate(run["timings"]["token_stamps"]) or 0.0 for run in runs]
+    used = after.user + after.system - before.user - before.system
+    return statistics.mean(rates), 1000 * used / sum(run["timings"]["output_tokens"] for run in runs)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m playground bench app", description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--model", default="smollm2-135m-instruct", help="one that the app shows")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--without-browsers", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     try:
-        document = run_app_bench(options.model, options.repeats, options.tokens)
+        document = run_app_bench(options.model, options.repeats, options.tokens, not options.without_browsers)
     except PlaygroundError as error:
         note(str(error))
         return 1
     if options.json:
         print(json.dumps(document, indent=1))
-    else:
-        middle = {name: statistics.median(values) for name, values in document["values"].items()}
-        print(f"in the app, two sessions: {middle['app']:.1f} tok/s; bare loop: {middle['bare']:.1f} tok/s")
-        print(f"ratio {document['ratio']:.3f}, goal ≥ {GOAL} {'✓' if document['met'] else '✗'}")
-        print(f"the app's own processor time: {middle['cpu_ms_per_token']:.2f} ms a token")
+        return 0 if document["met"] else 1
+    print(f"bare loop: {statistics.median(document['values']['bare']):.1f} tok/s")
+    for name, ratio in document["ratios"].items():
+        rate = statistics.median(document["values"][name])
+        cost = statistics.median(document["app_cpu_ms_per_token"][name])
+        met = "✓" if ratio >= GOAL else "✗"
+        print(f"two {name}: {rate:.1f} tok/s, ratio {ratio:.3f}, goal ≥ {GOAL} {met}; app's CPU {cost:.2f} ms a token")
     return 0 if document["met"] else 1
 
 

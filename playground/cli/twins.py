@@ -65,7 +65,10 @@ def again(
     json: JsonOption = False,
     save: Annotated[bool, typer.Option("--save", help="Keep the rerun in the history too.")] = False,
 ) -> int:
-    """Run a stored comparison again: the same tokens, or where they part and what has changed since."""
+    """Run a stored comparison again: the same tokens, or where they part and what has changed since.
+
+    Exits with 0 only if every model wrote the same tokens.
+    """
     from playground.cli.live import follow
     from playground.core import Playground
     from playground.settings import load_settings
@@ -83,7 +86,7 @@ def again(
         output.print_json(report.to_json())
     else:
         _print_again(report)
-    return output.OK if all(model.verdict != "unknown" for model in report.models) else output.FAILED
+    return output.OK if report.same else output.FAILED
 
 
 def _follow(diffing: Diffing) -> TwinDiff:

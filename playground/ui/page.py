@@ -120,7 +120,7 @@ class Page:
         gr.on(
             [choice.change for choice in choices],
             self.choose,
-            [self.ran, *choices],
+            [self.ran, self.form.notice, *choices],
             [*chosen_outputs, self.form.notice],
             trigger_mode="always_last",
             **at_once,
@@ -220,18 +220,23 @@ class Page:
         """The tab was closed or reloaded: nobody waits for its answers any more."""
         self.sessions.leave(request.session_hash or "")
 
-    def choose(self, ran: bool, *choices: list[str]) -> dict[Any, Any]:
+    def choose(self, ran: bool, noticed: str, *choices: list[str]) -> dict[Any, Any]:
         """Other models were chosen: show their cards, and whether a system prompt reaches them.
 
-        Their empty panels appear only until the first run: answers stay until the next one.
+        Their empty panels appear only until the first run: answers stay until the next one. So does every notice but
+        that of too many models: this one may come after a run has said something.
         """
         chosen = self._variants(choices)
         most = len(self.panels)
         labels = view.labels(self.playground.catalog, chosen[:most])
-        words = f"Choose {count(len(chosen) - most, 'model')} fewer: one run has at most {most}."
+        fewer = f"fewer: one run has at most {most}."
+        if len(chosen) > most:
+            notice = _notice(f"Choose {count(len(chosen) - most, 'model')} {fewer}", "problem")
+        else:
+            notice = _notice(HINT) if fewer in (noticed or "") else gr.skip()
         return {
             self.form.system: gr.update(**form.system_options(labels)),
-            self.form.notice: _notice(words, "problem") if len(chosen) > most else _notice(HINT),
+            self.form.notice: notice,
             **({} if ran else outputs.waiting(self.panels, labels)),
             **model_cards.chosen_changed(self.playground, self.cards, chosen),
         }

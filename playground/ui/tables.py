@@ -86,8 +86,12 @@ def _export_check(run: ModelRun) -> str:
     return esc(fidelity_words(run.fidelity)) if run.fidelity else NOTHING
 
 
+def _way(run: ModelRun) -> str:
+    return esc(way_words(run)) + ("" if run.timings.output_tokens is not None else "<small>did not answer</small>")
+
+
 _FIGURES: list[tuple[str, str, Cell, str]] = [
-    ("Ran on", "runtime, precision and export", lambda r: esc(way_words(r)), ""),
+    ("Ran on", "runtime, precision and export", _way, ""),
     ("Conditions", "threads, and whether the CPU was shared", _conditions, ""),
     ("Start", "cold: the model was loaded for this run", _start, ""),
     ("Waiting", "for its turn, once it was prepared", lambda r: seconds(r.timings.queue_s), "queue_s"),

@@ -210,7 +210,7 @@ def fidelity_words(fidelity: Fidelity) -> str:
 
 
 def _provenance(run: ModelRun, label: Label) -> str:
-    rows = [("Ran on", esc(way_words(run)))]
+    rows = [("Ran on" if run.timings.output_tokens is not None else "Was to run on", esc(way_words(run)))]
     if run.fidelity:
         rows.append(("Export is", esc(fidelity_words(run.fidelity))))
     if label.variant.runtime and (run.runtime, run.precision) != (label.variant.runtime, label.variant.precision):

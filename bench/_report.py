@@ -109,22 +109,28 @@ def page(document: Mapping[str, Any], plots: bool = True) -> str:
     if document["quick"]:
         parts.append("- **A quick run: it shows that everything runs, not how fast.**")
     parts += ["", "## Goals", "", *_goal_table(document["goals"])]
+    if not all(goal["met"] for goal in document["goals"]):
+        parts += ["", "What a missed goal fails at, and what was tried: [engine.md](engine.md)."]
     for section, rows in document["values"].items():
         title, names = SHOWN[section]
         parts += ["", f"## {title}", "", *_table(section, rows, names, document)]
     if plots and (drawn := drawings(document)):
         parts += ["", "## Plots", "", *(f"![{name.removesuffix('.svg')}](benchmarks/{name})" for name in drawn)]
     parts += ["", "## How each was called", ""]
-    parts += [
-        f"- **{name}**: {seat['how']}" + (f"; built with {seat['about']}" if seat.get("about") else "")
-        for name, seat in document["contenders"].items()
-    ]
+    parts += [f"- **{name}**: {seat['how']}" for name, seat in document["contenders"].items()]
     parts += [f"- **{name}**: skipped. {why}" for name, why in document["skipped"].items()]
     if "llama-cpp-python" in machine["versions"]:
         parts += [
             "",
-            "llama.cpp is compiled from llama-cpp-python's source; what its build uses stands in its line, as it says",
-            "itself. Q8_0 is made from the downloaded GGUF by llama.cpp.",
+            "llama.cpp is compiled from llama-cpp-python's source, and Q8_0 made from the downloaded GGUF by its own "
+            "function.",
+            *sorted(
+                {
+                    f"It says of its build: {seat['about']}."
+                    for seat in document["contenders"].values()
+                    if seat.get("about")
+                }
+            ),
         ]
     parts += [
         "",
@@ -141,7 +147,8 @@ def _goal_table(found: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = ["| figure | pair | median | goal | |", "|---|---|---|---|---|"]
     for goal in found:
         low, high = goal["quartiles"]
-        taken = f"{goal['median']:.2f} {goal['unit']} [{low:.2f}–{high:.2f}]"
+        spread = f" [{low:.2f}–{high:.2f}]" if low != high else ""
+        taken = f"{goal['median']:.2f} {goal['unit']}{spread}"
         lines.append(f"| {goal['what']} | {goal['pair']} | {taken} | {goal['goal']} | {'✓' if goal['met'] else '✗'} |")
     return lines
 
@@ -167,7 +174,8 @@ def _cell(name: str, values: Sequence[float]) -> str:
         return "–"
     taken = figure(name, "", values)
     digits = 3 if name == "ttft_s" else 2 if name.endswith("_s") and "tok" not in name else 1
-    return f"{taken.median:.{digits}f} [{taken.low:.{digits}f}–{taken.high:.{digits}f}]"
+    spread = f" [{taken.low:.{digits}f}–{taken.high:.{digits}f}]" if taken.low != taken.high else ""
+    return f"{taken.median:.{digits}f}{spread}"
 
 
 def drawings(document: Mapping[str, Any]) -> dict[str, str]:

@@ -395,6 +395,19 @@ def test_stop_closes_the_connection_within_a_second_of_a_servers_silence(reply: 
     assert (run.timings.ttft_s is None) == (not text)
 
 
+def test_stop_is_heard_while_pieces_come_quicker_than_they_are_waited_for() -> None:
+    events: list[Event] = []
+
+    def three() -> bool:
+        return sum(event.kind == "token" for event in events) >= 3
+
+    with serving(server_side.endless()) as server:
+        for each in loaded(server).generate(Request("Say hello", max_new_tokens=400), three):
+            events.append(each)
+    assert events[-1].kind == "stopped"
+    assert 3 <= len(run_of(events).timings.token_stamps) < 6
+
+
 def test_an_abandoned_answer_closes_the_connection() -> None:
     with serving(server_side.then_stall(*chat("a", "b")[:3])) as server:
         events = loaded(server).generate(ASK, lambda: False)

@@ -62,6 +62,7 @@ class _Job:
     called_off: bool = False
     done: threading.Event = field(default_factory=threading.Event)
     result: Artifact | PlaygroundError | None = None
+    steps: list[str] = field(default_factory=list)
 
 
 class Preparer:
@@ -128,8 +129,16 @@ class Preparer:
             if job in self._queue:
                 self._queue.remove(job)
                 self._queue.insert(0, job)
+        told = 0
         try:
-            while not job.done.wait(0.1):
+            while True:
+                done = job.done.wait(0.1)
+                known = len(job.steps)
+                for step in job.steps[told:known]:  # one that was over within the wait is told all the same
+                    progress(step, None)
+                told = known
+                if done:
+                    break
                 progress(job.state.step, job.state.progress)
                 if cancelled():
                     raise Stopped(f"Preparing {spec.name} was called off")
@@ -224,6 +233,8 @@ class Preparer:
 
     def _make(self, job: _Job) -> Artifact:
         def progress(step: str, share: float | None) -> None:
+            if step not in job.steps[-1:]:
+                job.steps.append(step)
             job.state = Preparation("preparing", step, share)
 
         if job.called_off:

@@ -320,6 +320,9 @@ class _Pull:
     def items(self, cancelled: Cancelled) -> Iterator[Any]:
         """The items, and None every ``HEARTBEAT_S`` without one; ends early, with ``cancelled`` set, on Stop."""
         while True:
+            if cancelled():  # items that come quicker than they are waited for must not drown Stop
+                self.cancelled = True
+                return
             task = self._loop.create_task(_one(self._source))
             silent_since = time.monotonic()
             while not self._done(task):

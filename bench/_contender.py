@@ -174,8 +174,12 @@ LLAMA_CONTEXT = 4608
 """The longest prompt of the measurement and its answer."""
 
 
-def llama(file: Path, threads: int) -> Generate:
-    """llama.cpp by its C functions: ``llama_decode`` and its greedy sampler, without the Python class around them."""
+def llama(file: Path, threads: int, flash: bool | None = None) -> Generate:
+    """llama.cpp by its C functions: ``llama_decode`` and its greedy sampler, without the Python class around them.
+
+    Args:
+        flash: Whether with flash attention; None leaves it to llama.cpp.
+    """
     import llama_cpp as library
 
     global about  # noqa: PLW0603
@@ -186,6 +190,8 @@ def llama(file: Path, threads: int) -> Generate:
     settings = library.llama_context_default_params()
     settings.n_ctx = LLAMA_CONTEXT
     settings.n_threads = settings.n_threads_batch = threads
+    if flash is not None:
+        settings.flash_attn_type = int(flash)
     context = library.llama_init_from_model(model, settings)
     if not context:
         raise SystemExit(f"llama.cpp can't load {file}")
@@ -212,6 +218,11 @@ def llama(file: Path, threads: int) -> Generate:
     return generate
 
 
+def llama_plain(file: Path, threads: int) -> Generate:
+    """The same without flash attention, which writes long texts faster on a processor and reads them slower."""
+    return llama(file, threads, flash=False)
+
+
 def _quiet(library: Any) -> Any:
     """A logger that says nothing; kept alive here, for the library calls it for the life of the process."""
     global _logger  # noqa: PLW0603
@@ -226,6 +237,7 @@ CONTENDERS = {
     "optimum": optimum,
     "genai": genai,
     "llama": llama,
+    "llama_plain": llama_plain,
 }
 
 

@@ -190,12 +190,15 @@ def _seat(playground: Playground, model: str, name: str) -> Seat:
         if why := missing("llama_cpp"):
             return Seat(name, "", 0, None, f"{why} (requirements-bench.txt)")
         file = _weights.starter_gguf(playground.catalog.resolve(model)[0], home)
+        precision, _, plain = precision.partition(" ")
         if precision == "Q8_0":
             file = _weights.q8_0(file, home / "bench" / "gguf")
         elif precision not in file.name:
             raise RunError(f"The starter file is {file.name}, not {precision}", "It is left out.")
-        how = f"`llama_decode` and the greedy sampler on {file.name}"
-        return Seat(name, how, _weights.gguf_bytes(file), _opener("llama", file, threads, {}))
+        how = f"`llama_decode` and the greedy sampler on {file.name}" + (", without flash attention" if plain else "")
+        return Seat(
+            name, how, _weights.gguf_bytes(file), _opener("llama_plain" if plain else "llama", file, threads, {})
+        )
     folder = Path(prepared(playground, model, "torch", "fp32").artifact.path)
     if who == "torch":
         width, key = (2, "torch_bf16") if precision == "bf16" else (4, "torch")

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 COLOURS = ("#2f7de1", "#e0662f", "#2f9e5b", "#9b59d0")
-WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 64, 150, 40, 44
+WIDTH, HEIGHT = 760, 320
+LEFT, RIGHT, TOP, BOTTOM = 64, 250, 40, 44
 GREY = "#808890"
 """Dark enough on white, light enough on black."""
 

@@ -22,6 +22,7 @@ from playground.records import Message, Request, Variant
 
 SECTIONS = ("decode", "prompt", "chat", "load", "growth", "size", "fast", "prepare")
 SMALL, LARGE = "smollm2-135m-instruct", "gemma-3-270m"
+PLAIN = "llama.cpp Q8_0 (no flash attention)"
 CONTENDERS = (
     "ours int8",
     "ours int4",
@@ -30,13 +31,14 @@ CONTENDERS = (
     "bare int4",
     "llama.cpp Q8_0",
     "llama.cpp Q4_1",
+    PLAIN,
     "genai int8",
     "genai int4",
     "torch fp32",
     "torch bf16",
     "optimum fp32",
 )
-GROWING = ("ours int8", "genai int8", "llama.cpp Q8_0")
+GROWING = ("ours int8", "genai int8", "llama.cpp Q8_0", PLAIN)
 SIZED = ("ours int8", "llama.cpp Q8_0")
 LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
 SHORT, LONG = 40, 512

@@ -89,23 +89,23 @@ class Clients:
 class Browsers:
     """Two pages of a headless Chromium. What they were shown is read from the store, where each run is kept."""
 
-    def __init__(self, url: str, name: str, store: Store, stack: ExitStack) -> None:
+    def __init__(self, url: str, store: Store, stack: ExitStack) -> None:
         from playwright.sync_api import sync_playwright
 
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
         stack.callback(browser.close)
-        self._name, self._store = name, store
+        self._store = store
         self._pages = [browser.new_context(viewport={"width": 1440, "height": 900}).new_page() for _ in range(2)]
         for page in self._pages:
             page.goto(url)
             page.wait_for_selector("button#run")
 
-    def ask(self, _: str, tokens: int) -> list[Mapping[str, Any]]:
+    def ask(self, variant: str, tokens: int) -> list[Mapping[str, Any]]:
         """Both click at once; the two runs."""
         known = {comparison.id for comparison in self._store.list()}
         for page in self._pages:
-            self._fill(page, self._name, tokens)
+            self._fill(page, variant, tokens)
         for page in self._pages:
             page.click("button#run")
         for page in self._pages:
@@ -118,11 +118,10 @@ class Browsers:
         return [comparison.runs[0].to_json() for comparison in new]
 
     @staticmethod
-    def _fill(page: Any, model: str, tokens: int) -> None:
-        """Only this model at its first variant, the prompt, and so many tokens."""
-        for shown in page.locator("#models .model").all():
-            box = shown.locator("input[type=checkbox]")
-            if box.is_checked() != (shown.locator("h3").inner_text() == model):
+    def _fill(page: Any, variant: str, tokens: int) -> None:
+        """Only this variant, the prompt, and so many tokens."""
+        for box in page.locator("#models input[type=checkbox]").all():
+            if box.is_checked() != (box.get_attribute("name") == variant):
                 box.click()
         page.fill("#prompt textarea", PROMPT)
         field = page.get_by_label("number input for Max new tokens")
@@ -167,7 +166,7 @@ def run_app_bench(model: str, repeats: int, tokens: int, browsers: bool = True) 
             if missing:
                 note(f"browsers are left out: {missing}")
             else:
-                sessions["browsers"] = Browsers(url, load.spec.name, store, stack)
+                sessions["browsers"] = Browsers(url, store, stack)
             values: dict[str, list[float]] = {name: [] for name in [*sessions, "bare"]}
             cpu: dict[str, list[float]] = {name: [] for name in sessions}
             for repeat in range(repeats):

@@ -1,4 +1,4 @@
-"""From a click on Run to the finished comparison: one async generator that looks ten times a second.
+"""From a click on Run to the finished comparison: one async generator that looks four times a second.
 
 It polls ``Running.snapshot()`` instead of waiting for events, so a slow browser never slows a model, and it yields at
 least once a second, because a client that went away is noticed at a yield. Whatever ends it (Stop, a closed tab, the
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from playground.live import LiveRun
     from playground.ui.sessions import Sessions
 
-POLL_S = 0.1
+POLL_S = 0.25
+"""Drawing an answer takes the processor that writes it, where browser and model share one machine: ten looks a second
+cost a browser's page and the app twice as much, and an answer is no sooner read."""
 HEARTBEAT_S = 1.0
 
 

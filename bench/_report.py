@@ -12,6 +12,7 @@ from typing import Any
 
 from bench import _plots
 from bench._sections import LARGE, LONG, SHORT, SMALL
+from playground.idle import BUSY_CORES
 from playground.measurements import Figure, figure
 
 RATIOS = (
@@ -35,7 +36,6 @@ SECONDS = (
     ("prepare from GGUF", "prepare", "prepare_s", SMALL, 60.0),
     ("prepare from GGUF", "prepare", "prepare_s", LARGE, 60.0),
 )
-BUSY = 0.1
 HEADS = {
     "decode_tok_s": "decode tok/s",
     "ttft_s": "first token s",
@@ -103,7 +103,7 @@ def page(document: Mapping[str, Any], plots: bool = True) -> str:
         f"- Versions: {versions}",
         f"- Memory is read at {document['read_gb_s']} GB/s by {machine['threads']} threads.",
         f"- **The machine was busy: between two sections others used {others:.2f} cores. Don't trust these figures.**"
-        if others > BUSY
+        if others > BUSY_CORES
         else f"- The machine was idle: before, between and after the sections others used at most {others:.2f} cores.",
     ]
     if document["quick"]:
@@ -124,14 +124,9 @@ def page(document: Mapping[str, Any], plots: bool = True) -> str:
             "",
             "llama.cpp is compiled from llama-cpp-python's source, and Q8_0 made from the downloaded GGUF by its own "
             "function.",
-            *sorted(
-                {
-                    f"It says of its build: {seat['about']}."
-                    for seat in document["contenders"].values()
-                    if seat.get("about")
-                }
-            ),
         ]
+        said = {seat["about"] for seat in document["contenders"].values() if seat.get("about")}
+        parts += [f"It says of its build: {about}." for about in sorted(said)]
     parts += [
         "",
         "Ours is given text, and its time to first token contains the template and tokenising; the others are",
@@ -147,8 +142,7 @@ def _goal_table(found: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = ["| figure | pair | median | goal | |", "|---|---|---|---|---|"]
     for goal in found:
         low, high = goal["quartiles"]
-        spread = f" [{low:.2f}–{high:.2f}]" if low != high else ""
-        taken = f"{goal['median']:.2f} {goal['unit']}{spread}"
+        taken = f"{goal['median']:.2f} {goal['unit']}{_spread(low, high, 2)}"
         lines.append(f"| {goal['what']} | {goal['pair']} | {taken} | {goal['goal']} | {'✓' if goal['met'] else '✗'} |")
     return lines
 
@@ -174,8 +168,12 @@ def _cell(name: str, values: Sequence[float]) -> str:
         return "–"
     taken = figure(name, "", values)
     digits = 3 if name == "ttft_s" else 2 if name.endswith("_s") and "tok" not in name else 1
-    spread = f" [{taken.low:.{digits}f}–{taken.high:.{digits}f}]" if taken.low != taken.high else ""
-    return f"{taken.median:.{digits}f}{spread}"
+    return f"{taken.median:.{digits}f}{_spread(taken.low, taken.high, digits)}"
+
+
+def _spread(low: float, high: float, digits: int) -> str:
+    """The quartiles in brackets; nothing where there are none to tell apart."""
+    return f" [{low:.{digits}f}–{high:.{digits}f}]" if low != high else ""
 
 
 def drawings(document: Mapping[str, Any]) -> dict[str, str]:

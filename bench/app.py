@@ -14,7 +14,6 @@ playwright and chromium (requirements-dev.txt) and are left out with a word wher
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import socket
@@ -30,7 +29,7 @@ from typing import Any
 
 import psutil
 
-from bench._parties import Prompt, prepared, seated, seats
+from bench._parties import Prompt, missing, prepared, seated, seats
 from bench._sections import order
 from bench.engine import note
 from playground.core import Playground
@@ -139,8 +138,8 @@ def chromium() -> str | None:
 
 def no_browsers() -> str:
     """Why there are no browsers; empty if there are."""
-    if importlib.util.find_spec("playwright") is None:
-        return "playwright is not installed (requirements-dev.txt)"
+    if why := missing("playwright"):
+        return f"{why} (requirements-dev.txt)"
     return "" if chromium() else "no chromium is installed"
 
 
@@ -151,7 +150,7 @@ def run_app_bench(model: str, repeats: int, tokens: int, browsers: bool = True) 
         PlaygroundError: The model, the app or a session failed.
     """
     settings = load_settings()
-    missing = no_browsers() if browsers else "not wanted"
+    absent = no_browsers() if browsers else "not wanted"
     with Playground(settings) as playground:
         load = prepared(playground, model, "onnx", "int8")
         view = Prompter(Path(load.artifact.path), load.spec).view(Request(PROMPT))
@@ -163,8 +162,8 @@ def run_app_bench(model: str, repeats: int, tokens: int, browsers: bool = True) 
             variant = str(load.artifact.variant)
             sessions: dict[str, Clients | Browsers] = {"clients": Clients(url)}
             sessions["clients"].ask(variant, 2)
-            if missing:
-                note(f"browsers are left out: {missing}")
+            if absent:
+                note(f"browsers are left out: {absent}")
             else:
                 sessions["browsers"] = Browsers(url, store, stack)
             values: dict[str, list[float]] = {name: [] for name in [*sessions, "bare"]}

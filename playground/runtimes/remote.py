@@ -320,17 +320,16 @@ class _Pull:
     def items(self, cancelled: Cancelled) -> Iterator[Any]:
         """The items, and None every ``HEARTBEAT_S`` without one; ends early, with ``cancelled`` set, on Stop."""
         while True:
-            if cancelled():  # items that come quicker than they are waited for must not drown Stop
-                self.cancelled = True
-                return
             task = self._loop.create_task(_one(self._source))
             silent_since = time.monotonic()
-            while not self._done(task):
-                if cancelled():
+            while True:
+                if cancelled():  # asked before each wait: items that come quicker must not drown Stop
                     self.cancelled = True
                     task.cancel()
                     self._loop.run_until_complete(asyncio.wait({task}))
                     return
+                if self._done(task):
+                    break
                 if time.monotonic() - silent_since > HEARTBEAT_S:
                     silent_since = time.monotonic()
                     yield None

@@ -18,6 +18,7 @@ from playground.compare import Running
 from playground.errors import PlaygroundError, UsageError
 from playground.ui import history, twin_view, view
 from playground.ui.history import History
+from playground.ui.running import HEARTBEAT_S, POLL_S
 from playground.ui.sessions import Sessions
 from playground.ui.theme import html
 from playground.ui.words import count, esc
@@ -25,7 +26,6 @@ from playground.ui.words import count, esc
 if TYPE_CHECKING:
     from playground.core import Playground
 
-POLL_S, HEARTBEAT_S = 0.1, 1.0
 WORDS = "Same again?"
 log = logging.getLogger(__name__)
 

@@ -8,14 +8,14 @@ from playground.costs import ASSUMPTION, Tier, of_run
 from playground.plan import Plan
 from playground.records import Mode, ModelRun
 from playground.ui import tables
-from playground.ui.view import Label
+from playground.ui.view import Label, answered
 from playground.ui.words import NOTHING, esc, link, megabytes, seconds
 
 
 def costs_html(runs: Sequence[ModelRun], labels: Sequence[Label], tiers: Sequence[Tier]) -> str:
     """The table of costs; nothing where no model answered."""
     costs = [of_run(run, tiers) for run in runs]
-    if all(run.timings.output_tokens is None for run in runs):
+    if not any(answered(run) for run in runs):
         return ""
     rows = [
         (

@@ -22,6 +22,7 @@ from playground.measurements import Measurement
 from playground.records import Request, Variant
 from playground.ui import form, history, measure_tables
 from playground.ui.form import Form
+from playground.ui.running import HEARTBEAT_S, POLL_S
 from playground.ui.sessions import Sessions
 from playground.ui.theme import html
 from playground.ui.words import count, esc
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from playground.core import Playground
 
 STORAGE_KEY = "open-model-playground-measurements"
-POLL_S, HEARTBEAT_S = 0.25, 1.0
 MOST_REPEATS, MOST_TOKENS = 15, 256
 HEAD = (
     '<p class="note">The models and the prompt chosen above. Each model answers once to warm up, then in rounds that '

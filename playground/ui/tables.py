@@ -14,7 +14,7 @@ from playground.measurements import characters_per_s
 from playground.records import UNKNOWN, Fact, ModelFacts, ModelRun, Request
 from playground.ui.charts import charts
 from playground.ui.receipts import Slips
-from playground.ui.view import Label, fidelity_words, way_words
+from playground.ui.view import Label, answered, fidelity_words, way_words
 from playground.ui.words import FINISHED, NOTHING, characters, count, esc, link, megabytes, percent, rate, seconds
 
 OPENNESS = {
@@ -87,7 +87,7 @@ def _export_check(run: ModelRun) -> str:
 
 
 def _way(run: ModelRun) -> str:
-    return esc(way_words(run)) + ("" if run.timings.output_tokens is not None else "<small>did not answer</small>")
+    return esc(way_words(run)) + ("" if answered(run) else "<small>did not answer</small>")
 
 
 _FIGURES: list[tuple[str, str, Cell, str]] = [

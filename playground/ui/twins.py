@@ -19,6 +19,7 @@ from playground.errors import PlaygroundError, StorageError, UsageError
 from playground.ui import form, history, twin_view, view
 from playground.ui.form import Form
 from playground.ui.history import History
+from playground.ui.running import HEARTBEAT_S, POLL_S
 from playground.ui.sessions import Sessions
 from playground.ui.theme import html
 from playground.ui.words import esc
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from playground.core import Playground
     from playground.twins import Diffing, Progress
 
-POLL_S, HEARTBEAT_S = 0.1, 1.0
 HEAD = (
     '<p class="note">One model in two variants, on the prompt and the parameters above. Both answer; then both are '
     "forced along the reference’s answer, and their next-token distributions are compared at each token, over the "

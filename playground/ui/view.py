@@ -157,7 +157,7 @@ def _live_state(live: LiveRun) -> str:
         "prefill": "reading the prompt",
         "token": "answering",
     }.get(live.kind, live.kind)
-    parts = [f'<strong class="pulse">{esc(words)}</strong>']
+    parts = [f"<strong>{esc(words)}</strong>"]
     if live.kind in ("queued", "preparing", "loading") and live.message not in ("", words):
         parts.append(esc(live.message))
     if live.kind != "token" and live.progress is not None:
@@ -195,6 +195,11 @@ def _waiting_words(kind: str) -> str:
     return {"queued": "Another model is answering first.", "prefill": "The first token is on its way."}.get(kind, "")
 
 
+def answered(run: ModelRun) -> bool:
+    """Whether any answer came, whole or not."""
+    return run.timings.output_tokens is not None
+
+
 def way_words(run: ModelRun) -> str:
     """Which way a run went: ``ONNX Runtime · int8 · fused export``."""
     parts = [RUNTIMES.get(run.runtime, run.runtime), "" if run.precision == "none" else run.precision]
@@ -210,7 +215,7 @@ def fidelity_words(fidelity: Fidelity) -> str:
 
 
 def _provenance(run: ModelRun, label: Label) -> str:
-    rows = [("Ran on" if run.timings.output_tokens is not None else "Was to run on", esc(way_words(run)))]
+    rows = [("Ran on" if answered(run) else "Was to run on", esc(way_words(run)))]
     if run.fidelity:
         rows.append(("Export is", esc(fidelity_words(run.fidelity))))
     if label.variant.runtime and (run.runtime, run.precision) != (label.variant.runtime, label.variant.precision):

@@ -1,0 +1,145 @@
+/* Threads that work in step: the caller and its helpers run one function together and meet at barriers.
+ *
+ * A step of a small model is hundreds of pieces of work of a few microseconds each, so whoever waits looks again and
+ * again instead of sleeping; after a while it lets others have the core, and between two steps it goes to sleep.
+ */
+#ifndef PLAYGROUND_POOL_H
+#define PLAYGROUND_POOL_H
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+#if defined(__x86_64__) || defined(__i386__)
+#define RELAX() __builtin_ia32_pause()
+#else
+#define RELAX() ((void)0)
+#endif
+#define LOOKS 4000        /* before others may have the core: longer than any two threads are apart in even work */
+#define AWAKE_NS 2000000L /* between two steps, before a helper sleeps */
+
+typedef struct Pool {
+    int threads, started;
+    int awake; /* whether helpers look for work a while before they sleep */
+    pthread_t *helpers;
+    void (*work)(void *, int);
+    void *with;
+    _Alignas(64) atomic_uint generation;
+    _Alignas(64) atomic_uint arrived;
+    _Alignas(64) atomic_uint phase;
+    atomic_int leaving, sleeping;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+} Pool;
+
+typedef struct {
+    Pool *pool;
+    int thread;
+} Helper;
+
+static long now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000L + t.tv_nsec;
+}
+
+/* Memory that will be read next: a waiting thread asks for it, line by line. */
+typedef struct {
+    const uint8_t *from, *to;
+} Ahead;
+#ifndef LOOKAHEAD
+#define LOOKAHEAD (256 * 1024)
+#endif
+
+static void barrier(Pool *pool, Ahead ahead) {
+    if (pool->threads == 1) return;
+    unsigned phase = atomic_load_explicit(&pool->phase, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) + 1 == (unsigned)pool->threads) {
+        atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&pool->phase, phase + 1, memory_order_release);
+        return;
+    }
+    for (int looks = 0; atomic_load_explicit(&pool->phase, memory_order_acquire) == phase; looks++) {
+        if (ahead.from < ahead.to) __builtin_prefetch(ahead.from), ahead.from += 64;
+        else if (looks < LOOKS) RELAX();
+        else sched_yield();
+    }
+}
+
+static void *helper(void *given) {
+    Helper me = *(Helper *)given;
+    Pool *pool = me.pool;
+    free(given);
+    unsigned seen = 0;
+    for (;;) {
+        long until = now_ns() + (pool->awake ? AWAKE_NS : 0);
+        while (atomic_load_explicit(&pool->generation, memory_order_acquire) == seen && now_ns() < until)
+            for (int i = 0; i < 50; i++) RELAX();
+        if (atomic_load_explicit(&pool->generation, memory_order_acquire) == seen) {
+            pthread_mutex_lock(&pool->mutex);
+            atomic_fetch_add(&pool->sleeping, 1);
+            while (atomic_load(&pool->generation) == seen) pthread_cond_wait(&pool->wake, &pool->mutex);
+            atomic_fetch_sub(&pool->sleeping, 1);
+            pthread_mutex_unlock(&pool->mutex);
+        }
+        seen++;
+        if (atomic_load(&pool->leaving)) return NULL;
+        pool->work(pool->with, me.thread);
+        barrier(pool, (Ahead){NULL, NULL});
+    }
+}
+
+/* Runs `work(with, thread)` on every thread; returns when all are done. */
+static void together(Pool *pool, void (*work)(void *, int), void *with) {
+    pool->work = work, pool->with = with;
+    if (pool->threads > 1) {
+        atomic_fetch_add(&pool->generation, 1);
+        if (atomic_load(&pool->sleeping)) {
+            pthread_mutex_lock(&pool->mutex);
+            pthread_cond_broadcast(&pool->wake);
+            pthread_mutex_unlock(&pool->mutex);
+        }
+    }
+    if (work) work(with, 0);
+    if (!atomic_load(&pool->leaving)) barrier(pool, (Ahead){NULL, NULL});
+}
+
+static void pool_close(Pool *pool) {
+    if (!pool) return;
+    atomic_store(&pool->leaving, 1);
+    atomic_fetch_add(&pool->generation, 1);
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->mutex);
+    for (int i = 0; i < pool->started; i++) pthread_join(pool->helpers[i], NULL);
+    pthread_mutex_destroy(&pool->mutex);
+    pthread_cond_destroy(&pool->wake);
+    free(pool->helpers);
+    free(pool);
+}
+
+/* NULL where a thread could not be started. */
+static Pool *pool_open(int threads, int awake) {
+    Pool *pool = aligned_alloc(64, (sizeof(Pool) + 63) / 64 * 64);
+    if (!pool) return NULL;
+    memset(pool, 0, sizeof *pool);
+    pool->threads = threads, pool->awake = awake;
+    pool->helpers = calloc((size_t)threads, sizeof(pthread_t));
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    for (int i = 1; i < threads; i++) {
+        Helper *me = malloc(sizeof *me);
+        if (me) *me = (Helper){pool, i};
+        if (!me || pthread_create(&pool->helpers[i - 1], NULL, helper, me)) {
+            free(me);
+            pool_close(pool);
+            return NULL;
+        }
+        pool->started++;
+    }
+    return pool;
+}
+
+#endif

@@ -1,0 +1,235 @@
+"""A decoder run by the playground's own kernels: weights packed once, a cache in half floats, one call a step.
+
+The position is counted here and the cache lives here. A token gives the same bits alone and in company, so that it does
+not matter how a prompt was cut, nor whether what was read before was a prompt or an answer. The module does not know
+text, sampling, time, or where a graph came from.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from ctypes import c_void_p
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from playground.kernels.library import BLOCK, CHUNK, Kind, Library, Matrix, Op, Plan, Ref, Shape, large_pages
+from playground.runtimes.engine import Engine, Logits
+from playground.runtimes.kernel_program import Program, Step, Value
+
+ROOM = 256
+"""The cache grows in steps of so many tokens, so that 32k of context are not allocated for a short answer."""
+
+PART = 128
+"""Prompt tokens computed at once."""
+
+Array = NDArray[Any]
+
+
+class KernelEngine(Engine):
+    """One model.
+
+    Args:
+        library: The compiled kernels.
+        program: What they are to do. Its weights are packed here, and the files not needed any more.
+        threads: How many work on a step.
+        spinning: Whether they wait awake between steps.
+
+    Raises:
+        ValueError: Weights are of a kind the kernels don't know.
+        MemoryError: There is no room.
+    """
+
+    chunk = PART
+
+    def __init__(self, library: Library, program: Program, threads: int, spinning: bool = True) -> None:
+        assert program.logits is not None
+        self._library, self._program = library, program
+        self._matrices, self._panels = _pack(library, program, threads)
+        places, sizes = _placed(program)
+        self._buffers = [np.zeros(rows * width, np.float32) for rows, width in sizes]
+        self._addresses = (c_void_p * len(sizes))(*(buffer.ctypes.data for buffer in self._buffers))
+        self._ops = (Op * len(program.steps))(*(self._op(step, places) for step in program.steps))
+        widest = max([step.extra * BLOCK for step in program.steps if step.kind == Kind.QUANTISE], default=BLOCK)
+        acts, self._acts = library.acts(PART, widest)
+        plan = Plan(len(self._ops), len(program.layers), threads, PART, widest, self._ops, self._addresses, acts)
+        self._head = max((layer.size for layer in program.layers), default=16)
+        self._plan = plan
+        self._handle: Any = library.open(plan, self._head, spinning)
+        self._keys: list[Array] = []
+        self._values: list[Array] = []
+        self._tables: Any = None
+        self._capacity = self._length = 0
+        buffer = self._buffers[places[program.logits.buffer]]
+        self._row: Array = buffer[program.logits.offset : program.logits.offset + program.vocab]
+        self._token = np.zeros(1, np.int64)
+
+    def reset(self, length: int) -> None:
+        needed = -(-length // ROOM) * ROOM
+        if self._capacity < needed or self._capacity > 4 * needed:
+            self._keys, self._values = [], []  # before there are new ones
+            self._allocate(needed)
+        self._length = 0
+
+    def rewind(self, kept: int, length: int) -> bool:
+        if self._capacity < length:
+            keys, values, chunks = self._keys, self._values, -(-kept // CHUNK)
+            self._allocate(-(-length // ROOM) * ROOM)
+            for old, new in zip(keys, self._keys, strict=True):
+                new[:, :chunks] = old[:, :chunks]
+            for old, new in zip(values, self._values, strict=True):
+                new[:, :kept] = old[:, :kept]
+        self._length = kept
+        return True
+
+    def prefill(self, ids: Sequence[int]) -> Logits:
+        if not ids:
+            raise RuntimeError("there is nothing to read")
+        for start in range(0, len(ids), PART):
+            self._run(np.asarray(ids[start : start + PART], np.int64))
+        return self._row
+
+    def step(self, token: int) -> Logits:
+        self._token[0] = token
+        self._run(self._token)
+        return self._row
+
+    def close(self) -> None:
+        if self._handle:
+            self._library.close(self._handle)
+        self._handle = None
+        self._keys, self._values, self._matrices, self._buffers = [], [], {}, []
+        self._panels = np.empty(0, np.uint8)
+        self._row = self._row[:0]
+
+    def _run(self, ids: Array) -> None:
+        end = self._length + len(ids)
+        longest = self._program.longest
+        if not self._handle or end > self._capacity or (longest and end > longest):
+            raise RuntimeError(f"there is no room for {end:,} tokens")
+        if ids.min() < 0 or ids.max() >= self._vocabulary:
+            raise RuntimeError("a token the model does not have")
+        self._library.run(self._handle, ids, self._length)
+        self._length = end
+
+    @property
+    def _vocabulary(self) -> int:
+        table = self._program.steps[0].tensors[0]
+        assert table is not None
+        return len(table)
+
+    def _allocate(self, capacity: int) -> None:
+        """A cache for ``capacity`` tokens; its memory is taken as it is written, not now."""
+        layers = self._program.layers
+        shape = [(layer.kv_heads, capacity // CHUNK, layer.size, CHUNK) for layer in layers]
+        self._keys = [np.zeros(sizes, np.float16) for sizes in shape]
+        self._values = [np.zeros((layer.kv_heads, capacity, layer.size), np.float16) for layer in layers]
+        heads = max(layer.heads for layer in layers)
+        self._tables = self._library.cache(self._handle, self._keys, self._values, heads, self._head)
+        self._capacity = capacity
+
+    def _op(self, step: Step, places: Sequence[int]) -> Op:
+        def ref(value: Value | None) -> Ref:
+            if value is None:
+                return Ref(-1, 0, 0)
+            return Ref(places[value.buffer], value.offset, self._program.widths[value.buffer])
+
+        op = Op(kind=step.kind, one=step.one, width=step.width, extra=step.extra, number=step.number, layer=step.layer)
+        for place in range(3):
+            op.inputs[place] = ref(step.inputs[place] if place < len(step.inputs) else None)
+        for place in range(2):
+            op.outputs[place] = ref(step.outputs[place] if place < len(step.outputs) else None)
+        for place, tensor in enumerate(step.tensors):
+            op.data[place] = None if tensor is None else tensor.ctypes.data
+        if step.weights is not None:
+            op.matrix = self._matrices[id(step)]
+        if step.heads is not None:
+            heads = step.heads
+            op.shape = Shape(heads.heads, heads.heads // heads.kv_heads, heads.size, heads.window, heads.scale)
+        return op
+
+
+def open_kernels(path: Path, program: Program, threads: int, spinning: bool = True) -> KernelEngine:
+    """The engine for ``program`` by the library at ``path``.
+
+    Raises:
+        OSError: The library can't be loaded.
+    """
+    return KernelEngine(Library(path), program, threads, spinning)
+
+
+def _pack(library: Library, program: Program, threads: int) -> tuple[dict[int, Matrix], Array]:
+    """All matrices on large pages, one behind the other as they are read; by their steps' identity."""
+    steps = [step for step in program.steps if step.weights is not None]
+    ends = np.cumsum([0, *(-(-_weights(step).packed_bytes // 64) * 64 for step in steps)])
+    panels = large_pages(int(ends[-1]))
+
+    def pack(place: int) -> Matrix:
+        weights = _weights(steps[place])
+        matrix = library.pack(weights, panels[ends[place] : ends[place + 1]])
+        for array in (weights.values, weights.scales, weights.zeros):
+            _forget(array)
+        return matrix
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(pack, range(len(steps))))
+    return {id(step): matrix for step, matrix in zip(steps, found, strict=True)}, panels
+
+
+def _weights(step: Step) -> Any:
+    return step.weights
+
+
+def _forget(array: Array | None) -> None:
+    """Pages of a mapped file that were read and won't be again need not count as this process's memory."""
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is None or array is None or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    whole = np.frombuffer(base, np.uint8)
+    start = array.ctypes.data - whole.ctypes.data
+    first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+    size = (start + array.nbytes - first) // mmap.PAGESIZE * mmap.PAGESIZE
+    del whole
+    if size > 0:
+        base.madvise(mmap.MADV_DONTNEED, first, size)
+
+
+def _placed(program: Program) -> tuple[list[int], list[tuple[int, int]]]:
+    """Buffers that are not needed at the same time share memory: for each its place, and each place's rows and width.
+
+    Only buffers of one width share: steps that go row by row don't wait for each other, and a row must stay with its
+    thread.
+    """
+    last: dict[int, int] = {}
+    for index, step in enumerate(program.steps):
+        for value in (*step.inputs, *step.outputs):
+            if value is not None:
+                last[value.buffer] = index
+    assert program.logits is not None
+    last[program.logits.buffer] = len(program.steps)
+    places, sizes = [-1] * len(program.widths), []  # type: list[int], list[tuple[int, int]]
+    free: dict[tuple[int, int], list[int]] = {}
+    for index, step in enumerate(program.steps):
+        for buffer in _buffers(step.outputs):
+            if places[buffer] < 0:
+                size = (1 if buffer in program.singles else PART, program.widths[buffer])
+                if not free.get(size):
+                    sizes.append(size)
+                    free.setdefault(size, []).append(len(sizes) - 1)
+                places[buffer] = free[size].pop()
+        for buffer in {*_buffers(step.inputs), *_buffers(step.outputs)}:
+            if last[buffer] == index:
+                free.setdefault((1 if buffer in program.singles else PART, program.widths[buffer]), []).append(
+                    places[buffer]
+                )
+    return places, sizes
+
+
+def _buffers(values: Sequence[Value | None]) -> Iterator[int]:
+    return (value.buffer for value in values if value is not None)

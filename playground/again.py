@@ -185,6 +185,7 @@ _RUN_FIELDS = {
     "runtime": "runtime",
     "precision": "precision",
     "recipe": "export recipe",
+    "engine": "engine",
     "revision": "revision of the weights",
     "artifact_sha256": "artifact (sha256)",
 }

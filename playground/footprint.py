@@ -5,10 +5,11 @@
 
 Weights. On disk they are ``parameters × bytes``: 4 in fp32, 1.15 in int8 and 0.69 in int4 (blocks of 32 with their
 scales), in int4 with the embedding, which mostly is the head too, in int8. In memory onnxruntime packs products anew
-(``PACKED``), while tables that are looked up by row stay in the mapped file and take next to nothing. torch maps the
-file and touches all of it. Cache: keys and values of each layer, from the sizes in config.json; a fused
-export keeps one buffer in steps of ``ROOM`` tokens, a growing graph holds past and present at once. Tokenizer: its
-tables take about six times its file.
+(``PACKED``), and so do the playground's kernels (``KERNELS_PACKED``), while tables looked up by row stay in the mapped
+file and take next to nothing. torch maps the file and touches all of it. Cache: keys and values of each layer,
+from the sizes in config.json, in half floats by the kernels and in fp32 else; a fused export keeps one buffer in
+steps of ``ROOM`` tokens, a growing graph holds past and present at once. Tokenizer: its tables take about six times its
+file. Before there is anything on the disk, nobody knows whether the kernels can run it: the estimate is onnxruntime's.
 
 The constants were fitted to the starter models and torch (docs/measurement.md has expected beside measured). These are
 estimates, to be called so wherever they are shown: 20 % off is usual. The module knows a model's figures; it measures
@@ -32,6 +33,9 @@ PACKED = {"fp32": 1.15, "fp16": 2.1, "int8": 1.1, "int4": 1.2}
 """Weights in memory over their bytes on disk: repacked products, sums of blocks, pages of 2 MB; fp16 is widened."""
 PROCESS_MB = {"onnx": 96.0, "torch": 370.0}
 """Interpreter and libraries, loaded, with an empty model."""
+KERNELS_MB, KERNELS_PACKED = 60.0, 0.95
+"""The same where the playground's kernels run the graph, without onnxruntime; and weights in memory over those on disk:
+scales become half floats."""
 OTHER_MB = 60.0
 """Of a worker that runs neither: a scripted model's, or one that asks a server."""
 TOKENIZER_MB, TOKENIZER_FACTOR = 31.0, 5.9
@@ -40,6 +44,8 @@ VOCAB_BYTES = 110
 """Of tokenizer.json for each entry, where only the size of the vocabulary is known."""
 PREPARING_MB = 1500.0
 """torch, transformers and the exporter without a model."""
+KERNELS_CACHE = 0.5
+"""Of an fp32 cache: the kernels keep half floats."""
 CHUNK = 128
 """Prompt tokens that are computed together (``runtimes.engine.CHUNK``, which stands below this room)."""
 ROOM = 256
@@ -145,6 +151,7 @@ def of_files(
     tokenizer_bytes: int,
     prompt_tokens: int,
     new_tokens: int,
+    kernels: bool = False,
 ) -> Running:
     """The memory of what lies prepared on the disk.
 
@@ -154,8 +161,17 @@ def of_files(
         recipe: As in ``Artifact``: decides how the cache is kept.
         config: The text model's config.json.
         tokenizer_bytes: Of tokenizer.json.
+        kernels: The playground's kernels run it.
     """
     cache = cache_of(config)
+    if kernels:
+        tokens = prompt_tokens + new_tokens
+        return Running(
+            KERNELS_MB + _tokenizer_mb(tokenizer_bytes),
+            weights * KERNELS_PACKED / MB,
+            0.0 if cache is None else KERNELS_CACHE * cache.bytes_for(_in_rooms(tokens), windowed=False) / MB,
+            scratch_mb(config, 0 if tokens == 0 else CHUNK),
+        )
     return Running(
         PROCESS_MB[runtime] + _tokenizer_mb(tokenizer_bytes),
         weights * (PACKED.get(precision, 1.15) if runtime == "onnx" else 1.0) / MB,
@@ -174,7 +190,7 @@ def cache_mb(
     width = 0.5 if precision == "fp16" else 1.0
     tokens = prompt_tokens + new_tokens
     if runtime == "onnx" and recipe == "fused":
-        return width * (cache.bytes_for(-(-tokens // ROOM) * ROOM, windowed=False) + 2 * cache.fixed_bytes) / MB
+        return width * (cache.bytes_for(_in_rooms(tokens), windowed=False) + 2 * cache.fixed_bytes) / MB
     if cache.crossed:
         tokens = new_tokens
     held = cache.bytes_for(tokens, windowed=runtime == "torch") + cache.fixed_bytes
@@ -209,6 +225,11 @@ def as_config(shape: Mapping[str, Any]) -> dict[str, Any]:
         "key_value_heads": "num_key_value_heads",
     }
     return {names.get(name, name): value for name, value in shape.items()}
+
+
+def _in_rooms(tokens: int) -> int:
+    """How many a shared buffer has room for."""
+    return -(-tokens // ROOM) * ROOM
 
 
 def _tokenizer_mb(size: int) -> float:

@@ -2,6 +2,8 @@
 
     one token = Σ over attention layers of 2 × key-value heads × head size × 4 bytes (fp32)
 
+The playground's kernels keep half of that (``footprint.KERNELS_CACHE``).
+
 Families say it in many ways: multi-query attention (one head for all), a number of heads for each layer, layers that
 share another one's cache (Gemma 3n), latent attention that caches expanded heads (DeepSeek), convolutions and linear
 attention with a state of fixed size (LFM2, Qwen3-Next), decoders that also keep the encoder's keys and values. The
@@ -16,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 BYTES = 4
-"""Of one element: caches are kept in fp32, whatever the weights are."""
+"""Of one element: onnxruntime and torch keep caches in fp32, whatever the weights are."""
 
 _NAMES = {
     "num_layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),

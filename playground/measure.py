@@ -234,6 +234,7 @@ class _Session:
             runtime=run.runtime,
             precision=run.precision,
             recipe=artifact.recipe,
+            engine=run.engine,
             fidelity=artifact.fidelity,
             threads=run.timings.threads,
             prompt_tokens=run.timings.prompt_tokens,

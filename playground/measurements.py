@@ -51,6 +51,7 @@ class Measured(Record):
     runtime: str = ""
     precision: str = ""
     recipe: str | None = None
+    engine: str | None = None
     fidelity: Fidelity | None = None
     threads: int | None = None
     prompt_tokens: int | None = None

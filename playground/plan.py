@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from playground.errors import DoesNotFit
-from playground.footprint import OTHER_MB, PROCESS_MB, of_files
+from playground.footprint import KERNELS_CACHE, OTHER_MB, PROCESS_MB, of_files
 from playground.kvcache import cache_of
 from playground.memory import MB
 from playground.records import Artifact, Mode, Record, Request, Variant
@@ -200,6 +200,7 @@ def expected(load: LoadSpec, request: Request | None = None) -> Expected:
     tokenizer = _size(Path(artifact.path) / "tokenizer.json")
     files = max(0, artifact.size_bytes - tokenizer)
     weights = _products(artifact, files) if runtime == "onnx" else _widened(artifact)
+    kernels = artifact.engine.startswith("kernels")
     parts = of_files(
         files if weights is None else weights,
         runtime,
@@ -209,9 +210,10 @@ def expected(load: LoadSpec, request: Request | None = None) -> Expected:
         tokenizer_bytes=tokenizer,
         prompt_tokens=prompt,
         new_tokens=new,
+        kernels=kernels,
     )
     cache = cache_of(config)
-    thousand = None if cache is None else cache.token_bytes * 1000 / MB
+    thousand = None if cache is None else cache.token_bytes * (KERNELS_CACHE if kernels else 1.0) * 1000 / MB
     return Expected(
         disk,
         parts.process_mb,

@@ -99,6 +99,7 @@ class ModelReceipt(Record):
     runtime: str
     precision: str
     recipe: str | None = None
+    engine: str | None = None
     fidelity: Fidelity | None = None
     start: str | None = None
     mode: Mode | None = None
@@ -171,6 +172,7 @@ def _of_runs(runs: Sequence[ModelRun], mode: Mode) -> ModelReceipt:
         runtime=last.runtime,
         precision=last.precision,
         recipe=last.recipe,
+        engine=last.engine,
         fidelity=last.fidelity,
         start={0: None, 2: "cold, then warm"}.get(len(starts), "cold" if True in starts else "warm"),
         mode=last.timings.mode or mode,
@@ -197,6 +199,7 @@ def _of_measured(model: Measured) -> ModelReceipt:
         runtime=model.runtime,
         precision=model.precision,
         recipe=model.recipe,
+        engine=model.engine,
         fidelity=model.fidelity,
         start=None if model.error else "warm",
         mode="fair",
@@ -258,6 +261,8 @@ def figure_lines(taken: ModelReceipt, name: str) -> list[tuple[str, str]]:
 def condition_lines(taken: ModelReceipt) -> list[tuple[str, str]]:
     """How one model's figures were taken, as (label, text) lines."""
     way = f"{taken.runtime}, {taken.precision}, recipe {taken.recipe or UNKNOWN}"
+    if taken.engine:
+        way += f", computed by {taken.engine}"
     warm_up = f", after {taken.warm_ups} answer that does not count" if taken.warm_ups else ""
     mode = {"fair": "fair: one model at a time, all threads", "fast": "fast: all at once, threads divided"}
     unit = {"token": "the model's tokens", "chunk": "chunks of a server, which are not tokens"}

@@ -211,7 +211,13 @@ class Fidelity(Record):
 
 @dataclass(frozen=True)
 class Artifact(Record):
-    """A model on disk, ready for one runtime. ``path`` is a folder; ``notes`` say what was odd when it was fetched."""
+    """A model on disk, ready for one runtime. ``path`` is a folder; ``notes`` say what was odd when it was fetched.
+
+    Attributes:
+        engine: What computed when it was compared with the original, and computes when it runs: ``kernels`` and an
+            instruction set, or ``onnxruntime``.
+        engine_note: Why it is not the kernels.
+    """
 
     variant: Variant
     path: str
@@ -224,6 +230,8 @@ class Artifact(Record):
     created_at: str = ""
     fallbacks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    engine: str = ""
+    engine_note: str = ""
 
 
 @dataclass(frozen=True)
@@ -299,6 +307,7 @@ class ModelRun(Record):
             comparisons kept before there was this field.
         revision: Of the weights it ran on, as in ``Artifact``.
         artifact_sha256: Of the files it ran on, as in ``Artifact``.
+        engine: What computed, as in ``Artifact``, or ``torch``.
     """
 
     variant: Variant
@@ -316,6 +325,7 @@ class ModelRun(Record):
     token_ids: tuple[int, ...] | None = None
     revision: str | None = None
     artifact_sha256: str | None = None
+    engine: str | None = None
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from playground.runtimes.base import LoadSpec
 from playground.runtimes.engine import CHUNK, Interrupted
 from playground.runtimes.onnx import open_engine
 from playground.runtimes.onnx_engines import GrowingEngine, OnnxEngine, SharedEngine, WholeEngine
-from playground.runtimes.onnx_file import BadOnnxFile, read_onnx_file
-from playground.runtimes.onnx_graph import GraphError
+from playground.runtimes.onnx_file import BadOnnxFile, GraphError, read_onnx_file
 
 IDS = [(11 * place + 3) % graphs.VOCAB for place in range(300)]
 

@@ -21,7 +21,7 @@ from playground.runtimes import create_runtime
 from playground.runtimes.base import LoadSpec
 from playground.runtimes.engine import Engine
 from playground.runtimes.onnx import open_engine
-from playground.runtimes.onnx_graph import GraphError
+from playground.runtimes.onnx_file import GraphError
 from playground.runtimes.seq2seq import EncoderDecoderEngine
 
 CONTEXT = 64

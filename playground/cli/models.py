@@ -360,6 +360,7 @@ def _print_artifact(artifact: Artifact) -> None:
     lines = [
         f"{artifact.variant}: ready",
         f"  recipe    {artifact.recipe}",
+        *_engine_lines(artifact),
         f"  size      {artifact.size_bytes / 1e6:.0f} MB",
         f"  folder    {artifact.path}",
     ]
@@ -373,6 +374,13 @@ def _print_artifact(artifact: Artifact) -> None:
     lines += [f"  tried     {reason}" for reason in artifact.fallbacks]
     lines += [f"  note      {output.clean(note)}" for note in artifact.notes]
     output.stdout().print("\n".join(lines), soft_wrap=True)
+
+
+def _engine_lines(artifact: Artifact) -> list[str]:
+    if not artifact.engine:
+        return []
+    note = f" (not the playground's kernels: {output.clean(artifact.engine_note)})" if artifact.engine_note else ""
+    return [f"  engine    {artifact.engine}{note}"]
 
 
 def _print_facts(entry: CatalogEntry, facts: ModelFacts, openness: str) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 from playground.export import fidelity
 from playground.export.recipe import Recipe
 from playground.export.recipes import RECIPES
+from playground.kernels import building
 from playground.records import Artifact, ModelSpec, Variant
 from playground.sources.files import FileRecord, discard, write_text
 
@@ -74,7 +75,8 @@ def artifact_folder(home: Path, spec: ModelSpec, variant: Variant, revision: str
         }
         for recipe in recipes_for(variant)
     ]
-    key = _hash({"import": imported.name, "precision": variant.precision, "recipes": recipes, "judge": _judge()})
+    decides = {"import": imported.name, "precision": variant.precision, "recipes": recipes, "judge": _judge()}
+    key = _hash(decides | {"kernels": building.identity()})
     return home / "artifacts" / f"{_slug(spec.id)}-{variant.runtime}-{variant.precision}-{key}"
 
 

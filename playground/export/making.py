@@ -117,7 +117,7 @@ def _export(job: _Job, folder: Path, fetched: sources.Fetched, imported: Artifac
         with staging(job.home, "export") as stage:
             work = _work(job, recipe, stage, fetched, imported)
             try:
-                precision, fidelity = _build_and_check(job, recipe, work, imported)
+                checked = _build_and_check(job, recipe, work, imported)
             except ExportError as error:
                 log.warning("%s: recipe %s is not used: %s", job.variant, recipe.name, error)
                 refused.append(f"{recipe.name}: {error.what}")
@@ -128,10 +128,12 @@ def _export(job: _Job, folder: Path, fetched: sources.Fetched, imported: Artifac
                 stage,
                 records,
                 recipe=recipe.name,
-                variant=dataclasses.replace(job.variant, precision=precision),
+                variant=dataclasses.replace(job.variant, precision=checked.precision),
                 revision=fetched.revision,
                 tool_versions=cache.tool_versions((*cache.IMPORT_PACKAGES, *recipe.packages)) | _pinned(recipe),
-                fidelity=fidelity,
+                fidelity=checked.fidelity,
+                engine=checked.engine,
+                engine_note=checked.engine_note,
                 fallbacks=tuple(refused),
                 created_at=_now(),
                 notes=fetched.notes,
@@ -187,17 +189,47 @@ def _fall_back(job: _Job, folder: Path, artifact: Artifact, lasts_s: float | Non
     return _found(folder, job.home)
 
 
-def _build_and_check(job: _Job, recipe: Recipe, work: Work, imported: Artifact | None) -> tuple[str, Fidelity | None]:
-    """Build into ``work.target`` and judge; returns the precision it has, and no verdict where there is no original.
+@dataclass(frozen=True)
+class _Checked:
+    """What was built: its precision, what computes it and why not the kernels, and the verdict where there is one."""
+
+    precision: str
+    engine: str
+    engine_note: str = ""
+    fidelity: Fidelity | None = None
+
+
+def _build_and_check(job: _Job, recipe: Recipe, work: Work, imported: Artifact | None) -> _Checked:
+    """Build into ``work.target`` and judge; there is no verdict where there is no original.
 
     Raises:
         ExportError: It can't be built.
         FidelityError: It does not run, or is rejected.
     """
+    from playground.export import own_kernels
+
     with _Timed(f"{job.variant}: build ({recipe.name})"):
         precision = recipe.build(work)
     if imported is None:
-        return precision, None
+        return _Checked(precision, "onnxruntime", "there is no original to compare the kernels with")
+    with _Timed(f"{job.variant}: kernels"):
+        note = own_kernels.put_beside(work.target, job.progress)
+    if note is None:
+        try:
+            return _Checked(precision, own_kernels.engine(work.target), "", _compared(job, recipe, work, precision))
+        except FidelityError as error:
+            log.warning("%s by %s: the kernels are not used: %s", job.variant, recipe.name, error)
+            own_kernels.take_away(work.target)
+            note = error.what
+    return _Checked(precision, "onnxruntime", note, _compared(job, recipe, work, precision))
+
+
+def _compared(job: _Job, recipe: Recipe, work: Work, precision: str) -> Fidelity:
+    """The verdict on what stands in ``work.target``, computed as it will be.
+
+    Raises:
+        FidelityError: It does not run, or is rejected.
+    """
     from playground.export import check
 
     with _Timed(f"{job.variant}: check"):
@@ -213,7 +245,7 @@ def _build_and_check(job: _Job, recipe: Recipe, work: Work, imported: Artifact |
     log.info("%s by %s: %s, %s", job.variant, recipe.name, fidelity.verdict, fidelity.reason)
     if fidelity.verdict == "rejected":
         raise FidelityError(f"rejected, {fidelity.reason}")
-    return precision, fidelity
+    return fidelity
 
 
 def _pinned(recipe: Recipe) -> dict[str, str]:

@@ -18,8 +18,8 @@ from typing import Any
 
 from playground.errors import ExportError
 from playground.export.importing import SIDE_FILES
-from playground.runtimes.onnx_file import BadOnnxFile, OnnxFile, read_onnx_file
-from playground.runtimes.onnx_graph import GraphError, read_graph
+from playground.runtimes.onnx_file import BadOnnxFile, GraphError, OnnxFile, read_onnx_file
+from playground.runtimes.onnx_graph import read_graph
 from playground.sources.onnxnames import ENDINGS, INSTEAD, PLACES, base, ending, graph_sets
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_int64, c_void_p
 from dataclasses import dataclass
 from enum import IntEnum
@@ -28,6 +28,8 @@ REACH = float(2**14)
 """What the largest scale of a matrix is brought to, so that half floats hold them all."""
 HUGE = 1 << 21
 """Bytes of a large page."""
+PART_BYTES = 1 << 24
+"""Of a matrix packed at once: the file's pages behind it are given back before more are read."""
 
 Array = NDArray[Any]
 
@@ -117,9 +119,9 @@ class Stored(Structure):
 
 @dataclass(frozen=True)
 class Weights:
-    """A matrix as ``MatMulNBits`` stores it: ``values`` [outputs, blocks, 32 or 16 bytes], ``scales`` [outputs, blocks],
-    ``zeros`` like the values packed, or None for the middle of the range. The last ``rest`` blocks belong to the means
-    of the others' activations.
+    """A matrix as ``MatMulNBits`` stores it: ``values`` [outputs, blocks, 32 or 16 bytes], ``scales`` [outputs,
+    blocks], ``zeros`` packed like the values, or None for the middle of the range. The last ``rest`` blocks belong to
+    the means of the others' activations.
     """
 
     bits: int
@@ -170,8 +172,11 @@ class Library:
         self.isa = str(dll.pg_isa().decode())
         self.tile = int(dll.pg_tile())
 
-    def pack(self, weights: Weights, panels: Array) -> Matrix:
+    def pack(self, weights: Weights, panels: Array, read: Callable[[int, int], None] = lambda *_: None) -> Matrix:
         """Lay ``weights`` out in ``panels`` (uint8, ``packed_bytes``, on 64 bytes) and describe them.
+
+        Args:
+            read: Told of rows from, to, that were read and won't be again.
 
         Raises:
             ValueError: They are of a kind the kernels don't know.
@@ -191,9 +196,13 @@ class Library:
         # A power of two, so that nothing is rounded by it.
         power = 0 if reach == 0 or not np.isfinite(reach) else int(np.floor(np.log2(REACH / reach)))
         power = max(-100, min(100, power))
-        outputs = -(-weights.outputs // PANEL) * PANEL
-        self._dll.pg_pack(ctypes.byref(stored), 2.0**power, 0, outputs // PANEL, panels.ctypes.data)
-        return Matrix(panels.ctypes.data, weights.bits, weights.blocks, outputs, 2.0**-power)
+        count = -(-weights.outputs // PANEL)
+        part = max(1, PART_BYTES // (weights.blocks * PANEL_BYTES[weights.bits]))
+        for start in range(0, count, part):
+            end = min(count, start + part)
+            self._dll.pg_pack(ctypes.byref(stored), 2.0**power, start, end, panels.ctypes.data)
+            read(start * PANEL, min(weights.outputs, end * PANEL))
+        return Matrix(panels.ctypes.data, weights.bits, weights.blocks, count * PANEL, 2.0**-power)
 
     def acts(self, rows: int, width: int) -> tuple[Acts, tuple[Array, ...]]:
         """Room for ``rows`` rounded activations of ``width`` (whole blocks), and the arrays to keep alive."""
@@ -227,8 +236,8 @@ class Library:
         return handle
 
     def cache(self, handle: Any, keys: Sequence[Array], values: Sequence[Array], heads: int, size: int) -> Any:
-        """Give the cache's arrays, one a layer: keys [heads, capacity / 64, size, 64] and values [heads, capacity, size]
-        in half floats; ``heads`` and ``size``: the most query heads and the largest head. Returns what to keep alive.
+        """Give the cache, arrays of half floats for each layer: keys [heads, capacity / 64, size, 64] and values [heads,
+        capacity, size]; ``heads`` and ``size``: the most query heads and the largest head. Returns what to keep alive.
 
         Raises:
             MemoryError: Scratch memory can't be had.
@@ -247,10 +256,10 @@ class Library:
 
 
 def large_pages(size: int) -> Array:
-    """``size`` zeros of uint8 on pages of 2 MB where the system grants them: a token reads all weights, and finding tens
-    of thousands of small pages takes time.
+    """``size`` zeros of uint8 on pages of 2 MB where the system grants them: a token reads all weights, and finding
+    tens of thousands of small pages takes time.
     """
-    memory = mmap.mmap(-1, size + HUGE)
+    memory = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         try:
             memory.madvise(mmap.MADV_HUGEPAGE)

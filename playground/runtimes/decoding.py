@@ -256,6 +256,7 @@ class _Answer:
             fallbacks=artifact.fallbacks,
             warnings=view.warnings + self.loaded.engine.warnings,
             recipe=artifact.recipe,
+            engine=self.loaded.engine.name or None,
             fidelity=artifact.fidelity,
             token_ids=tuple(self.history[len(self.history) - len(self.stamps) :]),
         )

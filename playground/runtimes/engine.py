@@ -25,12 +25,14 @@ class Engine:
     """One model's arithmetic and its KV cache.
 
     Attributes:
+        name: What computes, as it stands in receipts.
         chunk: How many prompt tokens ``prefill`` wants at most; 0: the whole prompt at once.
         starts_with: What the model's own sequence begins with, where the prompt is not a part of it
             (encoder-decoder models); None where the answer continues the prompt.
         warnings: What a reader of its answers should know.
     """
 
+    name: str = ""
     chunk: int = CHUNK
     starts_with: tuple[int, ...] | None = None
     warnings: tuple[str, ...] = ()

@@ -49,6 +49,7 @@ class KernelEngine(Engine):
     def __init__(self, library: Library, program: Program, threads: int, spinning: bool = True) -> None:
         assert program.logits is not None
         self._library, self._program = library, program
+        self.name = f"kernels {library.isa}"
         self._matrices, self._panels = _pack(library, program, threads)
         places, sizes = _placed(program)
         self._buffers = [np.zeros(rows * width, np.float32) for rows, width in sizes]
@@ -170,10 +171,12 @@ def _pack(library: Library, program: Program, threads: int) -> tuple[dict[int, M
 
     def pack(place: int) -> Matrix:
         weights = _weights(steps[place])
-        matrix = library.pack(weights, panels[ends[place] : ends[place + 1]])
-        for array in (weights.values, weights.scales, weights.zeros):
-            _forget(array)
-        return matrix
+
+        def read(start: int, end: int) -> None:
+            _forget(weights.values[start:end])
+            _forget(weights.scales[start:end])
+
+        return library.pack(weights, panels[ends[place] : ends[place + 1]], read)
 
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(pack, range(len(steps))))

@@ -1,44 +1,45 @@
-"""ONNX graphs run by our own loops: opens the files of an artifact and picks the loop that fits what is in them.
+"""ONNX graphs run by our own loops: opens the files of an artifact and picks what fits what is in them.
 
-An artifact's folder holds ``model.onnx``, or ``encoder_model.onnx`` and its decoder, with config.json beside it.
-The module knows files and sessions; what a graph is, ``onnx_graph`` reads from it. It loads no torch.
+An artifact's folder holds ``model.onnx``, or ``encoder_model.onnx`` and its decoder, with config.json beside it. Where
+it also holds the playground's kernels, the graph was compared with the original as they compute it, and they compute
+it here; ONNX Runtime does everything else. The module knows files and sessions; what a graph is, ``onnx_graph`` and
+``kernel_program`` read from it. It loads no torch, and onnxruntime only where that is to run.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
-
-import onnxruntime as ort
+from typing import TYPE_CHECKING, Any
 
 from playground.errors import RunError
+from playground.kernels.building import LIBRARY
 from playground.runtimes.base import LoadSpec
 from playground.runtimes.decoding import DecodingRuntime
 from playground.runtimes.engine import Engine
-from playground.runtimes.onnx_engines import open_decoder
-from playground.runtimes.onnx_file import BadOnnxFile, read_onnx_file
-from playground.runtimes.onnx_graph import GraphError, read_graph
-from playground.runtimes.seq2seq import ENCODER, open_encoder_decoder
+from playground.runtimes.onnx_file import DECODER, ENCODER, BadOnnxFile, GraphError, read_onnx_file
 
-DECODER = "model.onnx"
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 
 class OnnxRuntime(DecodingRuntime):
     """The ``onnx`` runtime."""
 
     def open_engine(self, load: LoadSpec) -> Engine:
+        folder = Path(load.artifact.path)
         try:
-            return open_engine(Path(load.artifact.path), load.threads)
+            return open_engine(folder, load.threads)
         except (GraphError, BadOnnxFile) as error:
             raise RunError(
                 f"{load.artifact.variant}: no loop here can run it: {error}",
                 "Prepare the model again, or choose another variant.",
             ) from error
         except Exception as error:  # onnxruntime's own exceptions have no common ancestor below this one
-            raise RunError(
-                f"{load.artifact.variant}: onnxruntime can't load it ({error})", "Prepare the model again."
-            ) from error
+            who, next_step = "onnxruntime", "Prepare the model again."
+            if (folder / LIBRARY).is_file():
+                who, next_step = "the playground's kernels", f"Delete {folder} and prepare the model again."
+            raise RunError(f"{load.artifact.variant}: {who} can't load it ({error})", next_step) from error
 
 
 def open_engine(folder: Path, threads: int, spinning: bool = True) -> Engine:
@@ -49,6 +50,15 @@ def open_engine(folder: Path, threads: int, spinning: bool = True) -> Engine:
         BadOnnxFile: A file is no ONNX model.
         Exception: Whatever onnxruntime finds wrong with it.
     """
+    if (folder / LIBRARY).is_file():
+        from playground.runtimes.kernel_engine import open_kernels
+        from playground.runtimes.kernel_reader import read_program
+
+        return open_kernels(folder / LIBRARY, read_program(folder / DECODER), threads, spinning)
+    from playground.runtimes.onnx_engines import open_decoder
+    from playground.runtimes.onnx_graph import read_graph
+    from playground.runtimes.seq2seq import open_encoder_decoder
+
     config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = config.get("text_config") or config
     if (folder / ENCODER).is_file():
@@ -66,6 +76,8 @@ def open_session(path: Path, threads: int, spinning: bool = True) -> ort.Inferen
     prompt goes back after it (SmolLM2-135M int8: 303 instead of 321 MB resident) at the same speed. Without
     spinning decoding is 10 to 30 % slower; beside other work that wants the same cores it is many times faster.
     """
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -14,6 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from playground.runtimes.engine import CHUNK, Engine, Interrupted, Logits
+from playground.runtimes.onnx_file import GraphError
 from playground.runtimes.onnx_graph import (
     CACHE_POSITION,
     KEEP_LOGITS,
@@ -22,7 +23,6 @@ from playground.runtimes.onnx_graph import (
     TOKENS,
     USE_CACHE,
     DecoderGraph,
-    GraphError,
 )
 
 ROOM = (
@@ -47,6 +47,8 @@ def open_decoder(session: ort.InferenceSession, graph: DecoderGraph) -> Engine:
 
 class OnnxEngine(Engine):
     """What the kinds have in common: a session, a run that can be interrupted, the inputs beside the cache."""
+
+    name = "onnxruntime"
 
     def __init__(
         self, session: ort.InferenceSession, graph: DecoderGraph, options: ort.RunOptions | None = None

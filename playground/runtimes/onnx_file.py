@@ -39,8 +39,16 @@ DEEPEST = 8
 """Subgraphs within subgraphs; exporters make one level."""
 
 
+DECODER, ENCODER = "model.onnx", "encoder_model.onnx"
+"""What an artifact's graphs are called."""
+
+
 class BadOnnxFile(ValueError):
     """The bytes are not an ONNX model."""
+
+
+class GraphError(ValueError):
+    """No loop here can drive this graph; the message says what it has and what is missing."""
 
 
 @dataclass

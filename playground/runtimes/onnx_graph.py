@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime as ort
 
-from playground.runtimes.onnx_file import OnnxFile
+from playground.runtimes.onnx_file import GraphError, OnnxFile
 
 Kind = Literal["shared", "growing", "whole"]
 
@@ -37,10 +37,6 @@ SHARING = frozenset(("GroupQueryAttention",))
 
 _GROWS = re.compile(r"past|seq|len|total", re.IGNORECASE)
 _FOLDED = re.compile(r"head|[*x×]", re.IGNORECASE)
-
-
-class GraphError(ValueError):
-    """No loop here can drive this graph; the message says what it has and what is missing."""
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,9 @@ import onnxruntime as ort
 
 from playground.runtimes.engine import Logits
 from playground.runtimes.onnx_engines import OnnxEngine, last_row, ort_value
-from playground.runtimes.onnx_file import read_onnx_file
-from playground.runtimes.onnx_graph import ENCODER_MASK, ENCODER_STATES, MASK, TOKENS, GraphError, read_graph
+from playground.runtimes.onnx_file import ENCODER, GraphError, read_onnx_file
+from playground.runtimes.onnx_graph import ENCODER_MASK, ENCODER_STATES, MASK, TOKENS, read_graph
 
-ENCODER = "encoder_model.onnx"
 MERGED = "decoder_model_merged.onnx"
 FIRST, NEXT = "decoder_model.onnx", "decoder_with_past_model.onnx"
 

@@ -50,6 +50,8 @@ class TorchRuntime(DecodingRuntime):
 class TorchEngine(Engine):
     """One causal language model and its KV cache."""
 
+    name = "torch"
+
     def __init__(self, model: Any) -> None:
         self._model = model
         # Of a wide vocabulary, the logits of a whole chunk are hundreds of megabytes; a few old classes give no choice.
@@ -89,6 +91,7 @@ class TorchEngine(Engine):
 class TorchSeq2SeqEngine(Engine):
     """One encoder-decoder model: the prompt is encoded once, and its keys and values for cross-attention are kept."""
 
+    name = "torch"
     chunk = 0
 
     def __init__(self, model: Any) -> None:

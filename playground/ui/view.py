@@ -13,6 +13,7 @@ from playground.records import Comparison, Fidelity, ModelRun, Timings, Variant
 from playground.ui.receipts import Slips, slips
 from playground.ui.words import (
     FINISHED,
+    OWN_KERNELS,
     RECIPES,
     RUNTIMES,
     count,
@@ -202,7 +203,8 @@ def answered(run: ModelRun) -> bool:
 
 def way_words(run: ModelRun) -> str:
     """Which way a run went: ``ONNX Runtime · int8 · fused export``."""
-    parts = [RUNTIMES.get(run.runtime, run.runtime), "" if run.precision == "none" else run.precision]
+    runtime = OWN_KERNELS if (run.engine or "").startswith("kernels") else RUNTIMES.get(run.runtime, run.runtime)
+    parts = [runtime, "" if run.precision == "none" else run.precision]
     return " · ".join(part for part in [*parts, RECIPES.get(run.recipe or "", "")] if part)
 
 

@@ -11,6 +11,8 @@ import re
 NOTHING = "–"
 
 RUNTIMES = {"onnx": "ONNX Runtime", "torch": "PyTorch", "remote": "remote server", "fake": "scripted stand-in"}
+OWN_KERNELS = "ONNX, own kernels"
+"""In the place of a runtime's name where the playground's kernels computed."""
 RECIPES = {"fused": "fused export", "optimum": "optimum export", "prebuilt": "export made elsewhere"}
 FINISHED = {
     "stop": "finished by itself",

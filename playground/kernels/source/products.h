@@ -67,11 +67,9 @@ INLINE int32_t four(const int8_t *p) {
     return x;
 }
 
-#ifndef AHEAD
-#define AHEAD 4096 /* bytes between what is read and what is asked for */
-#endif
-
-INLINE void ahead(const uint8_t *p, const int bytes) {
+/* All lines of a block are asked for before the first is used. Asking further ahead was slower, and so were two or four
+ * panels at a time (docs/engine.md). */
+INLINE void ask_for(const uint8_t *p, const int bytes) {
 #pragma GCC unroll 17
     for (int i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
 }
@@ -83,7 +81,7 @@ INLINE void tile8(const uint8_t *panel, int blocks, const int rows, const int8_t
     for (int t = 0; t < rows; t++) sum[t][0] = sum[t][1] = f_set(0.0f);
     for (int b = 0; b < blocks; b++, panel += PANEL8, bytes += rows * BLOCK, scales += rows, bias += rows) {
         v16i acc[ROWS][2];
-        if (rows == 1) ahead(panel + AHEAD, PANEL8);
+        if (rows == 1) ask_for(panel, PANEL8);
         for (int t = 0; t < rows; t++) acc[t][0] = acc[t][1] = i_set(bias[t]);
 #pragma GCC unroll 8
         for (int quad = 0; quad < 8; quad++) {
@@ -115,7 +113,7 @@ INLINE void tile4(const uint8_t *panel, int blocks, const int rows, const int8_t
     for (int t = 0; t < rows; t++) sum[t][0] = sum[t][1] = f_set(0.0f);
     for (int b = 0; b < blocks; b++, panel += PANEL4, bytes += rows * BLOCK, scales += rows, sums += rows) {
         v16i acc[ROWS][2];
-        if (rows == 1) ahead(panel + AHEAD, PANEL4);
+        if (rows == 1) ask_for(panel, PANEL4);
         for (int t = 0; t < rows; t++) acc[t][0] = acc[t][1] = i_set(0);
 #pragma GCC unroll 4
         for (int pair = 0; pair < 4; pair++) {

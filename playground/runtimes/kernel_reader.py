@@ -1,0 +1,404 @@
+"""Makes a fused decoder graph into a program for the playground's own kernels.
+
+Each node becomes a step over buffers, or a part of one: an activation and the product behind it are one step, views
+cost nothing, the mask's arithmetic is dropped because the kernels count positions themselves. A graph with anything
+the kernels don't know, an attribute included, is refused with its name, and ONNX Runtime runs it. Sizes are checked
+here, for the kernels check nothing. The module reads graphs and says what is to be done; it runs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from playground.kernels.library import BLOCK, PANEL, Kind, Weights
+from playground.runtimes.kernel_constants import Constants
+from playground.runtimes.kernel_program import Heads, NotForKernels, Pending, Program, Step, Value, refuse
+
+MASK, POSITIONS, TOKENS = "attention_mask", "position_ids", "input_ids"
+LONGEST_HEAD = 1024
+"""Numbers in one head that the kernels have room for."""
+MOST_GROUPS = 48
+"""Query heads of one key-value head."""
+
+Array = NDArray[Any]
+
+
+def read_program(path: Path) -> Program:
+    """The program of the graph at ``path``, with its weights mapped.
+
+    Raises:
+        NotForKernels: It has something the kernels don't know.
+        OSError: A file can't be read.
+    """
+    return _Reader(path).read()
+
+
+_ACTIVATIONS = {"Sigmoid": Kind.SIGMOID, "Gelu": Kind.GELU_ERF, "FastGelu": Kind.GELU, "Relu": Kind.RELU}
+_MASK_OPERATORS = frozenset(("ReduceSum", "Sub", "Cast", "Shape", "Gather", "Squeeze", "Unsqueeze", "Reshape"))
+_IGNORED = frozenset(("stash_type", "name"))
+
+
+class _Reader:
+    """One walk over a graph."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._graph = onnx.load(str(path), load_external_data=False).graph
+        except DecodeError as error:
+            raise NotForKernels("the file is no ONNX model") from error
+        self._constants = Constants(path.parent, self._graph)
+        self._values: dict[str, Value | Pending] = {}
+        self._positional = {MASK, POSITIONS}  # values made of the mask and of positions alone
+        self._program = Program()
+        self._rounded: str | None = None
+        self._uses = Counter(name for node in self._graph.node for name in node.input)
+
+    def read(self) -> Program:
+        self._check_inputs()
+        for node in self._graph.node:
+            self._node(node)
+        logits = self._value("logits")
+        if not logits.one:
+            logits = self._only_last(logits)
+        self._program.logits, self._program.vocab = logits, logits.width
+        return self._program
+
+    def _only_last(self, logits: Value) -> Value:
+        """A graph that gives all positions' logits is asked for the last one's."""
+        rounding, product = self._program.steps[-2:]
+        source = rounding.inputs[0] if rounding.kind == Kind.QUANTISE else None
+        if product.kind != Kind.PRODUCT or product.outputs[0] != logits or source is None:
+            refuse("logits that are not the last product's")
+        row, out = self._new(source.width, one=True), self._new(self._program.widths[logits.buffer], one=True)
+        self._program.steps[-2:] = [
+            Step(Kind.LAST, (source,), (row,), source.width, one=True),
+            replace(rounding, inputs=(row,), one=True),
+            replace(product, outputs=(out,), one=True),
+        ]
+        return replace(out, width=logits.width)
+
+    def _check_inputs(self) -> None:
+        names = [each.name for each in self._graph.input if each.name not in self._constants]
+        unknown = [name for name in names if name not in (TOKENS, MASK, POSITIONS) and not name.startswith("past")]
+        if TOKENS not in names or unknown:
+            refuse(f"the inputs {', '.join(unknown) or 'without ' + TOKENS}")
+
+    # -- nodes ------------------------------------------------------------------------------------------------------
+
+    def _node(self, node: Any) -> None:
+        if node.op_type == "Constant":
+            self._constants.add(node)
+            return
+        given = [name for name in node.input if name and name not in self._constants]
+        if node.op_type in _MASK_OPERATORS and given and all(name in self._positional for name in given):
+            self._positional.update(node.output)
+            return
+        handlers: Mapping[str, Callable[[Any, dict[str, Any]], None]] = {
+            "GatherBlockQuantized": self._embed_rounded,
+            "Gather": self._gather,
+            "Unsqueeze": self._alias,
+            "Squeeze": self._alias,
+            "Reshape": self._reshape,
+            "Cast": self._cast,
+            "SimplifiedLayerNormalization": self._norm,
+            "SkipSimplifiedLayerNormalization": self._norm,
+            "MatMulNBits": self._product,
+            "GroupQueryAttention": self._attention,
+            "Split": self._split,
+            "AveragePool": self._means,
+            "Concat": self._with_means,
+            "Add": self._add,
+            "Mul": self._multiply,
+            "Sigmoid": self._activation,
+            "Gelu": self._activation,
+            "FastGelu": self._activation,
+            "Relu": self._activation,
+        }
+        if node.op_type not in handlers:
+            refuse(f"the operator {node.op_type}")
+        handlers[node.op_type](node, {each.name: helper.get_attribute_value(each) for each in node.attribute})
+
+    def _embed_rounded(self, node: Any, settings: dict[str, Any]) -> None:
+        _check(node, settings, {"bits": 8, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 1})
+        if node.input[1] != TOKENS:
+            refuse("a lookup of something other than tokens")
+        table, scales = self._constants.array(node.input[0], np.uint8), self._constants.array(node.input[2], np.float32)
+        zeros = self._constants.array(node.input[3], np.uint8) if len(node.input) > 3 and node.input[3] else None
+        rows, width = table.shape
+        shape = (rows, width // BLOCK)
+        if width % BLOCK or scales.shape != shape or (zeros is not None and zeros.shape != shape):
+            refuse("an embedding whose blocks are not of 32")
+        self._step(Kind.EMBED8, (), node.output[0], width, tensors=(table, scales, zeros))
+
+    def _gather(self, node: Any, settings: dict[str, Any]) -> None:
+        if node.input[1] == TOKENS and settings.get("axis", 0) == 0:
+            table = self._constants.array(node.input[0], np.float32)
+            self._step(Kind.EMBED32, (), node.output[0], table.shape[1], tensors=(table,))
+            return
+        source = self._value(node.input[0])
+        if (
+            settings.get("axis", 0) != 1
+            or self._constants.array(node.input[1]).tolist() not in (-1, [-1])
+            or source.one
+        ):
+            refuse("a Gather other than of tokens and of the last position")
+        self._step(Kind.LAST, (source,), node.output[0], source.width, one=True)
+
+    def _alias(self, node: Any, settings: dict[str, Any]) -> None:
+        """Axes of size one come and go; rows are rows."""
+        self._values[node.output[0]] = self._value(node.input[0])
+
+    def _reshape(self, node: Any, settings: dict[str, Any]) -> None:
+        """Heads side by side in a row, or one behind the other: the same numbers in the same order. Only norms, which
+        look at as many numbers as they have weights, and attention see them.
+        """
+        self._values[node.output[0]] = self._value(node.input[0])
+
+    def _cast(self, node: Any, settings: dict[str, Any]) -> None:
+        if settings["to"] != TensorProto.FLOAT:
+            refuse("a Cast to something other than fp32")
+        self._values[node.output[0]] = self._value(node.input[0])
+
+    def _norm(self, node: Any, settings: dict[str, Any]) -> None:
+        _check(node, settings, {"epsilon": None, "axis": -1, "stash_type": 1})
+        skips = node.op_type.startswith("Skip")
+        source = self._value(node.input[0])
+        skip = self._value(node.input[1]) if skips else None
+        if len(node.input) > 2 + skips and any(node.input[2 + skips :]):
+            refuse("a norm with a bias")
+        weight = self._constants.array(node.input[1 + skips], np.float32)
+        if source.width % weight.size or (skip and skip.width != source.width):
+            refuse("a norm over something other than heads or rows")
+        outputs = list(node.output)
+        if any(outputs[1:3]):
+            refuse("a norm that gives mean or deviation")
+        total = outputs[3] if len(outputs) > 3 else ""
+        self._step(
+            Kind.NORM,
+            (source, skip),
+            outputs[0],
+            source.width,
+            also=total,
+            extra=weight.size,
+            number=float(settings.get("epsilon", 1e-5)),
+            tensors=(weight,),
+        )
+
+    def _product(self, node: Any, settings: dict[str, Any]) -> None:
+        bits, width, outputs = int(settings.get("bits", 4)), int(settings["K"]), int(settings["N"])
+        _check(node, settings, {"bits": None, "K": None, "N": None, "block_size": BLOCK, "accuracy_level": None})
+        source = self._value(node.input[0])
+        if bits not in (4, 8):
+            refuse(f"weights of {bits} bits")
+        if len(node.input) > 4 and any(node.input[4:]):
+            refuse("a product with a group index or a bias")
+        zeros = node.input[3] if len(node.input) > 3 else ""
+        blocks = -(-width // BLOCK)
+        values = self._constants.array(node.input[1], np.uint8).reshape(outputs, blocks, BLOCK * bits // 8)
+        scales = self._constants.array(node.input[2], np.float32).reshape(outputs, blocks)
+        means = source.width // BLOCK if source.means else 0
+        if source.means and (bits != 4 or source.width % BLOCK):
+            refuse("means beside activations in a product of another kind")
+        if source.width + means != width:
+            refuse("a product of other columns than there are")
+        middles = self._constants.array(zeros, np.uint8) if zeros else None
+        if middles is not None and middles.size != outputs * (blocks if bits == 8 else -(-blocks // 2)):
+            refuse("zero points of another shape than the weights'")
+        weights = Weights(bits, values, scales, middles, rest=-(-means // BLOCK))
+        key = f"{node.input[0].removesuffix('.with_means')}"
+        if self._rounded != key:
+            self._append(Step(Kind.QUANTISE, (source,), (), source.width, extra=weights.blocks, one=source.one))
+            self._rounded = key
+        self._step(Kind.PRODUCT, (), node.output[0], outputs, one=source.one, weights=weights)
+
+    def _attention(self, node: Any, settings: dict[str, Any]) -> None:
+        known = {
+            "num_heads": None,
+            "kv_num_heads": None,
+            "scale": None,
+            "local_window_size": None,
+            "softcap": 0.0,
+            "do_rotary": None,
+            "rotary_interleaved": None,
+            "smooth_softmax": 0,
+        }
+        _check(node, settings, known)
+        names = [*node.input, *[""] * (12 - len(node.input))]
+        if any(name and name not in self._positional for name in (*names[5:7], *names[9:])):
+            refuse("attention with a mask, a bias or sinks of its own")
+        heads, kv_heads = int(settings["num_heads"]), int(settings["kv_num_heads"])
+        first = self._value(names[0])
+        size = first.width // heads if names[1] else first.width // (heads + 2 * kv_heads)
+        if names[1]:
+            parts = (first, self._value(names[1]), self._value(names[2]))
+        else:
+            edges = (0, heads * size, (heads + kv_heads) * size, (heads + 2 * kv_heads) * size)
+            parts = tuple(_columns(first, edges[i], edges[i + 1]) for i in range(3))  # type: ignore[assignment]
+        if [part.width for part in parts] != [heads * size, kv_heads * size, kv_heads * size]:
+            refuse("queries, keys and values of other widths than its heads")
+        if size % 16 or not 0 < size <= LONGEST_HEAD or heads % kv_heads or heads // kv_heads > MOST_GROUPS:
+            refuse(f"heads of {size} numbers, {heads} over {kv_heads}")
+        window = int(settings.get("local_window_size", -1))
+        # The attribute does not count the query's own position.
+        shape = Heads(heads, kv_heads, size, window + 1 if window >= 0 else 0, self._scale(settings, size))
+        tables: tuple[Array | None, ...] = ()
+        turned = 0
+        if settings.get("do_rotary", 0):
+            cosines, sines = (self._constants.array(name, np.float32) for name in names[7:9])
+            tables, turned = (cosines, sines), 2 * cosines.shape[1]
+            known_to = self._program.longest
+            self._program.longest = min(len(cosines), known_to or len(cosines))
+            if turned > size or cosines.shape != sines.shape:
+                refuse("rotary tables of another width than a head")
+        layer = len(self._program.layers)
+        self._program.layers.append(shape)
+        queries = self._new(heads * size)
+        interleaved = int(settings.get("rotary_interleaved", 0))
+        self._append(
+            Step(Kind.ROTATE, parts, (queries,), turned, extra=interleaved, tensors=tables, heads=shape, layer=layer)
+        )
+        out = self._new(heads * size)
+        self._append(Step(Kind.ATTEND, (queries,), (out,), heads * size, heads=shape, layer=layer))
+        self._append(Step(Kind.MERGE, (queries,), (out,), heads * size, heads=shape, layer=layer))
+        self._values[node.output[0]] = out
+
+    @staticmethod
+    def _scale(settings: dict[str, Any], size: int) -> float:
+        return float(settings.get("scale", 0.0)) or 1.0 / math.sqrt(size)
+
+    def _split(self, node: Any, settings: dict[str, Any]) -> None:
+        source = self._value(node.input[0])
+        if settings.get("axis", 0) not in (-1, 2) or source.means:
+            refuse("a Split of something other than columns")
+        if len(node.input) > 1 and node.input[1]:
+            sizes = [int(size) for size in self._constants.array(node.input[1])]
+        else:
+            sizes = [source.width // len(node.output)] * len(node.output)
+        start = 0
+        for name, size in zip(node.output, sizes, strict=True):
+            self._values[name] = _columns(source, start, start + size)
+            start += size
+
+    def _means(self, node: Any, settings: dict[str, Any]) -> None:
+        """What quantise.py writes for sums of blocks: ``AveragePool`` over 32, and ``Concat`` behind the activations."""
+        _check(node, settings, {"kernel_shape": [BLOCK], "strides": [BLOCK]})
+        source = self._value(node.input[0])
+        self._values[node.output[0]] = Value(source.buffer, source.offset, 0, source.one, means=True)
+
+    def _with_means(self, node: Any, settings: dict[str, Any]) -> None:
+        source = self._value(node.input[0])
+        means = self._value(node.input[1])
+        if settings.get("axis") != -1 or len(node.input) != 2 or means != replace(source, width=0, means=True):
+            refuse("a Concat of something other than activations and their means")
+        self._values[node.output[0]] = replace(source, means=True)
+
+    def _activation(self, node: Any, settings: dict[str, Any]) -> None:
+        kind = _ACTIVATIONS[node.op_type]
+        if settings.get("approximate") == b"tanh":
+            kind = Kind.GELU
+        if len(node.input) > 1 and any(node.input[1:]):
+            refuse(f"{node.op_type} with a bias")
+        self._values[node.output[0]] = Pending(kind, self._value(node.input[0]))
+        self._settle_if_shared(node)
+
+    def _multiply(self, node: Any, settings: dict[str, Any]) -> None:
+        for this, other in (node.input, reversed(node.input)):
+            if this in self._constants:
+                factor = self._constants.array(this)
+                if factor.size != 1:
+                    refuse("a product with a constant row")
+                value = self._value(other)
+                self._step(Kind.SCALE, (value,), node.output[0], value.width, number=float(factor.reshape(-1)[0]))
+                return
+        for this, other in (node.input, reversed(node.input)):
+            waiting = self._values.get(this)
+            if not isinstance(waiting, Pending):
+                continue
+            if waiting.kind == Kind.SIGMOID and self._values.get(other) == waiting.source:
+                self._values[node.output[0]] = Pending(Kind.SILU, waiting.source)
+                self._settle_if_shared(node)
+            else:
+                second = self._value(other)
+                self._step(waiting.kind, (waiting.source, second), node.output[0], second.width)
+            return
+        first, second = self._value(node.input[0]), self._value(node.input[1])
+        self._step(Kind.TIMES, (first, second), node.output[0], first.width)
+
+    def _settle_if_shared(self, node: Any) -> None:
+        if self._uses[node.output[0]] > 1:
+            self._value(node.output[0])
+
+    def _add(self, node: Any, settings: dict[str, Any]) -> None:
+        for this, other in (node.input, reversed(node.input)):
+            if this in self._constants:
+                row, value = self._constants.array(this, np.float32).reshape(-1), self._value(other)
+                if row.size != value.width:
+                    refuse("a sum with a constant that is no row")
+                self._step(Kind.ADD_ROW, (value,), node.output[0], value.width, tensors=(row,))
+                return
+        first, second = self._value(node.input[0]), self._value(node.input[1])
+        self._step(Kind.ADD, (first, second), node.output[0], first.width)
+
+    # -- values and constants -----------------------------------------------------------------------------------------
+
+    def _value(self, name: str) -> Value:
+        found = self._values.get(name)
+        if isinstance(found, Pending):
+            self._step(found.kind, (found.source,), name, found.source.width)
+            found = self._values[name]
+        if found is None:
+            refuse(f"{name}, which is made in no way known here")
+        assert isinstance(found, Value)
+        return found
+
+    def _new(self, width: int, one: bool = False) -> Value:
+        self._program.widths.append(width)
+        buffer = len(self._program.widths) - 1
+        if one:
+            self._program.singles.add(buffer)
+        return Value(buffer, 0, width, one)
+
+    def _step(
+        self, kind: Kind, inputs: tuple[Value | None, ...], name: str, width: int, *, also: str = "", **more: Any
+    ) -> None:
+        values = [value for value in inputs if value]
+        if any(value.width != width or value.means for value in values) and kind != Kind.LAST:
+            refuse(f"operands of different widths in {kind.name}")
+        one = more.pop("one", False) or any(value.one for value in values)
+        if kind != Kind.LAST and any(value.one != one for value in values):
+            refuse("the last position together with all")
+        room = -(-width // PANEL) * PANEL if kind == Kind.PRODUCT else width
+        made = self._new(room, one)
+        out = Value(made.buffer, 0, width, one)
+        total = self._new(width, one) if also else None
+        self._append(Step(kind, inputs, (out, total), width, one=one, **more))
+        self._values[name] = out
+        if total:
+            self._values[also] = total
+
+    def _append(self, step: Step) -> None:
+        self._program.steps.append(step)
+
+
+def _columns(value: Value, start: int, end: int) -> Value:
+    return Value(value.buffer, value.offset + start, end - start, value.one)
+
+
+def _check(node: Any, settings: dict[str, Any], known: dict[str, Any]) -> None:
+    """Each attribute must be known, and have the value known; None: any."""
+    for name, value in settings.items():
+        if name in _IGNORED:
+            continue
+        if name not in known or (known[name] is not None and value != known[name]):
+            refuse(f"{node.op_type} with {name} {value}")

@@ -7,7 +7,7 @@ NAME is one of ``CONTENDERS``, MODEL the folder or file it reads.
 It reads one JSON object a line, ``{"ids": [...], "count": N}``, and answers with ``{"began": …, "stamps": [...],
 "ids": [...]}`` on the clock of ``time.monotonic()``; a first line ``{"ready": true, "about": …}`` says that
 the model is loaded and, where the library tells, how it was built.
-Nothing of the playground is imported here: what it is measured against must not lean on it.
+Nothing of the playground is imported here but by ``bare``: what it is measured against must not lean on it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,30 @@ about = ""
 
 
 def bare(folder: Path, threads: int) -> Generate:
-    """The least code that decodes greedily on the fused graph: one session, one binding, argmax, nothing else."""
+    """The least code that decodes greedily by the playground's own engine: no worker, no sampler, no text."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from playground.runtimes.onnx import open_engine
+
+    engine = open_engine(folder, threads)
+
+    def generate(prompt: list[int], count: int) -> tuple[list[float], list[int]]:
+        engine.reset(len(prompt) + count)
+        for start in range(0, len(prompt), engine.chunk or len(prompt)):
+            logits = engine.prefill(prompt[start : start + (engine.chunk or len(prompt))])
+        stamps, chosen = [], []
+        while True:
+            best = int(logits.argmax())
+            stamps.append(time.monotonic())
+            chosen.append(best)
+            if len(chosen) == count:
+                return stamps, chosen
+            logits = engine.step(best)
+
+    return generate
+
+
+def onnxruntime(folder: Path, threads: int) -> Generate:
+    """The least code that decodes greedily by ONNX Runtime on the fused graph: one session, one binding, argmax."""
     import numpy as np
     import onnxruntime as ort
 
@@ -232,6 +255,7 @@ def _quiet(library: Any) -> Any:
 
 CONTENDERS = {
     "bare": bare,
+    "onnxruntime": onnxruntime,
     "torch": torch,
     "torch_bf16": torch_bf16,
     "optimum": optimum,

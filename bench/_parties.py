@@ -169,17 +169,22 @@ def seats(playground: Playground, model: str, wanted: Sequence[str]) -> list[Sea
 def _seat(playground: Playground, model: str, name: str) -> Seat:
     who, _, precision = name.partition(" ")
     home, threads = playground.settings.home, playground.settings.threads
-    if who in ("ours", "bare", "genai"):
+    if who in ("ours", "bare", "onnxruntime", "genai"):
         load = prepared(playground, model, "onnx", precision)
         folder = Path(load.artifact.path)
         size = _weights.onnx_bytes(folder / "model.onnx")
+        own = _weights.kernel_bytes(load.artifact) or size
         if who == "ours":
             how = "`Pool.generate` on text, in a worker process: what the app does"
-            return Seat(name, how, size, lambda _: Ours(playground, load))
+            how += f"; computed by {load.artifact.engine}"
+            return Seat(name, how, own, lambda _: Ours(playground, load))
+        env = {"GLIBC_TUNABLES": worker_environment(load)["GLIBC_TUNABLES"]}
         if who == "bare":
-            env = {"GLIBC_TUNABLES": worker_environment(load)["GLIBC_TUNABLES"]}
+            how = f"the worker's engine ({load.artifact.engine}) and argmax, nothing else"
+            return Seat(name, how, own, _opener("bare", folder, threads, env))
+        if who == "onnxruntime":
             how = "`InferenceSession.run_with_iobinding` on the same file, argmax, nothing else"
-            return Seat(name, how, size, _opener("bare", folder, threads, env))
+            return Seat(name, how, size, _opener("onnxruntime", folder, threads, env))
         if why := missing("onnxruntime_genai") or (
             "" if (folder / "genai_config.json").is_file() else "no genai_config"
         ):

@@ -29,6 +29,8 @@ CONTENDERS = (
     "ours fp32",
     "bare int8",
     "bare int4",
+    "onnxruntime int8",
+    "onnxruntime int4",
     "llama.cpp Q8_0",
     "llama.cpp Q4_1",
     PLAIN,

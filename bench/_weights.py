@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from playground.errors import RunError
-from playground.records import ModelSpec
+from playground.records import Artifact, ModelSpec
 from playground.settings import ROOT
 from playground.sources import present
 
@@ -73,6 +73,16 @@ def onnx_bytes(file: Path) -> int:
         sizes[tensor.name] = int(outside["length"]) if "length" in outside else tensor.ByteSize()
     used = {name for node in graph.node if not node.op_type.startswith("Gather") for name in node.input}
     return sum(size for name, size in sizes.items() if name in used)
+
+
+def kernel_bytes(artifact: Artifact) -> int | None:
+    """Bytes of weights that one token reads where the playground's kernels compute; None where they don't."""
+    if not artifact.engine.startswith("kernels"):
+        return None
+    from playground.runtimes.kernel_reader import read_program
+
+    steps = read_program(Path(artifact.path) / "model.onnx").steps
+    return sum(step.weights.packed_bytes for step in steps if step.weights is not None)
 
 
 def torch_bytes(folder: Path, width: int) -> int:

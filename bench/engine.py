@@ -3,7 +3,7 @@
     python -m playground bench engine [--model ID] [--repeats 5] [--tokens 128] [--same-file] [--json]
 
     worker     our onnx runtime at int8, in a worker process, through the pool: what the app does
-    bare       the same graph in the shortest loop that decodes, without our code
+    bare       the same engine in the shortest loop that decodes, without worker, sampler and text
     torch      transformers' generate in fp32
     optimum    optimum's ORTModelForCausalLM in fp32, its generate, in an environment of its own
     plain      with --same-file: our onnx runtime in a worker, on the very file that optimum exported and runs

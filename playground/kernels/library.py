@@ -236,7 +236,7 @@ class Library:
         return handle
 
     def cache(self, handle: Any, keys: Sequence[Array], values: Sequence[Array], heads: int, size: int) -> Any:
-        """Give the cache, arrays of half floats for each layer: keys [heads, capacity / 64, size, 64] and values [heads,
+        """Give the cache, two arrays of half floats for each layer: keys [heads, capacity / 64, size, 64], values [heads,
         capacity, size]; ``heads`` and ``size``: the most query heads and the largest head. Returns what to keep alive.
 
         Raises:

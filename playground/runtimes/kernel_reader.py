@@ -291,7 +291,7 @@ class _Reader:
             start += size
 
     def _means(self, node: Any, settings: dict[str, Any]) -> None:
-        """What quantise.py writes for sums of blocks: ``AveragePool`` over 32, and ``Concat`` behind the activations."""
+        """What quantise.py writes for sums of blocks: ``AveragePool`` over 32, then ``Concat`` behind what was pooled."""
         _check(node, settings, {"kernel_shape": [BLOCK], "strides": [BLOCK]})
         source = self._value(node.input[0])
         self._values[node.output[0]] = Value(source.buffer, source.offset, 0, source.one, means=True)

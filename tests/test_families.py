@@ -9,6 +9,7 @@ import pytest
 
 from playground.core import Playground
 from playground.export import cache, fused
+from playground.kernels import building
 from playground.records import Request
 from playground.runtimes.base import LoadSpec
 from tests.families import FAMILIES, Family, write
@@ -51,6 +52,8 @@ def test_a_family_is_served_as_the_page_says(family: Family, precision: str, mod
     proof = prove(family, precision, models, home)
     artifact = proof.artifact
     assert proof.way == documented()[family.name, precision].way, artifact.fallbacks
+    if building.obstacle() is None:
+        assert proof.engine == documented()[family.name, precision].engine, artifact.engine_note
     ways = ("fused", "optimum", "torch")
     assert [line.split(":")[0] for line in artifact.fallbacks] == list(ways[: ways.index(proof.way)])
     if artifact.variant.runtime == "torch":

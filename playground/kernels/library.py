@@ -236,8 +236,8 @@ class Library:
         return handle
 
     def cache(self, handle: Any, keys: Sequence[Array], values: Sequence[Array], heads: int, size: int) -> Any:
-        """Give the cache, two arrays of half floats for each layer: keys [heads, capacity / 64, size, 64], values [heads,
-        capacity, size]; ``heads`` and ``size``: the most query heads and the largest head. Returns what to keep alive.
+        """Give the cache, half floats for each layer: keys [heads, capacity / 64, size, 64], values [heads, capacity,
+        size]; ``heads`` and ``size``: the most query heads and the largest head. Returns what to keep alive.
 
         Raises:
             MemoryError: Scratch memory can't be had.

@@ -31,10 +31,15 @@ class Constants:
     def __init__(self, folder: Path, graph: Any) -> None:
         self._folder = folder
         self._tensors = {each.name: each for each in graph.initializer}
+        self._made: dict[str, Array] = {}
         self._maps: dict[str, Array] = {}
 
     def __contains__(self, name: str) -> bool:
-        return name in self._tensors
+        return name in self._tensors or name in self._made
+
+    def keep(self, name: str, array: Array) -> None:
+        """What was made of a constant, under a name of its own."""
+        self._made[name] = array
 
     def add(self, node: Any) -> None:
         """Take the value of a ``Constant`` node.
@@ -56,6 +61,8 @@ class Constants:
         Raises:
             NotForKernels: It is no constant, of another type, or not where the graph says.
         """
+        if name in self._made:
+            return self._made[name]
         tensor = self._tensors.get(name)
         if tensor is None:
             refuse(f"{name}, which is no constant")

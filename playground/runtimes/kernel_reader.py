@@ -110,6 +110,7 @@ class _Reader:
             "Unsqueeze": self._alias,
             "Squeeze": self._alias,
             "Reshape": self._reshape,
+            "Transpose": self._transpose,
             "Cast": self._cast,
             "SimplifiedLayerNormalization": self._norm,
             "SkipSimplifiedLayerNormalization": self._norm,
@@ -125,6 +126,8 @@ class _Reader:
             "FastGelu": self._activation,
             "Relu": self._activation,
         }
+        if node.op_type == "MatMul":
+            refuse("products whose weights are not rounded")
         if node.op_type not in handlers:
             refuse(f"the operator {node.op_type}")
         handlers[node.op_type](node, {each.name: helper.get_attribute_value(each) for each in node.attribute})
@@ -164,6 +167,15 @@ class _Reader:
         look at as many numbers as they have weights, and attention see them.
         """
         self._values[node.output[0]] = self._value(node.input[0])
+
+    def _transpose(self, node: Any, settings: dict[str, Any]) -> None:
+        """Of a constant: a small embedding that is stored as the head has it."""
+        if node.input[0] not in self._constants:
+            refuse("a Transpose of what was computed")
+        table = self._constants.array(node.input[0])
+        if table.ndim != 2 or list(settings.get("perm", (1, 0))) != [1, 0]:
+            refuse("a Transpose of something other than a table")
+        self._constants.keep(node.output[0], np.ascontiguousarray(table.T))
 
     def _cast(self, node: Any, settings: dict[str, Any]) -> None:
         if settings["to"] != TensorProto.FLOAT:
@@ -250,8 +262,7 @@ class _Reader:
         if size % 16 or not 0 < size <= LONGEST_HEAD or heads % kv_heads or heads // kv_heads > MOST_GROUPS:
             refuse(f"heads of {size} numbers, {heads} over {kv_heads}")
         window = int(settings.get("local_window_size", -1))
-        # The attribute does not count the query's own position.
-        shape = Heads(heads, kv_heads, size, window + 1 if window >= 0 else 0, self._scale(settings, size))
+        shape = Heads(heads, kv_heads, size, max(0, window), self._scale(settings, size))
         tables: tuple[Array | None, ...] = ()
         turned = 0
         if settings.get("do_rotary", 0):
@@ -291,7 +302,7 @@ class _Reader:
             start += size
 
     def _means(self, node: Any, settings: dict[str, Any]) -> None:
-        """What quantise.py writes for sums of blocks: ``AveragePool`` over 32, then ``Concat`` behind what was pooled."""
+        """What quantise.py writes for sums of blocks: ``AveragePool`` over 32, then ``Concat`` behind its source."""
         _check(node, settings, {"kernel_shape": [BLOCK], "strides": [BLOCK]})
         source = self._value(node.input[0])
         self._values[node.output[0]] = Value(source.buffer, source.offset, 0, source.one, means=True)

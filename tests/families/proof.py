@@ -38,6 +38,11 @@ class Proof:
         """The recipe, or torch where none gave a usable graph."""
         return "torch" if self.artifact.variant.runtime == "torch" else self.artifact.recipe
 
+    @property
+    def engine(self) -> str:
+        """What computes: the kernels of whatever instruction set, ONNX Runtime, or torch."""
+        return self.artifact.engine.split(" ")[0] or "torch"
+
 
 def prove(family: Family, precision: str, models: Path, home: Path) -> Proof:
     """Prepare ``family`` as onnx-``precision`` and let it answer.
@@ -69,7 +74,7 @@ def answer(spec: ModelSpec, artifact: Artifact) -> str:
         runtime.close()
     assert last.run is not None
     assert last.run.timings.output_tokens == TOKENS
-    assert len(last.run.text) > TOKENS / 4
+    assert len(last.run.text) > TOKENS / 8  # random weights in int4 repeat tokens that are half a character
     return last.run.text
 
 

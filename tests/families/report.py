@@ -11,7 +11,19 @@ from tests.families.table import FAMILIES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "families.md"
 PRECISIONS = ("fp32", "int8", "int4")
-COLUMNS = ("family", "as in", "proves", "asked for", "served by", "verdict", "top-1", "mean KL", "max Δlogit", "answer")
+COLUMNS = (
+    "family",
+    "as in",
+    "proves",
+    "asked for",
+    "served by",
+    "computed by",
+    "verdict",
+    "top-1",
+    "mean KL",
+    "max Δlogit",
+    "answer",
+)
 
 HEAD = """# Families
 
@@ -22,9 +34,13 @@ for int8 and int4 are pessimistic. Errors are against torch in fp32 over 512 pos
 tokens, read in two pieces; sliding windows are 96 tokens wide. *Answer* says whether a greedy answer of 120 tokens to a
 prompt of some 250 equals that of `transformers.generate`.
 
-*Served by* is the first of prebuilt, fused, optimum and torch that could be made and was faithful enough; the reasons
-against those before it stand below the table, as the app shows them.
+*Served by* is the first of prebuilt, fused, optimum and torch that could be made and was faithful enough; *computed by*
+says whether the playground's kernels run that graph (they are for rounded weights) or ONNX Runtime. The reasons
+against what would have come before stand below the table, as the app shows them.
 """
+
+
+WHY_NOT = ("## Why not the playground's kernels", "")
 
 
 @dataclass(frozen=True)
@@ -32,6 +48,7 @@ class Row:
     family: str
     precision: str
     way: str
+    engine: str
     verdict: str
 
 
@@ -39,7 +56,7 @@ def page(models: Path, home: Path, note: Callable[[str], None]) -> str:
     """Prove every family in every precision and write it up."""
     from tests.families.proof import prove
 
-    rows, reasons = [], []
+    rows, reasons, notes = [], [], []
     for family in FAMILIES:
         for precision in PRECISIONS:
             proof = prove(family, precision, models, home)
@@ -51,12 +68,26 @@ def page(models: Path, home: Path, note: Callable[[str], None]) -> str:
             )
             error = f"{fidelity.max_logit_error:.1e}" if fidelity else "–"
             same = "equal" if proof.text == proof.expected else "differs"
-            cells = (family.name, family.models, family.proves, precision, proof.way, *figures, error, same)
+            cells = (
+                family.name,
+                family.models,
+                family.proves,
+                precision,
+                proof.way,
+                proof.engine,
+                *figures,
+                error,
+                same,
+            )
             rows.append("| " + " | ".join(cells) + " |")
             reasons += [f"- {family.name} {precision}: {line}" for line in proof.artifact.fallbacks]
+            if proof.artifact.engine_note:
+                notes.append(f"- {family.name} {precision}: {proof.artifact.engine_note}")
             note(rows[-1])
     head = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
-    return "\n".join([HEAD, _tools(), "", *head, *rows, "", "## Why not the way before", "", *reasons, ""])
+    return "\n".join(
+        [HEAD, _tools(), "", *head, *rows, "", "## Why not the way before", "", *reasons, "", *WHY_NOT, *notes, ""]
+    )
 
 
 def read_rows() -> Iterator[Row]:
@@ -64,7 +95,7 @@ def read_rows() -> Iterator[Row]:
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == len(COLUMNS) and cells[3] in PRECISIONS:
-            yield Row(cells[0], cells[3], cells[4], cells[5])
+            yield Row(cells[0], cells[3], cells[4], cells[5], cells[6])
 
 
 def _tools() -> str:

@@ -74,78 +74,79 @@ INLINE void ask_for(const uint8_t *p, const int bytes) {
     for (int i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
 }
 
-/* `rows` is a constant wherever this is expanded, so that all sums stay in registers. */
-INLINE void tile8(const uint8_t *panel, int blocks, const int rows, const int8_t *bytes, const float *scales,
-                  const int32_t *bias, float post, float *out, size_t stride) {
+/* `rows` and `groups` are constants wherever this is expanded, so that all sums stay in registers: where there are few of
+ * those, a panel's two groups of sixteen outputs are taken one after the other. */
+INLINE void tile8(const uint8_t *panel, int blocks, const int rows, int first_group, const int groups, const int8_t *bytes,
+                  const float *scales, const int32_t *bias, float post, float *out, size_t stride) {
     v16f sum[ROWS][2];
-    for (int t = 0; t < rows; t++) sum[t][0] = sum[t][1] = f_set(0.0f);
+    for (int t = 0; t < rows; t++)
+        for (int g = 0; g < groups; g++) sum[t][g] = f_set(0.0f);
     for (int b = 0; b < blocks; b++, panel += PANEL8, bytes += rows * BLOCK, scales += rows, bias += rows) {
+        const uint8_t *weights = panel + first_group * 512;
         v16i acc[ROWS][2];
         if (rows == 1) ask_for(panel, PANEL8);
-        for (int t = 0; t < rows; t++) acc[t][0] = acc[t][1] = i_set(bias[t]);
+        for (int t = 0; t < rows; t++)
+            for (int g = 0; g < groups; g++) acc[t][g] = i_set(bias[t]);
 #pragma GCC unroll 8
         for (int quad = 0; quad < 8; quad++) {
-            bytes64 first = b_load(panel + quad * 64), second = b_load(panel + 512 + quad * 64);
+            bytes64 w[2];
+            for (int g = 0; g < groups; g++) w[g] = b_load(weights + g * 512 + quad * 64);
 #pragma GCC unroll 6
             for (int t = 0; t < rows; t++) {
                 int32_t a = four(bytes + (quad * rows + t) * 4);
-                acc[t][0] = dot8(acc[t][0], first, a);
-                acc[t][1] = dot8(acc[t][1], second, a);
+                for (int g = 0; g < groups; g++) acc[t][g] = dot8(acc[t][g], w[g], a);
             }
         }
-        v16f first = f_half((const half *)(panel + 1024)), second = f_half((const half *)(panel + 1056));
+        const half *scale = (const half *)(panel + 1024) + first_group * 16;
 #pragma GCC unroll 6
-        for (int t = 0; t < rows; t++) {
-            v16f scale = f_set(scales[t]);
-            sum[t][0] = f_fma(i_to_f(acc[t][0]), f_mul(first, scale), sum[t][0]);
-            sum[t][1] = f_fma(i_to_f(acc[t][1]), f_mul(second, scale), sum[t][1]);
-        }
+        for (int t = 0; t < rows; t++)
+            for (int g = 0; g < groups; g++)
+                sum[t][g] = f_fma(i_to_f(acc[t][g]), f_mul(f_half(scale + g * 16), f_set(scales[t])), sum[t][g]);
     }
-    for (int t = 0; t < rows; t++) {
-        f_store(out + t * stride, f_mul(sum[t][0], f_set(post)));
-        f_store(out + t * stride + 16, f_mul(sum[t][1], f_set(post)));
-    }
+    for (int t = 0; t < rows; t++)
+        for (int g = 0; g < groups; g++)
+            f_store(out + t * stride + (first_group + g) * 16, f_mul(sum[t][g], f_set(post)));
 }
 
-INLINE void tile4(const uint8_t *panel, int blocks, const int rows, const int8_t *bytes, const float *scales,
-                  const float *sums, float post, float *out, size_t stride) {
+INLINE void tile4(const uint8_t *panel, int blocks, const int rows, int first_group, const int groups, const int8_t *bytes,
+                  const float *scales, const float *sums, float post, float *out, size_t stride) {
     v16f sum[ROWS][2];
-    for (int t = 0; t < rows; t++) sum[t][0] = sum[t][1] = f_set(0.0f);
+    for (int t = 0; t < rows; t++)
+        for (int g = 0; g < groups; g++) sum[t][g] = f_set(0.0f);
     for (int b = 0; b < blocks; b++, panel += PANEL4, bytes += rows * BLOCK, scales += rows, sums += rows) {
+        const uint8_t *weights = panel + first_group * 256;
         v16i acc[ROWS][2];
         if (rows == 1) ask_for(panel, PANEL4);
-        for (int t = 0; t < rows; t++) acc[t][0] = acc[t][1] = i_set(0);
+        for (int t = 0; t < rows; t++)
+            for (int g = 0; g < groups; g++) acc[t][g] = i_set(0);
 #pragma GCC unroll 4
         for (int pair = 0; pair < 4; pair++) {
-            bytes64 first = b_load(panel + pair * 64), second = b_load(panel + 256 + pair * 64);
-            bytes64 one = b_low(first), two = b_low(second);
+            bytes64 both[2], w[2];
+            for (int g = 0; g < groups; g++) both[g] = b_load(weights + g * 256 + pair * 64), w[g] = b_low(both[g]);
 #pragma GCC unroll 6
             for (int t = 0; t < rows; t++) {
                 int32_t a = four(bytes + (pair * rows + t) * 4);
-                acc[t][0] = dot4(acc[t][0], one, a);
-                acc[t][1] = dot4(acc[t][1], two, a);
+                for (int g = 0; g < groups; g++) acc[t][g] = dot4(acc[t][g], w[g], a);
             }
-            one = b_high(first), two = b_high(second);
+            for (int g = 0; g < groups; g++) w[g] = b_high(both[g]);
 #pragma GCC unroll 6
             for (int t = 0; t < rows; t++) {
                 int32_t a = four(bytes + ((pair + 4) * rows + t) * 4);
-                acc[t][0] = dot4(acc[t][0], one, a);
-                acc[t][1] = dot4(acc[t][1], two, a);
+                for (int g = 0; g < groups; g++) acc[t][g] = dot4(acc[t][g], w[g], a);
             }
         }
-        v16f first = f_half((const half *)(panel + 512)), second = f_half((const half *)(panel + 544));
-        v16f low1 = f_half((const half *)(panel + 576)), low2 = f_half((const half *)(panel + 608));
+        const half *scale = (const half *)(panel + 512) + first_group * 16, *low = scale + 32;
 #pragma GCC unroll 6
-        for (int t = 0; t < rows; t++) {
-            v16f scale = f_set(scales[t]), all = f_set(sums[t]);
-            sum[t][0] = f_fma(low1, all, f_fma(i_to_f(acc[t][0]), f_mul(first, scale), sum[t][0]));
-            sum[t][1] = f_fma(low2, all, f_fma(i_to_f(acc[t][1]), f_mul(second, scale), sum[t][1]));
-        }
+        for (int t = 0; t < rows; t++)
+            for (int g = 0; g < groups; g++) {
+                v16f by = f_mul(f_half(scale + g * 16), f_set(scales[t]));
+                sum[t][g] = f_fma(i_to_f(acc[t][g]), by, sum[t][g]);
+                sum[t][g] = f_fma(f_half(low + g * 16), f_set(sums[t]), sum[t][g]);
+            }
     }
-    for (int t = 0; t < rows; t++) {
-        f_store(out + t * stride, f_mul(sum[t][0], f_set(post)));
-        f_store(out + t * stride + 16, f_mul(sum[t][1], f_set(post)));
-    }
+    for (int t = 0; t < rows; t++)
+        for (int g = 0; g < groups; g++)
+            f_store(out + t * stride + (first_group + g) * 16, f_mul(sum[t][g], f_set(post)));
 }
 
 typedef struct {
@@ -168,13 +169,16 @@ static void product(const Matrix *m, Acts acts, int rows, int from, int to, floa
             int left = rows - row < ROWS ? rows - row : ROWS;
 #define TILE(n) \
     case n: \
-        if (m->bits == 8) tile8(panel, m->blocks, n, bytes, scales, bias, m->post, to_, stride); \
-        else tile4(panel, m->blocks, n, bytes, scales, sums, m->post, to_, stride); \
+        for (int g = 0; g < 2; g += n == 1 ? 2 : GROUPS) \
+            if (m->bits == 8) \
+                tile8(panel, m->blocks, n, g, n == 1 ? 2 : GROUPS, bytes, scales, bias, m->post, to_, stride); \
+            else \
+                tile4(panel, m->blocks, n, g, n == 1 ? 2 : GROUPS, bytes, scales, sums, m->post, to_, stride); \
         break;
             switch (left) {
-                TILE(1) TILE(2)
-#if ROWS > 2
-                TILE(3) TILE(4) TILE(5) TILE(6)
+                TILE(1) TILE(2) TILE(3)
+#if ROWS > 3
+                TILE(4) TILE(5) TILE(6)
 #endif
             }
 #undef TILE

@@ -17,6 +17,7 @@ typedef uint16_t half;
 
 #define ISA "avx512_vnni"
 #define ROWS 6       /* tokens in a tile of a product */
+#define GROUPS 2     /* groups of sixteen outputs in it */
 #define ATT_ROWS 6   /* rows in a tile of attention */
 #define ATT_VECS 4   /* vectors in a tile of attention */
 #define BIAS8 128    /* weights are stored as value + 128 and stay so */
@@ -70,7 +71,8 @@ INLINE v16i dot4(v16i acc, bytes64 w, int32_t a) { return dot8(acc, w, a); }
 #define ISA "avx2"
 #define BIAS8 0
 #endif
-#define ROWS 2
+#define ROWS 3
+#define GROUPS 1
 #define ATT_ROWS 3
 #define ATT_VECS 2
 

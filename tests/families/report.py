@@ -56,7 +56,8 @@ def page(models: Path, home: Path, note: Callable[[str], None]) -> str:
     """Prove every family in every precision and write it up."""
     from tests.families.proof import prove
 
-    rows, reasons, notes = [], [], []
+    rows, reasons = [], []
+    notes: dict[str, list[str]] = {}
     for family in FAMILIES:
         for precision in PRECISIONS:
             proof = prove(family, precision, models, home)
@@ -82,11 +83,12 @@ def page(models: Path, home: Path, note: Callable[[str], None]) -> str:
             rows.append("| " + " | ".join(cells) + " |")
             reasons += [f"- {family.name} {precision}: {line}" for line in proof.artifact.fallbacks]
             if proof.artifact.engine_note:
-                notes.append(f"- {family.name} {precision}: {proof.artifact.engine_note}")
+                notes.setdefault(proof.artifact.engine_note, []).append(f"{family.name} {precision}")
             note(rows[-1])
+    why_not = [f"- {note}: {', '.join(names)}" for note, names in notes.items()]
     head = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     return "\n".join(
-        [HEAD, _tools(), "", *head, *rows, "", "## Why not the way before", "", *reasons, "", *WHY_NOT, *notes, ""]
+        [HEAD, _tools(), "", *head, *rows, "", "## Why not the way before", "", *reasons, "", *WHY_NOT, *why_not, ""]
     )
 
 

@@ -29,13 +29,19 @@ class Record:
     """JSON for dataclasses: ``to_json`` gives plain dicts and lists, ``from_json`` the value again."""
 
     def to_json(self) -> dict[str, Any]:
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+        return {name: _plain(getattr(self, name)) for name in _names(type(self))}  # type: ignore[arg-type]
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Build the record from ``data``; unknown keys are left out, so newer files stay readable."""
         hints = _hints(cls)  # type: ignore[arg-type]
         return cls(**{name: _typed(hints[name], value) for name, value in data.items() if name in hints})
+
+
+@cache
+def _names(cls: Any) -> tuple[str, ...]:
+    """The fields; events are written by the hundred a second, each between two steps of a model."""
+    return tuple(each.name for each in fields(cls))
 
 
 @cache
@@ -51,6 +57,8 @@ def _is_plain(hint: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    if value is None or type(value) in (str, int, float):
+        return value
     if isinstance(value, Record):
         return value.to_json()
     if isinstance(value, dict):

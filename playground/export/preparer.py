@@ -102,6 +102,12 @@ class Preparer:
             return job.state
         return Preparation("missing")
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything is being prepared, or waits for its turn."""
+        with self._change:
+            return not all(job.done.is_set() for job in self._jobs.values())
+
     def start(self, variant: Variant) -> None:
         """Prepare in the background. Does nothing if that is done or under way; tries again what failed."""
         spec, variant = self._catalog.resolve(str(variant))

@@ -247,9 +247,9 @@ class Library:
             raise MemoryError("the kernels got no memory for attention")
         return tables
 
-    def run(self, handle: Any, ids: Array, start: int) -> None:
-        """Read ``ids`` (int64) behind ``start`` others."""
-        self._dll.pg_run(handle, ids.ctypes.data, len(ids), start)
+    def run(self, handle: Any, ids: int, count: int, start: int) -> None:
+        """Read the ``count`` ids (int64) at the address ``ids`` behind ``start`` others."""
+        self._dll.pg_run(handle, ids, count, start)
 
     def close(self, handle: Any) -> None:
         self._dll.pg_close(handle)

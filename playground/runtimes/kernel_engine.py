@@ -68,6 +68,8 @@ class KernelEngine(Engine):
         buffer = self._buffers[places[program.logits.buffer]]
         self._row: Array = buffer[program.logits.offset : program.logits.offset + program.vocab]
         self._token = np.zeros(1, np.int64)
+        self._token_address = self._token.ctypes.data
+        self._vocabulary = program.tokens
 
     def reset(self, length: int) -> None:
         needed = -(-length // ROOM) * ROOM
@@ -90,13 +92,18 @@ class KernelEngine(Engine):
     def prefill(self, ids: Sequence[int]) -> Logits:
         if not ids:
             raise RuntimeError("there is nothing to read")
+        if min(ids) < 0 or max(ids) >= self._vocabulary:
+            raise RuntimeError("a token the model does not have")
         for start in range(0, len(ids), PART):
-            self._run(np.asarray(ids[start : start + PART], np.int64))
+            part = np.asarray(ids[start : start + PART], np.int64)
+            self._run(part.ctypes.data, len(part))
         return self._row
 
     def step(self, token: int) -> Logits:
+        if not 0 <= token < self._vocabulary:
+            raise RuntimeError("a token the model does not have")
         self._token[0] = token
-        self._run(self._token)
+        self._run(self._token_address, 1)
         return self._row
 
     def close(self) -> None:
@@ -107,21 +114,14 @@ class KernelEngine(Engine):
         self._panels = np.empty(0, np.uint8)
         self._row = self._row[:0]
 
-    def _run(self, ids: Array) -> None:
-        end = self._length + len(ids)
+    def _run(self, ids: int, count: int) -> None:
+        """``count`` ids at an address. What stands between two steps finds no cache warm, so there is little of it."""
+        end = self._length + count
         longest = self._program.longest
         if not self._handle or end > self._capacity or (longest and end > longest):
             raise RuntimeError(f"there is no room for {end:,} tokens")
-        if ids.min() < 0 or ids.max() >= self._vocabulary:
-            raise RuntimeError("a token the model does not have")
-        self._library.run(self._handle, ids, self._length)
+        self._library.run(self._handle, ids, count, self._length)
         self._length = end
-
-    @property
-    def _vocabulary(self) -> int:
-        table = self._program.steps[0].tensors[0]
-        assert table is not None
-        return len(table)
 
     def _allocate(self, capacity: int) -> None:
         """A cache for ``capacity`` tokens; its memory is taken as it is written, not now."""

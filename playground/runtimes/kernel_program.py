@@ -84,6 +84,7 @@ class Program:
         layers: The attention of each layer.
         logits: Where the result lies.
         vocab: Its width.
+        tokens: How many there are to be read: rows of the embedding.
         longest: Tokens that positions are known for; None where any number goes.
     """
 
@@ -93,6 +94,7 @@ class Program:
     layers: list[Heads] = field(default_factory=list)
     logits: Value | None = None
     vocab: int = 0
+    tokens: int = 0
     longest: int | None = None
 
 

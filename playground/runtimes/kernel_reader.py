@@ -142,11 +142,13 @@ class _Reader:
         shape = (rows, width // BLOCK)
         if width % BLOCK or scales.shape != shape or (zeros is not None and zeros.shape != shape):
             refuse("an embedding whose blocks are not of 32")
+        self._program.tokens = min(rows, self._program.tokens or rows)
         self._step(Kind.EMBED8, (), node.output[0], width, tensors=(table, scales, zeros))
 
     def _gather(self, node: Any, settings: dict[str, Any]) -> None:
         if node.input[1] == TOKENS and settings.get("axis", 0) == 0:
             table = self._constants.array(node.input[0], np.float32)
+            self._program.tokens = min(len(table), self._program.tokens or len(table))
             self._step(Kind.EMBED32, (), node.output[0], table.shape[1], tensors=(table,))
             return
         source = self._value(node.input[0])

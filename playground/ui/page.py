@@ -43,8 +43,9 @@ HEAD = (
     "<header><h1>Open-Model Playground</h1><p>One prompt, several small open models, side by side: what each one says, "
     "how fast it really is on this CPU, and what its model card really promises.</p></header>"
 )
-LOOK_S = 2.0
-"""Between two looks of a page at how preparations come on."""
+LOOK_S, REST_S = 2.0, 20.0
+"""Between two looks of a page at how preparations come on; and while there are none. A look costs a browser 50 ms:
+two pages at rest took 12 % of a core from the models when they looked every two seconds."""
 QUEUE_LOOK_S = 0.03
 """Between two looks at gradio's queue of events: the most it adds to a click."""
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class Page:
             [demo.load, self.timer.tick, *(choice.change for choice in choices)],
             self.look,
             [self.seen, *choices],
-            [self.seen, *self.form.states, self.cards.facts],
+            [self.seen, self.timer, *self.form.states, self.cards.facts],
             **at_once,
         )
         sizes = [self.form.mode, self.form.prompt, self.form.fields[0]]
@@ -155,7 +156,7 @@ class Page:
         demo.unload(self.leave)
 
     def _run_outputs(self) -> list[Any]:
-        return [self.form.run, self.form.stop, self.form.notice, self.timings, *self.panels]
+        return [self.form.run, self.form.stop, self.form.notice, self.timings, self.timer, *self.panels]
 
     async def run(self, request: gr.Request, kept: Any, *values: Any) -> AsyncIterator[dict[Any, Any]]:
         """Run the prompt; yields the panels as they grow. A usage error is shown in place and loses nothing."""
@@ -203,6 +204,7 @@ class Page:
             self.form.stop: gr.update(interactive=True, value="Stop"),
             self.timings: timings.BUSY,
             self.ran: True,
+            self.timer: gr.Timer(LOOK_S) if self.playground.preparer.busy else gr.skip(),
         }
 
     def _idle(self) -> dict[Any, Any]:
@@ -248,13 +250,17 @@ class Page:
         return costs.plan_html(self.playground.memory_plan(chosen, asked), mode)
 
     def look(self, seen: list[str], *choices: list[str]) -> list[Any]:
-        """Once a second: the models' states, sending only those that changed."""
+        """Now and then: the models' states, sending only those that changed; and when to look again."""
+        pace = LOOK_S if self.playground.preparer.busy else REST_S
         states = [form.states_html(self.playground, chosen or []) for chosen in choices[:-1]]
         states.append(form.added_html(self.playground, choices[-1] or []))
-        if states == seen:
-            return [gr.skip()] * (len(states) + 2)
-        news = [gr.skip() if state == old else state for state, old in _pairs(states, seen)]
-        return [states, *news, model_cards.facts_html(self.playground, self._variants(choices))]
+        looked = [str(pace), *states]
+        if looked == seen:
+            return [gr.skip()] * (len(states) + 3)
+        news = [gr.skip() if state == old else state for state, old in _pairs(states, seen[1:])]
+        facts = model_cards.facts_html(self.playground, self._variants(choices))
+        timer = gr.skip() if seen[:1] == looked[:1] else gr.Timer(pace)
+        return [looked, timer, *news, facts]
 
     def list_history(self, kept: Any) -> dict[Any, Any]:
         """Fill the History tab from what this browser remembers."""

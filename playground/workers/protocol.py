@@ -29,8 +29,11 @@ _ERRORS = {
 """Errors that are made of their two texts alone; the others arrive as ``RunError`` with the same texts."""
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 def encode(message: Message) -> bytes:
-    return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
+    return _ENCODER.encode(message).encode("ascii") + b"\n"
 
 
 def decode(line: bytes) -> Message:

@@ -172,7 +172,7 @@ def logits(path: Path) -> Any:
     return ort.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"input_ids": ids})[0]
 
 
-def rewritten(tmp_path: Path, bits: int, sums: bool, tied: bool = True) -> Path:
+def rewritten(tmp_path: Path, bits: int, sums: int | None, tied: bool = True) -> Path:
     from playground.export.quantise import rewrite
 
     target = tmp_path / f"{bits}-{sums}" / "model.onnx"
@@ -190,7 +190,7 @@ def nodes_of(path: Path) -> list[Any]:
 
 
 def test_four_bits_with_means_cost_what_rounded_activations_cost_and_no_more(tmp_path: Path) -> None:
-    with_means, eight = rewritten(tmp_path, 4, sums=True), rewritten(tmp_path, 8, sums=True)
+    with_means, eight = rewritten(tmp_path, 4, sums=WIDTH * HIDDEN), rewritten(tmp_path, 8, sums=WIDTH * HIDDEN)
     kinds = [node.op_type for node in nodes_of(with_means)]
     assert kinds == ["GatherBlockQuantized", *["AveragePool", "Concat", "MatMulNBits"] * 2, "MatMulNBits"]
     assert off(with_means, tmp_path) < max(0.02, 1.5 * off(eight, tmp_path))
@@ -201,15 +201,12 @@ def test_what_four_bits_would_not_change_needs_no_eight(tmp_path: Path) -> None:
         found = (node for node in nodes_of(path) if node.op_type == "MatMulNBits")
         return [a.i for node in found for a in node.attribute if a.name == "bits"]
 
-    assert bits(rewritten(tmp_path, 4, sums=True)) == [4, 4, 8]
-    assert bits(rewritten(tmp_path, 4, sums=False)) == [4, 8, 8]
+    assert bits(rewritten(tmp_path, 4, sums=WIDTH * HIDDEN)) == [4, 4, 8]
+    assert bits(rewritten(tmp_path, 4, sums=None)) == [4, 8, 8]
 
 
-def test_a_small_product_goes_without_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from playground.export import quantise
-
-    monkeypatch.setattr(quantise, "WORTH_SUMS", WIDTH * HIDDEN + 1)
-    plain = rewritten(tmp_path, 4, sums=True)
+def test_a_small_product_goes_without_means(tmp_path: Path) -> None:
+    plain = rewritten(tmp_path, 4, sums=WIDTH * HIDDEN + 1)
     assert "AveragePool" not in [node.op_type for node in nodes_of(plain)]
     assert 0.02 < off(plain, tmp_path) < 0.2
 
@@ -218,7 +215,7 @@ def test_a_small_product_goes_without_means(tmp_path: Path, monkeypatch: pytest.
 def test_embedding_and_head_are_rounded_and_stored_once_where_they_are_the_same(
     tmp_path: Path, tied: bool, tables: int
 ) -> None:
-    target = rewritten(tmp_path, 8, sums=True, tied=tied)
+    target = rewritten(tmp_path, 8, sums=WIDTH * HIDDEN, tied=tied)
     assert nodes_of(target)[0].op_type == "GatherBlockQuantized"
     products, table = 2 * WIDTH * HIDDEN, WIDTH * VOCAB
     least = (products + tables * table) * 1.125

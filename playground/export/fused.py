@@ -19,6 +19,7 @@ from playground.export import quantise
 from playground.export.blocks import BLOCK
 from playground.export.importing import copy_side_files
 from playground.export.recipe import Work
+from playground.kernels import building
 from playground.sources.files import Progress, of_the_disk
 
 MODEL = "model.onnx"
@@ -53,7 +54,8 @@ def build_fused(work: Work) -> str:
     _build_plain(work, stage)
     if bits is not None:
         work.progress("rounding weights", 0.0)
-        quantise.rewrite(stage / MODEL, work.target / MODEL, bits, work.progress, sums=True)
+        sums = quantise.WORTH_SUMS if building.obstacle() else 0
+        quantise.rewrite(stage / MODEL, work.target / MODEL, bits, work.progress, sums)
         for path in (path for path in stage.iterdir() if not path.name.startswith(MODEL)):
             path.rename(work.target / path.name)
         shutil.rmtree(stage)

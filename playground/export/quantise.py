@@ -21,8 +21,8 @@ from playground.export.blocks import BLOCK, Array, Rounded, blocks_of, packed, r
 from playground.sources.files import Progress
 
 WORTH_SUMS = 1 << 19
-"""Weights a product must have for ``rest`` to be added. The two small operators it takes cost as long as reading half a
-million weights; below that, whole zero points are the better bargain."""
+"""Weights a product must have for ``rest`` to be added. The two small operators it takes cost onnxruntime as long as
+reading half a million weights; below that, whole zero points are the better bargain. The kernels get it for nothing."""
 
 EMBEDDING_ROWS = 1024
 """Tables with fewer rows are not worth rounding."""
@@ -34,7 +34,7 @@ INLINE = 1024
 """Bytes of a tensor that stays inside the graph."""
 
 
-def rewrite(graph: Path, target: Path, bits: int | None, progress: Progress, sums: bool = False) -> None:
+def rewrite(graph: Path, target: Path, bits: int | None, progress: Progress, sums: int | None = None) -> None:
     """Write ``graph`` to ``target`` with its weights in ``target``.data, rounded to ``bits`` or as they are.
 
     Args:
@@ -43,8 +43,8 @@ def rewrite(graph: Path, target: Path, bits: int | None, progress: Progress, sum
         bits: 8 or 4; None keeps fp32. With 4 the head keeps 8, and so do the most sensitive of those products that
             four bits would change.
         progress: Told the share of matrices rounded.
-        sums: Products of four bits may be given sums of activations to be exact; what they multiply must have three
-            axes, as it has in fused graphs.
+        sums: Products of four bits with so many weights may be given sums of activations to be exact; what they
+            multiply must have three axes, as it has in fused graphs.
     """
     import onnx
 
@@ -147,7 +147,7 @@ class _Stored:
 class _Rounding:
     """Rounds every product and the embedding of one model."""
 
-    def __init__(self, model: Any, bits: int, progress: Progress, sums: bool) -> None:
+    def __init__(self, model: Any, bits: int, progress: Progress, sums: int | None) -> None:
         self._model, self._bits, self._progress, self._sums = model, bits, progress, sums
         self._weights = {each.name: each for part in _graphs(model.graph) for each in part.initializer}
         self._stored: dict[str, _Stored] = {}
@@ -215,7 +215,7 @@ class _Rounding:
         blocks = blocks_of(matrix)
         if self._bits == 8 or weight == self._head:
             return round8(blocks)
-        worth = self._sums and matrix.size >= WORTH_SUMS and matrix.shape[0] % BLOCK == 0
+        worth = self._sums is not None and matrix.size >= self._sums and matrix.shape[0] % BLOCK == 0
         rounded, exact = round4(blocks, worth)
         return round8(blocks) if node in self._finer and not exact else rounded
 

@@ -41,7 +41,7 @@ FUSED_PRECISIONS = {
         "block_size": str(BLOCK),
         "embedding": "8",
         "finer": "8 in attention too",
-        "levels": "found again, with means",
+        "levels": "found again, with means; in every product where there are kernels",
     },
     "fp32": dict(FUSED_OPTIONS),
 }

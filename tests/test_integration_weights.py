@@ -91,13 +91,16 @@ def test_the_original_is_shared_and_needs_no_check(preparer: Preparer) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_fp32_is_exact_and_int4_is_smaller_and_lossy(preparer: Preparer) -> None:
+def test_fp32_is_exact_and_int4_is_smaller_and_as_close_as_its_engine_allows(preparer: Preparer) -> None:
     int8 = prepare(preparer, SMOLLM2)
     fp32, int4 = (prepare(preparer, f"{SMOLLM2}@onnx-{precision}") for precision in ("fp32", "int4"))
     assert fp32.fidelity is not None
     assert int4.fidelity is not None
     assert (fp32.fidelity.verdict, fp32.fidelity.top1_agreement) == ("exact", 1.0)
-    assert int4.fidelity.verdict == "lossy", int4.fidelity.reason
+    # Sums of blocks in every product make up for whole zero points, where the kernels compute and get them for nothing.
+    verdict, worst = ("faithful", 0.008) if int4.engine.startswith("kernels") else ("lossy", 0.03)
+    assert int4.fidelity.verdict == verdict, int4.fidelity.reason
+    assert int4.fidelity.mean_kl < worst
     assert int4.size_bytes < int8.size_bytes < fp32.size_bytes
 
 

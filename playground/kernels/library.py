@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Callable, Sequence
-from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_void_p
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -80,7 +80,6 @@ class Op(Structure):
         ("inputs", Ref * 3),
         ("outputs", Ref * 2),
         ("number", c_float),
-        ("number2", c_float),
         ("data", c_void_p * 4),
         ("matrix", Matrix),
         ("shape", Shape),
@@ -95,10 +94,7 @@ class Acts(Structure):
 class Plan(Structure):
     _fields_ = (
         ("ops", c_int),
-        ("layers", c_int),
         ("threads", c_int),
-        ("most_tokens", c_int),
-        ("most_width", c_int),
         ("list", POINTER(Op)),
         ("buffers", POINTER(c_void_p)),
         ("acts", Acts),
@@ -283,6 +279,5 @@ __all__ = [
     "Ref",
     "Shape",
     "Weights",
-    "c_int64",
     "large_pages",
 ]

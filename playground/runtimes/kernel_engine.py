@@ -57,7 +57,7 @@ class KernelEngine(Engine):
         self._ops = (Op * len(program.steps))(*(self._op(step, places) for step in program.steps))
         widest = max([step.extra * BLOCK for step in program.steps if step.kind == Kind.QUANTISE], default=BLOCK)
         acts, self._acts = library.acts(PART, widest)
-        plan = Plan(len(self._ops), len(program.layers), threads, PART, widest, self._ops, self._addresses, acts)
+        plan = Plan(len(self._ops), threads, self._ops, self._addresses, acts)
         self._head = max((layer.size for layer in program.layers), default=16)
         self._plan = plan
         self._handle: Any = library.open(plan, self._head, spinning)
@@ -165,12 +165,12 @@ def open_kernels(path: Path, program: Program, threads: int, spinning: bool = Tr
 
 def _pack(library: Library, program: Program, threads: int) -> tuple[dict[int, Matrix], Array]:
     """All matrices on large pages, one behind the other as they are read; by their steps' identity."""
-    steps = [step for step in program.steps if step.weights is not None]
-    ends = np.cumsum([0, *(-(-_weights(step).packed_bytes // 64) * 64 for step in steps)])
+    steps = [(step, step.weights) for step in program.steps if step.weights is not None]
+    ends = np.cumsum([0, *(-(-weights.packed_bytes // 64) * 64 for _, weights in steps)])
     panels = large_pages(int(ends[-1]))
 
     def pack(place: int) -> Matrix:
-        weights = _weights(steps[place])
+        weights = steps[place][1]
 
         def read(start: int, end: int) -> None:
             _forget(weights.values[start:end])
@@ -180,11 +180,7 @@ def _pack(library: Library, program: Program, threads: int) -> tuple[dict[int, M
 
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(pack, range(len(steps))))
-    return {id(step): matrix for step, matrix in zip(steps, found, strict=True)}, panels
-
-
-def _weights(step: Step) -> Any:
-    return step.weights
+    return {id(step): matrix for (step, _), matrix in zip(steps, found, strict=True)}, panels
 
 
 def _forget(array: Array | None) -> None:

@@ -68,6 +68,8 @@ class _Reader:
         self._check_inputs()
         for node in self._graph.node:
             self._node(node)
+        if not (self._program.layers and self._program.tokens):
+            refuse("no attention, or no embedding")
         logits = self._value("logits")
         if not logits.one:
             logits = self._only_last(logits)

@@ -19,7 +19,7 @@ typedef struct {
     int kind, one; /* one: only the last token's row is left here */
     int width, extra;
     Ref in[3], out[2];
-    float number, number2;
+    float number;
     const void *data[4];
     Matrix matrix;
     Shape shape;
@@ -27,7 +27,7 @@ typedef struct {
 } Op;
 
 typedef struct {
-    int ops, layers, threads, most_tokens, most_width;
+    int ops, threads;
     const Op *list;
     float **buffers;
     Acts acts;

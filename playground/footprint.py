@@ -33,9 +33,9 @@ PACKED = {"fp32": 1.15, "fp16": 2.1, "int8": 1.1, "int4": 1.2}
 """Weights in memory over their bytes on disk: repacked products, sums of blocks, pages of 2 MB; fp16 is widened."""
 PROCESS_MB = {"onnx": 96.0, "torch": 370.0}
 """Interpreter and libraries, loaded, with an empty model."""
-KERNELS_MB, KERNELS_PACKED = 60.0, 0.95
-"""The same where the playground's kernels run the graph, without onnxruntime; and weights in memory over those on disk:
-scales become half floats."""
+KERNELS_MB, KERNELS_TOKENIZER, KERNELS_PACKED = 75.0, 8.7, 0.95
+"""Where the playground's kernels run the graph, without onnxruntime: interpreter and libraries, for each byte of
+tokenizer.json, and weights in memory over those on disk, whose scales become half floats."""
 OTHER_MB = 60.0
 """Of a worker that runs neither: a scripted model's, or one that asks a server."""
 TOKENIZER_MB, TOKENIZER_FACTOR = 31.0, 5.9
@@ -167,7 +167,7 @@ def of_files(
     if kernels:
         tokens = prompt_tokens + new_tokens
         return Running(
-            KERNELS_MB + _tokenizer_mb(tokenizer_bytes),
+            KERNELS_MB + KERNELS_TOKENIZER * tokenizer_bytes / MB,
             weights * KERNELS_PACKED / MB,
             0.0 if cache is None else KERNELS_CACHE * cache.bytes_for(_in_rooms(tokens), windowed=False) / MB,
             scratch_mb(config, 0 if tokens == 0 else CHUNK),

@@ -195,6 +195,8 @@ def _print_timings(comparison: Comparison, title: str) -> None:
     _print_table("Timings (" + ", ".join(filter(None, about)) + ")", rows, comparison.runs)
     if comparison.mode == "fast":
         output.stdout().print("Fast mode: the models shared the machine; these figures rank nothing.")
+    elif not title:
+        output.stdout().print("One run each: before ranking, repeat (--repeat N, or: bench models).")
 
 
 def _print_medians(comparisons: list[Comparison]) -> None:
@@ -221,6 +223,8 @@ def _print_table(title: str, figures: dict[str, dict[str, float | None]], runs: 
         values = [by_name.get(figure) for by_name in figures.values()]
         if any(value is not None for value in values):
             table.add_row(heading, *("–" if value is None else f"{value * factor:,.{decimals}f}" for value in values))
+    if any(run.engine for run in runs):
+        table.add_row("computed by", *(run.engine or "–" for run in runs))
     console = output.stdout()
     console.print(f"\n{title}")
     console.print(table)

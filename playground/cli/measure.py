@@ -91,7 +91,7 @@ def _print(measurement: Measurement) -> None:
     """A row a figure, a column a model: median, quartiles and rank."""
     from rich.table import Table
 
-    from playground.measurements import QUANTITIES, places
+    from playground.measurements import ONE_LOAD, QUANTITIES, places
     from playground.receipts import machine_lines
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
@@ -109,12 +109,19 @@ def _print(measurement: Measurement) -> None:
         ]
         cells = [_cell(taken, factor, decimals, quantity.unit) for taken in figures]
         table.add_row(heading, *(cell + rank for cell, rank in zip(cells, ranks, strict=True)))
+    for heading, values in (
+        ("prompt, tokens", [found.prompt_tokens for found in measurement.models]),
+        ("computed by", [found.engine for found in measurement.models]),
+    ):
+        if any(values):
+            table.add_row(heading, *("–" if value is None else str(value) for value in values))
     console = output.stdout()
     threads = {str(found.threads) for found in measurement.models if found.threads}
     about = f"{measurement.repeats} repeats, {measurement.request.max_new_tokens} tokens each"
     console.print(f"Median [quartiles] of {about}, {'/'.join(sorted(threads)) or 'no'} threads  ({measurement.id})")
     console.print(table)
     console.print("#: rank, only where the spreads do not overlap; =: no difference seen.", soft_wrap=True)
+    console.print(ONE_LOAD, soft_wrap=True)
     for warning in measurement.warnings:
         console.print(f"warning: {warning}", soft_wrap=True)
     for found in measurement.models:

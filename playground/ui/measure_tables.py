@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from playground.measurements import QUANTITIES, Figure, Measured, Measurement, Place, places
+from playground.measurements import ONE_LOAD, QUANTITIES, Figure, Measured, Measurement, Place, places
 from playground.ui import receipts, tables, view
 from playground.ui.charts import bars
 from playground.ui.receipts import Slips
@@ -86,7 +86,7 @@ def _table(measurement: Measurement, labels: tuple[Label, ...], slips: Slips) ->
     drawn = tables.table(f"Medians of {answers}", rows, labels)
     return drawn + (
         '<p class="note">In brackets the middle half of the values. A rank stands where the spreads do not overlap; '
-        "where they do, no difference was seen. Each figure opens its receipt.</p>"
+        f"where they do, no difference was seen. {ONE_LOAD} Each figure opens its receipt.</p>"
     )
 
 

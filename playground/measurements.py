@@ -33,7 +33,10 @@ class Figure(Record):
     high: float
 
 
-ONE_LOAD = "The spread is that of repeats on one loaded model. On a virtual machine another load, or another hour, can differ by more."
+ONE_LOAD = (
+    "The spread is that of repeats on one loaded model: on a virtual machine another load, or another hour, can "
+    "differ by more."
+)
 """Said beside every measurement: Gemma 3 270M decoded at 94, 100 and 148 tokens/s in three of them, each within 1 %."""
 
 

@@ -96,7 +96,8 @@ def page(document: Mapping[str, Any], plots: bool = True) -> str:
         "",
         f"Written by `{document['command']}` on {machine['date']}, commit `{(machine['commit'] or 'none')[:12]}`. "
         f"Medians of {document['repeats']}, quartiles in brackets. {SMALL}, greedy, {machine['threads']} threads each, "
-        "same weights, token ids and token counts; contenders take turns, in another order in each repeat.",
+        "the same model in the formats named, same token ids and counts; contenders take turns, in another order in "
+        "each repeat. Sections are minutes apart: compare within a table.",
         "",
         f"- Machine: {machine['cpu']}, {machine['cores']} cores, {', '.join(machine['flags']) or 'flags unknown'}, "
         f"{machine['memory_gb']} GB; {machine['system']}",
@@ -109,6 +110,10 @@ def page(document: Mapping[str, Any], plots: bool = True) -> str:
     if document["quick"]:
         parts.append("- **A quick run: it shows that everything runs, not how fast.**")
     parts += ["", "## Goals", "", *_goal_table(document["goals"])]
+    parts += [
+        "",
+        "Where a pair has two precisions, it is what the rounded model gains over the original that was asked.",
+    ]
     if not all(goal["met"] for goal in document["goals"]):
         parts += ["", "What a missed goal fails at, and what was tried: [engine.md](engine.md)."]
     for section, rows in document["values"].items():

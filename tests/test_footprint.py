@@ -92,6 +92,27 @@ def test_what_is_expected_of_prepared_models_is_within_a_fifth_of_what_was_measu
     assert made.total_mb == pytest.approx(peak_mb, rel=0.2)
 
 
+# The same where the playground's kernels compute.
+BY_KERNELS: list[tuple[dict[str, Any], str, float, int, int, float]] = [
+    (SMOLLM2_CONFIG, "int8", 153.0e6, 41, 16, 263),
+    (SMOLLM2_CONFIG, "int8", 153.0e6, 2066, 16, 310),
+    (SMOLLM2_CONFIG, "int8", 153.0e6, 4531, 16, 366),
+    (SMOLLM2_CONFIG, "int4", 107.6e6, 41, 16, 209),
+    (SMOLLM2_CONFIG, "int4", 107.6e6, 2066, 16, 256),
+    (GEMMA_CONFIG, "int8", 308.0e6, 12, 16, 648),
+    (GEMMA_CONFIG, "int8", 308.0e6, 2037, 16, 650),
+]
+
+
+@pytest.mark.parametrize(("config", "precision", "weights", "prompt", "new", "peak_mb"), BY_KERNELS)
+def test_what_is_expected_where_the_kernels_compute_is_close_to_what_was_measured(
+    *, config: dict[str, Any], precision: str, weights: float, prompt: int, new: int, peak_mb: float
+) -> None:
+    sizes = {"tokenizer_bytes": TOKENIZERS[config["model_type"]], "prompt_tokens": prompt, "new_tokens": new}
+    made = of_files(weights, "onnx", precision, "fused", config, **sizes, kernels=True)
+    assert made.total_mb == pytest.approx(peak_mb, rel=0.12)
+
+
 @pytest.mark.parametrize(("parameters", "shape", "config"), [(134_515_008, SMOLLM2, SMOLLM2_CONFIG)])
 @pytest.mark.parametrize(("precision", "peak_mb"), [("int8", 474), ("int4", 434), ("fp32", 918)])
 def test_the_catalogue_expects_the_same_before_anything_is_downloaded(

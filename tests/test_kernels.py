@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from playground.kernels import building
 from playground.kernels.library import BLOCK, Library, Weights, large_pages
-from playground.kernels.trial import pack_nibbles, rounded
+from playground.kernels.library import packed as pack_nibbles
+from playground.kernels.trial import rounded
 
 Array = NDArray[Any]
 

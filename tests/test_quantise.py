@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from playground.export import blocks
-from playground.export.blocks import blocks_of, packed, rest_as_columns, round4, round8
+from playground.export.blocks import blocks_of, rest_as_columns, round4, round8
+from playground.kernels.library import packed
 
 onnx = pytest.importorskip("onnx")
 

@@ -113,14 +113,6 @@ def round4(blocks: Array, with_rest: bool) -> tuple[Rounded, bool]:
     return Rounded(4, values, scales, zeros, rest if rest.any() else None), bool(found.all())
 
 
-def packed(values: Array) -> Array:
-    """Values below 16, two in a byte along the last axis, the first in the low half."""
-    if values.shape[-1] % 2:
-        values = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)
-    halves: Array = values[..., 0::2] | (values[..., 1::2] << 4)
-    return halves
-
-
 def rest_as_columns(rounded: Rounded) -> Rounded:
     """``rest`` as further columns of the same matrix, for the means of the activations by block.
 

@@ -1,6 +1,6 @@
 """Puts the playground's kernels beside a fresh graph, where they can run it; the fidelity check then judges both.
 
-They are taken for graphs of rounded weights that ``kernel_program`` reads to the end. Whatever stands in the way is a
+They are taken for graphs of rounded weights that ``kernel_reader`` reads to the end. Whatever stands in the way is a
 sentence for the artifact, and ONNX Runtime runs the graph. This module makes no verdict.
 """
 

@@ -251,6 +251,14 @@ class Library:
         self._dll.pg_close(handle)
 
 
+def packed(values: Array) -> Array:
+    """Values below 16, two in a byte along the last axis, the first in the low half."""
+    if values.shape[-1] % 2:
+        values = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)
+    halves: Array = values[..., 0::2] | (values[..., 1::2] << 4)
+    return halves
+
+
 def large_pages(size: int) -> Array:
     """``size`` zeros of uint8 on pages of 2 MB where the system grants them: a token reads all weights, and finding
     tens of thousands of small pages takes time.
@@ -280,4 +288,5 @@ __all__ = [
     "Shape",
     "Weights",
     "large_pages",
+    "packed",
 ]

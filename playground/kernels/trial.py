@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from playground.kernels.library import BLOCK, Library, Weights, large_pages
+from playground.kernels.library import BLOCK, Library, Weights, large_pages, packed
 
 Array = NDArray[Any]
 
@@ -37,7 +37,10 @@ def _check(library: Library, bits: int, rows: int) -> None:
     zeros = random.integers(0, 16, (outputs, blocks)).astype(np.uint8) if bits == 4 else None
     middle: Any = 128.0 if zeros is None else zeros[..., None].astype(np.float32)
     weights = ((levels - middle) * scales[..., None]).reshape(outputs, width)
-    stored = Weights(bits, pack_nibbles(levels) if bits == 4 else levels, scales, _zeros(zeros))
+    if zeros is None:
+        stored = Weights(bits, levels, scales, None)
+    else:
+        stored = Weights(bits, packed(levels), scales, packed(zeros))
     panels = large_pages(stored.packed_bytes)
     matrix = library.pack(stored, panels)
     x = random.normal(size=(rows, width)).astype(np.float32)
@@ -54,18 +57,6 @@ def rounded(x: Array) -> Array:
     scale = np.abs(blocks).max(-1, keepdims=True) / np.float32(127)
     result: Array = (np.rint(blocks / np.where(scale > 0, scale, 1)) * scale).reshape(x.shape)
     return result
-
-
-def pack_nibbles(values: Array) -> Array:
-    """Values below 16, two in a byte along the last axis, the first in the low half."""
-    if values.shape[-1] % 2:
-        values = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)
-    halves: Array = values[..., 0::2] | (values[..., 1::2] << 4)
-    return np.ascontiguousarray(halves)
-
-
-def _zeros(zeros: Array | None) -> Array | None:
-    return None if zeros is None else pack_nibbles(zeros)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ CHUNK = 128
 """Prompt tokens computed at once. Stop is heard between chunks; larger ones are hardly faster on a CPU and want more
 scratch memory."""
 
+ROOM = 256
+"""Tokens by which a cache of its own place grows: 32k of context are not allocated for a short answer."""
+
 Logits = NDArray[Any]
 
 

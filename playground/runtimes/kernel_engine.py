@@ -18,14 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from playground.kernels.library import BLOCK, CHUNK, Kind, Library, Matrix, Op, Plan, Ref, Shape, large_pages
-from playground.runtimes.engine import Engine, Logits
+from playground.runtimes.engine import CHUNK as PART
+from playground.runtimes.engine import ROOM, Engine, Logits
 from playground.runtimes.kernel_program import Program, Step, Value
-
-ROOM = 256
-"""The cache grows in steps of so many tokens, so that 32k of context are not allocated for a short answer."""
-
-PART = 128
-"""Prompt tokens computed at once."""
 
 Array = NDArray[Any]
 
@@ -43,8 +38,6 @@ class KernelEngine(Engine):
         ValueError: Weights are of a kind the kernels don't know.
         MemoryError: There is no room.
     """
-
-    chunk = PART
 
     def __init__(self, library: Library, program: Program, threads: int, spinning: bool = True) -> None:
         assert program.logits is not None

@@ -3,7 +3,7 @@
 An artifact's folder holds ``model.onnx``, or ``encoder_model.onnx`` and its decoder, with config.json beside it. Where
 it also holds the playground's kernels, the graph was compared with the original as they compute it, and they compute
 it here; ONNX Runtime does everything else. The module knows files and sessions; what a graph is, ``onnx_graph`` and
-``kernel_program`` read from it. It loads no torch, and onnxruntime only where that is to run.
+``kernel_reader`` read from it. It loads no torch, and onnxruntime only where that is to run.
 """
 
 from __future__ import annotations

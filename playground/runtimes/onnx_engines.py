@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from playground.runtimes.engine import CHUNK, Engine, Interrupted, Logits
+from playground.runtimes.engine import CHUNK, ROOM, Engine, Interrupted, Logits
 from playground.runtimes.onnx_file import GraphError
 from playground.runtimes.onnx_graph import (
     CACHE_POSITION,
@@ -25,9 +25,6 @@ from playground.runtimes.onnx_graph import (
     DecoderGraph,
 )
 
-ROOM = (
-    256  # a shared cache grows in steps of so many tokens, so that 32k of context are not allocated for a short answer
-)
 MOST_LOGITS = 16_000_000
 """Logits one run may return where a graph gives all positions': 64 MB in fp32. Wide vocabularies get shorter chunks."""
 PROBE = 12

@@ -1,0 +1,136 @@
+"""transformers' own network from a folder or a GGUF file, all of its weights accounted for.
+
+Which of transformers' classes reads a checkpoint is asked of its own lists: those that write text from text alone, then
+encoder-decoder models, then those that read images or sounds as well and are given text only. The module does not know
+what is done with the network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_BUFFERS = re.compile(
+    r"(^|\.)(inv_freq|cos_cached|sin_cached|position_ids|masked_bias|rope\.freqs|rotary_emb\..*"
+    r"|attn\.bias|attention\.bias|num_batches_tracked)$"
+)
+"""Constants that old checkpoints hold beside their weights, and that every network computes for itself."""
+
+_OTHER_PARTS = re.compile(
+    r"(^|[._])(vision|visual|image|img|vit|audio|speech|video|multi_modal|multimodal|mm_|mtp|talker|token2wav|code2wav)"
+)
+"""Parts of a checkpoint that no text passes through: towers for images and sounds, and heads that guess ahead."""
+
+FEW = 4
+"""Names of tensors that an error can list and still be read."""
+
+
+class IncompleteWeights(ValueError):
+    """The files and the network that config.json describes do not fit together."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network in fp32, ready to compute.
+
+    Attributes:
+        model: transformers' own object.
+        has_encoder: Whether an encoder reads the prompt and a decoder writes the answer.
+        parts_unread: Whether the files hold towers for images or sounds that were left aside.
+    """
+
+    model: Any
+    has_encoder: bool
+    parts_unread: bool = False
+
+    @property
+    def sees(self) -> bool:
+        """Whether it is made for more than text: images, video or sound."""
+        config = self.model.config
+        return self.parts_unread or any(_OTHER_PARTS.search(name) for name in getattr(config, "sub_configs", ()))
+
+
+def load_network(folder: Path, gguf: str = "") -> Network:
+    """Load what transformers' authors mean by these files, in fp32.
+
+    Args:
+        folder: Holds config.json and safetensors, or the GGUF file.
+        gguf: The name of the GGUF file in it, where that is the source.
+
+    Raises:
+        IncompleteWeights: Weights are missing, of another shape, or nobody's.
+        Exception: Whatever transformers finds wrong with the files.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    only: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    if gguf:
+        only["gguf_file"] = gguf
+    config = AutoConfig.from_pretrained(folder, **only)
+    problem: IncompleteWeights | None = None
+    for auto, has_encoder in _readers(config):
+        model, found = auto.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=None if gguf else True,
+            output_loading_info=True,
+            **only,
+        )
+        unread = found["unexpected_keys"]
+        try:
+            _check(found)
+        except IncompleteWeights as error:  # the next class may know names that this one does not
+            problem = problem or error
+            continue
+        others = any(_OTHER_PARTS.search(name) for name in unread)
+        return Network(model.eval(), has_encoder, others)
+    if problem is not None:
+        raise problem
+    raise ValueError(f"transformers has no class that writes text for '{config.model_type}'")
+
+
+def _readers(config: Any) -> list[tuple[Any, bool]]:
+    """transformers' automatic classes that know this configuration, and whether they have an encoder."""
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    kind = config.model_type
+    encoder = bool(getattr(config, "is_encoder_decoder", False))
+    lists = [
+        (transformers.AutoModelForCausalLM, modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, False),
+        (transformers.AutoModelForSeq2SeqLM, modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, encoder),
+        (transformers.AutoModelForImageTextToText, modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, encoder),
+        (transformers.AutoModelForMultimodalLM, modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES, encoder),
+    ]
+    if encoder:  # BART's kind has a class of its own that is a decoder alone
+        lists = lists[1:] + lists[:1]
+    return [(auto, has_encoder) for auto, names, has_encoder in lists if kind in names]
+
+
+def _check(found: Any) -> None:
+    missing = sorted(found["missing_keys"])
+    mismatched = sorted(name for name, *_ in found["mismatched_keys"])
+    nobodys = sorted(
+        name for name in found["unexpected_keys"] if not (_BUFFERS.search(name) or _OTHER_PARTS.search(name))
+    )
+    said = [
+        f"{what} {_some(names)}"
+        for what, names in (
+            ("weights are missing:", missing),
+            ("weights of another shape:", mismatched),
+            ("weights that are no part of the network:", nobodys),
+        )
+        if names
+    ]
+    if said:
+        raise IncompleteWeights("; ".join(said))
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - FEW} more" if len(listed) > FEW else ""
+    return ", ".join(listed[:FEW]) + more

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from playground import sources
-from playground.errors import ExportError, StorageError
+from playground.errors import ExportError, FidelityError, StorageError
 from playground.export import cache, check, importing, making
 from playground.export.fidelity import judge
 from playground.export.recipes import RECIPES, Recipe, Work
@@ -113,8 +113,9 @@ def test_every_input_of_an_artifact_is_in_its_key(tmp_path: Path, monkeypatch: p
     assert folder_of(tmp_path) == keys[0]
 
 
-def test_torch_runs_the_import_itself_and_all_precisions_share_it(tmp_path: Path) -> None:
-    assert folder_of(tmp_path, TORCH) == cache.import_folder(tmp_path, SPEC, REVISION)
+def test_torch_has_a_verdict_of_its_own_on_the_import(tmp_path: Path) -> None:
+    """An import made for an export was not compared as torch would run it."""
+    assert folder_of(tmp_path, TORCH) not in (cache.import_folder(tmp_path, SPEC, REVISION), folder_of(tmp_path))
 
 
 class Kitchen:
@@ -123,6 +124,7 @@ class Kitchen:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
         self.home, self.built, self.imports = home, [], 0  # type: ignore[var-annotated]
         self.verdicts: dict[str, tuple[float, float]] = {}
+        self.torch, self.torch_checks = (1.0, 0.0), 0
         self.failing: dict[str, Exception] = {}
         monkeypatch.setattr(cache, "RECIPES", tuple(self.recipe(name) for name in ("fused", "optimum")))
         monkeypatch.setattr(
@@ -132,26 +134,34 @@ class Kitchen:
         )
         monkeypatch.setattr(importing, "import_model", self.imported)
         monkeypatch.setattr(check, "fidelity", self.judged)
+        monkeypatch.setattr(check, "torch_fidelity", self.torch_judged)
 
     def recipe(self, name: str) -> Recipe:
         def build(work: Work) -> str:
             self.built.append(name)
             if name in self.failing:
                 raise self.failing[name]
-            (work.target / "model.onnx").write_text(name)
+            (work.target / "model.onnx").write_text(name if work.precision != "fp32" else f"{name} exact")
             return work.precision
 
-        return Recipe(name, {"int8": {}, "int4": {}}, build, ())  # type: ignore[arg-type]
+        return Recipe(name, {"int8": {}, "int4": {}, "fp32": {}}, build, ())  # type: ignore[arg-type]
 
-    def imported(self, spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Progress) -> None:
+    def imported(self, spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Progress) -> tuple[str, ...]:
         self.imports += 1
         (target / "model.safetensors").write_text("original")
+        return ("It only reads.",)
 
-    def judged(self, folder: Path, model: Path, precision: str, progress: Progress) -> Fidelity:
+    def torch_judged(self, folder: Path, original: Path, progress: Progress, reference: str) -> Fidelity:
+        assert folder == original, "of a GGUF file the import is what transformers itself reads"
+        self.torch_checks += 1
+        verdict, reason = judge(576, *self.torch, "fp32")
+        return Fidelity(reference, 576, *self.torch, 0.0, verdict, reason)
+
+    def judged(self, folder: Path, model: Path, precision: str, progress: Progress, reference: str) -> Fidelity:
         assert (model / "model.safetensors").read_text() == "original"
         top1, kl = self.verdicts.get((folder / "model.onnx").read_text(), (1.0, 0.0))
         verdict, reason = judge(576, top1, kl, precision)
-        return Fidelity("torch-fp32", 576, top1, kl, 0.0, verdict, reason)
+        return Fidelity(reference, 576, top1, kl, 0.0, verdict, reason)
 
     def make(self, variant: Variant = INT8) -> Artifact:
         return making.make(SPEC, variant, self.home, lambda *_: None, lambda: False)
@@ -167,7 +177,9 @@ def test_the_first_recipe_that_is_good_enough_is_taken_and_kept(kitchen: Kitchen
     assert (artifact.recipe, artifact.variant, artifact.fallbacks) == ("fused", INT8, ())
     assert artifact.fidelity is not None
     assert artifact.fidelity.verdict == "exact"
-    assert artifact.notes == ("It came by post.",)
+    assert artifact.notes == ("It came by post.", "It only reads.")
+    assert "GGUF" in artifact.fidelity.reference
+    assert kitchen.torch_checks == 0, "torch is compared where torch is to answer"
     assert kitchen.make() == artifact
     assert (kitchen.built, kitchen.imports) == (["fused"], 1)
     assert cache.read(folder_of(kitchen.home), kitchen.home) == artifact
@@ -179,6 +191,10 @@ def test_all_variants_share_one_import(kitchen: Kitchen) -> None:
     torch = kitchen.make(TORCH)
     assert kitchen.imports == 1
     assert (torch.recipe, torch.variant) == ("none", TORCH)
+    assert torch.fidelity is not None
+    assert torch.fidelity.verdict == "exact"
+    assert kitchen.make(TORCH) == torch
+    assert kitchen.torch_checks == 1
     assert (Path(torch.path) / "model.safetensors").exists()
 
 
@@ -194,14 +210,56 @@ def test_a_rejected_export_is_never_used_and_the_next_recipe_is_tried(kitchen: K
 
 def test_when_no_recipe_is_good_enough_torch_is_used_and_told_why(kitchen: Kitchen) -> None:
     kitchen.failing["fused"] = ExportError("the builder does not know this architecture")
-    kitchen.verdicts["optimum"] = (0.0, float("nan"))
+    kitchen.verdicts |= {"optimum": (0.0, float("nan")), "optimum exact": (0.0, float("nan"))}
     artifact = kitchen.make()
     assert (artifact.variant, artifact.recipe) == (TORCH, "none")
     assert Path(artifact.path) == cache.import_folder(kitchen.home, SPEC, REVISION)
-    assert [reason.split(":")[0] for reason in artifact.fallbacks] == ["fused", "optimum"]
-    assert "does not know" in artifact.fallbacks[0]
+    assert [reason.split(", ")[0] for reason in artifact.fallbacks] == [
+        "fused: the builder does not know this architecture",
+        "optimum: rejected",
+        "fp32: fused: the builder does not know this architecture",
+        "fp32: optimum: rejected",
+    ]
     assert kitchen.make() == artifact
-    assert kitchen.built == ["fused", "optimum"]
+    assert kitchen.built == ["fused", "optimum", "fused", "optimum"]
+
+
+def test_where_only_the_rounding_was_too_coarse_the_exact_graph_is_taken(kitchen: Kitchen) -> None:
+    kitchen.verdicts |= {"fused": (0.2, 7.0), "optimum": (0.2, 7.0), "fused exact": (0.2, 7.0)}
+    artifact = kitchen.make()
+    assert artifact.variant == dataclasses.replace(INT8, precision="fp32")
+    assert (Path(artifact.path) / "model.onnx").read_text() == "optimum exact"
+    assert [reason.split(",")[0] for reason in artifact.fallbacks] == [
+        "fused: rejected",
+        "optimum: rejected",
+        "fp32: fused: rejected",
+    ]
+    assert kitchen.torch_checks == 0
+    assert kitchen.make() == artifact
+    assert kitchen.make(artifact.variant).path == artifact.path, "the exact graph is made once"
+    assert kitchen.built == ["fused", "optimum"] * 2
+
+
+def test_a_slip_of_one_recipe_kills_neither_the_others_nor_torch(kitchen: Kitchen) -> None:
+    kitchen.failing["fused"] = AttributeError("'Config' object has no attribute 'num_hidden_layers'")
+    artifact = kitchen.make()
+    assert artifact.recipe == "optimum"
+    assert artifact.fallbacks == (
+        "fused: it failed (AttributeError: 'Config' object has no attribute 'num_hidden_layers')",
+    )
+    kitchen.failing["optimum"] = KeyError("rope")
+    assert kitchen.make(dataclasses.replace(INT8, precision="int4")).variant == TORCH
+
+
+def test_what_torch_makes_of_it_is_judged_as_well(kitchen: Kitchen) -> None:
+    kitchen.torch = (0.4, 2.0)
+    with pytest.raises(FidelityError, match=r"Tiny can't be served: .*torch runtime.*rejected"):
+        kitchen.make(TORCH)
+    kitchen.failing |= {"fused": ExportError("no"), "optimum": ExportError("no")}
+    with pytest.raises(FidelityError, match="Tiny can't be served"):
+        kitchen.make()
+    kitchen.torch = (1.0, 0.0)
+    assert kitchen.make().variant == TORCH
 
 
 def test_a_full_disk_while_building_is_no_reason_to_give_up_the_recipe(kitchen: Kitchen) -> None:
@@ -221,7 +279,7 @@ def test_a_precision_without_a_recipe_is_run_by_torch(kitchen: Kitchen) -> None:
 
 
 def test_a_broken_import_under_a_good_fallback_is_made_again(kitchen: Kitchen) -> None:
-    kitchen.verdicts = {"fused": (0.0, 9.0), "optimum": (0.0, 9.0)}
+    kitchen.verdicts = dict.fromkeys(("fused", "optimum", "fused exact", "optimum exact"), (0.0, 9.0))
     artifact = kitchen.make()
     (Path(artifact.path) / "model.safetensors").write_text("damaged!")
     assert cache.read(folder_of(kitchen.home), kitchen.home) is None

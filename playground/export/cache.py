@@ -29,7 +29,7 @@ from playground.sources.files import FileRecord, discard, write_text
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 """Raise it when the code here makes something else of the same inputs."""
 
 DOCUMENT = "artifact.json"
@@ -63,10 +63,8 @@ def import_folder(home: Path, spec: ModelSpec, revision: str) -> Path:
 
 
 def artifact_folder(home: Path, spec: ModelSpec, variant: Variant, revision: str) -> Path:
-    """Where the artifact of this variant lies. Torch runs the import as it is."""
+    """Where the artifact of this variant lies; torch's is a verdict on the import, which it runs as it is."""
     imported = import_folder(home, spec, revision)
-    if variant.runtime != "onnx":
-        return imported
     recipes = [
         {
             "name": recipe.name,

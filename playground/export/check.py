@@ -30,7 +30,7 @@ POSITIONS = MIN_POSITIONS
 tokens, the sliding window of Gemma 3, on purpose."""
 
 
-def fidelity(folder: Path, model: Path, precision: str, progress: Progress) -> Fidelity:
+def fidelity(folder: Path, model: Path, precision: str, progress: Progress, reference: str = "torch-fp32") -> Fidelity:
     """Compare the export in ``folder`` with the original in ``model``.
 
     Args:
@@ -38,11 +38,36 @@ def fidelity(folder: Path, model: Path, precision: str, progress: Progress) -> F
         model: The imported folder: config.json, model.safetensors, tokenizer.json.
         precision: Of the export; decides what may be lost.
         progress: Told the share of positions done.
+        reference: What the original is called in the verdict.
     """
     ids = probe_ids(model)
     progress("checking", 0.0)
-    reference = reference_logits(model, ids)
-    return compare(_pairs(reference, export_logits(folder, ids), progress), "torch-fp32", precision)
+    return compare(_pairs(reference_logits(model, ids), export_logits(folder, ids), progress), reference, precision)
+
+
+def torch_fidelity(imported: Path, original: Path, progress: Progress, reference: str) -> Fidelity:
+    """Compare what the torch runtime makes of the import with the original. See ``fidelity``."""
+    from playground.records import Artifact, ModelSpec, Variant
+    from playground.runtimes.base import LoadSpec
+    from playground.runtimes.torch import TorchRuntime
+
+    ids = probe_ids(original)
+    progress("checking", 0.0)
+    variant = Variant("original", "torch", "fp32")
+    load = LoadSpec(
+        ModelSpec("original", "", "", "", "torch", "fp32", 0, "base"),
+        Artifact(variant, str(imported), "none", "", "", 0),
+        usable_cores(),
+    )
+    engine = TorchRuntime().open_engine(load)
+
+    def rows() -> Iterator[Logits]:
+        engine.reset(len(ids))
+        yield engine.prefill(ids[:PREFILL]).copy()
+        for token in ids[PREFILL:]:
+            yield engine.step(token).copy()
+
+    return compare(_pairs(reference_logits(original, ids), rows(), progress), reference, "fp32")
 
 
 def probe_ids(model: Path) -> list[int]:

@@ -1,7 +1,8 @@
 """From whatever a source brought to one form: a folder as transformers writes it, weights in fp32.
 
-Every export starts from this folder, torch loads it as it is, and prompting reads its tokenizer files. It knows
-transformers; it does not know ONNX.
+Every export starts from this folder, torch loads it as it is, and prompting reads its tokenizer files. Of a network
+that also sees or hears, the language model alone is kept where it writes the same. It knows transformers; it does not
+know ONNX.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from typing import Any
 
 from playground.errors import ExportError
 from playground.export.gguf_reading import quick_gguf
+from playground.export.text_part import text_part
 from playground.records import ModelSpec
+from playground.runtimes.networks import IncompleteWeights, Network, load_network
 from playground.sources.files import Progress, of_the_disk
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 SIDE_FILES = (*TOKENIZER_FILES, "config.json", "generation_config.json")
 """What stands beside the weights, in the import and, unchanged, in every export made from it."""
+
+TEXT_ONLY = "This model is made for more than text; only its language part answers here, and images are not served."
 
 
 def copy_side_files(model: Path, target: Path) -> None:
@@ -29,7 +34,7 @@ def copy_side_files(model: Path, target: Path) -> None:
             shutil.copyfile(model / name, target / name)
 
 
-def import_model(spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Progress) -> None:
+def import_model(spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Progress) -> tuple[str, ...]:
     """Write model.safetensors and ``SIDE_FILES`` (a chat template only where there is one) into ``target``.
 
     Args:
@@ -38,14 +43,28 @@ def import_model(spec: ModelSpec, files: tuple[Path, ...], target: Path, progres
         target: An empty folder.
         progress: Told the share of weights read.
 
+    Returns:
+        What a reader of the answers should know of what was kept and what was left aside.
+
     Raises:
-        ExportError: The files hold no model that transformers can read.
+        ExportError: The files hold no model that transformers can read, or not all of its weights.
     """
     progress("importing", None)
     try:
-        _import(files, target, progress)
+        notes = _import(files, target, progress)
     except MemoryError:
         raise
+    except IncompleteWeights as error:
+        raise ExportError(
+            f"{spec.name} is refused: its files and the network they describe do not fit together ({error})",
+            "transformers would fill the gap with random numbers. Take a copy whose weights are whole and have the "
+            "names that its config.json's architecture uses.",
+        ) from error
+    except ImportError as error:
+        raise ExportError(
+            f"{spec.name} can't be read by transformers without another package: {_first_line(error)}",
+            "Install what is named, and prepare the model again.",
+        ) from error
     except Exception as error:  # transformers, gguf and safetensors raise whatever happens to break
         if disk := of_the_disk(error):
             raise disk from error
@@ -58,31 +77,42 @@ def import_model(spec: ModelSpec, files: tuple[Path, ...], target: Path, progres
         raise ExportError(
             f"Importing {spec.name} gave no {' and no '.join(missing)}", "See the log in PLAYGROUND_HOME."
         )
+    return notes
 
 
-def _import(files: tuple[Path, ...], target: Path, progress: Progress) -> None:
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+def original_folder(files: tuple[Path, ...]) -> Path:
+    """The folder that transformers reads: the one with config.json, or the one with the GGUF file."""
+    return next((path.parent for path in files if path.name == "config.json"), files[0].parent)
 
-    folder = files[0].parent
-    from_gguf = {"gguf_file": files[0].name} if files[0].suffix.lower() == ".gguf" else {}
-    only: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+def _import(files: tuple[Path, ...], target: Path, progress: Progress) -> tuple[str, ...]:
+    from transformers import AutoTokenizer
+
+    folder = original_folder(files)
+    gguf = files[0].name if files[0].suffix.lower() == ".gguf" else ""
     with quick_gguf(lambda share: progress("importing", share)):
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, **only, **from_gguf)
-        has_encoder = not from_gguf and AutoConfig.from_pretrained(folder, **only).is_encoder_decoder
-        auto: Any = AutoModelForSeq2SeqLM if has_encoder else AutoModelForCausalLM
-        model: Any = auto.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=not from_gguf or None, **only, **from_gguf
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **({"gguf_file": gguf} if gguf else {})
         )
-    _forget_gguf(model)
+        network = load_network(folder, gguf)
+    model, notes = _kept(network)
+    _forget_quantisation(model)
     tokenizer.save_pretrained(target)
-    _state_bos(tokenizer, target / "tokenizer_config.json")
+    _forget_places(target / "tokenizer_config.json")
     # One file: the largest model this is meant for is far below the size at which shards help.
     model.save_pretrained(target, max_shard_size="1000GB")
     model.generation_config.save_pretrained(target)
+    return notes
 
 
-def _forget_gguf(model: Any) -> None:
+def _kept(network: Network) -> tuple[Any, tuple[str, ...]]:
+    """What is written down of a network, and what is to be said of it."""
+    if not network.sees or network.has_encoder:
+        return network.model, ()
+    return text_part(network.model) or network.model, (TEXT_ONLY,)
+
+
+def _forget_quantisation(model: Any) -> None:
     """The weights are plain fp32 by now, but transformers refuses to save what it calls quantised."""
     model.hf_quantizer = None
     model.is_quantized = False
@@ -90,13 +120,11 @@ def _forget_gguf(model: Any) -> None:
         del model.config.quantization_config
 
 
-def _state_bos(tokenizer: Any, path: Path) -> None:
-    """Say in words whether a text starts with the BOS token; transformers 5 leaves it to the post-processor."""
-    said = getattr(tokenizer, "add_bos_token", None)
+def _forget_places(path: Path) -> None:
+    """Where the files happened to lie while they were read is nobody's business later."""
+    if not path.is_file():
+        return
     config = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(said, bool):
-        config["add_bos_token"] = said
-    # Where the file happened to lie while it was read is nobody's business later.
     for key in ("local_files_only", "is_local", "gguf_file"):
         config.pop(key, None)
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,8 +1,9 @@
 """The steps that make one artifact: fetch, import, build, check. Runs in a preparation's own process.
 
-For each recipe in turn: build, compare with torch, take it unless it is rejected. What no recipe can do, torch runs
-from the import, and the artifact says why. A source that brings ONNX files and no weights has nothing to import, to
-compare with or to fall back to. Knows the order of the steps, not how any of them works.
+For each recipe in turn: build, compare with the original, take it unless it is rejected. Where only the rounding was
+rejected, the exact graph is taken; what no recipe can do, torch runs from the import, compared with the original as
+well. The artifact says why. A source that brings ONNX files and no weights has nothing to import, to compare with or to
+fall back to. Knows the order of the steps, not how any of them works.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import dataclasses
 import datetime
 import logging
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from playground import sources
-from playground.errors import ExportError, FidelityError
+from playground.errors import ExportError, FidelityError, PlaygroundError
 from playground.export import cache
+from playground.export.importing import original_folder
 from playground.export.overlay import OverlayError
 from playground.export.recipe import Recipe, Work
 from playground.records import Artifact, Fidelity, ModelSpec, Variant
@@ -35,6 +38,13 @@ log = logging.getLogger(__name__)
 
 TORCH = ("torch", "fp32")
 """Runtime and precision of the original, and of what is used when no recipe gave a usable graph."""
+
+EXACT = ("onnx", "fp32")
+"""Runtime and precision of a graph without rounding, used where the rounding alone was too coarse."""
+
+REFERENCE = "transformers in fp32 on the original files"
+GGUF_REFERENCE = "transformers' own reading of the GGUF file, in fp32"
+NOTHING_TO_COMPARE = "The source brings ONNX files alone: there is no original that they could be compared with."
 
 RETRY_S = 3600.0
 """How long torch stands in where the exporter could not be installed; then it is tried again."""
@@ -77,12 +87,43 @@ def make(spec: ModelSpec, variant: Variant, home: Path, progress: Progress, canc
             f"Ask for {spec.id}@onnx-{spec.precision if spec.runtime == 'onnx' else 'int8'}.",
         )
     imported = None if _only_onnx(fetched) else _import(job, fetched)
-    if variant.runtime != "onnx":
+    return _made(job, fetched, imported)
+
+
+def _made(job: _Job, fetched: sources.Fetched, imported: Artifact | None) -> Artifact:
+    """The artifact of the job's variant, found or made under its own lock."""
+    folder = cache.artifact_folder(job.home, job.spec, job.variant, fetched.revision)
+    with job.lock(folder), storage_errors(job.home):
+        if artifact := cache.verify(folder, job.home):
+            return artifact
+        if job.variant.runtime == "onnx":
+            return _export(job, folder, fetched, imported)
         assert imported is not None
-        return imported
-    folder = cache.artifact_folder(home, spec, variant, fetched.revision)
-    with job.lock(folder), storage_errors(home):
-        return cache.verify(folder, home) or _export(job, folder, fetched, imported)
+        return _judge_torch(job, folder, fetched, imported)
+
+
+def _judge_torch(job: _Job, folder: Path, fetched: sources.Fetched, imported: Artifact) -> Artifact:
+    """Compare what the torch runtime makes of the import with the original, and write the verdict down.
+
+    Raises:
+        FidelityError: It does not run, or is rejected.
+    """
+    from playground.export import check
+
+    original = _original(fetched, imported)
+
+    def compare() -> Fidelity:
+        return check.torch_fidelity(Path(imported.path), original.folder, job.progress, original.name)
+
+    try:
+        fidelity = _judged(job, "torch", compare)
+    except FidelityError as error:
+        raise FidelityError(
+            f"{job.spec.name} can't be served: what the torch runtime makes of it is not what transformers makes of "
+            f"the original files ({error.what})",
+            "This is a fault of the playground or of the model's files; the log is in PLAYGROUND_HOME.",
+        ) from error
+    return _refer(job, folder, dataclasses.replace(imported, fidelity=fidelity, created_at=_now()))
 
 
 def _import(job: _Job, fetched: sources.Fetched) -> Artifact:
@@ -93,7 +134,7 @@ def _import(job: _Job, fetched: sources.Fetched) -> Artifact:
         from playground.export.importing import import_model
 
         with staging(job.home, "import") as stage, _Timed(f"{job.spec.id}: import"):
-            import_model(job.spec, fetched.files, stage, job.progress)
+            notes = import_model(job.spec, fetched.files, stage, job.progress)
             records = cache.record_files(stage)
             artifact = cache.describe(
                 stage,
@@ -103,7 +144,7 @@ def _import(job: _Job, fetched: sources.Fetched) -> Artifact:
                 revision=fetched.revision,
                 tool_versions=cache.tool_versions(cache.IMPORT_PACKAGES),
                 created_at=_now(),
-                notes=fetched.notes,
+                notes=(*fetched.notes, *notes),
             )
             cache.write(stage, job.home, artifact, records)
             put_in_place(stage, folder)
@@ -112,16 +153,18 @@ def _import(job: _Job, fetched: sources.Fetched) -> Artifact:
 
 def _export(job: _Job, folder: Path, fetched: sources.Fetched, imported: Artifact | None) -> Artifact:
     refused: list[str] = []
-    retry = False
+    retry = rounding = False
+    notes = imported.notes if imported else (*fetched.notes, NOTHING_TO_COMPARE)
     for recipe in _applicable(job, fetched):
         with staging(job.home, "export") as stage:
             work = _work(job, recipe, stage, fetched, imported)
             try:
-                checked = _build_and_check(job, recipe, work, imported)
+                checked = _build_and_check(job, recipe, work, fetched, imported)
             except ExportError as error:
                 log.warning("%s: recipe %s is not used: %s", job.variant, recipe.name, error)
                 refused.append(f"{recipe.name}: {error.what}")
                 retry |= isinstance(error, OverlayError)
+                rounding |= isinstance(error, FidelityError)
                 continue
             records = cache.record_files(stage)
             artifact = cache.describe(
@@ -136,7 +179,7 @@ def _export(job: _Job, folder: Path, fetched: sources.Fetched, imported: Artifac
                 engine_note=checked.engine_note,
                 fallbacks=tuple(refused),
                 created_at=_now(),
-                notes=fetched.notes,
+                notes=notes,
             )
             cache.write(stage, job.home, artifact, records)
             put_in_place(stage, folder)
@@ -147,8 +190,25 @@ def _export(job: _Job, folder: Path, fetched: sources.Fetched, imported: Artifac
             f"None of the ONNX files of {job.spec.name} can be used ({'; '.join(reasons)})",
             "Choose another precision, or a source with safetensors.",
         )
-    artifact = dataclasses.replace(imported, fallbacks=tuple(reasons), created_at=_now())
-    return _fall_back(job, folder, artifact, RETRY_S if retry else None)
+    # What was built and rejected may be right but for its rounding; a graph in fp32 is still faster than torch.
+    precision = EXACT if rounding and job.variant.precision != EXACT[1] else TORCH
+    return _instead(job, folder, fetched, imported, precision, tuple(reasons), RETRY_S if retry else None)
+
+
+def _instead(
+    job: _Job,
+    folder: Path,
+    fetched: sources.Fetched,
+    imported: Artifact,
+    way: tuple[str, str],
+    reasons: tuple[str, ...],
+    lasts_s: float | None,
+) -> Artifact:
+    """Another variant of the model in place of the one that could not be made, with the reasons."""
+    other = dataclasses.replace(job, variant=Variant(job.spec.id, *way))
+    artifact = _made(other, fetched, imported)
+    told = (*reasons, *(f"{EXACT[1]}: {reason}" for reason in artifact.fallbacks))
+    return _refer(job, folder, dataclasses.replace(artifact, fallbacks=told, created_at=_now()), lasts_s)
 
 
 def _applicable(job: _Job, fetched: sources.Fetched) -> tuple[Recipe, ...]:
@@ -169,7 +229,7 @@ def _only_onnx(fetched: sources.Fetched) -> bool:
 
 def _work(job: _Job, recipe: Recipe, stage: Path, fetched: sources.Fetched, imported: Artifact | None) -> Work:
     # A repository's files may lie in folders below the one with config.json.
-    source = next((path.parent for path in fetched.files if path.name == "config.json"), fetched.files[0].parent)
+    source = original_folder(fetched.files)
     return Work(
         model=Path(imported.path) if imported else source,
         source=source,
@@ -181,8 +241,22 @@ def _work(job: _Job, recipe: Recipe, stage: Path, fetched: sources.Fetched, impo
     )
 
 
-def _fall_back(job: _Job, folder: Path, artifact: Artifact, lasts_s: float | None) -> Artifact:
-    """Record that this variant is run by torch, so that the failing recipes are not tried at every start."""
+@dataclass(frozen=True)
+class _Original:
+    """What everything is compared with: where it lies and what it is called; the import, where it can't be read."""
+
+    folder: Path
+    name: str
+
+
+def _original(fetched: sources.Fetched, imported: Artifact) -> _Original:
+    if fetched.format == "gguf":
+        return _Original(Path(imported.path), GGUF_REFERENCE)
+    return _Original(original_folder(fetched.files), REFERENCE)
+
+
+def _refer(job: _Job, folder: Path, artifact: Artifact, lasts_s: float | None = None) -> Artifact:
+    """Record that ``artifact`` serves this variant, so that the work behind it is not done again at every start."""
     with staging(job.home, "export") as stage:
         cache.write(stage, job.home, artifact, {}, lasts_s)
         put_in_place(stage, folder)
@@ -199,50 +273,75 @@ class _Checked:
     fidelity: Fidelity | None = None
 
 
-def _build_and_check(job: _Job, recipe: Recipe, work: Work, imported: Artifact | None) -> _Checked:
+def _build_and_check(
+    job: _Job, recipe: Recipe, work: Work, fetched: sources.Fetched, imported: Artifact | None
+) -> _Checked:
     """Build into ``work.target`` and judge; there is no verdict where there is no original.
 
     Raises:
         ExportError: It can't be built.
         FidelityError: It does not run, or is rejected.
     """
-    from playground.export import own_kernels
+    from playground.export import check, own_kernels
 
     with _Timed(f"{job.variant}: build ({recipe.name})"):
-        precision = recipe.build(work)
+        precision = _built(job, recipe, work)
     if imported is None:
         return _Checked(precision, "onnxruntime", "there is no original to compare the kernels with")
+    original = _original(fetched, imported)
+
+    def compared() -> Fidelity:
+        def compare() -> Fidelity:
+            return check.fidelity(work.target, original.folder, precision, job.progress, original.name)
+
+        return _judged(job, recipe.name, compare)
+
     with _Timed(f"{job.variant}: kernels"):
         note = own_kernels.put_beside(work.target, job.progress)
     if note is None:
         try:
-            return _Checked(precision, own_kernels.engine(work.target), "", _compared(job, recipe, work, precision))
+            return _Checked(precision, own_kernels.engine(work.target), "", compared())
         except FidelityError as error:
             log.warning("%s by %s: the kernels are not used: %s", job.variant, recipe.name, error)
             own_kernels.take_away(work.target)
             note = error.what
-    return _Checked(precision, "onnxruntime", note, _compared(job, recipe, work, precision))
+    return _Checked(precision, "onnxruntime", note, compared())
 
 
-def _compared(job: _Job, recipe: Recipe, work: Work, precision: str) -> Fidelity:
-    """The verdict on what stands in ``work.target``, computed as it will be.
+def _built(job: _Job, recipe: Recipe, work: Work) -> str:
+    """Let the recipe build. A slip of one never ends the preparation: the others and torch are still there.
+
+    Raises:
+        ExportError: It can't be built.
+    """
+    try:
+        return recipe.build(work)
+    except (PlaygroundError, MemoryError):
+        raise
+    except Exception as error:  # exporters raise whatever happens to break
+        if disk := of_the_disk(error):
+            raise disk from error
+        log.exception("%s: recipe %s failed", job.variant, recipe.name)
+        raise ExportError(f"it failed ({type(error).__name__}: {_first_line(error)})") from error
+
+
+def _judged(job: _Job, way: str, compare: Callable[[], Fidelity]) -> Fidelity:
+    """The verdict of ``compare``, which runs what was made as it will be run.
 
     Raises:
         FidelityError: It does not run, or is rejected.
     """
-    from playground.export import check
-
     with _Timed(f"{job.variant}: check"):
         try:
-            fidelity = check.fidelity(work.target, work.model, precision, job.progress)
-        except MemoryError:
+            fidelity = compare()
+        except (PlaygroundError, MemoryError):
             raise
         except Exception as error:  # onnxruntime's own exceptions have no common ancestor below this one
             if disk := of_the_disk(error):
                 raise disk from error
-            log.exception("%s by %s does not run", job.variant, recipe.name)
-            raise FidelityError(f"the graph does not run ({type(error).__name__}: {_first_line(error)})") from error
-    log.info("%s by %s: %s, %s", job.variant, recipe.name, fidelity.verdict, fidelity.reason)
+            log.exception("%s by %s does not run", job.variant, way)
+            raise FidelityError(f"it does not run ({type(error).__name__}: {_first_line(error)})") from error
+    log.info("%s by %s: %s, %s", job.variant, way, fidelity.verdict, fidelity.reason)
     if fidelity.verdict == "rejected":
         raise FidelityError(f"rejected, {fidelity.reason}")
     return fidelity

@@ -7,6 +7,7 @@ what is done with the network.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -71,44 +72,51 @@ def load_network(folder: Path, gguf: str = "") -> Network:
     if gguf:
         only["gguf_file"] = gguf
     config = AutoConfig.from_pretrained(folder, **only)
-    problem: IncompleteWeights | None = None
-    for auto, has_encoder in _readers(config):
-        model, found = auto.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=None if gguf else True,
-            output_loading_info=True,
-            **only,
-        )
-        unread = found["unexpected_keys"]
+    problem: Exception | None = None
+    for reader, described, has_encoder in _readers(config):
         try:
+            model, found = reader.from_pretrained(
+                folder,
+                config=copy.deepcopy(described),
+                dtype=torch.float32,
+                use_safetensors=None if gguf else True,
+                output_loading_info=True,
+                **only,
+            )
             _check(found)
-        except IncompleteWeights as error:  # the next class may know names that this one does not
+        # The next class may know names that this one does not, or do without a package that a tower wants.
+        except (IncompleteWeights, ImportError) as error:
             problem = problem or error
             continue
-        others = any(_OTHER_PARTS.search(name) for name in unread)
-        return Network(model.eval(), has_encoder, others)
+        others = any(_OTHER_PARTS.search(name) for name in found["unexpected_keys"])
+        return Network(model.eval(), has_encoder, others or described is not config)
     if problem is not None:
         raise problem
     raise ValueError(f"transformers has no class that writes text for '{config.model_type}'")
 
 
-def _readers(config: Any) -> list[tuple[Any, bool]]:
-    """transformers' automatic classes that know this configuration, and whether they have an encoder."""
+def _readers(config: Any) -> list[tuple[Any, Any, bool]]:
+    """transformers' classes that know this configuration, each with what it is given and whether it has an encoder.
+
+    The last one is the class of the language model inside, where the configuration has one.
+    """
     import transformers
     from transformers.models.auto import modeling_auto
 
-    kind = config.model_type
     encoder = bool(getattr(config, "is_encoder_decoder", False))
     lists = [
-        (transformers.AutoModelForCausalLM, modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, False),
-        (transformers.AutoModelForSeq2SeqLM, modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, encoder),
-        (transformers.AutoModelForImageTextToText, modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, encoder),
-        (transformers.AutoModelForMultimodalLM, modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES, encoder),
+        (transformers.AutoModelForCausalLM, modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING, False),
+        (transformers.AutoModelForSeq2SeqLM, modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, encoder),
+        (transformers.AutoModelForImageTextToText, modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, encoder),
+        (transformers.AutoModelForMultimodalLM, modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING, encoder),
     ]
     if encoder:  # BART's kind has a class of its own that is a decoder alone
         lists = lists[1:] + lists[:1]
-    return [(auto, has_encoder) for auto, names, has_encoder in lists if kind in names]
+    readers = [(auto, config, has_encoder) for auto, known, has_encoder in lists if type(config) in known]
+    inside = config.get_text_config(decoder=True)
+    if inside is not config and not encoder and type(inside) in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING:
+        readers.append((modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING[type(inside)], inside, False))
+    return readers
 
 
 def _check(found: Any) -> None:

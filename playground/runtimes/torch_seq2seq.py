@@ -1,54 +1,110 @@
 """Encoder-decoder models on torch: the encoder reads the prompt, the decoder writes beside it.
 
-The module does not know text, sampling or time.
+transformers' ``generate`` prepares everything before the first token (encoder, masks, caches, the token to start with),
+each class in its own way; what it would have given to its loop is taken over here, and each step does what that loop
+does. So every class runs as its authors mean it, whatever cache it keeps. The module does not know text, sampling or
+time, and leaves the generation settings of the model's own files to ``generation.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import DynamicCache, EncoderDecoderCache
+from transformers import GenerationConfig
 
-from playground.runtimes.engine import Engine, Logits
+from playground.runtimes.engine import Engine, Interrupted, Logits
+
+_TOKENS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
 
 
 class TorchSeq2SeqEngine(Engine):
-    """One encoder-decoder model: the prompt is encoded once, and its keys and values for cross-attention are kept."""
+    """One encoder-decoder model: the prompt is encoded once, and its keys and values for cross-attention are kept.
+
+    Raises:
+        ValueError: Its files do not say which token the decoder starts with.
+    """
 
     name = "torch"
     chunk = 0
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        start = model.generation_config.decoder_start_token_id
-        start = model.config.decoder_start_token_id if start is None else start
-        if start is None:
-            raise ValueError("config.json does not say which token the decoder starts with")
-        self.starts_with = (int(start),)
+        own = model.generation_config
+        # Nothing but the tokens: beams or penalties in there would be prepared for a loop that is not run.
+        model.generation_config = GenerationConfig(**{name: getattr(own, name, None) for name in _TOKENS})
+        self.starts_with = (_start(model.generation_config),)
+        self._interrupted = False
         self.reset(0)
 
     def reset(self, length: int) -> None:
-        self._cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        self._encoded: Any = None
+        self._given: dict[str, Any] = {}
+        self._written: Any = None
 
     def prefill(self, ids: Sequence[int]) -> Logits:
-        assert self.starts_with
-        with torch.inference_mode():
-            self._encoded = self._model.get_encoder()(input_ids=torch.tensor([list(ids)]))
-        return self.step(self.starts_with[0])
+        self._interrupted = False
+        prompt = torch.tensor([list(ids)])
+        with torch.inference_mode(), self._listening():
+            self._written, self._given = self._model.generate(
+                prompt, attention_mask=torch.ones_like(prompt), custom_generate=_prepared
+            )
+            return self._forward(is_first_iteration=True)
 
     def step(self, token: int) -> Logits:
         with torch.inference_mode():
-            output = self._model(
-                encoder_outputs=self._encoded,
-                decoder_input_ids=torch.tensor([[token]]),
-                past_key_values=self._cache,
-                use_cache=True,
-            )
-            logits: Logits = output.logits[0, -1].numpy()
+            self._written = torch.cat([self._written, torch.tensor([[token]])], dim=-1)
+            # A class without a cache reads all that was written again.
+            return self._forward(next_sequence_length=1 if self._given["use_cache"] else None)
+
+    def _forward(self, **which: Any) -> Logits:
+        inputs = self._model.prepare_inputs_for_generation(self._written, **which, **self._given)
+        output = self._model(**inputs, return_dict=True)
+        self._given = self._model._update_model_kwargs_for_generation(output, self._given, is_encoder_decoder=True)
+        logits: Logits = output.logits[0, -1].numpy()
         return logits
 
+    def interrupt(self) -> None:
+        self._interrupted = True
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Before each layer, see whether somebody called ``interrupt``; hooks of a step would cost time for nothing."""
+
+        def look(*_: Any) -> None:
+            if self._interrupted:
+                raise Interrupted
+
+        lists = [module for module in self._model.modules() if isinstance(module, torch.nn.ModuleList)]
+        hooks = [layer.register_forward_pre_hook(look) for layers in lists for layer in layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
     def close(self) -> None:
-        self._model = self._cache = self._encoded = None
+        self._model = None
+        self.reset(0)
+
+
+def _start(config: GenerationConfig) -> int:
+    for found in (config.decoder_start_token_id, config.bos_token_id):
+        if isinstance(found, list) and len(found) == 1:
+            found = found[0]
+        if isinstance(found, int):
+            return found
+    raise ValueError("its files do not say which token the decoder starts with (decoder_start_token_id)")
+
+
+def _prepared(
+    model: Any,
+    input_ids: Any,
+    logits_processor: Any,
+    stopping_criteria: Any,
+    generation_config: Any,
+    **given: Any,
+) -> tuple[Any, dict[str, Any]]:
+    """In place of ``generate``'s loop: what the loop would have begun with."""
+    return input_ids, given

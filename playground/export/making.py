@@ -86,23 +86,45 @@ def make(spec: ModelSpec, variant: Variant, home: Path, progress: Progress, canc
             f"{spec.name} brings ONNX files and no weights that {variant.runtime} reads",
             f"Ask for {spec.id}@onnx-{spec.precision if spec.runtime == 'onnx' else 'int8'}.",
         )
-    imported = None if _only_onnx(fetched) else _import(job, fetched)
-    return _made(job, fetched, imported)
+    return _made(job, _Material(fetched, None if _only_onnx(fetched) else _import(job, fetched)))
 
 
-def _made(job: _Job, fetched: sources.Fetched, imported: Artifact | None) -> Artifact:
+@dataclass(frozen=True)
+class _Material:
+    """What a preparation starts from: the files, and their import where they hold weights."""
+
+    fetched: sources.Fetched
+    imported: Artifact | None
+
+    @property
+    def torch(self) -> Artifact:
+        """The import, for ways that are only gone where there is one."""
+        assert self.imported is not None
+        return self.imported
+
+    @property
+    def original(self) -> tuple[Path, str]:
+        """What everything is compared with and its name; of a GGUF file transformers reads no more than we import."""
+        if self.fetched.format == "gguf":
+            return Path(self.torch.path), GGUF_REFERENCE
+        return original_folder(self.fetched.files), REFERENCE
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.imported.notes if self.imported else (*self.fetched.notes, NOTHING_TO_COMPARE)
+
+
+def _made(job: _Job, material: _Material) -> Artifact:
     """The artifact of the job's variant, found or made under its own lock."""
-    folder = cache.artifact_folder(job.home, job.spec, job.variant, fetched.revision)
+    folder = cache.artifact_folder(job.home, job.spec, job.variant, material.fetched.revision)
     with job.lock(folder), storage_errors(job.home):
         if artifact := cache.verify(folder, job.home):
             return artifact
-        if job.variant.runtime == "onnx":
-            return _export(job, folder, fetched, imported)
-        assert imported is not None
-        return _judge_torch(job, folder, fetched, imported)
+        make = _export if job.variant.runtime == "onnx" else _judge_torch
+        return make(job, folder, material)
 
 
-def _judge_torch(job: _Job, folder: Path, fetched: sources.Fetched, imported: Artifact) -> Artifact:
+def _judge_torch(job: _Job, folder: Path, material: _Material) -> Artifact:
     """Compare what the torch runtime makes of the import with the original, and write the verdict down.
 
     Raises:
@@ -110,10 +132,10 @@ def _judge_torch(job: _Job, folder: Path, fetched: sources.Fetched, imported: Ar
     """
     from playground.export import check
 
-    original = _original(fetched, imported)
+    imported, (original, reference) = material.torch, material.original
 
     def compare() -> Fidelity:
-        return check.torch_fidelity(Path(imported.path), original.folder, job.progress, original.name)
+        return check.torch_fidelity(Path(imported.path), original, job.progress, reference)
 
     try:
         fidelity = _judged(job, "torch", compare)
@@ -151,15 +173,14 @@ def _import(job: _Job, fetched: sources.Fetched) -> Artifact:
     return _found(folder, job.home)
 
 
-def _export(job: _Job, folder: Path, fetched: sources.Fetched, imported: Artifact | None) -> Artifact:
+def _export(job: _Job, folder: Path, material: _Material) -> Artifact:
     refused: list[str] = []
     retry = rounding = False
-    notes = imported.notes if imported else (*fetched.notes, NOTHING_TO_COMPARE)
-    for recipe in _applicable(job, fetched):
+    for recipe in _applicable(job, material.fetched):
         with staging(job.home, "export") as stage:
-            work = _work(job, recipe, stage, fetched, imported)
+            work = _work(job, recipe, stage, material)
             try:
-                checked = _build_and_check(job, recipe, work, fetched, imported)
+                checked = _build_and_check(job, recipe, work, material)
             except ExportError as error:
                 log.warning("%s: recipe %s is not used: %s", job.variant, recipe.name, error)
                 refused.append(f"{recipe.name}: {error.what}")
@@ -172,43 +193,31 @@ def _export(job: _Job, folder: Path, fetched: sources.Fetched, imported: Artifac
                 records,
                 recipe=recipe.name,
                 variant=dataclasses.replace(job.variant, precision=checked.precision),
-                revision=fetched.revision,
+                revision=material.fetched.revision,
                 tool_versions=cache.tool_versions((*cache.IMPORT_PACKAGES, *recipe.packages)) | _pinned(recipe),
                 fidelity=checked.fidelity,
                 engine=checked.engine,
                 engine_note=checked.engine_note,
                 fallbacks=tuple(refused),
                 created_at=_now(),
-                notes=notes,
+                notes=material.notes,
             )
             cache.write(stage, job.home, artifact, records)
             put_in_place(stage, folder)
         return _found(folder, job.home)
     reasons = refused or [f"there is no recipe for onnx-{job.variant.precision}"]
-    if imported is None:
+    if material.imported is None:
         raise ExportError(
             f"None of the ONNX files of {job.spec.name} can be used ({'; '.join(reasons)})",
             "Choose another precision, or a source with safetensors.",
         )
     # What was built and rejected may be right but for its rounding; a graph in fp32 is still faster than torch.
-    precision = EXACT if rounding and job.variant.precision != EXACT[1] else TORCH
-    return _instead(job, folder, fetched, imported, precision, tuple(reasons), RETRY_S if retry else None)
-
-
-def _instead(
-    job: _Job,
-    folder: Path,
-    fetched: sources.Fetched,
-    imported: Artifact,
-    way: tuple[str, str],
-    reasons: tuple[str, ...],
-    lasts_s: float | None,
-) -> Artifact:
-    """Another variant of the model in place of the one that could not be made, with the reasons."""
-    other = dataclasses.replace(job, variant=Variant(job.spec.id, *way))
-    artifact = _made(other, fetched, imported)
-    told = (*reasons, *(f"{EXACT[1]}: {reason}" for reason in artifact.fallbacks))
-    return _refer(job, folder, dataclasses.replace(artifact, fallbacks=told, created_at=_now()), lasts_s)
+    way = EXACT if rounding and job.variant.precision != EXACT[1] else TORCH
+    other = _made(dataclasses.replace(job, variant=Variant(job.spec.id, *way)), material)
+    told = (*reasons, *(f"{EXACT[1]}: {reason}" for reason in other.fallbacks))
+    return _refer(
+        job, folder, dataclasses.replace(other, fallbacks=told, created_at=_now()), RETRY_S if retry else None
+    )
 
 
 def _applicable(job: _Job, fetched: sources.Fetched) -> tuple[Recipe, ...]:
@@ -227,11 +236,11 @@ def _only_onnx(fetched: sources.Fetched) -> bool:
     return ".onnx" in endings and not endings & {".safetensors", ".gguf"}
 
 
-def _work(job: _Job, recipe: Recipe, stage: Path, fetched: sources.Fetched, imported: Artifact | None) -> Work:
+def _work(job: _Job, recipe: Recipe, stage: Path, material: _Material) -> Work:
     # A repository's files may lie in folders below the one with config.json.
-    source = original_folder(fetched.files)
+    source = original_folder(material.fetched.files)
     return Work(
-        model=Path(imported.path) if imported else source,
+        model=Path(material.imported.path) if material.imported else source,
         source=source,
         target=stage,
         precision=job.variant.precision,
@@ -239,20 +248,6 @@ def _work(job: _Job, recipe: Recipe, stage: Path, fetched: sources.Fetched, impo
         home=job.home,
         progress=job.progress,
     )
-
-
-@dataclass(frozen=True)
-class _Original:
-    """What everything is compared with: where it lies and what it is called; the import, where it can't be read."""
-
-    folder: Path
-    name: str
-
-
-def _original(fetched: sources.Fetched, imported: Artifact) -> _Original:
-    if fetched.format == "gguf":
-        return _Original(Path(imported.path), GGUF_REFERENCE)
-    return _Original(original_folder(fetched.files), REFERENCE)
 
 
 def _refer(job: _Job, folder: Path, artifact: Artifact, lasts_s: float | None = None) -> Artifact:
@@ -273,9 +268,7 @@ class _Checked:
     fidelity: Fidelity | None = None
 
 
-def _build_and_check(
-    job: _Job, recipe: Recipe, work: Work, fetched: sources.Fetched, imported: Artifact | None
-) -> _Checked:
+def _build_and_check(job: _Job, recipe: Recipe, work: Work, material: _Material) -> _Checked:
     """Build into ``work.target`` and judge; there is no verdict where there is no original.
 
     Raises:
@@ -286,13 +279,13 @@ def _build_and_check(
 
     with _Timed(f"{job.variant}: build ({recipe.name})"):
         precision = _built(job, recipe, work)
-    if imported is None:
+    if material.imported is None:
         return _Checked(precision, "onnxruntime", "there is no original to compare the kernels with")
-    original = _original(fetched, imported)
+    original, reference = material.original
 
     def compared() -> Fidelity:
         def compare() -> Fidelity:
-            return check.fidelity(work.target, original.folder, precision, job.progress, original.name)
+            return check.fidelity(work.target, original, precision, job.progress, reference)
 
         return _judged(job, recipe.name, compare)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from playground import footprint, memory
 from playground.errors import SourceError
+from playground.sources import sizes
 from playground.sources.headers import LyingHeader, read_gguf, read_safetensors
 
 MOST_CONFIG = 2_000_000
@@ -26,20 +27,11 @@ DEEPEST = 40
 
 AGAIN = "Get the files from another place, or ask whoever made them; nothing of them was loaded."
 
-_SIZES = {
-    ("vocab_size",): 4_000_000,
-    ("hidden_size", "n_embd", "d_model"): 65_536,
-    ("num_hidden_layers", "n_layer", "num_layers"): 1_024,
-    ("num_attention_heads", "n_head", "num_heads"): 1_024,
-    ("num_key_value_heads", "num_kv_heads"): 1_024,
-    ("head_dim",): 4_096,
-    ("intermediate_size", "ffn_dim", "d_ff", "n_inner", "moe_intermediate_size"): 1 << 20,
-    ("num_local_experts", "num_experts", "n_routed_experts"): 4_096,
-    ("max_position_embeddings", "n_positions", "n_ctx"): 1 << 24,
-}
-"""Largest believable values, several times what published models have."""
-
-_MAY_BE_NULL = ("n_inner", "head_dim", "num_key_value_heads", "num_kv_heads", "moe_intermediate_size")
+OUR_BOUND = (
+    "Nothing of it was loaded. A model that truly is so large shows that the bound (playground/sources/sizes.py) is too "
+    "low: please tell this program's authors its name."
+)
+MISMATCH = "Nothing of it was loaded. See that config.json and the weights are of the same model, and that no shard is missing."
 
 _GGUF_NAMES = {
     "vocab_size": "vocab_size",
@@ -187,70 +179,21 @@ def _check_index(name: str, path: Path, present: set[str]) -> None:
 
 
 def _check_sizes(name: str, file: str, config: dict[str, Any]) -> dict[str, Any]:
-    blocks = [config, *(config[key] for key in ("text_config", "decoder") if isinstance(config.get(key), dict))]
-    for block in blocks:
-        for keys, most in _SIZES.items():
-            for key in keys:
-                value = block.get(key, 1)
-                if value is None and key in _MAY_BE_NULL:
-                    continue
-                # A few families give one value for each layer (OpenELM, Gemma 3n).
-                values = value if isinstance(value, list) and len(value) <= 1024 else [value]
-                if not all(type(each) is int and 0 < each <= most for each in values):
-                    raise SourceError(
-                        f"{name}: {file} is refused, {key} is {str(value)[:40]}; 1 to {most:,} is believable", AGAIN
-                    )
+    if wrong := sizes.complaint(config):
+        raise SourceError(f"{name}: {file} is refused, {wrong}", OUR_BOUND)
     return config
 
 
 def _compare(name: str, config: Mapping[str, Any], parameters: int) -> None:
-    """The network that config.json describes must be in the weights: transformers would make up what is missing, at
-    its full size. Each product below is part of any network with these sizes (Albert shares its layers; it writes no
-    text), so none can exceed the weights by much.
-    """
-    inner = config.get("text_config")
-    sizes = _plain_sizes(inner if isinstance(inner, dict) else config)
-    vocab, hidden, layers, wide, experts = (
-        sizes.get(key, 0) for key in ("vocab", "hidden", "layers", "wide", "experts")
-    )
-    narrow = min(hidden, sizes.get("embedding", hidden))
-    described = max(vocab * narrow, layers * hidden * hidden // 4, layers * hidden * (wide or 1) * max(experts, 1) // 8)
-    if described > 2 * parameters:
-        raise SourceError(
-            f"{name}: its configuration describes at least {described:,} parameters, its weights hold {parameters:,}",
-            AGAIN,
-        )
-
-
-def _plain_sizes(config: Mapping[str, Any]) -> dict[str, int]:
-    names = {
-        "vocab": ("vocab_size",),
-        "hidden": ("hidden_size", "n_embd", "d_model"),
-        "layers": ("num_hidden_layers", "n_layer", "num_layers"),
-        "embedding": ("embedding_size", "word_embed_proj_dim"),
-        "wide": ("moe_intermediate_size", "intermediate_size", "ffn_dim", "d_ff", "n_inner"),
-        "experts": ("num_local_experts", "num_experts", "n_routed_experts"),
-    }
-    found = {}
-    for plain, keys in names.items():
-        for key in keys:
-            value = config.get(key)
-            if isinstance(value, int):
-                found[plain] = value
-                break
-    return found
+    """The network that the configuration describes must be in the weights."""
+    if more := sizes.more_than(config, parameters):
+        raise SourceError(f"{name}: its configuration does not fit its weights: {more}", MISMATCH)
 
 
 def _gguf_config(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The sizes of a GGUF header under the names of config.json."""
     family = metadata.get("general.architecture")
-    found = {new: metadata[f"{family}.{old}"] for old, new in _GGUF_NAMES.items() if f"{family}.{old}" in metadata}
-    # 0 experts: a dense model. 0 key heads: a family whose first layer has no attention.
-    return {
-        key: value
-        for key, value in found.items()
-        if value != 0 or key not in ("num_local_experts", "num_key_value_heads")
-    }
+    return {new: metadata[f"{family}.{old}"] for old, new in _GGUF_NAMES.items() if f"{family}.{old}" in metadata}
 
 
 def _known_to_transformers(model_type: str) -> bool:

@@ -1,0 +1,152 @@
+"""How large a network a configuration may claim: what is refused, so that no number in a file takes all memory.
+
+A bound stands only where a number decides how much is allocated: lists as long as the network is deep, modules, tables,
+matrices. None (or 0) is how a family says that it has no such part: no experts, no feed-forward part of its own, a head
+size that follows from the others. Unknown fields are left alone. The numbers are looked for in every part of the
+configuration, whatever that part is called. The module reads values; files are the business of ``limits.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Config = Mapping[str, Any]
+
+_BOUNDS = {
+    4_000_000: ("vocab_size", "n_vocab"),
+    65_536: ("hidden_size", "n_embd", "d_model", "dim", "emb_dim", "embed_dim", "word_embed_proj_dim", "lru_width"),
+    1_024: (
+        *("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks", "depth"),
+        *("encoder_layers", "decoder_layers", "num_encoder_layers", "num_decoder_layers"),
+        *("num_attention_heads", "n_head", "n_heads", "num_heads", "num_key_value_heads", "num_kv_heads"),
+        *("encoder_attention_heads", "decoder_attention_heads"),
+    ),
+    4_096: ("head_dim", "d_kv", "global_head_dim"),
+    1 << 20: (
+        *("intermediate_size", "moe_intermediate_size", "shared_expert_intermediate_size", "ffn_hidden_size"),
+        *("ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "n_inner", "d_inner"),
+    ),
+    65_535: ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
+    1 << 24: ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length"),
+}
+"""Largest believable values, several times what published models have, and the fields they are for."""
+
+_MOST = {field: most for most, fields in _BOUNDS.items() for field in fields}
+
+_NEVER_NONE = ("vocab_size", "hidden_size", "n_embd", "d_model", "num_hidden_layers", "n_layer")
+"""Where the text's own part of a configuration states them, there must be something."""
+
+_TEXT_PARTS = ("text_config", "language_config", "llm_config", "thinker_config", "decoder")
+
+_VOCAB = ("vocab_size", "n_vocab")
+_HIDDEN = ("hidden_size", "n_embd", "d_model")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_WIDE = ("intermediate_size", "ffn_dim", "d_ff", "n_inner")
+
+
+def complaint(config: Config) -> str:
+    """What is unbelievable about the sizes, with the field, its value and why; "" where nothing is."""
+    text = text_part(config)
+    for place, block in blocks(config):
+        for field in _MOST.keys() & block.keys():
+            least = 1 if block is text and field in _NEVER_NONE else 0
+            most = _MOST[field]
+            for value in _values(block[field]):
+                if not _believable(value, least, most):
+                    return (
+                        f"{place}{field} is {str(value)[:40]}; a whole number from {least} to {most:,} is believable, "
+                        "and memory is taken by it"
+                    )
+    return ""
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """The value, or those of each layer; parts that bear the name of a size are looked into by themselves."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting.extend(reversed(item))
+        elif not isinstance(item, dict):
+            yield item
+
+
+def _believable(value: Any, least: int, most: int) -> bool:
+    if value is None:
+        return True
+    # A few files write 1200.0 for a whole number.
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most and value % 1 == 0
+
+
+def blocks(config: Config) -> Iterator[tuple[str, Config]]:
+    """The configuration and every part of it, each with the path to it, such as ``text_config.``."""
+    waiting: list[tuple[str, Any]] = [("", config)]
+    while waiting:
+        place, item = waiting.pop()
+        if isinstance(item, Mapping):
+            yield place, item
+            waiting.extend((f"{place}{name}.", part) for name, part in item.items() if isinstance(part, dict | list))
+        elif isinstance(item, list):
+            waiting.extend((place, part) for part in item if isinstance(part, dict | list))
+
+
+def text_part(config: Config) -> Config:
+    """The part that describes the network which writes text."""
+    for name in _TEXT_PARTS:
+        inner = config.get(name)
+        if isinstance(inner, dict):
+            return text_part(inner)
+    return config
+
+
+def more_than(config: Config, parameters: int) -> str:
+    """Why the network of ``config`` is larger than its weights, in words; "" where it may well fit.
+
+    transformers makes up what is missing from the weights, at its full size. Each product below is a part of every
+    network with these sizes, with much room: layers may share their weights, matrices may be of low rank, experts may
+    stand in a few layers only, embeddings may be narrower than the layers. An exact count needs the network itself.
+
+    Args:
+        parameters: What the weights hold.
+    """
+    text = text_part(config)
+    hidden, hidden_name = _size(text, _HIDDEN)
+    vocab, vocab_name = _size(text, _VOCAB)
+    layers, layers_name = _size(text, _LAYERS)
+    wide, wide_name = _size(text, _WIDE)
+    narrow = min([hidden, *_embedding_widths(text)])
+    described = {
+        f"{vocab_name} {vocab:,} with embeddings of {narrow:,}": vocab * narrow,
+        f"{layers_name} {layers:,} with {hidden_name} {hidden:,}": layers * hidden * hidden // _ROOM,
+        f"{layers_name} {layers:,} with {hidden_name} {hidden:,} and {wide_name} {wide:,}": layers
+        * hidden
+        * wide
+        // _ROOM,
+    }
+    words, least = max(described.items(), key=lambda each: each[1])
+    if least <= 2 * parameters:
+        return ""
+    return f"{words} need at least {least:,} parameters, its weights hold {parameters:,}"
+
+
+_ROOM = 32
+"""How many times smaller than layers × matrices a network may be."""
+
+
+def _size(config: Config, names: tuple[str, ...]) -> tuple[int, str]:
+    """The first of the fields that holds a plain number, 0 without one."""
+    for name in names:
+        value = config.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value, name
+    return 0, names[0]
+
+
+def _embedding_widths(config: Config) -> list[int]:
+    return [
+        value
+        for name, value in config.items()
+        if "emb" in name and "position" not in name and isinstance(value, int) and not isinstance(value, bool)
+        if value > 1
+    ]

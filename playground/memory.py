@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+
+from playground import cgroups
 
 MB = 1_000_000
 PROC_SELF = Path("/proc/self")
@@ -55,35 +56,10 @@ def resident_mb(pid: int) -> float | None:
         return None
 
 
-def limit_mb(cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = PROC_SELF / "cgroup") -> float:
+def limit_mb() -> float:
     """What this process and its children may use: the machine's memory, or less where a container says so."""
-    limits = [float(psutil.virtual_memory().total), *_cgroup_limits(cgroups, membership)]
-    return min(limits) / MB
-
-
-def _cgroup_limits(root: Path, membership: Path) -> Iterator[float]:
-    """Limits of the control groups above this process, in bytes. ``max`` (v2) and 2^63 or so (v1) mean none."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            top, name = root, "memory.max"
-        elif "memory" in controllers.split(","):
-            top, name = root / "memory", "memory.limit_in_bytes"
-        else:
-            continue
-        folder = top / path.lstrip("/")
-        # A container sees its own group as the root of the mount: walking up reaches it from any path.
-        for place in (folder, *folder.parents):
-            try:
-                yield float((place / name).read_text())
-            except (OSError, ValueError):
-                pass
-            if place == top:
-                break
+    machine = float(psutil.virtual_memory().total)
+    return min(machine, cgroups.memory_bytes() or machine) / MB
 
 
 def _status_bytes(path: Path, field: str) -> int:

@@ -13,7 +13,7 @@ import pytest
 from playground.settings import PACKAGE, ROOT
 
 ORDER: list[set[str]] = [
-    {"records", "errors"},
+    {"records", "errors", "cgroups"},
     {"schema", "requests", "memory", "measurements", "tokendiff", "kvcache", "live"},
     {"remotes", "card_schema"},
     {"settings"},
@@ -23,7 +23,7 @@ ORDER: list[set[str]] = [
     {"selection", "lineage", "hubinfo"},
     {"ledger", "hubcards"},
     {"sources"},
-    {"sampling", "textstream", "timing", "turns", "idle"},
+    {"adjusting", "generation", "sampling", "textstream", "timing", "turns", "idle"},
     {"environment", "costs", "evidence", "scores"},
     {"receipts", "verdicts"},
     {"prompting", "report"},

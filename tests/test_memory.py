@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from playground import memory
+from playground import cgroups, memory
 from playground.environment import commit, cpu_name, environment
 from playground.settings import ROOT
 
@@ -18,7 +18,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 PEAKS = """
-from playground import memory
+from playground import cgroups, memory
 meter = memory.PeakMeter()
 meter.reset()
 before, method = meter.read()
@@ -69,26 +69,11 @@ def test_resident_memory_of_a_process_that_is_gone_is_unknown() -> None:
     assert memory.resident_mb(child.pid) is None
 
 
-@pytest.mark.parametrize(
-    ("membership", "file", "content", "expected"),
-    [
-        ("0::/a/b", "a/b/memory.max", "500000000", 500),
-        ("0::/a/b", "a/memory.max", "400000000", 400),
-        ("0::/gone/from/here", "memory.max", "300000000", 300),
-        ("4:cpu,memory:/a", "memory/a/memory.limit_in_bytes", "200000000", 200),
-        ("0::/a", "a/memory.max", "max", None),
-        ("4:memory:/a", "memory/a/memory.limit_in_bytes", "9223372036854771712", None),
-        ("3:cpu:/a", "memory.max", "1000", None),
-    ],
-)
-def test_the_limit_of_a_container_counts_where_it_is_below_the_machine(
-    tmp_path: Path, membership: str, file: str, content: str, expected: float | None
-) -> None:
-    (tmp_path / "membership").write_text(membership + "\n")
-    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / file).write_text(content + "\n")
+def test_a_container_with_less_than_the_machine_has_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = psutil.virtual_memory().total / 1e6
-    assert memory.limit_mb(tmp_path, tmp_path / "membership") == (expected or machine)
+    for found, expected in ((None, machine), (5e8, 500), (2.0**63, machine)):
+        monkeypatch.setattr(cgroups, "memory_bytes", lambda found=found: found)
+        assert memory.limit_mb() == expected
 
 
 def test_the_environment_names_processor_versions_and_limits() -> None:

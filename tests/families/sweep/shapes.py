@@ -1,0 +1,137 @@
+"""What the names of sizes alone do not settle: for each architecture, keys of its configuration.
+
+``a.b`` is key ``b`` of the part ``a``; DROP leaves a key to the class. A name with a ``~`` is a further shape of the
+same architecture, which has something that the usual one has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+DROP = "(left out)"
+Shape = dict[str, Any]
+
+DECODERS = frozenset(
+    ["bert", "bert-generation", "big_bird", "bigbird_pegasus", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "reformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta", "xlm-roberta-xl", "xmod"]
+)
+"""Encoders by default, which transformers makes decoders of when they are told to be one."""
+
+_PAIRS = ["sliding_attention", "full_attention"] * 2
+_LINEAR = ["linear_attention", "linear_attention", "linear_attention", "full_attention"]
+_LATENT: Shape = {"num_key_value_heads": 4, "head_dim": DROP, "qk_head_dim": DROP}
+_ZAMBA: Shape = {
+    "layers_block_type": ["linear_attention", "hybrid", "linear_attention", "hybrid"],
+    "layer_types": ["linear_attention", "hybrid", "linear_attention", "hybrid"],
+    "head_dim": DROP,
+}
+
+
+def _inside(part: str, shape: Mapping[str, Any]) -> Shape:
+    return {f"{part}.{key}": value for key, value in shape.items()}
+
+
+_GEMMA3N: Shape = {
+    "num_hidden_layers": 6,
+    "activation_sparsity_pattern": [0.95, 0.95, 0.0, 0.0, 0.0, 0.0],
+    "num_kv_shared_layers": 2,
+    "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2,
+}
+_GEMMA4: Shape = {"layer_types": _PAIRS, "per_layer_config": DROP}
+_QWEN4: Shape = {
+    "head_dim": 64,
+    "indexer_n_heads": 4,
+    "indexer_kv_heads": 1,
+    "indexer_head_dim": 32,
+    "indexer_budget": 64,
+    "indexer_compress_ratio": 4,
+    "ngram_vocab_size_base": 500,
+    "split_ngram_parts": 4,
+}
+_GRANITE: Shape = {
+    "embedding_multiplier": 3.0,
+    "residual_multiplier": 0.5,
+    "logits_scaling": 2.0,
+    "attention_multiplier": 0.2,
+}
+_GRANITE_DENSE: Shape = {**_GRANITE, "num_local_experts": 0, "num_experts_per_tok": 0}
+
+SHAPES: Mapping[str, Shape] = {
+    # -- plain decoders: what published models have beside the usual sizes
+    "llama": {"tie_word_embeddings": True},
+    "qwen2": {"tie_word_embeddings": True},
+    "qwen3": {"tie_word_embeddings": True},
+    "smollm3": {"no_rope_layers": [1, 1, 1, 0], "tie_word_embeddings": True},
+    "granite": {**_GRANITE, "tie_word_embeddings": True},
+    "gpt_neo": {"attention_types": [[["global", "local"], 2]], "attention_layers": DROP},
+    "gemma3_text": {"layer_types": _PAIRS, "num_key_value_heads": 1},
+    "exaone4": {"layer_types": ["sliding_attention"] * 3 + ["full_attention"]},
+    "phi": {"hidden_size": 128, "num_key_value_heads": 4},
+    "nemotron": {"head_dim": 16, "num_key_value_heads": 2},
+    "helium": {"head_dim": 16},
+    "hunyuan_v1_dense": {"head_dim": 32, "tie_word_embeddings": True},
+    "hunyuan_v1_moe": {"head_dim": 32},
+    "ministral": {"head_dim": 32},
+    "hunyuan_vl": {"text_config.head_dim": 32},
+    "mpt": {"attn_config.alibi": True},
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8, "rope_theta": 10000.0},
+        "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
+    },
+    "xlnet": {"d_head": 16},
+    "zaya": {"num_experts_per_tok": 1},
+    # -- experts
+    "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1},
+    # -- keys and values in a smaller space
+    **dict.fromkeys(["deepseek_v3", "deepseek_v32", "axk1", "axk2", "glm4_moe_lite", "minicpm3", "youtu", "mistral4", "glm_moe_dsa"], _LATENT),
+    "deepseek_v2": {**_LATENT, "num_experts_per_tok": 2, "n_shared_experts": 1},
+    "kimi_linear": {**_LATENT, "layer_types": ["linear_attention", "full_attention"] * 2},
+    "longcat_flash": {**_LATENT, "head_dim": 16, "zero_expert_num": 2, "num_layers": 2},
+    "bailing_hybrid": {"num_key_value_heads": 4, "head_dim": 16, "layer_group_size": 2, "layer_types": DROP},
+    # -- states instead of, or beside, keys and values
+    "bamba": {"attn_layer_indices": [1, 3]},
+    "nemotron_h": {"layers_block_type": ["mamba", "mlp", "attention", "mlp"], "layer_types": DROP},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False, "layer_types": DROP},
+    "zamba": {**_ZAMBA, "attention_head_dim": 32, "attention_hidden_size": 128, "num_key_value_heads": 4,
+              "mamba_dt_rank": 4, "use_mamba_kernels": False},
+    "zamba2": {**_ZAMBA, "num_key_value_heads": DROP},
+    "recurrent_gemma": {"num_hidden_layers": 3, "num_key_value_heads": 1, "head_dim": DROP},
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2, "block_multiple_of": 32, "full_attn_idxs": DROP},
+    "granitemoehybrid": {**_GRANITE, "layer_types": _LINEAR},
+    "granitemoehybrid~dense-hybrid": {**_GRANITE_DENSE, "layer_types": _LINEAR},
+    "granitemoehybrid~dense": {**_GRANITE_DENSE, "layer_types": ["full_attention"] * 4,
+                               "position_embedding_type": "rope", "tie_word_embeddings": True},
+    "qwen3_5_text": {"head_dim": 64, "tie_word_embeddings": True},
+    "qwen4_exp_text": _QWEN4,
+    "xlstm": {"num_heads": 4, "chunk_size": 64},
+    # -- Gemma
+    "gemma3n_text": {**_GEMMA3N, "tie_word_embeddings": True},
+    "gemma4_text": _GEMMA4,
+    "gemma4_unified_text": _GEMMA4,
+    "gemma4_text~shared": {**_GEMMA4, "num_kv_shared_layers": 2, "use_double_wide_mlp": True,
+                           "tie_word_embeddings": True},
+    "gemma4_text~experts": {**_GEMMA4, "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2,
+                            "moe_intermediate_size": 64},
+    # -- composite checkpoints
+    "gemma3": {**_inside("text_config", {"layer_types": _PAIRS}), "mm_tokens_per_image": 4},
+    "gemma3n": _inside("text_config", _GEMMA3N),
+    "gemma4": _inside("text_config", {**_GEMMA4, "num_kv_shared_layers": 2}),
+    "gemma4_unified": _inside("text_config", _GEMMA4),
+    "qwen3_5": {**_inside("text_config", {"head_dim": 64, "tie_word_embeddings": True}), "tie_word_embeddings": True},
+    "qwen4_exp": _inside("text_config", _QWEN4),
+    "dots3_note": {"per_layer_config": DROP, "text_config.per_layer_config": DROP},
+    "dots3_note_text": {"per_layer_config": DROP},
+    # -- further shapes
+    "llama~llama3-rope": {
+        "rope_parameters": {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0, "high_freq_factor": 4.0,
+                            "low_freq_factor": 1.0, "original_max_position_embeddings": 128},
+    },
+    "phi3~part-rotary": {
+        "hidden_size": 256,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.75},
+        "tie_word_embeddings": True,
+    },
+    "gpt_neo~four-wide": {"attention_types": [[["global", "local"], 2]], "attention_layers": DROP,
+                          "intermediate_size": None},
+}  # fmt: skip

@@ -7,15 +7,13 @@ are. The module knows a ``tokenizers.Tokenizer`` and stop strings; it does not k
 from __future__ import annotations
 
 import codecs
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 from tokenizers import Tokenizer
 
-_BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+from playground.detokenizing import Decoder, State, bytes_of, overlap, state_of
 
 
 class _Decoder(Protocol):
@@ -35,35 +33,21 @@ class Detokenizer:
 
     def stream(self) -> _Decoder:
         """A decoder for one answer."""
-        return _ByteLevelDecoder(self) if self.is_byte_level else _AnchoredDecoder(self)
+        return _ByteLevelDecoder(self) if self.is_byte_level else _SteppedDecoder(self)
+
+    @cached_property
+    def decoder_state(self) -> State:
+        """The tokenizer's decoder as tokenizer.json spells it; {} for none."""
+        return state_of(self.tokenizer.decoder)
 
     @cached_property
     def is_byte_level(self) -> bool:
         """Whether every token stands for bytes, spelt in the 256 printable characters of GPT-2."""
-        decoder = self.tokenizer.decoder
-        state: dict[str, Any] = json.loads(decoder.__getstate__()) if decoder else {}
-        while state.get("type") == "Sequence" and len(state["decoders"]) == 1:
-            state = state["decoders"][0]
-        return state.get("type") == "ByteLevel"
-
-    @cached_property
-    def anchor(self) -> tuple[int, str]:
-        """A token of plain text, and that text: put before others, it keeps a decoder from taking them for the start
-        of the text, where some strip a space.
-        """
-        for word in ("a", "▁a", "e", "▁the", "0"):
-            index = self.tokenizer.token_to_id(word)
-            if index is not None:
-                return index, self.decode([index])
-        raise ValueError("the tokenizer has no token for 'a', 'e', 'the' or '0'")
+        return self.decoder_state.get("type") == "ByteLevel"
 
     def is_shown(self, token_id: int) -> bool:
         """False for special tokens and for ids beyond the vocabulary (a model's output may be padded)."""
         return token_id not in self.special_ids and self.tokenizer.id_to_token(token_id) is not None
-
-    def is_byte(self, token_id: int) -> bool:
-        """Whether the token is one byte in the manner of byte fallback, ``<0xE3>``."""
-        return _BYTE_TOKEN.fullmatch(self.tokenizer.id_to_token(token_id) or "") is not None
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decode at once, special tokens left out."""
@@ -74,12 +58,7 @@ class Detokenizer:
         """The bytes of a token of a byte-level tokenizer."""
         known = self._bytes.get(token_id)
         if known is None:
-            token = self.tokenizer.id_to_token(token_id) or ""
-            try:
-                known = bytes(_BYTE_OF[character] for character in token)
-            except KeyError:  # an added token is spelt as it is
-                known = token.encode()
-            self._bytes[token_id] = known
+            known = self._bytes[token_id] = bytes_of(self.tokenizer.id_to_token(token_id) or "")
         return known
 
     def readable(self, token_id: int) -> str:
@@ -99,34 +78,49 @@ class Detokenizer:
 class StopStrings:
     """Text on its way to a reader, held back while it could become a stop string, cut before the first that does.
 
+    Some text is read for stop strings and never shown: what a control token is called.
+
     Args:
         stop: The answer ends before the first of these that is completed.
     """
 
     def __init__(self, stop: Sequence[str] = ()) -> None:
         self._stop = tuple(text for text in stop if text)
-        self._held = ""
+        self._held: list[tuple[str, bool]] = []  # text, and whether it is shown
         self.stopped = False
 
-    def push(self, piece: str) -> str:
+    def push(self, piece: str, shown: bool = True) -> str:
         """What of the text so far can be shown now."""
         if self.stopped:
             return ""
         if not self._stop or not piece:
-            return piece
-        text = self._held + piece
+            return piece if shown else ""
+        held = [*self._held, (piece, shown)]
+        text = "".join(part for part, _ in held)
         found = [index for index in (text.find(stop) for stop in self._stop) if index >= 0]
         if found:
-            self.stopped, self._held = True, ""
-            return text[: min(found)]
-        safe = len(text) - max(_overlap(text, stop) for stop in self._stop)
-        self._held = text[safe:]
-        return text[:safe]
+            self.stopped, self._held = True, []
+            return _shown(held, min(found))[0]
+        given, self._held = _shown(held, len(text) - max(overlap(text, stop) for stop in self._stop))
+        return given
 
     def finish(self) -> str:
         """The text ended: what was held back was no stop string."""
-        held, self._held = self._held, ""
-        return held
+        held, self._held = self._held, []
+        return "".join(text for text, shown in held if shown)
+
+
+def _shown(parts: Sequence[tuple[str, bool]], size: int) -> tuple[str, list[tuple[str, bool]]]:
+    """What of the first ``size`` characters is shown, and the parts behind them."""
+    given, rest = [], []
+    for text, shown in parts:
+        before, behind = text[:size], text[size:]
+        size -= len(before)
+        if shown:
+            given.append(before)
+        if behind:
+            rest.append((behind, shown))
+    return "".join(given), rest
 
 
 class TextStream:
@@ -134,23 +128,28 @@ class TextStream:
 
     Args:
         detokenizer: Of the model's tokenizer.
-        stop: The answer ends before the first of these that is completed.
+        stop: The answer ends before the first of these that is completed; control tokens are read for them by their
+            names, though they are never shown.
+        ends: Tokens that end an answer: not shown, whatever the tokenizer says of them.
     """
 
-    def __init__(self, detokenizer: Detokenizer, stop: Sequence[str] = ()) -> None:
+    def __init__(self, detokenizer: Detokenizer, stop: Sequence[str] = (), ends: Collection[int] = ()) -> None:
         self._detokenizer = detokenizer
         self._decoder = detokenizer.stream()
         self._stop = StopStrings(stop)
+        self._ends = ends
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string came."""
+        """Whether a stop string was completed."""
         return self._stop.stopped
 
     def push(self, token_id: int) -> str:
-        """Text that is certain now; empty while a character or a possible stop string is incomplete."""
-        if self.stopped or not self._detokenizer.is_shown(token_id):
+        """The text to show for one more token; "" while a character or a possible stop string is incomplete."""
+        if self.stopped:
             return ""
+        if token_id in self._ends or not self._detokenizer.is_shown(token_id):
+            return self._stop.push(self._detokenizer.tokenizer.id_to_token(token_id) or "", shown=False)
         return self._stop.push(self._decoder.push(token_id))
 
     def finish(self) -> str:
@@ -159,14 +158,6 @@ class TextStream:
             return ""
         piece = self._stop.push(self._decoder.finish())
         return piece + self._stop.finish()
-
-
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of ``text`` could be the beginning of ``stop``."""
-    for size in range(min(len(stop) - 1, len(text)), 0, -1):
-        if text.endswith(stop[:size]):
-            return size
-    return 0
 
 
 class _ByteLevelDecoder:
@@ -183,46 +174,15 @@ class _ByteLevelDecoder:
         return self._utf8.decode(b"", final=True)
 
 
-class _AnchoredDecoder:
-    """For every other decoder: each token is decoded behind an anchor, so that its leading space stays.
-
-    Byte-fallback tokens wait for the end of their run, since one bad byte spoils the whole run (the tokenizer then
-    writes a replacement character for each byte). At the start of the text there is no anchor, as long as nothing
-    visible has come: there the decoder may strip.
-    """
+class _SteppedDecoder:
+    """For every other decoder: each of its steps keeps back what a later token may still change."""
 
     def __init__(self, detokenizer: Detokenizer) -> None:
-        self._detokenizer = detokenizer
-        self._pending: list[int] = []
-        self._begun = False
+        self._token = detokenizer.tokenizer.id_to_token
+        self._decoder = Decoder(detokenizer.decoder_state)
 
     def push(self, token_id: int) -> str:
-        self._pending.append(token_id)
-        return "" if self._detokenizer.is_byte(token_id) else self._take()
+        return self._decoder.push(self._token(token_id) or "")
 
     def finish(self) -> str:
-        return self._take()
-
-    def _take(self) -> str:
-        if not self._pending:
-            return ""
-        if not self._begun:
-            text = self._detokenizer.decode(self._pending)
-            self._begun = bool(text)
-            if self._begun:
-                self._pending.clear()
-            return text
-        index, prefix = self._detokenizer.anchor
-        text = self._detokenizer.decode([index, *self._pending])[len(prefix) :]
-        self._pending.clear()
-        return text
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """The printable character each byte is spelt with in GPT-2's byte-level BPE, and the byte it stands for."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
-
-
-_BYTE_OF = _byte_alphabet()
+        return self._decoder.finish()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import byte_fallback_tokenizer, byte_level_tokenizer
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models
 
 from playground.textstream import Detokenizer, TextStream
 
@@ -17,6 +17,68 @@ TOKENIZERS = {
     "byte-fallback": byte_fallback_tokenizer(strip=False),
     "byte-fallback-strip": byte_fallback_tokenizer(strip=True),
 }
+
+# What each decoder of the library looks for, in pieces and whole, so that random ids meet it often.
+WORDS = (
+    *(
+        "a",
+        "b",
+        "ab",
+        "aa",
+        "é",
+        "日",
+        " ",
+        "  a ",
+        "do",
+        " not",
+        "don't",
+        "n't",
+        " n't",
+        "'",
+        " '",
+        "'s",
+        " .",
+        ".",
+        ",",
+    ),
+    *("▁", "▁a", "a▁", "▁▁b", "##", "##b", "</w>", "t</w>", "t</w>s", "</", "w>", "<pad>", "|", "Ġa", "Ã", "©"),
+    *("<0x41>", "<0xE3>", "<0x81>", "<0x82>", "<0xFF>", "<0x+1>", "<0x4", "1>", "<extra>", "<end>", "<turn>"),
+)
+DECODERS = {
+    "byte-level": decoders.ByteLevel(),
+    "metaspace-always": decoders.Metaspace(prepend_scheme="always"),
+    "metaspace-first": decoders.Metaspace(prepend_scheme="first"),
+    "metaspace-never": decoders.Metaspace(prepend_scheme="never"),
+    "word-piece": decoders.WordPiece(cleanup=False),
+    "word-piece-cleanup": decoders.WordPiece(cleanup=True),
+    "suffix": decoders.BPEDecoder(suffix="</w>"),
+    "ctc": decoders.CTC(cleanup=False),
+    "ctc-cleanup": decoders.CTC(cleanup=True),
+    "byte-fallback": decoders.ByteFallback(),
+    "fuse": decoders.Fuse(),
+    "strip-start": decoders.Strip(" ", 1, 0),
+    "strip-end": decoders.Strip("a", 0, 1),
+    "replace": decoders.Replace("▁", " "),
+    "replace-across-tokens": decoders.Replace("ab", "x"),
+    "replace-by-pattern": decoders.Replace(Regex("a+"), "y"),
+}
+NO_DECODER = "none"
+
+
+def of_words(decoder: decoders.Decoder | None) -> Tokenizer:
+    """A tokenizer of ``WORDS`` alone: two of them special, one added and not special."""
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="a"))
+    if decoder is not None:
+        tokenizer.decoder = decoder
+    tokenizer.add_special_tokens([AddedToken("<end>", special=True), AddedToken("<turn>", special=True)])
+    tokenizer.add_tokens([AddedToken("<extra>", special=False)])
+    return tokenizer
+
+
+def some_ids(data: st.DataObject) -> list[int]:
+    return data.draw(st.lists(st.integers(0, len(WORDS) + 3), max_size=14))
+
+
 DETOKENIZERS = {name: Detokenizer(tokenizer) for name, tokenizer in TOKENIZERS.items()}
 SAMPLES = [
     "Hello world",
@@ -45,6 +107,46 @@ def test_pieces_of_any_ids_joined_are_the_text_decoded_at_once(name: str, data: 
     tokenizer = TOKENIZERS[name]
     ids = data.draw(st.lists(st.integers(0, tokenizer.get_vocab_size() + 5), max_size=40))
     assert "".join(stream(DETOKENIZERS[name], ids)) == at_once(tokenizer, ids)
+
+
+@pytest.mark.parametrize("name", [*DECODERS, NO_DECODER])
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_pieces_joined_are_the_text_at_once_for_every_decoder_of_the_library(name: str, data: st.DataObject) -> None:
+    tokenizer = of_words(DECODERS.get(name))
+    ids = some_ids(data)
+    assert "".join(stream(Detokenizer(tokenizer), ids)) == at_once(tokenizer, ids)
+
+
+@given(data=st.data())
+@settings(max_examples=1500, deadline=None)
+def test_pieces_joined_are_the_text_at_once_for_decoders_in_any_sequence(data: st.DataObject) -> None:
+    # The library's own strip-end dies of an empty text; it has a case of its own below.
+    names = data.draw(st.lists(st.sampled_from(sorted(DECODERS.keys() - {"strip-end"})), min_size=1, max_size=4))
+    tokenizer = of_words(decoders.Sequence([DECODERS[name] for name in names]))
+    ids = some_ids(data)
+    assert "".join(stream(Detokenizer(tokenizer), ids)) == at_once(tokenizer, ids)
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_pieces_joined_are_the_text_at_once_where_the_whole_text_is_stripped_at_its_end(data: st.DataObject) -> None:
+    tokenizer = of_words(decoders.Sequence([decoders.Fuse(), decoders.Strip("a", 1, 2)]))
+    ids = [WORDS.index("b"), *some_ids(data), WORDS.index("b"), *data.draw(st.lists(st.integers(0, 3), max_size=4))]
+    assert "".join(stream(Detokenizer(tokenizer), ids)) == at_once(tokenizer, ids)
+
+
+def test_a_suffix_that_ends_words_shows_as_a_space_before_the_next_word_only() -> None:
+    tokenizer = of_words(DECODERS["suffix"])
+    ids = [WORDS.index(word) for word in ("a", "t</w>", "b", "t</w>")]
+    assert "".join(stream(Detokenizer(tokenizer), ids)) == "at bt"
+
+
+def test_every_decoder_but_one_by_pattern_over_the_whole_text_gives_text_before_the_end() -> None:
+    ids = [WORDS.index("b")] * 40
+    for name, decoder in DECODERS.items():
+        pieces = stream(Detokenizer(of_words(decoder)), ids)
+        assert any(pieces[:-1]), name
 
 
 @given(data=st.binary(max_size=60))
@@ -113,6 +215,56 @@ def test_text_ends_before_the_first_completed_stop_string(data: st.DataObject) -
         assert shown == text
     else:
         assert len(shown) <= min(ends)[0] - 1
+
+
+def named(text: str) -> list[int]:
+    """Ids of the byte-level tokenizer, control tokens read as such."""
+    return TOKENIZERS["byte-level"].encode(text).ids
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "shown"),
+    [
+        ("the fox<|turn|>user", "<|turn|>", "the fox"),
+        ("the fox<|turn|>user", "fox<|turn|>us", "the "),
+        ("the fox<|turn|><|end|> dog", "<|turn|><|end|>", "the fox"),
+        ("the fox<|turn|> dog", "<|end|>", "the fox dog"),
+        ("the fox<|turn|> dog", "turn", "the fox"),
+        ("the fox <| turn", "<|turn|>", "the fox <| turn"),
+    ],
+)
+def test_a_stop_string_may_hold_control_tokens_that_are_never_shown(text: str, stop: str, shown: str) -> None:
+    pieces = stream(DETOKENIZERS["byte-level"], named(text), (stop,))
+    assert "".join(pieces) == shown
+
+
+def test_a_token_that_ends_the_answer_is_not_shown_even_if_it_is_no_special_one() -> None:
+    tokenizer = of_words(DECODERS["fuse"])
+    extra, word = tokenizer.token_to_id("<extra>"), tokenizer.token_to_id("a")
+    text = TextStream(Detokenizer(tokenizer), (), {extra})
+    assert [text.push(word), text.push(extra), text.finish()] == ["a", "", ""]
+    assert "".join(stream(Detokenizer(tokenizer), [word, extra])) == "a<extra>"
+
+
+def test_a_stop_string_that_the_ending_token_completes_does_not_show() -> None:
+    ids = named("the fox<|end|>")
+    text = TextStream(DETOKENIZERS["byte-level"], ("fox<|end|>",), {ids[-1]})
+    assert "".join(text.push(token) for token in ids) + text.finish() == "the " and text.stopped
+
+
+@given(data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_no_control_token_shows_whatever_the_stop_strings_are(data: st.DataObject) -> None:
+    parts = data.draw(st.lists(st.sampled_from(["<|turn|>", "<|end|>", "a", "<", "|", "日"]), max_size=12))
+    stop = tuple(data.draw(st.lists(st.sampled_from(["<|turn|>", "a<|end|>", "|<", "|turn"]), max_size=2)))
+    whole = "".join(parts)
+    shown = "".join(stream(DETOKENIZERS["byte-level"], named(whole), stop))
+    found = [whole.find(word) for word in stop if word in whole]
+    if not found:
+        assert shown == whole.replace("<|turn|>", "").replace("<|end|>", "")
+    else:
+        assert len(shown) <= max(found)
+        assert "<|turn|>" not in shown and "<|end|>" not in shown
 
 
 def test_a_stream_stays_stopped() -> None:

@@ -23,8 +23,8 @@ _FILLER = re.compile(r"\[PAD\d+\]")
 
 def spelling(prompter: Prompter, ids: Sequence[int], digests: tuple[str, ...]) -> Spelling:
     """See ``Spelling``; the last piece takes what a stream would hold back."""
-    stream = TextStream(prompter.detokenizer, ())
-    pieces = ["" if token in prompter.eos_ids else stream.push(token) for token in ids]
+    stream = TextStream(prompter.detokenizer, (), prompter.eos_ids)
+    pieces = [stream.push(token) for token in ids]
     if pieces:
         pieces[-1] += stream.finish()
     names = tuple(prompter.detokenizer.readable(token) for token in ids)

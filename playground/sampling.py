@@ -1,8 +1,8 @@
 """Logits become a token: greedy, or drawn from the filtered distribution with a seeded generator.
 
-The filters and their order are those of transformers' ``generate``: repetition penalty, temperature, top-k, top-p,
-min-p; ``tests/test_sampling.py`` compares the two. This module knows one row of logits and one ``Request``; it does
-not know models, tokenizers or text.
+The filters and their order are those of transformers' ``generate``: first the rules for penalties and bans
+(``adjusting.py``), then temperature, top-k, top-p, min-p; ``tests/test_sampling.py`` compares the two. This module
+knows one row of logits and one ``Request``; it does not know models, tokenizers or text.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from playground.adjusting import Repetition, Rule, Scores
 from playground.records import Request
 
 Logits = NDArray[np.floating]
-Scores = NDArray[np.float32]
 Ids = NDArray[np.intp]
 
 BLOCK = 1024
@@ -30,14 +30,14 @@ class Sampler:
     Args:
         request: Its sampling fields are read; a temperature of 0 means greedy. The same request with the same seed
             chooses the same tokens from the same logits; a seed of None draws a fresh one.
+        rules: What is done to each row first, in this order; None: the request's repetition penalty alone.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, rules: Sequence[Rule] | None = None) -> None:
         self._request = request
         self._random = np.random.default_rng(request.seed)
-        self._seen = np.empty(0, dtype=np.intp)
-        self._known: set[int] = set()
-        self._read = 0
+        penalty = request.repetition_penalty
+        self._rules: Sequence[Rule] = rules if rules is not None else [Repetition(penalty)] if penalty != 1 else []
         self._buffer: Scores = np.empty(0, np.float32)
 
     def next(self, logits: Logits, history: Sequence[int]) -> int:
@@ -51,7 +51,7 @@ class Sampler:
             FloatingPointError: The logits hold NaN, or no finite number.
         """
         if self._request.temperature == 0:
-            scores = self._penalised(logits, history)
+            scores = self._adjusted(logits, history)
             token = int(scores.argmax())  # ties go to the lowest id; NaN wins over everything
             _check_top(scores[token])
             return token
@@ -74,7 +74,7 @@ class Sampler:
         whole vocabulary. The weights may be overwritten by the next call.
         """
         request = self._request
-        scores = self._tempered(self._penalised(logits, history))
+        scores = self._tempered(self._adjusted(logits, history))
         ids = _top_k(scores, request.top_k)
         weights = scores if ids is None else scores[ids]
         for start in range(0, len(weights), PART):
@@ -109,21 +109,12 @@ class Sampler:
                     part /= heat
         return self._buffer
 
-    def _penalised(self, logits: Logits, history: Sequence[int]) -> Scores:
-        """Divide positive and multiply negative scores of tokens seen (Keskar et al. 2019, arXiv:1909.05858)."""
+    def _adjusted(self, logits: Logits, history: Sequence[int]) -> Scores:
         scores = np.asarray(logits, dtype=np.float32)
-        penalty = np.float32(self._request.repetition_penalty)
-        if penalty == 1:
-            return scores
-        fresh = [token for token in dict.fromkeys(history[self._read :]) if token not in self._known]
-        self._read = len(history)
-        if fresh:  # only what is new is looked at, so a long prompt is read once
-            self._known.update(fresh)
-            self._seen = np.concatenate([self._seen, np.asarray(fresh, dtype=np.intp)])
-        seen = self._seen[self._seen < len(scores)]  # an embedding may have more rows than there are logits
-        scores = scores.copy()
-        values = scores[seen]
-        scores[seen] = np.where(values < 0, values * penalty, values / penalty)
+        if self._rules:  # the logits themselves stay as they are
+            scores = scores.copy()
+            for rule in self._rules:
+                rule(scores, history)
         return scores
 
 

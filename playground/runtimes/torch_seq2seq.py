@@ -48,7 +48,7 @@ class TorchSeq2SeqEngine(Engine):
         prompt = torch.tensor([list(ids)])
         with torch.inference_mode(), self._listening():
             self._written, self._given = self._model.generate(
-                prompt, attention_mask=torch.ones_like(prompt), custom_generate=_prepared
+                prompt, attention_mask=torch.ones_like(prompt), custom_generate=_prepared, max_new_tokens=1
             )
             return self._forward(is_first_iteration=True)
 

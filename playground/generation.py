@@ -68,41 +68,13 @@ class OwnSettings:
             most: Tokens the answer may have.
             ends: Every token that ends the answer.
         """
-        own = dict(self.obeyed)
-        if not own.keys() - {"stop_strings"}:
+        if not self.obeyed.keys() - {"stop_strings"}:
             return None
-        own |= _overruled(request)
-        rules: list[Rule] = []
-        if "sequence_bias" in own:
-            rules.append(adjusting.Bias(own["sequence_bias"]))
-        if "encoder_repetition_penalty" in own:
-            rules.append(adjusting.prefer_prompt(prompt, own["encoder_repetition_penalty"]))
-        if "repetition_penalty" in own:
-            rules.append(adjusting.Repetition(own["repetition_penalty"]))
-        if "no_repeat_ngram_size" in own:
-            rules.append(adjusting.NoRepeat(own["no_repeat_ngram_size"]))
-        if "encoder_no_repeat_ngram_size" in own:
-            rules.append(adjusting.NoRepeat(own["encoder_no_repeat_ngram_size"], prompt))
-        if "bad_words_ids" in own:
-            banned = [tuple(ids) for ids in own["bad_words_ids"] if not (len(ids) == 1 and ids[0] in self.ends)]
-            rules.append(adjusting.Bias(dict.fromkeys(banned, -math.inf)))
-        if shortest := begun + own["min_new_tokens"] if "min_new_tokens" in own else own.get("min_length", 0):
-            rules.append(adjusting.ban_before(shortest, ends))
-        if "forced_bos_token_id" in own:
-            rules.append(adjusting.force_at(1, [own["forced_bos_token_id"]]))
-        if "forced_eos_token_id" in own:
-            rules.append(adjusting.force_at(begun + most - 1, own["forced_eos_token_id"]))
-        if "remove_invalid_values" in own:
-            rules.append(adjusting.remove_invalid)
-        if "exponential_decay_length_penalty" in own:
-            start, factor = own["exponential_decay_length_penalty"]
-            rules.append(adjusting.favour_end(begun + start, factor, self.ends or ends))
-        if "suppress_tokens" in own:
-            rules.append(adjusting.ban(own["suppress_tokens"]))
-        if "begin_suppress_tokens" in own:
-            forced = begun <= 1 and "forced_bos_token_id" in own
-            rules.append(adjusting.ban_at(begun + forced, own["begin_suppress_tokens"]))
-        return rules
+        own = dict(self.obeyed) | _overruled(request)
+        if "min_new_tokens" in own:
+            own.pop("min_length", None)
+        at = _Place(prompt, begun, most, ends, self.ends or ends, "forced_bos_token_id" in own)
+        return [make(own[name], at) for name, make in _RULES.items() if name in own]
 
     def warnings(self, request: Request, begun: int) -> tuple[str, ...]:
         """What a reader of an answer to ``request`` should know of them; ``begun`` as in ``rules``."""
@@ -173,7 +145,7 @@ def _json(path: Path) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-# -- what can be obeyed: each reader gives the value, None where it changes nothing, and raises where it means nothing ---
+# -- what can be obeyed: readers give the value, None where it changes nothing, and raise where it means nothing
 
 
 def _penalty(value: Any) -> float | None:
@@ -271,7 +243,47 @@ _OBEYED: dict[str, Callable[[Any], Any]] = {
 }
 
 
-# -- what is not served: when it would change an answer, and what is done instead ----------------------------------------
+# -- the rules, in the order in which transformers applies them -------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a rule has to know of an answer; see ``OwnSettings.rules``."""
+
+    prompt: Sequence[int]
+    begun: int
+    most: int
+    ends: Collection[int]
+    own_ends: Collection[int]
+    begins_forced: bool
+
+
+def _bad_words(banned: Sequence[tuple[int, ...]], at: _Place) -> Rule:
+    ends = {(token,) for token in at.own_ends}  # an answer may always end
+    return adjusting.Bias(dict.fromkeys((ids for ids in banned if ids not in ends), -math.inf))
+
+
+_RULES: dict[str, Callable[[Any, _Place], Rule]] = {
+    "sequence_bias": lambda biases, _: adjusting.Bias(biases),
+    "encoder_repetition_penalty": lambda penalty, at: adjusting.prefer_prompt(at.prompt, penalty),
+    "repetition_penalty": lambda penalty, _: adjusting.Repetition(penalty),
+    "no_repeat_ngram_size": lambda size, _: adjusting.NoRepeat(size),
+    "encoder_no_repeat_ngram_size": lambda size, at: adjusting.NoRepeat(size, at.prompt),
+    "bad_words_ids": _bad_words,
+    "min_length": lambda length, at: adjusting.ban_before(length, at.ends),
+    "min_new_tokens": lambda count, at: adjusting.ban_before(at.begun + count, at.ends),
+    "forced_bos_token_id": lambda token, _: adjusting.force_at(1, [token]),
+    "forced_eos_token_id": lambda ids, at: adjusting.force_at(at.begun + at.most - 1, ids),
+    "remove_invalid_values": lambda *_: adjusting.remove_invalid,
+    "exponential_decay_length_penalty": lambda decay, at: adjusting.favour_end(
+        at.begun + decay[0], decay[1], at.own_ends
+    ),
+    "suppress_tokens": lambda ids, _: adjusting.ban(ids),
+    "begin_suppress_tokens": lambda ids, at: adjusting.ban_at(at.begun + (at.begun <= 1 and at.begins_forced), ids),
+}
+
+
+# -- what is not served: when it would change an answer, and what is done instead -------------------------------------
 
 _Served = dict[str, tuple[Callable[[Any], bool], str]]
 
@@ -316,7 +328,7 @@ def _words(table: _Served, given: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-# -- words -----------------------------------------------------------------------------------------------------------------
+# -- words ------------------------------------------------------------------------------------------------------------
 
 
 def _overruled(request: Request) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from playground.errors import ContextOverflow, RunError, Stopped
+from playground.generation import OwnSettings, read_settings
 from playground.prompting import Prompter
 from playground.records import Artifact, Event, EventKind, FinishReason, ModelRun, PromptView, Request
 from playground.runtimes.base import Cancelled, LoadSpec
@@ -48,9 +49,11 @@ class DecodingRuntime:
         raise NotImplementedError
 
     def load(self, load: LoadSpec) -> None:
-        prompter = Prompter(Path(load.artifact.path), load.spec)
+        folder = Path(load.artifact.path)
+        prompter = Prompter(folder, load.spec)
         engine = self.open_engine(load)
-        self._loaded = _Loaded(prompter, engine, Reading(engine), load.artifact, load.threads)
+        own = read_settings(folder)
+        self._loaded = _Loaded(prompter, engine, Reading(engine), own, load.artifact, load.threads)
         # A first run allocates scratch memory and wakes the threads: not the first user's to pay.
         warm = Request(prompt="a", max_new_tokens=2)
         for _ in self.generate(warm, cancelled=lambda: False):
@@ -85,6 +88,7 @@ class _Loaded:
     prompter: Prompter
     engine: Engine
     reading: Reading
+    own: OwnSettings
     artifact: Artifact
     threads: int
 
@@ -117,7 +121,7 @@ class _Answer:
         self.ids = list(view.token_ids)
         starts_with = self.loaded.engine.starts_with
         self.history = self.ids if starts_with is None else list(starts_with)
-        stream = TextStream(prompter.detokenizer, self.request.stop)
+        stream = TextStream(prompter.detokenizer, self.request.stop + self.loaded.own.stop_strings, prompter.eos_ids)
         reason: FinishReason = "stopped"
         try:
             reuse = self.request.reuse and self.loaded.engine.chunk > 0 and starts_with is None
@@ -212,15 +216,16 @@ class _Answer:
 
     def _decode(self, logits: Logits, most: int, stream: TextStream) -> Generator[Event, None, FinishReason]:
         """Choose a token and compute the next logits, until something ends the answer; returns what it was."""
-        sampler = Sampler(self.request)
         reading, eos_ids = self.loaded.reading, self.loaded.prompter.eos_ids
+        rules = self.loaded.own.rules(self.request, self.ids, len(self.history), most, eos_ids)
+        sampler = Sampler(self.request, rules)
         while not self.cancelled():
             token = sampler.next(logits, self.history)
             if token in eos_ids and len(self.stamps) < self.request.min_new_tokens:
                 token = sampler.next(_without(logits, eos_ids), self.history)
             self.stamps.append(time.monotonic())  # before text is made of it: that is not the model's time
             self.history.append(token)
-            piece = "" if token in eos_ids else stream.push(token)
+            piece = stream.push(token)
             reason = self._reason(token in eos_ids or stream.stopped, most)
             yield self._token(piece + stream.finish() if reason else piece)
             if reason:
@@ -246,6 +251,7 @@ class _Answer:
 
     def _run(self, view: PromptView, reason: FinishReason, stamps: Stamps) -> ModelRun:
         artifact = self.loaded.artifact
+        begun = len(self.history) - len(self.stamps)
         return ModelRun(
             variant=artifact.variant,
             runtime=artifact.variant.runtime,
@@ -254,11 +260,11 @@ class _Answer:
             finish_reason=reason,
             timings=timings(stamps, len(view.token_ids), threads=self.loaded.threads, reused_tokens=self.reused),
             fallbacks=artifact.fallbacks,
-            warnings=view.warnings + self.loaded.engine.warnings,
+            warnings=view.warnings + self.loaded.own.warnings(self.request, begun) + self.loaded.engine.warnings,
             recipe=artifact.recipe,
             engine=self.loaded.engine.name or None,
             fidelity=artifact.fidelity,
-            token_ids=tuple(self.history[len(self.history) - len(self.stamps) :]),
+            token_ids=tuple(self.history[begun:]),
         )
 
 

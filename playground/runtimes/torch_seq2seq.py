@@ -90,9 +90,8 @@ class TorchSeq2SeqEngine(Engine):
 
 
 def _start(config: GenerationConfig) -> int:
-    for found in (config.decoder_start_token_id, config.bos_token_id):
-        if isinstance(found, list) and len(found) == 1:
-            found = found[0]
+    for said in (config.decoder_start_token_id, config.bos_token_id):
+        found = said[0] if isinstance(said, list) and len(said) == 1 else said
         if isinstance(found, int):
             return found
     raise ValueError("its files do not say which token the decoder starts with (decoder_start_token_id)")

@@ -14,6 +14,7 @@ from typing import Literal
 from playground.errors import SourceError
 from playground.records import ModelSpec
 from playground.sources import hub, limits, local, pypi
+from playground.sources.arranging import already_arranged, arranged
 from playground.sources.files import Cancelled, Progress, ensure_home
 
 __all__ = ["Cancelled", "Fetched", "Progress", "fetch", "present"]
@@ -81,8 +82,9 @@ def fetch(
         files, revision = pypi.fetch(spec, home, progress, cancelled)
     else:
         files, revision = local.fetch(spec, rest, home, progress)
-    limits.check(spec.name, files)
-    return Fetched(files, revision, _format(files), notes)
+    repo = rest.partition("#")[0] if scheme == "hub" else ""
+    limits.check(spec.name, files, repo=repo)
+    return Fetched(arranged(files, home), revision, _format(files), notes)
 
 
 def present(spec: ModelSpec, home: Path, extra: tuple[str, ...] = (), onnx: str = "") -> Fetched | None:
@@ -97,7 +99,8 @@ def present(spec: ModelSpec, home: Path, extra: tuple[str, ...] = (), onnx: str 
         found = pypi.present(spec, home)
     elif scheme == "path":
         found = local.present(rest, home)
-    return Fetched(*found, _format(found[0]), notes) if found else None
+    files = already_arranged(found[0], home) if found else None
+    return Fetched(files, found[1], _format(files), notes) if found and files else None
 
 
 def _format(files: tuple[Path, ...]) -> Format:

@@ -47,14 +47,18 @@ class Header:
     """What a weight file holds.
 
     Attributes:
-        parameters: Elements of all tensors together.
+        elements: Of all tensors together, by the type they are kept in.
         tensors: Their names.
         metadata: Of GGUF, its single numbers and short texts, and for an array how many entries it has.
     """
 
-    parameters: int
+    elements: dict[str, int]
     tensors: tuple[str, ...]
     metadata: dict[str, Any]
+
+    @property
+    def parameters(self) -> int:
+        return sum(self.elements.values())
 
 
 def read_safetensors(path: Path) -> Header:
@@ -74,11 +78,11 @@ def read_safetensors(path: Path) -> Header:
     entries.pop("__metadata__", None)
     if len(entries) > MOST_TENSORS:
         raise LyingHeader(f"it lists {len(entries):,} tensors")
-    spans, total = [], 0
+    spans, total = [], dict[str, int]()
     for name, entry in entries.items():
         begin, end, elements = _span(name, entry)
         spans.append((begin, end))
-        total += elements
+        total[entry["dtype"]] = total.get(entry["dtype"], 0) + elements
     place = 0
     for begin, end in sorted(spans):
         if begin != place:
@@ -151,7 +155,7 @@ class _Gguf:
     def _tensors(self, count: int, metadata: dict[str, Any]) -> Header:
         from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
-        names, total, ends = [], 0, []
+        names, total, ends = [], dict[str, int](), []
         for _ in range(count):
             name = self._text(1 << 10)
             dimensions = self._number("I")
@@ -165,7 +169,7 @@ class _Gguf:
             elements = math.prod(shape)
             names.append(name)
             ends.append((offset, offset + -(-elements // block) * size))
-            total += elements
+            total[GGMLQuantizationType(kind).name] = total.get(GGMLQuantizationType(kind).name, 0) + elements
         self._check_places(ends, metadata.get("general.alignment", 32))
         return Header(total, tuple(names), metadata)
 

@@ -1,6 +1,7 @@
-"""Which files of a repository make the model: weights, tokenizer, configuration, card and licence; nothing else.
+"""Which files of a repository make the model: weights, tokenizer, configuration, templates, card and licence.
 
-Works on names alone. Pickled weights and code are never among them, so nothing that is fetched can run by being read.
+Works on names, and on the index of shards where there is one; which files are weights, ``weightfiles.py`` knows.
+Pickled weights and code are never among them, so nothing that is fetched can run by being read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from fnmatch import fnmatch
 
 from playground.errors import SourceError
 from playground.sources.onnxnames import promised
+from playground.weightfiles import Read, Weights, weights_of, why_none
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 DESCRIBING = (
@@ -21,8 +23,11 @@ DESCRIBING = (
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
-    "README.md",
+    "additional_chat_templates/*.jinja",
+    "processor_config.json",
+    "preprocessor_config.json",
 )
+CARD = "README.md"
 SLOW_TOKENIZERS = (
     "tokenizer.model",
     "spiece.model",
@@ -36,7 +41,13 @@ LEGAL = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
 
 
 def needed(
-    repo: str, names: Iterable[str], extra: tuple[str, ...] = (), onnx: str = "", *, originals: bool = True
+    repo: str,
+    names: Iterable[str],
+    extra: tuple[str, ...] = (),
+    onnx: str = "",
+    *,
+    originals: bool = True,
+    read: Read | None = None,
 ) -> tuple[str, ...]:
     """The files to fetch, weights first.
 
@@ -47,59 +58,59 @@ def needed(
         onnx: Where there are no weights, take the ready-made graphs of this precision (int8, int4, fp32), by their
             names; "" takes none.
         originals: False takes the graphs of ``onnx`` though there are weights, if there are such graphs.
+        read: Gives the text of a small file, for the index of shards.
 
     Raises:
-        SourceError: There are no weights that may be loaded, or no configuration.
+        SourceError: There are no weights that may be loaded, several models, or no configuration.
     """
     every = sorted(set(names))
-    top = [name for name in every if "/" not in name]
     wanted = [name for name in every if any(fnmatch(name, each) for each in extra)]
     asked = [name for name in wanted if not name.endswith((*PICKLES, ".py"))]
     graphs = () if originals else promised(every, onnx)
-    weights = [] if graphs else _safetensors(top) or _gguf(repo, top)
-    if not weights and not asked:
+    weights = None if graphs else _weights(repo, every, read)
+    if weights is None and not asked:
         asked = list(promised(every, onnx))
-    if not weights and not asked:
+    if weights is None and not asked:
         raise _no_weights(repo, every, onnx)
-    beside = [name for name in top if name in DESCRIBING or any(fnmatch(name, each) for each in LEGAL)]
-    if weights and weights[0].lower().endswith(".gguf"):
-        return (*weights, *(name for name in beside if name != "config.json"))
-    if "config.json" not in top:
+    legal = [name for name in every if name == CARD or any(_matches(name, each) for each in LEGAL)]
+    if weights and weights.format == "gguf":
+        return (*weights.files, *(name for name in _beside(every, "") if name != "config.json"), *legal)
+    folder = weights.folder + "/" if weights and f"{weights.folder}/config.json" in every else ""
+    if f"{folder}config.json" not in every:
         raise SourceError(f"hub:{repo} has no config.json", "This is not a transformers model; look for another copy.")
-    if "tokenizer.json" not in top:
-        beside += [name for name in top if name in SLOW_TOKENIZERS]
-    return tuple(dict.fromkeys((*weights, *asked, *beside)))
+    return tuple(dict.fromkeys((*(weights.names if weights else ()), *asked, *_beside(every, folder), *legal)))
 
 
-def _safetensors(top: list[str]) -> list[str]:
-    """``model.safetensors`` or its shards with their index; other collections (consolidated, adapters) are not it."""
-    if "model.safetensors" in top:
-        return ["model.safetensors"]
-    if "model.safetensors.index.json" in top:
-        shards = [name for name in top if fnmatch(name, "model-*-of-*.safetensors")]
-        return [*shards, "model.safetensors.index.json"] if shards else []
-    return []
+def _beside(every: list[str], folder: str) -> list[str]:
+    """What describes a model whose configuration lies in ``folder`` ("" or ending with /)."""
+    inside = {name.removeprefix(folder): name for name in every if name.startswith(folder)}
+    described = [name for short, name in inside.items() if any(_matches(short, each) for each in DESCRIBING)]
+    slow = [name for short, name in inside.items() if short in SLOW_TOKENIZERS]
+    return described if "tokenizer.json" in inside else described + slow
 
 
-def _gguf(repo: str, top: list[str]) -> list[str]:
-    files = [name for name in top if name.lower().endswith(".gguf")]
-    if len(files) > 1:
-        raise SourceError(
-            f"hub:{repo} has {len(files)} GGUF files ({', '.join(files[:3])}, …) and no safetensors",
-            f"Choose one: `hf download {repo} {files[0]} --local-dir .`, then name it as path:{files[0]}.",
-        )
-    return files
+def _matches(name: str, pattern: str) -> bool:
+    return name.count("/") == pattern.count("/") and fnmatch(name, pattern)
+
+
+def _weights(repo: str, names: list[str], read: Read | None) -> Weights | None:
+    def unreadable(name: str) -> str:
+        raise OSError(name)
+
+    choose = f"Choose one: `hf download {repo} --include '{{}}' --local-dir .`, then name it as path:FILE."
+    return weights_of(f"hub:{repo}", names, read or unreadable, choose)
 
 
 def _no_weights(repo: str, names: list[str], onnx: str) -> SourceError:
     pickles = [name for name in names if name.endswith(PICKLES)]
-    if any(name == "adapter_model.safetensors" for name in names):
-        return SourceError(f"hub:{repo} is an adapter without its base model", "Merge it into its base and share that.")
     graphs = [precision for precision in ("int8", "int4", "fp32") if promised(names, precision)]
     if graphs:
         what = f"no ONNX files that are called {onnx}" if onnx else "ONNX files only, without the original weights"
         ways = " or ".join(f"hub:{repo}@onnx-{precision}" for precision in graphs)
         return SourceError(f"hub:{repo} has {what}", f"Ask for {ways}, or name the repository it was converted from.")
+    if other := why_none(names):
+        adapter = "Merge it into its base and share that." if "adapter" in other else ""
+        return SourceError(f"hub:{repo} {other}", adapter or "Look for the model's repository with safetensors.")
     if pickles:
         return SourceError(
             f"hub:{repo} has pickled weights only ({pickles[0]}), which can run code when they are loaded",

@@ -24,11 +24,12 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Offl
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.hf_api import RepoFile
 
-from playground import hubinfo
+from playground import hubinfo, quantised
 from playground.errors import PlaygroundError, SourceError, StorageError
 from playground.sources import hubfiles, limits
 from playground.sources.files import of_the_disk, sha256_of, write_text
 from playground.sources.hubdownload import TRIES, RemoteFile, Repository, check, patiently
+from playground.weightfiles import IncompleteFiles
 
 log = logging.getLogger(__name__)
 
@@ -38,21 +39,22 @@ WEIGHTS = (".safetensors", ".gguf", ".onnx", ".onnx_data")
 BYTES_EACH = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 
 Send = Callable[[dict[str, Any]], None]
-Choose = Callable[[str, Iterable[str]], tuple[str, ...]]
+Read = Callable[[str], str]
+Choose = Callable[[str, Iterable[str], Read], tuple[str, ...]]
 
 
 def bring(job: dict[str, Any], send: Send) -> dict[str, Any]:
     """Do one job; the message that ends it."""
     repo, revision = job["repo"], job["revision"] or "main"
 
-    def choose(repo: str, names: Iterable[str]) -> tuple[str, ...]:
-        return hubfiles.needed(repo, names, tuple(job["extra"]), job["onnx"])
+    def choose(repo: str, names: Iterable[str], read: Read) -> tuple[str, ...]:
+        return hubfiles.needed(repo, names, tuple(job["extra"]), job["onnx"], read=read)
 
     if constants.HF_HUB_OFFLINE:
         return _cached(repo, revision, choose, "HF_HUB_OFFLINE is set", send)
     send({"step": "asking the Hub", "progress": None})
     try:
-        repo, commit, parameters = _resolve(repo, revision, send)
+        repo, commit, elements, bases = _resolve(repo, revision, send)
         files = _listing(repo, commit)
     except (httpx2.TransportError, HfHubHTTPError) as error:
         if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
@@ -62,19 +64,32 @@ def bring(job: dict[str, Any], send: Send) -> dict[str, Any]:
             return _cached(repo, revision, choose, reason, send)
         except LocalEntryNotFoundError:
             raise error from None
-    names = list(choose(repo, files))
-    if job["onnx"] and (need := limits.original_mb(parameters)) > job["limit_mb"]:
+    names = list(choose(repo, files, lambda name: _index(repo, commit, files[name])))
+    if job["onnx"] and (need := limits.original_mb(sum(elements.values()))) > job["limit_mb"]:
         names = _without_originals(repo, files, job, need, send) or names
     wanted = [files[name] for name in names]
     limits.check_tokenizer(f"hub:{repo}", [file.name for file in wanted])
+    beside = [name for name in files if "/" not in name]
 
     def check_config(path: Path) -> None:
-        originals = any(file.name.endswith((".safetensors", ".gguf")) for file in wanted)
-        _check_before(job, path, wanted, parameters if originals else 0)
+        config = limits.check_config(job["name"], path)
+        if any(file.name.endswith(".safetensors") for file in wanted):
+            limits.check_quantised(f"hub:{repo}", config, beside, bases, repo)
+            _check_memory(job, config, wanted, elements)
 
     result = _download(repo, commit, wanted, check_config, send)
     _remember(repo, revision, commit)
     return result
+
+
+def _index(repo: str, commit: str, file: RemoteFile) -> str:
+    """The text of a list of shards, which alone tells what they are called."""
+    if file.size > limits.MOST_TEXT:
+        raise SourceError(f"hub:{repo}: {file.name} is refused, it has {file.size / 1e6:.0f} MB", "")
+    place = Repository(repo, commit, lambda count: None)
+    place.check_space([file])
+    place.fetch(file)
+    return place.path(file.name).read_text(encoding="utf-8")
 
 
 def _without_originals(repo: str, files: Iterable[str], job: dict[str, Any], need_mb: float, send: Send) -> list[str]:
@@ -110,8 +125,10 @@ def _snapshot(repo: str, revision: str) -> tuple[Path, str]:
     return _folder(repo) / "snapshots" / commit, commit
 
 
-def _resolve(repo: str, revision: str, send: Send) -> tuple[str, str, int]:
-    """The repository's present name, the commit, and the number of parameters where the Hub knows it."""
+def _resolve(repo: str, revision: str, send: Send) -> tuple[str, str, dict[str, int], tuple[str, ...]]:
+    """The repository's present name, the commit, its elements by type where the Hub knows them, and the models that
+    its card says it was made from.
+    """
     api = HfApi()
     # With a copy in the cache nobody has to wait for a network that is not there.
     tries = 1 if _snapshot(repo, revision)[0].is_dir() else TRIES
@@ -121,7 +138,8 @@ def _resolve(repo: str, revision: str, send: Send) -> tuple[str, str, int]:
     if info.id != repo:
         send({"note": f"hub:{repo} is called {info.id} now; that is what was fetched."})
     weights = info.safetensors
-    return info.id, info.sha, int(weights.total or 0) if weights else 0
+    bases = quantised.repositories(getattr(info.card_data, "base_model", None))
+    return info.id, info.sha, dict(weights.parameters) if weights else {}, bases
 
 
 def _listing(repo: str, commit: str) -> dict[str, RemoteFile]:
@@ -159,12 +177,14 @@ def _download(
     return _result(commit, {file.name: found[file.name] for file in files})
 
 
-def _check_before(job: dict[str, Any], config: Path, files: list[RemoteFile], parameters: int) -> None:
-    """Refuse what can't run here before its weights are fetched."""
-    described = limits.check_config(job["name"], config)
+def _check_memory(
+    job: dict[str, Any], config: dict[str, Any], files: list[RemoteFile], elements: dict[str, int]
+) -> None:
+    """Refuse what can't be held here before its weights are fetched."""
     size = sum(file.size for file in files if file.name.endswith(".safetensors"))
-    kind = str(described.get("dtype") or described.get("torch_dtype") or "float32").removeprefix("torch.")
-    limits.check_memory(job["name"], parameters or size // BYTES_EACH.get(kind, 4), job["limit_mb"])
+    kind = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
+    parameters = limits.described(config, elements) or size // BYTES_EACH.get(kind, 4)
+    limits.check_memory(job["name"], parameters, job["limit_mb"])
 
 
 def _cached(repo: str, revision: str, choose: Choose, reason: str, send: Send) -> dict[str, Any]:
@@ -179,13 +199,13 @@ def _cached(repo: str, revision: str, choose: Choose, reason: str, send: Send) -
     if not names:
         raise LocalEntryNotFoundError(f"nothing of {repo} is cached")
     send({"step": "verifying", "progress": None})
-    found = {name: (snapshot / name, _verified(snapshot / name)) for name in choose(repo, names)}
-    broken = sorted(name for name, (_, digest) in found.items() if not digest)
-    if broken or (index := _absent_shards(snapshot, found)):
-        what = f"{broken[0]} is broken" if broken else f"{index} is missing"
-        raise SourceError(
-            f"hub:{repo} is in the cache in part only ({what}), and {reason}", "Connect to the network and try again."
-        )
+    try:
+        chosen = choose(repo, names, lambda name: (snapshot / name).read_text(encoding="utf-8"))
+    except IncompleteFiles as error:
+        raise _partial(repo, error.what.removeprefix(f"hub:{repo}: "), reason) from error
+    found = {name: (snapshot / name, _verified(snapshot / name)) for name in chosen}
+    if broken := sorted(name for name, (_, digest) in found.items() if not digest):
+        raise _partial(repo, f"{broken[0]} is broken", reason)
     send({"note": f"{reason}: what the cache holds of hub:{repo} is used (commit {commit[:12]})."})
     return _result(commit, found)
 
@@ -199,15 +219,10 @@ def _verified(path: Path) -> str:
     return check(path, promised)
 
 
-def _absent_shards(snapshot: Path, found: dict[str, Any]) -> str:
-    index = "model.safetensors.index.json"
-    if index not in found:
-        return ""
-    try:
-        places = json.loads((snapshot / index).read_text(encoding="utf-8"))["weight_map"].values()
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return index
-    return next((str(place) for place in sorted(set(map(str, places))) if place not in found), "")
+def _partial(repo: str, what: str, reason: str) -> SourceError:
+    return SourceError(
+        f"hub:{repo} is in the cache in part only ({what}), and {reason}", "Connect to the network and try again."
+    )
 
 
 def _result(commit: str, files: dict[str, tuple[Path, str]]) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from playground import footprint, memory
+from playground import footprint, memory, quantised
 from playground.errors import SourceError
 from playground.sources import sizes
 from playground.sources.headers import LyingHeader, read_gguf, read_safetensors
@@ -28,8 +28,8 @@ DEEPEST = 40
 AGAIN = "Get the files from another place, or ask whoever made them; nothing of them was loaded."
 
 OUR_BOUND = (
-    "Nothing of it was loaded. A model that truly is so large shows that the bound (playground/sources/sizes.py) is too "
-    "low: please tell this program's authors its name."
+    "Nothing of it was loaded. A model that truly is like that shows that the bound (playground/sources/sizes.py) is "
+    "wrong: please tell this program's authors its name."
 )
 MISMATCH = "Nothing of it was loaded. See that config.json and the weights are of the same model, and that no shard is missing."
 
@@ -45,13 +45,15 @@ _GGUF_NAMES = {
 }
 
 
-def check(name: str, files: Iterable[Path], limit_mb: float | None = None) -> None:
-    """Refuse files that can't be what they say, need code of their own, or don't fit this machine.
+def check(name: str, files: Iterable[Path], limit_mb: float | None = None, repo: str = "") -> None:
+    """Refuse files that can't be what they say, need code of their own, are rounded in a way that is not read here, or
+    don't fit this machine.
 
     Args:
         name: The model, for the message.
         files: All its files.
         limit_mb: Memory that may be used; this machine's by default.
+        repo: ``OWNER/NAME``, where they come from the Hub.
 
     Raises:
         SourceError: With the reason. Nothing was loaded.
@@ -59,28 +61,84 @@ def check(name: str, files: Iterable[Path], limit_mb: float | None = None) -> No
     paths = list(files)
     by_name = {path.name: path for path in paths}
     for path in paths:
-        if path.suffix == ".json" and path.name != "config.json":
-            _check_text(name, path)
+        _check_beside(name, path)
     check_tokenizer(name, by_name)
     config = check_config(name, by_name["config.json"]) if "config.json" in by_name else {}
-    if "model.safetensors.index.json" in by_name:
-        _check_index(name, by_name["model.safetensors.index.json"], set(by_name))
-    parameters = 0
+    for path in paths:
+        if path.name.endswith(".safetensors.index.json"):
+            _check_index(name, path, set(paths))
+    elements, inside = _read_headers(name, paths)
+    if any(path.suffix == ".safetensors" for path in paths):
+        folder = by_name["config.json"].parent if "config.json" in by_name else paths[0].parent
+        check_quantised(name, config, by_name, quantised.bases_of(_card(folder)), repo)
+    if parameters := described(config, elements):
+        _compare(name, inside or config, parameters)
+        check_memory(name, parameters, limit_mb)
+
+
+def _read_headers(name: str, paths: Iterable[Path]) -> tuple[dict[str, int], dict[str, Any]]:
+    """Elements of all weights by type, and the sizes that a GGUF states in the names of config.json."""
+    elements: dict[str, int] = {}
+    config: dict[str, Any] = {}
     for path in paths:
         try:
             if path.suffix == ".safetensors":
-                parameters += read_safetensors(path).parameters
+                header = read_safetensors(path)
             elif path.suffix.lower() == ".gguf":
                 header = read_gguf(path)
-                parameters += header.parameters
-                config = _check_sizes(name, path.name, _gguf_config(header.metadata))
+                # The parts after the first say nothing of the network.
+                config = _check_sizes(name, path.name, _gguf_config(header.metadata)) or config
+            else:
+                continue
         except LyingHeader as error:
             raise SourceError(f"{name}: {path.name} is refused, {error}", AGAIN) from error
         except (OSError, ValueError) as error:
             raise SourceError(f"{name}: {path.name} can't be read ({type(error).__name__})", AGAIN) from error
-    if parameters:
-        _compare(name, config, parameters)
-        check_memory(name, parameters, limit_mb)
+        for kind, count in header.elements.items():
+            elements[kind] = elements.get(kind, 0) + count
+    return elements, config
+
+
+def _check_beside(name: str, path: Path) -> None:
+    """Bounds for what stands beside the weights and config.json."""
+    if path.suffix == ".jinja" and path.stat().st_size > MOST_CONFIG:
+        size = path.stat().st_size
+        raise SourceError(f"{name}: {path.name} is refused, a template of {size / 1e6:.0f} MB is not believable", AGAIN)
+    if path.suffix == ".json" and path.name != "config.json":
+        _check_text(name, path)
+
+
+def described(config: Mapping[str, Any], elements: Mapping[str, int]) -> int:
+    """How many parameters so many elements of each type hold; rounded ones are packed several in one."""
+    rounded = quantised.quantisation(config)
+    return rounded.values(elements) if rounded else sum(elements.values())
+
+
+def check_quantised(
+    name: str, config: Mapping[str, Any], files: Iterable[str], bases: Sequence[str] = (), repo: str = ""
+) -> None:
+    """Refuse weights whose rounding can't be undone here.
+
+    Args:
+        config: config.json.
+        files: Names beside it.
+        bases: The repositories that its card names as ``base_model``.
+        repo: ``OWNER/NAME``, where it is known.
+
+    Raises:
+        SourceError: What it is, and which files to take instead.
+    """
+    rounded = quantised.quantisation(config, files)
+    if rounded is not None and not rounded.becomes_floats:
+        raise SourceError(rounded.refusal(name), quantised.advice(bases, repo))
+
+
+def _card(folder: Path) -> str:
+    try:
+        with (folder / "README.md").open(encoding="utf-8", errors="replace") as file:
+            return file.read(MOST_CONFIG)
+    except OSError:
+        return ""
 
 
 def check_config(name: str, path: Path) -> dict[str, Any]:
@@ -168,13 +226,14 @@ def _check_nodes(name: str, file: str, content: bytes) -> None:
         raise SourceError(f"{name}: {file} is refused, it has more entries than a model's file does", AGAIN)
 
 
-def _check_index(name: str, path: Path, present: set[str]) -> None:
-    """Shards are plain names of files that were fetched: no path out of the folder."""
+def _check_index(name: str, path: Path, present: set[Path]) -> None:
+    """Shards are files that were fetched: no path out of the folder."""
     index = _bounded_json(name, path, MOST_TEXT)
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
         raise SourceError(f"{name}: {path.name} is refused, it has no weight_map", AGAIN)
-    if missing := sorted(set(places.values()) - present):
+    outside = {place for place in places.values() if ".." in place.split("/") or place.startswith("/")}
+    if missing := sorted(outside | {place for place in places.values() if path.parent / place not in present}):
         raise SourceError(f"{name}: the weights {missing[0][:80]!r} that {path.name} names are not there", AGAIN)
 
 

@@ -14,9 +14,14 @@ from pathlib import Path
 from playground.errors import ChecksumError, SourceError
 from playground.records import ModelSpec
 from playground.sources.files import FileRecord, Progress, storage_errors, write_text
+from playground.weightfiles import is_other_gguf, parts_of, weights_of, why_none
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 TEXTS = (".json", ".jinja", ".txt", ".model")
+TEMPLATES = "additional_chat_templates"
+DEEPEST = 2
+"""How far below a folder weights are looked for."""
+MOST_NAMES = 20_000
 
 
 def present(rest: str, home: Path) -> tuple[tuple[Path, ...], str] | None:
@@ -61,24 +66,66 @@ def _files(rest: str, name: str) -> tuple[Path, ...]:
     """
     path = Path(rest).expanduser().absolute()
     if path.is_file():
-        if path.suffix.lower() == ".gguf":
-            return (path,)
-        raise SourceError(f"{name}: {path.name} is not a GGUF file", _reason(path))
+        return _gguf(path, name)
     if not path.is_dir():
         raise SourceError(f"{name}: there is nothing at {path}", "Check the path after path: in the catalogue.")
-    weights = sorted(path.glob("*.safetensors")) or _graphs(path)
-    if not weights:
-        pickles = [file for file in path.iterdir() if file.suffix.lower() in PICKLES]
-        raise SourceError(f"{name}: the folder {path} holds no .safetensors or .onnx file", _reason(*pickles))
-    if not (path / "config.json").is_file():
+    names = _names(path)
+
+    def read(index: str) -> str:
+        return (path / index).read_text(encoding="utf-8")
+
+    weights = weights_of(f"{name}: the folder {path}", names, read, f"Name one of them: path:{path}/{{}}")
+    if weights and weights.format == "gguf":
+        return tuple(path / file for file in weights.files)
+    files = [path / file for file in weights.files] if weights else _graphs(path)
+    if not files:
+        if other := why_none(names):
+            raise SourceError(f"{name}: the folder {path} {other}", "Put the model's own weights there.")
+        raise SourceError(
+            f"{name}: the folder {path} holds no .safetensors, .gguf or .onnx file", _reason(*map(Path, names))
+        )
+    inside = path / weights.folder if weights else path
+    folder = inside if (inside / "config.json").is_file() else path
+    if not (folder / "config.json").is_file():
         raise SourceError(f"{name}: the folder {path} holds no config.json", "Copy it from the model's repository.")
-    return (*weights, *sorted(file for file in path.iterdir() if file.suffix in TEXTS))
+    index = [path / weights.index] if weights and weights.index else []
+    texts = sorted(file for file in folder.iterdir() if file.suffix in TEXTS and file not in index)
+    # Other lists of weights name files that are no part of the model.
+    texts = [file for file in texts if not file.name.endswith(".safetensors.index.json")]
+    templates = sorted((folder / TEMPLATES).glob("*.jinja"))
+    return (*files, *index, *texts, *templates)
+
+
+def _gguf(path: Path, name: str) -> tuple[Path, ...]:
+    """The GGUF file at ``path``, with the other parts where it is one of several."""
+    if path.suffix.lower() != ".gguf":
+        raise SourceError(f"{name}: {path.name} is not a GGUF file", _reason(path))
+    if is_other_gguf(path.name):
+        raise SourceError(
+            f"{name}: {path.name} is a part that reads images or adapts a model, not a language model",
+            "Name the GGUF of the model itself; images are not served.",
+        )
+    return tuple(path.parent / part for part in parts_of(path.name, [each.name for each in path.parent.iterdir()]))
+
+
+def _names(folder: Path) -> list[str]:
+    """Files in a folder and a few levels below it, with ``/``."""
+    found: list[str] = []
+    for place, folders, files in os.walk(folder):
+        below = Path(place).relative_to(folder)
+        if len(below.parts) >= DEEPEST:
+            folders.clear()
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        found += [(below / file).as_posix() for file in files]
+        if len(found) > MOST_NAMES:
+            break
+    return found
 
 
 def _name(path: Path, rest: str) -> str:
     """The file's name below the folder; graphs may lie in a folder of their own."""
     top = Path(rest).expanduser().absolute()
-    return path.name if path == top else path.relative_to(top).as_posix()
+    return path.relative_to(top).as_posix() if path != top and path.is_relative_to(top) else path.name
 
 
 def _graphs(folder: Path) -> list[Path]:

@@ -1,0 +1,194 @@
+"""Which quantisation a checkpoint was saved with, and whether transformers makes plain numbers of it on a CPU.
+
+Read from config.json alone, so that nobody downloads gigabytes to learn that they can't be used. The methods are those
+of transformers' own list and two that only other programs have (MLX, ModelOpt). Some transformers turns into floats
+while it loads, with what is installed here; most need a package, a graphics card, or round activations while they
+compute, which a network of floats does not. The module reads values and loads nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from playground import cardtext
+
+Config = Mapping[str, Any]
+
+_CARD = "a graphics card"
+_NAMES = {
+    "awq": ("AWQ", "the package gptqmodel"),
+    "gptq": ("GPTQ", "the package gptqmodel"),
+    "bitsandbytes": ("bitsandbytes", "the package bitsandbytes"),
+    "bitsandbytes_4bit": ("bitsandbytes, 4 bits", "the package bitsandbytes"),
+    "bitsandbytes_8bit": ("bitsandbytes, 8 bits", "the package bitsandbytes"),
+    "eetq": ("EETQ", _CARD),
+    "aqlm": ("AQLM", "the package aqlm"),
+    "quanto": ("quanto", "the package optimum-quanto"),
+    "quark": ("Quark", "the package amd-quark"),
+    "fouroversix": ("Four over six", "the package fouroversix"),
+    "fp_quant": ("FP-Quant", _CARD),
+    "hqq": ("HQQ", "the package hqq"),
+    "compressed-tensors": ("compressed-tensors", "the package compressed-tensors"),
+    "fbgemm_fp8": ("FBGEMM FP8", _CARD),
+    "higgs": ("HIGGS", _CARD),
+    "torchao": ("torchao", "the package torchao"),
+    "bitnet": ("BitNet", "layers that round activations while they compute"),
+    "vptq": ("VPTQ", _CARD),
+    "spqr": ("SpQR", _CARD),
+    "nvfp4": ("NVFP4", _CARD),
+    "auto-round": ("AutoRound", "the package auto-round"),
+    "sinq": ("SINQ", "the package sinq"),
+    "gemma": ("Gemma's own quantisation", "layers that round activations while they compute"),
+    "gguf": ("GGUF", "the GGUF file itself, not this configuration"),
+    "mlx": ("MLX", "Apple's MLX"),
+    "modelopt": ("NVIDIA ModelOpt", _CARD),
+    "fp8": ("FP8", ""),
+    "mxfp8": ("MXFP8", ""),
+    "mxfp4": ("MXFP4", ""),
+    "metal": ("Metal", ""),
+}
+"""What a reader calls each method, and what its reading needs; "" where transformers alone makes floats of it."""
+
+_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq", "hf_quant_config.json": "modelopt"}
+"""Files beside config.json that older programs kept the method in."""
+
+_PARTS = ("text_config", "language_config", "llm_config", "thinker_config")
+
+_ENDING = re.compile(
+    r"[-_.](awq|gptq|gptqmodel|bnb|unsloth|mlx|hqq|eetq|quanto|nf4|aqlm|higgs|spqr|vptq|quark|torchao|autoround|dwq|qat|"
+    r"(nv|mx)?fp[48]|float8|[qiw]?(nt)?\d+-?bits?|int\d+|w\d+a\d+(fp8)?|g\d+|gs\d+|q\d\w*|dynamic|block|quantized|"
+    r"compressed|tensors|2x16|\d+bpw)$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """How a checkpoint was rounded.
+
+    Attributes:
+        method: As config.json calls it.
+        name: As a reader knows it, with the bits where they are said.
+        needs: What its reading needs beyond what is installed here; "" where transformers makes floats of it.
+        packs: Values in one element, by the element's type in safetensors, where it is more than one.
+    """
+
+    method: str
+    name: str
+    needs: str = ""
+    packs: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def becomes_floats(self) -> bool:
+        """Whether transformers turns it into plain numbers on a CPU, with what is installed here."""
+        return not self.needs
+
+    def refusal(self, where: str) -> str:
+        """Why it can't be read, as a sentence that begins with ``where``."""
+        return f"{where} is quantised with {self.name}; reading it needs {self.needs}, which is not used here"
+
+    def values(self, elements: Mapping[str, int]) -> int:
+        """How many numbers so many elements of each type stand for."""
+        return sum(count * self.packs.get(kind, 1) for kind, count in elements.items())
+
+
+def quantisation(config: Config, files: Iterable[str] = ()) -> Quantised | None:
+    """What config.json, or a file beside it, says of rounding; None where the weights are plain.
+
+    Args:
+        config: config.json, of whatever content.
+        files: Names beside it.
+    """
+    for settings, mlx in _settings(config):
+        method = settings.get("quant_method")
+        if settings.get("load_in_4bit") is True or settings.get("load_in_8bit") is True:
+            method = f"bitsandbytes_{4 if settings.get('load_in_4bit') is True else 8}bit"
+        if not isinstance(method, str):
+            method = "mlx" if mlx or {"group_size", "bits"} <= settings.keys() else "an unknown method"
+        return _described(method.lower()[:40], settings)
+    beside = sorted(_FILES.keys() & set(files))
+    return _described(_FILES[beside[0]], {}) if beside else None
+
+
+def settings_of(config: Any) -> dict[str, Any] | None:
+    """The settings that transformers found in a configuration object, of the whole or of its language part."""
+    for part in (config, config.get_text_config(decoder=True)):
+        settings = getattr(part, "quantization_config", None)
+        if isinstance(settings, dict):
+            return settings
+    return None
+
+
+def forget(config: Any) -> None:
+    """Take the settings out of a configuration object and all its parts, when the weights are floats."""
+    for part in (config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", ()))):
+        if getattr(part, "quantization_config", None) is not None:
+            del part.quantization_config
+
+
+def advice(bases: Iterable[str] = (), repo: str = "") -> str:
+    """Which other files to take.
+
+    Args:
+        bases: The repositories that its card names as ``base_model``.
+        repo: ``OWNER/NAME`` on the Hub, "" for other sources.
+    """
+    named = [base for base in bases if base.lower() != repo.lower()]
+    if named:
+        first = f"Its card names {' and '.join(named[:2])} as what it was made from: take hub:{named[0]}"
+    else:
+        shorter = _without_endings(repo)
+        guess = f", perhaps hub:{shorter} if there is such a repository" if shorter != repo else ""
+        first = f"Take the unquantised model that it was made from{guess}"
+    return f"{first}. A GGUF of the same model is read as well, of most architectures."
+
+
+def bases_of(card: str) -> tuple[str, ...]:
+    """The repositories that a card's metadata calls ``base_model``; () where it can't be read."""
+    try:
+        return repositories(cardtext.front_matter(cardtext.split(card)[0]).get("base_model"))
+    except cardtext.BadFrontMatter:
+        return ()
+
+
+def repositories(said: Any) -> tuple[str, ...]:
+    """Names ``OWNER/NAME`` in what a card's field holds: one text, a list, or anything."""
+    listed = said if isinstance(said, list) else [said]
+    return tuple(
+        each for each in listed if isinstance(each, str) and re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", each, re.ASCII)
+    )
+
+
+def _settings(config: Config) -> Iterator[tuple[Config, bool]]:
+    """Every block of settings, and whether its key is MLX's own."""
+    parts = [config, *(part for name in _PARTS if isinstance(part := config.get(name), dict))]
+    for part in parts:
+        for key in ("quantization_config", "compression_config", "quantization"):
+            block = part.get(key)
+            if isinstance(block, dict) and block:
+                yield block, key == "quantization" or isinstance(part.get("quantization"), dict)
+
+
+def _described(method: str, settings: Config) -> Quantised:
+    name, needs = _NAMES.get(method, (method, "a program that knows this method; transformers does not"))
+    bits = settings.get("bits")
+    if isinstance(bits, int) and 0 < bits <= 16 and method in ("awq", "gptq", "mlx", "metal", "auto-round"):
+        name += f", {bits} bits"
+    packs = {}
+    if method == "mxfp4":
+        packs = {"U8": 2}
+    elif method == "metal":
+        packs = {"U32": 32 // bits if isinstance(bits, int) and 0 < bits <= 32 else 8}
+    elif method in ("fp8", "mxfp8") and settings.get("expert_dtype") == "fp4":
+        packs = {"I8": 2}
+    return Quantised(method, name, needs, packs)
+
+
+def _without_endings(repo: str) -> str:
+    """A repository's name without what says how it was rounded."""
+    while (shorter := _ENDING.sub("", repo)) != repo and not shorter.endswith("/"):
+        repo = shorter
+    return repo

@@ -33,12 +33,17 @@ class Engine:
         starts_with: What the model's own sequence begins with, where the prompt is not a part of it
             (encoder-decoder models); None where the answer continues the prompt.
         warnings: What a reader of its answers should know.
+        context_limit: Most tokens of prompt and answer for which it computes what the model means, where that is less
+            than the model's own context; None otherwise.
+        context_note: Why, as a sentence, and what reads more.
     """
 
     name: str = ""
     chunk: int = CHUNK
     starts_with: tuple[int, ...] | None = None
     warnings: tuple[str, ...] = ()
+    context_limit: int | None = None
+    context_note: str = ""
 
     def reset(self, length: int) -> None:
         """Forget everything and make room for ``length`` tokens of prompt and answer."""
@@ -51,6 +56,10 @@ class Engine:
             False where that can't be done; then nothing is promised but that ``reset`` works.
         """
         return False
+
+    def reads_in_parts(self, total: int) -> bool:
+        """Whether a prompt of ``total`` tokens is read ``chunk`` by ``chunk``; only such a one can be gone on from."""
+        return self.chunk > 0
 
     def prefill(self, ids: Sequence[int]) -> Logits:
         """Read ``ids`` behind what was read so far; logits ``[vocab]`` behind the last, valid until the next call.

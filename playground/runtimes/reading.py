@@ -18,12 +18,17 @@ otherwise than one with several. Rows of any number above one gave the same bits
 class Reading:
     """An engine and the ids in its cache.
 
+    Attributes:
+        refused: Whether the last prompt shared words with the one before it and was read whole all the same, because the
+            engine could not go back to where they part.
+
     What a prompt left there can be used again bit for bit. What an answer left was computed a token at a time and
     differs in its last bits from what reading the same ids at once would give, as it does while answering.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.refused = False
         self._ids: list[int] = []
 
     def begin(self, ids: Sequence[int], length: int, reuse: bool) -> int:
@@ -32,10 +37,12 @@ class Reading:
         Returns:
             How many of ``ids`` are in the cache already; 0 unless ``reuse``, and where the engine can't go back.
         """
-        kept = common(self._ids, ids[: max(0, len(ids) - LEFT_TO_READ)]) if reuse else 0
-        if not (kept and self.engine.rewind(kept, length)):
-            kept = 0
+        shared = common(self._ids, ids[: max(0, len(ids) - LEFT_TO_READ)]) if reuse else 0
+        able = self.engine.starts_with is None and self.engine.reads_in_parts(len(ids))
+        kept = shared if shared and able and self.engine.rewind(shared, length) else 0
+        if not kept:
             self.engine.reset(length)
+        self.refused = shared > kept
         self._ids = list(ids[:kept])
         return kept
 

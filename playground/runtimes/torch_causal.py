@@ -1,0 +1,210 @@
+"""Decoders as their authors run them: transformers' own preparation of every call, under the playground's loop.
+
+What a network keeps of the tokens it has read is its own affair: keys and values, windows, states of fixed size, memories
+of XLNet, nothing at all. So no cache is made here and no input is guessed. ``generate`` prepares the first call and then
+hands over; each later one goes through the network's own ``prepare_inputs_for_generation`` and
+``_update_model_kwargs_for_generation``, as in the loop of ``generate`` itself. What is added: a prompt in parts and a way
+back in the cache, where both are known to change nothing, and an end in the middle of a long prompt. The module does not
+know text, sampling or time.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import Cache, GenerationConfig
+from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
+
+from playground.runtimes.engine import CHUNK, Engine, Interrupted, Logits
+from playground.runtimes.rotary import steady_length
+from playground.runtimes.torch_state import Unchanged
+
+PROBE = 16
+"""Tokens of the check that a prompt may be read in parts, with a way back between them."""
+
+LIKE_WHOLE = 1e-3
+"""Largest difference of a logit read in parts, in standard deviations of the row: fp32 rounds by a thousandth of that."""
+
+_PLAIN = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
+"""Layers of a cache that keep keys and values, all of them or those in a window, or nothing. By exact type: what is
+derived from them keeps more."""
+_BY_POSITION = ("position_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+"""What ``generate`` carries along beside the tokens, one entry for each of them."""
+
+
+class TorchEngine(Engine):
+    """One causal language model, or one that reads images as well and is given text.
+
+    Args:
+        model: transformers' network, in fp32 and ready to compute.
+    """
+
+    name = "torch"
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        # How tokens are chosen is the playground's: what the files say about it must not reach the preparation.
+        model.generation_config = GenerationConfig()
+        config = model.config.get_text_config(decoder=True)
+        self._steady = steady_length(config.to_dict())
+        self._unchanged = Unchanged(model)
+        self._stopping = False
+        self._counts_new = "num_new_tokens" in inspect.signature(model._update_model_kwargs_for_generation).parameters
+        self.chunk = 0
+        self._longest: int | None = None
+        self._rewinds = False
+        self.reset(0)
+        self._try_parts(int(config.vocab_size))
+
+    # -- what the loop asks for -----------------------------------------------------------------------------------
+
+    def reads_in_parts(self, total: int) -> bool:
+        return self.chunk > 0 and (self._longest is None or total <= self._longest)
+
+    def reset(self, length: int) -> None:
+        self._stopping = False
+        self._unchanged.restore()
+        self._room = max(length, 1)
+        self._ids: Any = torch.zeros((1, 0), dtype=torch.long)
+        self._given: dict[str, Any] = {}
+        self._settings: Any = None
+
+    def rewind(self, kept: int, length: int) -> bool:
+        read = self._ids.shape[1]
+        cache = self._given.get("past_key_values")
+        if not self._rewinds or not isinstance(cache, Cache) or (self._steady is not None and read > self._steady):
+            return False
+        if any(_is_full(layer) for layer in cache.layers):
+            return False
+        self._stopping = False
+        if kept < read:
+            cache.crop(kept - read)
+        self._ids = self._ids[:, :kept]
+        for name in _BY_POSITION:
+            if self._given.get(name) is not None:
+                self._given[name] = self._given[name][..., : kept + 1]
+        return True
+
+    def prefill(self, ids: Sequence[int]) -> Logits:
+        new = torch.tensor([list(ids)])
+        with torch.inference_mode(), self._listening(len(ids)):
+            outputs = self._first(new) if self._ids.shape[1] == 0 else self._next(new)
+            self._given = self._model._update_model_kwargs_for_generation(
+                outputs, self._given, is_encoder_decoder=False
+            )
+            row = outputs.logits[0, -1]
+            # Of a few old classes, the row is a part of all positions' logits, which would stay in memory with it.
+            logits: Logits = (row.clone() if outputs.logits.shape[1] > 1 else row).float().numpy()
+        return logits
+
+    def step(self, token: int) -> Logits:
+        return self.prefill((token,))
+
+    def interrupt(self) -> None:
+        self._stopping = True
+
+    def close(self) -> None:
+        self._model = self._unchanged = None
+        self._given = {}
+
+    # -- one call of the network ----------------------------------------------------------------------------------
+
+    def _first(self, ids: Any) -> Any:
+        """What ``generate`` does up to the first logits; its way of choosing tokens is replaced by handing over."""
+        handed: dict[str, Any] = {}
+
+        def hand_over(_model: Any, input_ids: Any, generation_config: Any, **given: Any) -> Any:
+            handed.update(settings=generation_config, given=given)
+            return input_ids
+
+        plain = GenerationConfig(do_sample=False, use_cache=True, max_new_tokens=max(1, self._room - ids.shape[1]))
+        self._ids = self._model.generate(ids, generation_config=plain, custom_generate=hand_over)
+        self._settings = handed["settings"]
+        self._given = {name: value for name, value in handed["given"].items() if name not in _CHOOSING}
+        return self._model._prefill(self._ids, self._settings, self._given)
+
+    def _next(self, new: Any) -> Any:
+        count = new.shape[1]
+        self._ids = torch.cat([self._ids, new], dim=-1)
+        if count > 1 and self._counts_new:  # room for one token is made after each call
+            self._given = self._model._update_model_kwargs_for_generation(
+                {}, self._given, is_encoder_decoder=False, num_new_tokens=count - 1
+            )
+        inputs = self._model.prepare_inputs_for_generation(self._ids, next_sequence_length=count, **self._given)
+        return self._model(**inputs, return_dict=True)
+
+    @contextmanager
+    def _listening(self, tokens: int) -> Iterator[None]:
+        """Where much is read at once, ``interrupt`` is heard before each module of the network."""
+        if tokens <= CHUNK:
+            yield
+            return
+
+        def check(*_: Any) -> None:
+            if self._stopping:
+                raise Interrupted
+
+        hooks = [module.register_forward_pre_hook(check) for module in self._model.modules()]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    # -- what may be done with the cache --------------------------------------------------------------------------
+
+    def _try_parts(self, vocab: int) -> None:
+        """Find out whether a prompt may be read in parts, and whether the cache can go back.
+
+        States of fixed size, and whatever a network keeps by itself, are not tried: a few tokens can't show what a chunk
+        of a state-space scan does. Plain keys and values are compared on a short text: some networks look ahead within a
+        prompt, or number each part from 0. Beyond a window the prompt is read at once: a few networks (Moshi) forget by
+        it what they would still look at.
+        """
+        ids = [(7 * place + 1) % vocab for place in range(PROBE)]
+        head = PROBE // 2 - 1
+        try:
+            whole = self.prefill(ids)
+            if getattr(self._model, "_is_stateful", False) or not self._is_plain():
+                return
+            lengths = [layer.sliding_window for layer in self._given["past_key_values"].layers if _slides(layer)]
+            self._longest = min([*lengths, *([] if self._steady is None else [self._steady])], default=None)
+            for detour in (ids[: PROBE // 3], []):
+                self.reset(0)
+                self.prefill(ids[:head] + detour)
+                self._rewinds = bool(detour)
+                if detour and not self.rewind(head, PROBE):
+                    continue
+                parts = self.prefill(ids[head:])
+                if float(abs(parts - whole).max()) <= LIKE_WHOLE * float(whole.std()):
+                    self.chunk = CHUNK
+                    return
+            self._rewinds = False
+        except (ValueError, TypeError, RuntimeError, IndexError, AssertionError, AttributeError):
+            self._rewinds = False  # the first answer that fails in the same way says what is wrong
+        finally:
+            self.reset(0)
+
+    def _is_plain(self) -> bool:
+        """Whether the cache is one of keys and values, and is used at all."""
+        cache = self._given.get("past_key_values")
+        if not isinstance(cache, Cache) or cache.get_seq_length() != self._ids.shape[1]:
+            return False
+        return all(type(layer) in _PLAIN for layer in cache.layers)
+
+
+_CHOOSING = ("logits_processor", "stopping_criteria", "synced_gpus", "streamer", "assistant_model", "tokenizer")
+"""What ``generate`` hands to its own loop beside the inputs of the network."""
+
+
+def _slides(layer: Any) -> bool:
+    return bool(getattr(layer, "is_sliding", False))
+
+
+def _is_full(layer: Any) -> bool:
+    """Whether a window has begun to forget."""
+    return _slides(layer) and bool(layer.get_seq_length() >= layer.sliding_window)

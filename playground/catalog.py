@@ -6,7 +6,6 @@ what a fact looks like on a page (``cards.py``).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from urllib.parse import parse_qs
 from playground import schema
 from playground.card_schema import CARD, ONNX, PROMPT_FORMAT
 from playground.errors import ConfigError, UnknownModel, UnknownVariant, UsageError
+from playground.kinds import kind_in, read_json
 from playground.records import ModelKind, ModelSpec, Record, Remote, Variant
 from playground.remotes import remote_spec
 
@@ -274,7 +274,9 @@ def _variant(model: str, text: str) -> Variant:
 
 
 def _hub_spec(source: str, repo: str, revision: str) -> ModelSpec:
-    """Any repository of the Hub. Nothing is asked of the network: what only its files say is 0 or the usual case."""
+    """Any repository of the Hub. Nothing is asked of the network: what only its files say is 0 or the usual case, as
+    long as they are not in the Hub's cache.
+    """
     return ModelSpec(
         id=source,
         name=repo.partition("/")[2],
@@ -283,10 +285,22 @@ def _hub_spec(source: str, repo: str, revision: str) -> ModelSpec:
         runtime="onnx",
         precision="int8",
         context_length=0,
-        kind="chat",
+        kind=_cached_kind(repo, revision) or "chat",
         precisions=EXPORTED,
         upstream=repo,
     )
+
+
+def _cached_kind(repo: str, revision: str) -> ModelKind | None:
+    """What the files in the Hub's cache say, once all of them are there: weights are fetched last."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(repo, "config.json", revision=revision or None)
+    if not isinstance(path, str):
+        return None
+    folder = Path(path).parent
+    complete = any(file.suffix in (".safetensors", ".onnx") for file in folder.rglob("*"))
+    return kind_in(folder) if complete else None
 
 
 def _path_spec(source: str, location: str) -> ModelSpec:
@@ -296,10 +310,7 @@ def _path_spec(source: str, location: str) -> ModelSpec:
     folder = Path(location).expanduser()
     if not folder.exists():
         raise UsageError(f"There is no file or folder '{location}'", "Check the path after path:.")
-    config, tokenizer = _json(folder / "config.json"), _json(folder / "tokenizer_config.json")
-    length = config.get("max_position_embeddings")
-    templated = "chat_template" in tokenizer or (folder / "chat_template.jinja").is_file()
-    kind: ModelKind = "base" if folder.is_dir() and not templated else "chat"
+    length = read_json(folder / "config.json").get("max_position_embeddings")
     return ModelSpec(
         id=source,
         name=folder.name or source,
@@ -308,17 +319,9 @@ def _path_spec(source: str, location: str) -> ModelSpec:
         runtime="onnx",
         precision="int8",
         context_length=length if isinstance(length, int) else 0,
-        kind=kind,
+        kind=kind_in(folder) or ("base" if folder.is_dir() else "chat"),
         precisions=EXPORTED,
     )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _fake_spec(source: str, script: str) -> ModelSpec:

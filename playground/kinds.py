@@ -1,0 +1,56 @@
+"""What a model does with a text, from its own small files: answer a chat, continue it, or write another beside it.
+
+The module reads config.json and looks for a chat template. It knows neither weights nor tokens, and asks no network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from playground.records import ModelKind
+
+WORDS: dict[ModelKind, str] = {
+    "chat": "answers (chat model)",
+    "base": "continues text (base model)",
+    "text2text": "turns a text into another (encoder-decoder)",
+}
+"""What a model of each kind does."""
+
+TEMPLATES = ("chat_template.jinja", "chat_template.json")
+"""Files of their own for a chat template; it may stand in tokenizer_config.json as well."""
+
+ENCODERS = {
+    *("bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "encoder-decoder", "florence2", "fsmt", "led"),
+    *("longt5", "m2m_100", "marian", "mbart", "mt5", "mvp", "nllb-moe", "pegasus", "pegasus_x", "pix2struct", "plbart"),
+    *("pp_formulanet", "prophetnet", "seamless_m4t", "seamless_m4t_v2", "switch_transformers", "t5", "t5gemma"),
+    *("t5gemma2", "udop", "umt5", "vision-encoder-decoder", "whisper"),
+}
+"""Types of models whose configuration is that of an encoder and a decoder where it does not say otherwise."""
+
+
+def has_encoder(config: Mapping[str, Any]) -> bool:
+    """Whether the model of this config.json reads the prompt with an encoder and writes with a decoder beside it."""
+    said = config.get("is_encoder_decoder")
+    return said if isinstance(said, bool) else config.get("model_type") in ENCODERS
+
+
+def kind_in(folder: Path) -> ModelKind | None:
+    """The kind of the model whose files lie in ``folder``; None where they don't tell (there is no config.json)."""
+    config, tokenizer = read_json(folder / "config.json"), read_json(folder / "tokenizer_config.json")
+    if tokenizer.get("chat_template") or any((folder / name).is_file() for name in TEMPLATES):
+        return "chat"
+    if not config:
+        return None
+    return "text2text" if has_encoder(config) else "base"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file, {} where there is none that can be read."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -6,7 +6,7 @@ The module reads config.json and looks for a chat template. It knows neither wei
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +54,15 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def kind_told(config: Mapping[str, Any], tags: Collection[str]) -> ModelKind | None:
+    """The kind of a repository of which config.json and the Hub's tags are known; None where neither tells.
+
+    The Hub calls a model "conversational" that has a chat template.
+    """
+    if "conversational" in tags:
+        return "chat"
+    if not config:
+        return None
+    return "text2text" if has_encoder(config) else "base"

@@ -10,6 +10,7 @@ import typer
 
 from playground.cli import output
 from playground.errors import PlaygroundError, SourceError, UsageError
+from playground.kinds import WORDS, kind_told
 
 if TYPE_CHECKING:
     from playground.catalog import Catalog, CatalogEntry, Terms
@@ -141,7 +142,7 @@ def card(
             }
         )
         return
-    _print_facts(entry, facts, f"{yes} of {of}")
+    _print_facts(entry, facts, f"{yes} of {of}", "" if info else f": {WORDS[entry.spec.kind]}")
     if info:
         _print_hub(info)
     if entry.card or not info:
@@ -170,7 +171,11 @@ def _hub_json(info: HubInfo) -> dict[str, Any]:
     expected = info.footprint()
     told = info.to_json()
     shown = ("repo", "revision", "download_bytes", "gated", "architecture", "onnx_files", "way", "refusal", "notes")
-    return {name: told[name] for name in shown} | {"expected_memory": expected.to_json() if expected else None}
+    kind = kind_told(info.config, info.tags)
+    return {name: told[name] for name in shown} | {
+        "kind": kind,
+        "expected_memory": expected.to_json() if expected else None,
+    }
 
 
 def inspect(
@@ -349,6 +354,7 @@ def _print_hub(info: HubInfo) -> None:
         f"On the Hub: {info.url} at {info.revision[:12]}",
         f"  to fetch  {info.download_bytes / 1e6:,.0f} MB" if info.download_bytes else "",
         f"  gated     {info.gated}: accept its licence on that page, then set HF_TOKEN" if info.gated else "",
+        f"  does      {WORDS[kind]}" if (kind := kind_told(info.config, info.tags)) else "",
         f"  runs here {info.refusal or info.way}",
         f"  memory    about {expected.need_mb / 1000:.1f} GB (estimate)" if expected else "",
         *(f"  note      {note}" for note in info.notes),
@@ -383,7 +389,7 @@ def _engine_lines(artifact: Artifact) -> list[str]:
     return [f"  engine    {artifact.engine}{note}"]
 
 
-def _print_facts(entry: CatalogEntry, facts: ModelFacts, openness: str) -> None:
+def _print_facts(entry: CatalogEntry, facts: ModelFacts, openness: str, does: str) -> None:
     from rich.table import Table
 
     from playground.cards import fact_title
@@ -402,7 +408,7 @@ def _print_facts(entry: CatalogEntry, facts: ModelFacts, openness: str) -> None:
         shown = output.clean(_shown(name, fact.value))
         table.add_row(fact_title(name), MARKS[fact.status], shown, output.clean(fact.url or fact.source))
     console = output.stdout()
-    console.print(f"{entry.spec.name}\n")
+    console.print(f"{entry.spec.name}{does}\n")
     console.print(table)
     console.print(f"\nOpenness: {openness} items are a plain yes.\n{LEGEND}\n")
 

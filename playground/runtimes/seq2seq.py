@@ -7,7 +7,6 @@ are. The module does not know text, sampling or time.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from playground.generation import read_settings
 from playground.runtimes.engine import Logits
 from playground.runtimes.onnx_engines import OnnxEngine, last_row, ort_value
 from playground.runtimes.onnx_file import ENCODER, GraphError, read_onnx_file
@@ -52,13 +52,11 @@ def open_encoder_decoder(folder: Path, config: Mapping[str, Any], open_session: 
 
 
 def decoder_start(folder: Path, config: Mapping[str, Any]) -> int:
-    """The token a decoder's sequence begins with, as ``generate`` of transformers finds it."""
-    path = folder / "generation_config.json"
-    generation = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    for source in (generation, config):
-        for name in ("decoder_start_token_id", "bos_token_id"):
-            if isinstance(source.get(name), int):
-                return int(source[name])
+    """The token a decoder's sequence begins with: what transformers' ``generate`` takes, else what config.json says."""
+    found = (read_settings(folder).starts, config.get("decoder_start_token_id"), config.get("bos_token_id"))
+    for start in found:
+        if isinstance(start, int):
+            return start
     raise GraphError("config.json does not say which token the decoder starts with")
 
 

@@ -11,6 +11,7 @@ from playground.cards import card_markdown
 from playground.footprint import Footprint
 from playground.hubcards import card_html
 from playground.hubinfo import HubInfo
+from playground.kinds import WORDS, kind_told
 from playground.records import ModelFacts, Variant
 from playground.selection import Listed
 from playground.ui import tables, view
@@ -97,6 +98,7 @@ def hub_html(info: HubInfo, facts: ModelFacts, limit_mb: float) -> str:
         ("Revision", f"<code>{esc(info.revision)}</code>"),
         ("To download", megabytes(info.download_bytes / 1e6) if info.download_bytes else NOTHING),
         ("Access", _access(info)),
+        ("What it does", WORDS[kind] if (kind := kind_told(info.config, info.tags)) else NOTHING),
         ("How it would run", esc(info.refusal or info.way)),
         *(("Note", esc(note)) for note in info.notes),
     ]

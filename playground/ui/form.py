@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from playground.errors import PlaygroundError
+from playground.kinds import WORDS
 from playground.memory import limit_mb
 from playground.records import Mode, Request, Variant
 from playground.selection import listed
@@ -130,7 +131,7 @@ def system_options(labels: tuple[view.Label, ...]) -> dict[str, Any]:
 def _model(playground: Playground, entry: CatalogEntry, first: tuple[Variant, ...]) -> tuple[gr.CheckboxGroup, gr.HTML]:
     offered = [(precision_words(v.runtime, v.precision), str(v)) for v in entry.variants]
     defaults = [str(variant) for variant in first if variant.model == entry.spec.id]
-    kind = "continues text (base model)" if entry.spec.kind == "base" else "answers (chat model)"
+    kind = WORDS[entry.spec.kind]
     with gr.Column(elem_classes="model", min_width=0):
         terms = f'<p class="terms">{view.terms_html(entry.terms)}</p>' if entry.terms else ""
         html(f"<h3>{esc(entry.spec.name)}</h3><small>{kind}</small>{terms}", elem_classes="model-head")

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from playground.errors import PlaygroundError
 from playground.records import Comparison, Fidelity, ModelRun, Timings, Variant
 from playground.ui.receipts import Slips, slips
 from playground.ui.words import (
@@ -60,8 +61,16 @@ def labels(catalog: Catalog, variants: list[Variant] | tuple[Variant, ...]) -> t
             entry = catalog.entry(variant.model)
             made.append(Label(entry.spec.name, variant, position, entry.spec.kind, entry.terms))
         else:
-            made.append(Label(variant.model, variant, position))
+            made.append(Label(variant.model, variant, position, _kind(catalog, variant.model)))
     return tuple(made)
+
+
+def _kind(catalog: Catalog, model: str) -> str:
+    """What a model outside the catalogue does, as far as the Hub's cache tells."""
+    try:
+        return catalog.entry(model).spec.kind if model.startswith("hub:") else "chat"
+    except PlaygroundError:
+        return "chat"
 
 
 _FENCED = re.compile(r"^[ \t]*```[^\n]*\n.*?(?:^[ \t]*```[ \t]*(?:\n|\Z)|\Z)", re.MULTILINE | re.DOTALL)
@@ -110,7 +119,10 @@ def run_panel(run: ModelRun, label: Label, slips: Slips | None = None, place: in
 
 def waiting_panel(label: Label) -> str:
     """The panel of a chosen model before the first run."""
-    ghost = "Continues your prompt, as it is a base model." if label.kind == "base" else "Answers your prompt."
+    ghost = {
+        "base": "Continues your prompt, as it is a base model.",
+        "text2text": "Turns your prompt into another text, as it has an encoder.",
+    }.get(label.kind, "Answers your prompt.")
     return _panel(label, "idle", "", f'<span class="ghost">{ghost}</span>')
 
 

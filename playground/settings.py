@@ -8,6 +8,7 @@
                          80 % of what the machine allows)
     PLAYGROUND_THREADS   most threads one model may use (default: the cores this process may run on)
     PLAYGROUND_REMOTES   models served elsewhere, as JSON (docs/remote.md), beside those of spaces.yaml
+    PLAYGROUND_HOSTS     further names that the web app answers to, with commas between them
     HOST, PORT           where the web app listens
 
 It knows names and limits; it does not know what a model or a Space is.
@@ -15,7 +16,9 @@ It knows names and limits; it does not know what a model or a Space is.
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +27,7 @@ from typing import Any
 import platformdirs
 import yaml
 
+from playground import cgroups
 from playground.errors import ConfigError
 from playground.records import Remote
 from playground.remotes import load_remotes
@@ -54,6 +58,7 @@ class Settings:
 
     Attributes:
         memory_mb: What all loaded models together may take; None for a share of what the machine or container allows.
+        hosts: Names that the web app answers to beside this machine's own, each ``NAME`` or ``NAME:PORT``.
     """
 
     home: Path
@@ -68,10 +73,18 @@ class Settings:
     memory_mb: float | None = None
     hardware_file: Path = PACKAGE / "hardware.yaml"
     remotes: tuple[Remote, ...] = ()
+    hosts: tuple[str, ...] = ()
 
     @property
     def database(self) -> Path:
         return self.home / "playground.sqlite3"
+
+    @property
+    def strangers(self) -> bool:
+        """Whether others than the people at this machine can use the web app: it is a Space, listens beyond loopback,
+        or is known by a further name, as behind a proxy.
+        """
+        return self.on_space or bool(self.hosts) or not is_loopback(self.host)
 
 
 def load_settings(env: Mapping[str, str] | None = None) -> Settings:
@@ -99,22 +112,42 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         memory_mb=_number(env, "PLAYGROUND_MEMORY_MB", 0, least=1) or limits.memory_mb,
         hardware_file=Path(env.get("PLAYGROUND_HARDWARE") or PACKAGE / "hardware.yaml"),
         remotes=load_remotes(app.get("remotes"), env, str(space_file)),
+        hosts=_hosts(env, on_space=on_space),
     )
 
 
+def is_loopback(host: str) -> bool:
+    """Whether what listens on ``host`` is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def _hosts(env: Mapping[str, str], *, on_space: bool) -> tuple[str, ...]:
+    """The names of PLAYGROUND_HOSTS and, on a Space, the one that the Hub gives it."""
+    named = [name.strip() for name in env.get("PLAYGROUND_HOSTS", "").split(",") if name.strip()]
+    for name in named:
+        if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?", name):
+            raise ConfigError(
+                f"PLAYGROUND_HOSTS: {name!r} is not the name of a host",
+                "Write names alone, without https:// and paths, e.g. PLAYGROUND_HOSTS=play.example.org,10.0.0.5.",
+            )
+    given = env.get("SPACE_HOST", "") if on_space else ""
+    return tuple(dict.fromkeys([*named, *(name.strip() for name in given.split(",") if name.strip())]))
+
+
 def usable_cores() -> int:
-    """Cores this process may use: CPU affinity, cut by the cgroup's CPU quota."""
+    """Cores this process may use: CPU affinity, cut to whole cores by the quota of any control group above it.
+
+    Of a quota of 1.5 cores one is used: two threads would be stopped in the middle of their common steps.
+    """
     try:
-        cores = len(os.sched_getaffinity(0))
+        available = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS has no affinity call
-        cores = os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, int(int(quota) / int(period))))
-    except (OSError, ValueError):
-        pass
-    return max(1, cores)
+        available = os.cpu_count() or 1
+    quota = cgroups.cores()
+    return max(1, available if quota is None else min(available, int(quota)))
 
 
 def _number(env: Mapping[str, str], name: str, default: int, least: int) -> int:

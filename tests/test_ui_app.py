@@ -64,9 +64,18 @@ class App:
 
 @contextmanager
 def serving(
-    folder: Path, models: str, catalog: Path = DATA / "fake_catalog.yaml", home: Path | None = None, stall_s: float = 3
+    folder: Path,
+    models: str,
+    catalog: Path = DATA / "fake_catalog.yaml",
+    home: Path | None = None,
+    stall_s: float = 3,
+    **more: str,
 ) -> Iterator[App]:
-    """``python app.py`` on a free port until the block ends; its home is in ``folder`` if none is given."""
+    """``python app.py`` on a free port until the block ends; its home is in ``folder`` if none is given.
+
+    Args:
+        more: Further environment variables.
+    """
     space = folder / "space.yaml"
     space.write_text(SPACE.format(models=models, stall_s=stall_s), encoding="utf-8")
     with socket.socket() as probe:
@@ -77,6 +86,7 @@ def serving(
         "PLAYGROUND_HOME": str(home or folder / "home"),
         "PLAYGROUND_SPACE": str(space),
         "PLAYGROUND_CATALOG": str(catalog),
+        **more,
     }
     began = time.monotonic()
     process = subprocess.Popen(

@@ -16,7 +16,7 @@ import gradio as gr
 
 from playground.compare import Running
 from playground.errors import PlaygroundError, UsageError
-from playground.ui import history, twin_view, view
+from playground.ui import history, offered, twin_view, view
 from playground.ui.history import History
 from playground.ui.running import HEARTBEAT_S, POLL_S
 from playground.ui.sessions import Sessions
@@ -60,6 +60,7 @@ def connect(playground: Playground, part: SameAgain, kept: History, demo: gr.Blo
             stored = await asyncio.to_thread(playground.store.get, chosen) if chosen in history.known_ids(ids) else None
             if stored is None:
                 raise UsageError("No comparison is open", "Choose one of the list.")
+            offered.variants(playground, [str(run.variant) for run in stored.runs])
             running = await asyncio.to_thread(playground.repeater.start, stored)
             sessions.begin(session)
             sessions.add(session, running)

@@ -18,7 +18,7 @@ from playground.receipts import with_receipts
 from playground.records import Request, Variant
 from playground.requests import check_request, request_from
 from playground.runtimes.base import LoadSpec
-from playground.ui import form, running
+from playground.ui import form, offered, running
 
 if TYPE_CHECKING:
     from playground.catalog import CatalogEntry
@@ -53,7 +53,8 @@ def build(playground: Playground, sessions: Sessions) -> None:
         MODEL or MODEL@RUNTIME-PRECISION, of those that /models lists: no others are served here. mode "fair" runs one
         at a time, "fast" all at once. With reuse, a warm model skips what the prompt has in common with its last one;
         timings.reused_tokens says how much."""
-        asked = request_from(locals())
+        given = locals()
+        asked = await _told(asyncio.to_thread(_request, given))
         variants = await _told(asyncio.to_thread(_variants, playground, models))
         result = await _told(runner.finish(request.session_hash or "", asked, variants, mode))
         return with_receipts(result)
@@ -85,18 +86,32 @@ async def _told(work: Awaitable[T]) -> T:
         raise gr.Error(str(error), print_exception=False) from error
 
 
-def _variants(playground: Playground, models: list[str]) -> list[Variant]:
+def _request(given: dict[str, Any]) -> Request:
+    """The request in the parameters of ``compare``: what no list can be made of is refused as the rest is later."""
+    if not isinstance(given["stop"], (list, type(None))):
+        raise UsageError(f"stop is {type(given['stop']).__name__}, not a list of texts", "Send a list of strings.")
+    return request_from(given)
+
+
+def _variants(playground: Playground, models: Any) -> list[Variant]:
+    if not isinstance(models, list):
+        raise UsageError(f"models is {type(models).__name__}, not a list of names", "Send a list of strings.")
+    most = playground.settings.limits.max_models
+    if len(models) > most:
+        raise UsageError(f"{len(models):,} models are too many for one comparison", f"Choose at most {most}.")
     return [served_variant(playground, text) for text in models]
 
 
-def served_variant(playground: Playground, text: str) -> Variant:
+def served_variant(playground: Playground, text: Any) -> Variant:
     """The variant ``text`` names, of the models this app serves: a visitor may not make the app read other sources.
 
     Raises:
         UsageError: Not a served model; with the closest names.
         UnknownVariant: The model is not offered so.
     """
-    served = {entry.spec.id for entry in form.served(playground)}
+    if not isinstance(text, str) or len(text) > offered.MOST_LETTERS:
+        raise UsageError("A model is named by a short text", "/models lists those that are served here.")
+    served = set(offered.served(playground))
     model = text.rpartition("@")[0] if "@" in text else text
     if not served & {model.strip(), model.strip().lower()}:
         closest = UnknownModel(model.strip(), served).next_step

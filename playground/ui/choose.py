@@ -6,10 +6,10 @@ events. Scores of a reader's own are pasted (or read by the browser into the box
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,8 @@ import gradio as gr
 from playground.choosing import Stored, board, everything, stored, with_figures
 from playground.errors import PlaygroundError, UsageError
 from playground.records import Variant
-from playground.scores import MOST_BYTES, Quality, file_scores
-from playground.ui import verdict_tables
+from playground.scores import Quality, file_scores
+from playground.ui import offered, verdict_tables
 from playground.ui.theme import html
 from playground.ui.words import esc
 from playground.verdicts import Limits, check_limits
@@ -33,6 +33,8 @@ HEAD = (
     "model cards. A limit left empty asks for nothing.</p>"
 )
 OWN = "pasted scores"
+OWN_CHARS = 100_000
+"""Of the reader's own scores. The app remembers what each visitor sent, so that is no place for large files."""
 BELOW = [("Speed", "decode_tok_s"), ("Time to first token", "ttft_s"), ("Memory", "peak_memory_mb")]
 PICKER = (
     '<label class="pick-file">or read a file into the box: '
@@ -118,8 +120,9 @@ def connect(playground: Playground, tab: Choose, choices: Sequence[Any]) -> None
 
     def show(seen: str, *values: Any) -> tuple[Any, ...]:
         own = str(values[fields - 1] or "")
-        new = bool(own.strip()) and own != seen
-        return (own, *shown(playground, values[:fields], values[fields:], prefer_own=new))
+        mark = hashlib.sha256(own.encode("utf-8", "replace")).hexdigest()  # shorter than the scores, and kept
+        new = bool(own.strip()) and mark != seen
+        return (mark, *shown(playground, values[:fields], values[fields:], prefer_own=new))
 
     # Text has arrived by "change". The quality list changes by itself too, and there only a hand's input counts.
     changes = [part.change if isinstance(part, gr.Textbox) else part.input for part in tab.inputs]
@@ -205,18 +208,13 @@ def _variants(
     playground: Playground, kept: Stored, models: Any, choices: Sequence[Any], *, every: bool
 ) -> list[Variant]:
     """What is chosen here; else what is chosen above and what has figures. Names that mean nothing are left out."""
-    known = set(playground.catalog.ids())
-    texts = [str(text) for text in models or () if str(text).partition("@")[0] in known]
+    ids = set(playground.catalog.ids())
+    texts = [text for text in offered.names([models]) if str(text).partition("@")[0] in ids]
     if not texts and not every:
-        texts = [str(text) for choice in choices for text in choice or ()]
-        texts += map(str, with_figures(playground, kept))
+        texts = [*offered.names(choices), *map(str, with_figures(playground, kept))]
     if every:
         texts += map(str, everything(playground, kept))
-    found: dict[Variant, None] = {}
-    for text in texts:
-        with suppress(PlaygroundError):
-            found[playground.catalog.resolve(text)[1]] = None
-    return list(found)
+    return offered.known(playground, texts)
 
 
 def _offered(playground: Playground) -> list[Variant]:
@@ -231,7 +229,9 @@ def _own(playground: Playground, found: Board, text: str) -> Quality | None:
     """
     if not text.strip():
         return None
-    content = text[: MOST_BYTES + 1].encode("utf-8", "replace")
+    if len(text) > OWN_CHARS:
+        raise UsageError(f"The scores have {len(text):,} characters", f"At most {OWN_CHARS:,}: one line a model.")
+    content = text.encode("utf-8", "replace")
     return file_scores(content, OWN, [item.variant for item in found.candidates], playground.catalog.ids())
 
 

@@ -6,17 +6,18 @@ It builds the components and reads them back as a ``Request``; it does not run a
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from playground.errors import PlaygroundError
+from playground.errors import PlaygroundError, UsageError
 from playground.kinds import WORDS
 from playground.memory import limit_mb
 from playground.records import Mode, Request, Variant
 from playground.selection import listed
-from playground.ui import view
+from playground.ui import offered, view
 from playground.ui.theme import html
 from playground.ui.words import esc, precision_words
 
@@ -113,8 +114,7 @@ def build(playground: Playground) -> Form:
 
 def served(playground: Playground) -> tuple[CatalogEntry, ...]:
     """The entries of the models this app serves, in the order of spaces.yaml."""
-    ids = dict.fromkeys(playground.catalog.resolve(text)[0].id for text in playground.settings.models)
-    return tuple(playground.catalog.entry(model) for model in ids)
+    return tuple(playground.catalog.entry(model) for model in offered.served(playground))
 
 
 def default_variants(playground: Playground) -> tuple[Variant, ...]:
@@ -129,13 +129,13 @@ def system_options(labels: tuple[view.Label, ...]) -> dict[str, Any]:
 
 
 def _model(playground: Playground, entry: CatalogEntry, first: tuple[Variant, ...]) -> tuple[gr.CheckboxGroup, gr.HTML]:
-    offered = [(precision_words(v.runtime, v.precision), str(v)) for v in entry.variants]
+    pickable = [(precision_words(v.runtime, v.precision), str(v)) for v in entry.variants]
     defaults = [str(variant) for variant in first if variant.model == entry.spec.id]
     kind = WORDS[entry.spec.kind]
     with gr.Column(elem_classes="model", min_width=0):
         terms = f'<p class="terms">{view.terms_html(entry.terms)}</p>' if entry.terms else ""
         html(f"<h3>{esc(entry.spec.name)}</h3><small>{kind}</small>{terms}", elem_classes="model-head")
-        choice = gr.CheckboxGroup(offered, value=defaults, label=entry.spec.name, show_label=False, container=False)
+        choice = gr.CheckboxGroup(pickable, value=defaults, label=entry.spec.name, show_label=False, container=False)
         state = html(states_html(playground, defaults), elem_classes="model-state")
     return choice, state
 
@@ -165,10 +165,9 @@ def _added(playground: Playground, entries: tuple[CatalogEntry, ...]) -> tuple[g
 
 def states_html(playground: Playground, chosen: list[str]) -> str:
     """The states of the chosen variants of one model."""
-    lines = []
-    for text in chosen:
-        variant = playground.catalog.resolve(text)[1]
-        lines.append(view.state_html(variant, playground.preparer.state(variant)))
+    lines = [
+        view.state_html(variant, playground.preparer.state(variant)) for variant in offered.known(playground, chosen)
+    ]
     return f"<ul>{''.join(lines)}</ul>" if lines else '<p class="off">not chosen</p>'
 
 
@@ -177,7 +176,7 @@ def added_html(playground: Playground, chosen: list[str]) -> str:
     lines = []
     for text in chosen:
         try:
-            spec, variant = playground.catalog.resolve(text)
+            spec, variant = playground.catalog.resolve(str(offered.variant(playground, text)))
         except PlaygroundError as error:
             lines.append(
                 f'<li class="is-failed"><i aria-hidden="true"></i><span class="problem">{esc(str(error))}</span></li>'
@@ -219,20 +218,43 @@ def read_request(values: tuple[Any, ...], models: int) -> tuple[list[str], Mode,
 
     Args:
         models: How many of the values are choices of models.
+
+    Raises:
+        UsageError: A number is none.
     """
-    chosen = [text for group in values[:models] for text in group or []]
+    chosen = offered.names(values[:models])
     mode, prompt, system, tokens, heat, top_k, top_p, min_p, penalty, seed, stop, reuse = values[models:]
     request = Request(
         prompt=prompt or "",
         system=system or "",
-        max_new_tokens=int(tokens),
-        temperature=float(heat),
-        top_k=int(top_k or 0),
-        top_p=float(top_p),
-        min_p=float(min_p),
-        repetition_penalty=1.0 if penalty is None else float(penalty),
-        seed=None if seed is None else int(seed),
+        max_new_tokens=whole("Max new tokens", tokens),
+        temperature=number("Temperature", heat),
+        top_k=whole("Top-k", top_k or 0),
+        top_p=number("Top-p", top_p),
+        min_p=number("Min-p", min_p),
+        repetition_penalty=1.0 if penalty is None else number("Repetition penalty", penalty),
+        seed=None if seed is None else whole("Seed", seed),
         stop=tuple(line for line in (stop or "").splitlines() if line),
         reuse=bool(reuse),
     )
     return chosen, mode, request
+
+
+def number(name: str, value: Any) -> float:
+    """The number in a field: gradio lets through what a client sends in its place.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UsageError(f"{name} is {str(value)[:40]!r}", "It must be a number.")
+    return float(value)
+
+
+def whole(name: str, value: Any) -> int:
+    """The whole number in a field, cut where it is not one.
+
+    Raises:
+        UsageError: It is no number.
+    """
+    return value if type(value) is int else int(number(name, value))

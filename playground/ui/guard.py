@@ -1,38 +1,111 @@
-"""What the web server refuses, as plain ASGI around gradio's app. Knows paths and headers, not the page.
+"""What the web server lets in, as plain ASGI around gradio's app. Knows paths, headers and bodies, not the page.
 
-The page neither takes nor hands out files, so gradio's routes for uploads, for files and for fetching other sites'
-addresses (``file=http…``) stay closed. The header keeps pictures and fonts of other hosts off the page, whatever text a
-model or a card brings.
+gradio opens some sixty routes: for uploads, recordings, files, other sites' addresses, its own editor. The page and the
+four endpoints of the API need those of ``ROUTES``, and of gradio's functions those of ``Doors``; nothing else answers.
+What is sent is read here, up to a size, before gradio sees it: plain JSON values and no objects, because gradio takes
+an object with a ``path`` for a file and fetches it.
+
+A request must call the app by a name of its own and, if a page sends it, come from the app's own page (``hosts``). The
+functions of the page answer to the page alone. This keeps honest programs and other websites out; whoever writes the
+headers by hand is not kept out, so each function checks what it is given as well (``offered``).
+
+The headers of every answer keep pictures and fonts of other hosts off the page, whatever text a model or a card brings.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-CLOSED = ("/file=", "/file/", "/upload", "/upload_progress", "/proxy=", "/stream/", "/deep_link")
+from playground.ui import hosts
+from playground.ui.hosts import Hosts
+
+CALL_BYTES = 1_000_000
+"""Of a call's body. The longest text that the page sends is the reader's own scores (``choose.OWN_CHARS``)."""
+SIGNAL_BYTES = 4_000
+"""Of a body that only names a session and an event."""
+READ_S = 30.0
+"""A body has arrived by then, or is dropped."""
+READING_BYTES = 32_000_000
+"""All bodies together that are arriving."""
+
+_NAME = r"[\w-]{1,64}"
+ROUTES: tuple[tuple[str, str], ...] = (
+    ("GET HEAD", r"/"),
+    ("GET", r"/(?:assets|static)/.+"),
+    ("GET", r"/(?:config|theme\.css|favicon\.ico|robots\.txt)"),
+    ("GET", r"/gradio_api/(?:info|startup-events|app_id)"),
+    ("GET", rf"/gradio_api/heartbeat/{_NAME}"),
+    ("GET", r"/gradio_api/queue/data"),
+    ("GET", rf"/gradio_api/call/(?:v2/)?{_NAME}/{_NAME}"),
+    ("POST", r"/gradio_api/run/predict"),
+    ("POST", r"/gradio_api/queue/join"),
+    ("POST", rf"/gradio_api/call/(?:v2/)?{_NAME}"),
+    ("POST", r"/gradio_api/cancel"),
+)
+"""Methods and paths that answer. A new one needs a reason: what it reads and what it may be sent."""
+
 HEADERS = (
     (
         b"content-security-policy",
         b"img-src 'self' data: blob:; font-src 'self' data:; media-src 'self'; object-src 'none'",
     ),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
 )
 
+_ROUTES = tuple((frozenset(methods.split()), re.compile(path)) for methods, path in ROUTES)
+
+
+@dataclass(frozen=True)
+class Doors:
+    """The functions of gradio's app that may be called, by number.
+
+    Attributes:
+        direct: Functions of the page that answer at once.
+        queued: Functions of the page that wait their turn.
+        public: The endpoints of the API, number by name.
+    """
+
+    direct: frozenset[int] = frozenset()
+    queued: frozenset[int] = frozenset()
+    public: Mapping[str, int] | None = None
+
+
+class Refused(Exception):
+    """A request that is not let in.
+
+    Args:
+        status: Of HTTP.
+        words: What the answer says.
+    """
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+        self.words = words
+
 
 class Guard:
-    """ASGI middleware: 404 for ``CLOSED`` routes (with or without gradio's prefix), ``HEADERS`` on every answer."""
+    """ASGI middleware: lets in what is named above and answers everything else with the reason."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, known: Hosts, doors: Doors) -> None:
         self.app = app
+        self._hosts = known
+        self._doors = doors
+        self._public = dict(doors.public or {})
+        self._reading = 0
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        if scope["path"].removeprefix("/gradio_api").startswith(CLOSED):
-            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"This app serves no files."})
+        if scope["type"] != "http":  # the page uses no web sockets
+            await send({"type": "websocket.close", "code": 1008})
             return
 
         async def with_headers(message: dict[str, Any]) -> None:
@@ -40,4 +113,166 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *HEADERS]
             await send(message)
 
+        try:
+            headers = _headers(scope)
+            from_page = self._sender(scope, headers)
+            _check_route(scope)
+            if scope["method"] == "POST":
+                receive = await self._checked(scope, headers, receive, from_page=from_page)
+        except Refused as refused:
+            await _answer(with_headers, refused)
+            return
         await self.app(scope, receive, with_headers)
+
+    def _sender(self, scope: dict[str, Any], headers: dict[str, list[str]]) -> bool:
+        """Whether the app's own page sends this, as far as headers tell.
+
+        Raises:
+            Refused: It is sent to another name, or by another site's page.
+        """
+        called = headers.get("host", [])
+        host = called[0] if len(called) == 1 else ""
+        if not self._hosts.answers(host):
+            raise Refused(403, hosts.refusal(host))
+        origins, came = headers.get("origin", []), headers.get("sec-fetch-site", ["none"])[0]
+        if any(not self._hosts.same_site(origin, host) for origin in origins):
+            raise Refused(
+                403,
+                f"This app takes no requests from other websites' pages. Behind a proxy, set {hosts.SETTING} to the "
+                "name that browsers use.\n",
+            )
+        inner = scope["path"].startswith(("/gradio_api/", "/config"))
+        if inner and came not in ("same-origin", "none"):
+            raise Refused(403, "This app takes no requests from other websites' pages.\n")
+        return bool(origins) or came == "same-origin"
+
+    async def _checked(
+        self, scope: dict[str, Any], headers: dict[str, list[str]], receive: Any, *, from_page: bool
+    ) -> Any:
+        """Read and check what is sent; returns a ``receive`` that gives it once more.
+
+        Raises:
+            Refused: It is too large, too slow, no JSON, or asks for what is not offered.
+        """
+        kind = headers.get("content-type", [""])[0].partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise Refused(415, "Send JSON, with Content-Type: application/json.\n")
+        path = scope["path"]
+        most = SIGNAL_BYTES if path.endswith("/cancel") else CALL_BYTES
+        body = await self._read(headers, receive, most)
+        try:
+            sent = json.loads(body)
+        except (ValueError, RecursionError):
+            raise Refused(400, "The body is not JSON.\n") from None
+        _check_plain(sent)
+        if not path.endswith("/cancel"):
+            self._check_function(path, sent, from_page=from_page)
+        given = False
+
+        async def again() -> dict[str, Any]:
+            nonlocal given
+            if given:
+                message: dict[str, Any] = await receive()
+                return message
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        return again
+
+    async def _read(self, headers: dict[str, list[str]], receive: Any, most: int) -> bytes:
+        too_large = Refused(413, f"The body is larger than {most:,} bytes.\n")
+        length = headers.get("content-length", ["0"])[0]
+        if not length.isdecimal() or int(length) > most:
+            raise too_large
+        body = bytearray()
+        try:
+            async with asyncio.timeout(READ_S):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Refused(400, "The body was cut.\n")
+                    part = message.get("body", b"")
+                    if len(body) + len(part) > most:
+                        raise too_large
+                    if self._reading + len(part) > READING_BYTES:
+                        raise Refused(503, "Too much is being sent at once. Try again.\n")
+                    body += part
+                    self._reading += len(part)
+                    if not message.get("more_body", False):
+                        return bytes(body)
+        except TimeoutError:
+            raise Refused(408, f"The body took longer than {READ_S:.0f} s.\n") from None
+        finally:
+            self._reading -= len(body)
+
+    def _check_function(self, path: str, sent: dict[str, Any], *, from_page: bool) -> None:
+        """Hold what is called against what may be.
+
+        Raises:
+            Refused: No such door, or one that opens for the page alone.
+        """
+        nothing = Refused(404, "There is no such function.\n")
+        if "/call/" in path:  # by name; the number is gradio's to find
+            if path.rpartition("/")[2] not in self._public or "fn_index" in sent:
+                raise nothing
+            return
+        number = sent.get("fn_index")
+        if type(number) is not int:
+            raise nothing
+        if path.endswith("/join") and number in self._public.values():
+            return
+        if number not in (self._doors.queued if path.endswith("/join") else self._doors.direct):
+            raise nothing
+        if not from_page:
+            names = ", ".join(f"/{name}" for name in self._public)
+            raise Refused(403, f"This function is the page's own. Programs may call {names}.\n")
+
+
+def _headers(scope: dict[str, Any]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return found
+
+
+def _check_route(scope: dict[str, Any]) -> None:
+    for methods, path in _ROUTES:
+        if scope["method"] in methods and path.fullmatch(scope["path"]):
+            return
+    raise Refused(404, "There is nothing here.\n")
+
+
+def _check_plain(sent: Any) -> None:
+    """Hold a body against what the page and the API send: texts, numbers, lists of them, names of sessions and events.
+
+    ``event_data`` may be one flat object (gradio's own, of which tab was opened); it is never taken for a value.
+
+    Raises:
+        Refused: There is an object among the values, or a name that is none.
+    """
+    if not isinstance(sent, dict):
+        raise Refused(400, "The body is not a JSON object.\n")
+    for name in ("session_hash", "event_id"):
+        value = sent.get(name)
+        if value is not None and not (isinstance(value, str) and re.fullmatch(_NAME, value, re.ASCII)):
+            raise Refused(400, f"{name} is not a name of letters, digits and dashes.\n")
+    about = sent.get("event_data")
+    flat = list(about.values()) if isinstance(about, dict) else about
+    waiting = [flat, *(value for name, value in sent.items() if name != "event_data")]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            raise Refused(400, "Send texts, numbers and lists: this app takes no files, addresses or other objects.\n")
+        if isinstance(value, list):
+            waiting.extend(value)
+
+
+async def _answer(send: Any, refused: Refused) -> None:
+    await send(
+        {
+            "type": "http.response.start",
+            "status": refused.status,
+            "headers": [(b"content-type", b"text/plain; charset=utf-8")],
+        }
+    )
+    await send({"type": "http.response.body", "body": refused.words.encode("utf-8", "replace")})

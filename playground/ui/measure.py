@@ -20,7 +20,7 @@ import gradio as gr
 from playground.errors import PlaygroundError, StorageError, UsageError
 from playground.measurements import Measurement
 from playground.records import Request, Variant
-from playground.ui import form, history, measure_tables
+from playground.ui import form, history, measure_tables, offered
 from playground.ui.form import Form
 from playground.ui.running import HEARTBEAT_S, POLL_S
 from playground.ui.sessions import Sessions
@@ -97,13 +97,13 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
     ) -> AsyncIterator[dict[Any, Any]]:
         try:
             names, _, asked = form.read_request(values, len(chosen.choices))
-            variants = [playground.catalog.resolve(text)[1] for text in names]
+            variants = offered.variants(playground, names)
             if not variants:
                 raise UsageError("No model is chosen", "Choose at least one above.")
-            times = int(repeats or 0)  # a slider's box can be emptied, and a client can send anything
+            times = form.whole("Repeats", repeats or 0)  # a slider's box can be emptied
             if times > MOST_REPEATS:
                 raise UsageError(f"{times} repeats are too many here", f"Choose at most {MOST_REPEATS}.")
-            job = Job(playground, replace(asked, max_new_tokens=int(tokens or 0)), variants, times)
+            job = Job(playground, replace(asked, max_new_tokens=form.whole("Tokens", tokens or 0)), variants, times)
             yield {tab.start: gr.update(interactive=False, value="Measuring…"), tab.stop: gr.update(interactive=True)}
             async with aclosing(_follow(job, sessions, request.session_hash or "")) as states:
                 async for state in states:

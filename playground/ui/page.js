@@ -46,7 +46,7 @@
     const picker = event.target.closest?.("input[data-fill]");
     const box = picker && document.querySelector(picker.dataset.fill);
     if (!box || !picker.files.length) return;
-    box.value = await picker.files[0].slice(0, 1_000_001).text();
+    box.value = await picker.files[0].slice(0, 100_001).text();
     box.dispatchEvent(new Event("input", { bubbles: true }));
     picker.value = "";
   });

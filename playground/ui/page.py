@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.utils import LRUCache
 
 from playground.errors import PlaygroundError, UsageError
 from playground.records import Mode, Request, Variant
@@ -25,6 +26,7 @@ from playground.ui import (
     history,
     measure,
     model_cards,
+    offered,
     outputs,
     running,
     timings,
@@ -61,6 +63,8 @@ def build_ui(playground: Playground) -> gr.Blocks:
     demo.queue(max_size=limit * 8, default_concurrency_limit=limit, api_open=False)
     # gradio has no public name for it. A default of 1 ms kept an idle app at 6 % of a core, taken from the models.
     demo._queue.sleep_when_free = QUEUE_LOOK_S
+    # Nor for this: gradio forgets a session's messages after so many others, and would keep its events for good.
+    demo._queue.pending_event_ids_session = LRUCache(demo._queue.pending_messages_per_session.max_size)
     return demo
 
 
@@ -162,7 +166,7 @@ class Page:
         """Run the prompt; yields the panels as they grow. A usage error is shown in place and loses nothing."""
         try:
             chosen, mode, asked = form.read_request(values, len(self.form.choices))
-            variants = tuple(self.playground.catalog.resolve(text)[1] for text in chosen)
+            variants = tuple(offered.variants(self.playground, chosen))
             if not variants:
                 raise UsageError("No model is chosen", "Choose at least one above.")
             async with aclosing(self._run(kept, request.session_hash or "", asked, variants, mode)) as updates:
@@ -246,7 +250,7 @@ class Page:
     def plan_memory(self, mode: Mode, prompt: str, tokens: Any, *choices: list[str]) -> str:
         """What the chosen models are expected to take for this prompt, and what will become of what does not fit."""
         chosen = self._variants(choices)[: len(self.panels)]
-        asked = Request(prompt or "", max_new_tokens=int(tokens or 1))
+        asked = Request(prompt or "", max_new_tokens=form.whole("Max new tokens", tokens or 1))
         return costs.plan_html(self.playground.memory_plan(chosen, asked), mode)
 
     def look(self, seen: list[str], *choices: list[str]) -> list[Any]:
@@ -272,11 +276,7 @@ class Page:
 
     def _variants(self, choices: tuple[list[str], ...]) -> tuple[Variant, ...]:
         """What is chosen; a name typed wrong is left out here, its state and Run say so."""
-        found = []
-        for text in (text for choice in choices for text in choice or []):
-            with suppress(PlaygroundError):
-                found.append(self.playground.catalog.resolve(text)[1])
-        return tuple(found)
+        return tuple(offered.known(self.playground, offered.names(choices)))
 
 
 HINT = "Ctrl or ⌘ + Enter runs."

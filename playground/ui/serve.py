@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from playground.errors import ConfigError, PlaygroundError, UsageError
 from playground.settings import Settings, load_settings
@@ -22,8 +28,11 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from playground.core import Playground
+    from playground.ui.guard import Doors
 
 OK, FAILED, WRONG = 0, 1, 2
+SESSIONS = 200
+"""Browser tabs that gradio remembers, some 0.3 MB each and what they last sent; anyone can make up names of tabs."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,41 +115,49 @@ def serve(settings: Settings) -> int:
     ended = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: ended.set())
-    quiet_gradio(settings)
-    from playground.core import Playground
-    from playground.ui.page import build_ui
+    with quiet_gradio(settings):
+        from playground.core import Playground
+        from playground.ui.page import build_ui
 
-    with Playground(settings) as playground:
-        demo = build_ui(playground)
-        launch(demo, settings)
-        try:
-            print(f"Open-Model Playground: http://{_shown(settings.host)}:{settings.port} (Ctrl-C ends it)", flush=True)
-            start_preparing(playground)
-            ended.wait()
-            print("Ending: stopping the models.", flush=True)
-        finally:
-            playground.close()  # first, so that runs end and their pages' streams with them
-            demo.close(verbose=False)
+        with Playground(settings) as playground:
+            demo = build_ui(playground)
+            launch(demo, settings)
+            try:
+                shown = f"http://{_shown(settings.host)}:{settings.port}"
+                print(f"Open-Model Playground: {shown} (Ctrl-C ends it)", flush=True)
+                start_preparing(playground)
+                ended.wait()
+                print("Ending: stopping the models.", flush=True)
+            finally:
+                playground.close()  # first, so that runs end and their pages' streams with them
+                demo.close(verbose=False)
     return OK
 
 
-def quiet_gradio(settings: Settings) -> None:
-    """No telemetry, and gradio's own scratch files under PLAYGROUND_HOME. To be called before gradio is imported.
+@contextmanager
+def quiet_gradio(settings: Settings) -> Iterator[None]:
+    """No telemetry, and gradio's own scratch files under PLAYGROUND_HOME until the app ends. To be entered before
+    gradio is imported.
 
-    A home that can't be written is no reason not to start: what is prepared can still run. gradio then takes its own
-    default, a temporary folder.
+    The folder is named after the process, so that what an app that was killed left behind goes when the next one
+    starts. A home that can't be written is no reason not to start: what is prepared can still run.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     scratch = settings.home / "gradio"
     try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        writable = os.access(scratch, os.W_OK)
+        for left in scratch.glob("app-*"):
+            if not (left.name[4:].isdecimal() and psutil.pid_exists(int(left.name[4:]))):
+                shutil.rmtree(left, ignore_errors=True)
+        folder = scratch / f"app-{os.getpid()}"
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        writable = False
-    if writable:
-        os.environ.setdefault("GRADIO_TEMP_DIR", str(scratch))
-    else:
         print(f"Warning: {settings.home} can't be written: nothing new is prepared or kept.", file=sys.stderr)
+        folder = Path(tempfile.mkdtemp(prefix="playground-"))
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def launch(demo: gr.Blocks, settings: Settings) -> None:
@@ -152,8 +169,10 @@ def launch(demo: gr.Blocks, settings: Settings) -> None:
     from starlette.middleware import Middleware
 
     from playground.ui import theme
-    from playground.ui.guard import Guard
+    from playground.ui.guard import CALL_BYTES, Guard
+    from playground.ui.hosts import Hosts
 
+    guard = Middleware(Guard, known=Hosts(settings.host, settings.hosts), doors=doors(demo))
     try:
         demo.launch(
             server_name=settings.host,
@@ -165,14 +184,32 @@ def launch(demo: gr.Blocks, settings: Settings) -> None:
             show_error=True,
             enable_monitoring=False,
             run_history=False,
+            state_session_capacity=SESSIONS,
+            max_file_size=CALL_BYTES,
             footer_links=["api", "settings"],
-            app_kwargs={"middleware": [Middleware(Guard)]},
+            app_kwargs={"middleware": [guard]},
             theme=theme.theme(),
             css_paths=theme.STYLE,
             head=theme.head(),
         )
     except OSError as error:
         raise UsageError(f"Port {settings.port} was taken meanwhile", "Start again with another --port.") from error
+
+
+def doors(demo: gr.Blocks) -> Doors:
+    """Which of the page's functions may be called and how: all but those that run in the browser alone, and those that
+    gradio calls by itself when a tab is closed.
+    """
+    from playground.ui.guard import Doors
+
+    public = {str(fn.api_name): number for number, fn in demo.fns.items() if fn.api_visibility == "public"}
+    page = {
+        number: fn
+        for number, fn in demo.fns.items()
+        if fn.fn is not None and number not in public.values() and any(event != "unload" for _, event in fn.targets)
+    }
+    direct = frozenset(number for number, fn in page.items() if fn.queue is False)
+    return Doors(direct, frozenset(page) - direct, public)
 
 
 def start_preparing(playground: Playground) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from playground.errors import PlaygroundError, StorageError, UsageError
-from playground.ui import form, history, twin_view, view
+from playground.ui import form, history, offered, twin_view, view
 from playground.ui.form import Form
 from playground.ui.history import History
 from playground.ui.running import HEARTBEAT_S, POLL_S
@@ -87,10 +87,9 @@ def connect(playground: Playground, tab: Twins, chosen: Form, kept: History, dem
             asked = form.read_request(values, len(chosen.choices))[2]
             if not (reference and twin):
                 raise UsageError("Two variants are needed", "Choose a reference and its twin.")
-            labels = view.labels(playground.catalog, [playground.catalog.resolve(n)[1] for n in (reference, twin)])
-            diffing = await asyncio.to_thread(
-                playground.twins.start, asked, reference, twin, with_prompt=bool(with_prompt)
-            )
+            pair = offered.variants(playground, (reference, twin))
+            labels = view.labels(playground.catalog, pair)
+            diffing = await asyncio.to_thread(playground.twins.start, asked, *pair, with_prompt=bool(with_prompt))
             yield {
                 tab.start: gr.update(interactive=False, value="Comparing…"),
                 tab.stop: gr.update(interactive=True),

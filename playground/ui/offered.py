@@ -1,0 +1,89 @@
+"""Which models whoever uses the page may name: each function of the page asks here before it looks at a name.
+
+A name like ``path:FOLDER`` makes the app look at its disk, so it counts only where nobody but the people at this
+machine can call the app. Elsewhere these count: the names of the catalogue, of what the app was told to serve and, but
+on a Space, of repositories on the Hub. What can't be named is refused by its form alone; nothing is looked up for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from playground.errors import PlaygroundError, UnknownModel, UsageError
+from playground.records import Variant
+
+if TYPE_CHECKING:
+    from playground.core import Playground
+
+MOST_NAMES = 500
+"""More than the catalogue has variants."""
+MOST_LETTERS = 500
+
+
+def variant(playground: Playground, text: Any) -> Variant:
+    """The variant that ``text`` names.
+
+    Raises:
+        UsageError: It is no name, or not one that may be given here.
+    """
+    if not isinstance(text, str):
+        raise UsageError(f"A model's name is text, not {type(text).__name__}", "Choose one of the list.")
+    if len(text) > MOST_LETTERS:
+        raise UsageError(f"A model's name has at most {MOST_LETTERS} characters", "Choose one of the list.")
+    try:
+        model = Variant.parse(text).model
+    except ValueError:
+        model = text.strip().rpartition("@")[0]
+    if not _may_be_named(playground, model):
+        raise UsageError(
+            f"'{model}' is not offered here",
+            f"{UnknownModel(model, playground.catalog.ids()).next_step} Folders and files can be named only where the "
+            "app is used from its own machine alone.",
+        )
+    return playground.catalog.resolve(text)[1]
+
+
+def variants(playground: Playground, texts: Iterable[Any]) -> list[Variant]:
+    """The variants that ``texts`` name, in their order.
+
+    Raises:
+        UsageError: One of them is no name, or not one that may be given here.
+    """
+    return [variant(playground, text) for text in _few(texts)]
+
+
+def known(playground: Playground, texts: Iterable[Any]) -> list[Variant]:
+    """As ``variants``, each once, and without what can't be named: where a state or Run says so already."""
+    found: dict[Variant, None] = {}
+    for text in _few(texts):
+        with suppress(PlaygroundError):
+            found[variant(playground, text)] = None
+    return list(found)
+
+
+def names(choices: Iterable[Any]) -> list[Any]:
+    """The names in what several pickers sent, as far as they sent lists."""
+    return [text for choice in choices if isinstance(choice, (list, tuple)) for text in choice]
+
+
+def served(playground: Playground) -> tuple[str, ...]:
+    """The ids of the models that the app was told to serve, in that order."""
+    return tuple(dict.fromkeys(playground.catalog.resolve(text)[0].id for text in playground.settings.models))
+
+
+def _few(texts: Iterable[Any]) -> list[Any]:
+    listed = list(texts)
+    if len(listed) > MOST_NAMES:
+        raise UsageError(f"{len(listed):,} models are named", f"Name at most {MOST_NAMES}.")
+    return listed
+
+
+def _may_be_named(playground: Playground, model: str) -> bool:
+    settings = playground.settings
+    if not settings.strangers or model.lower() in playground.catalog.ids():
+        return True
+    if model.startswith("hub:") and not settings.on_space:
+        return True
+    return model in served(playground)

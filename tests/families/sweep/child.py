@@ -52,9 +52,14 @@ def attempt(architecture: Architecture, variants: list[str], models: Path, home:
     from tests.families.sweep.networks import write
     from tests.families.sweep.product import Trial
     from tests.families.sweep.prompts import PROMPTS
+    from tests.families.sweep.shapes import APART
 
     folder = models / architecture.folder
     first = Row(architecture.listed, architecture.name, variants[0], "not judged")
+    if apart := APART.get(architecture.model_type):
+        first.reason = f"not a model of text alone: {apart}"
+        yield first
+        return
     try:
         if not folder.is_dir():
             write(architecture, folder)

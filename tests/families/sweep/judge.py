@@ -85,7 +85,7 @@ class Judge:
         return Expected(ids[0].tolist(), new, text, leads, self._consistent(ids[0].tolist(), new, chosen))
 
     def rows(self, ids: Sequence[int], new: Sequence[int]) -> NDArray[Any]:
-        """Logits ``[len(new), vocab]`` from which each token of ``new`` would be chosen, in one pass without a cache."""
+        """Logits ``[len(new), vocab]`` behind which each token of ``new`` stands, in one pass without a cache."""
         import torch
 
         whole = torch.tensor([[*self._start(ids), *new[:-1]]])

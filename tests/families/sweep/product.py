@@ -5,6 +5,7 @@ Process borders are left out, as start-up costs ten seconds each; other tests ha
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -130,10 +131,11 @@ def _log_softmax(logits: NDArray[Any]) -> NDArray[Any]:
 
 def _run(runtime: Runtime, request: Request, stop_after: int = 0) -> ModelRun:
     """The finished run; ``stop_after`` so many tokens Stop is pressed."""
-    pressed = False
+    pressed = threading.Event()
     run = None
-    for event in runtime.generate(request, lambda: pressed):
-        pressed = bool(stop_after) and event.kind == "token" and event.n_tokens >= stop_after
+    for event in runtime.generate(request, pressed.is_set):
+        if stop_after and event.kind == "token" and event.n_tokens >= stop_after:
+            pressed.set()
         run = event.run or run
     assert run is not None
     return run

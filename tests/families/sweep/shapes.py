@@ -12,14 +12,36 @@ from typing import Any
 DROP = "(left out)"
 Shape = dict[str, Any]
 
-DECODERS = frozenset(
-    ["bert", "bert-generation", "big_bird", "bigbird_pegasus", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "reformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta", "xlm-roberta-xl", "xmod"]
+DECODERS = (
+    *("bert", "bert-generation", "big_bird", "bigbird_pegasus", "camembert", "data2vec-text", "electra", "ernie"),
+    *("megatron-bert", "reformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer"),
+    *("xlm-roberta", "xlm-roberta-xl", "xmod"),
 )
 """Encoders by default, which transformers makes decoders of when they are told to be one."""
+
+APART: Mapping[str, str] = {
+    "gemma4_assistant": "it guesses ahead for another model, from that one's keys and values",
+    "gemma4_unified_assistant": "it guesses ahead for another model, from that one's keys and values",
+    "musicgen": "it writes codes of sound",
+    "musicgen_melody": "it writes codes of sound",
+}
+"""Architectures that stand in a list of text models and answer no text on their own."""
 
 _PAIRS = ["sliding_attention", "full_attention"] * 2
 _LINEAR = ["linear_attention", "linear_attention", "linear_attention", "full_attention"]
 _LATENT: Shape = {"num_key_value_heads": 4, "head_dim": DROP, "qk_head_dim": DROP}
+_DOTS3: Shape = {
+    "num_key_value_heads": 4,
+    "head_dim": 32,
+    "layer_types": ["indexed_attention", "sliding_attention"] * 2,
+    "swa_num_attention_heads": 4,
+    "swa_num_key_value_heads": 4,
+    "swa_q_lora_rank": 32,
+    "swa_kv_lora_rank": 32,
+    "swa_head_dim": 32,
+    "swa_qk_nope_head_dim": 16,
+    "swa_v_head_dim": 16,
+}
 _ZAMBA: Shape = {
     "layers_block_type": ["linear_attention", "hybrid", "linear_attention", "hybrid"],
     "layer_types": ["linear_attention", "hybrid", "linear_attention", "hybrid"],
@@ -31,15 +53,32 @@ def _inside(part: str, shape: Mapping[str, Any]) -> Shape:
     return {f"{part}.{key}": value for key, value in shape.items()}
 
 
+def _mrope(*section: int) -> Shape:
+    """Rotary parameters with frequencies for time, height and width: half of what is rotated, together."""
+    return {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": list(section)}}
+
+
+def _by_kind(*kinds: str) -> Shape:
+    return {"rope_parameters": {kind: {"rope_type": "default", "rope_theta": 10000.0} for kind in kinds}}
+
+
 _GEMMA3N: Shape = {
     "num_hidden_layers": 6,
+    "intermediate_size": 128,
     "activation_sparsity_pattern": [0.95, 0.95, 0.0, 0.0, 0.0, 0.0],
     "num_kv_shared_layers": 2,
     "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2,
 }
-_GEMMA4: Shape = {"layer_types": _PAIRS, "per_layer_config": DROP}
+_GEMMA4: Shape = {"layer_types": _PAIRS}
+_GEMMA4_EXPERTS: Shape = {
+    **_GEMMA4,
+    "enable_moe_block": True,
+    "num_experts": 4,
+    "top_k_experts": 2,
+    "moe_intermediate_size": 64,
+}
 _QWEN4: Shape = {
-    "head_dim": 64,
+    "head_dim": 32,
     "indexer_n_heads": 4,
     "indexer_kv_heads": 1,
     "indexer_head_dim": 32,
@@ -72,7 +111,6 @@ SHAPES: Mapping[str, Shape] = {
     "hunyuan_v1_dense": {"head_dim": 32, "tie_word_embeddings": True},
     "hunyuan_v1_moe": {"head_dim": 32},
     "ministral": {"head_dim": 32},
-    "hunyuan_vl": {"text_config.head_dim": 32},
     "mpt": {"attn_config.alibi": True},
     "dbrx": {
         "attn_config": {"kv_n_heads": 2, "clip_qkv": 8, "rope_theta": 10000.0},
@@ -80,13 +118,32 @@ SHAPES: Mapping[str, Shape] = {
     },
     "xlnet": {"d_head": 16},
     "zaya": {"num_experts_per_tok": 1},
+    "hrm_text": {"num_hidden_layers": 2, "num_layers_per_stack": DROP},
+    "reformer": {"axial_pos_embds_dim": [32, 32], "axial_pos_shape": [32, 32], "attn_layers": ["local", "lsh"] * 2,
+                 "local_attn_chunk_length": 32, "lsh_attn_chunk_length": 32},
+    "xmod": {"default_language": "en_XX"},
+    "cohere_compass_text": _by_kind("full_attention"),
     # -- experts
     "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1},
     # -- keys and values in a smaller space
-    **dict.fromkeys(["deepseek_v3", "deepseek_v32", "axk1", "axk2", "glm4_moe_lite", "minicpm3", "youtu", "mistral4", "glm_moe_dsa"], _LATENT),
+    "axk1": _LATENT,
+    "axk2": _LATENT,
+    "deepseek_v3": _LATENT,
+    "deepseek_v32": _LATENT,
+    "glm4_moe_lite": _LATENT,
+    "glm_moe_dsa": _LATENT,
+    "minicpm3": _LATENT,
+    "mistral4": _LATENT,
+    "youtu": _LATENT,
+    "blt": {
+        "encoder_hash_byte_group_vocab": 500,
+        **{f"{part}_config.{key}": value for part in ("encoder", "decoder", "patcher", "global")
+           for key, value in {"head_dim": 16, "hidden_size_global": 64, "num_key_value_heads": 4}.items()},
+    },
     "deepseek_v2": {**_LATENT, "num_experts_per_tok": 2, "n_shared_experts": 1},
     "kimi_linear": {**_LATENT, "layer_types": ["linear_attention", "full_attention"] * 2},
+    "dots3_note_text": _DOTS3,
     "longcat_flash": {**_LATENT, "head_dim": 16, "zero_expert_num": 2, "num_layers": 2},
     "bailing_hybrid": {"num_key_value_heads": 4, "head_dim": 16, "layer_group_size": 2, "layer_types": DROP},
     # -- states instead of, or beside, keys and values
@@ -95,7 +152,8 @@ SHAPES: Mapping[str, Shape] = {
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False, "layer_types": DROP},
     "zamba": {**_ZAMBA, "attention_head_dim": 32, "attention_hidden_size": 128, "num_key_value_heads": 4,
               "mamba_dt_rank": 4, "use_mamba_kernels": False},
-    "zamba2": {**_ZAMBA, "num_key_value_heads": DROP},
+    "zamba2": {**_ZAMBA, "num_key_value_heads": DROP, "attention_hidden_size": DROP, "attention_head_dim": DROP,
+               "mamba_headdim": DROP, "kv_channels": DROP, "num_query_groups": DROP, "hybrid_layer_ids": DROP},
     "recurrent_gemma": {"num_hidden_layers": 3, "num_key_value_heads": 1, "head_dim": DROP},
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2, "block_multiple_of": 32, "full_attn_idxs": DROP},
     "granitemoehybrid": {**_GRANITE, "layer_types": _LINEAR},
@@ -104,15 +162,14 @@ SHAPES: Mapping[str, Shape] = {
                                "position_embedding_type": "rope", "tie_word_embeddings": True},
     "qwen3_5_text": {"head_dim": 64, "tie_word_embeddings": True},
     "qwen4_exp_text": _QWEN4,
-    "xlstm": {"num_heads": 4, "chunk_size": 64},
+    "xlstm": {"qk_dim_factor": 1.0, "num_blocks": DROP},
     # -- Gemma
     "gemma3n_text": {**_GEMMA3N, "tie_word_embeddings": True},
     "gemma4_text": _GEMMA4,
     "gemma4_unified_text": _GEMMA4,
     "gemma4_text~shared": {**_GEMMA4, "num_kv_shared_layers": 2, "use_double_wide_mlp": True,
                            "tie_word_embeddings": True},
-    "gemma4_text~experts": {**_GEMMA4, "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2,
-                            "moe_intermediate_size": 64},
+    "gemma4_text~experts": _GEMMA4_EXPERTS,
     # -- composite checkpoints
     "gemma3": {**_inside("text_config", {"layer_types": _PAIRS}), "mm_tokens_per_image": 4},
     "gemma3n": _inside("text_config", _GEMMA3N),
@@ -120,8 +177,36 @@ SHAPES: Mapping[str, Shape] = {
     "gemma4_unified": _inside("text_config", _GEMMA4),
     "qwen3_5": {**_inside("text_config", {"head_dim": 64, "tie_word_embeddings": True}), "tie_word_embeddings": True},
     "qwen4_exp": _inside("text_config", _QWEN4),
-    "dots3_note": {"per_layer_config": DROP, "text_config.per_layer_config": DROP},
-    "dots3_note_text": {"per_layer_config": DROP},
+    "dots3_note": {**_inside("text_config", _DOTS3), "vision_config.num_key_value_heads": DROP},
+    "cohere_compass": {**_inside("text_config", _by_kind("full_attention")),
+                       "vision_config.deepstack_visual_indexes": [1]},
+    "chameleon": {"vocabulary_map": {"<image>": 383, "IMGIMGBBZ": 382}, "vq_config.base_channels": 32,
+                  "vq_config.latent_channels": 32},
+    "emu3": {"vocabulary_map": {"<image>": 383, "<|extra_200|>": 382, "<|visual token 000000|>": 381},
+             "vq_config.base_channels": 32},
+    "glm4v": _inside("text_config", _mrope(2, 3, 3)),
+    "ernie4_5_vl_moe": _inside("text_config", _mrope(3, 3, 2)),
+    "glm4v_moe": _inside("text_config", _mrope(1, 1, 2)),
+    "mistral_large4": {"text_config.num_key_value_heads": 4, "num_key_value_heads": 4},
+    "diffusion_gemma": _inside("text_config", _GEMMA4_EXPERTS),
+    "deepseek_ocr2": {"text_config.num_experts_per_tok": 2, "text_config.mlp_layer_types": ["dense", "sparse", "sparse", "sparse"]},
+    "granite4_vision": {"downsample_rate": "1/2", "deepstack_layer_map": [[1, 0]], "spatial_target_layers": [1]},
+    "step3p7": {"text_config.sliding_window": 96},
+    "molmo2": {"adapter_config.vision_feature_layer": [1, 0]},
+    "janus": {"vq_config.base_channels": 32, "vq_config.latent_channels": 32},
+    "florence2": {**_inside("vision_config", {"depths": [1, 1, 1, 1], "embed_dim": [16, 32, 64, 64],
+                                              "num_heads": [2, 2, 2, 2], "num_groups": [2, 2, 2, 2]})},
+    "qwen2_5_omni_thinker": {**_inside("text_config", _mrope(2, 3, 3)), "vision_start_token_id": 380, "vision_end_token_id": 381},
+    "qwen3_omni_moe_thinker": {"vision_start_token_id": 380, "vision_end_token_id": 381},
+    "glm46v": _inside("text_config", _mrope(2, 3, 3)),
+    "glm_ocr": _inside("text_config", _mrope(2, 3, 3)),
+    "glmga": _inside("text_config", _mrope(2, 3, 3)),
+    "qwen2_vl": _inside("text_config", _mrope(2, 3, 3)),
+    "qwen2_5_vl": _inside("text_config", _mrope(2, 3, 3)),
+    "paddleocr_vl": _inside("text_config", _mrope(4, 6, 6)),
+    "hunyuan_vl": {**_inside("text_config", _mrope(2, 3, 3)), "text_config.head_dim": 16},
+    "kimi_k25": _inside("text_config", _LATENT),
+    "glm5_next": _inside("text_config", {"num_key_value_heads": 4, "head_dim": 0, "qk_rope_head_dim": 0}),
     # -- further shapes
     "llama~llama3-rope": {
         "rope_parameters": {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0, "high_freq_factor": 4.0,

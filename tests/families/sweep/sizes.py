@@ -98,7 +98,14 @@ VISION: Mapping[str, int] = {
 
 _TOWERS = ("vision", "audio", "image", "vq", "speech", "video", "qformer", "encoder_speech", "codec", "mimi")
 _DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "num_blocks", "depth")
-_NEVER = ("architectures", "dtype", "transformers_version", "_name_or_path", "_attn_implementation_autoset")
+_NEVER = (
+    "per_layer_config",
+    "architectures",
+    "dtype",
+    "transformers_version",
+    "_name_or_path",
+    "_attn_implementation_autoset",
+)
 
 
 def configuration(architecture: Architecture, changes: Mapping[str, Any] | None = None) -> Any:
@@ -111,16 +118,10 @@ def configuration(architecture: Architecture, changes: Mapping[str, Any] | None 
 
     kind = CONFIG_MAPPING[architecture.model_type]
     said = SHAPES.get(architecture.name, SHAPES.get(architecture.model_type, {}))
-    small = _small(_usual(kind), tower=False) if not said.get("from_nothing") else {}
+    small = _small(kind().to_dict(), tower=False)
     for where, value in {**said, **(changes or {})}.items():
         _put(small, where, value)
-    small.pop("from_nothing", None)
     return kind(**small)
-
-
-def _usual(kind: Any) -> dict[str, Any]:
-    document: dict[str, Any] = kind().to_dict()
-    return document
 
 
 def _small(usual: Mapping[str, Any], tower: bool) -> dict[str, Any]:

@@ -15,9 +15,11 @@ import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playground.errors import PlaygroundError, RunError, Stopped, UsageError
+from playground.kinds import has_encoder, read_json
 from playground.records import Comparison, Environment, ModelRun, PromptView, Record, Request, Variant
 from playground.requests import check_request
 from playground.runtimes.base import LoadSpec
@@ -299,7 +301,7 @@ class Diffing:
         ids = reference.view.token_ids
         answer, parting = forcing.along(ids, reference.ids, reference.spelling, "the answer", difference)
         prompt = None
-        if self._with_prompt and self._pair[0][0].kind == "text2text":
+        if self._with_prompt and has_encoder(read_json(Path(reference.load.artifact.path) / "config.json")):
             self._notes.append("An encoder reads the prompt as a whole: there are no next tokens in it to score.")
         elif self._with_prompt and len(ids) > 1:
             spelling = self._spelt(reference.load, ids[1:])

@@ -1,28 +1,24 @@
 """A request becomes what the model really reads: the rendered template, its token ids, and every warning worth showing.
 
-A chat model's template comes from its tokenizer and is rendered in transformers' sandbox, which loads no torch; a base
-model never sees a template. Control tokens a user typed reach a chat model as plain text, so nobody can fake a turn.
-The module knows tokenizers and templates; it does not know runtimes, sampling or time.
+The ids are those of the published tokenizer: of a plain prompt with whatever its post-processor puts around it, of a
+chat what its template makes of the turns. Control tokens a user typed reach a chat model as plain text, so nobody can
+fake a turn. The module knows tokenizers and templates; it does not know runtimes, sampling or time.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from playground.errors import ContextOverflow, RunError
+from playground.kinds import has_encoder
+from playground.provenance import Control, Provenance, trace
 from playground.records import ModelSpec, PromptView, Request
+from playground.templates import ChatTemplate, Refused, Turn, find_template, named_tokens, read_json
 from playground.textstream import Detokenizer
-
-_OPEN, _CLOSE = "\U000f0000", "\U000f0001"  # private-use characters, taken out of whatever the user wrote
-_PROBE = "\U000f0002"
-
-Chat = list[dict[str, str]]
 
 
 class Prompter:
@@ -46,19 +42,22 @@ class Prompter:
         self._spec = spec
         self.tokenizer = _read_tokenizer(folder, spec)
         self.detokenizer = Detokenizer(self.tokenizer)
-        self._config = _read_json(folder / "tokenizer_config.json")
-        model, generation = _read_json(folder / "config.json"), _read_json(folder / "generation_config.json")
-        model = model.get("text_config") or model
+        config = read_json(folder / "tokenizer_config.json")
+        self.tokenizer.encode_special_tokens = config.get("split_special_tokens") is True
+        model, generation = read_json(folder / "config.json"), read_json(folder / "generation_config.json")
+        self._has_encoder = has_encoder(model) or spec.kind == "text2text"
+        part = model.get("text_config")
+        model = part if isinstance(part, dict) and part else model
         self.context_length = _context_length(spec, model)
-        brought = _read_template(folder, self._config)
-        self._template = (brought or spec.chat_template or None) if spec.kind == "chat" else None
+        named = named_tokens(folder, config)
+        brought = find_template(folder) if spec.kind == "chat" else None
+        source = brought or spec.chat_template if spec.kind == "chat" else ""
+        self._template = ChatTemplate(source, named) if source else None
         self._documented = bool(self._template) and not brought
-        self._named = {name: _content(self._config.get(name)) for name in ("bos_token", "eos_token", "unk_token")}
-        self._bos_id = self._added_bos()
-        self._tail = self._added_tail() if spec.kind == "text2text" else []
-        self._control = self._control_tokens()
-        self._default_system, self.accepts_system = self._probe_system()
-        self.eos_ids = self._eos_ids(model, generation)
+        self.accepts_system = self._template is not None and "system" in self._template.manners
+        self._head, self._tail = self._around_a_text()
+        self._control = self._control_ids(config.get("chat_control_tokens"))
+        self.eos_ids = self._ends(named.get("eos_token"), model, generation)
 
     def view(self, request: Request) -> PromptView:
         """What the model reads for ``request``; a prompt that is too long gets a warning here, ``fit`` refuses it.
@@ -66,7 +65,8 @@ class Prompter:
         Raises:
             RunError: The model's template refuses the messages.
         """
-        rendered, ids, warnings = self._chat(request) if self._template else self._plain(request)
+        template = self._template
+        rendered, ids, warnings = self._chat(template, request) if template else self._plain(request)
         room = self._room(ids)
         if room < 1:
             warnings.append(f"The prompt has {len(ids):,} tokens; the model's context holds {self.context_length:,}.")
@@ -98,33 +98,62 @@ class Prompter:
 
     def _room(self, ids: Sequence[int]) -> int:
         """Tokens the context leaves for the answer. An encoder's prompt takes none of the decoder's room."""
-        apart = self._spec.kind == "text2text" and len(ids) <= self.context_length
+        apart = self._has_encoder and len(ids) <= self.context_length
         return self.context_length - (0 if apart else len(ids))
 
     # -- prompts ------------------------------------------------------------------------------------------------
 
-    def _chat(self, request: Request) -> tuple[str, list[int], list[str]]:
+    def _chat(self, template: ChatTemplate, request: Request) -> tuple[str, list[int], list[str]]:
+        turns, warnings = self._turns(template, request)
+        try:
+            rendered = template.render(turns, generate=True)
+        except Refused as error:
+            raise RunError(
+                f"{self._spec.id}: its chat template refuses the messages ({error})", "Try another order of messages."
+            ) from error
+        encoding = self._encode(rendered)
+        known = trace(
+            template, turns, rendered, lambda text: self._controls(text, encoding if text == rendered else None)
+        )
+        self._check(turns, known)
+        if known.users:
+            names = ", ".join(sorted({token.name for token in known.users}))
+            warnings.append(f"Control tokens in your text are read as plain text: {names}")
+        for said, numbers in (("leaves out all of", known.lost), ("leaves out or changes a part of", known.changed)):
+            warnings += [f"The chat template {said} {_called(turns, number)}." for number in numbers]
+        ids = self._encode_apart(rendered, known.users) if known.users else list(encoding.ids)
+        return rendered, ids, warnings
+
+    def _turns(self, template: ChatTemplate, request: Request) -> tuple[list[Turn], list[str]]:
         warnings = []
         if self._documented:
             warnings.append("The tokenizer brings no chat template; the format documented for this model is used.")
-        messages: Chat = [message.to_json() for message in request.messages]
-        messages = messages or [{"role": "user", "content": request.prompt}]
-        if request.system and messages[0]["role"] != "system":
-            messages.insert(0, {"role": "system", "content": request.system})
+        turns: list[Turn] = [(message.role, message.content) for message in request.messages]
+        turns = turns or [("user", request.prompt)]
+        if request.system and turns[0][0] != "system":
+            turns.insert(0, ("system", request.system))
         elif request.system:
             warnings.append("The messages bring their own system message; the system prompt is not used.")
-        if messages[0]["role"] == "system" and not self.accepts_system:
+        if turns[0][0] == "system" and not self.accepts_system:
             warnings.append("This model's chat template has no place for a system prompt; it is not used.")
-            messages = messages[1:]
-        if messages[0]["role"] != "system" and self._default_system:
-            warnings.append(f"The chat template adds a system prompt of its own: “{self._default_system}”")
-        typed = sorted({token for message in messages for token in self._control.findall(message["content"])})
-        if typed:
-            warnings.append(f"Control tokens in your text are read as plain text: {', '.join(typed)}")
-        marked = [message | {"content": self._mark(message["content"])} for message in messages]
-        rendered = self._render(marked, generate=True)
-        ids = self._encode_marked(rendered)
-        return rendered.replace(_OPEN, "").replace(_CLOSE, ""), ids, warnings
+            turns = turns[1:]
+        if turns[0][0] != "system" and template.default_system:
+            warnings.append(f"The chat template adds a system prompt of its own: “{template.default_system}”")
+        return turns, warnings
+
+    def _check(self, turns: Sequence[Turn], known: Provenance) -> None:
+        if known.unclear:
+            raise RunError(
+                f"{self._spec.id}: its chat template works on {', '.join(known.unclear)} in the text, so that it can't "
+                "be told from the control token that the template writes",
+                "Write it differently, for example with a space in it.",
+            )
+        asked = max((number for number, (role, _) in enumerate(turns) if role == "user"), default=None)
+        if asked in known.lost:
+            raise RunError(
+                f"{self._spec.id}: its chat template leaves out all of {_called(turns, asked)}",
+                "Write it differently, or choose another model.",
+            )
 
     def _plain(self, request: Request) -> tuple[str, list[int], list[str]]:
         warnings = []
@@ -138,94 +167,80 @@ class Prompter:
         if len(said) > 1:
             warnings.append("The messages were joined by blank lines: there is no template that marks who speaks.")
         text = request.prompt or "\n\n".join(said)
-        ids = self._encode(text)
-        typed = sorted({self.detokenizer.readable(token) for token in ids if token in self.detokenizer.special_ids})
+        body: list[int] = self._encode(text).ids
+        typed = sorted({self.detokenizer.readable(token) for token in body if token in self.detokenizer.special_ids})
         if typed:
             warnings.append(f"Control tokens in the prompt are read as such: {', '.join(typed)}")
-        if self._bos_id is not None:
-            text, ids = self._with_one_bos(self._bos_id, text, ids, warnings)
-        if ids and self._tail and ids[-1:] != self._tail[-1:]:
-            text, ids = text + self.tokenizer.decode(self._tail, skip_special_tokens=False), [*ids, *self._tail]
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=True).ids
+        if ids == [*self._head, *body, *self._tail]:
+            return self._with_one_of_each(text, body, warnings)
         return text, ids, warnings
 
-    def _with_one_bos(self, bos_id: int, text: str, ids: list[int], warnings: list[str]) -> tuple[str, list[int]]:
-        bos = self._named["bos_token"]
-        if ids[:1] == [bos_id]:
-            warnings.append(f"The prompt begins with {bos}, which is added anyway; the model reads it once.")
-        while ids[:1] == [bos_id]:
-            ids, text = ids[1:], text.removeprefix(bos)
-        return bos + text, [bos_id, *ids]
-
-    # -- the template -------------------------------------------------------------------------------------------
-
-    def _render(self, messages: Chat, generate: bool) -> str:
-        import jinja2
-        from transformers.utils.chat_template_utils import render_jinja_template
-
-        named = {name: text for name, text in self._named.items() if text}
-        try:
-            rendered, _ = render_jinja_template(
-                [messages], chat_template=self._template, add_generation_prompt=generate, **named
-            )
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
-            raise RunError(
-                f"{self._spec.id}: its chat template refuses the messages ({error})", "Try another order of messages."
-            ) from error
-        text: str = rendered[0]
-        return text
-
-    def _probe_system(self) -> tuple[str, bool]:
-        """The template's own system prompt ("" if none), and whether it has a place for the user's."""
-        if not self._template:
-            return "", False
-        user = {"role": "user", "content": "x"}
-        try:
-            own = self._render([{"role": "system", "content": _PROBE}, user], generate=True)
-        except RunError:
-            return "", False
-        head, found, tail = own.partition(_PROBE)
-        if not found:
-            return "", False
-        bare = self._render([user], generate=True)
-        is_default = bare.startswith(head) and bare.endswith(tail) and len(bare) > len(head) + len(tail)
-        return (bare[len(head) : len(bare) - len(tail)].strip() if is_default else ""), True
-
-    def _end_of_turn(self) -> int | None:
-        """The control token the template writes behind an assistant's message."""
-        if not self._template:
-            return None
-        turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _PROBE}]
-        try:
-            _, found, tail = self._render(turns, generate=False).rpartition(_PROBE)
-        except RunError:
-            return None
-        first = self._encode(tail.lstrip())[:1] if found else []
-        return first[0] if first and first[0] in self.detokenizer.special_ids else None
+    def _with_one_of_each(self, text: str, body: list[int], warnings: list[str]) -> tuple[str, list[int], list[str]]:
+        """What the tokenizer puts around a text is read once, even where the text already has it."""
+        head, tail = self._head, self._tail
+        before, behind = self._names(head), self._names(tail)
+        if head and body[: len(head)] == head:
+            warnings.append(f"The prompt begins with {before}, which is added anyway; the model reads it once.")
+        while head and body[: len(head)] == head:
+            body, text = body[len(head) :], text.removeprefix(before)
+        if tail and body[-len(tail) :] == tail:
+            warnings.append(f"The prompt ends with {behind}, which is added anyway; the model reads it once.")
+        while tail and body[-len(tail) :] == tail:
+            body, text = body[: -len(tail)], text.removesuffix(behind)
+        return before + text + behind, [*head, *body, *tail], warnings
 
     # -- tokens -------------------------------------------------------------------------------------------------
 
-    def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+    def _encode(self, text: str) -> Encoding:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def _names(self, ids: Sequence[int]) -> str:
+        return "".join(self.tokenizer.id_to_token(token) or "" for token in ids)
+
+    def _controls(self, text: str, encoding: Encoding | None = None) -> list[Control]:
+        """The control tokens that the tokenizer reads in ``text``; ``encoding`` is the text's, where it is known."""
+        encoding = encoding or self._encode(text)
+        if self._control.isdisjoint(encoding.ids):
+            return []
+        found = []
+        for token, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
+            if token in self._control:
+                taken = text[start:stop]  # some take the spaces beside them, too
+                name, at = taken.strip(), start + len(taken) - len(taken.lstrip())
+                found.append(Control(token, name, at, at + len(name)))
+        return found
+
+    def _encode_apart(self, text: str, users: Sequence[Control]) -> list[int]:
+        """Encode a rendered chat in which some control tokens are the user's and never become one."""
+        ids: list[int] = []
+        for piece, is_users in _pieces(text, users):
+            encode = self._encode_as_text if is_users else lambda piece: list(self._encode(piece).ids)
+            ids += encode(piece) if not ids else self._behind_a_line(encode, piece)
         return ids
 
-    def _mark(self, text: str) -> str:
-        text = text.replace(_OPEN, "").replace(_CLOSE, "")
-        return self._control.sub(rf"{_OPEN}\g<0>{_CLOSE}", text)
-
-    def _encode_marked(self, text: str) -> list[int]:
-        """Encode a rendered chat; what stands between the marks is the user's and never becomes a control token."""
-        pieces = re.split(f"{_OPEN}(.*?){_CLOSE}", text, flags=re.DOTALL)
-        ids = self._encode(pieces[0])
-        newline = self._encode("\n")
-        for place, piece in enumerate(pieces[1:], start=1):
-            if piece:
-                # Behind a newline, because some tokenizers put a space before the start of a text.
-                encode = self._encode_as_text if place % 2 else self._encode
-                part = encode("\n" + piece)
-                ids += part[len(newline) :] if part[: len(newline)] == newline else encode(piece)
-        return ids
+    def _behind_a_line(self, encode: Any, piece: str) -> list[int]:
+        """Encoded behind a newline, because some tokenizers put a space before the start of a text."""
+        newline: list[int] = self._encode("\n").ids
+        ids: list[int] = encode("\n" + piece)
+        if ids[: len(newline)] == newline:
+            return ids[len(newline) :]
+        whole: list[int] = encode(piece)
+        return whole
 
     def _encode_as_text(self, text: str) -> list[int]:
+        ids = self._by_the_model(text)
+        if self._control.isdisjoint(ids):
+            return ids
+        ids = [token for character in text for token in self._by_the_model(character)]
+        if not self._control.isdisjoint(ids):
+            raise RunError(
+                f"{self._spec.id}: its tokenizer knows {text.strip()} as a control token only, not as text",
+                "Write it differently, for example with a space in it.",
+            )
+        return ids
+
+    def _by_the_model(self, text: str) -> list[int]:
         tokenizer = self.tokenizer
         if tokenizer.normalizer is not None:
             text = tokenizer.normalizer.normalize_str(text)
@@ -234,36 +249,57 @@ class Prompter:
             splits = [split for split, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
         return [token.id for split in splits for token in tokenizer.model.tokenize(split)]
 
-    def _control_tokens(self) -> re.Pattern[str]:
-        """Special tokens, and added ones the template writes; the longest first."""
-        added = self.tokenizer.get_added_tokens_decoder().values()
-        names = {token.content for token in added if token.special or token.content in (self._template or "")}
-        names.discard("")
-        return re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or "(?!)")
+    def _control_ids(self, listed: Any) -> frozenset[int]:
+        """Special tokens, and added ones that the template writes or looks for, unless its authors list them."""
+        try:
+            literals = self._template.literals if self._template else ""
+        except Refused:  # whoever asks for a prompt is told
+            literals = ""
+        said = set(listed) if isinstance(listed, list) else None
+        added = self.tokenizer.get_added_tokens_decoder().items()
+        # Spaces and newlines are ordinary text of a template, even where they are added tokens.
+        written = (
+            content for _, token in added if not (content := str(token.content)).isspace() and content in literals
+        )
+        named = set(written) if said is None else said
+        return frozenset(index for index, token in added if token.content and (token.special or token.content in named))
 
-    def _added_bos(self) -> int | None:
-        """The token put before a plain prompt, None where the model wants none.
-
-        tokenizer_config.json decides where it says so, otherwise the tokenizer's own post-processor.
-        """
-        bos: int | None = self.tokenizer.token_to_id(self._named["bos_token"])
-        said = self._config.get("add_bos_token")
-        if said is None:
-            said = self.tokenizer.encode("a", add_special_tokens=True).ids[:1] == [bos]
-        return bos if said else None
-
-    def _added_tail(self) -> list[int]:
-        """What the tokenizer puts behind a text: an encoder was trained to see the end (T5's ``</s>``)."""
-        bare, whole = self._encode("a"), self.tokenizer.encode("a", add_special_tokens=True).ids
+    def _around_a_text(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer's post-processor puts before and behind a plain text."""
+        bare, whole = self._encode("a").ids, self.tokenizer.encode("a", add_special_tokens=True).ids
         start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), len(whole))
-        return list(whole[start + len(bare) :])
+        return list(whole[:start]), list(whole[start + len(bare) :])
 
-    def _eos_ids(self, *configs: dict[str, Any]) -> frozenset[int]:
-        ids: set[int | None] = {self.tokenizer.token_to_id(self._named["eos_token"]), self._end_of_turn()}
+    def _ends(self, eos: str | None, *configs: dict[str, Any]) -> frozenset[int]:
+        ids: set[Any] = {self.tokenizer.token_to_id(eos) if eos else None}
+        if self._template:
+            # The added token behind an assistant's message, whether it is marked as special or not.
+            first = self._encode(self._template.behind_an_answer().lstrip()).ids[:1]
+            ids.update(token for token in first if token in self.tokenizer.get_added_tokens_decoder())
         for config in configs:
             given = config.get("eos_token_id")
             ids.update(given if isinstance(given, list) else [given])
-        return frozenset(index for index in ids if index is not None)
+        return frozenset(index for index in ids if isinstance(index, int) and not isinstance(index, bool))
+
+
+def _pieces(text: str, users: Sequence[Control]) -> Iterator[tuple[str, bool]]:
+    """``text`` cut at the user's control tokens, each piece with whether it is one; none is empty."""
+    at = 0
+    for token in users:
+        if text[at : token.start]:
+            yield text[at : token.start], False
+        yield text[token.start : token.stop], True
+        at = token.stop
+    if text[at:]:
+        yield text[at:], False
+
+
+def _called(turns: Sequence[Turn], number: int) -> str:
+    """A turn for its reader."""
+    role, users = turns[number][0], [role for role, _ in turns].count("user")
+    if role == "system":
+        return "the system prompt"
+    return "the prompt" if role == "user" and users == 1 else f"message {number + 1} (role: {role})"
 
 
 def _read_tokenizer(folder: Path, spec: ModelSpec) -> Tokenizer:
@@ -275,33 +311,6 @@ def _read_tokenizer(folder: Path, spec: ModelSpec) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path.name} can't be read ({error})", "Prepare the model again.") from error
-    return document if isinstance(document, dict) else {}
-
-
-def _read_template(folder: Path, config: dict[str, Any]) -> str | None:
-    """chat_template.jinja where there is one, else the entry of tokenizer_config.json (the default one of several)."""
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
-    template = config.get("chat_template")
-    if isinstance(template, list):
-        named = {entry["name"]: entry["template"] for entry in template}
-        template = named.get("default")
-    return template or None
-
-
-def _content(token: Any) -> str:
-    """A token's text; tokenizer_config.json has it plain or as a dict."""
-    return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")
 
 
 def _context_length(spec: ModelSpec, model: dict[str, Any]) -> int:

@@ -14,7 +14,7 @@ from playground.settings import PACKAGE, ROOT
 
 ORDER: list[set[str]] = [
     {"records", "errors", "cgroups"},
-    {"schema", "requests", "memory", "measurements", "tokendiff", "kvcache", "live", "detokenizing", "adjusting"},
+    {"schema", "requests", "memory", "measurements", "tokendiff", "kvcache", "live", "detokenizing", "adjusting", "kinds"},
     {"remotes", "card_schema"},
     {"settings"},
     {"kernels"},
@@ -24,8 +24,8 @@ ORDER: list[set[str]] = [
     {"selection", "lineage", "hubinfo"},
     {"ledger", "hubcards"},
     {"sources"},
-    {"generation", "sampling", "textstream", "timing", "turns", "idle"},
-    {"environment", "costs", "evidence", "scores"},
+    {"generation", "sampling", "templates", "textstream", "timing", "turns", "idle"},
+    {"environment", "costs", "evidence", "scores", "provenance"},
     {"receipts", "verdicts"},
     {"prompting", "report"},
     {"runtimes"},

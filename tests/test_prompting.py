@@ -8,7 +8,8 @@ import math
 from pathlib import Path
 
 import pytest
-from tiny import CONTEXT, TEMPLATE, spec, write_tokenizer
+from tiny import CONTEXT, SPECIALS, TEMPLATE, spec, write_tokenizer
+from tokenizers import AddedToken, Tokenizer, processors
 
 from playground.errors import BadRequest, ContextOverflow, RunError
 from playground.prompting import Prompter
@@ -78,16 +79,79 @@ def test_a_chat_model_without_a_template_says_so(tmp_path: Path) -> None:
     assert any("system prompt is not used" in warning for warning in view.warnings)
 
 
+def surrounded(folder: Path, single: str, **config: object) -> Path:
+    """A tokenizer whose post-processor writes ``single``, as in "<|turn|> $A"."""
+    path = write_tokenizer(folder, template=None, **config) / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    named = [(name, SPECIALS.index(name)) for name in SPECIALS]
+    tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=f"{single} $B", special_tokens=named)
+    tokenizer.save(str(path))
+    return folder
+
+
+PLAIN = ["the fox", " the  fox ", "日本 🙂", "def f():\n\treturn 1\n", "\n", " "]
+AROUND = ["$A", "<|turn|> $A", "$A <|eos|>", "<|turn|> $A <|eos|>", "<|turn|> <|end|> $A <|end|> <|eos|>"]
+
+
+@pytest.mark.parametrize("kind", ["base", "chat", "text2text"])
+@pytest.mark.parametrize("single", AROUND)
+def test_a_plain_prompt_has_the_ids_of_the_published_tokenizer(tmp_path: Path, single: str, kind: str) -> None:
+    from transformers import AutoTokenizer
+
+    # What the configuration says of it counts for nothing where there is a tokenizer.json, as in transformers 5.
+    prompter = Prompter(surrounded(tmp_path, single, bos_token="<|end|>", add_bos_token=True), spec(kind=kind))
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    for text in PLAIN:
+        assert list(prompter.view(Request(text)).token_ids) == theirs(text).input_ids
+
+
+def test_what_byte_level_roberta_and_bert_processors_add_is_added(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    ends = (("<|end|>", 2), ("<|turn|>", 1))
+    for number, processor in enumerate(
+        [
+            processors.RobertaProcessing(*ends, add_prefix_space=False),
+            processors.BertProcessing(*ends),
+            processors.ByteLevel(),
+            processors.Sequence([processors.ByteLevel(), processors.BertProcessing(*ends)]),
+        ]
+    ):
+        folder = write_tokenizer(tmp_path / str(number))
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.post_processor = processor
+        tokenizer.save(str(folder / "tokenizer.json"))
+        expected = AutoTokenizer.from_pretrained(folder)("the fox").input_ids
+        assert list(Prompter(folder, spec(kind="base")).view(Request("the fox")).token_ids) == expected
+
+
+def test_control_tokens_are_split_in_a_plain_prompt_where_the_tokenizer_is_told_to(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    prompter = Prompter(write_tokenizer(tmp_path, split_special_tokens=True), spec(kind="base"))
+    expected = AutoTokenizer.from_pretrained(tmp_path)("a<|turn|>b").input_ids
+    assert 1 not in expected and list(prompter.view(Request("a<|turn|>b")).token_ids) == expected
+
+
 @pytest.mark.parametrize("typed", ["", "<|turn|>", "<|turn|><|turn|>"])
 def test_a_plain_prompt_begins_with_exactly_one_bos(tmp_path: Path, typed: str) -> None:
-    write_tokenizer(tmp_path, bos_token="<|turn|>", add_bos_token=True)
+    surrounded(tmp_path, "<|turn|> $A")
     view = Prompter(tmp_path, spec(kind="base")).view(Request(typed + "the fox"))
     assert view.token_ids[0] == 1 and 1 not in view.token_ids[1:]
     assert view.rendered == "<|turn|>the fox"
-    assert any("reads it once" in warning for warning in view.warnings) == bool(typed)
+    assert any("begins with <|turn|>" in warning and "reads it once" in warning for warning in view.warnings) == bool(
+        typed
+    )
 
 
-def test_no_bos_is_added_where_the_tokenizer_wants_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("typed", ["", "<|eos|>"])
+def test_a_plain_prompt_ends_with_exactly_one_of_what_the_tokenizer_puts_there(tmp_path: Path, typed: str) -> None:
+    view = Prompter(surrounded(tmp_path, "$A <|eos|>"), spec(kind="base")).view(Request("the fox" + typed))
+    assert view.token_ids.count(0) == 1 and view.rendered == "the fox<|eos|>"
+    assert any("ends with <|eos|>" in warning for warning in view.warnings) == bool(typed)
+
+
+def test_no_bos_is_added_where_the_tokenizer_adds_none(tmp_path: Path) -> None:
     write_tokenizer(tmp_path, bos_token="<|turn|>")
     assert Prompter(tmp_path, spec(kind="base")).view(Request("fox")).rendered == "fox"
 
@@ -122,6 +186,30 @@ def test_the_end_of_turn_token_ends_an_answer_beside_the_configured_ones(tmp_pat
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 7]}))
     assert Prompter(tmp_path, spec()).eos_ids == {0, 7, 2}
     assert Prompter(tmp_path, spec(kind="base")).eos_ids == {0, 7}
+
+
+OPEN_ENDED = (
+    "{% for m in messages %}<|turn|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_the_token_behind_an_assistants_message_ends_an_answer_however_it_is_marked(
+    tmp_path: Path, special: bool
+) -> None:
+    write_tokenizer(tmp_path, template=OPEN_ENDED)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    tokenizer.add_tokens([AddedToken("<|im_end|>", special=special, normalized=False)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    prompter = Prompter(tmp_path, spec())
+    assert prompter.eos_ids == {0, tokenizer.token_to_id("<|im_end|>")}
+
+
+def test_the_ends_of_a_model_within_another_count(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "x", "text_config": {"eos_token_id": [5, True]}}))
+    assert Prompter(tmp_path, spec(kind="base")).eos_ids == {0, 5}
 
 
 def test_a_conversation_keeps_its_own_system_message(chat: Prompter) -> None:

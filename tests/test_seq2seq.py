@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,17 @@ import tiny
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, processors
 
+from playground.catalog import Catalog
 from playground.errors import ContextOverflow
+from playground.export.importing import import_model
 from playground.prompting import Prompter
 from playground.records import Event, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import LoadSpec
-from playground.runtimes.engine import Engine
+from playground.runtimes.engine import Engine, Interrupted
 from playground.runtimes.onnx import open_engine
 from playground.runtimes.onnx_file import GraphError
-from playground.runtimes.seq2seq import EncoderDecoderEngine
+from playground.runtimes.seq2seq import EncoderDecoderEngine, decoder_start
 
 CONTEXT = 64
 START = 1
@@ -111,8 +115,8 @@ def test_the_prompt_ends_with_the_tokenizers_end_and_takes_no_room_from_the_answ
         prompter.fit(prompter.view(Request("日本語" * CONTEXT)), request)
 
 
-def test_a_base_models_prompt_gets_no_end(t5: Path) -> None:
-    assert 0 not in Prompter(t5, tiny.spec("base", CONTEXT)).view(Request("the quick brown fox")).token_ids
+def test_what_the_tokenizer_puts_behind_a_prompt_does_not_depend_on_the_kind(t5: Path) -> None:
+    assert Prompter(t5, tiny.spec("base", CONTEXT)).view(Request("the quick brown fox")).token_ids[-1] == 0
 
 
 def test_an_answer_streams_and_its_text_holds_nothing_of_the_prompt(t5: Path) -> None:
@@ -141,6 +145,133 @@ def test_the_repetition_penalty_looks_at_the_answer_not_at_the_prompt(t5: Path) 
     assert run is not None
     prompter = runtime._loaded.prompter  # type: ignore[attr-defined]
     assert run.text == prompter.detokenizer.decode(expected)
+
+
+KINDS = (
+    *("t5", "bart", "marian", "m2m_100", "fsmt", "prophetnet", "led", "bigbird_pegasus", "longt5", "switch_transformers"),
+    *("t5gemma", "t5gemma2", "encoder-decoder", "seamless_m4t"),
+)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_torch_gives_the_logits_of_generate_whatever_the_class_keeps(tmp_path: Path, name: str) -> None:
+    import torch
+    from transformers import LogitsProcessor
+
+    from playground.runtimes.networks import load_network
+    from playground.runtimes.torch_seq2seq import TorchSeq2SeqEngine
+    from tests.families.sweep.names import architectures
+    from tests.families.sweep.networks import write
+
+    folder = tmp_path / name
+    write(next(each for each in architectures("seq2seq") if each.name == name), folder)
+    network = load_network(folder)
+    assert network.has_encoder
+    prompt, answer = [(37 * place + 11) % 250 for place in range(150)], [(53 * place + 7) % 250 for place in range(12)]
+
+    class Written(LogitsProcessor):
+        """Whatever the network says, ``answer`` is written."""
+
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            row = torch.full_like(scores, -1e9)
+            row[:, answer[input_ids.shape[1] - 1]] = 0
+            return row
+
+    ids = torch.tensor([prompt])
+    wanted = network.model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=len(answer),
+        do_sample=False,
+        num_beams=1,
+        logits_processor=[Written()],
+        eos_token_id=None,
+        output_logits=True,
+        return_dict_in_generate=True,
+    ).logits
+    engine = TorchSeq2SeqEngine(network.model)
+    for _ in range(2):  # a second answer knows nothing of the first
+        engine.reset(0)
+        rows = [engine.prefill(prompt), *(engine.step(token) for token in answer[:-1])]
+        for row, expected in zip(rows, wanted, strict=True):
+            np.testing.assert_array_equal(row, expected[0].numpy())
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"no_repeat_ngram_size": 2, "repetition_penalty": 1.4, "forced_bos_token_id": 40, "forced_eos_token_id": 0},
+        {"num_beams": 4, "min_length": 9, "encoder_no_repeat_ngram_size": 2, "suppress_tokens": [41, 99]},
+    ],
+    ids=["plain", "penalties", "beams"],
+)
+def test_a_folder_by_any_name_answers_as_generate_on_its_own_files(t5: Path, tmp_path: Path, own: Any) -> None:
+    """From ``path:`` to the tokens: kind, prompt ids, decoder start and settings are the files' own."""
+    import torch
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    source = shutil.copytree(t5, tmp_path / "source")
+    written = json.loads((source / "generation_config.json").read_text())
+    (source / "generation_config.json").write_text(json.dumps(written | own))
+    spec, variant = Catalog(()).resolve(f"path:{source}@torch-fp32")
+    assert spec.kind == "text2text"
+    imported = tmp_path / "imported"
+    imported.mkdir()
+    import_model(spec, tuple(sorted(source.iterdir())), imported, lambda *_: None)
+    runtime = create_runtime("torch")
+    runtime.load(LoadSpec(spec, replace(tiny.artifact(imported, "torch"), variant=variant), threads=1))
+    tokenizer: Any = AutoTokenizer.from_pretrained(source)
+    model: Any = AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32)
+    for text in ("the quick brown fox", "jumps over the lazy dog, jumps over the lazy dog", "日本語"):
+        view = runtime.inspect(Request(text))
+        ids = tokenizer(text, return_tensors="pt")
+        assert list(view.token_ids) == ids.input_ids[0].tolist()
+        run = list(runtime.generate(Request(text, max_new_tokens=14), lambda: False))[-1].run
+        assert run is not None
+        wanted = model.generate(**ids, max_new_tokens=14, do_sample=False, num_beams=1)[0, 1:].tolist()
+        assert list(run.token_ids or ()) == wanted
+        assert any("num_beams 4: beam search is not served" in warning for warning in run.warnings) == ("num_beams" in own)
+
+
+def test_stop_is_heard_while_a_prompt_is_encoded(t5: Path) -> None:
+    from playground.runtimes.networks import load_network
+    from playground.runtimes.torch_seq2seq import TorchSeq2SeqEngine
+
+    engine = TorchSeq2SeqEngine(load_network(t5).model)
+    engine.reset(0)
+    first = engine.prefill([5, 9, 30]).copy()
+    layers = engine._model.encoder.block
+    hook = layers[0].register_forward_hook(lambda *_: engine.interrupt())  # somebody stops behind the first layer
+    later: list[int] = []
+    other = layers[1].register_forward_hook(lambda *_: later.append(1))
+    engine.reset(0)
+    with pytest.raises(Interrupted):
+        engine.prefill([5, 9, 30])
+    assert not later
+    hook.remove()
+    other.remove()
+    engine.reset(0)
+    np.testing.assert_array_equal(engine.prefill([5, 9, 30]), first)
+
+
+@pytest.mark.parametrize(
+    ("own", "config", "start"),
+    [
+        ({"decoder_start_token_id": 7, "bos_token_id": 3}, {"decoder_start_token_id": 9}, 7),
+        ({"decoder_start_token_id": [7]}, {}, 7),
+        ({"bos_token_id": 3}, {"decoder_start_token_id": 9}, 3),
+        (None, {"decoder_start_token_id": 9, "bos_token_id": 3}, 9),
+        (None, {"bos_token_id": 3}, 3),
+        (None, {"decoder": {"bos_token_id": 4}}, 4),
+        ({}, {"decoder_start_token_id": 9}, 9),
+    ],
+)
+def test_the_decoder_starts_with_what_generate_would_take(tmp_path: Path, own: Any, config: Any, start: int) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if own is not None:
+        (tmp_path / "generation_config.json").write_text(json.dumps(own))
+    assert decoder_start(tmp_path, config) == start
 
 
 # -- graphs -----------------------------------------------------------------------------------------------------------
@@ -268,6 +399,26 @@ def test_decoder_graphs_compute_what_numpy_computes(tmp_path: Path, merged: bool
             written.append(token)
             np.testing.assert_allclose(engine.step(token), reference(prompt, written), atol=1e-4)
     engine.close()
+
+
+def test_settings_of_the_files_are_obeyed_over_graphs_too(tmp_path: Path) -> None:
+    folder = write_graphs(tmp_path, merged=True)
+    plain = greedy_run(folder, {})
+    banned = plain[1]
+    own = {"forced_bos_token_id": 33, "no_repeat_ngram_size": 1, "suppress_tokens": [banned], "min_new_tokens": 8}
+    tokens = greedy_run(folder, own)
+    assert tokens[0] == 33 and banned not in tokens and len(set(tokens)) == len(tokens) == 10
+    assert START not in tokens, "what the decoder starts with is a part of its sequence"
+
+
+def greedy_run(folder: Path, own: dict[str, Any]) -> list[int]:
+    (folder / "generation_config.json").write_text(json.dumps({"decoder_start_token_id": START} | own))
+    runtime = create_runtime("onnx")
+    runtime.load(load_spec(folder, "onnx"))
+    run = list(runtime.generate(Request("a", max_new_tokens=10, min_new_tokens=10), lambda: False))[-1].run
+    runtime.close()
+    assert run is not None and run.token_ids is not None
+    return list(run.token_ids)
 
 
 def without(name: str) -> Callable[[Path], None]:

@@ -1,0 +1,298 @@
+"""A chat template: where it lies, what it is given, and what it does with what it is given.
+
+A template is a program by a stranger. It runs in transformers' sandbox, with all that transformers gives it, and is
+tried out before a user's words are entrusted to it: some lose a text that is not a list of parts, some have no place
+for a system prompt. The module knows files and templates; it does not know tokenizers or token ids.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from playground.errors import RunError
+
+TEMPLATE_FILE = "chat_template.jinja"
+NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+_PROBE = "\U000f0002\U000f0003\U000f0004"
+"""No one types this, and no template looks for it."""
+
+Turn = tuple[str, str]
+"""Who speaks, and what is said."""
+Manner = Literal["text", "parts"]
+"""How a template wants a content: as text, or as a list of parts, each with its type."""
+
+
+class Refused(Exception):
+    """The template raised an error; its words are the reason."""
+
+
+# -- files ----------------------------------------------------------------------------------------------------------
+
+
+def find_template(folder: Path) -> str | None:
+    """The template of a folder by transformers' own order; None where there is none.
+
+    First the tokenizer's: chat_template.jinja and additional_chat_templates/, which count together and before
+    tokenizer_config.json; of several the one called "default". Where the tokenizer has none, the processor's:
+    processor_config.json, then chat_template.json.
+
+    Raises:
+        RunError: A file can't be read.
+    """
+    files = _template_files(folder)
+    template = files or read_json(folder / "tokenizer_config.json").get("chat_template")
+    if not template:
+        template = read_json(folder / "processor_config.json").get("chat_template")
+    return _default(template or read_json(folder / "chat_template.json").get("chat_template"))
+
+
+def bring_template(source: Path, target: Path) -> bool:
+    """Give an imported tokenizer the template of its source's processor, where its own files have none.
+
+    Args:
+        source: The original files.
+        target: What transformers' ``save_pretrained`` of the tokenizer wrote.
+
+    Returns:
+        Whether chat_template.jinja was written.
+    """
+    if find_template(target) is not None:
+        return False
+    template = find_template(source)
+    if template is not None:
+        (target / TEMPLATE_FILE).write_text(template, encoding="utf-8")
+    return template is not None
+
+
+def named_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """The tokens a template may call by name, as transformers' ``special_tokens_map`` has them.
+
+    Args:
+        folder: Holds special_tokens_map.json where the tokenizer is an old one.
+        config: tokenizer_config.json.
+    """
+    said = dict(config)
+    if "added_tokens_decoder" not in config:
+        said |= read_json(folder / "special_tokens_map.json")
+    for group in ("extra_special_tokens", "model_specific_special_tokens"):
+        named = said.get(group)
+        said |= named if isinstance(named, dict) else {}
+    named = {name: _content(token) for name, token in said.items() if name.endswith("_token") or name in NAMED_TOKENS}
+    for group in ("extra_special_tokens", "model_specific_special_tokens"):
+        more = said.get(group)
+        named |= {name: _content(token) for name, token in more.items()} if isinstance(more, dict) else {}
+    return {name: token for name, token in named.items() if token}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; {} where there is no such file.
+
+    Raises:
+        RunError: The file is there and can't be read.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path.name} can't be read ({error})", "Prepare the model again.") from error
+    return document if isinstance(document, dict) else {}
+
+
+def _template_files(folder: Path) -> dict[str, str]:
+    files = {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
+    files = {"default": folder / TEMPLATE_FILE} | files if (folder / TEMPLATE_FILE).is_file() else files
+    try:
+        return {name: path.read_text(encoding="utf-8") for name, path in files.items()}
+    except (OSError, ValueError) as error:
+        raise RunError(f"A chat template can't be read ({error})", "Prepare the model again.") from error
+
+
+def _default(template: Any) -> str | None:
+    """One of several, which are spelt as a list of name and template, or as an object."""
+    if isinstance(template, list):
+        pairs = [entry for entry in template if isinstance(entry, dict)]
+        template = {entry.get("name"): entry.get("template") for entry in pairs}
+    if isinstance(template, dict):
+        template = template.get("default")
+    return template if isinstance(template, str) and template else None
+
+
+def _content(token: Any) -> str:
+    """A token's text; files have it plain or as an object."""
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) else ""
+
+
+# -- rendering ------------------------------------------------------------------------------------------------------
+
+
+class ChatTemplate:
+    """One template with the tokens it may name.
+
+    Args:
+        source: In Jinja.
+        named: See ``named_tokens``.
+
+    Attributes:
+        manners: By role, how a content is given so that it is not lost; a role that is missing loses it either way.
+        default_system: The system prompt it adds where the messages have none; "" if it adds none.
+    """
+
+    def __init__(self, source: str, named: Mapping[str, str]) -> None:
+        self.source = source
+        self.named = dict(named)
+        self.manners: dict[str, Manner] = {}
+        x = "x"
+        for role, turns in (
+            ("user", [("user", _PROBE)]),
+            ("system", [("system", _PROBE), ("user", x)]),
+            ("assistant", [("user", x), ("assistant", _PROBE), ("user", x)]),
+        ):
+            self._try_out(role, turns)
+        self.default_system = self._own_system() if "system" in self.manners else ""
+
+    def render(self, turns: Sequence[Turn], generate: bool) -> str:
+        """The prompt, up to where the answer begins if ``generate``.
+
+        Raises:
+            Refused: The template does not take these turns.
+        """
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        with _refusals():
+            rendered, _ = render_jinja_template(
+                [self._messages(turns)], chat_template=self.source, add_generation_prompt=generate, **self.named
+            )
+        text: str = rendered[0]
+        return text
+
+    def render_with(self, change: Callable[[str], str], where: Places, turns: Sequence[Turn], generate: bool) -> str:
+        """The prompt with what the template itself writes changed, as far as ``where`` tells that it is written.
+
+        Raises:
+            Refused: The template does not take these turns so.
+        """
+        with _refusals():
+            environment = _environment(self.source)
+            tree = environment.parse(self.source)
+            for constant in written(tree, where.assigned):
+                name = "data" if hasattr(constant, "data") else "value"
+                setattr(constant, name, change(getattr(constant, name)))
+            named = {name: change(token) for name, token in self.named.items()} if where.named else self.named
+            compiled = environment.from_string(tree)
+            text: str = compiled.render(
+                messages=self._messages(turns), tools=None, documents=None, add_generation_prompt=generate, **named
+            )
+        return text
+
+    @cached_property
+    def literals(self) -> str:
+        """All text that stands in the template, joined by NUL: what it writes and what it looks for."""
+        import jinja2
+
+        with _refusals():
+            tree = _environment(self.source).parse(self.source)
+        texts = [node.data for node in tree.find_all(jinja2.nodes.TemplateData)]
+        texts += [node.value for node in tree.find_all(jinja2.nodes.Const) if isinstance(node.value, str)]
+        return "\0".join(texts)
+
+    def behind_an_answer(self) -> str:
+        """What the template writes behind the last message, if that is an assistant's; "" if it does not say."""
+        try:
+            text = self.render([("user", "x"), ("assistant", _PROBE)], generate=False)
+        except Refused:
+            return ""
+        _, found, behind = text.rpartition(_PROBE)
+        return behind if found else ""
+
+    def _messages(self, turns: Sequence[Turn]) -> list[dict[str, Any]]:
+        return [
+            {"role": role, "content": [{"type": "text", "text": text}] if self.manners.get(role) == "parts" else text}
+            for role, text in turns
+        ]
+
+    def _try_out(self, role: str, turns: Sequence[Turn]) -> None:
+        manners: tuple[Manner, ...] = ("text", "parts")
+        for manner in manners:
+            self.manners[role] = manner
+            try:
+                if _PROBE in self.render(turns, generate=True):
+                    return
+            except Refused:
+                pass
+        del self.manners[role]
+
+    def _own_system(self) -> str:
+        head, _, tail = self.render([("system", _PROBE), ("user", "x")], generate=True).partition(_PROBE)
+        try:
+            bare = self.render([("user", "x")], generate=True)
+        except Refused:
+            return ""
+        is_more = bare.startswith(head) and bare.endswith(tail) and len(bare) > len(head) + len(tail)
+        return bare[len(head) : len(bare) - len(tail)].strip() if is_more else ""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a constant counts as written: in what is put out always, in what is ``assigned``, in ``named`` tokens."""
+
+    assigned: bool
+    named: bool
+
+
+def written(tree: Any, assigned: bool) -> Iterator[Any]:
+    """The constants of a parsed template that it writes, not those it compares with or cuts at.
+
+    Args:
+        tree: A ``jinja2.nodes.Template``.
+        assigned: Whether those in assignments and defaults count, too.
+    """
+    from jinja2 import nodes
+
+    def parts(node: Any) -> Iterator[Any]:
+        if isinstance(node, nodes.TemplateData) or (isinstance(node, nodes.Const) and isinstance(node.value, str)):
+            yield node
+        elif isinstance(node, nodes.Add):
+            yield from (*parts(node.left), *parts(node.right))
+        elif isinstance(node, nodes.Concat):
+            yield from (part for inner in node.nodes for part in parts(inner))
+        elif isinstance(node, nodes.CondExpr):
+            yield from (*parts(node.expr1), *parts(node.expr2))
+        elif isinstance(node, nodes.Filter):
+            yield from parts(node.node)
+        elif isinstance(node, nodes.Dict):
+            yield from (part for pair in node.items for part in parts(pair.value))
+        elif isinstance(node, nodes.List | nodes.Tuple):
+            yield from (part for inner in node.items for part in parts(inner))
+
+    for output in tree.find_all(nodes.Output):
+        yield from (part for inner in output.nodes for part in parts(inner))
+    if assigned:
+        for assignment in tree.find_all(nodes.Assign):
+            yield from parts(assignment.node)
+        for keyword in tree.find_all(nodes.Keyword):
+            yield from parts(keyword.value)
+
+
+def _environment(source: str) -> Any:
+    """The sandbox that transformers renders in, with its filters and functions."""
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    return _compile_jinja_template(source).environment
+
+
+class _refusals:
+    """Whatever a stranger's program raises is a refusal; that memory ran out is not."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, MemoryError | Refused):
+            raise Refused(str(error) or type(error).__name__) from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 from playground.catalog import HUB_ID, HUB_REVISION
 from playground.errors import SourceError, UsageError
 from playground.footprint import Footprint, estimate
+from playground.quantised import advice, quantisation, repositories
 from playground.records import Record
+from playground.weightfiles import weights_of, why_none
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 TIMEOUT_S = 15.0
 MOST_CONFIG = 1_000_000
 MOST_CARD = 2_000_000
-"""Bytes of config.json and of the card that are fetched."""
+MOST_INDEX = 20_000_000
+"""Bytes of config.json, of the card and of a list of shards that are fetched."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 HUB = "https://huggingface.co"
 
@@ -50,7 +53,7 @@ class HubInfo(Record):
     Attributes:
         revision: The commit.
         parameters: From the metadata of its safetensors; 0 where there is none.
-        download_bytes: Weights and small files that would be fetched.
+        download_bytes: Of the weights that would be fetched.
         gated: "" where anybody may download it, else ``auto`` or ``manual``: how access is granted.
         license: As the card gives it, "" where it does not.
         onnx_files: Ready-made graphs.
@@ -116,7 +119,32 @@ def look(repo: str, revision: str = "") -> HubInfo:
     config_text, config_note = small.read("config.json", MOST_CONFIG)
     card, card_note = small.read("README.md", MOST_CARD)
     notes = tuple(filter(None, (config_note, card_note)))
-    return _read(info, commit, sizes, config=_json(config_text), card=card, notes=notes)
+    weights, unclear = _weights(info.id or repo, sizes, small)
+    return _read(
+        info, commit, sizes, config=_json(config_text), card=card, notes=notes, weights=weights, unclear=unclear
+    )
+
+
+def _weights(repo: str, sizes: Mapping[str, int], small: _Small) -> tuple[tuple[str, ...], str]:
+    """The weights that would be fetched, and why none are where that is unclear."""
+
+    def read(name: str) -> str:
+        text, note = small.read(name, MOST_INDEX)
+        if note:
+            raise _Unread(note)
+        return text
+
+    try:
+        found = weights_of(f"hub:{repo}", sizes, read)
+    except _Unread:  # a gated repository shows its names alone: nearly always all of these are the shards
+        return tuple(name for name in sizes if name.endswith(".safetensors") and "/" not in name), ""
+    except SourceError as error:
+        return (), str(error)
+    return (found.files if found else ()), ""
+
+
+class _Unread(Exception):
+    """A small file can't be had."""
 
 
 @contextmanager
@@ -196,33 +224,41 @@ def _read(
     config: dict[str, Any],
     card: str,
     notes: tuple[str, ...],
+    weights: tuple[str, ...],
+    unclear: str,
 ) -> HubInfo:
     described = config or (info.config if isinstance(info.config, dict) else {})
     text_config = described.get("text_config")
     inner = text_config if isinstance(text_config, dict) else described
     names = described.get("architectures")
     model_type = described.get("model_type")
-    safetensors = info.safetensors.total if info.safetensors else 0
     license_id = getattr(info.card_data, "license", "") if info.card_data else ""
-    onnx = tuple(sorted(name for name in sizes if name.endswith(".onnx")))
     kind = model_type if isinstance(model_type, str) else ""
     custom = "auto_map" in described
-    refusal = _refusal(sizes, kind, custom, bool(described))
+    onnx = tuple(sorted(name for name in sizes if name.endswith(".onnx")))
+    rounded = quantisation(config, sizes) if any(name.endswith(".safetensors") for name in weights) else None
+    refusal = unclear or _refusal((*weights, *onnx), sizes, kind, custom, bool(described))
+    if rounded and not rounded.becomes_floats:
+        bases = repositories(getattr(info.card_data, "base_model", None))
+        refusal = refusal or f"{rounded.refusal('It')}. {advice(bases, info.id)}"
+    elif rounded and not refusal:
+        notes += (f"Its weights are rounded ({rounded.name}); transformers makes floats of them here.",)
     if custom and not refusal:
         notes += ("It brings code of its own, which is never run; transformers' own class is used.",)
+    known = info.safetensors
+    held = (rounded.values(known.parameters) if rounded else known.total) if known else 0
     return HubInfo(
         repo=info.id,
         revision=commit,
-        parameters=safetensors if _whole(safetensors) else 0,
-        download_bytes=sum(size for name, size in sizes.items() if name.endswith(".safetensors") and "/" not in name)
-        or max((size for name, size in sizes.items() if name.endswith(".gguf")), default=0),
+        parameters=held if _whole(held) else 0,
+        download_bytes=sum(sizes[name] for name in weights),
         gated=str(info.gated) if info.gated else "",
         license=license_id if isinstance(license_id, str) else "",
         architecture=str(names[0])[:100] if isinstance(names, list) and names else "",
         model_type=kind[:100],
         context_length=next((inner[key] for key in _CONTEXT if _whole(inner.get(key))), 0),
         onnx_files=onnx,
-        way=_way(sizes, onnx),
+        way=_way(weights, onnx),
         refusal=refusal,
         notes=notes,
         shape={
@@ -236,18 +272,18 @@ def _read(
     )
 
 
-def _refusal(sizes: Mapping[str, int], model_type: str, custom: bool, described: bool) -> str:
-    def has(*endings: str) -> bool:
-        return any(name.endswith(endings) for name in sizes)
-
-    if not has(".safetensors", ".gguf", ".onnx"):
-        if has(*PICKLES):
+def _refusal(usable: Sequence[str], names: Iterable[str], model_type: str, custom: bool, described: bool) -> str:
+    """Why what would be fetched (``usable``) does not run here; "" where it does."""
+    if not usable:
+        if other := why_none(names):
+            return f"It {other}."
+        if any(name.endswith(PICKLES) for name in names):
             return (
                 "Its weights are pickle files (.bin, .pt), which can run code while they are read. Only safetensors, "
                 "GGUF and ONNX are loaded; ask its authors for safetensors."
             )
         return "It has no weights in a format that is read here (safetensors, GGUF, ONNX)."
-    if has(".gguf") and not has(".safetensors"):
+    if usable[0].lower().endswith(".gguf"):
         return ""
     if not described:
         return "It has no config.json that can be read: this is not a transformers model."
@@ -266,13 +302,12 @@ def _native(model_type: str) -> bool:
     return model_type in CONFIG_MAPPING_NAMES
 
 
-def _way(sizes: Mapping[str, int], onnx: tuple[str, ...]) -> str:
-    original = any(name.endswith((".safetensors", ".gguf")) for name in sizes)
-    if onnx and not original:
+def _way(weights: tuple[str, ...], onnx: tuple[str, ...]) -> str:
+    if onnx and not weights:
         return "Ready-made ONNX, taken as it is: the repository has no original weights to compare it with"
     if onnx:
         return "Ready-made ONNX in the repository, compared with torch before it is used; an export made here otherwise"
-    if any(name.endswith(".safetensors") for name in sizes):
+    if any(name.endswith(".safetensors") for name in weights):
         return "Exported to ONNX here and compared with torch; run by torch where no export is close enough"
     return "Imported from GGUF, then exported to ONNX here and compared with torch"
 

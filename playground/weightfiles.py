@@ -18,7 +18,7 @@ from typing import Literal
 from playground.errors import SourceError
 
 Read = Callable[[str], str]
-"""Gives the text of a small file by its name; raises OSError or ValueError where it can't be read."""
+"""Gives the text of a small file by its name; what it raises where it can't is passed on."""
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -83,12 +83,10 @@ def weights_of(where: str, names: Iterable[str], read: Read, choose: str = "") -
     """
     every = sorted({name for name in names if ".." not in name.split("/")})
     folders = {_folder(name) for name in every}
-    ggufs = _gguf_sets([name for name in every if name.lower().endswith(".gguf") and not _other_gguf(name)])
-    at_top = {first: parts for first, parts in ggufs.items() if not _folder(first)}
+    ggufs = _sets([name for name in every if name.lower().endswith(".gguf") and not _other_gguf(name)])
+    at_top = [first for first in ggufs if not _folder(first)]
     if found := _safetensors(where, "", every, read):
         return found
-    if len(at_top) == 1 and len(ggufs) == 1:
-        return _whole_gguf(where, next(iter(at_top.values())))
     if not at_top:
         # A folder below is a model of its own only with a configuration; others hold towers, adapters, copies.
         own = sorted(folder for folder in folders if folder and f"{folder}/config.json" in every)
@@ -169,12 +167,13 @@ def _safetensors(where: str, folder: str, every: Sequence[str], read: Read) -> W
 
 def _shards(where: str, start: str, index: str, every: Sequence[str], read: Read) -> tuple[str, ...]:
     """The files that an index names, in order."""
+    text = read(index)
     try:
-        document = json.loads(read(index))
+        document = json.loads(text)
         places = document["weight_map"].values()
         shards = sorted({start + place for place in places})
-    except (OSError, ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
-        raise SourceError(f"{where}: {index} can't be read, or has no weight_map", "Get the file again.") from error
+    except (ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
+        raise SourceError(f"{where}: {index} has no weight_map", "Get the file again.") from error
     known = set(every)
     if odd := [shard for shard in shards if not shard.endswith(".safetensors")]:
         raise SourceError(
@@ -185,10 +184,6 @@ def _shards(where: str, start: str, index: str, every: Sequence[str], read: Read
     if not shards:
         raise SourceError(f"{where}: {index} names no file", "Get the file again.")
     return tuple(shards)
-
-
-def _gguf_sets(names: list[str]) -> dict[str, list[str]]:
-    return _sets(names)
 
 
 def _sets(names: Iterable[str]) -> dict[str, list[str]]:

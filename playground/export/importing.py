@@ -7,13 +7,17 @@ know ONNX.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from playground.errors import ExportError
-from playground.export.gguf_reading import quick_gguf
+from playground.export.gguf_reading import check_read, quick_gguf
+from playground.export.gguf_splits import merge
+from playground.export.gguf_tokens import keep_to_vocabulary
 from playground.export.text_part import text_part
 from playground.records import ModelSpec
 from playground.runtimes.networks import IncompleteWeights, Network, load_network
@@ -90,11 +94,15 @@ def _import(files: tuple[Path, ...], target: Path, progress: Progress) -> tuple[
 
     folder = original_folder(files)
     gguf = files[0].name if files[0].suffix.lower() == ".gguf" else ""
-    with quick_gguf(lambda share: progress("importing", share)):
+    with _joined(files, target) as joined, quick_gguf(lambda share: progress("importing", share)) as reading:
+        folder, gguf = (joined.parent, joined.name) if joined else (folder, gguf)
         tokenizer: Any = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, **({"gguf_file": gguf} if gguf else {})
         )
         network = load_network(folder, gguf)
+        if gguf:
+            check_read(reading)
+            keep_to_vocabulary(tokenizer)
     model, notes = _kept(network)
     _forget_quantisation(model)
     tokenizer.save_pretrained(target)
@@ -103,6 +111,21 @@ def _import(files: tuple[Path, ...], target: Path, progress: Progress) -> tuple[
     model.save_pretrained(target, max_shard_size="1000GB")
     model.generation_config.save_pretrained(target)
     return notes
+
+
+@contextlib.contextmanager
+def _joined(files: tuple[Path, ...], target: Path) -> Iterator[Path | None]:
+    """The parts of a split GGUF as one file, for as long as it is read; None where there is one file already."""
+    parts = [path for path in files if path.suffix.lower() == ".gguf"]
+    if len(parts) < 2:
+        yield None
+        return
+    place = target / "joined"
+    place.mkdir()
+    try:
+        yield merge(parts, place / "model.gguf")
+    finally:
+        shutil.rmtree(place)
 
 
 def _kept(network: Network) -> tuple[Any, tuple[str, ...]]:

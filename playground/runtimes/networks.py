@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from playground import quantised
+from playground.runtimes.gguf_rope import complete_rope
+from playground.runtimes.skeletons import too_large
+
 _BUFFERS = re.compile(
     r"(^|\.)(inv_freq|cos_cached|sin_cached|position_ids|masked_bias|rope\.freqs|rotary_emb\..*"
     r"|attn\.bias|attention\.bias|num_batches_tracked)$"
@@ -72,17 +76,25 @@ def load_network(folder: Path, gguf: str = "") -> Network:
     if gguf:
         only["gguf_file"] = gguf
     config = AutoConfig.from_pretrained(folder, **only)
+    if gguf and (wrong := complete_rope(folder / gguf, config)):
+        raise IncompleteWeights(wrong)
+    settings = None if gguf else quantised.settings_of(config)
+    files = [folder / gguf] if gguf else sorted(folder.rglob("*.safetensors"))
     problem: Exception | None = None
     for reader, described, has_encoder in _readers(config):
         try:
+            if wrong := too_large(reader, described, files):
+                raise IncompleteWeights(wrong)
             model, found = reader.from_pretrained(
                 folder,
-                config=copy.deepcopy(described),
+                config=_with_rounding(described, settings),
                 dtype=torch.float32,
                 use_safetensors=None if gguf else True,
                 output_loading_info=True,
+                **_as_floats(settings),
                 **only,
             )
+            quantised.forget(model.config)
             _check(found)
         # The next class may know names that this one does not, or do without a package that a tower wants.
         except (IncompleteWeights, ImportError) as error:
@@ -117,6 +129,25 @@ def _readers(config: Any) -> list[tuple[Any, Any, bool]]:
     if inside is not config and not encoder and type(inside) in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING:
         readers.append((modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING[type(inside)], inside, False))
     return readers
+
+
+def _with_rounding(config: Any, settings: dict[str, Any] | None) -> Any:
+    """A configuration of one's own, with the settings of the whole where it is a part."""
+    own = copy.deepcopy(config)
+    if settings is not None:
+        own.quantization_config = settings
+    return own
+
+
+def _as_floats(settings: dict[str, Any] | None) -> dict[str, Any]:
+    """What makes transformers undo the rounding of a checkpoint while it loads; nothing for plain weights."""
+    if settings is None:
+        return {}
+    from transformers.quantizers.auto import AutoQuantizationConfig
+
+    # Without a place of its own, one method asks for Apple's graphics even where there are none.
+    rounding = AutoQuantizationConfig.from_dict({**settings, "dequantize": True})
+    return {"quantization_config": rounding, "device_map": {"": "cpu"}}
 
 
 def _check(found: Any) -> None:

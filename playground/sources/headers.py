@@ -43,6 +43,29 @@ class LyingHeader(ValueError):
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Where the parts of a GGUF file lie, in bytes from its beginning.
+
+    Attributes:
+        fields: How many fields of metadata there are; they begin at ``FIELDS``.
+        infos: Where the descriptions of tensors begin, at the end of the fields.
+        offsets: Where each description says, in 8 bytes, how far behind ``data`` its tensor lies.
+        end: Behind the last description.
+        data: Where the tensors begin.
+    """
+
+    fields: int
+    infos: int
+    offsets: tuple[int, ...]
+    end: int
+    data: int
+
+
+FIELDS = 24
+"""Where the fields of a GGUF file begin."""
+
+
+@dataclass(frozen=True)
 class Header:
     """What a weight file holds.
 
@@ -50,11 +73,13 @@ class Header:
         elements: Of all tensors together, by the type they are kept in.
         tensors: Their names.
         metadata: Of GGUF, its single numbers and short texts, and for an array how many entries it has.
+        layout: Of GGUF, where its parts lie.
     """
 
     elements: dict[str, int]
     tensors: tuple[str, ...]
     metadata: dict[str, Any]
+    layout: Layout | None = None
 
     @property
     def parameters(self) -> int:
@@ -150,12 +175,12 @@ class _Gguf:
         for _ in range(fields):
             key = self._text(1 << 16)
             metadata[key] = self._value(self._number("I"))
-        return self._tensors(tensors, metadata)
+        return self._tensors(tensors, fields, metadata)
 
-    def _tensors(self, count: int, metadata: dict[str, Any]) -> Header:
+    def _tensors(self, count: int, fields: int, metadata: dict[str, Any]) -> Header:
         from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
-        names, total, ends = [], dict[str, int](), []
+        names, total, ends, offsets, infos = [], dict[str, int](), [], [], self._at
         for _ in range(count):
             name = self._text(1 << 10)
             dimensions = self._number("I")
@@ -168,15 +193,18 @@ class _Gguf:
             block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
             elements = math.prod(shape)
             names.append(name)
+            offsets.append(self._at - 8)
             ends.append((offset, offset + -(-elements // block) * size))
             total[GGMLQuantizationType(kind).name] = total.get(GGMLQuantizationType(kind).name, 0) + elements
-        self._check_places(ends, metadata.get("general.alignment", 32))
-        return Header(total, tuple(names), metadata)
+        data = self._check_places(ends, metadata.get("general.alignment", 32))
+        return Header(total, tuple(names), metadata, Layout(fields, infos, tuple(offsets), self._at, data))
 
-    def _check_places(self, places: list[tuple[int, int]], alignment: Any) -> None:
+    def _check_places(self, places: list[tuple[int, int]], alignment: Any) -> int:
+        """Where the tensors begin, if they are all in the file."""
         if type(alignment) is not int or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
             raise LyingHeader(f"its alignment is {alignment!r}")
-        room = self._size - -(-self._at // alignment) * alignment
+        start = -(-self._at // alignment) * alignment
+        room = self._size - start
         last = 0
         for begin, end in sorted(places):
             if begin < last:
@@ -184,6 +212,7 @@ class _Gguf:
             last = end
         if last > max(room, 0):
             raise LyingHeader(f"its tensors need {last:,} bytes, the file holds {max(room, 0):,}")
+        return int(start)
 
     def _value(self, kind: int) -> Any:
         if kind == _STRING:

@@ -89,7 +89,7 @@ def _index(repo: str, commit: str, file: RemoteFile) -> str:
     place = Repository(repo, commit, lambda count: None)
     place.check_space([file])
     place.fetch(file)
-    return place.path(file.name).read_text(encoding="utf-8")
+    return place.path(file.name).read_text(encoding="utf-8", errors="replace")
 
 
 def _without_originals(repo: str, files: Iterable[str], job: dict[str, Any], need_mb: float, send: Send) -> list[str]:
@@ -200,7 +200,7 @@ def _cached(repo: str, revision: str, choose: Choose, reason: str, send: Send) -
         raise LocalEntryNotFoundError(f"nothing of {repo} is cached")
     send({"step": "verifying", "progress": None})
     try:
-        chosen = choose(repo, names, lambda name: (snapshot / name).read_text(encoding="utf-8"))
+        chosen = choose(repo, names, lambda name: (snapshot / name).read_text(encoding="utf-8", errors="replace"))
     except IncompleteFiles as error:
         raise _partial(repo, error.what.removeprefix(f"hub:{repo}: "), reason) from error
     found = {name: (snapshot / name, _verified(snapshot / name)) for name in chosen}

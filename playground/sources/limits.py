@@ -31,7 +31,7 @@ OUR_BOUND = (
     "Nothing of it was loaded. A model that truly is like that shows that the bound (playground/sources/sizes.py) is "
     "wrong: please tell this program's authors its name."
 )
-MISMATCH = "Nothing of it was loaded. See that config.json and the weights are of the same model, and that no shard is missing."
+MISMATCH = "Nothing of it was loaded. Are config.json and the weights of the same model, and is every shard there?"
 
 _GGUF_NAMES = {
     "vocab_size": "vocab_size",

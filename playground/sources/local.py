@@ -72,7 +72,11 @@ def _files(rest: str, name: str) -> tuple[Path, ...]:
     names = _names(path)
 
     def read(index: str) -> str:
-        return (path / index).read_text(encoding="utf-8")
+        try:
+            return (path / index).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            what = f"{name}: {index} in {path} can't be read ({type(error).__name__})"
+            raise SourceError(what, "Get the file again.") from error
 
     weights = weights_of(f"{name}: the folder {path}", names, read, f"Name one of them: path:{path}/{{}}")
     if weights and weights.format == "gguf":

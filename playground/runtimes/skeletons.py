@@ -1,0 +1,69 @@
+"""How large the network of a configuration would be, counted on a skeleton without weights.
+
+transformers gives every parameter that the files do not hold its memory at once, and only then says that it is missing.
+A network built on torch's "meta" device has all shapes and takes none. The module loads nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from playground import memory, quantised
+from playground.sources.headers import LyingHeader, read_gguf, read_safetensors
+
+ROOM = 2
+"""Times what the files hold: tables of positions that are computed, parts without weights of their own."""
+
+
+def too_large(reader: Any, config: Any, files: Iterable[Path]) -> str:
+    """Why the network would take more memory than its files account for; "" where it would not.
+
+    Args:
+        reader: A class of transformers, or one of its automatic classes.
+        config: What the class is given; it is not changed.
+        files: Of the weights.
+
+    Returns:
+        Also "" where the skeleton can't be built: loading then says why.
+    """
+    import torch
+
+    try:
+        with torch.device("meta"):
+            build = getattr(reader, "from_config", None) or reader._from_config
+            skeleton = build(copy.deepcopy(_plain(config)))
+    except Exception:
+        return ""
+    parameters = sum(each.numel() for each in skeleton.parameters())
+    constants_mb = sum(each.numel() * each.element_size() for each in skeleton.buffers()) / 1e6
+    held = _held(config, files)
+    if held and parameters > ROOM * held:
+        return f"the network of its configuration has {parameters:,} parameters, its weights hold {held:,}"
+    if constants_mb > (limit := memory.limit_mb()):
+        return f"tables of its configuration's sizes take {constants_mb / 1000:.1f} GB, there are {limit / 1000:.1f} GB"
+    return ""
+
+
+def _plain(config: Any) -> Any:
+    """The configuration of the network of floats."""
+    plain = copy.deepcopy(config)
+    quantised.forget(plain)
+    return plain
+
+
+def _held(config: Any, files: Iterable[Path]) -> int:
+    """Parameters in the files, 0 where their headers can't be read."""
+    elements: dict[str, int] = {}
+    try:
+        for path in files:
+            header = read_gguf(path) if path.suffix.lower() == ".gguf" else read_safetensors(path)
+            for kind, count in header.elements.items():
+                elements[kind] = elements.get(kind, 0) + count
+    except (OSError, LyingHeader):
+        return 0
+    settings = quantised.settings_of(config)
+    rounded = quantised.quantisation({"quantization_config": settings}) if settings else None
+    return rounded.values(elements) if rounded else sum(elements.values())

@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from playground.errors import ExportError
+from playground.errors import ExportError, PlaygroundError
 from playground.export.gguf_reading import check_read, quick_gguf
 from playground.export.gguf_splits import merge
 from playground.export.gguf_tokens import keep_to_vocabulary
+from playground.export.prompt_check import check_prompts
 from playground.export.text_part import text_part
 from playground.records import ModelSpec
 from playground.runtimes.networks import IncompleteWeights, Network, load_network
 from playground.sources.files import Progress, of_the_disk
+from playground.templates import bring_template
+
+log = logging.getLogger(__name__)
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 SIDE_FILES = (*TOKENIZER_FILES, "config.json", "generation_config.json")
 """What stands beside the weights, in the import and, unchanged, in every export made from it."""
 
-TEXT_ONLY = "This model is made for more than text; only its language part answers here, and images are not served."
+TEXT_ONLY = "This model is made for more than text; only its language part answers here; images, video and sound are not served."
 
 
 def copy_side_files(model: Path, target: Path) -> None:
@@ -55,8 +60,8 @@ def import_model(spec: ModelSpec, files: tuple[Path, ...], target: Path, progres
     """
     progress("importing", None)
     try:
-        notes = _import(files, target, progress)
-    except MemoryError:
+        notes = _import(spec, files, target, progress)
+    except (PlaygroundError, MemoryError):
         raise
     except IncompleteWeights as error:
         raise ExportError(
@@ -89,7 +94,7 @@ def original_folder(files: tuple[Path, ...]) -> Path:
     return next((path.parent for path in files if path.name == "config.json"), files[0].parent)
 
 
-def _import(files: tuple[Path, ...], target: Path, progress: Progress) -> tuple[str, ...]:
+def _import(spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Progress) -> tuple[str, ...]:
     from transformers import AutoTokenizer
 
     folder = original_folder(files)
@@ -110,7 +115,26 @@ def _import(files: tuple[Path, ...], target: Path, progress: Progress) -> tuple[
     # One file: the largest model this is meant for is far below the size at which shards help.
     model.save_pretrained(target, max_shard_size="1000GB")
     model.generation_config.save_pretrained(target)
+    if not gguf:
+        bring_template(folder, target)
+    _judge_prompts(spec, tokenizer, target)
     return notes
+
+
+def _judge_prompts(spec: ModelSpec, tokenizer: Any, target: Path) -> None:
+    """Compare what a worker will read here with what transformers' own tokenizer makes of the same prompts.
+
+    Raises:
+        ExportError: They differ.
+    """
+    verdict = check_prompts(tokenizer, target, spec)
+    if verdict.differences:
+        raise ExportError(
+            f"{spec.name} can't be served: the prompts made from its files are not transformers' own "
+            f"({'; '.join(verdict.differences)})",
+            "This is a fault of the playground or of the model's tokenizer files; the log is in PLAYGROUND_HOME.",
+        )
+    log.info("%s: %d prompts are the same text and ids as transformers'", spec.id, verdict.compared)
 
 
 @contextlib.contextmanager

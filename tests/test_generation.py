@@ -189,7 +189,7 @@ SETTINGS = some.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(own=SETTINGS)
 def test_any_settings_together_give_the_tokens_of_generate(causal: Both, beside: Both, own: dict[str, Any]) -> None:
     assume(own.get("forced_bos_token_id") not in own.get("suppress_tokens", ()))
@@ -317,10 +317,8 @@ def test_every_setting_that_transformers_knows_has_been_thought_of() -> None:
         "prompt_lookup_num_tokens max_matching_ngram_size assistant_early_exit assistant_lookbehind target_lookbehind "
         "assistant_ensemble_weight speculation_type"
     )
-    silent = " ".join(
-        [the_request_decides, tokens_by_name, only_with_beams, only_speed, only_outputs, about_files]
-        + [changes_no_choice, verified_guesses]
-    ).split()
+    spoken_for = (the_request_decides, tokens_by_name, only_with_beams, only_speed, only_outputs, about_files)
+    silent = " ".join((*spoken_for, changes_no_choice, verified_guesses)).split()
     tables = (generation._OBEYED, generation._NOT_SERVED, generation._GREEDY, generation._DRAWN)
     known = {name for table in tables for name in table} | set(silent)
     assert set(GenerationConfig().to_dict()) - known == set()

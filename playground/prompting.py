@@ -49,6 +49,7 @@ class Prompter:
         part = model.get("text_config")
         model = part if isinstance(part, dict) and part else model
         self.context_length = _context_length(spec, model)
+        self._rows = rows if isinstance(rows := model.get("vocab_size"), int) and rows > 0 else None
         named = named_tokens(folder, config)
         brought = find_template(folder) if spec.kind == "chat" else None
         source = brought or spec.chat_template if spec.kind == "chat" else ""
@@ -68,6 +69,8 @@ class Prompter:
         template = self._template
         rendered, ids, warnings = self._chat(template, request) if template else self._plain(request)
         room = self._room(ids)
+        if beyond := self._beyond(ids):
+            warnings.append(f"The model has no embedding for {', '.join(beyond)}: {self._rows:,} tokens have one.")
         if room < 1:
             warnings.append(f"The prompt has {len(ids):,} tokens; the model's context holds {self.context_length:,}.")
         elif room < request.max_new_tokens:
@@ -83,10 +86,16 @@ class Prompter:
 
         Raises:
             ContextOverflow: The prompt alone fills the context.
-            RunError: The prompt has no token at all.
+            RunError: The prompt has no token at all, or one that the model does not know.
         """
         if not view.token_ids:
             raise RunError(f"{self._spec.id}: its tokenizer makes no token of this prompt", "Write something else.")
+        if beyond := self._beyond(view.token_ids):
+            typed = any(beyond[0] in text for text in (request.prompt, *(said.content for said in request.messages)))
+            raise RunError(
+                f"{self._spec.id}: the prompt holds {beyond[0]}, for which the model has no embedding",
+                "Leave it out of the prompt." if typed else "The model's tokenizer and weights don't belong together.",
+            )
         room = self._room(view.token_ids)
         if room < 1:
             raise ContextOverflow(
@@ -95,6 +104,11 @@ class Prompter:
                 "Shorten the prompt or choose a model with a longer context.",
             )
         return min(request.max_new_tokens, room)
+
+    def _beyond(self, ids: Sequence[int]) -> list[str]:
+        """The tokens that the tokenizer knows and the model's embedding does not."""
+        rows = self._rows
+        return [] if rows is None else [self.detokenizer.readable(token) for token in sorted(set(ids)) if token >= rows]
 
     def _room(self, ids: Sequence[int]) -> int:
         """Tokens the context leaves for the answer. An encoder's prompt takes none of the decoder's room."""

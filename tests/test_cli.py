@@ -123,10 +123,44 @@ def test_an_unknown_comparison_is_a_wrong_command(capsys: Captured) -> None:
     assert "No comparison has the id 'nope'" in capsys.readouterr().err
 
 
-def test_the_prompt_can_come_from_stdin(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("grüß dich\n".encode())))
+@pytest.mark.parametrize("written", ["{}", "{}\n", "{}\r\n", "{}\r", "\ufeff{}\r\n"])
+@pytest.mark.parametrize("prompt", ["grüß dich", "two\r\nlines\n"])
+def test_the_prompt_can_come_from_stdin_however_an_editor_ends_it(
+    prompt: str, written: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if written == "{}" and prompt.endswith("\n"):
+        pytest.skip("its last line end is the file's")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(written.format(prompt).encode())))
     assert main(["compare", "-m", "beta", "-", "--json"]) == 0
-    assert document(capsys)["request"]["prompt"] == "grüß dich"
+    assert document(capsys)["request"]["prompt"] == prompt
+
+
+DASHES = ["-5 + 3", "-m is what?", "--help me"]
+
+
+@pytest.mark.parametrize("prompt", DASHES)
+@pytest.mark.parametrize(
+    "command",
+    [["inspect", "alpha"], ["compare", "-m", "alpha"], ["twins", "alpha", "alpha"], ["bench", "models", "-m", "alpha"]],
+    ids=" ".join,
+)
+def test_a_prompt_that_begins_with_a_dash_is_told_where_to_stand(
+    command: list[str], prompt: str, capsys: Captured
+) -> None:
+    if command[0] == "bench" and prompt.startswith("-m"):
+        pytest.skip("this command has a prompt of its own, and -m is an option of it")
+    assert main([*command, prompt]) == 2
+    assert f'behind two dashes: -- "{prompt.split(maxsplit=1)[0]}' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("prompt", DASHES)
+def test_a_prompt_behind_two_dashes_may_begin_with_a_dash(prompt: str, capsys: Captured) -> None:
+    assert main(["compare", "-m", "alpha", "--json", "--", prompt]) == 0
+    assert document(capsys)["request"]["prompt"] == prompt
+    assert main(["inspect", "alpha", "--json", "--", prompt]) == 0
+    assert prompt in document(capsys)["rendered"]
+    assert main(["bench", "models", "-m", "alpha", "--repeats", "1", "--tokens", "2", "--json", "--", prompt]) == 0
+    assert document(capsys)["request"]["prompt"] == prompt
 
 
 def test_stdin_that_is_not_text_is_a_wrong_command(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,6 +233,30 @@ def test_a_prompt_beyond_the_context_is_refused_with_both_numbers(chat: Prompter
         chat.fit(view, request)
 
 
+def test_a_token_beyond_the_embedding_is_named_and_the_advice_is_to_leave_it_out(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    tokenizer.add_tokens([AddedToken("<extra>", special=False)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": tokenizer.get_vocab_size() - 1}))
+    prompter = Prompter(tmp_path, spec(kind="base"))
+    request = Request("the <extra> fox")
+    view = prompter.view(request)
+    assert any("no embedding for <extra>" in warning for warning in view.warnings)
+    with pytest.raises(RunError, match=r"tiny: .*<extra>.* no embedding. Leave it out of the prompt"):
+        prompter.fit(view, request)
+    fine = Request("the fox")
+    assert prompter.view(fine).warnings == () and prompter.fit(prompter.view(fine), fine)
+
+
+def test_a_template_that_writes_a_token_beyond_the_embedding_is_the_models_fault(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, template="<|turn|>{{ messages[-1]['content'] }}")
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": {"vocab_size": 1}}))
+    prompter = Prompter(tmp_path, spec())
+    with pytest.raises(RunError, match="don't belong together"):
+        prompter.fit(prompter.view(Request("\x01")), Request("\x01"))
+
+
 def test_the_context_is_never_longer_than_the_models_own(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": 99}))

@@ -42,13 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code; never raises for an error a reader could meet."""
     args = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in args[: args.index("--")] if "--" in args else "--json" in args
+    if args[:1] in (["bench"], ["serve"]) and "--" in args:
+        args.insert(args.index("--"), "--")  # what they start reads its own command line, two dashes included
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         code = int(app(args=args or ["--help"], prog_name="python -m playground", standalone_mode=False) or output.OK)
     except typer.TyperException as error:
-        return output.report(_command_line_error(error), as_json)
+        return output.report(_command_line_error(error, args), as_json)
     except PlaygroundError as error:
         return output.report(error, as_json)
     except SystemExit:  # typer's answer to a reader of our output that left, as `| head` does
@@ -60,12 +62,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _command_line_error(error: typer.TyperException) -> PlaygroundError:
+def _command_line_error(error: typer.TyperException, args: Sequence[str]) -> PlaygroundError:
     from playground.errors import UsageError
 
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "python -m playground"
-    return UsageError(error.format_message(), f"See {command} --help.")
+    advice = f"See {command} --help."
+    meant = getattr(error, "option_name", "") or next((arg for arg in args if arg.startswith("-") and " " in arg), "")
+    if meant and context and any(parameter.name == "prompt" for parameter in context.command.params):
+        advice = f'A prompt that begins with a dash comes last, behind two dashes: -- "{meant.split()[0]} …". {advice}'
+    return UsageError(error.format_message(), advice)
 
 
 def _home() -> Path | None:

@@ -213,7 +213,8 @@ def read_prompt(text: str) -> str:
     if text != "-":
         return text
     try:
-        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
+        # Some editors write a mark of byte order first, and Windows ends a line by two characters.
+        return sys.stdin.buffer.read().decode("utf-8").removeprefix("\ufeff").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise UsageError(f"The prompt on stdin is not UTF-8 (byte {error.start})", "Convert it to UTF-8.") from None
 

@@ -9,7 +9,7 @@ compute, which a network of floats does not. The module reads values and loads n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +111,26 @@ def quantisation(config: Config, files: Iterable[str] = ()) -> Quantised | None:
         return _described(method.lower()[:40], settings)
     beside = sorted(_FILES.keys() & set(files))
     return _described(_FILES[beside[0]], {}) if beside else None
+
+
+def uneven_blocks(config: Config, shapes: Mapping[str, Sequence[int]]) -> str:
+    """Why transformers would spread the scales of FP8 blocks over the wrong numbers; "" where it would not.
+
+    It divides a matrix evenly among its scales, which is only right where the blocks fill the matrix.
+
+    Args:
+        shapes: Of all tensors, by name.
+    """
+    block = next((size for each, _ in _settings(config) if (size := each.get("weight_block_size"))), None)
+    if not (isinstance(block, list) and len(block) == 2 and all(isinstance(each, int) and each > 0 for each in block)):
+        return ""
+    for name, shape in shapes.items():
+        scales = shapes.get(f"{name}_scale_inv", ())
+        if len(shape) != 2 or len(scales) != 2:
+            continue
+        if any(size % each and there > 1 for size, each, there in zip(shape, block, scales, strict=True)):
+            return f"{name} of {shape[0]:,} × {shape[1]:,} is no multiple of its FP8 blocks of {block[0]} × {block[1]}"
+    return ""
 
 
 def settings_of(config: Any) -> dict[str, Any] | None:

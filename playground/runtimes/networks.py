@@ -94,7 +94,8 @@ def load_network(folder: Path, gguf: str = "") -> Network:
                 **_as_floats(settings),
                 **only,
             )
-            quantised.forget(model.config)
+            if settings is not None:
+                _forget_rounding(model)
             _check(found)
         # The next class may know names that this one does not, or do without a package that a tower wants.
         except (IncompleteWeights, ImportError) as error:
@@ -148,6 +149,12 @@ def _as_floats(settings: dict[str, Any] | None) -> dict[str, Any]:
     # Without a place of its own, one method asks for Apple's graphics even where there are none.
     rounding = AutoQuantizationConfig.from_dict({**settings, "dequantize": True})
     return {"quantization_config": rounding, "device_map": {"": "cpu"}}
+
+
+def _forget_rounding(model: Any) -> None:
+    """The weights are plain floats now, and are saved as such: transformers would write them down rounded again."""
+    quantised.forget(model.config)
+    model._weight_conversions = None
 
 
 def _check(found: Any) -> None:

@@ -12,7 +12,7 @@ import json
 import math
 import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +74,14 @@ class Header:
         tensors: Their names.
         metadata: Of GGUF, its single numbers and short texts, and for an array how many entries it has.
         layout: Of GGUF, where its parts lie.
+        shapes: Of safetensors, by tensor.
     """
 
     elements: dict[str, int]
     tensors: tuple[str, ...]
     metadata: dict[str, Any]
     layout: Layout | None = None
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:
@@ -115,7 +117,7 @@ def read_safetensors(path: Path) -> Header:
         place = end
     if place != size - 8 - length:
         raise LyingHeader(f"its tensors need {place:,} bytes, the file holds {size - 8 - length:,}")
-    return Header(total, tuple(entries), {})
+    return Header(total, tuple(entries), {}, shapes={name: tuple(entry["shape"]) for name, entry in entries.items()})
 
 
 def _json_object(text: bytes) -> dict[str, Any]:

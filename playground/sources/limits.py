@@ -67,18 +67,24 @@ def check(name: str, files: Iterable[Path], limit_mb: float | None = None, repo:
     for path in paths:
         if path.name.endswith(".safetensors.index.json"):
             _check_index(name, path, set(paths))
-    elements, inside = _read_headers(name, paths)
+    elements, inside, shapes = _read_headers(name, paths)
     if any(path.suffix == ".safetensors" for path in paths):
         folder = by_name["config.json"].parent if "config.json" in by_name else paths[0].parent
-        check_quantised(name, config, by_name, quantised.bases_of(_card(folder)), repo)
+        bases = quantised.bases_of(_card(folder))
+        check_quantised(name, config, by_name, bases, repo)
+        if uneven := quantised.uneven_blocks(config, shapes):
+            raise SourceError(f"{name}: {uneven}, and transformers would misread it", quantised.advice(bases, repo))
     if parameters := described(config, elements):
         _compare(name, inside or config, parameters)
         check_memory(name, parameters, limit_mb)
 
 
-def _read_headers(name: str, paths: Iterable[Path]) -> tuple[dict[str, int], dict[str, Any]]:
-    """Elements of all weights by type, and the sizes that a GGUF states in the names of config.json."""
+def _read_headers(
+    name: str, paths: Iterable[Path]
+) -> tuple[dict[str, int], dict[str, Any], dict[str, tuple[int, ...]]]:
+    """Elements of all weights by type, the sizes that a GGUF states in the names of config.json, and shapes."""
     elements: dict[str, int] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     config: dict[str, Any] = {}
     for path in paths:
         try:
@@ -96,7 +102,8 @@ def _read_headers(name: str, paths: Iterable[Path]) -> tuple[dict[str, int], dic
             raise SourceError(f"{name}: {path.name} can't be read ({type(error).__name__})", AGAIN) from error
         for kind, count in header.elements.items():
             elements[kind] = elements.get(kind, 0) + count
-    return elements, config
+        shapes |= header.shapes
+    return elements, config, shapes
 
 
 def _check_beside(name: str, path: Path) -> None:

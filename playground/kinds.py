@@ -10,7 +10,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from playground.errors import PlaygroundError
 from playground.records import ModelKind
+from playground.templates import find_template
 
 WORDS: dict[ModelKind, str] = {
     "chat": "answers (chat model)",
@@ -18,9 +20,6 @@ WORDS: dict[ModelKind, str] = {
     "text2text": "turns a text into another (encoder-decoder)",
 }
 """What a model of each kind does."""
-
-TEMPLATES = ("chat_template.jinja", "chat_template.json")
-"""Files of their own for a chat template; it may stand in tokenizer_config.json as well."""
 
 ENCODERS = {
     *("bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "encoder-decoder", "florence2", "fsmt", "led"),
@@ -39,12 +38,19 @@ def has_encoder(config: Mapping[str, Any]) -> bool:
 
 def kind_in(folder: Path) -> ModelKind | None:
     """The kind of the model whose files lie in ``folder``; None where they don't tell (there is no config.json)."""
-    config, tokenizer = read_json(folder / "config.json"), read_json(folder / "tokenizer_config.json")
-    if tokenizer.get("chat_template") or any((folder / name).is_file() for name in TEMPLATES):
+    if _has_template(folder):
         return "chat"
+    config = read_json(folder / "config.json")
     if not config:
         return None
     return "text2text" if has_encoder(config) else "base"
+
+
+def _has_template(folder: Path) -> bool:
+    try:
+        return find_template(folder) is not None
+    except PlaygroundError:  # there is one, and whoever renders it will say what is wrong with it
+        return True
 
 
 def read_json(path: Path) -> dict[str, Any]:

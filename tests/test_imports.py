@@ -14,8 +14,9 @@ from playground.settings import PACKAGE, ROOT
 
 ORDER: list[set[str]] = [
     {"records", "errors", "cgroups"},
-    {"schema", "requests", "memory", "measurements", "tokendiff", "kvcache", "live", "detokenizing", "adjusting", "kinds"},
-    {"remotes", "card_schema"},
+    {"schema", "requests", "memory", "measurements", "tokendiff", "kvcache", "live"},
+    {"detokenizing", "adjusting", "templates"},
+    {"remotes", "card_schema", "kinds"},
     {"settings"},
     {"kernels"},
     {"catalog"},
@@ -24,7 +25,7 @@ ORDER: list[set[str]] = [
     {"selection", "lineage", "hubinfo"},
     {"ledger", "hubcards"},
     {"sources"},
-    {"generation", "sampling", "templates", "textstream", "timing", "turns", "idle"},
+    {"generation", "sampling", "textstream", "timing", "turns", "idle"},
     {"environment", "costs", "evidence", "scores", "provenance"},
     {"receipts", "verdicts"},
     {"prompting", "report"},

@@ -40,7 +40,7 @@ def test_a_folders_kind(tmp_path: Path, config: Any, tokenizer: Any, kind: str |
     assert kind_in(write(tmp_path, config, tokenizer)) == kind
 
 
-@pytest.mark.parametrize("name", ["chat_template.jinja", "chat_template.json"])
+@pytest.mark.parametrize("name", ["chat_template.jinja", "chat_template.json", "processor_config.json"])
 def test_a_template_in_a_file_of_its_own_counts(tmp_path: Path, name: str) -> None:
     write(tmp_path, {"model_type": "llama"}, {})
     (tmp_path / name).write_text(json.dumps(TEMPLATE))

@@ -173,7 +173,7 @@ class _Trace:
         changed, lost = [], []
         for number, (_, said) in enumerate(self._turns):
             whole = said.strip()
-            if not whole or (self._masked is not None and self._mask.put(whole) in self._masked):
+            if not whole or self._is_whole(whole):
                 continue
             some, all_of_it = self._fate(number, whole)
             if not some:
@@ -182,12 +182,15 @@ class _Trace:
                 changed.append(number)
         return tuple(changed), tuple(lost)
 
+    def _is_whole(self, said: str) -> bool:
+        if self._masked is not None and self._agrees(self._masked):
+            return self._mask.put(said) in self._masked
+        return said.casefold() in self._text.casefold()  # some templates change a text's case
+
     def _fate(self, number: int, whole: str) -> tuple[bool, bool]:
         """Whether anything of a turn reaches the model, and whether all does."""
         turns = enumerate(self._turns)
         alone = self._render((role, self._mask.put(said) if at == number else said) for at, (role, said) in turns)
-        if alone is not None and self._agrees(alone):
-            return self._mask.is_on(alone, 0, len(alone)), self._mask.put(whole) in alone
-        # The template looks into this very turn, so that stand-ins tell nothing of it.
-        lines = [line.strip() for line in whole.splitlines() if line.strip()]
-        return any(line in self._text for line in lines), whole in self._text
+        if alone is None:
+            return True, False
+        return self._mask.is_on(alone, 0, len(alone)), self._agrees(alone) and self._mask.put(whole) in alone

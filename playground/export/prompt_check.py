@@ -8,7 +8,7 @@ system prompt for which a template has no place is left out, and contents are gi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def check_prompts(tokenizer: Any, folder: Path, spec: ModelSpec) -> PromptVerdic
         template = _template(tokenizer, folder, spec)
     except Exception as error:
         return PromptVerdict(0, (f"the prompts can't be made ({_reason(error)})",))
-    expected = _Chats(tokenizer, template).prompt if template else _plain(tokenizer)
+    expected = _Chats(tokenizer, template) if template else _Plain(tokenizer)
     cases = list(_cases(tokenizer, prompter, bool(template)))
     found = [difference for case in cases if (difference := _difference(prompter, expected, case))]
     if len(found) > _KEEP:
@@ -125,17 +125,17 @@ Expected = tuple[str, Sequence[int] | None]
 """The text, and its ids where transformers has any that are meant."""
 
 
-def _difference(prompter: Prompter, expected: Callable[[Request], Expected], case: _Case) -> str:
+def _difference(prompter: Prompter, expected: _Chats | _Plain, case: _Case) -> str:
     """In words; "" where both agree, or transformers refuses what the playground refuses."""
     try:
-        text, ids = expected(case.request)
+        text, ids = expected.prompt(case.request)
     except Exception as error:  # a template or a tokenizer raises whatever it likes
         return "" if _refuses(prompter, case) else f"{case.kind}: transformers refuses it ({_reason(error)})"
     try:
         ours = prompter.view(case.request)
     except PlaygroundError as error:
         # A template that leaves out what is asked is refused, and rightly.
-        return f"{case.kind}: it is refused ({_reason(error)})" if _is_asked(case.request, text) else ""
+        return f"{case.kind}: it is refused ({_reason(error)})" if expected.reads else ""
     except Exception as error:
         return f"{case.kind}: it can't be made ({_reason(error)})"
     if ours.rendered != text:
@@ -158,11 +158,6 @@ def _refuses(prompter: Prompter, case: _Case) -> bool:
     return False
 
 
-def _is_asked(request: Request, text: str) -> bool:
-    asked = request.prompt or next(said.content for said in reversed(request.messages) if said.role == "user")
-    return asked.strip() in text
-
-
 def _near(text: str, at: int) -> str:
     return repr(text[max(at - 4, 0) : at + 16])
 
@@ -171,23 +166,32 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:200]}"
 
 
-def _plain(tokenizer: Any) -> Callable[[Request], Expected]:
-    def expected(request: Request) -> Expected:
+class _Plain:
+    """What transformers makes of a text."""
+
+    reads = True
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def prompt(self, request: Request) -> Expected:
         text = request.prompt
-        ids: list[int] = list(tokenizer(text).input_ids)
-        body = list(tokenizer(text, add_special_tokens=False).input_ids)
+        ids: list[int] = list(self._tokenizer(text).input_ids)
+        body = list(self._tokenizer(text, add_special_tokens=False).input_ids)
         start = next((at for at in range(len(ids) - len(body) + 1) if ids[at : at + len(body)] == body), None)
         if start is None:
             return text, ids
         around = ids[:start], ids[start + len(body) :]
-        before, behind = ("".join(tokenizer.convert_ids_to_tokens(some)) for some in around)
+        before, behind = ("".join(self._tokenizer.convert_ids_to_tokens(some)) for some in around)
         return before + text + behind, ids
-
-    return expected
 
 
 class _Chats:
-    """What transformers makes of a chat."""
+    """What transformers makes of a chat.
+
+    Attributes:
+        reads: Whether a model behind this template reads what it is asked, in whatever way that is given.
+    """
 
     def __init__(self, tokenizer: Any, template: str) -> None:
         self._tokenizer, self._template = tokenizer, template
@@ -196,7 +200,7 @@ class _Chats:
         for role in ("user", "system", "assistant"):
             if not self._keeps(role):
                 self._in_parts.add(role)
-        self._has_system = self._keeps("system")
+        self._has_system, self.reads = self._keeps("system"), self._keeps("user")
 
     def prompt(self, request: Request) -> Expected:
         turns = [(str(message.role), message.content) for message in request.messages] or [("user", request.prompt)]

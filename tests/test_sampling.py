@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from playground.generation import read_settings
 from playground.records import Request
 from playground.sampling import Sampler
 
@@ -133,3 +136,43 @@ def test_half_precision_logits_are_read_as_they_are() -> None:
     ids, probabilities = Sampler(Request("x", temperature=1.0, top_k=5)).distribution(logits, [])
     assert set(ids) >= set(np.argsort(logits)[-5:].tolist())
     assert probabilities.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("own", "drawn"),
+    [
+        ({"no_repeat_ngram_size": 2, "suppress_tokens": [1, 2, 3]}, {"temperature": 0.8, "top_k": 9}),
+        ({"forced_eos_token_id": 5}, {"temperature": 1.0, "top_p": 0.9}),
+        (
+            {"sequence_bias": [[[4], 6.0], [[7, 9], 8.0]], "repetition_penalty": 1.3},
+            {"temperature": 1.2, "min_p": 0.05},
+        ),
+        ({"encoder_repetition_penalty": 1.5, "bad_words_ids": [[7, 11]]}, {"temperature": 1.0, "top_k": 40}),
+    ],
+)
+def test_rules_of_a_models_files_come_before_the_filters_as_in_transformers(
+    tmp_path: Path, own: dict, drawn: dict
+) -> None:
+    import torch
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+    from transformers.generation import LogitsProcessorList
+
+    history = [3, 7, 9, 3, 12, 7]
+    logits = random_logits(64, seed=4)
+    (tmp_path / "generation_config.json").write_text(json.dumps(own))
+    request = Request("x", max_new_tokens=1, **drawn)
+    rules = read_settings(tmp_path).rules(request, history, begun=len(history), most=1, ends={5})
+    ids, probabilities = Sampler(request, rules).distribution(logits, history)
+    tiny = LlamaConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
+    config = GenerationConfig(do_sample=True, max_length=len(history) + 1, **({"top_k": 0} | own | drawn))
+    config._eos_token_tensor = torch.tensor([5])
+    processors = LlamaForCausalLM(tiny)._get_logits_processor(
+        config,
+        input_ids_seq_length=len(history),
+        encoder_input_ids=torch.tensor([history]),
+        logits_processor=LogitsProcessorList(),
+    )
+    scores = processors(torch.tensor([history]), torch.tensor(logits)[None].clone())
+    found = np.zeros(len(logits))
+    found[ids] = probabilities
+    np.testing.assert_allclose(found, torch.softmax(scores.double(), dim=-1)[0].numpy(), atol=1e-6)

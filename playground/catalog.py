@@ -319,7 +319,8 @@ def _path_spec(source: str, location: str) -> ModelSpec:
         runtime="onnx",
         precision="int8",
         context_length=length if isinstance(length, int) else 0,
-        kind=kind_in(folder) or ("base" if folder.is_dir() else "chat"),
+        # Without a config.json the folder holds a GGUF, whose template is inside.
+        kind=kind_in(folder) or ("base" if (folder / "config.json").is_file() else "chat"),
         precisions=EXPORTED,
     )
 

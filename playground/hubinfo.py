@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from playground.catalog import HUB_ID, HUB_REVISION
@@ -116,10 +116,11 @@ def look(repo: str, revision: str = "") -> HubInfo:
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if isinstance(file.rfilename, str)}
     commit = info.sha or revision or "main"
     small = _Small(api, info.id or repo, commit, sizes)
-    config_text, config_note = small.read("config.json", MOST_CONFIG)
+    weights, unclear = _weights(info.id or repo, sizes, small)
+    inner = f"{PurePosixPath(weights[0]).parent}/config.json" if weights else ""
+    config_text, config_note = small.read(inner if inner in sizes else "config.json", MOST_CONFIG)
     card, card_note = small.read("README.md", MOST_CARD)
     notes = tuple(filter(None, (config_note, card_note)))
-    weights, unclear = _weights(info.id or repo, sizes, small)
     return _read(
         info, commit, sizes, config=_json(config_text), card=card, notes=notes, weights=weights, unclear=unclear
     )

@@ -197,15 +197,19 @@ class PromptView(Record):
 
 @dataclass(frozen=True)
 class Fidelity(Record):
-    """How close an export is to the model it was made from, teacher-forced on a fixed text.
+    """How close an export is to the model it was made from, teacher-forced on fixed texts.
 
     Attributes:
-        reference: What it was compared with, e.g. ``torch-fp32``.
+        reference: What it was compared with, e.g. ``transformers in fp32 on the original files``.
         positions: Number of positions compared.
         top1_agreement: Share of positions with the same most likely token, 0 to 1.
         mean_kl: Mean KL divergence from the reference, in nats.
         max_logit_error: Largest absolute difference of two logits.
         reason: Why the verdict is what it is, for a reader.
+        relative_error: Root mean square error of logits, beside the root mean square of their spread over the
+            vocabulary; None in records from before it was taken.
+        overturned: Positions where the original's most likely token led by more than noise explains, and lost.
+        kl_by_text: Mean KL divergence of each kind of text, in nats.
     """
 
     reference: str
@@ -215,6 +219,9 @@ class Fidelity(Record):
     max_logit_error: float
     verdict: Verdict
     reason: str = ""
+    relative_error: float | None = None
+    overturned: int | None = None
+    kl_by_text: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from playground.export import fidelity
+from playground.export import fidelity, passages
 from playground.export.recipe import Recipe
 from playground.export.recipes import RECIPES
 from playground.kernels import building
@@ -155,12 +155,14 @@ def _document(folder: Path, home: Path) -> tuple[Artifact, dict[str, FileRecord]
 
 
 def _judge() -> dict[str, Any]:
-    """What the verdict depends on: other thresholds or another text judge anew."""
+    """What the verdict depends on: other thresholds or other texts judge anew."""
+    quick = [passages.QUICK_PROMPT, passages.QUICK_STEPS]
+    read = [(text.kind, text.digest, text.prompt, text.greedy) for text in passages.TEXTS]
+    exact = [fidelity.EXACT_MEAN_KL, fidelity.FAITHFUL_MEAN_KL, fidelity.FAITHFUL_TOP1, fidelity.LEAST_POSITIONS]
     return {
-        "probe": hashlib.sha256(Path(__file__).with_name("probe.txt").read_bytes()).hexdigest()[:16],
-        "positions": fidelity.MIN_POSITIONS,
-        "limits": [fidelity.EXACT_MEAN_KL, fidelity.FAITHFUL_MEAN_KL, fidelity.FAITHFUL_TOP1],
-        "worst": {precision: [limit.mean_kl, limit.top1] for precision, limit in fidelity.WORST.items()},
+        "texts": [*read, passages.STEPS, *quick],
+        "limits": [*exact, fidelity.SIGMAS, fidelity.OVERTURNED, fidelity.UNEVEN, fidelity.KIND],
+        "worst": {precision: [limit.mean_kl, limit.error] for precision, limit in fidelity.WORST.items()},
     }
 
 

@@ -1,0 +1,213 @@
+"""What the fidelity check holds to be right: transformers' own network on the original files.
+
+Two things are asked of it, as its authors mean it to be used: a forward pass over each text, without a cache, and
+``generate``'s own continuation of prompts, greedily, with the logits behind each of its tokens. Where the two
+contradict each other already behind a prompt (a class whose plain forward pass sees what comes later, XLNet's),
+``generate`` is what users get, and it alone is believed. The module knows transformers; it makes no verdict, and does
+not know what is compared with it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from playground.export.fidelity import Logits, kl_divergence
+from playground.export.passages import Passage, Tokens, context_of
+from playground.runtimes.networks import load_network
+
+log = logging.getLogger(__name__)
+
+ALONE = 32
+"""Tokens that ``generate`` is asked for behind each prompt where it alone is believed."""
+
+SAME_KL = 1e-4
+"""Nats by which the forward pass and ``generate`` may differ at the same place: both are fp32, with other kernels at
+most. What sees the future differs by whole nats."""
+
+CONTRADICTION = "transformers' forward pass and its generate contradict each other: compared with generate alone"
+
+NO_PLACES = np.empty((0, 0), np.float32)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the original holds at each position of one passage.
+
+    Attributes:
+        passage: What was read.
+        rows: Logits ``[1 + steps, vocab]``: behind the prompt, and behind each token of the text after it. The first
+            alone where the forward pass can't be believed.
+        continued: The ids with which ``generate`` goes on behind the prompt.
+        greedy: Logits ``[len(continued), vocab]`` from which they were chosen; the first again those behind the prompt.
+    """
+
+    passage: Passage
+    rows: Logits
+    continued: tuple[int, ...]
+    greedy: Logits
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The original's answers.
+
+    Attributes:
+        expected: Of each passage.
+        tokens: How many ids the tokenizer has; logits beyond are padding of the embedding.
+        notes: What is odd about them, for a reader of the verdict.
+    """
+
+    expected: tuple[Expected, ...]
+    tokens: int
+    notes: tuple[str, ...] = ()
+
+
+Choose = Callable[[Tokens, Any, int | None], list[Passage]]
+"""``passages.passages``, or its quick kind."""
+
+
+def ask(original: Path, choose: Choose, spare: Path | None = None) -> Reference:
+    """Let the original read.
+
+    Args:
+        original: The folder with the original files.
+        choose: Which passages.
+        spare: A folder with tokenizer.json, for originals whose tokenizer can't be read from their own.
+
+    Raises:
+        ValueError: There is nothing that it can read.
+        Exception: Whatever transformers raises.
+    """
+    network = load_network(original)
+    model = network.model
+    encode, tokens = tokenizer_of(original, spare)
+    texts = choose(encode, model.config, _embeddings(model))
+    found: list[Expected] = []
+    notes: list[str] = []
+    for passage in texts:
+        try:
+            if CONTRADICTION in notes:
+                found.append(_generated(model, network.has_encoder, passage))
+            else:
+                found.append(_expected(model, network.has_encoder, passage, notes))
+        except (IndexError, RuntimeError, ValueError, NotImplementedError) as error:
+            log.warning("the original can't read %s", passage.kind, exc_info=error)
+            notes.append(f"the original itself could not read the {passage.kind} ({type(error).__name__})")
+            failed = error
+    if not found:
+        if texts:
+            raise failed
+        raise ValueError("the texts of the check have no tokens that the model knows")
+    if len(texts) > len({passage.kind for passage in texts}):
+        notes.append(f"the texts were read in parts of {context_of(model.config)} tokens, all that the context holds")
+    return Reference(tuple(found), tokens, tuple(dict.fromkeys(notes)))
+
+
+def tokenizer_of(folder: Path, spare: Path | None = None) -> tuple[Tokens, int]:
+    """The tokenizer of these files as a function from text to ids, and how many ids it has.
+
+    tokenizer.json alone gives transformers' ids and is read in a tenth of the time; where there is none, transformers
+    makes it of what there is.
+    """
+    from tokenizers import Tokenizer
+
+    files = [place / "tokenizer.json" for place in (folder, spare) if place is not None]
+    if file := next((each for each in files if each.is_file()), None):
+        quick = Tokenizer.from_file(str(file))
+        return (lambda text: quick.encode(text).ids), quick.get_vocab_size()
+    from transformers import AutoTokenizer
+
+    slow: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return (lambda text: slow(text)["input_ids"]), len(slow)
+
+
+def _embeddings(model: Any) -> int | None:
+    try:
+        return int(model.get_input_embeddings().weight.shape[0])
+    except (AttributeError, NotImplementedError, IndexError):
+        return None
+
+
+def _expected(model: Any, has_encoder: bool, passage: Passage, notes: list[str]) -> Expected:
+    rows = _forward(model, has_encoder, passage)
+    if not passage.greedy:
+        return Expected(passage, rows, (), NO_PLACES)
+    try:
+        continued, greedy = _generate(model, has_encoder, passage)
+    except (IndexError, RuntimeError, ValueError, NotImplementedError, AttributeError, TypeError, KeyError) as error:
+        log.warning("generate can't be asked about %s", passage.kind, exc_info=error)
+        notes.append(f"transformers' generate could not be asked ({type(error).__name__})")
+        return Expected(passage, rows, (), NO_PLACES)
+    apart = kl_divergence(greedy[0].astype(np.float64), rows[0].astype(np.float64))
+    if not apart <= SAME_KL:
+        log.warning("forward pass and generate differ by %.2g nats behind the same prompt", apart)
+        notes.append(CONTRADICTION)
+        return _generated(model, has_encoder, passage)
+    return Expected(passage, rows, continued, greedy)
+
+
+def _generated(model: Any, has_encoder: bool, passage: Passage) -> Expected:
+    """What ``generate`` says, alone."""
+    room = ALONE if has_encoder else min(ALONE, len(passage.steps))
+    continued, greedy = _generate(model, has_encoder, replace(passage, greedy=room))
+    return Expected(passage, greedy[:1], continued, greedy)
+
+
+def _forward(model: Any, has_encoder: bool, passage: Passage) -> Logits:
+    """Logits ``[1 + steps, vocab]`` in one pass without a cache.
+
+    An encoder-decoder model reads the prompt with its encoder and the rest with its decoder, behind its start token.
+    """
+    import torch
+
+    wanted = len(passage.steps) + 1
+    taken = inspect.signature(model.forward).parameters
+    options: dict[str, Any] = {"use_cache": False} if "use_cache" in taken else {}
+    if has_encoder:
+        decoded = torch.tensor([[_start(model), *passage.steps]])
+        given = {"input_ids": torch.tensor([passage.ids[: passage.prompt]]), "decoder_input_ids": decoded}
+    else:
+        given = {"input_ids": torch.tensor([passage.ids])}
+        if "logits_to_keep" in taken:
+            # Of a wide vocabulary, all positions' logits would take gigabytes; a few old classes give no choice.
+            options["logits_to_keep"] = wanted
+    with torch.inference_mode():
+        rows: Logits = model(**given, **options).logits[0, -wanted:].float().numpy()
+    return rows
+
+
+def _generate(model: Any, has_encoder: bool, passage: Passage) -> tuple[tuple[int, ...], Logits]:
+    """What ``generate`` goes on with behind the prompt, and the raw logits of each token."""
+    import torch
+
+    prompt = torch.tensor([passage.ids[: passage.prompt]])
+    with torch.inference_mode():
+        found = model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=passage.greedy,
+            min_new_tokens=passage.greedy,  # an early end would leave nothing to compare
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+    rows: Logits = torch.stack([step[0] for step in found.logits]).float().numpy()
+    return tuple(found.sequences[0, -len(rows) :].tolist()), rows
+
+
+def _start(model: Any) -> int:
+    """The token a decoder begins with, where ``generate`` looks for it."""
+    for settings in (model.generation_config, model.config, model.config.get_text_config(decoder=True)):
+        for name in ("decoder_start_token_id", "bos_token_id"):
+            token = getattr(settings, name, None)
+            if isinstance(token, int):
+                return token
+    raise ValueError("config.json does not say which token the decoder starts with")

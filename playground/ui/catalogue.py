@@ -101,10 +101,10 @@ def connect(playground: Playground, tab: Catalogue, added: gr.Dropdown) -> None:
     def narrow(*values: Any) -> tuple[Any, ...]:
         found = select(playground.catalog, _filters(values), _order(values), limit_mb=limit_mb())
         total = len(playground.catalog.ids())
-        return explorer.list_html(found, total), gr.update(choices=_names(found), value=None), *_NOTHING
+        return explorer.list_html(found, total), gr.update(choices=_names(found), value=None), *_nothing()
 
     def show(model: str | None) -> tuple[Any, ...]:
-        return _show(playground, model) if model else _NOTHING
+        return _show(playground, model) if model else _nothing()
 
     def pick(model: str) -> tuple[Any, ...]:
         if not model:  # this function's own "", which lets the same row be clicked again
@@ -205,7 +205,7 @@ def _look_up(playground: Playground, text: str) -> tuple[Any, ...]:
 
 
 def _refused(error: PlaygroundError) -> tuple[Any, ...]:
-    return explorer.problem_html(str(error)), *_NOTHING[1:]
+    return explorer.problem_html(str(error)), *_nothing()[1:]
 
 
 def _button(why_not: str) -> Any:
@@ -213,5 +213,9 @@ def _button(why_not: str) -> Any:
     return gr.update(value=why_not or COMPARE, interactive=not why_not)
 
 
-_NOTHING = (NOTHING_CHOSEN, gr.update(visible=False), "", gr.update(value=COMPARE, interactive=False), "")
+def _nothing() -> tuple[Any, ...]:
+    """What the tab shows while no model is chosen. Made anew each time: gradio takes updates apart."""
+    return NOTHING_CHOSEN, gr.update(visible=False), "", gr.update(value=COMPARE, interactive=False), ""
+
+
 """What the tab shows of a model when there is none."""

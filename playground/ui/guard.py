@@ -33,6 +33,8 @@ READ_S = 30.0
 READING_BYTES = 32_000_000
 """All bodies together that are arriving."""
 
+NOTHING = "There is nothing here.\n"
+
 _NAME = r"[\w-]{1,64}"
 ROUTES: tuple[tuple[str, str], ...] = (
     ("GET HEAD", r"/"),
@@ -239,7 +241,7 @@ def _check_route(scope: dict[str, Any]) -> None:
     for methods, path in _ROUTES:
         if scope["method"] in methods and path.fullmatch(scope["path"]):
             return
-    raise Refused(404, "There is nothing here.\n")
+    raise Refused(404, NOTHING)
 
 
 def _check_plain(sent: Any) -> None:
@@ -268,11 +270,12 @@ def _check_plain(sent: Any) -> None:
 
 
 async def _answer(send: Any, refused: Refused) -> None:
+    body = refused.words.encode("utf-8", "replace")
     await send(
         {
             "type": "http.response.start",
             "status": refused.status,
-            "headers": [(b"content-type", b"text/plain; charset=utf-8")],
+            "headers": [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())],
         }
     )
-    await send({"type": "http.response.body", "body": refused.words.encode("utf-8", "replace")})
+    await send({"type": "http.response.body", "body": body})

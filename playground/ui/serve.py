@@ -187,7 +187,7 @@ def launch(demo: gr.Blocks, settings: Settings) -> None:
             state_session_capacity=SESSIONS,
             max_file_size=CALL_BYTES,
             footer_links=["api", "settings"],
-            app_kwargs={"middleware": [guard]},
+            app_kwargs={"middleware": [guard], "max_body_size": CALL_BYTES},
             theme=theme.theme(),
             css_paths=theme.STYLE,
             head=theme.head(),

@@ -1,0 +1,509 @@
+"""A running app under attack, on loopback: by visitors with programs of their own and by other websites' pages."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+from test_ui_app import App, serving
+
+from playground.core import Playground
+from playground.errors import UsageError
+from playground.records import Request, Variant
+from playground.ui import offered, serve
+from playground.ui.guard import CALL_BYTES, NOTHING
+from playground.ui.page import build_ui
+from playground.ui.serve import free_port, launch
+
+pytestmark = pytest.mark.ui
+
+SPACE_HOST = "owner-name.hf.space"
+MODELS = "fast, slow, base"
+WEB = httpx2.Client(timeout=60, verify=False)
+"""Everything here is plain HTTP; reading certificates would take longer than all of it."""
+REFUSED = {403, 404, 405, 413, 415}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The app's home and temporary folder lie in here."""
+    made = tmp_path_factory.mktemp("attacked")
+    (made / "tmp").mkdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def app(folder: Path) -> Iterator[App]:
+    with serving(folder, MODELS, TMPDIR=str(folder / "tmp")) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """As a Space runs it, but for the address it listens on."""
+    env = {"SPACE_ID": "owner/name", "SPACE_HOST": SPACE_HOST, "HOST": "127.0.0.1"}
+    with serving(tmp_path_factory.mktemp("space"), MODELS, **env) as app:
+        yield app
+
+
+def names(app: App) -> dict[str, str]:
+    """Headers of the app's own page."""
+    return {"Origin": app.url.rstrip("/")}
+
+
+@cache
+def config(url: str) -> dict[str, Any]:
+    """What the page is told of itself."""
+    found: dict[str, Any] = WEB.get(f"{url}config").json()
+    return found
+
+
+def functions(app: App) -> dict[int, dict[str, Any]]:
+    """Gradio's functions by number, as the page is told of them."""
+    return {each["id"]: each for each in config(app.url)["dependencies"]}
+
+
+def number_of(app: App, name: str) -> int:
+    return next(number for number, each in functions(app).items() if each["api_name"] == name)
+
+
+def call(app: App, number: int, data: list[Any], session: str = "attacker", **headers: str) -> httpx2.Response:
+    """Call a function as the page does."""
+    queued = functions(app)[number]["queue"] is not False
+    path = "gradio_api/queue/join" if queued else "gradio_api/run/predict"
+    body = {"data": data, "fn_index": number, "session_hash": session}
+    return WEB.post(app.url + path, json=body, headers={**names(app), **headers})
+
+
+def routes_of(given: Any) -> Iterator[tuple[str, str]]:
+    """Every method and path below a FastAPI app or router, also of routers that are included."""
+    for route in given.routes:
+        inner = getattr(route, "original_router", None) or getattr(route, "app", None)
+        if hasattr(inner, "routes"):
+            yield from routes_of(inner)
+        else:
+            yield from ((method, route.path) for method in route.methods)
+
+
+def written(folder: Path) -> dict[str, int]:
+    """Sizes of the files in the app's temporary folders."""
+    files = [*(folder / "tmp").rglob("*"), *(folder / "home" / "gradio").rglob("*")]
+    return {str(file): file.stat().st_size for file in files if file.is_file()}
+
+
+def test_of_all_routes_those_that_the_page_and_the_api_need_answer_and_no_others(playground: Playground) -> None:
+    demo = build_ui(playground)
+    port = free_port("127.0.0.1", 0)
+    settings = replace(playground.settings, port=port)
+    launch(demo, settings)
+    try:
+        every = set(routes_of(demo.app))
+        answered = set()
+        for method, path in every:
+            filled = re.sub(r"\{[^}]*\}", "x", path)
+            url = f"http://127.0.0.1:{port}{filled}"
+            with WEB.stream(method, url, params={"session_hash": "x"}, follow_redirects=False) as answer:
+                status = answer.status_code  # some are streams without an end
+                nothing = status == 404 and answer.headers.get("content-length") == str(len(NOTHING))
+            if status not in REFUSED or (status == 404 and not nothing):
+                answered.add((method, path))
+            if method == "POST":
+                assert status in REFUSED, "no body of no kind is JSON"
+        assert len(every) > 60
+        assert answered == {
+            ("GET", "/"),
+            ("HEAD", "/"),
+            ("GET", "/assets/{path:path}"),
+            ("GET", "/static/{path:path}"),
+            ("GET", "/config"),
+            ("GET", "/theme.css"),
+            ("GET", "/favicon.ico"),
+            ("GET", "/robots.txt"),
+            ("GET", "/gradio_api/info"),
+            ("GET", "/gradio_api/app_id"),
+            ("GET", "/gradio_api/startup-events"),
+            ("GET", "/gradio_api/heartbeat/{session_hash}"),
+            ("GET", "/gradio_api/queue/data"),
+            ("GET", "/gradio_api/call/{api_name}/{event_id}"),
+            ("GET", "/gradio_api/call/v2/{api_name}/{event_id}"),
+        }
+    finally:
+        demo.close(verbose=False)
+
+
+BODIES = [
+    "process_recording",
+    "component_server",
+    "upload",
+    "vibe-edit",
+    "queue/join",
+    "run/predict",
+    "cancel",
+    "reset",
+    "call/compare",
+    "call/v2/compare",
+    "api/predict",
+    "stream/x",
+]
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=b", "application/json"])
+@pytest.mark.parametrize("chunked", [True, False])
+def test_no_route_takes_a_large_body_into_memory_or_onto_the_disk(
+    app: App, folder: Path, kind: str, chunked: bool
+) -> None:
+    before, process = written(folder), psutil.Process(app.process.pid)
+    held = process.memory_info().rss
+    head = (
+        b'--b\r\nContent-Disposition: form-data; name="video"; filename="a.webm"\r\n\r\n'
+        if "form" in kind
+        else b'{"data": ["'
+    )
+    total = 100 * CALL_BYTES
+    most = 0
+
+    def parts() -> Iterator[bytes]:
+        nonlocal most
+        yield head
+        for _ in range(100):
+            yield b"x" * CALL_BYTES
+            most = max(most, process.memory_info().rss)
+
+    for route in BODIES:
+        length = {} if chunked else {"Content-Length": str(len(head) + total)}
+        headers = {**names(app), "Content-Type": kind, **length}
+        try:
+            answer = WEB.post(f"{app.url}gradio_api/{route}", content=parts(), headers=headers)
+        except httpx2.TransportError:
+            continue  # the server hung up: as good as an answer
+        assert answer.status_code in REFUSED, route
+    assert written(folder) == before
+    assert most - held < 60_000_000
+    assert WEB.get(app.url).status_code == 200
+
+
+def test_a_cut_upload_leaves_nothing(app: App, folder: Path) -> None:
+    before = written(folder)
+    host, port = re.match(r"http://([\d.]+):(\d+)", app.url).groups()  # type: ignore[union-attr]
+    for route in BODIES:
+        for kind in ("multipart/form-data; boundary=b", "application/json"):
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(
+                    f"POST /gradio_api/{route} HTTP/1.1\r\nHost: {host}:{port}\r\nOrigin: {app.url.rstrip('/')}\r\n"
+                    f"Content-Type: {kind}\r\nContent-Length: 900000\r\n\r\n".encode()
+                    + b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+                    + b"x" * 300_000
+                )
+    time.sleep(1)
+    assert written(folder) == before
+    assert WEB.get(app.url).status_code == 200
+
+
+def test_what_was_written_for_the_page_goes_with_the_app_and_what_a_killed_one_left_goes_with_the_next(
+    tmp_path: Path,
+) -> None:
+    left = tmp_path / "home" / "gradio" / "app-999999999"
+    left.mkdir(parents=True)
+    (left / "upload").write_bytes(b"x")
+    (tmp_path / "tmp").mkdir()
+    with serving(tmp_path, "fast", TMPDIR=str(tmp_path / "tmp")) as app:
+        mine = tmp_path / "home" / "gradio" / f"app-{app.process.pid}"
+        assert mine.is_dir()
+        assert not left.exists()
+        (mine / "upload").write_bytes(b"x")
+    assert not mine.exists()
+    assert written(tmp_path) == {}
+
+
+def test_made_up_sessions_push_each_other_out(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "SESSIONS", 5)
+    demo = build_ui(playground)
+    kept = demo._queue.pending_event_ids_session
+    assert kept.max_size == demo._queue.pending_messages_per_session.max_size  # type: ignore[attr-defined]
+    kept.max_size = 5  # type: ignore[attr-defined]
+    port = free_port("127.0.0.1", 0)
+    launch(demo, replace(playground.settings, port=port))
+    try:
+        compare = next(number for number, fn in demo.fns.items() if fn.api_name == "models")
+        for turn in range(12):
+            sent = {"data": [], "fn_index": compare, "session_hash": f"made-up-{turn}"}
+            WEB.post(f"http://127.0.0.1:{port}/gradio_api/queue/join", json=sent).raise_for_status()
+        assert len(demo.app.state_holder.session_data) <= 5
+        assert set(kept) <= {f"made-up-{turn}" for turn in range(7, 12)}
+        with WEB.stream("GET", f"http://127.0.0.1:{port}/gradio_api/queue/data?session_hash=made-up-11") as stream:
+            assert any("process_completed" in line for line in stream.iter_lines())
+    finally:
+        demo.close(verbose=False)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[tuple[str, list[str]]]:
+    """A server that the app has no business with, and what it was asked for."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"taken")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_no_function_takes_a_file_or_an_address_in_place_of_a_value(
+    app: App, elsewhere: tuple[str, list[str]], folder: Path
+) -> None:
+    url, asked = elsewhere
+    before = written(folder)
+    every = functions(app)
+    for path in (f"{url}/taken", "/etc/passwd", str(folder / "space.yaml")):
+        file = {"path": path, "url": path, "meta": {"_type": "gradio.FileData"}}
+        for value in (file, [file], [["x", [file]]], {"deep": [file]}):
+            for number, each in every.items():
+                answer = call(app, number, [value] * max(1, len(each["inputs"])))
+                assert answer.status_code == 400
+                assert "no files" in answer.text
+            for route in ("call/compare", "call/v2/compare", "call/card"):
+                sent = {"data": [value, ["fast"]]} if "v2" not in route else {"prompt": value, "models": ["fast"]}
+                answer = WEB.post(f"{app.url}gradio_api/{route}", json=sent)
+                assert answer.status_code == 400
+    for path in (f"gradio_api/file={url}/x", f"gradio_api/proxy={url}/x", f"proxy={url}/x", f"file={url}/x"):
+        assert WEB.get(app.url + path).status_code == 404
+    assert asked == []
+    assert written(folder) == before
+
+
+def test_the_pages_functions_do_not_answer_programs_by_name_or_number(app: App) -> None:
+    every = functions(app)
+    private = {number: each for number, each in every.items() if each["api_visibility"] != "public"}
+    assert len(private) >= 25
+    for number, each in private.items():
+        data = [None] * len(each["inputs"])
+        for path in ("gradio_api/run/predict", "gradio_api/queue/join"):
+            sent = {"data": data, "fn_index": number, "session_hash": "x"}
+            assert WEB.post(app.url + path, json=sent).status_code in {403, 404}
+        for path in ("run", "api", "call", "call/v2"):
+            named = f"{app.url}gradio_api/{path}/{each['api_name']}"
+            assert WEB.post(named, json={"data": data}).status_code == 404
+            assert WEB.post(named, json={"data": data}, headers=names(app)).status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["host", "origin", "both", "null"])
+def test_other_websites_drive_nothing(app: App, kind: str) -> None:
+    foreign = {
+        "host": {"Host": "evil.example"},
+        "origin": {"Origin": "http://evil.example"},
+        "both": {"Host": "evil.example:7860", "Origin": "http://evil.example:7860"},
+        "null": {"Origin": "null"},
+    }[kind]
+    compare = {"data": ["Hi", ["fast"]]}
+    for path, sent in (
+        ("gradio_api/call/compare", compare),
+        ("gradio_api/call/v2/compare", {"prompt": "Hi", "models": ["fast"]}),
+        ("gradio_api/queue/join", {**compare, "fn_index": number_of(app, "compare"), "session_hash": "x"}),
+        ("gradio_api/run/predict", {"data": [], "fn_index": number_of(app, "stop"), "session_hash": "x"}),
+        ("gradio_api/cancel", {"session_hash": "x", "fn_index": 4, "event_id": "x"}),
+    ):
+        answer = WEB.post(app.url + path, json=sent, headers=foreign)
+        assert answer.status_code == 403, path
+        assert "PLAYGROUND_HOSTS" in answer.text
+    for path in ("", "config", "gradio_api/info", "gradio_api/queue/data?session_hash=x", "gradio_api/heartbeat/x"):
+        assert WEB.get(app.url + path, headers=foreign).status_code == 403, path
+
+
+def test_a_web_socket_is_refused(app: App) -> None:
+    host, port = re.match(r"http://([\d.]+):(\d+)", app.url).groups()  # type: ignore[union-attr]
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(
+            f"GET /gradio_api/queue/join HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+            "\r\n".encode()
+        )
+        assert re.match(rb"HTTP/1.1 (403|404)", connection.recv(100))
+
+
+def test_a_space_answers_to_its_own_name_and_to_its_own_page(space: App) -> None:
+    own = {"Host": SPACE_HOST, "Origin": f"https://{SPACE_HOST}"}
+    assert WEB.get(space.url, headers={"Host": SPACE_HOST, "Sec-Fetch-Site": "cross-site"}).status_code == 200
+    assert call(space, number_of(space, "stop"), [], **own).status_code == 200
+    for origin in ("https://huggingface.co", "https://other-name.hf.space", "null"):
+        assert call(space, number_of(space, "stop"), [], **{**own, "Origin": origin}).status_code == 403
+    assert WEB.get(space.url, headers={"Host": "evil.example"}).status_code == 403
+
+
+def started(app: App, number: int, data: list[Any]) -> str:
+    """What a function that waits its turn says first."""
+    call(app, number, data).raise_for_status()
+    said = ""
+    with WEB.stream("GET", f"{app.url}gradio_api/queue/data?session_hash=attacker") as stream:
+        for line in stream.iter_lines():
+            message = json.loads(line[6:]) if line.startswith("data: ") else {}
+            if message.get("msg") in {"process_generating", "process_completed"}:
+                said = said or json.dumps(message["output"], ensure_ascii=False)
+            if message.get("msg") in {"process_completed", "close_stream"}:
+                break
+    return said
+
+
+def without(text: str, name: str) -> str:
+    """An answer without how long it took and without the name that it repeats."""
+    return re.sub(r'"(?:average_)?duration": ?[\d.e-]+', "", text).replace(name, "NAME")
+
+
+def sent_by_the_page(app: App, number: int) -> list[Any]:
+    """What the page sends a function when nothing was changed."""
+    parts = {part["id"]: part for part in config(app.url)["components"]}
+    return [parts[at]["props"].get("value") for at in functions(app)[number]["inputs"]]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[tuple[str, str]]:
+    """Names of what there is and of what there is not, of one length."""
+    there = tmp_path / "model-0"
+    there.mkdir()
+    (there / "config.json").write_text('{"max_position_embeddings": 77341}')
+    return [(f"path:{there}", f"path:{tmp_path / 'model-1'}"), ("path:~root", "path:~nobo"), ("path:/etc", "path:/etx")]
+
+
+def test_no_function_of_a_space_tells_which_files_or_accounts_there_are(
+    space: App, folders: list[tuple[str, str]]
+) -> None:
+    checked = 0
+    for number, each in functions(space).items():
+        if each["queue"] is not False or not each["inputs"] or not each["backend_fn"]:
+            continue
+        usual = sent_by_the_page(space, number)
+        for place in range(len(usual)):
+            for one, other in folders:
+                for pattern in ("{}", "{}@onnx-int8"):
+                    told = []
+                    for name, session in ((one, "one"), (other, "other")):
+                        given = pattern.format(name)
+                        data = [
+                            *usual[:place],
+                            [given] if isinstance(usual[place], list) else given,
+                            *usual[place + 1 :],
+                        ]
+                        told.append(without(call(space, number, data, session).text, name))
+                    assert told[0] == told[1], f"{each['api_name']}, input {place}"
+                    assert "77341" not in told[0]
+                    checked += 1
+    assert checked > 250
+
+
+def test_choose_on_a_space_leaves_out_what_is_not_offered_and_shows_what_is(
+    space: App, folders: list[tuple[str, str]]
+) -> None:
+    number = number_of(space, "show_1")
+    picks = sent_by_the_page(space, number)[13:]
+    fields = [None, "1", "", "", False, 0, "", [], False, None, "decode_tok_s", False, ""]
+    assert len(picks) == 4
+    shown = call(space, number, [*fields, ["fast@fake-none"], *([[name] for name, _ in folders])]).text
+    assert "Fast" in shown, shown
+    for word in ("77341", "path:"):
+        assert word not in shown
+
+
+def test_a_space_runs_and_compares_no_folder_and_says_so_alike_of_all(
+    space: App, folders: list[tuple[str, str]]
+) -> None:
+    rest = ["fair", "Hi", "", 8, 0, 0, 1, 0, 1, 0, "", False]
+    for name in (name for pair in folders for name in pair):
+        for function, data in (
+            ("run", [[], [], [], [], [name], *rest]),
+            ("run_1", [[], 1, 4, [], [], [], [name], *rest]),
+            ("run_2", [[], name, name, False, [], [], [], [], *rest]),
+        ):
+            said = started(space, number_of(space, function), data)
+            assert re.search(r"is not (offered here|in the list of choices)", said), function
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_folder_is_named_where_only_the_own_machine_calls_and_nowhere_else(
+    make_settings: Any, tmp_path: Path, host: str
+) -> None:
+    with Playground(make_settings(HOST=host)) as playground:
+        assert offered.variant(playground, "fast").model == "fast"
+        assert offered.variant(playground, "hub:o/n").model == "hub:o/n"
+        if host == "127.0.0.1":
+            assert offered.variant(playground, f"path:{tmp_path}").model == f"path:{tmp_path}"
+        else:
+            for name in (
+                f"path:{tmp_path}",
+                " path:/nowhere",
+                "path:~root@onnx-int8",
+                "fake:text=a",
+                "remote:x",
+                5,
+                ["a"],
+            ):
+                with pytest.raises(UsageError, match=r"not offered here|is text"):
+                    offered.variant(playground, name)
+
+
+def test_a_space_offers_no_repository_but_a_folder_that_it_was_told_to_serve(
+    make_settings: Any, tmp_path: Path
+) -> None:
+    settings = replace(make_settings(SPACE_ID="o/n"), models=("fast", f"path:{tmp_path}"))
+    with Playground(settings) as playground:
+        assert offered.variant(playground, f"path:{tmp_path}@onnx-int8").model == f"path:{tmp_path}"
+        for name in ("hub:o/n", f"path:{tmp_path}/"):
+            with pytest.raises(UsageError, match="not offered here"):
+                offered.variant(playground, name)
+        assert [str(each) for each in offered.known(playground, ["hub:o/n", "fast", "fast", 7])] == ["fast@fake-none"]
+
+
+def test_a_stored_comparison_of_a_folder_is_not_run_again_for_a_stranger(make_settings: Any, tmp_path: Path) -> None:
+    with Playground(make_settings()) as own:
+        stored = replace(
+            own.comparer.start(Request("Hi", max_new_tokens=2), ["fast"]).result(), id="20261126-000000-00000000"
+        )
+        run = replace(stored.runs[0], variant=Variant(f"path:{tmp_path}", "onnx", "int8"))
+        own.store.save(replace(stored, runs=(run,)))
+    with serving(tmp_path, MODELS, SPACE_ID="o/n", SPACE_HOST=SPACE_HOST, HOST="127.0.0.1") as app:
+        said = started(app, number_of(app, "run_3"), [stored.id, [stored.id]])
+    assert "is not offered here" in said
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"models": "fast"},
+        {"models": [5]},
+        {"models": [["fast"]]},
+        {"models": ["fast"] * 5},
+        {"models": ["x" * 5000]},
+        {"prompt": 5},
+        {"stop": "stop"},
+        {"max_new_tokens": "8"},
+        {"temperature": "hot"},
+        {"seed": [1]},
+    ],
+)
+def test_the_api_says_what_is_wrong_with_values_of_another_kind(app: App, sent: dict[str, Any]) -> None:
+    given = {"prompt": "Hi", "models": ["fast"], **sent}
+    event = WEB.post(f"{app.url}gradio_api/call/v2/compare", json=given).json()["event_id"]
+    said = WEB.get(f"{app.url}gradio_api/call/v2/compare/{event}").text
+    assert said.startswith("event: error")
+    assert re.search(r"list of|is not served|too many|short text|not text|It must be", said), said

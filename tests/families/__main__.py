@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from tests.families.report import PAGE, page
+from tests.families.sweep import page as sweep_page
 
 
 def main() -> int:
@@ -27,7 +28,8 @@ def main() -> int:
         text = page(
             Path(folder) / "models", options.home or Path(folder) / "home", lambda line: print(line, flush=True)
         )
-    PAGE.write_text(text, encoding="utf-8")
+    swept = sweep_page.kept(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else ""
+    PAGE.write_text(f"{text}\n{swept}" if swept else text, encoding="utf-8")
     return 0
 
 

@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.families.report import PAGE
 from tests.families.sweep import children, page, rows
 from tests.families.sweep.child import forget, job
 from tests.families.sweep.names import LISTS, Architecture, chosen
@@ -36,11 +37,11 @@ QUIET = {
 def main() -> int:
     options = _options()
     if options.write:
-        page.write(rows.read(options.write))
+        page.write(rows.read(options.write), PAGE)
         return 0
     only = tuple(name for name in options.only.split(",") if name)
     wanted = [each for listed in options.list or LISTS for each in chosen(listed, only)]
-    known = {name for each in wanted for name in (each.name,)}
+    known = {each.name for each in wanted}
     if unknown := [name for name in only if name not in known]:
         print(f"no list has {', '.join(unknown)}", file=sys.stderr)
         return 2
@@ -69,7 +70,7 @@ def _sweep(wanted: list[Architecture], variants: list[str], work: Path, options:
             print(time.strftime("%H:%M:%S"), page.line(row), flush=True)
 
         env = QUIET | {"PLAYGROUND_HOME": str(work / "home")}
-        team = [children.Child(children.COMMAND, log, env) for _ in range(options.jobs)]
+        team = [children.Child((*children.COMMAND, str(number)), log, env) for number in range(options.jobs)]
         children.work_through(jobs, team, options.timeout, take)
 
 

@@ -20,8 +20,13 @@ from tests.families.sweep.names import Architecture
 from tests.families.sweep.rows import Row
 
 
-def main() -> int:
-    """Answer jobs from stdin until it closes. Only rows reach stdout; all else goes to stderr, a log."""
+def main(number: int) -> int:
+    """Answer jobs from stdin until it closes. Only rows reach stdout; all else goes to stderr, a log.
+
+    Args:
+        number: Of this child among its like; each keeps to a core of its own.
+    """
+    keep_to_one_core(number)
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     warnings.filterwarnings("ignore")
@@ -87,6 +92,13 @@ def attempt(architecture: Architecture, variants: list[str], models: Path, home:
             return
 
 
+def keep_to_one_core(number: int = 0) -> None:
+    """Threads of a tiny network spend their time waiting for each other, and more of it where others compute, too."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[number % len(cores)]})
+
+
 def _unjudged(row: Row, what: str, error: BaseException) -> Row:
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     row.reason = f"{what} ({type(error).__name__}: {' '.join(lines)[:240] or 'no message'})"
@@ -105,4 +117,4 @@ def forget(architecture: Architecture, models: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(int(sys.argv[1])))

@@ -30,8 +30,9 @@ def bare(folder: Path, threads: int) -> Generate:
     """The least code that decodes greedily by the playground's own engine: no worker, no sampler, no text."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from playground.runtimes.onnx import open_engine
+    from playground.runtimes.own_library import recorded
 
-    engine = open_engine(folder, threads)
+    engine = open_engine(folder, threads, library=recorded(folder))
 
     def generate(prompt: list[int], count: int) -> tuple[list[float], list[int]]:
         engine.reset(len(prompt) + count)

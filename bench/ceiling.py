@@ -30,6 +30,7 @@ from playground.errors import PlaygroundError, RunError
 from playground.prompting import Prompter
 from playground.records import Request, Variant
 from playground.runtimes.onnx import open_engine, open_session
+from playground.runtimes.own_library import recorded
 from playground.settings import load_settings
 
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -176,7 +177,7 @@ def measure(playground: Playground, model: str, precision: str, repeats: int) ->
     if artifact.variant.runtime != "onnx":
         raise RunError(f"{variant} has no usable onnx artifact", "; ".join(artifact.fallbacks))
     folder, threads = Path(artifact.path), playground.settings.threads
-    engine, prompter = open_engine(folder, threads), Prompter(folder, spec)
+    engine, prompter = open_engine(folder, threads, library=recorded(folder)), Prompter(folder, spec)
     prompts = {name: list(prompter.view(Request(text)).token_ids) for name, text in PROMPTS.items()}
     text = [token for ids in prompts.values() for token in ids]
     rows = rows_ms(engine, (text * (1 + 300 // len(text)))[:300], repeats)

@@ -21,6 +21,7 @@ from playground.runtimes.kernel_engine import KernelEngine
 from playground.runtimes.kernel_program import NotForKernels
 from playground.runtimes.kernel_reader import read_program
 from playground.runtimes.onnx import open_engine
+from playground.runtimes.own_library import recorded
 from playground.settings import Settings
 from playground.workers.pool import Pool
 from tests import tiny
@@ -53,19 +54,16 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     return found
 
 
-def kernels(folder: Path, threads: int = 2) -> KernelEngine:
-    engine = open_engine(folder, threads)
+def kernels(folder: Path, threads: int = 2, library: building.Built | None = None) -> KernelEngine:
+    engine = open_engine(folder, threads, library=library or own_kernels.built(folder) or recorded(folder))
     assert isinstance(engine, KernelEngine)
     return engine
 
 
-def by_onnxruntime(folder: Path, place: Path) -> Any:
-    """The same graph without the kernels beside it."""
-    place.mkdir()
-    for path in folder.iterdir():
-        if path.name != building.LIBRARY:
-            (place / path.name).symlink_to(path)
-    engine = open_engine(place, 1)
+def by_onnxruntime(folder: Path) -> Any:
+    """The same graph without the kernels, though they lie beside it."""
+    assert (folder / building.LIBRARY).is_file()
+    engine = open_engine(folder, 1)
     assert engine.name == "onnxruntime"
     return engine
 
@@ -85,10 +83,8 @@ def read(engine: Any, parts: list[int], steps: int = 0) -> list[Array]:
 
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 300])
-def test_the_logits_are_onnxruntimes_but_for_rounding(
-    graphs: dict[int, Path], bits: int, length: int, tmp_path: Path
-) -> None:
-    ours, theirs = kernels(graphs[bits]), by_onnxruntime(graphs[bits], tmp_path / "plain")
+def test_the_logits_are_onnxruntimes_but_for_rounding(graphs: dict[int, Path], bits: int, length: int) -> None:
+    ours, theirs = kernels(graphs[bits]), by_onnxruntime(graphs[bits])
     for one, other in zip(read(ours, [length], 4), read(theirs, [length], 4), strict=True):
         assert kl_divergence(other.astype(np.float64), one.astype(np.float64)) < 5e-3
         assert np.abs(one - other).max() < 0.15 * other.std()
@@ -151,7 +147,7 @@ def test_windows_norms_biases_partial_angles_and_multipliers_are_onnxruntimes(
     artifact = made(source, tmp_path / "home", "int8")
     assert artifact.engine.startswith("kernels"), artifact.engine_note
     folder = Path(artifact.path)
-    ours, theirs = kernels(folder), by_onnxruntime(folder, tmp_path / "plain")
+    ours, theirs = kernels(folder), by_onnxruntime(folder)
     rows = zip(read(ours, [128, 128], 200), read(theirs, [128, 128], 200), strict=True)
     found = [kl_divergence(other.astype(np.float64), one.astype(np.float64)) for one, other in rows]
     assert np.mean(found) < 3e-3
@@ -171,9 +167,7 @@ def test_a_graph_that_gives_all_positions_logits_is_asked_for_the_last_ones(
     for node in pruned:
         model.graph.node.remove(node)
     onnx.save(model, tmp_path / "model.onnx")
-    for name in ("config.json", building.LIBRARY):
-        (tmp_path / name).write_bytes((graphs[8] / name).read_bytes())
-    ours, expected = kernels(tmp_path), kernels(graphs[8])
+    ours, expected = kernels(tmp_path, library=own_kernels.built(graphs[8])), kernels(graphs[8])
     assert np.array_equal(read(ours, [90], 2)[-1], read(expected, [90], 2)[-1])
     ours.close()
     expected.close()
@@ -315,7 +309,8 @@ def test_an_export_says_what_computes_it_and_was_compared_by_it(source: Path, tm
     assert artifact.engine == f"kernels {building.level()}"
     assert artifact.engine_note == ""
     assert artifact.fidelity is not None and artifact.fidelity.verdict in ("faithful", "lossy")
-    assert open_engine(Path(artifact.path), 1).name == artifact.engine
+    folder = Path(artifact.path)
+    assert open_engine(folder, 1, library=recorded(folder)).name == artifact.engine
     plain = made(source, tmp_path, "fp32")
     assert plain.engine == "onnxruntime"
     assert plain.engine_note.startswith("the graph has")

@@ -44,7 +44,7 @@ def runnable() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, building.Built]:
     """A library for each instruction set this processor can run."""
     found = {}
     for isa in runnable():
@@ -55,14 +55,14 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             subprocess.run(
                 [*(building.compiler() or ()), *building.OPTIONS, *EMULATED, unit, "-o", target, "-lm"], check=True
             )
-            found[isa] = target
+            found[isa] = building.Built.of(target)
         else:
             found[isa] = building.build(folder, isa)
     return found
 
 
 @pytest.fixture(params=list(building.LEVELS))
-def library(request: pytest.FixtureRequest, compiled: dict[str, Path]) -> Library:
+def library(request: pytest.FixtureRequest, compiled: dict[str, building.Built]) -> Library:
     if request.param not in compiled:
         pytest.skip(f"this processor has no {request.param}")
     found = Library(compiled[request.param])

@@ -1,7 +1,8 @@
 """Puts the playground's kernels beside a fresh graph, where they can run it; the fidelity check then judges both.
 
 They are taken for graphs of rounded weights that ``kernel_reader`` reads to the end. Whatever stands in the way is a
-sentence for the artifact, and ONNX Runtime runs the graph. This module makes no verdict.
+sentence for the artifact, and ONNX Runtime runs the graph. What was compiled is remembered by this process, folder by
+folder: until artifact.json says so, a file of that name proves nothing. This module makes no verdict.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from playground.runtimes.onnx_file import DECODER
 from playground.sources.files import Progress
 
 log = logging.getLogger(__name__)
+
+_BUILT: dict[Path, building.Built] = {}
+"""What this process has compiled, by the folder it lies in."""
 
 
 def put_beside(folder: Path, progress: Progress) -> str | None:
@@ -33,20 +37,26 @@ def put_beside(folder: Path, progress: Progress) -> str | None:
         program = read_program(folder / DECODER)
         del program  # it keeps the weights mapped
         progress("compiling kernels", None)
-        building.build(folder)
-    except (NotForKernels, building.KernelsUnavailable) as error:
+        _BUILT[folder.absolute()] = building.build(folder)
+    except NotForKernels as error:
+        log.info("%s: not for the kernels", folder.name, exc_info=error)
         return str(error)
-    except (ValueError, KeyError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
-        log.warning("%s: the graph can't be read for the kernels", folder.name, exc_info=error)
-        return f"the graph can't be read ({type(error).__name__}: {error})"
+    except building.KernelsUnavailable as error:
+        return str(error)
     return None
+
+
+def built(folder: Path) -> building.Built | None:
+    """The library that ``put_beside`` has compiled into ``folder``, as long as it is to be used."""
+    return _BUILT.get(folder.absolute())
 
 
 def take_away(folder: Path) -> None:
     """The graph is to be run by ONNX Runtime after all."""
+    _BUILT.pop(folder.absolute(), None)
     (folder / building.LIBRARY).unlink(missing_ok=True)
 
 
 def engine(folder: Path) -> str:
     """What computes the graph in ``folder``, as it stands in ``Artifact.engine``."""
-    return f"kernels {building.level()}" if (folder / building.LIBRARY).is_file() else "onnxruntime"
+    return f"kernels {building.level()}" if built(folder) else "onnxruntime"

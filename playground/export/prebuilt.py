@@ -2,7 +2,9 @@
 
 Repositories name their files by precision (``onnx/model_int8.onnx``, ``model_q4f16.onnx``, ``model_quantized.onnx``
 …). A name is a hint for the order of trying only: what a file is, its operators and weight types say, and whether
-onnxruntime takes it and a loop of ours can drive it is tried out. The module makes no graph and no verdict on fidelity.
+onnxruntime takes it and a loop of ours can drive it is tried out. Files may be a stranger's: what they are called in an
+artifact is decided here, and no name they choose is one that means something there. The module makes no graph and no
+verdict on fidelity.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 
 from playground.errors import ExportError
 from playground.export.importing import SIDE_FILES
-from playground.runtimes.onnx_file import BadOnnxFile, GraphError, OnnxFile, read_onnx_file
+from playground.runtimes.onnx_file import BadOnnxFile, GraphError, OnnxFile, is_data_file, read_onnx_file
 from playground.runtimes.onnx_graph import read_graph
 from playground.sources.onnxnames import ENDINGS, INSTEAD, PLACES, base, ending, graph_sets
 
@@ -70,7 +72,7 @@ def place_prebuilt(prebuilt: Prebuilt, folder: Path, target: Path) -> None:
     Weights are linked where the file system can, copied where it can't.
 
     Raises:
-        ExportError: The folder has no tokenizer.json.
+        ExportError: The folder has no tokenizer.json, or two files would have one name.
     """
     if not (folder / "tokenizer.json").is_file():
         raise ExportError(
@@ -80,6 +82,9 @@ def place_prebuilt(prebuilt: Prebuilt, folder: Path, target: Path) -> None:
     for source, name in (*prebuilt.files, *beside):
         place = target / name
         place.parent.mkdir(parents=True, exist_ok=True)
+        # Also where a disk takes upper and lower case for one. A copy would go through the link that is there.
+        if os.path.lexists(place):
+            raise ExportError(f"{prebuilt.name} has two files that would be called {name}", "Rename one of them.")
         try:
             os.link(source.resolve(), place)
         except OSError:
@@ -126,12 +131,14 @@ def _external(path: Path, file: OnnxFile) -> Iterator[tuple[Path, str]]:
     """The files with weights beside ``path``.
 
     Raises:
-        ExportError: One is missing, or is said to lie outside the folder.
+        ExportError: One is missing, is said to lie outside the folder, or has a name that is no data file's.
     """
     for location in sorted(file.external):
         place = PurePosixPath(location)
         if place.is_absolute() or ".." in place.parts or "\\" in location or not place.parts:
             raise ExportError(f"it wants weights from outside its folder ('{location}')")
+        if not is_data_file(location):
+            raise ExportError(f"it keeps weights in '{location[:80]}', which is not a data file's name")
         if not (path.parent / place).is_file():
             raise ExportError(f"its weights ({location}) are missing")
         yield path.parent / place, place.as_posix()

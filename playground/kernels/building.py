@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from playground.settings import ROOT
@@ -48,6 +49,24 @@ COMPILE_S, CHECK_S = 120, 60
 
 class KernelsUnavailable(RuntimeError):
     """The kernels can't be used here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A library that we compiled. Nothing is executed by its name alone: what is loaded are bytes with this checksum.
+
+    Attributes:
+        path: Where it lies.
+        sha256: Of what the compiler wrote, in hexadecimal.
+    """
+
+    path: Path
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Built:
+        """What lies at ``path`` now: only for what this process has just compiled."""
+        return cls(path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 @functools.cache
@@ -101,8 +120,8 @@ def identity() -> str:
     return f"{level()}-{digest.hexdigest()[:12]}"
 
 
-def build(folder: Path, isa: str | None = None) -> Path:
-    """Compile into ``folder`` and try the result out.
+def build(folder: Path, isa: str | None = None) -> Built:
+    """Compile into ``folder`` and try the result out. Whatever had the library's name there is gone.
 
     Args:
         isa: A key of ``LEVELS``; the processor's best if None.
@@ -116,16 +135,19 @@ def build(folder: Path, isa: str | None = None) -> Path:
     command = compiler()
     assert command is not None
     target = folder / LIBRARY
+    target.unlink(missing_ok=True)  # a compiler may write through a link to somebody else's file
     arguments = [*OPTIONS, *LEVELS[isa or level() or "avx2"][1], str(SOURCE / UNIT), "-o", str(target), "-lm"]
     said = _run([*command, *arguments], COMPILE_S, f"{Path(command[0]).name} failed")
     if not target.is_file():
         raise KernelsUnavailable(f"{Path(command[0]).name} made no library ({said or 'it said nothing'})")
+    built = Built.of(target)
+    trial = [sys.executable, "-P", "-m", "playground.kernels.trial", str(built.path), built.sha256]
     try:
-        _run([sys.executable, "-P", "-m", "playground.kernels.trial", str(target)], CHECK_S, "the trial failed")
+        _run(trial, CHECK_S, "the trial failed")
     except KernelsUnavailable:
         target.unlink(missing_ok=True)
         raise
-    return target
+    return built
 
 
 def _run(command: list[str], seconds: float, what: str) -> str:

@@ -1,21 +1,25 @@
 """The compiled kernels as Python sees them: structures like those in source/, and calls that check nothing again.
 
-Whoever calls keeps alive what it passes: the library stores addresses. Calls give up the interpreter's lock.
+A library is loaded by what it is, not by what it is called: its bytes are compared with the checksum of what we
+compiled. Whoever calls keeps alive what it passes: the library stores addresses. Calls give up the interpreter's lock.
 """
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import mmap
+import os
 from collections.abc import Callable, Sequence
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_void_p
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from playground.kernels.building import Built
 
 BLOCK = 32
 PANEL = 32
@@ -91,13 +95,28 @@ class Acts(Structure):
     _fields_ = (("bytes", c_void_p), ("scales", c_void_p), ("sums", c_void_p), ("bias", c_void_p))
 
 
+class Room(Structure):
+    """What a buffer has: rows of so many numbers."""
+
+    _fields_ = (("rows", c_int), ("width", c_int))
+
+
 class Plan(Structure):
+    """``places``: how many buffers and rooms; ``layers``: of the cache; ``tokens``: the most of one run; ``blocks``:
+    the most of rounded activations there is room for.
+    """
+
     _fields_ = (
         ("ops", c_int),
         ("threads", c_int),
         ("list", POINTER(Op)),
         ("buffers", POINTER(c_void_p)),
         ("acts", Acts),
+        ("rooms", POINTER(Room)),
+        ("places", c_int),
+        ("layers", c_int),
+        ("tokens", c_int),
+        ("blocks", c_int),
     )
 
 
@@ -144,16 +163,17 @@ class Library:
 
     Raises:
         OSError: It can't be loaded.
-        RuntimeError: It is another version's.
+        RuntimeError: It is not the one that was compiled, or another version's.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._dll = dll = ctypes.CDLL(str(path))
+    def __init__(self, built: Built) -> None:
+        self._dll = dll = _loaded(built)
         dll.pg_isa.restype = c_char_p
         dll.pg_reach.restype = c_float
         dll.pg_reach.argtypes = [POINTER(Stored)]
         dll.pg_pack.restype = None
         dll.pg_pack.argtypes = [POINTER(Stored), c_float, c_int, c_int, c_void_p]
+        dll.pg_unsound.argtypes = [POINTER(Plan), c_int]
         dll.pg_open.restype = c_void_p
         dll.pg_open.argtypes = [POINTER(Plan), c_int, c_int]
         dll.pg_close.restype = None
@@ -161,6 +181,8 @@ class Library:
         dll.pg_cache.argtypes = [c_void_p, POINTER(c_void_p), POINTER(c_void_p), c_int, c_int, c_int]
         dll.pg_run.restype = None
         dll.pg_run.argtypes = [c_void_p, c_void_p, c_int, c_int]
+        dll.pg_way.restype = None
+        dll.pg_way.argtypes = [c_void_p, c_int]
         dll.pg_product.restype = None
         dll.pg_product.argtypes = [POINTER(Matrix), Acts, c_void_p, c_int, c_int, c_void_p]
         if dll.pg_op_size() != ctypes.sizeof(Op):
@@ -224,8 +246,12 @@ class Library:
         """A handle to run ``plan`` with.
 
         Raises:
+            ValueError: A step would reach beyond a buffer; it was not made by ``runtimes.kernel_reader``.
             MemoryError: Memory or threads can't be had.
         """
+        wrong = self._dll.pg_unsound(ctypes.byref(plan), head_size)
+        if wrong >= 0:
+            raise ValueError(f"step {wrong} of the plan reaches beyond its buffers")
         handle = self._dll.pg_open(ctypes.byref(plan), head_size, int(spinning))
         if not handle:
             raise MemoryError("the kernels got no memory or threads")
@@ -247,8 +273,32 @@ class Library:
         """Read the ``count`` ids (int64) at the address ``ids`` behind ``start`` others."""
         self._dll.pg_run(handle, ids, count, start)
 
+    def way(self, handle: Any, alone: bool | None) -> None:
+        """Whether every step from here on is taken by the caller alone, by all threads (False), or by what was lately
+        faster (None), which it is until something else is said. For tests and measurements.
+        """
+        self._dll.pg_way(handle, -1 if alone is None else int(alone))
+
     def close(self, handle: Any) -> None:
         self._dll.pg_close(handle)
+
+
+_LOADED: dict[str, ctypes.CDLL] = {}
+"""By checksum: nothing that was loaded is ever given back, and one copy serves every engine."""
+
+
+def _loaded(built: Built) -> ctypes.CDLL:
+    """The library from memory that no other name leads to, so that what was compared is what runs."""
+    if built.sha256 not in _LOADED:
+        content = built.path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != built.sha256:
+            raise RuntimeError(f"{built.path.name} is not the library that was compiled here")
+        # It stays open: the system's loader takes two libraries that had the same name in turn for one.
+        memory = os.memfd_create(built.path.name)
+        with open(memory, "wb", closefd=False) as file:
+            file.write(content)
+        _LOADED[built.sha256] = ctypes.CDLL(f"/proc/self/fd/{memory}")
+    return _LOADED[built.sha256]
 
 
 def packed(values: Array) -> Array:
@@ -285,6 +335,7 @@ __all__ = [
     "Op",
     "Plan",
     "Ref",
+    "Room",
     "Shape",
     "Weights",
     "large_pages",

@@ -1,4 +1,4 @@
-"""``python -m playground.kernels.trial LIBRARY``: runs a fresh library on numbers whose results are known.
+"""``python -m playground.kernels.trial LIBRARY SHA256``: runs a fresh library on numbers whose results are known.
 
 Exits with 0 if all are right. A process of its own, for what a compiler made wrongly may crash.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from playground.kernels.building import Built
 from playground.kernels.library import BLOCK, Library, Weights, large_pages, packed
 
 Array = NDArray[Any]
@@ -21,7 +22,7 @@ ALLOWED = 2e-3
 
 
 def main(arguments: list[str]) -> int:
-    library = Library(Path(arguments[0]))
+    library = Library(Built(Path(arguments[0]), arguments[1]))
     for bits in (8, 4):
         for rows in (1, 2, 7, 13):
             _check(library, bits, rows)

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from playground.kernels.library import BLOCK, Weights
 from playground.runtimes.kernel_program import refuse
+from playground.runtimes.onnx_file import is_data_file
 
 Array = NDArray[Any]
 
@@ -62,24 +64,67 @@ class Constants:
             NotForKernels: It is no constant, of another type, or not where the graph says.
         """
         if name in self._made:
-            return self._made[name]
+            found = self._made[name]
+            _must_be(name, found.dtype, wanted)
+            return found
         tensor = self._tensors.get(name)
         if tensor is None:
             refuse(f"{name}, which is no constant")
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        if wanted is not None and dtype != wanted:
-            refuse(f"{name} in {dtype}")
+        _must_be(name, dtype, wanted)
         if tensor.data_location != TensorProto.EXTERNAL:
             return np.ascontiguousarray(numpy_helper.to_array(tensor))
         place = {entry.key: entry.value for entry in tensor.external_data}
         location = place.get("location", "")
-        if place.keys() - _EXTERNAL or not location or Path(location).name != location:
-            refuse(f"{name} in a file that is not beside the graph")
+        if place.keys() - _EXTERNAL or not is_data_file(location) or "/" in location:
+            refuse(f"{name} in a file that is no data file beside the graph")
         if location not in self._maps:
             self._maps[location] = np.memmap(self._folder / location, np.uint8, "r")
         data, start = self._maps[location], int(place.get("offset", 0))
         size = math.prod(tensor.dims) * dtype.itemsize
         if min(start, *tensor.dims) < 0 or start + size > len(data) or start % dtype.itemsize:
             refuse(f"{name}, which lies outside its file")
-        found: Array = data[start : start + size].view(dtype).reshape(tuple(tensor.dims))
-        return found
+        mapped: Array = data[start : start + size].view(dtype).reshape(tuple(tensor.dims))
+        return mapped
+
+    def table(self, values: str, scales: str, zeros: str = "") -> tuple[Array, Array, Array | None]:
+        """An embedding in eight bits: values [rows, width], scales and zero points [rows, blocks].
+
+        Raises:
+            NotForKernels: It is none.
+        """
+        table, by = self.array(values, np.uint8), self.array(scales, np.float32)
+        middles = self.array(zeros, np.uint8) if zeros else None
+        shape = (len(table), table.shape[-1] // BLOCK) if table.ndim == 2 else ()
+        if not shape or table.shape[1] % BLOCK or by.shape != shape or (middles is not None and middles.shape != shape):
+            refuse("an embedding whose blocks are not of 32")
+        return table, by, middles
+
+    def matrix(self, names: list[str], bits: int, outputs: int, width: int, means: int) -> Weights:
+        """The weights of a ``MatMulNBits``.
+
+        Args:
+            names: Of values, scales and, if there are, zero points.
+            bits: Of a value.
+            outputs: Rows.
+            width: Columns, the last ``means`` of which belong to the means of the others' activations.
+            means: How many.
+
+        Raises:
+            NotForKernels: They have another shape than that.
+        """
+        blocks = -(-width // BLOCK)
+        values, scales = self.array(names[0], np.uint8), self.array(names[1], np.float32)
+        zeros = self.array(names[2], np.uint8) if len(names) > 2 and names[2] else None
+        packed = BLOCK * bits // 8
+        if values.size != outputs * blocks * packed or scales.size != outputs * blocks:
+            refuse("weights of another shape than the product's")
+        if zeros is not None and zeros.size != outputs * (blocks if bits == 8 else -(-blocks // 2)):
+            refuse("zero points of another shape than the weights'")
+        shaped = values.reshape(outputs, blocks, packed), scales.reshape(outputs, blocks)
+        return Weights(bits, *shaped, zeros, rest=-(-means // BLOCK))
+
+
+def _must_be(name: str, dtype: Any, wanted: type | None) -> None:
+    if wanted is not None and dtype != wanted:
+        refuse(f"{name} in {dtype}")

@@ -11,16 +11,17 @@ import mmap
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import c_void_p
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from playground.kernels.library import BLOCK, CHUNK, Kind, Library, Matrix, Op, Plan, Ref, Shape, large_pages
+from playground.kernels.building import Built
+from playground.kernels.library import BLOCK, CHUNK, Kind, Library, Matrix, Op, Plan, Ref, Room, Shape, large_pages
 from playground.runtimes.engine import CHUNK as PART
 from playground.runtimes.engine import ROOM, Engine, Logits
-from playground.runtimes.kernel_program import Program, Step, Value
+from playground.runtimes.kernel_checks import check
+from playground.runtimes.kernel_program import MOST, Program, Step, Value
 
 Array = NDArray[Any]
 
@@ -35,11 +36,12 @@ class KernelEngine(Engine):
         spinning: Whether they wait awake between steps.
 
     Raises:
-        ValueError: Weights are of a kind the kernels don't know.
+        ValueError: Weights are of a kind the kernels don't know, or a step would reach beyond its buffers.
         MemoryError: There is no room.
     """
 
     def __init__(self, library: Library, program: Program, threads: int, spinning: bool = True) -> None:
+        check(program)  # whoever made it: behind this line nothing is checked again
         assert program.logits is not None
         self._library, self._program = library, program
         self.name = f"kernels {library.isa}"
@@ -50,8 +52,10 @@ class KernelEngine(Engine):
         self._ops = (Op * len(program.steps))(*(self._op(step, places) for step in program.steps))
         widest = max([step.extra * BLOCK for step in program.steps if step.kind == Kind.QUANTISE], default=BLOCK)
         acts, self._acts = library.acts(PART, widest)
-        plan = Plan(len(self._ops), threads, self._ops, self._addresses, acts)
-        self._head = max((layer.size for layer in program.layers), default=16)
+        self._rooms = (Room * len(sizes))(*(Room(*size) for size in sizes))
+        room = (self._rooms, len(sizes), len(program.layers), PART, widest // BLOCK)
+        plan = Plan(len(self._ops), threads, self._ops, self._addresses, acts, *room)
+        self._head = max(layer.size for layer in program.layers)
         self._plan = plan
         self._handle: Any = library.open(plan, self._head, spinning)
         self._keys: list[Array] = []
@@ -118,6 +122,9 @@ class KernelEngine(Engine):
 
     def _allocate(self, capacity: int) -> None:
         """A cache for ``capacity`` tokens; its memory is taken as it is written, not now."""
+        self._capacity = 0  # should memory run out below, nothing may run on what was given back
+        if capacity > MOST:
+            raise MemoryError(f"there is no room for {capacity:,} tokens")
         layers = self._program.layers
         shape = [(layer.kv_heads, capacity // CHUNK, layer.size, CHUNK) for layer in layers]
         self._keys = [np.zeros(sizes, np.float16) for sizes in shape]
@@ -147,13 +154,14 @@ class KernelEngine(Engine):
         return op
 
 
-def open_kernels(path: Path, program: Program, threads: int, spinning: bool = True) -> KernelEngine:
-    """The engine for ``program`` by the library at ``path``.
+def open_kernels(built: Built, program: Program, threads: int, spinning: bool = True) -> KernelEngine:
+    """The engine for ``program`` by the library ``built``.
 
     Raises:
         OSError: The library can't be loaded.
+        RuntimeError: It is not the one that was compiled.
     """
-    return KernelEngine(Library(path), program, threads, spinning)
+    return KernelEngine(Library(built), program, threads, spinning)
 
 
 def _pack(library: Library, program: Program, threads: int) -> tuple[dict[int, Matrix], Array]:

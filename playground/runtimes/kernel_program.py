@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from playground.kernels.library import Kind, Weights
 
 Array = NDArray[Any]
+
+MOST = 2**31 - 1
+"""The largest size: C takes them as ``int``, and ctypes cuts off what is too long without a word."""
 
 
 class NotForKernels(ValueError):
@@ -100,3 +104,30 @@ class Program:
 
 def refuse(what: str) -> NoReturn:
     raise NotForKernels(f"the graph has {what}")
+
+
+def whole(what: str, value: Any, least: int = 1) -> int:
+    """``value`` as a size that C can take.
+
+    Raises:
+        NotForKernels: It is no whole number, below ``least`` or beyond ``MOST``.
+    """
+    if type(value) is not int or not least <= value <= MOST:
+        refuse(f"{what} {str(value)[:40]}")
+    return value
+
+
+_IGNORED = frozenset(("stash_type", "name"))
+
+
+def known_only(node: Any, settings: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Each attribute of ``node`` must be known, and have the value known; None: any.
+
+    Raises:
+        NotForKernels: One is not, or has not.
+    """
+    for name, value in settings.items():
+        if name in _IGNORED:
+            continue
+        if name not in known or (known[name] is not None and value != known[name]):
+            refuse(f"{node.op_type} with {name} {value}")

@@ -2,13 +2,13 @@
 
 Each node becomes a step over buffers, or a part of one: an activation and the product behind it are one step, views
 cost nothing, the mask's arithmetic is dropped because the kernels count positions themselves. A graph with anything
-the kernels don't know, an attribute included, is refused with its name, and ONNX Runtime runs it. Sizes are checked
-here, for the kernels check nothing. The module reads graphs and says what is to be done; it runs nothing.
+the kernels don't know, an attribute included, is refused with its name, and ONNX Runtime runs it. A graph may be
+anybody's: what was made of it, ``kernel_checks`` looks at once more. The module reads graphs and says what is to be
+done; it runs nothing.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,15 +21,13 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from playground.kernels.library import BLOCK, PANEL, Kind, Weights
+from playground.kernels.library import BLOCK, PANEL, Kind
+from playground.runtimes.kernel_attention import angles, heads_of
+from playground.runtimes.kernel_checks import check
 from playground.runtimes.kernel_constants import Constants
-from playground.runtimes.kernel_program import Heads, NotForKernels, Pending, Program, Step, Value, refuse
+from playground.runtimes.kernel_program import NotForKernels, Pending, Program, Step, Value, known_only, refuse, whole
 
 MASK, POSITIONS, TOKENS = "attention_mask", "position_ids", "input_ids"
-LONGEST_HEAD = 1024
-"""Numbers in one head that the kernels have room for."""
-MOST_GROUPS = 48
-"""Query heads of one key-value head."""
 
 Array = NDArray[Any]
 
@@ -38,15 +36,21 @@ def read_program(path: Path) -> Program:
     """The program of the graph at ``path``, with its weights mapped.
 
     Raises:
-        NotForKernels: It has something the kernels don't know.
+        NotForKernels: It has something the kernels don't know, or that can't be true.
         OSError: A file can't be read.
     """
-    return _Reader(path).read()
+    try:
+        program = _Reader(path).read()
+    except NotForKernels:
+        raise
+    except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
+        raise NotForKernels(f"the graph can't be read ({type(error).__name__}: {error})") from error
+    check(program)
+    return program
 
 
 _ACTIVATIONS = {"Sigmoid": Kind.SIGMOID, "Gelu": Kind.GELU_ERF, "FastGelu": Kind.GELU, "Relu": Kind.RELU}
 _MASK_OPERATORS = frozenset(("ReduceSum", "Sub", "Cast", "Shape", "Gather", "Squeeze", "Unsqueeze", "Reshape"))
-_IGNORED = frozenset(("stash_type", "name"))
 
 
 class _Reader:
@@ -61,7 +65,8 @@ class _Reader:
         self._values: dict[str, Value | Pending] = {}
         self._positional = {MASK, POSITIONS}  # values made of the mask and of positions alone
         self._program = Program()
-        self._rounded: str | None = None
+        self._rounded: Value | None = None  # what the last QUANTISE left for products
+        self._names = {each.name for each in (*self._graph.input, *self._graph.initializer)}
         self._uses = Counter(name for node in self._graph.node for name in node.input)
 
     def read(self) -> Program:
@@ -78,17 +83,20 @@ class _Reader:
 
     def _only_last(self, logits: Value) -> Value:
         """A graph that gives all positions' logits is asked for the last one's."""
+        if len(self._program.steps) < 2:
+            refuse("logits that are not the last product's")
         rounding, product = self._program.steps[-2:]
         source = rounding.inputs[0] if rounding.kind == Kind.QUANTISE else None
         if product.kind != Kind.PRODUCT or product.outputs[0] != logits or source is None:
             refuse("logits that are not the last product's")
-        row, out = self._new(source.width, one=True), self._new(self._program.widths[logits.buffer], one=True)
+        row, room = self._new(source.width, one=True), self._new(self._program.widths[logits.buffer], one=True)
+        out = replace(room, width=logits.width)
         self._program.steps[-2:] = [
             Step(Kind.LAST, (source,), (row,), source.width, one=True),
             replace(rounding, inputs=(row,), one=True),
             replace(product, outputs=(out,), one=True),
         ]
-        return replace(out, width=logits.width)
+        return out
 
     def _check_inputs(self) -> None:
         names = [each.name for each in self._graph.input if each.name not in self._constants]
@@ -99,6 +107,12 @@ class _Reader:
     # -- nodes ------------------------------------------------------------------------------------------------------
 
     def _node(self, node: Any) -> None:
+        if not (node.output and node.output[0]):
+            refuse(f"a {node.op_type} whose result has no name")
+        for name in filter(None, node.output):
+            if name in self._names:
+                refuse(f"two values that are called {name}")
+            self._names.add(name)
         if node.op_type == "Constant":
             self._constants.add(node)
             return
@@ -135,21 +149,19 @@ class _Reader:
         handlers[node.op_type](node, {each.name: helper.get_attribute_value(each) for each in node.attribute})
 
     def _embed_rounded(self, node: Any, settings: dict[str, Any]) -> None:
-        _check(node, settings, {"bits": 8, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 1})
+        known_only(node, settings, {"bits": 8, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 1})
         if node.input[1] != TOKENS:
             refuse("a lookup of something other than tokens")
-        table, scales = self._constants.array(node.input[0], np.uint8), self._constants.array(node.input[2], np.float32)
-        zeros = self._constants.array(node.input[3], np.uint8) if len(node.input) > 3 and node.input[3] else None
-        rows, width = table.shape
-        shape = (rows, width // BLOCK)
-        if width % BLOCK or scales.shape != shape or (zeros is not None and zeros.shape != shape):
-            refuse("an embedding whose blocks are not of 32")
+        tensors = self._constants.table(node.input[0], *node.input[2:4])
+        rows, width = tensors[0].shape
         self._program.tokens = min(rows, self._program.tokens or rows)
-        self._step(Kind.EMBED8, (), node.output[0], width, tensors=(table, scales, zeros))
+        self._step(Kind.EMBED8, (), node.output[0], width, tensors=tensors)
 
     def _gather(self, node: Any, settings: dict[str, Any]) -> None:
         if node.input[1] == TOKENS and settings.get("axis", 0) == 0:
             table = self._constants.array(node.input[0], np.float32)
+            if table.ndim != 2:
+                refuse("an embedding that is no table")
             self._program.tokens = min(len(table), self._program.tokens or len(table))
             self._step(Kind.EMBED32, (), node.output[0], table.shape[1], tensors=(table,))
             return
@@ -187,14 +199,14 @@ class _Reader:
         self._values[node.output[0]] = self._value(node.input[0])
 
     def _norm(self, node: Any, settings: dict[str, Any]) -> None:
-        _check(node, settings, {"epsilon": None, "axis": -1, "stash_type": 1})
+        known_only(node, settings, {"epsilon": None, "axis": -1, "stash_type": 1})
         skips = node.op_type.startswith("Skip")
         source = self._value(node.input[0])
         skip = self._value(node.input[1]) if skips else None
         if len(node.input) > 2 + skips and any(node.input[2 + skips :]):
             refuse("a norm with a bias")
-        weight = self._constants.array(node.input[1 + skips], np.float32)
-        if source.width % weight.size or (skip and skip.width != source.width):
+        weight = self._constants.array(node.input[1 + skips], np.float32).reshape(-1)
+        if source.width % whole("a norm of", int(weight.size)) or (skip and skip.width != source.width):
             refuse("a norm over something other than heads or rows")
         outputs = list(node.output)
         if any(outputs[1:3]):
@@ -212,85 +224,55 @@ class _Reader:
         )
 
     def _product(self, node: Any, settings: dict[str, Any]) -> None:
-        bits, width, outputs = int(settings.get("bits", 4)), int(settings["K"]), int(settings["N"])
-        _check(node, settings, {"bits": None, "K": None, "N": None, "block_size": BLOCK, "accuracy_level": None})
+        width, outputs = whole("a product of columns,", settings["K"]), whole("a product of rows,", settings["N"])
+        bits = settings.get("bits", 4)
+        known_only(node, settings, {"bits": None, "K": None, "N": None, "block_size": BLOCK, "accuracy_level": None})
         source = self._value(node.input[0])
         if bits not in (4, 8):
             refuse(f"weights of {bits} bits")
         if len(node.input) > 4 and any(node.input[4:]):
             refuse("a product with a group index or a bias")
-        zeros = node.input[3] if len(node.input) > 3 else ""
-        blocks = -(-width // BLOCK)
-        values = self._constants.array(node.input[1], np.uint8).reshape(outputs, blocks, BLOCK * bits // 8)
-        scales = self._constants.array(node.input[2], np.float32).reshape(outputs, blocks)
         means = source.width // BLOCK if source.means else 0
         if source.means and (bits != 4 or source.width % BLOCK):
             refuse("means beside activations in a product of another kind")
         if source.width + means != width:
             refuse("a product of other columns than there are")
-        middles = self._constants.array(zeros, np.uint8) if zeros else None
-        if middles is not None and middles.size != outputs * (blocks if bits == 8 else -(-blocks // 2)):
-            refuse("zero points of another shape than the weights'")
-        weights = Weights(bits, values, scales, middles, rest=-(-means // BLOCK))
-        key = f"{node.input[0].removesuffix('.with_means')}"
-        if self._rounded != key:
+        weights = self._constants.matrix(list(node.input[1:4]), bits, outputs, width, means)
+        source = replace(source, means=False)  # beside it or not, they are rounded alike
+        if self._rounded != source:
             self._append(Step(Kind.QUANTISE, (source,), (), source.width, extra=weights.blocks, one=source.one))
-            self._rounded = key
+            self._rounded = source
         self._step(Kind.PRODUCT, (), node.output[0], outputs, one=source.one, weights=weights)
 
     def _attention(self, node: Any, settings: dict[str, Any]) -> None:
-        known = {
-            "num_heads": None,
-            "kv_num_heads": None,
-            "scale": None,
-            "local_window_size": None,
-            "softcap": 0.0,
-            "do_rotary": None,
-            "rotary_interleaved": None,
-            "smooth_softmax": 0,
-        }
-        _check(node, settings, known)
         names = [*node.input, *[""] * (12 - len(node.input))]
         if any(name and name not in self._positional for name in (*names[5:7], *names[9:])):
             refuse("attention with a mask, a bias or sinks of its own")
-        heads, kv_heads = int(settings["num_heads"]), int(settings["kv_num_heads"])
         first = self._value(names[0])
-        size = first.width // heads if names[1] else first.width // (heads + 2 * kv_heads)
+        shape = heads_of(node, settings, first.width, packed=not names[1])
+        wide, narrow = shape.heads * shape.size, shape.kv_heads * shape.size
         if names[1]:
             parts = (first, self._value(names[1]), self._value(names[2]))
         else:
-            edges = (0, heads * size, (heads + kv_heads) * size, (heads + 2 * kv_heads) * size)
-            parts = tuple(_columns(first, edges[i], edges[i + 1]) for i in range(3))  # type: ignore[assignment]
-        if [part.width for part in parts] != [heads * size, kv_heads * size, kv_heads * size]:
+            spans = ((0, wide), (wide, wide + narrow), (wide + narrow, first.width))
+            parts = tuple(_columns(first, start, end) for start, end in spans)  # type: ignore[assignment]
+        widths = [part.width for part in parts]
+        if widths != [wide, narrow, narrow] or any(part.one or part.means for part in (first, *parts)):
             refuse("queries, keys and values of other widths than its heads")
-        if size % 16 or not 0 < size <= LONGEST_HEAD or heads % kv_heads or heads // kv_heads > MOST_GROUPS:
-            refuse(f"heads of {size} numbers, {heads} over {kv_heads}")
-        window = int(settings.get("local_window_size", -1))
-        shape = Heads(heads, kv_heads, size, max(0, window), self._scale(settings, size))
-        tables: tuple[Array | None, ...] = ()
-        turned = 0
-        if settings.get("do_rotary", 0):
-            cosines, sines = (self._constants.array(name, np.float32) for name in names[7:9])
-            tables, turned = (cosines, sines), 2 * cosines.shape[1]
-            known_to = self._program.longest
-            self._program.longest = min(len(cosines), known_to or len(cosines))
-            if turned > size or cosines.shape != sines.shape:
-                refuse("rotary tables of another width than a head")
+        tables, turned = angles(settings, shape.size, lambda place: self._constants.array(names[place], np.float32))
+        if turned:
+            self._program.longest = min(len(tables[0]), self._program.longest or len(tables[0]))
         layer = len(self._program.layers)
         self._program.layers.append(shape)
-        queries = self._new(heads * size)
-        interleaved = int(settings.get("rotary_interleaved", 0))
+        queries = self._new(wide)
+        interleaved = int(bool(settings.get("rotary_interleaved", 0)))
         self._append(
             Step(Kind.ROTATE, parts, (queries,), turned, extra=interleaved, tensors=tables, heads=shape, layer=layer)
         )
-        out = self._new(heads * size)
-        self._append(Step(Kind.ATTEND, (queries,), (out,), heads * size, heads=shape, layer=layer))
-        self._append(Step(Kind.MERGE, (queries,), (out,), heads * size, heads=shape, layer=layer))
+        out = self._new(wide)
+        self._append(Step(Kind.ATTEND, (queries,), (out,), wide, heads=shape, layer=layer))
+        self._append(Step(Kind.MERGE, (queries,), (out,), wide, heads=shape, layer=layer))
         self._values[node.output[0]] = out
-
-    @staticmethod
-    def _scale(settings: dict[str, Any], size: int) -> float:
-        return float(settings.get("scale", 0.0)) or 1.0 / math.sqrt(size)
 
     def _split(self, node: Any, settings: dict[str, Any]) -> None:
         source = self._value(node.input[0])
@@ -300,6 +282,8 @@ class _Reader:
             sizes = [int(size) for size in self._constants.array(node.input[1])]
         else:
             sizes = [source.width // len(node.output)] * len(node.output)
+        if len(sizes) != len(node.output) or sum(whole("a Split of", size) for size in sizes) != source.width:
+            refuse(f"a Split of {source.width} columns that gives others")
         start = 0
         for name, size in zip(node.output, sizes, strict=True):
             self._values[name] = _columns(source, start, start + size)
@@ -307,14 +291,22 @@ class _Reader:
 
     def _means(self, node: Any, settings: dict[str, Any]) -> None:
         """What quantise.py writes for sums of blocks: ``AveragePool`` over 32, then ``Concat`` behind its source."""
-        _check(node, settings, {"kernel_shape": [BLOCK], "strides": [BLOCK]})
+        blocks = {"kernel_shape": [BLOCK], "strides": [BLOCK]}
+        known_only(node, settings, blocks)
         source = self._value(node.input[0])
+        if settings != blocks or source.means or source.width % BLOCK:
+            refuse("means of something other than blocks of activations")
         self._values[node.output[0]] = Value(source.buffer, source.offset, 0, source.one, means=True)
 
     def _with_means(self, node: Any, settings: dict[str, Any]) -> None:
         source = self._value(node.input[0])
         means = self._value(node.input[1])
-        if settings.get("axis") != -1 or len(node.input) != 2 or means != replace(source, width=0, means=True):
+        if (
+            settings.get("axis") != -1
+            or len(node.input) != 2
+            or source.means
+            or means != replace(source, width=0, means=True)
+        ):
             refuse("a Concat of something other than activations and their means")
         self._values[node.output[0]] = replace(source, means=True)
 
@@ -408,12 +400,3 @@ class _Reader:
 
 def _columns(value: Value, start: int, end: int) -> Value:
     return Value(value.buffer, value.offset + start, end - start, value.one)
-
-
-def _check(node: Any, settings: dict[str, Any], known: dict[str, Any]) -> None:
-    """Each attribute must be known, and have the value known; None: any."""
-    for name, value in settings.items():
-        if name in _IGNORED:
-            continue
-        if name not in known or (known[name] is not None and value != known[name]):
-            refuse(f"{node.op_type} with {name} {value}")

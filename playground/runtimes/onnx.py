@@ -1,8 +1,8 @@
 """ONNX graphs run by our own loops: opens the files of an artifact and picks what fits what is in them.
 
 An artifact's folder holds ``model.onnx``, or ``encoder_model.onnx`` and its decoder, with config.json beside it. Where
-it also holds the playground's kernels, the graph was compared with the original as they compute it, and they compute
-it here; ONNX Runtime does everything else. The module knows files and sessions; what a graph is, ``onnx_graph`` and
+its artifact.json says that it was compared with the original as the playground's kernels compute it, they compute it
+here; ONNX Runtime does everything else. The module knows files and sessions; what a graph is, ``onnx_graph`` and
 ``kernel_reader`` read from it. It loads no torch, and onnxruntime only where that is to run.
 """
 
@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playground.errors import RunError
-from playground.kernels.building import LIBRARY
+from playground.kernels.building import Built
 from playground.runtimes.base import LoadSpec
 from playground.runtimes.decoding import DecodingRuntime
 from playground.runtimes.engine import Engine
 from playground.runtimes.onnx_file import DECODER, ENCODER, BadOnnxFile, GraphError, read_onnx_file
+from playground.runtimes.own_library import recorded
+from playground.runtimes.rotary import steady_length
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -28,8 +30,10 @@ class OnnxRuntime(DecodingRuntime):
 
     def open_engine(self, load: LoadSpec) -> Engine:
         folder = Path(load.artifact.path)
+        library = None
         try:
-            return open_engine(folder, load.threads)
+            library = recorded(folder) if load.artifact.engine.startswith("kernels ") else None
+            return _limited(open_engine(folder, load.threads, library=library), folder)
         except (GraphError, BadOnnxFile) as error:
             raise RunError(
                 f"{load.artifact.variant}: no loop here can run it: {error}",
@@ -37,24 +41,28 @@ class OnnxRuntime(DecodingRuntime):
             ) from error
         except Exception as error:  # onnxruntime's own exceptions have no common ancestor below this one
             who, next_step = "onnxruntime", "Prepare the model again."
-            if (folder / LIBRARY).is_file():
+            if library is not None:
                 who, next_step = "the playground's kernels", f"Delete {folder} and prepare the model again."
             raise RunError(f"{load.artifact.variant}: {who} can't load it ({error})", next_step) from error
 
 
-def open_engine(folder: Path, threads: int, spinning: bool = True) -> Engine:
+def open_engine(folder: Path, threads: int, spinning: bool = True, library: Built | None = None) -> Engine:
     """The engine for the graphs in ``folder``. See ``open_session`` for ``threads`` and ``spinning``.
+
+    Args:
+        library: The kernels that are to compute: ``own_library.recorded`` of an artifact, or what was compiled a moment
+            ago. None leaves it to ONNX Runtime, whatever lies in the folder.
 
     Raises:
         GraphError: Nobody here can drive them.
         BadOnnxFile: A file is no ONNX model.
         Exception: Whatever onnxruntime finds wrong with it.
     """
-    if (folder / LIBRARY).is_file():
+    if library is not None:
         from playground.runtimes.kernel_engine import open_kernels
         from playground.runtimes.kernel_reader import read_program
 
-        return open_kernels(folder / LIBRARY, read_program(folder / DECODER), threads, spinning)
+        return open_kernels(library, read_program(folder / DECODER), threads, spinning)
     from playground.runtimes.onnx_engines import open_decoder
     from playground.runtimes.onnx_graph import read_graph
     from playground.runtimes.seq2seq import open_encoder_decoder
@@ -67,6 +75,21 @@ def open_engine(folder: Path, threads: int, spinning: bool = True) -> Engine:
     file = read_onnx_file(path)
     session = open_session(path, threads, spinning)
     return open_decoder(session, read_graph(session, file, config))
+
+
+def _limited(engine: Engine, folder: Path) -> Engine:
+    """An engine that knows how long a text its rotary factors are right for: a graph is read in parts and was traced
+    once, so it has no way to read a long prompt with other factors from its first token on, as the original does.
+    """
+    path = folder / "config.json"
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    engine.context_limit = steady_length(config.get("text_config") or config)
+    if engine.context_limit:
+        engine.context_note = (
+            f"As an ONNX graph this model has a context of {engine.context_limit:,} tokens: a longer text needs other "
+            "rotary factors from its first token on. Its torch-fp32 variant reads longer ones."
+        )
+    return engine
 
 
 def open_session(path: Path, threads: int, spinning: bool = True) -> ort.InferenceSession:

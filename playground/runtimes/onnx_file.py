@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,10 +30,13 @@ ELEMENT_BITS = {
 }
 _TYPES = {1: "float32", 10: "float16", 16: "bfloat16", 11: "float64", 3: "int8", 2: "uint8", 22: "int4", 21: "uint4"}
 
-_MODEL_GRAPH, _MODEL_OPSET = 7, 8
-_GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
+_MODEL_GRAPH, _MODEL_OPSET, _MODEL_FUNCTION = 7, 8, 25
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
+_FUNCTION_NODE, _FUNCTION_ATTRIBUTE = 7, 11
 _NODE_OUTPUT, _NODE_TYPE, _NODE_ATTRIBUTE = 2, 4, 5
-_ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 1, 3, 5, 6, 11
+_ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 1, 3, 6, 11
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS, _ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 5, 10, 22, 23
+_SPARSE_PARTS = (1, 2)  # values and indices
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_EXTERNAL = 1, 2, 13
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 DEEPEST = 8
@@ -41,6 +45,24 @@ DEEPEST = 8
 
 DECODER, ENCODER = "model.onnx", "encoder_model.onnx"
 """What an artifact's graphs are called."""
+
+
+_FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*")
+_DATA = re.compile(
+    r"[A-Za-z0-9_][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*\.(onnx[_-]data|data|bin|dat|raw|weights?|bias)([._-]?\d+)?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def is_data_file(location: str) -> bool:
+    """Whether a graph may keep weights in the file it calls so: ``model.onnx_data``, ``layers/h.3.weight``.
+
+    What a graph names is put beside it under that very name, where other names mean something: kernels, graphs,
+    artifact.json, configurations. So this says what is allowed and not what isn't: plain characters, and endings that
+    nothing here executes or believes.
+    """
+    *folders, name = location.split("/")
+    return _DATA.fullmatch(name) is not None and all(_FOLDER.fullmatch(folder) for folder in folders)
 
 
 class BadOnnxFile(ValueError):
@@ -60,7 +82,7 @@ class OnnxFile:
         makers: Which operator makes a value, by the value's name, in the main graph.
         weight_bits: How many bits of weights there are of each element type.
         matmul_bits: The ``bits`` of MatMulNBits nodes.
-        external: Files beside this one that hold weights, as the graph names them.
+        external: Files beside this one that hold weights, as the graph names them, wherever in it that stands.
         domains: Operator sets the graph asks for; the empty name is ONNX's own.
     """
 
@@ -123,6 +145,8 @@ def _model(data: mmap.mmap, found: OnnxFile) -> None:
     for number, value in _fields(data, (0, len(data))):
         if number == _MODEL_GRAPH:
             _graph(data, _span(value), found, depth=0)
+        elif number == _MODEL_FUNCTION:
+            _function(data, _span(value), found)
         elif number == _MODEL_OPSET:
             names = [_text(data, _span(part)) for key, part in _fields(data, _span(value)) if key == 1]
             found.domains.add(names[0] if names else "")
@@ -136,6 +160,17 @@ def _graph(data: mmap.mmap, span: Span, found: OnnxFile, depth: int) -> None:
             _node(data, _span(value), found, depth)
         elif number == _GRAPH_INITIALIZER:
             _tensor(data, _span(value), found)
+        elif number == _GRAPH_SPARSE:
+            _sparse(data, _span(value), found)
+
+
+def _function(data: mmap.mmap, span: Span, found: OnnxFile) -> None:
+    """An operator that the file defines itself, of nodes like a subgraph's."""
+    for number, value in _fields(data, span):
+        if number == _FUNCTION_NODE:
+            _node(data, _span(value), found, depth=1)
+        elif number == _FUNCTION_ATTRIBUTE:
+            _attribute(data, _span(value), "", found, depth=1)
 
 
 def _node(data: mmap.mmap, span: Span, found: OnnxFile, depth: int) -> None:
@@ -163,7 +198,15 @@ def _attribute(data: mmap.mmap, span: Span, operator: str, found: OnnxFile, dept
             found.matmul_bits[int(value)] += 1  # type: ignore[arg-type]
         elif number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
             _graph(data, _span(value), found, depth + 1)
-        elif number == _ATTRIBUTE_TENSOR:
+        elif number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
+            _tensor(data, _span(value), found)
+        elif number in (_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES):
+            _sparse(data, _span(value), found)
+
+
+def _sparse(data: mmap.mmap, span: Span, found: OnnxFile) -> None:
+    for number, value in _fields(data, span):
+        if number in _SPARSE_PARTS:
             _tensor(data, _span(value), found)
 
 

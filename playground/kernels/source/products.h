@@ -55,7 +55,7 @@ static void quantise(const float *x, int width, Acts acts, int blocks, int row, 
         size_t at = first + (size_t)b * of_tile;
         acts.scales[at] = scale;
         acts.sums[at] = scale * (float)sum;
-        acts.bias[at] = -BIAS8 * sum;
+        acts.bias[at] = (int32_t)(0u - (uint32_t)BIAS8 * (uint32_t)sum);
     }
 }
 

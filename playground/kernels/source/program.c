@@ -1,37 +1,11 @@
 /* A decoder as a list of steps over buffers of numbers, run by a few threads in lock step.
  *
- * The list is made elsewhere (program.py); here every step is taken for the tokens given, one or many. Buffers are
- * [tokens][stride] floats. Nothing is allocated while running. This file does not know ONNX, text or time.
+ * The list is made elsewhere (runtimes/kernel_engine.py); here every step is taken for the tokens given, one or many.
+ * Buffers are [tokens][stride] floats. Nothing is allocated while running. This file does not know ONNX, text or time.
  */
 #define _GNU_SOURCE
-#include "attention.h"
+#include "plan.h"
 #include "pool.h"
-
-enum { EMBED8, EMBED32, NORM, QUANTISE, PRODUCT, ROTATE, ATTEND, MERGE, ADD, ADD_ROW, SCALE, TIMES, SILU, GELU, GELU_ERF,
-       RELU, SIGMOID, LAST };
-#define LONGEST_HEAD 1024
-
-typedef struct {
-    int buffer, offset, stride;
-} Ref; /* rows of a buffer, from a column on; buffer -1: nothing */
-
-typedef struct {
-    int kind, one; /* one: only the last token's row is left here */
-    int width, extra;
-    Ref in[3], out[2];
-    float number;
-    const void *data[4];
-    Matrix matrix;
-    Shape shape;
-    int layer;
-} Op;
-
-typedef struct {
-    int ops, threads;
-    const Op *list;
-    float **buffers;
-    Acts acts;
-} Plan;
 
 typedef struct {
     Plan plan;
@@ -363,6 +337,14 @@ void pg_close(Run *r) {
     if (r->own)
         for (int i = 0; i < r->plan.threads; i++) free(r->own[i]);
     free(r->own), free(r->taken), free(r->next), free(r->parts), free(r);
+}
+
+/* The first step that would reach beyond its buffers, or -1. `most_size`: the largest head there is scratch for. */
+int pg_unsound(const Plan *plan, int most_size) {
+    int64_t rounded = 0;
+    for (int i = 0; i < plan->ops; i++)
+        if (!sound(plan, plan->list + i, &rounded, most_size)) return i;
+    return -1;
 }
 
 /* Ready to run; NULL where memory or threads can't be had. */

@@ -53,7 +53,13 @@ INLINE v16i i_set(int32_t x) { return _mm512_set1_epi32(x); }
 INLINE v16i i_add(v16i a, v16i b) { return _mm512_add_epi32(a, b); }
 INLINE v16i i_of(v16f x) { return _mm512_cvtps_epi32(x); }
 INLINE v16f i_to_f(v16i x) { return _mm512_cvtepi32_ps(x); }
-INLINE int32_t i_sum(v16i x) { return _mm512_reduce_add_epi32(x); }
+/* Not by _mm512_reduce_add_epi32, whose overflow, where activations were no numbers, is undefined. */
+INLINE int32_t i_sum(v16i x) {
+    __m256i s = _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+    __m128i q = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+    q = _mm_add_epi32(q, _mm_unpackhi_epi64(q, q));
+    return _mm_cvtsi128_si32(_mm_add_epi32(q, _mm_shuffle_epi32(q, 1)));
+}
 INLINE void i_to_bytes(int8_t *p, v16i x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(x)); }
 INLINE bytes64 b_load(const uint8_t *p) { return _mm512_load_si512((const void *)p); }
 INLINE bytes64 b_low(bytes64 x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }

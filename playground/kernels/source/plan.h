@@ -1,0 +1,115 @@
+/* What is to be done, as the caller says it: steps over buffers, and whether each of them stays inside.
+ *
+ * Plans are made of graphs that strangers wrote. Whoever makes them (runtimes/kernel_checks.py) refuses what can't be
+ * vouched for; here their word is not taken for it, once, when a plan is opened. What tables of constants hold is known
+ * to the maker alone.
+ */
+#ifndef PLAYGROUND_PLAN_H
+#define PLAYGROUND_PLAN_H
+
+#include "attention.h"
+
+enum { EMBED8, EMBED32, NORM, QUANTISE, PRODUCT, ROTATE, ATTEND, MERGE, ADD, ADD_ROW, SCALE, TIMES, SILU, GELU,
+       GELU_ERF, RELU, SIGMOID, LAST };
+#define LONGEST_HEAD 1024
+
+typedef struct {
+    int buffer, offset, stride;
+} Ref; /* rows of a buffer, from a column on; buffer -1: nothing */
+
+typedef struct {
+    int kind, one; /* one: only the last token's row is left here */
+    int width, extra;
+    Ref in[3], out[2];
+    float number;
+    const void *data[4];
+    Matrix matrix;
+    Shape shape;
+    int layer;
+} Op;
+
+typedef struct {
+    int rows, width;
+} Room;
+
+typedef struct {
+    int ops, threads;
+    const Op *list;
+    float **buffers;
+    Acts acts;
+    const Room *rooms; /* of each buffer */
+    int places;        /* buffers */
+    int layers;        /* of the cache */
+    int tokens, blocks; /* the most of one run, and the most that `acts` has room for */
+} Plan;
+
+/* -- whether it is sound: sizes are compared as 64-bit numbers ---------------------------------------------------- */
+
+static int has(const Plan *plan, Ref ref, int64_t width, int64_t rows) {
+    if (ref.buffer < 0 || ref.buffer >= plan->places || width < 1) return 0;
+    Room room = plan->rooms[ref.buffer];
+    return room.rows >= rows && ref.stride == room.width && ref.offset >= 0 && ref.offset + width <= room.width;
+}
+
+static int may_have(const Plan *plan, Ref ref, int64_t width, int64_t rows) {
+    return ref.buffer == -1 || has(plan, ref, width, rows);
+}
+
+static int sound_shape(const Plan *plan, const Op *op, int most_size) {
+    const Shape *s = &op->shape;
+    if (op->one || op->layer < 0 || op->layer >= plan->layers || s->window < 0) return 0;
+    if (s->heads < 1 || s->groups < 1 || s->groups > MOST_ROWS || s->heads % s->groups) return 0;
+    return s->size > 0 && s->size % 16 == 0 && s->size <= most_size && s->size <= LONGEST_HEAD;
+}
+
+static int sound_matrix(const Matrix *m) {
+    return m->panels && (m->bits == 8 || m->bits == 4) && m->blocks > 0 && m->outputs > 0 && m->outputs % PANEL == 0;
+}
+
+/* `rounded`: how many blocks of activations the last QUANTISE left, of all rows or (negative) of one. */
+static int sound(const Plan *plan, const Op *op, int64_t *rounded, int most_size) {
+    const Shape *s = &op->shape;
+    int64_t rows = op->one ? 1 : plan->tokens, width = op->width, heads = (int64_t)s->heads * s->size;
+    switch (op->kind) {
+        case EMBED8:
+            return width % BLOCK == 0 && op->data[0] && op->data[1] && has(plan, op->out[0], width, rows);
+        case EMBED32: return op->data[0] && has(plan, op->out[0], width, rows);
+        case NORM:
+            return op->extra > 0 && width % op->extra == 0 && op->data[0] && has(plan, op->in[0], width, rows) &&
+                   may_have(plan, op->in[1], width, rows) && has(plan, op->out[0], width, rows) &&
+                   may_have(plan, op->out[1], width, rows);
+        case QUANTISE:
+            *rounded = op->one ? -(int64_t)op->extra : op->extra;
+            return has(plan, op->in[0], width, rows) && op->extra == (width + BLOCK - 1) / BLOCK &&
+                   op->extra <= plan->blocks;
+        case PRODUCT:
+            return sound_matrix(&op->matrix) && has(plan, op->out[0], op->matrix.outputs, rows) &&
+                   *rounded == (op->one ? -(int64_t)op->matrix.blocks : op->matrix.blocks);
+        case ROTATE:
+            if (!sound_shape(plan, op, most_size) || width < 0 || width % 2 || width > s->size) return 0;
+            if (!op->data[0] != !op->data[1] || (width && !op->data[0])) return 0;
+            return has(plan, op->in[0], heads, rows) && has(plan, op->in[1], heads / s->groups, rows) &&
+                   has(plan, op->in[2], heads / s->groups, rows) && has(plan, op->out[0], heads, rows);
+        case ATTEND:
+        case MERGE:
+            return sound_shape(plan, op, most_size) && has(plan, op->in[0], heads, rows) &&
+                   has(plan, op->out[0], heads, rows);
+        case LAST: return op->one && has(plan, op->in[0], width, plan->tokens) && has(plan, op->out[0], width, 1);
+        case ADD:
+        case TIMES:
+            return has(plan, op->in[0], width, rows) && has(plan, op->in[1], width, rows) &&
+                   has(plan, op->out[0], width, rows);
+        case ADD_ROW: return op->data[0] && has(plan, op->in[0], width, rows) && has(plan, op->out[0], width, rows);
+        case SCALE:
+        case SILU:
+        case GELU:
+        case GELU_ERF:
+        case RELU:
+        case SIGMOID:
+            return has(plan, op->in[0], width, rows) && may_have(plan, op->in[1], width, rows) &&
+                   has(plan, op->out[0], width, rows);
+        default: return 0;
+    }
+}
+
+#endif

@@ -1,0 +1,215 @@
+"""Whether a program stays inside its buffers and its constants, looked at once, before the kernels see it.
+
+The kernels check nothing while they run, and a program is made of a graph that anybody may have written. So every
+place, size and type of every step is compared here with what there is; ``kernel_reader`` need not be right for a graph
+to be harmless. The module knows what each step reads and writes; it knows neither ONNX nor why a step is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from playground.kernels.library import BLOCK, PANEL, Kind, Weights
+from playground.runtimes.kernel_program import Array, Heads, Program, Step, Value, refuse, whole
+
+LONGEST_HEAD = 1024
+"""Numbers in one head that the kernels have room for."""
+MOST_GROUPS = 48
+"""Query heads of one key-value head."""
+VECTOR = 16
+"""Numbers a head has a multiple of."""
+
+_ACTIVATIONS = frozenset((Kind.SILU, Kind.GELU, Kind.GELU_ERF, Kind.RELU, Kind.SIGMOID))
+
+
+def check(program: Program) -> None:
+    """Look at all of ``program``.
+
+    Raises:
+        NotForKernels: A step would reach beyond what it was given.
+    """
+    whole("a vocabulary of", program.tokens)
+    if program.longest is not None:
+        whole("positions for", program.longest)
+    for width in program.widths:
+        whole("a buffer of", width)
+    if not program.layers:
+        refuse("no attention")
+    for heads in program.layers:
+        check_heads(heads)
+    walk = _Walk(program)
+    for step in program.steps:
+        walk.step(step)
+    logits = program.logits
+    if logits is None or not walk.can_read(logits) or not logits.one or logits.width != program.vocab:
+        refuse("logits that no step gives")
+
+
+def check_heads(heads: Heads) -> None:
+    """Whether the kernels have room for such heads.
+
+    Raises:
+        NotForKernels: They have not.
+    """
+    for what in ("heads", "kv_heads", "size"):
+        whole(f"attention whose {what} is", getattr(heads, what))
+    whole("a window of", heads.window, least=0)
+    groups, odd = divmod(heads.heads, heads.kv_heads)
+    if heads.size % VECTOR or heads.size > LONGEST_HEAD or odd or groups > MOST_GROUPS:
+        refuse(f"heads of {heads.size} numbers, {heads.heads} over {heads.kv_heads}")
+
+
+class _Walk:
+    """The steps in order: what was written so far, and what the last rounding left."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._written: set[int] = set()
+        self._rounded: tuple[int, bool] | None = None  # blocks, and whether of the last row alone
+        self._layers = 0
+        self._attending: Value | None = None
+
+    def step(self, step: Step) -> None:
+        """Look at one step, which the kernels take behind those before."""
+        kind, whose = step.kind, f"a step {step.kind.name} of"
+        if kind in (Kind.ROTATE, Kind.ATTEND, Kind.MERGE):
+            self._attention(step)
+            return
+        width = whole(whose, step.width)
+        if kind == Kind.QUANTISE:
+            self._takes(step, width, 1, 1)
+            self._fits(not step.outputs and step.extra == -(-width // BLOCK), step)
+            self._rounded = (step.extra, step.one)
+            return
+        if kind == Kind.PRODUCT:
+            self._fits(not step.inputs and step.weights is not None, step)
+            self._weights(step, step.weights)
+        elif kind in (Kind.EMBED8, Kind.EMBED32):
+            self._fits(not step.inputs and not step.one, step)
+            self._table(step, width)
+        elif kind == Kind.LAST:
+            self._fits(step.one and not any(value and value.one for value in step.inputs), step)
+            self._takes(step, width, 1, 1, one=False)
+        else:
+            self._takes(step, width, *((2, 2) if kind in (Kind.ADD, Kind.TIMES) else (1, 2)))
+        if kind == Kind.NORM:
+            size = whole("a norm of", step.extra)
+            self._fits(width % size == 0, step)
+            self._tensors(step, (np.float32, (size,)))
+        elif kind == Kind.ADD_ROW:
+            self._tensors(step, (np.float32, (width,)))
+        self._gives(step, width, 2 if kind == Kind.NORM else 1)
+
+    def can_read(self, value: Value) -> bool:
+        """Whether its columns are in its buffer, of which a step before has written rows."""
+        room = self._program.widths[value.buffer] if 0 <= value.buffer < len(self._program.widths) else 0
+        inside = value.offset >= 0 and value.width >= 1 and value.offset + value.width <= room
+        return inside and value.buffer in self._written and value.one == (value.buffer in self._program.singles)
+
+    def _takes(self, step: Step, width: int, least: int, most: int, *, one: bool | None = None) -> None:
+        """``least`` to ``most`` inputs of ``width``, all rows or the last as the step has them."""
+        given = [value for value in step.inputs if value is not None]
+        rows = step.one if one is None else one
+        good = least <= len(given) <= len(step.inputs) <= most and step.inputs[0] is not None
+        self._fits(good and all(self._reads(value, width, rows) for value in given), step)
+
+    def _reads(self, value: Value, width: int, one: bool) -> bool:
+        return self.can_read(value) and value.width == width and value.one == one
+
+    def _gives(self, step: Step, width: int, most: int = 1) -> None:
+        """Outputs of ``width``, each in a buffer that nothing was written to before."""
+        given = [value for value in step.outputs if value is not None]
+        self._fits(len(given) >= 1 and step.outputs[0] is not None and not any(step.outputs[most:]), step)
+        for value in given:
+            self._fits(value.buffer not in self._written, step)
+            self._written.add(value.buffer)
+            self._fits(self._reads(value, width, step.one), step)
+
+    def _weights(self, step: Step, weights: Weights | None) -> None:
+        """The matrix has what it says, fits what was rounded for it, and its panels fit its buffer."""
+        assert weights is not None
+        outputs, blocks, rest, bits = step.width, weights.blocks, weights.rest, weights.bits
+        self._fits(bits in (4, 8) and blocks >= 1 and rest in (0, -(-blocks // BLOCK)), step)
+        self._fits(weights.outputs == outputs and self._rounded == (blocks, step.one), step)
+        stored = outputs, blocks + rest
+        self._array(step, weights.values, np.uint8, (*stored, BLOCK * bits // 8))
+        self._array(step, weights.scales, np.float32, stored)
+        if weights.zeros is not None:
+            size = outputs * (stored[1] if bits == 8 else -(-stored[1] // 2))
+            self._fits(weights.zeros.size == size, step)
+            self._array(step, weights.zeros, np.uint8, weights.zeros.shape)
+        out = step.outputs[0] if step.outputs else None
+        panels = whole("outputs of a product,", -(-outputs // PANEL) * PANEL)
+        self._fits(out is not None and out.offset == 0 and self._width(out) >= panels, step)
+
+    def _width(self, value: Value) -> int:
+        return self._program.widths[value.buffer] if 0 <= value.buffer < len(self._program.widths) else 0
+
+    def _table(self, step: Step, width: int) -> None:
+        """An embedding has a row for each token there may be."""
+        table = step.tensors[0] if step.tensors else None
+        self._fits(table is not None and table.ndim == 2 and len(table) >= self._program.tokens, step)
+        rows = 0 if table is None else len(table)
+        if step.kind == Kind.EMBED32:
+            self._tensors(step, (np.float32, (rows, width)))
+            return
+        blocks = rows, width // BLOCK
+        self._fits(width % BLOCK == 0, step)
+        zeros = [(np.uint8, blocks)] if len(step.tensors) > 2 and step.tensors[2] is not None else []
+        self._tensors(step, (np.uint8, (rows, width)), (np.float32, blocks), *zeros)
+
+    def _attention(self, step: Step) -> None:
+        """Three steps for each layer: turn and keep, attend, put together."""
+        layer = self._layers if step.kind == Kind.ROTATE else self._layers - 1
+        self._fits(step.layer == layer and 0 <= layer < len(self._program.layers) and not step.one, step)
+        heads = self._program.layers[layer]
+        self._fits(step.heads == heads, step)
+        wide, narrow = heads.heads * heads.size, heads.kv_heads * heads.size
+        if step.kind == Kind.ROTATE:
+            self._layers += 1
+            widths = (wide, narrow, narrow)
+            good = len(step.inputs) == len(widths)
+            pairs = zip(step.inputs, widths, strict=False)
+            self._fits(good and all(value and self._reads(value, width, False) for value, width in pairs), step)
+            self._angles(step, heads)
+            self._gives(step, wide)
+            return
+        self._takes(step, wide, 1, 1)
+        if step.kind == Kind.ATTEND:
+            self._gives(step, wide)
+            self._attending = step.outputs[0]
+        else:  # of one token; ATTEND wrote there for several
+            self._fits(self._attending is not None and step.outputs == (self._attending,), step)
+            self._attending = None
+
+    def _angles(self, step: Step, heads: Heads) -> None:
+        """Cosines and sines for every position there may be, of a part of a head at most."""
+        turned, longest = whole("angles for", step.width, least=0), self._program.longest
+        self._fits(turned % 2 == 0 and turned <= heads.size and (turned == 0) == (not any_of(step.tensors)), step)
+        whole("angles that are interleaved", step.extra, least=0)
+        if turned:
+            rows = len(step.tensors[0]) if step.tensors[0] is not None else 0
+            self._fits(longest is not None and longest <= rows, step)
+            self._tensors(step, *[(np.float32, (rows, turned // 2))] * 2)
+
+    def _tensors(self, step: Step, *wanted: tuple[Any, tuple[int, ...]]) -> None:
+        """The step's constants, no more and no fewer."""
+        self._fits(len([each for each in step.tensors if each is not None]) == len(wanted), step)
+        for tensor, (kind, shape) in zip(step.tensors, wanted, strict=False):
+            self._array(step, tensor, kind, shape)
+
+    def _array(self, step: Step, array: Array | None, kind: Any, shape: tuple[int, ...]) -> None:
+        good = array is not None and array.dtype == kind and array.flags.c_contiguous and array.flags.aligned
+        self._fits(good and array is not None and array.shape == shape, step)
+
+    @staticmethod
+    def _fits(good: bool | None, step: Step) -> None:
+        if not good:
+            refuse(f"a step {step.kind.name} that does not fit what there is for it")
+
+
+def any_of(tensors: Sequence[Array | None]) -> bool:
+    return any(each is not None for each in tensors)

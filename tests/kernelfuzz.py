@@ -1,0 +1,114 @@
+"""Changed graphs, each read and run by the kernels: ``python -m tests.kernelfuzz LIBRARY SEED FIRST COUNT SECONDS``,
+under the sanitizers that LIBRARY was built with.
+
+Two lines of JSON for each graph: what was changed, and what became of it, ``refused`` or ``ran``. Where the second is
+missing this process ended there. Arrays that the kernels read are copied to memory that ends where they end, or nobody
+would see them read beyond.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from playground.kernels.building import Built
+from playground.kernels.library import Library
+from playground.runtimes import kernel_constants, kernel_engine
+from playground.runtimes.kernel_program import NotForKernels
+from playground.runtimes.kernel_reader import read_program
+from tests import graphmutations, kernelgraphs
+
+GRAPH_S = 20
+
+
+def main(arguments: list[str]) -> int:
+    built, seed = Built.of(Path(arguments[0])), arguments[1]
+    first, count, until = int(arguments[2]), int(arguments[3]), time.monotonic() + float(arguments[4])
+    read_exactly()
+    library = Library(built)
+    bases = [(beside, make()) for make in kernelgraphs.GRAPHS.values() for beside in (False, True)]
+    for number in range(first, first + count):
+        if time.monotonic() > until:
+            break
+        with tempfile.TemporaryDirectory() as place:
+            one(library, bases, f"{seed}-{number}", Path(place))
+    return 0
+
+
+def read_exactly() -> None:
+    """Give what is read and not made here a bound that the sanitizer knows."""
+    memory = ctypes.CDLL(None)
+    memory.aligned_alloc.restype = ctypes.c_void_p
+    memory.aligned_alloc.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
+
+    def pages(size: int) -> Any:
+        address = memory.aligned_alloc(64, max(64, size))
+        if not address:
+            raise MemoryError
+        return np.frombuffer((ctypes.c_uint8 * size).from_address(address), np.uint8)
+
+    mapped = kernel_constants.Constants.array
+
+    def array(self: Any, name: str, wanted: type | None = None) -> Any:
+        return mapped(self, name, wanted).copy()
+
+    kernel_engine.large_pages = pages  # type: ignore[assignment]
+    kernel_constants.Constants.array = array  # type: ignore[method-assign]
+
+
+def one(library: Library, bases: list[tuple[bool, Any]], name: str, place: Path) -> None:
+    """One graph: the first few of a seed are right ones, the others changed."""
+    draw = random.Random(name)
+    number = int(name.rpartition("-")[2])
+    beside, base = bases[number % len(bases)]
+    model = type(base)()
+    model.CopyFrom(base)
+    kernelgraphs.write(model, place, beside=beside)
+    changed = graphmutations.mutate(model, draw) if number >= len(bases) else []
+    (place / "model.onnx").write_bytes(model.SerializeToString())
+    print(json.dumps({"name": name, "changed": changed}), flush=True)
+    signal.alarm(GRAPH_S)
+    why = run(library, place / "model.onnx", draw)
+    signal.alarm(0)
+    print(json.dumps({"name": name, "outcome": "refused" if why else "ran", "why": why}), flush=True)
+
+
+def run(library: Library, path: Path, draw: random.Random) -> str:
+    """Read and run the graph at ``path``; why it was refused, or nothing. Whatever else it raises is a fault."""
+    try:
+        program = read_program(path)
+        engine = kernel_engine.KernelEngine(library, program, 2, False)
+    except (NotForKernels, MemoryError, FileNotFoundError) as error:
+        return str(error) or type(error).__name__
+    except ValueError as error:  # said by the library, which alone sees all weights
+        if "around the middle" not in str(error):
+            raise
+        return str(error)
+    longest = program.longest or 300
+    for parts, steps in (((1,), 1), ((7, 66), 2), ((130, 5), 3), ((longest - 2,), 2)):
+        if min(parts) < 1 or sum(parts) + steps > longest:
+            continue
+        engine.reset(sum(parts) + steps)
+        for part in parts:
+            engine.prefill([draw.randrange(program.tokens) for _ in range(part)])
+        for _ in range(steps):
+            engine.step(draw.randrange(program.tokens)).copy()
+    engine.reset(longest)
+    with contextlib.suppress(RuntimeError):  # there is no room for one more
+        engine.prefill([0] * (longest + 1))
+    engine.close()
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,198 @@
+"""Tiny decoder graphs in the operators that the kernels read, made without torch: something of everything they know.
+
+They are right graphs, which ONNX Runtime runs as well; what becomes of them when somebody changes them, tests say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+Array = NDArray[Any]
+
+BLOCK = 32
+VOCAB, WIDTH, INNER, SIZE, CONTEXT = 70, 64, 96, 16, 320
+HEADS, KV_HEADS = 4, 2
+CONTRIBUTED = frozenset(
+    (
+        "FastGelu",
+        "GatherBlockQuantized",
+        "GroupQueryAttention",
+        "MatMulNBits",
+        "SkipSimplifiedLayerNormalization",
+    )
+)
+PAST = ["batch", KV_HEADS, "past", SIZE]
+
+
+class Builder:
+    """One graph under construction; every value is named after what makes it."""
+
+    def __init__(self, seed: int) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.random = np.random.default_rng(seed)
+        self._count = 0
+
+    def constant(self, array: Array) -> str:
+        name = f"weight{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def node(self, kind: str, inputs: list[str], outputs: list[str] | None = None, **settings: Any) -> str:
+        """Add a node; the name of its first output."""
+        self._count += 1
+        names = outputs or [f"{kind.lower()}{self._count}"]
+        domain = "com.microsoft" if kind in CONTRIBUTED else ""
+        self.nodes.append(helper.make_node(kind, inputs, names, f"{kind}.{self._count}", domain=domain, **settings))
+        return names[0]
+
+    def product(
+        self, source: str, width: int, outputs: int, bits: int, *, means: bool = False, zeros: bool = True
+    ) -> str:
+        """``MatMulNBits`` with random weights; ``means``: of each block of ``source`` beside it."""
+        if means:
+            pooled = self.node("AveragePool", [source], kernel_shape=[BLOCK], strides=[BLOCK])
+            source = self.node("Concat", [source, pooled], axis=-1)
+            width += width // BLOCK
+        blocks = -(-width // BLOCK)
+        values = self.random.integers(0, 256, (outputs, blocks, BLOCK * bits // 8)).astype(np.uint8)
+        scales = self.random.uniform(1e-3, 1e-2, (outputs, blocks)).astype(np.float32)
+        inputs = [source, self.constant(values), self.constant(scales)]
+        if bits == 4 and zeros:
+            inputs.append(self.constant(self.random.integers(0, 256, (outputs, -(-blocks // 2))).astype(np.uint8)))
+        settings = {"K": width, "N": outputs, "bits": bits, "block_size": BLOCK, "accuracy_level": 4}
+        return self.node("MatMulNBits", inputs, **settings)
+
+    def norm(self, source: str, width: int = WIDTH) -> str:
+        weight = self.constant(self.random.uniform(0.5, 1.5, width).astype(np.float32))
+        return self.node("SimplifiedLayerNormalization", [source, weight], epsilon=1e-5, axis=-1, stash_type=1)
+
+    def skip_norm(self, source: str, skip: str) -> tuple[str, str]:
+        """The norm of a sum, and the sum."""
+        weight = self.constant(self.random.uniform(0.5, 1.5, WIDTH).astype(np.float32))
+        count = self._count + 1
+        names = [f"norm{count}", "", "", f"sum{count}"]
+        self.node("SkipSimplifiedLayerNormalization", [source, skip, weight], names, epsilon=1e-5)
+        return names[0], names[3]
+
+    def lengths(self) -> tuple[str, str]:
+        """What attention is told of the mask, as exporters write it."""
+        one, axis = self.constant(np.array([1], np.int64)), self.constant(np.array([1], np.int64))
+        total = self.node("ReduceSum", ["attention_mask", axis])
+        before = self.node("Sub", [total, one])
+        lengths = self.node("Cast", [before], to=TensorProto.INT32)
+        place = self.constant(np.array(1, np.int64))
+        wide = self.node("Gather", [self.node("Shape", ["attention_mask"]), place], axis=0)
+        return lengths, self.node("Cast", [wide], to=TensorProto.INT32)
+
+    def attention(self, layer: int, queries: str, keys: str, values: str, lengths: tuple[str, str], **more: Any) -> str:
+        inputs = [queries, keys, values, f"past_key_values.{layer}.key", f"past_key_values.{layer}.value", *lengths]
+        if more.get("do_rotary"):
+            angles = np.outer(np.arange(CONTEXT), 1 / 100 ** np.linspace(0, 1, SIZE // 2))
+            inputs += [self.constant(table(angles).astype(np.float32)) for table in (np.cos, np.sin)]
+        names = [f"attended{layer}", f"present.{layer}.key", f"present.{layer}.value"]
+        settings = {"num_heads": HEADS, "kv_num_heads": KV_HEADS, "local_window_size": -1, "do_rotary": 0, **more}
+        return self.node("GroupQueryAttention", inputs, names, **settings)
+
+    def model(self, layers: int, logits: list[Any]) -> onnx.ModelProto:
+        whole = ["batch", "sequence"]
+        inputs = [helper.make_tensor_value_info("input_ids", TensorProto.INT64, whole)]
+        inputs.append(helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch", "total"]))
+        outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, logits)]
+        for layer in range(layers):
+            for part in ("key", "value"):
+                inputs.append(helper.make_tensor_value_info(f"past_key_values.{layer}.{part}", TensorProto.FLOAT, PAST))
+                shape = ["batch", KV_HEADS, "total", SIZE]
+                outputs.append(helper.make_tensor_value_info(f"present.{layer}.{part}", TensorProto.FLOAT, shape))
+        graph = helper.make_graph(self.nodes, "tiny", inputs, outputs, self.constants)
+        opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def eight_bits() -> onnx.ModelProto:
+    """Like a Llama: separate projections, SiLU, an embedding in eight bits, logits of the last position."""
+    made = Builder(1)
+    table = made.random.integers(0, 256, (VOCAB, WIDTH)).astype(np.uint8)
+    scales = made.random.uniform(1e-3, 1e-2, (VOCAB, WIDTH // BLOCK)).astype(np.float32)
+    parts = [made.constant(table), "input_ids", made.constant(scales)]
+    parts.append(made.constant(np.full(scales.shape, 128, np.uint8)))
+    source = made.node("GatherBlockQuantized", parts, bits=8, block_size=BLOCK, gather_axis=0, quantize_axis=1)
+    lengths = made.lengths()
+    normed = made.norm(source)
+    for layer in range(2):
+        queries, keys, values = (made.product(normed, WIDTH, n * SIZE, 8) for n in (HEADS, KV_HEADS, KV_HEADS))
+        attended = made.attention(layer, queries, keys, values, lengths, do_rotary=1)
+        normed, source = made.skip_norm(source, made.product(attended, HEADS * SIZE, WIDTH, 8))
+        both = made.product(normed, WIDTH, 2 * INNER, 8)
+        sizes = made.constant(np.array([INNER, INNER], np.int64))
+        made.node("Split", [both, sizes], [f"gate{layer}", f"up{layer}"], axis=-1)
+        gate = made.node("Mul", [f"gate{layer}", made.node("Sigmoid", [f"gate{layer}"])])
+        down = made.product(made.node("Mul", [gate, f"up{layer}"]), INNER, WIDTH, 8)
+        normed, source = made.skip_norm(source, down)
+    last = made.node("Gather", [normed, made.constant(np.array([-1], np.int64))], axis=1)
+    made.product(last, WIDTH, VOCAB, 8)
+    made.nodes[-1].output[0] = "logits"
+    return made.model(2, ["batch", 1, VOCAB])
+
+
+def four_bits() -> onnx.ModelProto:
+    """Like a Gemma or a Qwen: packed projections with means and a bias, norms of heads, a window, a scaled embedding
+    that stands transposed, logits of all positions.
+    """
+    made = Builder(2)
+    table = made.constant(made.random.normal(size=(WIDTH, VOCAB)).astype(np.float32))
+    source = made.node("Gather", [made.node("Transpose", [table], perm=[1, 0]), "input_ids"], axis=0)
+    source = made.node("Mul", [source, made.constant(np.array(8.0, np.float32))])
+    lengths = made.lengths()
+    normed = made.norm(source)
+    packed = (HEADS + 2 * KV_HEADS) * SIZE
+    bias = made.constant(made.random.normal(size=packed).astype(np.float32))
+    both = made.node("Add", [made.product(normed, WIDTH, packed, 4, means=True), bias])
+    attended = made.attention(0, both, "", "", lengths, local_window_size=40, do_rotary=1, scale=0.2)
+    gated = made.node("Mul", [made.product(attended, HEADS * SIZE, WIDTH, 4, zeros=False), normed])
+    source = made.node("Add", [source, gated])
+    normed = made.norm(source)
+    gate = made.node("FastGelu", [made.product(normed, WIDTH, INNER, 4, means=True)])
+    up = made.product(normed, WIDTH, INNER, 4, means=True)
+    source = made.node("Add", [source, made.product(made.node("Mul", [gate, up]), INNER, WIDTH, 4, means=True)])
+    normed = made.norm(source)
+    sizes = made.constant(np.array([HEADS * SIZE, 2 * KV_HEADS * SIZE], np.int64))
+    made.node("Split", [made.product(normed, WIDTH, packed, 8), sizes], ["q", "rest"], axis=-1)
+    halves = made.node("Constant", [], value=numpy_helper.from_array(np.array([KV_HEADS * SIZE] * 2, np.int64)))
+    made.node("Split", ["rest", halves], ["k", "v"], axis=-1)
+    folded = made.node("Reshape", ["q", made.constant(np.array([0, 0, HEADS, SIZE], np.int64))])
+    turned = made.node("Reshape", [made.norm(folded, SIZE), made.constant(np.array([0, 0, HEADS * SIZE], np.int64))])
+    attended = made.attention(1, turned, "k", "v", lengths)
+    normed, source = made.skip_norm(source, made.product(attended, HEADS * SIZE, WIDTH, 8))
+    made.product(normed, WIDTH, VOCAB, 8)
+    made.nodes[-1].output[0] = "logits"
+    return made.model(2, ["batch", "sequence", VOCAB])
+
+
+GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {"eight bits": eight_bits, "four bits": four_bits}
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": WIDTH,
+    "num_attention_heads": HEADS,
+    "num_key_value_heads": KV_HEADS,
+    "head_dim": SIZE,
+    "num_hidden_layers": 2,
+    "vocab_size": VOCAB,
+}
+
+
+def write(model: onnx.ModelProto, folder: Path, *, beside: bool = False) -> Path:
+    """``model`` as an artifact's folder has it; ``beside``: with its weights in a file of their own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    more = {"save_as_external_data": True, "location": "model.onnx.data", "size_threshold": 256} if beside else {}
+    onnx.save(model, folder / "model.onnx", **more)
+    return folder

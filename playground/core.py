@@ -38,7 +38,7 @@ class Playground:
         self.twins = TwinDiffer(settings, self.catalog, self.preparer, self.pool, self.comparer)
         self.repeater = Repeater(self.catalog, self.preparer, self.pool, self.comparer)
         self.measurer = Measurer(settings, self.catalog, self.preparer, self.pool)
-        self.store = Store(settings.database)
+        self.store = Store(settings.database, settings.limits.max_stored if settings.on_space else None)
 
     def __enter__(self) -> Playground:
         return self

@@ -41,6 +41,7 @@ class Limits:
     """What one visitor may ask for, and what all models may take; from the ``limits`` block of spaces.yaml.
 
     Attributes:
+        max_stored: Comparisons, and measurements, that a Space keeps: its visitors must not fill its disk.
         memory_mb: Of all loaded models together, in MB of 10^6 bytes; None for a share of what the machine allows.
     """
 
@@ -49,6 +50,7 @@ class Limits:
     max_prompt_chars: int = 20_000
     max_sessions: int = 8
     stall_timeout_s: float = 120.0
+    max_stored: int = 2000
     memory_mb: float | None = None
 
 

@@ -47,10 +47,12 @@ class Store:
 
     Args:
         path: The database; its folder is made when it is first used.
+        most: So many comparisons are kept, and so many measurements: the oldest go. None for all.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most: int | None = None) -> None:
         self.path = path
+        self._most = most
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
 
@@ -66,6 +68,7 @@ class Store:
                 "INSERT OR REPLACE INTO comparison (id, created_at, document) VALUES (?, ?, ?)",
                 (comparison.id, comparison.created_at, document),
             )
+            self._forget(connection, "comparison")
 
     def get(self, id: str) -> Comparison | None:
         """The comparison with this id, None if there is none.
@@ -110,6 +113,7 @@ class Store:
                 "INSERT OR REPLACE INTO measurement (id, created_at, document) VALUES (?, ?, ?)",
                 (measurement.id, measurement.created_at, document),
             )
+            self._forget(connection, "measurement")
 
     def measurement(self, id: str) -> Measurement | None:
         """The measurement with this id, None if there is none.
@@ -132,6 +136,15 @@ class Store:
                 "SELECT document FROM measurement ORDER BY created_at DESC, id DESC LIMIT ?", (limit,)
             ).fetchall()
             return [Measurement.from_json(json.loads(document)) for (document,) in rows]
+
+    def _forget(self, connection: sqlite3.Connection, table: str) -> None:
+        """Take the oldest away beyond what is to be kept."""
+        if self._most is not None:
+            connection.execute(
+                f"DELETE FROM {table} WHERE id IN "
+                f"(SELECT id FROM {table} ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?)",
+                (self._most,),
+            )
 
     def close(self) -> None:
         with self._lock:

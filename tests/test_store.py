@@ -6,14 +6,16 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from playground import store as store_module
+from playground.core import Playground
 from playground.errors import StorageError
 from playground.records import Comparison, Environment, ModelRun, Request, Timings, Variant
-from playground.settings import ROOT
+from playground.settings import ROOT, Settings
 from playground.store import MIGRATIONS, Store
 
 
@@ -189,3 +191,23 @@ def test_a_full_disk_is_named_and_what_was_kept_stays(store: Store) -> None:
     with pytest.raises(StorageError, match=r"full.*Free some space"):
         store.save(comparison("lost", prompt="x" * 100_000))
     assert [found.id for found in store.list()] == ["kept"]
+
+
+def test_where_strangers_fill_it_the_oldest_go(tmp_path: Path) -> None:
+    path = tmp_path / "playground.sqlite3"
+    few, every = Store(path, most=3), Store(path)
+    for number in range(6):
+        few.save(comparison(f"c{number}", f"2026-11-23T10:00:0{number}.000Z"))
+    assert [kept.id for kept in every.list()] == ["c5", "c4", "c3"]
+    every.save(comparison("c6", "2026-11-23T10:00:06.000Z"))
+    assert every.count() == 4
+    few.save(comparison("c5", "2026-11-23T10:00:05.000Z", prompt="again"))
+    assert [kept.id for kept in every.list()] == ["c6", "c5", "c4"]
+    few.close()
+    every.close()
+
+
+def test_a_space_keeps_so_many_and_a_machine_of_ones_own_all(make_settings: Callable[..., Settings]) -> None:
+    for env, most in (({"SPACE_ID": "o/n"}, 2000), ({}, None)):
+        with Playground(make_settings(**env)) as playground:
+            assert playground.store._most == most

@@ -1,6 +1,18 @@
 // Habits of the page: a Copy button in every panel, Ctrl/Cmd+Enter to run, a row of the catalogue shows its model, and
 // on a phone Run shows the answers.
 (() => {
+  // In another site's frame a browser may refuse storage; the history then lasts as long as the page.
+  try {
+    window.localStorage.length;
+  } catch {
+    const kept = new Map();
+    const storage = {
+      getItem: (name) => kept.get(name) ?? null,
+      setItem: (name, value) => void kept.set(name, String(value)),
+      removeItem: (name) => void kept.delete(name),
+    };
+    Object.defineProperty(window, "localStorage", { value: storage });
+  }
   const say = (button, word) => {
     button.textContent = word;
     setTimeout(() => { button.textContent = "Copy"; }, 1500);

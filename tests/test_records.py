@@ -45,7 +45,12 @@ def one_of(literal: Any) -> st.SearchStrategy[Any]:
 
 
 variants = st.builds(Variant, text, text, text)
-fidelities = st.builds(Fidelity, text, count, number, number, number, one_of(records.Verdict), text)
+fidelities = st.builds(
+    *(Fidelity, text, count, number, number, number, one_of(records.Verdict), text),
+    relative_error=maybe(number),
+    overturned=maybe(count),
+    kl_by_text=st.dictionaries(text, number, max_size=2),
+)
 remotes = st.builds(Remote, text, text, text, text, text, st.sampled_from(["chat", "base"]), count, number)
 specs = st.builds(
     ModelSpec,

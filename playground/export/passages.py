@@ -99,10 +99,10 @@ def passages(tokens: Tokens, config: Any, vocabulary: int | None = None) -> list
 
 
 def quick_passages(tokens: Tokens, config: Any, vocabulary: int | None = None) -> list[Passage]:
-    """One passage with few steps; its prompt leaves the shortest window behind. See ``passages``."""
+    """One text with few steps; its prompt leaves the shortest window behind. See ``passages``."""
     prompt = max(QUICK_PROMPT, min(LONG_PROMPT, _window(config) + GREEDY))
     text = Text("prose", HERE / "probe.txt", prompt, GREEDY)
-    return _parts(text, QUICK_STEPS, _ids(text, tokens, vocabulary), context_of(config))[:1]
+    return _parts(text, QUICK_STEPS, _ids(text, tokens, vocabulary), context_of(config))
 
 
 def context_of(config: Any) -> int | None:

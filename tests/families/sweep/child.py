@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.families.sweep.names import Architecture
-from tests.families.sweep.rows import Row
+from tests.families.sweep.rows import CONTRADICTION, Row
 
 
 def main(number: int) -> int:
@@ -85,8 +85,9 @@ def attempt(architecture: Architecture, variants: list[str], models: Path, home:
         row = Row(architecture.listed, architecture.name, variant, "not judged", reason)
         row.judge = judge.class_name if judge else ""
         row = Trial(row, folder, home, expected, judge).run(variant)
-        if reason and row.outcome == "refused":
-            row.outcome, row.reason = "not judged", f"{reason}; refused: {row.reason}"
+        torn = CONTRADICTION if any(answer.consistent is False for answer in expected.values()) else ""
+        if row.outcome == "refused" and (reason or torn):
+            row.outcome, row.reason = "not judged", f"{reason or torn}; refused: {row.reason}"
         yield row
         if row.outcome not in ("right", "tie", "differs"):
             return

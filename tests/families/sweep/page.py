@@ -60,7 +60,7 @@ def section(rows: Sequence[Row]) -> str:
         for precision in precisions:
             members = [row for row in rows if (row.listed, row.precision) == (listed, precision)]
             if members:
-                parts += ["", f"### {_titled(listed)}, {precision}", "", *_grouped(members)]
+                parts += ["", f"### {titled(listed)}, {precision}", "", *_grouped(members)]
     parts += _reasons(rows)
     return "\n".join([*parts, END, ""])
 
@@ -98,7 +98,7 @@ def write(rows: Sequence[Row], path: Path) -> None:
     path.write_text(put(path.read_text(encoding="utf-8"), section(listed)), encoding="utf-8")
 
 
-def _titled(listed: str) -> str:
+def titled(listed: str) -> str:
     return {"causal": "Causal", "seq2seq": "Sequence to sequence", "image-text": "Image and text"}[listed]
 
 
@@ -109,7 +109,7 @@ def _counts(rows: Sequence[Row], precisions: Sequence[str]) -> list[str]:
             outcomes = [row.outcome for row in rows if (row.listed, row.precision) == (listed, precision)]
             if outcomes:
                 cells = (str(outcomes.count(outcome) or "–") for outcome in OUTCOMES)
-                lines.append(f"| {_titled(listed)} | {precision} | " + " | ".join(cells) + " |")
+                lines.append(f"| {titled(listed)} | {precision} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -130,7 +130,7 @@ def _reasons(rows: Sequence[Row]) -> list[str]:
             if row.outcome == outcome:
                 folder = Architecture(row.listed, row.name, ()).folder  # type: ignore[arg-type]
                 sentence = " ".join(row.reason.replace(folder, "NAME").split())
-                said[sentence].append(f"{row.name} ({_titled(row.listed)}, {row.precision})")
+                said[sentence].append(f"{row.name} ({titled(row.listed)}, {row.precision})")
         if said:
             lines += ["", f"### Why {outcome}", ""]
             lines += [f"- {', '.join(names)}: {sentence}" for sentence, names in said.items()]

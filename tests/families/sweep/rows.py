@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,6 +16,7 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 ROUNDED_KL = 0.2
 """Nats, on average along transformers' own answer: what rounding weights explains in such small networks."""
 
+CONTRADICTION = "transformers contradicts itself: generate, and all tokens at once, choose others"
 FAULTS = ("wrong", "refused", "crash")
 
 
@@ -110,16 +111,8 @@ def judged(answers: dict[str, dict[str, Any]], rounded: bool) -> tuple[Outcome, 
     where = f"{first}: token {facts['at']} differs"
     if all(one["lead"] is not None and one["lead"] < CLOSE for one in differing.values()):
         return "tie", where
-    if rounded and all((one.get("kl") or 0.0) < ROUNDED_KL for one in answers.values()):
+    if rounded and all(one.get("kl") is not None and one["kl"] < ROUNDED_KL for one in differing.values()):
         return "differs", where
-    if any(one["consistent"] is False for one in differing.values()):
-        return (
-            "not judged",
-            f"transformers contradicts itself: generate, and all tokens at once, choose others; {where}",
-        )
+    if all(one["consistent"] is False for one in differing.values()):
+        return "not judged", f"{CONTRADICTION}; {where}"
     return "wrong", where
-
-
-def counts(rows: Iterable[Row]) -> dict[Outcome, int]:
-    found = [row.outcome for row in rows]
-    return {outcome: found.count(outcome) for outcome in OUTCOMES if outcome in found}

@@ -19,8 +19,8 @@ class Reading:
     """An engine and the ids in its cache.
 
     Attributes:
-        refused: Whether the last prompt shared words with the one before it and was read whole all the same, because the
-            engine could not go back to where they part.
+        refused: Whether the last prompt shared words with the one before it and was read whole all the same, because
+            the engine could not go back to where they part.
 
     What a prompt left there can be used again bit for bit. What an answer left was computed a token at a time and
     differs in its last bits from what reading the same ids at once would give, as it does while answering.

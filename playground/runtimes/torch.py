@@ -31,6 +31,14 @@ class TorchRuntime(DecodingRuntime):
         folder = Path(load.artifact.path)
         try:
             network = load_network(folder)
-            return TorchSeq2SeqEngine(network.model) if network.has_encoder else TorchEngine(network.model)
+            if network.has_encoder:
+                return TorchSeq2SeqEngine(network.model)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError, its own and safetensors' errors
             raise RunError(f"{load.artifact.variant}: transformers can't load it ({error})", _NEXT_STEP) from error
+        try:
+            return TorchEngine(network.model)
+        except Exception as error:  # a class that can't generate lacks whatever is asked for first
+            raise RunError(
+                f"{load.artifact.variant}: transformers' network computes nothing from text alone ({error})",
+                "Choose another model.",
+            ) from error

@@ -1,11 +1,11 @@
 """Decoders as their authors run them: transformers' own preparation of every call, under the playground's loop.
 
-What a network keeps of the tokens it has read is its own affair: keys and values, windows, states of fixed size, memories
-of XLNet, nothing at all. So no cache is made here and no input is guessed. ``generate`` prepares the first call and then
-hands over; each later one goes through the network's own ``prepare_inputs_for_generation`` and
-``_update_model_kwargs_for_generation``, as in the loop of ``generate`` itself. What is added: a prompt in parts and a way
-back in the cache, where both are known to change nothing, and an end in the middle of a long prompt. The module does not
-know text, sampling or time.
+What a network keeps of the tokens it has read is its own affair: keys and values, windows, states of fixed size,
+XLNet's memories, nothing at all. So no cache is made here and no input is guessed. ``generate`` prepares the first call
+and hands over; each later one goes through the network's own ``prepare_inputs_for_generation`` and
+``_update_model_kwargs_for_generation``, as in the loop of ``generate`` itself. What is added: a prompt in parts and a
+way back in the cache, where both are known to change nothing, and an end in the middle of a long prompt. The module
+does not know text, sampling or time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PROBE = 16
 """Tokens of the check that a prompt may be read in parts, with a way back between them."""
 
 LIKE_WHOLE = 1e-3
-"""Largest difference of a logit read in parts, in standard deviations of the row: fp32 rounds by a thousandth of that."""
+"""Largest difference of a logit read in parts, in standard deviations of the row. fp32 rounds far less."""
 
 _PLAIN = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 """Layers of a cache that keep keys and values, all of them or those in a window, or nothing. By exact type: what is
@@ -90,16 +90,13 @@ class TorchEngine(Engine):
         return True
 
     def prefill(self, ids: Sequence[int]) -> Logits:
-        new = torch.tensor([list(ids)])
-        with torch.inference_mode(), self._listening(len(ids)):
-            outputs = self._first(new) if self._ids.shape[1] == 0 else self._next(new)
-            self._given = self._model._update_model_kwargs_for_generation(
-                outputs, self._given, is_encoder_decoder=False
-            )
-            row = outputs.logits[0, -1]
-            # Of a few old classes, the row is a part of all positions' logits, which would stay in memory with it.
-            logits: Logits = (row.clone() if outputs.logits.shape[1] > 1 else row).float().numpy()
-        return logits
+        try:
+            with torch.inference_mode(), self._listening(len(ids)):
+                return self._read(torch.tensor([list(ids)]))
+        except Interrupted:
+            raise
+        except Exception as error:  # transformers raises whatever happens to break; the loop knows torch's own
+            raise RuntimeError(str(error) or type(error).__name__) from error
 
     def step(self, token: int) -> Logits:
         return self.prefill((token,))
@@ -112,6 +109,14 @@ class TorchEngine(Engine):
         self._given = {}
 
     # -- one call of the network ----------------------------------------------------------------------------------
+
+    def _read(self, new: Any) -> Logits:
+        outputs = self._first(new) if self._ids.shape[1] == 0 else self._next(new)
+        self._given = self._model._update_model_kwargs_for_generation(outputs, self._given, is_encoder_decoder=False)
+        row = outputs.logits[0, -1]
+        # Of a few old classes, the row is a part of all positions' logits, which would stay in memory with it.
+        logits: Logits = (row.clone() if outputs.logits.shape[1] > 1 else row).float().numpy()
+        return logits
 
     def _first(self, ids: Any) -> Any:
         """What ``generate`` does up to the first logits; its way of choosing tokens is replaced by handing over."""
@@ -160,34 +165,37 @@ class TorchEngine(Engine):
     def _try_parts(self, vocab: int) -> None:
         """Find out whether a prompt may be read in parts, and whether the cache can go back.
 
-        States of fixed size, and whatever a network keeps by itself, are not tried: a few tokens can't show what a chunk
-        of a state-space scan does. Plain keys and values are compared on a short text: some networks look ahead within a
-        prompt, or number each part from 0. Beyond a window the prompt is read at once: a few networks (Moshi) forget by
-        it what they would still look at.
+        States of fixed size, and whatever a network keeps by itself, are not tried: a few tokens can't show what a
+        chunk of a state-space scan does. Plain keys and values are compared on a short text: some networks look ahead
+        within a prompt, or number each part from 0. Beyond a window the prompt is read at once: a few networks (Moshi)
+        forget by it what they would still look at.
         """
-        ids = [(7 * place + 1) % vocab for place in range(PROBE)]
+        ids = [(7 * place + 11) % vocab for place in range(PROBE)]
         head = PROBE // 2 - 1
-        try:
-            whole = self.prefill(ids)
-            if getattr(self._model, "_is_stateful", False) or not self._is_plain():
-                return
+        whole = self.prefill(ids)
+        if not getattr(self._model, "_is_stateful", False) and self._is_plain():
             lengths = [layer.sliding_window for layer in self._given["past_key_values"].layers if _slides(layer)]
             self._longest = min([*lengths, *([] if self._steady is None else [self._steady])], default=None)
             for detour in (ids[: PROBE // 3], []):
-                self.reset(0)
-                self.prefill(ids[:head] + detour)
-                self._rewinds = bool(detour)
-                if detour and not self.rewind(head, PROBE):
-                    continue
-                parts = self.prefill(ids[head:])
-                if float(abs(parts - whole).max()) <= LIKE_WHOLE * float(whole.std()):
-                    self.chunk = CHUNK
-                    return
-            self._rewinds = False
-        except (ValueError, TypeError, RuntimeError, IndexError, AssertionError, AttributeError):
-            self._rewinds = False  # the first answer that fails in the same way says what is wrong
+                if self._reads_like(whole, ids[:head], detour, ids[head:]):
+                    self.chunk, self._rewinds = CHUNK, bool(detour)
+                    break
+        self.reset(0)
+
+    def _reads_like(self, whole: Logits, head: Sequence[int], detour: Sequence[int], tail: Sequence[int]) -> bool:
+        """Whether the logits behind ``head`` and ``tail`` are ``whole``, with a ``detour`` and a way back between."""
+        self.reset(0)
+        self._rewinds = bool(detour)
+        try:
+            self.prefill([*head, *detour])
+            if detour and not self.rewind(len(head), PROBE):
+                return False
+            parts = self.prefill(tail)
+        except RuntimeError:
+            return False
         finally:
-            self.reset(0)
+            self._rewinds = False
+        return float(abs(parts - whole).max()) <= LIKE_WHOLE * float(whole.std())
 
     def _is_plain(self) -> bool:
         """Whether the cache is one of keys and values, and is used at all."""

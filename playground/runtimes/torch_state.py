@@ -1,7 +1,7 @@
 """What a network has written into its own modules while computing, taken back before the next text.
 
-A few classes keep what belongs to one text in the module itself and not in a cache: the states of Griffin, frequencies that
-grew with the text, offsets of positions. ``generate`` on a network that was just loaded is the right answer for every
+A few classes keep what belongs to one text in the module itself and not in a cache: the states of Griffin, frequencies
+that grew with the text, offsets of positions. What a network that was just loaded would answer is right for every
 request, not for the first alone. The module knows torch's modules; it does not know what they compute.
 """
 
@@ -14,9 +14,7 @@ _KINDS = ("_buffers", "_modules")
 
 
 class Unchanged:
-    """The attributes and buffers of every module as they are now. Tensors are compared by identity, not by value: what is
-    computed anew for every text may be written in place.
-    """
+    """The attributes, buffers and parts of every module now, by identity: what is written in place stays."""
 
     def __init__(self, model: Any) -> None:
         self._model = model

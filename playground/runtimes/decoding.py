@@ -33,6 +33,11 @@ from playground.tokendiff import Spelling
 POLL_S = 0.05
 """How often Stop is looked for while an engine reads a long prompt in one go."""
 
+READ_AGAIN = (
+    "The whole prompt was read again, though reuse was asked for: what this model keeps of a text can't be taken back "
+    "to where two prompts part."
+)
+
 
 class DecodingRuntime:
     """A ``Runtime`` around an engine; a subclass says how the engine is opened."""
@@ -52,6 +57,10 @@ class DecodingRuntime:
         folder = Path(load.artifact.path)
         prompter = Prompter(folder, load.spec)
         engine = self.open_engine(load)
+        if engine.context_limit and engine.context_limit < prompter.context_length:
+            prompter.context_length = engine.context_limit
+        else:
+            engine.context_limit = None
         own = read_settings(folder)
         self._loaded = _Loaded(prompter, engine, Reading(engine), own, load.artifact, load.threads)
         # A first run allocates scratch memory and wakes the threads: not the first user's to pay.
@@ -117,15 +126,14 @@ class _Answer:
         began = time.monotonic()
         view = prompter.view(self.request)
         tokenized = time.monotonic()
-        most = prompter.fit(view, self.request)
+        most = self._fit(view)
         self.ids = list(view.token_ids)
         starts_with = self.loaded.engine.starts_with
         self.history = self.ids if starts_with is None else list(starts_with)
         stream = TextStream(prompter.detokenizer, self.request.stop + self.loaded.own.stop_strings, prompter.eos_ids)
         reason: FinishReason = "stopped"
         try:
-            reuse = self.request.reuse and self.loaded.engine.chunk > 0 and starts_with is None
-            self.reused = self.loaded.reading.begin(self.ids, len(self.ids) + most, reuse)
+            self.reused = self.loaded.reading.begin(self.ids, len(self.ids) + most, self.request.reuse)
             logits = yield from self._prefill()
             if logits is not None:
                 reason = yield from self._decode(logits, most, stream)
@@ -158,6 +166,25 @@ class _Answer:
                 f"{self._name}: computing failed ({error})", "Try a shorter prompt or another variant."
             ) from error
 
+    def _fit(self, view: PromptView) -> int:
+        """See ``Prompter.fit``; where the engine holds less than the model, an error says so."""
+        try:
+            return self.loaded.prompter.fit(view, self.request)
+        except ContextOverflow as error:
+            if self.loaded.engine.context_limit is None:
+                raise
+            raise ContextOverflow(
+                f"{self._name}: the prompt has {len(view.token_ids):,} tokens. {self.loaded.engine.context_note}",
+                "Shorten the prompt or choose that variant.",
+            ) from error
+
+    def _notes(self, view: PromptView) -> tuple[str, ...]:
+        """What the engine has to say about this answer."""
+        engine, notes = self.loaded.engine, self.loaded.engine.warnings
+        if engine.context_limit and len(view.token_ids) + self.request.max_new_tokens > engine.context_limit:
+            notes += (engine.context_note,)
+        return (*notes, READ_AGAIN) if self.loaded.reading.refused else notes
+
     def _check_running(self, logits: Logits | None) -> None:
         if logits is None or self.cancelled():
             raise Stopped(f"{self._name}: scoring was stopped")
@@ -175,7 +202,7 @@ class _Answer:
         """Read the prompt; returns the logits behind it, or None if it was cancelled."""
         prompt = tuple(self.ids)
         total = len(prompt)
-        chunk = self.loaded.engine.chunk or total
+        chunk = self.loaded.engine.chunk if self.loaded.engine.reads_in_parts(total) else total
         logits = None
         yield self._event("prefill", n_tokens=total, progress=self.reused / total, at=time.monotonic())
         for start in range(self.reused, total, chunk):
@@ -260,7 +287,7 @@ class _Answer:
             finish_reason=reason,
             timings=timings(stamps, len(view.token_ids), threads=self.loaded.threads, reused_tokens=self.reused),
             fallbacks=artifact.fallbacks,
-            warnings=view.warnings + self.loaded.own.warnings(self.request, begun) + self.loaded.engine.warnings,
+            warnings=view.warnings + self.loaded.own.warnings(self.request, begun) + self._notes(view),
             recipe=artifact.recipe,
             engine=self.loaded.engine.name or None,
             fidelity=artifact.fidelity,

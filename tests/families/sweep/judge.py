@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.families.sweep.names import Architecture
+from tests.families.sweep.shapes import LANGUAGE_PARTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,12 +49,9 @@ class Judge:
     """
 
     def __init__(self, architecture: Architecture, folder: Path) -> None:
-        import torch
-        import transformers
         from transformers import AutoTokenizer
 
-        auto: Any = getattr(transformers, architecture.auto)
-        self._network = auto.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+        self._network = _network(architecture, folder).eval()
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.class_name = type(self._network).__name__
         self._has_encoder = bool(self._network.config.is_encoder_decoder)
@@ -113,3 +111,23 @@ class Judge:
             return None
         favourites = [int(row.argmax()) for row in chosen]
         return all(row.max() - row[favourite] < CLOSE for row, favourite in zip(rows, favourites, strict=True))
+
+
+def _network(architecture: Architecture, folder: Path) -> Any:
+    """By the automatic class, or by the class of the language part where a tower wants a package that is missing."""
+    import torch
+    import transformers
+
+    only: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True}
+    auto: Any = getattr(transformers, architecture.auto)
+    try:
+        return auto.from_pretrained(folder, **only)
+    except ImportError:
+        if architecture.model_type not in LANGUAGE_PARTS:
+            raise
+        part: Any = getattr(transformers, LANGUAGE_PARTS[architecture.model_type])
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+        network, found = part.from_pretrained(folder, config=config, output_loading_info=True, **only)
+        if found["missing_keys"]:  # transformers knows no way from the names of the whole to those of the part
+            raise
+        return network

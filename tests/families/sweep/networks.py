@@ -6,13 +6,14 @@ import copy
 import itertools
 import math
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tests import tiny
 from tests.families.sweep.names import Architecture, architectures
-from tests.families.sweep.shapes import DECODERS
+from tests.families.sweep.shapes import DECODERS, LANGUAGE_PARTS
 from tests.families.sweep.sizes import HEADS, PLACEHOLDERS, WIDTH, configuration
 
 MOST = 40_000_000
@@ -40,9 +41,30 @@ def write(architecture: Architecture, folder: Path) -> None:
     network = build(architecture)
     randomise(network)
     part = folder.with_name(f".{folder.name}.part")
-    tiny.write_tokenizer(part, template=None, bos_token=tiny.SPECIALS[1], pad_token=tiny.SPECIALS[2])
-    network.save_pretrained(part)
+    shutil.rmtree(part, ignore_errors=True)
+    _save(network, part)
+    if architecture.model_type in LANGUAGE_PARTS:
+        _make_composite(architecture, part)
     part.rename(folder)
+
+
+def _save(network: Any, folder: Path) -> None:
+    tiny.write_tokenizer(folder, template=None, bos_token=tiny.SPECIALS[1], pad_token=tiny.SPECIALS[2])
+    network.save_pretrained(folder)
+
+
+def _make_composite(architecture: Architecture, folder: Path) -> None:
+    """Give a language part the names and the configuration of the whole checkpoint that it is published in."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    weights = {
+        name.replace("model.", "model.language_model.", 1) if name.startswith("model.") else name: weight
+        for name, weight in load_file(folder / "model.safetensors").items()
+    }
+    weights["model.vision_tower.stem.weight"] = torch.zeros(4, 4)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    configuration(architecture).save_pretrained(folder)
 
 
 def build(architecture: Architecture) -> Any:
@@ -78,7 +100,9 @@ def _network(architecture: Architecture, config: Any) -> Any:
     import torch
     import transformers
 
-    cls: Any = getattr(transformers, architecture.classes[0])
+    cls: Any = getattr(transformers, LANGUAGE_PARTS.get(architecture.model_type, architecture.classes[0]))
+    if architecture.model_type in LANGUAGE_PARTS:
+        config = config.get_text_config()
     if not isinstance(config, cls.config_class):
         # Of a composite checkpoint the class reads the language part; it is published whole all the same.
         whole = architectures("image-text").get(architecture.model_type)

@@ -27,6 +27,13 @@ APART: Mapping[str, str] = {
 }
 """Architectures that stand in a list of text models and answer no text on their own."""
 
+LANGUAGE_PARTS: Mapping[str, str] = {
+    "fast_vlm": "Qwen2ForCausalLM",
+    "gemma3n": "Gemma3nForCausalLM",
+    "perception_lm": "LlamaForCausalLM",
+}
+"""Composite checkpoints whose towers need a package (timm) that is not installed: the class of the language part."""
+
 _PAIRS = ["sliding_attention", "full_attention"] * 2
 _LINEAR = ["linear_attention", "linear_attention", "linear_attention", "full_attention"]
 _LATENT: Shape = {"num_key_value_heads": 4, "head_dim": DROP, "qk_head_dim": DROP}

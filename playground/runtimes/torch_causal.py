@@ -105,7 +105,7 @@ class TorchEngine(Engine):
         self._stopping = True
 
     def close(self) -> None:
-        self._model = self._unchanged = None
+        del self._model, self._unchanged
         self._given = {}
 
     # -- one call of the network ----------------------------------------------------------------------------------

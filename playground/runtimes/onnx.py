@@ -33,6 +33,8 @@ class OnnxRuntime(DecodingRuntime):
         library = None
         try:
             library = recorded(folder) if load.artifact.engine.startswith("kernels ") else None
+            if library is None and load.artifact.engine.startswith("kernels "):
+                raise GraphError("it was compared as the kernels compute it, and artifact.json says otherwise")
             return _limited(open_engine(folder, load.threads, library=library), folder)
         except (GraphError, BadOnnxFile) as error:
             raise RunError(

@@ -32,7 +32,10 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jin
 SIDE_FILES = (*TOKENIZER_FILES, "config.json", "generation_config.json")
 """What stands beside the weights, in the import and, unchanged, in every export made from it."""
 
-TEXT_ONLY = "This model is made for more than text; only its language part answers here; images, video and sound are not served."
+TEXT_ONLY = (
+    "This model is made for more than text. Only its language part answers here: images, video and sound are not "
+    "served."
+)
 
 
 def copy_side_files(model: Path, target: Path) -> None:

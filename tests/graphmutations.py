@@ -19,7 +19,7 @@ ODD = (
 )
 """Whole numbers at which sizes go wrong."""
 REAL = (0.0, -1.0, 1e-45, 3e38, float("inf"), float("-inf"), float("nan"))
-ENDINGS = (".with_means", ".means", ".values", "_0")
+ENDINGS = ("", ".with_means", ".with_means", ".means", "_0")
 """What readers have been known to make of a name."""
 
 Draw = random.Random
@@ -193,12 +193,12 @@ def name(graph: Any, draw: Draw) -> str:
     """Another name for a value, and for all who read it: one that is taken, or what a reader might make of one."""
     taken = [*_made(graph), *(each.name for each in graph.initializer), *(each.name for each in graph.input), ""]
     old, new = draw.choice(_made(graph)), draw.choice(taken)
-    if draw.random() < 0.6:  # what two operators of a kind read, one behind the other
-        kind = draw.choice([each for each in graph.node if each.input]).op_type
-        read = [each.input[0] for each in graph.node if each.op_type == kind and each.input]
+    if draw.random() < 0.7:  # what two operators of a kind read, one behind the other
+        kind = draw.choice(("MatMulNBits", draw.choice([each for each in graph.node if each.input]).op_type))
+        read = list(dict.fromkeys(each.input[0] for each in graph.node if each.op_type == kind and each.input)) or [old]
         place = draw.randrange(len(read))
         old, new = read[(place + 1) % len(read)] or old, read[place]
-    new += draw.choice(("", *ENDINGS))
+    new += draw.choice(ENDINGS)
     keep = draw.random() < 0.2
     for node in graph.node:
         node.output[:] = [new if each == old else each for each in node.output]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import json
 import re
 import socket
 import threading
@@ -21,8 +20,7 @@ from test_ui_app import App, serving
 
 from playground.core import Playground
 from playground.errors import UsageError
-from playground.records import Request, Variant
-from playground.ui import offered, serve
+from playground.ui import serve
 from playground.ui.guard import CALL_BYTES, NOTHING
 from playground.ui.page import build_ui
 from playground.ui.serve import free_port, launch
@@ -30,6 +28,7 @@ from playground.ui.serve import free_port, launch
 pytestmark = pytest.mark.ui
 
 SPACE_HOST = "owner-name.hf.space"
+SPACE_ENV = {"SPACE_ID": "owner/name", "SPACE_HOST": SPACE_HOST, "HOST": "127.0.0.1"}
 MODELS = "fast, slow, base"
 WEB = httpx2.Client(timeout=60, verify=False)
 """Everything here is plain HTTP; reading certificates would take longer than all of it."""
@@ -53,8 +52,7 @@ def app(folder: Path) -> Iterator[App]:
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """As a Space runs it, but for the address it listens on."""
-    env = {"SPACE_ID": "owner/name", "SPACE_HOST": SPACE_HOST, "HOST": "127.0.0.1"}
-    with serving(tmp_path_factory.mktemp("space"), MODELS, **env) as app:
+    with serving(tmp_path_factory.mktemp("space"), MODELS, **SPACE_ENV) as app:
         yield app
 
 
@@ -227,6 +225,24 @@ def test_what_was_written_for_the_page_goes_with_the_app_and_what_a_killed_one_l
     assert written(tmp_path) == {}
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "0.0.0.0"])
+def test_the_app_answers_to_the_name_it_listens_on_and_to_no_foreign_one(playground: Playground, host: str) -> None:
+    try:
+        port = free_port(host, 0)
+    except UsageError:
+        pytest.skip(f"no {host} here")
+    demo = build_ui(playground)
+    launch(demo, replace(playground.settings, host=host, port=port))
+    try:
+        base = {"::1": "[::1]", "0.0.0.0": "127.0.0.1"}.get(host, host)
+        assert WEB.get(f"http://{base}:{port}/config").status_code == 200
+        assert WEB.get(f"http://{base}:{port}/config", headers={"Host": "evil.example"}).status_code == 403
+        own = WEB.get(f"http://{base}:{port}/config", headers={"Host": socket.gethostname()})
+        assert own.status_code == (200 if host == "0.0.0.0" else 403)
+    finally:
+        demo.close(verbose=False)
+
+
 def test_made_up_sessions_push_each_other_out(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "SESSIONS", 5)
     demo = build_ui(playground)
@@ -350,160 +366,3 @@ def test_a_space_answers_to_its_own_name_and_to_its_own_page(space: App) -> None
     for origin in ("https://huggingface.co", "https://other-name.hf.space", "null"):
         assert call(space, number_of(space, "stop"), [], **{**own, "Origin": origin}).status_code == 403
     assert WEB.get(space.url, headers={"Host": "evil.example"}).status_code == 403
-
-
-def started(app: App, number: int, data: list[Any]) -> str:
-    """What a function that waits its turn says first."""
-    call(app, number, data).raise_for_status()
-    said = ""
-    with WEB.stream("GET", f"{app.url}gradio_api/queue/data?session_hash=attacker") as stream:
-        for line in stream.iter_lines():
-            message = json.loads(line[6:]) if line.startswith("data: ") else {}
-            if message.get("msg") in {"process_generating", "process_completed"}:
-                said = said or json.dumps(message["output"], ensure_ascii=False)
-            if message.get("msg") in {"process_completed", "close_stream"}:
-                break
-    return said
-
-
-def without(text: str, name: str) -> str:
-    """An answer without how long it took and without the name that it repeats."""
-    return re.sub(r'"(?:average_)?duration": ?[\d.e-]+', "", text).replace(name, "NAME")
-
-
-def sent_by_the_page(app: App, number: int) -> list[Any]:
-    """What the page sends a function when nothing was changed."""
-    parts = {part["id"]: part for part in config(app.url)["components"]}
-    return [parts[at]["props"].get("value") for at in functions(app)[number]["inputs"]]
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> list[tuple[str, str]]:
-    """Names of what there is and of what there is not, of one length."""
-    there = tmp_path / "model-0"
-    there.mkdir()
-    (there / "config.json").write_text('{"max_position_embeddings": 77341}')
-    return [(f"path:{there}", f"path:{tmp_path / 'model-1'}"), ("path:~root", "path:~nobo"), ("path:/etc", "path:/etx")]
-
-
-def test_no_function_of_a_space_tells_which_files_or_accounts_there_are(
-    space: App, folders: list[tuple[str, str]]
-) -> None:
-    checked = 0
-    for number, each in functions(space).items():
-        if each["queue"] is not False or not each["inputs"] or not each["backend_fn"]:
-            continue
-        usual = sent_by_the_page(space, number)
-        for place in range(len(usual)):
-            for one, other in folders:
-                for pattern in ("{}", "{}@onnx-int8"):
-                    told = []
-                    for name, session in ((one, "one"), (other, "other")):
-                        given = pattern.format(name)
-                        data = [
-                            *usual[:place],
-                            [given] if isinstance(usual[place], list) else given,
-                            *usual[place + 1 :],
-                        ]
-                        told.append(without(call(space, number, data, session).text, name))
-                    assert told[0] == told[1], f"{each['api_name']}, input {place}"
-                    assert "77341" not in told[0]
-                    checked += 1
-    assert checked > 250
-
-
-def test_choose_on_a_space_leaves_out_what_is_not_offered_and_shows_what_is(
-    space: App, folders: list[tuple[str, str]]
-) -> None:
-    number = number_of(space, "show_1")
-    picks = sent_by_the_page(space, number)[13:]
-    fields = [None, "1", "", "", False, 0, "", [], False, None, "decode_tok_s", False, ""]
-    assert len(picks) == 4
-    shown = call(space, number, [*fields, ["fast@fake-none"], *([[name] for name, _ in folders])]).text
-    assert "Fast" in shown, shown
-    for word in ("77341", "path:"):
-        assert word not in shown
-
-
-def test_a_space_runs_and_compares_no_folder_and_says_so_alike_of_all(
-    space: App, folders: list[tuple[str, str]]
-) -> None:
-    rest = ["fair", "Hi", "", 8, 0, 0, 1, 0, 1, 0, "", False]
-    for name in (name for pair in folders for name in pair):
-        for function, data in (
-            ("run", [[], [], [], [], [name], *rest]),
-            ("run_1", [[], 1, 4, [], [], [], [name], *rest]),
-            ("run_2", [[], name, name, False, [], [], [], [], *rest]),
-        ):
-            said = started(space, number_of(space, function), data)
-            assert re.search(r"is not (offered here|in the list of choices)", said), function
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_a_folder_is_named_where_only_the_own_machine_calls_and_nowhere_else(
-    make_settings: Any, tmp_path: Path, host: str
-) -> None:
-    with Playground(make_settings(HOST=host)) as playground:
-        assert offered.variant(playground, "fast").model == "fast"
-        assert offered.variant(playground, "hub:o/n").model == "hub:o/n"
-        if host == "127.0.0.1":
-            assert offered.variant(playground, f"path:{tmp_path}").model == f"path:{tmp_path}"
-        else:
-            for name in (
-                f"path:{tmp_path}",
-                " path:/nowhere",
-                "path:~root@onnx-int8",
-                "fake:text=a",
-                "remote:x",
-                5,
-                ["a"],
-            ):
-                with pytest.raises(UsageError, match=r"not offered here|is text"):
-                    offered.variant(playground, name)
-
-
-def test_a_space_offers_no_repository_but_a_folder_that_it_was_told_to_serve(
-    make_settings: Any, tmp_path: Path
-) -> None:
-    settings = replace(make_settings(SPACE_ID="o/n"), models=("fast", f"path:{tmp_path}"))
-    with Playground(settings) as playground:
-        assert offered.variant(playground, f"path:{tmp_path}@onnx-int8").model == f"path:{tmp_path}"
-        for name in ("hub:o/n", f"path:{tmp_path}/"):
-            with pytest.raises(UsageError, match="not offered here"):
-                offered.variant(playground, name)
-        assert [str(each) for each in offered.known(playground, ["hub:o/n", "fast", "fast", 7])] == ["fast@fake-none"]
-
-
-def test_a_stored_comparison_of_a_folder_is_not_run_again_for_a_stranger(make_settings: Any, tmp_path: Path) -> None:
-    with Playground(make_settings()) as own:
-        stored = replace(
-            own.comparer.start(Request("Hi", max_new_tokens=2), ["fast"]).result(), id="20261126-000000-00000000"
-        )
-        run = replace(stored.runs[0], variant=Variant(f"path:{tmp_path}", "onnx", "int8"))
-        own.store.save(replace(stored, runs=(run,)))
-    with serving(tmp_path, MODELS, SPACE_ID="o/n", SPACE_HOST=SPACE_HOST, HOST="127.0.0.1") as app:
-        said = started(app, number_of(app, "run_3"), [stored.id, [stored.id]])
-    assert "is not offered here" in said
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        {"models": "fast"},
-        {"models": [5]},
-        {"models": [["fast"]]},
-        {"models": ["fast"] * 5},
-        {"models": ["x" * 5000]},
-        {"prompt": 5},
-        {"stop": "stop"},
-        {"max_new_tokens": "8"},
-        {"temperature": "hot"},
-        {"seed": [1]},
-    ],
-)
-def test_the_api_says_what_is_wrong_with_values_of_another_kind(app: App, sent: dict[str, Any]) -> None:
-    given = {"prompt": "Hi", "models": ["fast"], **sent}
-    event = WEB.post(f"{app.url}gradio_api/call/v2/compare", json=given).json()["event_id"]
-    said = WEB.get(f"{app.url}gradio_api/call/v2/compare/{event}").text
-    assert said.startswith("event: error")
-    assert re.search(r"list of|is not served|too many|short text|not text|It must be", said), said

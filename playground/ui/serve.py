@@ -175,7 +175,7 @@ def launch(demo: gr.Blocks, settings: Settings) -> None:
     guard = Middleware(Guard, known=Hosts(settings.host, settings.hosts), doors=doors(demo))
     try:
         demo.launch(
-            server_name=settings.host,
+            server_name=f"[{settings.host}]" if ":" in settings.host else settings.host,
             server_port=settings.port,
             prevent_thread_lock=True,
             quiet=True,

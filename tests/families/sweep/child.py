@@ -84,6 +84,7 @@ def attempt(architecture: Architecture, variants: list[str], models: Path, home:
     for variant in variants:
         row = Row(architecture.listed, architecture.name, variant, "not judged", reason)
         row.judge = judge.class_name if judge else ""
+        row.facts = {"consistent": {name: answer.consistent for name, answer in expected.items()}}
         row = Trial(row, folder, home, expected, judge).run(variant)
         torn = CONTRADICTION if any(answer.consistent is False for answer in expected.values()) else ""
         if row.outcome == "refused" and (reason or torn):

@@ -130,6 +130,7 @@ SHAPES: Mapping[str, Shape] = {
                  "local_attn_chunk_length": 32, "lsh_attn_chunk_length": 32},
     "xmod": {"default_language": "en_XX"},
     "cohere_compass_text": _by_kind("full_attention"),
+    "moshi": {"sliding_window": 1024},  # its cache has a window and its mask has none
     # -- experts
     "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1},
@@ -215,6 +216,17 @@ SHAPES: Mapping[str, Shape] = {
     "hunyuan_vl": {**_inside("text_config", _mrope(2, 3, 3)), "text_config.head_dim": 16},
     "kimi_k25": _inside("text_config", _LATENT),
     "glm5_next": _inside("text_config", {"num_key_value_heads": 4, "head_dim": 0, "qk_rope_head_dim": 0}),
+    # -- encoder-decoder models
+    # Their positions leave out whatever is padding, so that they start with the end of a text instead.
+    "m2m_100": {"decoder_start_token_id": 0},
+    "nllb-moe": {"decoder_start_token_id": 0},
+    "seamless_m4t": {"decoder_start_token_id": 0},
+    "seamless_m4t_v2": {"decoder_start_token_id": 0},
+    "vibevoice_asr": {
+        f"{part}_tokenizer_encoder_config.{key}": value
+        for part in ("acoustic", "semantic")
+        for key, value in {"num_filters": 2, "depths": [1] * 7}.items()
+    },
     # -- further shapes
     "llama~llama3-rope": {
         "rope_parameters": {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0, "high_freq_factor": 4.0,

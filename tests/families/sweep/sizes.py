@@ -62,7 +62,7 @@ SIZES: Mapping[str, int] = {
     **_all("max_position_embeddings n_positions n_ctx max_sequence_length max_seq_len seq_length", CONTEXT),
     **_all("max_source_positions max_target_positions max_encoder_position_embeddings context_length", CONTEXT),
     **_all("max_decoder_position_embeddings model_max_length original_max_position_embeddings", CONTEXT),
-    **_all("sliding_window attention_window_size local_attention sliding_window_size keep_window_size", WINDOW),
+    **_all("sliding_window attention_window_size local_attention sliding_window_size", WINDOW),
     **_all("local_attention_window_len", WINDOW),
     **_all("num_experts num_local_experts n_routed_experts moe_num_experts num_routed_experts", 4),
     **_all("num_experts_per_tok num_experts_per_token num_selected_experts moe_topk moe_k top_k_experts moe_top_k", 2),
@@ -70,7 +70,10 @@ SIZES: Mapping[str, int] = {
     **_all("qk_nope_head_dim qk_rope_head_dim v_head_dim", 16),
     **_all("kv_lora_rank q_lora_rank o_lora_rank index_head_dim indexer_head_dim qk_head_dim", 32),
     **_all("index_n_heads indexer_n_heads", 4),
-    **_all("index_topk indexer_budget", 64),
+    # More than there is to choose from, as in published models at these lengths: random indexers score much as exactly
+    # nothing, and which of equals is chosen depends on how the sum was made.
+    **_all("index_topk keep_window_size", CONTEXT),
+    "indexer_budget": 64,
     **_all("mamba_n_heads mamba_num_heads mamba_dt_rank time_step_rank", 8),
     **_all("mamba_d_head mamba_d_state mamba_head_dim ssm_state_size state_size", 16),
     **_all("mamba_chunk_size chunk_size", 32),

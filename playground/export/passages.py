@@ -116,7 +116,10 @@ def _window(config: Any) -> int:
 
 
 def _numbers(config: Any, names: Sequence[str]) -> list[int]:
-    config = config.get_text_config(decoder=True)
+    try:
+        config = config.get_text_config(decoder=True)
+    except ValueError:  # several language models in one, of which none is said to be the one
+        pass
     found = [getattr(config, name, None) for name in names]
     return [each for each in found if isinstance(each, int) and each > 1]
 

@@ -179,7 +179,8 @@ def _forward(model: Any, has_encoder: bool, passage: Passage) -> Logits:
             # Of a wide vocabulary, all positions' logits would take gigabytes; a few old classes give no choice.
             options["logits_to_keep"] = wanted
     with torch.inference_mode():
-        rows: Logits = model(**given, **options).logits[0, -wanted:].float().numpy()
+        # A copy, or the logits of the whole prompt would stay with those of a few positions.
+        rows: Logits = model(**given, **options).logits[0, -wanted:].float().clone().numpy()
     return rows
 
 

@@ -169,6 +169,7 @@ def favour_end(start: int, factor: float, ends: Collection[int]) -> Rule:
         except OverflowError:
             growth = np.float32(np.inf)
         with np.errstate(over="ignore", invalid="ignore"):
-            scores[places] = values + np.where(np.isfinite(values), np.abs(values) * growth, np.float32(0))
+            raised = values + np.where(np.isfinite(values), np.abs(values) * growth, np.float32(0))
+        scores[places] = np.minimum(raised, np.finfo(np.float32).max)  # as likely as can be is still a number
 
     return rule

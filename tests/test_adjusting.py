@@ -175,4 +175,4 @@ def test_ids_without_a_score_change_nothing(rule: adjusting.Rule) -> None:
 def test_an_end_favoured_for_thousands_of_tokens_comes_and_breaks_nothing() -> None:
     scores = row(2)
     adjusting.favour_end(0, 2.0, [3])(scores, [1] * 5000)
-    assert scores[3] == np.inf or scores.argmax() == 3
+    assert scores.argmax() == 3 and np.isfinite(scores).all()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import tiny
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as some
 
 from playground import generation
@@ -191,6 +191,7 @@ SETTINGS = some.fixed_dictionaries(
 
 @settings(max_examples=15, deadline=None)
 @given(own=SETTINGS)
+@example(own={"remove_invalid_values": True, "min_length": 12, "exponential_decay_length_penalty": [1, 2.0]})
 def test_any_settings_together_give_the_tokens_of_generate(causal: Both, beside: Both, own: dict[str, Any]) -> None:
     assume(own.get("forced_bos_token_id") not in own.get("suppress_tokens", ()))
     for model in (causal, beside):

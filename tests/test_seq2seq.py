@@ -23,7 +23,7 @@ from playground.prompting import Prompter
 from playground.records import Event, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import LoadSpec
-from playground.runtimes.engine import Engine, Interrupted
+from playground.runtimes.engine import Engine
 from playground.runtimes.onnx import open_engine
 from playground.runtimes.onnx_file import GraphError
 from playground.runtimes.seq2seq import EncoderDecoderEngine, decoder_start
@@ -147,70 +147,6 @@ def test_the_repetition_penalty_looks_at_the_answer_not_at_the_prompt(t5: Path) 
     assert run.text == prompter.detokenizer.decode(expected)
 
 
-KINDS = (
-    *(
-        "t5",
-        "bart",
-        "marian",
-        "m2m_100",
-        "fsmt",
-        "prophetnet",
-        "led",
-        "bigbird_pegasus",
-        "longt5",
-        "switch_transformers",
-    ),
-    *("t5gemma", "t5gemma2", "encoder-decoder", "seamless_m4t"),
-)
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_torch_gives_the_logits_of_generate_whatever_the_class_keeps(tmp_path: Path, name: str) -> None:
-    import torch
-    from transformers import LogitsProcessor
-
-    from playground.runtimes.networks import load_network
-    from playground.runtimes.torch_seq2seq import TorchSeq2SeqEngine
-    from tests.families.sweep.names import architectures
-    from tests.families.sweep.networks import write
-
-    folder = tmp_path / name
-    write(architectures("seq2seq")[name], folder)
-    if name == "prophetnet":  # positions are counted from the id of padding, which its class takes to be 0
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": 0}))
-    network = load_network(folder)
-    assert network.has_encoder
-    prompt, answer = [(37 * place + 11) % 250 for place in range(150)], [(53 * place + 7) % 250 for place in range(12)]
-
-    class Written(LogitsProcessor):
-        """Whatever the network says, ``answer`` is written."""
-
-        def __call__(self, input_ids: Any, scores: Any) -> Any:
-            row = torch.full_like(scores, -1e9)
-            row[:, answer[input_ids.shape[1] - 1]] = 0
-            return row
-
-    ids = torch.tensor([prompt])
-    wanted = network.model.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=len(answer),
-        do_sample=False,
-        num_beams=1,
-        logits_processor=[Written()],
-        eos_token_id=None,
-        output_logits=True,
-        return_dict_in_generate=True,
-    ).logits
-    engine = TorchSeq2SeqEngine(network.model)
-    for _ in range(2):  # a second answer knows nothing of the first
-        engine.reset(0)
-        rows = [engine.prefill(prompt), *(engine.step(token) for token in answer[:-1])]
-        for row, expected in zip(rows, wanted, strict=True):
-            np.testing.assert_array_equal(row, expected[0].numpy())
-
-
 @pytest.mark.parametrize(
     "own",
     [
@@ -248,27 +184,6 @@ def test_a_folder_by_any_name_answers_as_generate_on_its_own_files(t5: Path, tmp
         assert any("num_beams 4: beam search is not served" in warning for warning in run.warnings) == (
             "num_beams" in own
         )
-
-
-def test_stop_is_heard_while_a_prompt_is_encoded(t5: Path) -> None:
-    from playground.runtimes.networks import load_network
-    from playground.runtimes.torch_seq2seq import TorchSeq2SeqEngine
-
-    engine = TorchSeq2SeqEngine(load_network(t5).model)
-    engine.reset(0)
-    first = engine.prefill([5, 9, 30]).copy()
-    layers = engine._model.encoder.block
-    hook = layers[0].register_forward_hook(lambda *_: engine.interrupt())  # somebody stops behind the first layer
-    later: list[int] = []
-    other = layers[1].register_forward_hook(lambda *_: later.append(1))
-    engine.reset(0)
-    with pytest.raises(Interrupted):
-        engine.prefill([5, 9, 30])
-    assert not later
-    hook.remove()
-    other.remove()
-    engine.reset(0)
-    np.testing.assert_array_equal(engine.prefill([5, 9, 30]), first)
 
 
 @pytest.mark.parametrize(

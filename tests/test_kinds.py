@@ -97,3 +97,23 @@ def test_before_a_download_config_and_the_hubs_tags_tell() -> None:
     assert kind_told({"model_type": "llama"}, ()) == "base"
     assert kind_told({}, ("text-generation",)) is None
     assert set(WORDS) == {"chat", "base", "text2text"}
+
+
+def test_page_and_terminal_say_what_a_repository_does_before_it_is_fetched(capsys: pytest.CaptureFixture[str]) -> None:
+    from playground.cli import models
+    from playground.hubcards import hub_facts
+    from playground.hubinfo import HubInfo
+    from playground.ui.explorer import hub_html
+
+    info = HubInfo("someone/t5", "a1b2", config={"model_type": "t5"}, way="Exported")
+    assert WORDS["text2text"] in hub_html(info, hub_facts(info), 4000)
+    assert models._hub_json(info)["kind"] == "text2text"
+    models._print_hub(info)
+    assert WORDS["text2text"] in capsys.readouterr().out
+
+
+def test_an_encoder_decoder_models_empty_panel_does_not_promise_an_answer(tmp_path: Path) -> None:
+    from playground.records import Variant
+    from playground.ui.view import Label, waiting_panel
+
+    assert "Turns your prompt into another text" in waiting_panel(Label("T5", Variant("t5"), kind="text2text"))

@@ -170,13 +170,15 @@ class TorchEngine(Engine):
         within a prompt, or number each part from 0. Beyond a window the prompt is read at once: a few networks (Moshi)
         forget by it what they would still look at.
         """
-        ids = [(7 * place + 11) % vocab for place in range(PROBE)]
-        head = PROBE // 2 - 1
+        context = getattr(self._model.config.get_text_config(decoder=True), "max_position_embeddings", None) or PROBE
+        count = PROBE if context < 1 else min(PROBE, context)
+        ids = [(7 * place + 11) % vocab for place in range(count)]
+        head = count // 2 - 1
         whole = self.prefill(ids)
         if not getattr(self._model, "_is_stateful", False) and self._is_plain():
             lengths = [layer.sliding_window for layer in self._given["past_key_values"].layers if _slides(layer)]
             self._longest = min([*lengths, *([] if self._steady is None else [self._steady])], default=None)
-            for detour in (ids[: PROBE // 3], []):
+            for detour in (ids[: count // 3], []):
                 if self._reads_like(whole, ids[:head], detour, ids[head:]):
                     self.chunk, self._rewinds = CHUNK, bool(detour)
                     break

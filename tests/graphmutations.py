@@ -67,10 +67,11 @@ def no_attribute(graph: Any, draw: Draw) -> str:
 def attention(graph: Any, draw: Draw) -> str:
     """An attribute of attention, where most sizes are."""
     node = draw.choice([each for each in graph.node if each.op_type == "GroupQueryAttention"])
-    name = draw.choice(("local_window_size", "num_heads", "kv_num_heads", "do_rotary", "rotary_interleaved"))
+    sizes = ("local_window_size", "num_heads", "kv_num_heads")
+    name = draw.choice((*sizes, "local_window_size", "do_rotary", "rotary_interleaved"))
     for each in [each for each in node.attribute if each.name == name]:
         node.attribute.remove(each)
-    value = draw.choice(ODD)
+    value = draw.choice((*ODD, 2**31, 2**31 + 5))
     node.attribute.append(helper.make_attribute(name, value))
     return f"{node.name} {name} {value}"
 

@@ -208,14 +208,13 @@ class _Reader:
         weight = self._constants.array(node.input[1 + skips], np.float32).reshape(-1)
         if source.width % whole("a norm of", int(weight.size)) or (skip and skip.width != source.width):
             refuse("a norm over something other than heads or rows")
-        outputs = list(node.output)
-        if any(outputs[1:3]):
+        normed, *unknown, total = [*node.output, "", "", ""][:4]
+        if any(unknown):
             refuse("a norm that gives mean or deviation")
-        total = outputs[3] if len(outputs) > 3 else ""
         self._step(
             Kind.NORM,
             (source, skip),
-            outputs[0],
+            normed,
             source.width,
             also=total,
             extra=weight.size,
@@ -262,16 +261,13 @@ class _Reader:
         tables, turned = angles(settings, shape.size, lambda place: self._constants.array(names[place], np.float32))
         if turned:
             self._program.longest = min(len(tables[0]), self._program.longest or len(tables[0]))
-        layer = len(self._program.layers)
+        which: dict[str, Any] = {"heads": shape, "layer": len(self._program.layers)}
         self._program.layers.append(shape)
-        queries = self._new(wide)
+        queries, out = self._new(wide), self._new(wide)
         interleaved = int(bool(settings.get("rotary_interleaved", 0)))
-        self._append(
-            Step(Kind.ROTATE, parts, (queries,), turned, extra=interleaved, tensors=tables, heads=shape, layer=layer)
-        )
-        out = self._new(wide)
-        self._append(Step(Kind.ATTEND, (queries,), (out,), wide, heads=shape, layer=layer))
-        self._append(Step(Kind.MERGE, (queries,), (out,), wide, heads=shape, layer=layer))
+        self._append(Step(Kind.ROTATE, parts, (queries,), turned, extra=interleaved, tensors=tables, **which))
+        self._append(Step(Kind.ATTEND, (queries,), (out,), wide, **which))
+        self._append(Step(Kind.MERGE, (queries,), (out,), wide, **which))
         self._values[node.output[0]] = out
 
     def _split(self, node: Any, settings: dict[str, Any]) -> None:

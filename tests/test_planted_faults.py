@@ -133,6 +133,9 @@ class Around(Engine):
     def rewind(self, kept: int, length: int) -> bool:
         return self.inner.rewind(kept, length)
 
+    def reads_in_parts(self, total: int) -> bool:
+        return self.inner.reads_in_parts(total)
+
     def prefill(self, ids: Sequence[int]) -> Logits:
         return self.inner.prefill(ids)
 

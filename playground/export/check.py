@@ -132,9 +132,8 @@ def _prompt(reading: Reading, passage: Passage, room: int) -> Logits:
     """Read the prompt in pieces, as far as what was read before does not begin with it; logits behind it."""
     engine = reading.engine
     ids = passage.ids[: passage.prompt]
-    reuse = engine.chunk > 0 and engine.starts_with is None  # as in an answer
-    kept = reading.begin(ids, room, reuse)
-    piece = min(engine.chunk, max(1, -(-len(ids) // PIECES))) or len(ids)
+    kept = reading.begin(ids, room, reuse=True)
+    piece = min(engine.chunk, max(1, -(-len(ids) // PIECES))) if engine.reads_in_parts(len(ids)) else len(ids)
     for start in range(kept, len(ids), piece):
         row = reading.prefill(ids[start : start + piece])
     return row

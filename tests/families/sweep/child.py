@@ -75,7 +75,7 @@ def attempt(architecture: Architecture, variants: list[str], models: Path, home:
     judge, expected, reason = None, {}, ""
     try:
         judge = Judge(architecture, folder)
-        expected = {prompt.name: judge.answer(prompt.text, prompt.tokens) for prompt in PROMPTS}
+        expected = {prompt.name: judge.answer(prompt) for prompt in PROMPTS}
     except Exception as error:
         traceback.print_exc()
         expected = {}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.families.sweep.names import Architecture
+from tests.families.sweep.prompts import Prompt
 from tests.families.sweep.shapes import LANGUAGE_PARTS
 
 if TYPE_CHECKING:
@@ -56,18 +57,19 @@ class Judge:
         self.class_name = type(self._network).__name__
         self._has_encoder = bool(self._network.config.is_encoder_decoder)
 
-    def answer(self, prompt: str, tokens: int) -> Expected:
-        """``tokens`` at most."""
+    def answer(self, prompt: Prompt) -> Expected:
+        """What ``generate`` says to it."""
         import torch
 
-        ids = self._tokenizer(prompt, return_tensors="pt").input_ids
+        ids = self._tokenizer(prompt.text, return_tensors="pt").input_ids
         with torch.inference_mode():
             output = self._network.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 do_sample=False,
                 num_beams=1,
-                max_new_tokens=tokens,
+                repetition_penalty=prompt.penalty,
+                max_new_tokens=prompt.tokens,
                 output_scores=True,
                 output_logits=True,
                 return_dict_in_generate=True,
@@ -114,20 +116,31 @@ class Judge:
 
 
 def _network(architecture: Architecture, folder: Path) -> Any:
-    """By the automatic class, or by the class of the language part where a tower wants a package that is missing."""
+    """The first of transformers' classes that finds all of its weights in the files.
+
+    It is the automatic class of the list, or the one for images and text where that knows other names, or the class of
+    the language part where a tower wants a package that is missing.
+    """
     import torch
     import transformers
 
-    only: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True}
-    auto: Any = getattr(transformers, architecture.auto)
-    try:
-        return auto.from_pretrained(folder, **only)
-    except ImportError:
-        if architecture.model_type not in LANGUAGE_PARTS:
-            raise
-        part: Any = getattr(transformers, LANGUAGE_PARTS[architecture.model_type])
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
-        network, found = part.from_pretrained(folder, config=config, output_loading_info=True, **only)
-        if found["missing_keys"]:  # transformers knows no way from the names of the whole to those of the part
-            raise
-        return network
+    config: Any = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    readers = [(name, config) for name in dict.fromkeys((architecture.auto, "AutoModelForImageTextToText"))]
+    if part := LANGUAGE_PARTS.get(architecture.model_type):
+        readers.append((part, config.get_text_config()))
+    problem: Exception | None = None
+    for name, described in readers:
+        reader: Any = getattr(transformers, name)
+        try:
+            network, found = reader.from_pretrained(
+                folder, config=described, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            )
+        except (ImportError, ValueError) as error:  # a package is missing, or the class knows no such configuration
+            problem = problem or error
+            continue
+        if not found["missing_keys"]:
+            return network
+        missing = ", ".join(sorted(found["missing_keys"])[:3])
+        problem = problem or ValueError(f"transformers does not find what it wrote itself: {missing}, …")
+    assert problem is not None
+    raise problem

@@ -85,7 +85,12 @@ class Trial:
         return spec, artifact
 
     def _answer(self, runtime: Runtime, prompt: Prompt) -> None:
-        request = Request(prompt=prompt.text, max_new_tokens=prompt.tokens, reuse=prompt.reuse)
+        request = Request(
+            prompt=prompt.text,
+            max_new_tokens=prompt.tokens,
+            repetition_penalty=prompt.penalty,
+            reuse=prompt.reuse,
+        )
         if prompt.stopped:
             stopped = _run(runtime, request, stop_after=STOP_AFTER)
             assert stopped.finish_reason == "stopped", stopped.finish_reason

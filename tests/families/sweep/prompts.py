@@ -19,6 +19,8 @@ class Prompt:
         tokens: Most that the answer may have.
         reuse: Whether what it shares with the one before may be skipped.
         stopped: Ask it once before, and stop that answer on its way.
+        penalty: For tokens that were there before. A random network soon says one thing again and again, whatever it
+            reads; kept from that, it has to choose anew each time.
     """
 
     name: str
@@ -26,10 +28,11 @@ class Prompt:
     tokens: int
     reuse: bool = False
     stopped: bool = False
+    penalty: float = 4.0
 
 
 PROMPTS = (
-    Prompt("short", "The cat in boots", 24),
+    Prompt("short", "The cat in boots", 24, penalty=1.0),
     Prompt("long", _TALE + _END, 40),
     Prompt("shared start", _TALE + _OTHER_END, 24, reuse=True, stopped=True),
     Prompt("once more", _TALE + _END, 24, reuse=True),

@@ -23,7 +23,7 @@ from playground.runtimes.base import LoadSpec
 from playground.runtimes.decoding import READ_AGAIN
 from playground.runtimes.engine import Engine, Interrupted
 from playground.runtimes.rotary import steady_length
-from tests.families.sweep import names, networks
+from tests.families.sweep import names, networks, sizes
 
 SHORT = [(37 * place + 11) % 250 + 20 for place in range(11)]
 LONG = [(place * place * 31 + 17 * place + 5) % 250 + 20 for place in range(300)]
@@ -32,6 +32,7 @@ KINDS = {
     "llama": "keys and values of every token",
     "gpt2": "positions from a table",
     "bloom": "positions in the attention",
+    "doge": "more tokens than a window choose among themselves",
     "ctrl": "a table of positions that is computed",
     "gemma3_text": "windows in some layers",
     "gemma4_text": "layers that use another one's cache",
@@ -58,6 +59,9 @@ KINDS = {
     "roberta": "positions counted from the tokens",
 }
 
+WINDOWS = {"moshi": "sliding_window", "doge": "keep_window_size"}
+"""Numbers that are to lie between the short prompt and the long one."""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> None:
@@ -69,9 +73,14 @@ def one_thread() -> None:
 
 
 def network(name: str, listed: names.ListName = "causal") -> Any:
+    from transformers import AutoModelForCausalLM
+
     (architecture,) = names.chosen(listed, (name,))
-    made = networks.build(architecture)
-    networks.randomise(made)
+    if name in WINDOWS:
+        made = AutoModelForCausalLM.from_config(sizes.configuration(architecture, {WINDOWS[name]: 96}))
+    else:
+        made = networks.build(architecture)
+    networks.randomise(made.float())
     return made.eval()
 
 
@@ -186,7 +195,7 @@ def test_a_window_can_be_gone_back_in_until_it_is_full() -> None:
     assert not engine.rewind(20, 400)
 
 
-@pytest.mark.parametrize("name", ["mamba", "bamba", "recurrent_gemma", "xlnet", "openai-gpt", "moshi"])
+@pytest.mark.parametrize("name", ["mamba", "bamba", "recurrent_gemma", "xlnet", "openai-gpt", "moshi", "doge"])
 def test_what_can_not_go_back_says_no(name: str) -> None:
     engine = opened(network(name))
     answer(engine, LONG, 3)

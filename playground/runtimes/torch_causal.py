@@ -11,12 +11,13 @@ does not know text, sampling or time.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import Cache, GenerationConfig
+from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
 from playground.runtimes.engine import CHUNK, Engine, Interrupted, Logits
@@ -32,6 +33,11 @@ LIKE_WHOLE = 1e-3
 _PLAIN = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 """Layers of a cache that keep keys and values, all of them or those in a window, or nothing. By exact type: what is
 derived from them keeps more."""
+
+_SELECTING = re.compile(r"window(_size)?$|^attention_chunk_size$|^local_attention$|^index_topk")
+"""Numbers of a configuration beyond which attention leaves tokens out. Which ones, a few networks (Doge, Moshi) decide
+by how many they see at once, so a longer prompt is read in one go."""
+
 _BY_POSITION = ("position_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 """What ``generate`` carries along beside the tokens, one entry for each of them."""
 
@@ -50,12 +56,13 @@ class TorchEngine(Engine):
         # How tokens are chosen is the playground's: what the files say about it must not reach the preparation.
         model.generation_config = GenerationConfig()
         config = model.config.get_text_config(decoder=True)
-        self._steady = steady_length(config.to_dict())
+        sizes = config.to_dict()
+        selecting = [size for name, size in sizes.items() if isinstance(size, int) and _SELECTING.search(name)]
+        self._longest = min((length for length in [*selecting, steady_length(sizes)] if length), default=None)
         self._unchanged = Unchanged(model)
         self._stopping = False
         self._counts_new = "num_new_tokens" in inspect.signature(model._update_model_kwargs_for_generation).parameters
         self.chunk = 0
-        self._longest: int | None = None
         self._rewinds = False
         self.reset(0)
         self._try_parts(int(config.vocab_size))
@@ -75,8 +82,8 @@ class TorchEngine(Engine):
 
     def rewind(self, kept: int, length: int) -> bool:
         read = self._ids.shape[1]
-        cache = self._given.get("past_key_values")
-        if not self._rewinds or not isinstance(cache, Cache) or (self._steady is not None and read > self._steady):
+        cache: Any = self._given.get("past_key_values")
+        if not self._rewinds or type(cache) is not DynamicCache or (self._longest is not None and read > self._longest):
             return False
         if any(_is_full(layer) for layer in cache.layers):
             return False
@@ -167,8 +174,7 @@ class TorchEngine(Engine):
 
         States of fixed size, and whatever a network keeps by itself, are not tried: a few tokens can't show what a
         chunk of a state-space scan does. Plain keys and values are compared on a short text: some networks look ahead
-        within a prompt, or number each part from 0. Beyond a window the prompt is read at once: a few networks (Moshi)
-        forget by it what they would still look at.
+        within a prompt, or number each part from 0.
         """
         context = getattr(self._model.config.get_text_config(decoder=True), "max_position_embeddings", None) or PROBE
         count = PROBE if context < 1 else min(PROBE, context)
@@ -176,8 +182,6 @@ class TorchEngine(Engine):
         head = count // 2 - 1
         whole = self.prefill(ids)
         if not getattr(self._model, "_is_stateful", False) and self._is_plain():
-            lengths = [layer.sliding_window for layer in self._given["past_key_values"].layers if _slides(layer)]
-            self._longest = min([*lengths, *([] if self._steady is None else [self._steady])], default=None)
             for detour in (ids[: count // 3], []):
                 if self._reads_like(whole, ids[:head], detour, ids[head:]):
                     self.chunk, self._rewinds = CHUNK, bool(detour)
@@ -201,8 +205,8 @@ class TorchEngine(Engine):
 
     def _is_plain(self) -> bool:
         """Whether the cache is one of keys and values, and is used at all."""
-        cache = self._given.get("past_key_values")
-        if not isinstance(cache, Cache) or cache.get_seq_length() != self._ids.shape[1]:
+        cache: Any = self._given.get("past_key_values")
+        if type(cache) is not DynamicCache or cache.get_seq_length() != self._ids.shape[1]:
             return False
         return all(type(layer) in _PLAIN for layer in cache.layers)
 
@@ -211,10 +215,6 @@ _CHOOSING = ("logits_processor", "stopping_criteria", "synced_gpus", "streamer",
 """What ``generate`` hands to its own loop beside the inputs of the network."""
 
 
-def _slides(layer: Any) -> bool:
-    return bool(getattr(layer, "is_sliding", False))
-
-
 def _is_full(layer: Any) -> bool:
     """Whether a window has begun to forget."""
-    return _slides(layer) and bool(layer.get_seq_length() >= layer.sliding_window)
+    return type(layer) is DynamicSlidingWindowLayer and bool(layer.get_seq_length() >= layer.sliding_window)

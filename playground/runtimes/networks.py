@@ -126,10 +126,21 @@ def _readers(config: Any) -> list[tuple[Any, Any, bool]]:
     if encoder:  # BART's kind has a class of its own that is a decoder alone
         lists = lists[1:] + lists[:1]
     readers = [(auto, config, has_encoder) for auto, known, has_encoder in lists if type(config) in known]
+    if not readers:  # a part that is a network of its own, and in no list: its configuration names its class
+        named = [getattr(transformers, str(name), None) for name in config.architectures or ()]
+        readers = [(kind, config, encoder) for kind in named if _writes(kind, config)]
     inside = config.get_text_config(decoder=True)
     if inside is not config and not encoder and type(inside) in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING:
         readers.append((modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING[type(inside)], inside, False))
     return readers
+
+
+def _writes(kind: Any, config: Any) -> bool:
+    """Whether ``kind`` is a class of transformers that writes text and is described by such a configuration."""
+    from transformers import GenerationMixin, PreTrainedModel
+
+    is_network = isinstance(kind, type) and issubclass(kind, PreTrainedModel) and issubclass(kind, GenerationMixin)
+    return is_network and kind.config_class is type(config)
 
 
 def _with_rounding(config: Any, settings: dict[str, Any] | None) -> Any:

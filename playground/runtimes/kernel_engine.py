@@ -103,6 +103,10 @@ class KernelEngine(Engine):
         self._run(self._token_address, 1)
         return self._row
 
+    def take_steps(self, alone: bool | None) -> None:
+        """By one thread or by all, or by what was lately faster (None), which it is from the start. No bit changes."""
+        self._library.way(self._handle, alone)
+
     def close(self) -> None:
         if self._handle:
             self._library.close(self._handle)

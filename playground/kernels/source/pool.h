@@ -30,6 +30,7 @@ typedef struct Pool {
     _Alignas(64) atomic_uint arrived;
     _Alignas(64) atomic_uint phase;
     atomic_int leaving, sleeping;
+    atomic_long waited; /* nanoseconds of this step that threads waited for others beyond the usual */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
 } Pool;
@@ -61,11 +62,16 @@ static void barrier(Pool *pool, Ahead ahead) {
         atomic_store_explicit(&pool->phase, phase + 1, memory_order_release);
         return;
     }
+    long since = 0;
     for (int looks = 0; atomic_load_explicit(&pool->phase, memory_order_acquire) == phase; looks++) {
         if (ahead.from < ahead.to) __builtin_prefetch(ahead.from), ahead.from += 64;
         else if (looks < LOOKS) RELAX();
-        else sched_yield();
+        else {
+            if (!since) since = now_ns();
+            sched_yield();
+        }
     }
+    if (since) atomic_fetch_add_explicit(&pool->waited, now_ns() - since, memory_order_relaxed);
 }
 
 static void *helper(void *given) {

@@ -5,11 +5,15 @@
  */
 #define _GNU_SOURCE
 #include "plan.h"
+#include "pace.h"
 #include "pool.h"
 
 typedef struct {
     Plan plan;
     Pool *pool;
+    int working;        /* threads that take this step */
+    int forced;         /* the way of every step, -1: by its pace */
+    Pace pace[PACES];   /* of steps with one row, two, up to four … */
     atomic_int *taken; /* for each step: how much of its work is taken */
     half **keys, **values; /* for each layer */
     int capacity;          /* positions */
@@ -273,7 +277,7 @@ long pg_work[32], pg_wait[32];
 INLINE int fixed_share(int panels, int threads) { return panels * 3 / 4 / threads; }
 
 static void multiply(const Op *op, Run *r, int step, int rows, int thread) {
-    int panels = op->matrix.outputs / PANEL, threads = r->plan.threads, first = 0, each = panels / (16 * threads);
+    int panels = op->matrix.outputs / PANEL, threads = r->working, first = 0, each = panels / (16 * threads);
     float *out = at(r, op->out[0], 0);
     size_t stride = (size_t)op->out[0].stride;
     if (rows == 1) {
@@ -291,7 +295,7 @@ static Ahead wanted(const Run *r, int step, int thread) {
     if (r->tokens > 1 || r->next[step] < 0) return (Ahead){NULL, NULL};
     const Matrix *m = &r->plan.list[r->next[step]].matrix;
     size_t panel = (size_t)m->blocks * (m->bits == 8 ? PANEL8 : PANEL4);
-    size_t share = panel * fixed_share(m->outputs / PANEL, r->plan.threads);
+    size_t share = panel * fixed_share(m->outputs / PANEL, r->working);
     const uint8_t *from = m->panels + thread * share;
     return (Ahead){from, from + (share < LOOKAHEAD ? share : LOOKAHEAD)};
 }
@@ -301,7 +305,7 @@ static int by_rows(int kind) { return kind != PRODUCT && kind != ATTEND; }
 static void steps(void *with, int thread) {
     Run *r = with;
     const Plan *plan = &r->plan;
-    int share = (r->tokens + plan->threads - 1) / plan->threads;
+    int share = (r->tokens + r->working - 1) / r->working;
     share = (share + ROWS - 1) / ROWS * ROWS;
     for (int i = 0; i < plan->ops; i++) {
         const Op *op = plan->list + i;
@@ -320,7 +324,7 @@ static void steps(void *with, int thread) {
         /* Steps that go row by row need not wait for each other, as long as a row stays with its thread. */
         PROFILE_WORK
         int next_same = i + 1 < plan->ops && by_rows(op[0].kind) && by_rows(op[1].kind) && op[0].one == op[1].one;
-        if (!next_same && i + 1 < plan->ops) barrier(r->pool, wanted(r, i, thread));
+        if (!next_same && i + 1 < plan->ops && r->working > 1) barrier(r->pool, wanted(r, i, thread));
         PROFILE_WAIT
     }
 }
@@ -352,6 +356,7 @@ Run *pg_open(const Plan *plan, int most_size, int awake) {
     Run *r = calloc(1, sizeof *r);
     if (!r) return NULL;
     r->plan = *plan;
+    r->forced = -1;
     r->taken = calloc((size_t)plan->ops, sizeof(atomic_int));
     r->own = calloc((size_t)plan->threads, sizeof(float *));
     r->next = calloc((size_t)plan->ops, sizeof(int));
@@ -383,8 +388,22 @@ int pg_cache(Run *r, half **keys, half **values, int capacity, int heads, int si
 void pg_run(Run *r, const int64_t *ids, int tokens, int start) {
     r->ids = ids, r->tokens = tokens, r->start = start;
     for (int i = 0; i < r->plan.ops; i++) atomic_store_explicit(&r->taken[i], 0, memory_order_relaxed);
-    together(r->pool, steps, r);
+    int size = 0, threads = r->plan.threads;
+    while (size < PACES - 1 && 1 << size < tokens) size++;
+    Pace *pace = &r->pace[size];
+    int way = threads == 1 ? ALONE : r->forced >= 0 ? r->forced : pace_way(pace);
+    r->working = way == ALONE ? 1 : threads;
+    if (threads == 1) return steps(r, 0);
+    atomic_store_explicit(&r->pool->waited, 0, memory_order_relaxed);
+    long began = now_ns();
+    if (way == ALONE) steps(r, 0);
+    else together(r->pool, steps, r);
+    double waited = (double)atomic_load_explicit(&r->pool->waited, memory_order_relaxed) / (threads - 1);
+    if (r->forced < 0) pace_took(pace, (double)(now_ns() - began), waited);
 }
+
+/* Every step from here on by the caller alone (1), by all threads together (0), or by what was lately faster (-1). */
+void pg_way(Run *r, int way) { r->forced = way; }
 
 /* One product alone, for tests and measurements: rows of `x` [rows][width] to `out` [rows][outputs]. */
 void pg_product(const Matrix *m, Acts acts, const float *x, int width, int rows, float *out) {

@@ -1,0 +1,60 @@
+/* Whether the threads take a step together, or the caller takes it alone.
+ *
+ * Where other programs want the same cores, one of the threads is often not running, and the others wait for it at every
+ * meeting: two threads in lock step then reach a fraction of what one alone does. No bit depends on how many work, so
+ * each step is taken in whichever way was lately faster. The other way is tried when threads were seen to wait long, or,
+ * while the caller works alone, now and then; what trials may cost is bounded.
+ */
+#ifndef PLAYGROUND_PACE_H
+#define PLAYGROUND_PACE_H
+
+#define PACES 8         /* kinds of steps: one row, two, up to four, … up to 128 */
+#define TOGETHER 0
+#define ALONE 1
+#define TRIAL 2          /* steps by which the other way is judged */
+#define COST 0.04        /* share of the time that trials may take */
+#define LATELY 0.3       /* weight of the newest step in a smoothed figure */
+#define LONG_WAITS 0.3   /* share of a step spent waiting, smoothed, from which on working alone is worth a trial */
+#define BETTER 0.95      /* the other way must need less than this share of the time: no change for nothing */
+#define EASED 0.75       /* steps alone that need less than this share: the neighbours may have gone … */
+#define IN_A_ROW 4       /* … when so many come in a row */
+
+typedef struct {
+    double took[2]; /* nanoseconds of a step each way, smoothed; 0: not known */
+    double waits;   /* share of a step together that a thread spent waiting for another beyond the usual, smoothed */
+    double sum;     /* of the trial that is under way */
+    int way, trial, pause; /* the usual way; steps left of a trial; steps until the next */
+    int eased;             /* quick steps in a row */
+} Pace;
+
+/* The way of the next step. */
+static int pace_way(const Pace *pace) { return pace->trial ? !pace->way : pace->way; }
+
+static void pace_judge(Pace *pace) {
+    int way = pace->way, other = !way;
+    pace->took[other] = pace->sum / TRIAL;
+    double lost = pace->took[other] - pace->took[way];
+    if (pace->took[other] < BETTER * pace->took[way]) {
+        pace->way = other, pace->waits = 0, lost = -lost, way = other;
+    }
+    double steps = lost > 0 ? lost * TRIAL / (COST * pace->took[way]) : 0;
+    pace->pause = steps < 16 ? 16 : steps > 2000 ? 2000 : (int)steps;
+}
+
+/* A step was taken the way `pace_way` said: in `ns`, of which threads waited `waited` beyond the usual. */
+static void pace_took(Pace *pace, double ns, double waited) {
+    if (pace->trial) {
+        pace->sum += ns;
+        if (--pace->trial == 0) pace_judge(pace);
+        return;
+    }
+    double *took = &pace->took[pace->way];
+    pace->eased = pace->way == ALONE && ns < EASED * *took ? pace->eased + 1 : 0;
+    if (pace->eased < IN_A_ROW) *took = *took > 0 ? *took + LATELY * (ns - *took) : ns;
+    else pace->pause = 0, pace->eased = 0, *took = ns;
+    if (pace->pause > 0) pace->pause--;
+    if (pace->way == TOGETHER) pace->waits += LATELY * ((ns > 0 ? waited / ns : 0) - pace->waits);
+    if (pace->pause <= 0 && (pace->way == ALONE || pace->waits > LONG_WAITS)) pace->trial = TRIAL, pace->sum = 0;
+}
+
+#endif

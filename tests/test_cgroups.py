@@ -1,4 +1,4 @@
-"""Limits of control groups are seen in every hierarchy: v1, v2, mixed and nested, from inside and outside a container."""
+"""Limits of control groups are seen in every hierarchy: v1, v2, mixed and nested, inside and outside a container."""
 
 from __future__ import annotations
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from playground.runtimes.engine import Logits
+from playground.runtimes.reading import Reading
+from playground.sampling import Sampler
 from tests.families.report import PAGE
 from tests.families.sweep import page, rows
 from tests.families.sweep.child import attempt, keep_to_one_core
@@ -20,9 +23,9 @@ from tests.families.sweep.rows import FAULTS, ROUNDED_KL, Row, compared, judged
 
 USED: dict[ListName, str] = {
     "causal": "llama qwen2 qwen3 mistral gemma gemma2 gemma3_text gemma3n_text gemma4_text phi phi3 gpt2 gpt_neo"
-    " gpt_neox gptj opt bloom falcon mpt olmo olmo2 olmo3 granite granitemoehybrid smollm3 lfm2 mamba mamba2"
+    " gpt_neox opt bloom falcon mpt olmo olmo2 olmo3 granite granitemoehybrid smollm3 lfm2 mamba mamba2"
     " falcon_mamba rwkv bamba jamba zamba2 recurrent_gemma nemotron_h mixtral qwen3_moe qwen3_5 deepseek_v3 gpt_oss"
-    " stablelm starcoder2 cohere glm4 exaone4 openai-gpt xlnet",
+    " stablelm starcoder2 cohere glm4 exaone4 xlnet",
     "seq2seq": "t5 bart marian pegasus t5gemma",
     "image-text": "gemma3 qwen2_5_vl llava mistral3",
 }
@@ -245,3 +248,51 @@ def test_the_torch_runtime_answers_as_generate_does(architecture: Architecture, 
     assert found.outcome == "right", found.reason
     assert found.way == "torch"
     assert found.answers["long"]["distinct"] > 30  # an answer of one token, again and again, would prove little
+
+
+def plain(work: Path) -> rows.Row:
+    (llama,) = chosen("causal", ("llama",))
+    (found,) = attempt(llama, ["torch-fp32"], work / "models", work / "home")
+    return found
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("one_core")
+def test_one_other_token_somewhere_in_an_answer_is_found(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose = Sampler.next
+
+    def slips(self: Sampler, logits: Logits, history: Sequence[int]) -> int:
+        token = choose(self, logits, history)
+        return (token + 1 if token < 300 else token - 1) if len(history) == 310 else token
+
+    monkeypatch.setattr(Sampler, "next", slips)
+    found = plain(work)
+    assert found.outcome == "wrong"
+    assert found.reason.startswith("long: token ")
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("one_core")
+def test_a_cache_that_keeps_too_much_of_the_prompt_before_is_found(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = Reading.begin
+
+    def greedy(self: Reading, ids: Sequence[int], length: int, reuse: bool) -> int:
+        kept = begin(self, ids, length, reuse)
+        return min(kept + 9, len(ids) - 2) if kept else 0
+
+    monkeypatch.setattr(Reading, "begin", greedy)
+    found = plain(work)
+    assert found.outcome == "wrong"
+    assert found.reason.startswith("shared start: token ")
+    assert found.answers["long"]["equal"]
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("one_core")
+def test_an_exception_of_the_product_is_a_row_with_its_place(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reading, "begin", lambda *_: 1 // 0)
+    found = plain(work)
+    assert found.outcome == "crash"
+    assert found.reason.startswith("ZeroDivisionError")
+    assert "test_families_sweep.py" in found.reason
+    assert found.stage == "load"

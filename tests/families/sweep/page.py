@@ -19,8 +19,9 @@ architecture of three lists of transformers (causal, sequence-to-sequence, and i
 real class with random weights, on disk as it would be published, and goes through the catalogue, the import, the
 recipes, the check and the runtime that the artifact names, in that precision of ONNX. Four greedy answers (a short
 prompt, one of some 300 tokens, another with the same start behind an answer that was stopped, the long one again with
-reuse) are compared, token by token, with `generate` of transformers on the same files. Image-text models are given text
-alone.
+reuse) are compared, token by token, with `generate` of transformers on the same files; all but the first are kept from
+repeating themselves by a penalty, so that each token is a choice of its own. Image-text models are given text
+alone. Rounded weights are asked for where fp32 was right.
 
 - **right**: the same tokens and the same text. **tie**: another token where the two likeliest were nearer than 0.002.
 - **differs**: weights were rounded and other tokens were chosen, at less than 0.2 nats along the original's answer.

@@ -127,7 +127,8 @@ SHAPES: Mapping[str, Shape] = {
     "zaya": {"num_experts_per_tok": 1},
     "hrm_text": {"num_hidden_layers": 2, "num_layers_per_stack": DROP},
     "reformer": {"axial_pos_embds_dim": [32, 32], "axial_pos_shape": [32, 32], "attn_layers": ["local", "lsh"] * 2,
-                 "local_attn_chunk_length": 32, "lsh_attn_chunk_length": 32},
+                 "local_attn_chunk_length": 32, "lsh_attn_chunk_length": 32,
+                 "num_buckets": 8, "hash_seed": 1},
     "xmod": {"default_language": "en_XX"},
     "cohere_compass_text": _by_kind("full_attention"),
     "moshi": {"sliding_window": 1024},  # its cache has a window and its mask has none
@@ -146,6 +147,7 @@ SHAPES: Mapping[str, Shape] = {
     "youtu": _LATENT,
     "blt": {
         "encoder_hash_byte_group_vocab": 500,
+        "num_hidden_layers": 4,  # generate wants to know, and the class has no such key
         **{f"{part}_config.{key}": value for part in ("encoder", "decoder", "patcher", "global")
            for key, value in {"head_dim": 16, "hidden_size_global": 64, "num_key_value_heads": 4}.items()},
     },
@@ -222,6 +224,7 @@ SHAPES: Mapping[str, Shape] = {
     "nllb-moe": {"decoder_start_token_id": 0},
     "seamless_m4t": {"decoder_start_token_id": 0},
     "seamless_m4t_v2": {"decoder_start_token_id": 0},
+    "nemo_speechlm": {"word_timestamp_config.num_key_value_heads": 4},
     "vibevoice_asr": {
         f"{part}_tokenizer_encoder_config.{key}": value
         for part in ("acoustic", "semantic")

@@ -47,7 +47,7 @@ DECODER, ENCODER = "model.onnx", "encoder_model.onnx"
 """What an artifact's graphs are called."""
 
 
-_FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*")
 _DATA = re.compile(
     r"[A-Za-z0-9_][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*\.(onnx[_-]data|data|bin|dat|raw|weights?|bias)([._-]?\d+)?",
     re.IGNORECASE | re.ASCII,
@@ -59,10 +59,11 @@ def is_data_file(location: str) -> bool:
 
     What a graph names is put beside it under that very name, where other names mean something: kernels, graphs,
     artifact.json, configurations. So this says what is allowed and not what isn't: plain characters, and endings that
-    nothing here executes or believes.
+    nothing here executes or believes, or none, as torch names a file for each tensor (``onnx__MatMul_12``).
     """
     *folders, name = location.split("/")
-    return _DATA.fullmatch(name) is not None and all(_FOLDER.fullmatch(folder) for folder in folders)
+    is_data = _DATA.fullmatch(name) or _PLAIN.fullmatch(name)
+    return is_data is not None and all(_PLAIN.fullmatch(folder) for folder in folders)
 
 
 class BadOnnxFile(ValueError):

@@ -34,6 +34,8 @@ _CLEANUP = (
     (" 're", "'re"),
 )
 """What the library's WordPiece and CTC decoders replace, in this order, where ``cleanup`` is set."""
+TIDIED = tuple(pair for pair in _CLEANUP if pair[0] != " do not")
+"""What transformers replaces in a decoded text where ``clean_up_tokenization_spaces`` is set."""
 
 
 class Step(Protocol):
@@ -50,10 +52,12 @@ class Decoder:
     Args:
         state: A decoder as tokenizer.json spells it; empty where the tokenizer has none, and tokens are joined by
             spaces.
+        tidy: Whether ``TIDIED`` is replaced in the text.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, tidy: bool = False) -> None:
         self._steps: list[Step] = list(_steps(_flat(state))) if state else [_Joined()]
+        self._steps += [_Literal(*pair) for pair in TIDIED] if tidy else []
 
     def push(self, token: str) -> str:
         """The text that no later token changes, and that has not been given yet."""

@@ -41,8 +41,8 @@ class Prompter:
     def __init__(self, folder: Path, spec: ModelSpec) -> None:
         self._spec = spec
         self.tokenizer = _read_tokenizer(folder, spec)
-        self.detokenizer = Detokenizer(self.tokenizer)
         config = read_json(folder / "tokenizer_config.json")
+        self.detokenizer = Detokenizer(self.tokenizer, config)
         self.tokenizer.encode_special_tokens = config.get("split_special_tokens") is True
         model, generation = read_json(folder / "config.json"), read_json(folder / "generation_config.json")
         self._has_encoder = has_encoder(model) or spec.kind == "text2text"

@@ -7,13 +7,14 @@ are. The module knows a ``tokenizers.Tokenizer`` and stop strings; it does not k
 from __future__ import annotations
 
 import codecs
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
-from playground.detokenizing import Decoder, State, bytes_of, overlap, state_of
+from playground.detokenizing import TIDIED, Decoder, State, bytes_of, overlap, state_of
 
 
 class _Decoder(Protocol):
@@ -23,17 +24,26 @@ class _Decoder(Protocol):
 
 
 class Detokenizer:
-    """What is known of a tokenizer's decoding before any answer begins; one serves all answers of a model."""
+    """What is known of a tokenizer's decoding before any answer begins; one serves all answers of a model.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    Args:
+        tokenizer: Its decoder is read.
+        config: Of tokenizer_config.json, ``clean_up_tokenization_spaces`` is obeyed as transformers does.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.tokenizer = tokenizer
+        even_bpe = config.get("clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output")
+        self.tidy = bool(config.get("clean_up_tokenization_spaces")) and (
+            bool(even_bpe) or not isinstance(tokenizer.model, models.BPE)
+        )
         added = tokenizer.get_added_tokens_decoder()
         self.special_ids = frozenset(index for index, token in added.items() if token.special)
         self._bytes: dict[int, bytes] = {}
 
     def stream(self) -> _Decoder:
         """A decoder for one answer."""
-        return _ByteLevelDecoder(self) if self.is_byte_level else _SteppedDecoder(self)
+        return _ByteLevelDecoder(self) if self.is_byte_level and not self.tidy else _SteppedDecoder(self)
 
     @cached_property
     def decoder_state(self) -> State:
@@ -52,6 +62,8 @@ class Detokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Decode at once, special tokens left out."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        for spaced, close in TIDIED if self.tidy else ():
+            text = text.replace(spaced, close)
         return text
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -179,7 +191,7 @@ class _SteppedDecoder:
 
     def __init__(self, detokenizer: Detokenizer) -> None:
         self._token = detokenizer.tokenizer.id_to_token
-        self._decoder = Decoder(detokenizer.decoder_state)
+        self._decoder = Decoder(detokenizer.decoder_state, detokenizer.tidy)
 
     def push(self, token_id: int) -> str:
         return self._decoder.push(self._token(token_id) or "")

@@ -136,6 +136,32 @@ def test_pieces_joined_are_the_text_at_once_where_the_whole_text_is_stripped_at_
     assert "".join(stream(Detokenizer(tokenizer), ids)) == at_once(tokenizer, ids)
 
 
+@pytest.mark.parametrize("name", [*DECODERS.keys() - {"strip-end"}, NO_DECODER])
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_where_spaces_are_to_be_cleaned_up_pieces_joined_are_what_transformers_decodes(
+    name: str, data: st.DataObject
+) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer, config = of_words(DECODERS.get(name)), {"clean_up_tokenization_spaces": True}
+    ids = some_ids(data)
+    published = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **config).decode(ids, skip_special_tokens=True)
+    assert "".join(stream(Detokenizer(tokenizer, config), ids)) == published
+    assert Detokenizer(tokenizer, config).decode(ids) == published
+
+
+def test_spaces_of_a_bpe_are_cleaned_up_only_where_its_files_insist() -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer, config = byte_level_tokenizer(), {"clean_up_tokenization_spaces": True}
+    insisting = config | {"clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output": True}
+    ids = tokenizer.encode("one , two .").ids
+    for given_config, text in ((config, "one , two ."), (insisting, "one, two.")):
+        assert PreTrainedTokenizerFast(tokenizer_object=tokenizer, **given_config).decode(ids) == text
+        assert "".join(stream(Detokenizer(tokenizer, given_config), ids)) == text
+
+
 def test_a_suffix_that_ends_words_shows_as_a_space_before_the_next_word_only() -> None:
     tokenizer = of_words(DECODERS["suffix"])
     ids = [WORDS.index(word) for word in ("a", "t</w>", "b", "t</w>")]

@@ -120,7 +120,7 @@ class Tally:
             candidate: Logits of the export; what it has beyond ``vocab`` counts where it is the most likely.
         """
         theirs_top = int(candidate.argmax())
-        ours, theirs = _aligned(reference, candidate)
+        ours, theirs = aligned(reference, candidate)
         with np.errstate(invalid="ignore"):  # infinities become NaN, which is found
             wrong = theirs - ours
             self.noise.append(float(np.sqrt(_variance(wrong))))
@@ -158,7 +158,7 @@ def _variance(row: Row) -> float:
     return max(0.0, float(np.dot(row, row) / len(row) - mean * mean)) if np.isfinite(mean) else float("nan")
 
 
-def _aligned(reference: Logits, candidate: Logits) -> tuple[Row, Row]:
+def aligned(reference: Logits, candidate: Logits) -> tuple[Row, Row]:
     """Both rows over the ids that both have and the original does not rule out."""
     width = min(len(reference), len(candidate))
     ours, theirs = reference[:width].astype(np.float64), candidate[:width].astype(np.float64)

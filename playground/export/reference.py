@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from playground.export.fidelity import Logits, kl_divergence
-from playground.export.passages import GREEDY, Passage, Tokens, context_of
+from playground.export.fidelity import Logits, aligned, kl_divergence
+from playground.export.passages import Passage, Tokens, context_of
 from playground.runtimes.networks import load_network
 
 log = logging.getLogger(__name__)
@@ -159,15 +159,13 @@ def _contradiction(model: Any, has_encoder: bool, found: Expected) -> float:
     """Mean divergence of the forward pass from ``generate``, in nats: behind the prompt and along its own words.
 
     What keeps something else than it looks at (an index of attention, positions counted past padding, a window cut too
-    early) shows only in the steps behind a cache. Of the long text, of which few words are asked, that would cost too
-    much.
+    early) shows only in the steps behind a cache.
     """
-    passage, greedy = found.passage, found.greedy.astype(np.float64)
-    if passage.greedy < GREEDY:
-        return kl_divergence(greedy[0], found.rows[0].astype(np.float64))
+    passage = found.passage
     along = replace(passage, ids=(*passage.ids[: passage.prompt], *found.continued[:-1]))
-    again = _forward(model, has_encoder, along).astype(np.float64)
-    return float(np.mean([kl_divergence(ours, theirs) for ours, theirs in zip(greedy, again, strict=True)]))
+    again = _forward(model, has_encoder, along)
+    rows = zip(found.greedy, again, strict=True)
+    return float(np.mean([kl_divergence(*aligned(ours, theirs)) for ours, theirs in rows]))
 
 
 def _generated(model: Any, has_encoder: bool, passage: Passage) -> Expected:

@@ -91,6 +91,12 @@ def test_a_template_that_loses_what_is_asked_is_not_the_imports_fault(tmp_path: 
     assert check_prompts(*imported(tmp_path, TURN + END), spec()).differences == ()
 
 
+def test_a_template_that_tells_a_running_time_is_not_a_difference(tmp_path: Path) -> None:
+    tokenizer, folder = imported(tmp_path, "{{ strftime_now('%H:%M:%S.%f') }}" + TEMPLATE)
+    verdict = check_prompts(tokenizer, folder, spec())
+    assert verdict.differences == () and verdict.compared >= 18
+
+
 # -- planted faults -------------------------------------------------------------------------------------------------
 
 

@@ -346,7 +346,7 @@ class Running:
         if lane.artifact:
             run = replace(
                 run,
-                fallbacks=lane.artifact.fallbacks + run.fallbacks,
+                fallbacks=tuple(dict.fromkeys(lane.artifact.fallbacks + run.fallbacks)),  # each reason once
                 recipe=lane.artifact.recipe,
                 fidelity=lane.artifact.fidelity,
                 tokenizer=tokenizer_words(lane.spec, lane.artifact),

@@ -322,6 +322,8 @@ def test_the_run_says_what_really_ran_and_why(settings: Settings, fake_catalog: 
     assert str(run.variant) == "fast@fake-none"
     assert (run.runtime, run.precision) == ("fake", "other")
     assert run.fallbacks == ("fused: too far off",)
+    told_twice = running._complete(running._lanes[0], run)  # a worker that read the artifact gives the reason as well
+    assert told_twice.fallbacks == ("fused: too far off",)
     assert (run.recipe, run.fidelity) == ("optimum", fidelity)
 
 

@@ -368,7 +368,7 @@ def _print_artifact(artifact: Artifact) -> None:
         f"{artifact.variant}: ready",
         f"  recipe    {artifact.recipe}",
         *_engine_lines(artifact),
-        f"  size      {artifact.size_bytes / 1e6:.0f} MB",
+        f"  size      {artifact.size_bytes / 1e6:,.{0 if artifact.size_bytes >= 1e7 else 1}f} MB",
         f"  folder    {artifact.path}",
     ]
     fidelity = artifact.fidelity

@@ -181,8 +181,10 @@ def _print_answers(comparison: Comparison, title: str) -> None:
         if run.text:
             console.print(output.clean(run.text), soft_wrap=True)
         console.print(f"[{run.finish_reason}]")
-        for note in (*run.warnings, *run.fallbacks):
+        for note in run.warnings:
             console.print(f"note: {output.clean(note)}", soft_wrap=True)
+        for reason in run.fallbacks:
+            console.print(f"not used: {output.clean(reason)}", soft_wrap=True)
     _print_timings(comparison, title)
 
 

@@ -374,11 +374,11 @@ def _print_artifact(artifact: Artifact) -> None:
     fidelity = artifact.fidelity
     if fidelity:
         lines.append(
-            f"  fidelity  {fidelity.verdict} against {fidelity.reference} on {fidelity.positions} positions: "
+            f"  fidelity  {fidelity.verdict}, compared with {fidelity.reference}, over {fidelity.positions} positions: "
             f"top-1 agreement {fidelity.top1_agreement:.1%}, mean KL {fidelity.mean_kl:.4f} nats, "
             f"largest logit error {fidelity.max_logit_error:.3g}"
         )
-    lines += [f"  tried     {reason}" for reason in artifact.fallbacks]
+    lines += [f"  not used  {output.clean(reason)}" for reason in artifact.fallbacks]
     lines += [f"  note      {output.clean(note)}" for note in artifact.notes]
     output.stdout().print("\n".join(lines), soft_wrap=True)
 

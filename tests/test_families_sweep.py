@@ -247,6 +247,7 @@ def test_the_torch_runtime_answers_as_generate_does(architecture: Architecture, 
     (found,) = attempt(architecture, ["torch-fp32"], work / "models", work / "home")
     assert found.outcome == "right", found.reason
     assert found.way == "torch"
+    assert found.answers["shared start"]["behind"] == "stopped"
     assert found.answers["long"]["distinct"] > 30  # an answer of one token, again and again, would prove little
 
 

@@ -5,7 +5,7 @@
     python -m tests.families.sweep --write FILE.jsonl
 
 The second form writes the outcomes into docs/families.md. A precision is that of an ONNX variant; ``torch`` is the
-torch runtime. One core takes about an hour for all three lists.
+torch runtime. All three lists take a core about half an hour.
 """
 
 from __future__ import annotations

@@ -176,6 +176,8 @@ def _ends(network: Any) -> tuple[Any, Any]:
             found.append(getattr(getter(), "weight", None))
         except (NotImplementedError, AttributeError):
             found.append(None)
+    if found[1] is None:  # some composites do not know where their language part has it
+        found[1] = next((part.weight for name, part in network.named_modules() if name.endswith("lm_head")), None)
     return found[0], found[1]
 
 

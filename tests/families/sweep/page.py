@@ -14,13 +14,13 @@ START, END = "<!-- the sweep -->", "<!-- /the sweep -->"
 
 HEAD = """## Every architecture that transformers lists
 
-Written by `python -m tests.families.sweep --write FILE.jsonl` from what `python -m tests.families.sweep` found. Each
-architecture of three lists of transformers (causal, sequence-to-sequence, and image and text) is a tiny network of its
-real class with random weights, on disk as it would be published, and goes through the catalogue, the import, the
-recipes, the check and the runtime that the artifact names, in that precision of ONNX. Four greedy answers (a short
-prompt, one of some 300 tokens, another with the same start behind an answer that was stopped, the long one again with
-reuse) are compared, token by token, with `generate` of transformers on the same files; all but the first are kept from
-repeating themselves by a penalty, so that each token is a choice of its own. Image-text models are given text
+Written by `python -m tests.families.sweep --write FILE.jsonl` from the rows of `python -m tests.families.sweep`. Each
+architecture of three lists of transformers (causal, sequence to sequence, image and text) is a tiny network of its real
+class with random weights, on disk as it would be published, and goes through catalogue, import, recipes, check and the
+runtime that the artifact names, in that precision of ONNX. Four greedy answers are compared, token by token, with those
+of transformers' `generate` on the same files: to a short prompt; to one of some 300 tokens; to another with the same
+start, behind an answer that was stopped; and to the long one once more, with reuse. All but the first are kept from
+repeating themselves by a penalty, so that each token is a choice of its own. Models that read images are given text
 alone. Rounded weights are asked for where fp32 was right.
 
 - **right**: the same tokens and the same text. **tie**: another token where the two likeliest were nearer than 0.002.

@@ -81,7 +81,7 @@ class Trial:
         artifact = making.make(spec, wanted, self.home, lambda *_: None, lambda: False)
         row.way = "torch" if artifact.variant.runtime == "torch" else artifact.recipe
         row.engine = artifact.engine.split(" ")[0] or "torch"
-        row.fallbacks = list(artifact.fallbacks)
+        row.note, row.fallbacks = artifact.engine_note, list(artifact.fallbacks)
         return spec, artifact
 
     def _answer(self, runtime: Runtime, prompt: Prompt) -> None:
@@ -91,15 +91,13 @@ class Trial:
             repetition_penalty=prompt.penalty,
             reuse=prompt.reuse,
         )
-        if prompt.stopped:
-            stopped = _run(runtime, request, stop_after=STOP_AFTER)
-            assert stopped.finish_reason == "stopped", stopped.finish_reason
+        behind = _run(runtime, request, stop_after=STOP_AFTER).finish_reason if prompt.stopped else ""
         run = _run(runtime, request)
         self.row.warnings = list(run.warnings)
         if expected := self.expected.get(prompt.name):
             ids = runtime.inspect(request).token_ids
             facts = compared(run.token_ids or (), run.text, ids, expected)
-            facts["reused"] = run.timings.reused_tokens
+            facts |= {"reused": run.timings.reused_tokens, "behind": behind}
             if not facts["equal"]:
                 facts["kl"] = self._divergence(runtime, expected)
             self.row.answers[prompt.name] = facts

@@ -26,6 +26,7 @@ class Row:
 
     Attributes:
         way: The recipe of the graph, or torch.
+        engine: What computes it; ``note`` says why not the kernels.
         reason: Why it is refused, crashed, was not judged; the first difference where it is wrong.
         answers: What was compared, by the name of the request.
         facts: Of the network.
@@ -38,6 +39,7 @@ class Row:
     reason: str = ""
     way: str = ""
     engine: str = ""
+    note: str = ""
     stage: str = ""
     kind: str = ""
     judge: str = ""

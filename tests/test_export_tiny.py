@@ -130,6 +130,15 @@ def test_a_folder_that_is_no_model_is_an_error_that_names_it(tmp_path: Path) -> 
         make(tmp_path, tmp_path / "home", "int8")
 
 
+def test_a_field_of_the_wrong_type_is_named_with_what_is_wrong_with_it(folder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(folder, source)
+    config = json.loads((source / "config.json").read_text()) | {"initializer_range": "small"}
+    (source / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ExportError, match=r"field 'initializer_range': TypeError: .*expected float"):
+        make(source, tmp_path / "home", "int8")
+
+
 @pytest.fixture(scope="module")
 def graph(folder: Path, home: Path) -> Path:
     return Path(make(folder, home, "fp32").path)

@@ -69,8 +69,8 @@ def import_model(spec: ModelSpec, files: tuple[Path, ...], target: Path, progres
     except IncompleteWeights as error:
         raise ExportError(
             f"{spec.name} is refused: its files and the network they describe do not fit together ({error})",
-            "transformers would fill the gap with random numbers. Take a copy whose weights are whole and have the "
-            "names that its config.json's architecture uses.",
+            "transformers would put random numbers where weights are missing and leave out those it does not know. "
+            "Take a copy whose weights are whole and have the names that its config.json's architecture uses.",
         ) from error
     except ImportError as error:
         raise ExportError(
@@ -181,4 +181,6 @@ def _forget_places(path: Path) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0][:200]
+    first, *more = [line.strip() for line in str(error).strip().splitlines()] or ["no message"]
+    # A line that ends in a colon announces what is wrong; the next one says it.
+    return " ".join([first, *more[: first.endswith(":")]])[:200]

@@ -34,6 +34,11 @@ TEMPLATES = {
     "trims": TURN + "{{ m.content | trim }}" + END,
     "no system": NO_SYSTEM + TURN + "{{ m.content }}" + END,
     "strict turns": NO_SYSTEM + ONE_BY_ONE + TURN + "{{ m.content }}" + END,
+    "needs a system prompt": "{% if messages[0].role != 'system' %}{{ raise_exception('system first') }}{% endif %}"
+    + TURN
+    + "{{ m.content }}"
+    + END,
+    "upper case": TURN + "{{ m.content | upper }}" + END,
     "system ignored": TURN.replace("<|turn|>", "{% if m.role != 'system' %}<|turn|>")
     + "{{ m.content }}{% endif %}"
     + END,

@@ -213,6 +213,8 @@ class _Chats:
         for role in ("user", "system", "assistant"):
             if not self._keeps(role):
                 self._in_parts.add(role)
+                if not self._keeps(role):  # neither way comes through: there is nothing that speaks for parts
+                    self._in_parts.discard(role)
         self._has_system, self.reads = self._keeps("system"), self._keeps("user")
 
     def prompt(self, request: Request) -> Expected:
@@ -245,6 +247,7 @@ class _Chats:
         turn, asked = self._message(role, word), self._message("user", "x")
         chats = {"user": [turn], "system": [turn, asked], "assistant": [asked, turn, asked]}
         try:
-            return word in self._apply(chats[role], tokenize=False)
+            text: str = self._apply(chats[role], tokenize=False)
+            return word in text.lower()
         except Exception:
             return False

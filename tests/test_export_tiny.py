@@ -46,7 +46,7 @@ def test_a_folder_becomes_an_exact_fp32_graph_with_the_originals_files(folder: P
     assert artifact.fidelity.verdict == "exact"
     assert artifact.fidelity.positions >= 512
     assert artifact.recipe == "fused"
-    assert list(dict.fromkeys(steps)) == ["verifying", "importing", "building", "checking"]
+    assert list(dict.fromkeys(steps)) == ["verifying", "importing", "building", "asking transformers", "checking"]
     place = Path(artifact.path)
     for name in ("model.onnx", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "config.json"):
         assert (place / name).is_file()

@@ -27,6 +27,9 @@ PROBE = HERE / "probe.txt"
 
 REFERENCE = "transformers in fp32 on the original files"
 
+ASKING = "asking transformers"
+"""The step before the comparison: the original reads the texts, which of a large one takes a while."""
+
 GREEDY_KIND = "generate's own words"
 """What the positions behind tokens of the original's own choice are called."""
 
@@ -49,7 +52,7 @@ def fidelity(folder: Path, original: Path, precision: str, progress: Progress, r
     """
     from playground.runtimes.onnx import open_engine
 
-    progress("checking", 0.0)
+    progress(ASKING, None)
     asked = ask(original, passages, spare=folder)
     # Preparation runs beside other work, where threads that spin while they wait make each step many times slower.
     engine = open_engine(folder, usable_cores(), spinning=False, library=own_kernels.built(folder))
@@ -75,7 +78,7 @@ def torch_fidelity(imported: Path, original: Path, progress: Progress, reference
     engine = TorchRuntime().open_engine(LoadSpec(spec, artifact, usable_cores()))
 
     def compared(alone: bool) -> Fidelity:
-        progress("checking", 0.0)
+        progress(ASKING, None)
         asked = ask(original, quick_passages, imported, alone)
         return compare(_told(asked, pairs(engine, asked, whole=True), progress), reference, "fp32", asked.notes)
 

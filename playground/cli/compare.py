@@ -180,9 +180,14 @@ def _print_answers(comparison: Comparison, title: str) -> None:
             console.print(f"failed: {output.clean(run.error)}", soft_wrap=True)
         if run.text:
             console.print(output.clean(run.text), soft_wrap=True)
+        elif not run.error:
+            console.print(f"(no visible text in {run.timings.output_tokens or 0} tokens)")
         console.print(f"[{run.finish_reason}]")
         for note in run.warnings:
             console.print(f"note: {output.clean(note)}", soft_wrap=True)
+        if run.fallbacks:
+            way = f"onnx-{run.precision} by {run.recipe}" if run.runtime == "onnx" else f"{run.runtime}-{run.precision}"
+            console.print(f"ran as: {way}")
         for reason in run.fallbacks:
             console.print(f"not used: {output.clean(reason)}", soft_wrap=True)
     _print_timings(comparison, title)

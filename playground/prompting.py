@@ -58,6 +58,9 @@ class Prompter:
         self.accepts_system = self._template is not None and "system" in self._template.manners
         self._head, self._tail = self._around_a_text()
         self._control = self._control_ids(config.get("chat_control_tokens"))
+        # What stands for characters that the tokenizer does not know, as nobody's private one.
+        unknown = self.tokenizer.model.tokenize("\U000f0002")
+        self._unknown = self._control.intersection(token.id for token in unknown)
         self.eos_ids = self._ends(named.get("eos_token"), model, generation)
 
     def view(self, request: Request) -> PromptView:
@@ -182,7 +185,10 @@ class Prompter:
             warnings.append("The messages were joined by blank lines: there is no template that marks who speaks.")
         text = request.prompt or "\n\n".join(said)
         body: list[int] = self._encode(text).ids
-        typed = sorted({self.detokenizer.readable(token) for token in body if token in self.detokenizer.special_ids})
+        special = self.detokenizer.special_ids.intersection(body)
+        typed = sorted(map(self.detokenizer.readable, special - self._unknown))
+        for name in map(self.detokenizer.readable, special & self._unknown):
+            warnings.append(f"The tokenizer does not know all of the prompt; what it does not know is read as {name}.")
         if typed:
             warnings.append(f"Control tokens in the prompt are read as such: {', '.join(typed)}")
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=True).ids
@@ -222,6 +228,8 @@ class Prompter:
             if token in self._control:
                 taken = text[start:stop]  # some take the spaces beside them, too
                 name, at = taken.strip(), start + len(taken) - len(taken.lstrip())
+                if token in self._unknown and name != self.tokenizer.id_to_token(token):
+                    continue
                 found.append(Control(token, name, at, at + len(name)))
         return found
 
@@ -243,11 +251,11 @@ class Prompter:
         return whole
 
     def _encode_as_text(self, text: str) -> list[int]:
-        ids = self._by_the_model(text)
-        if self._control.isdisjoint(ids):
+        ids, control = self._by_the_model(text), self._control - self._unknown
+        if control.isdisjoint(ids):
             return ids
         ids = [token for character in text for token in self._by_the_model(character)]
-        if not self._control.isdisjoint(ids):
+        if not control.isdisjoint(ids):
             raise RunError(
                 f"{self._spec.id}: its tokenizer knows {text.strip()} as a control token only, not as text",
                 "Write it differently, for example with a space in it.",

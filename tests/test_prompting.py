@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tiny import CONTEXT, SPECIALS, TEMPLATE, spec, write_tokenizer
-from tokenizers import AddedToken, Tokenizer, processors
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from playground.errors import BadRequest, ContextOverflow, RunError
 from playground.prompting import Prompter
@@ -329,3 +329,25 @@ def test_a_request_out_of_range_is_refused_by_the_name_of_its_field(change: dict
 )
 def test_a_request_in_range_passes(change: dict) -> None:
     check_request(dataclasses.replace(GOOD, **change), max_new_tokens_limit=64, max_prompt_chars=1000)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "word-piece"])
+@pytest.mark.parametrize("text", ["a 日本 b", "日", "<unk> b", "a <|end|>"])
+def test_characters_that_a_tokenizer_does_not_know_are_no_control_tokens(tmp_path: Path, kind: str, text: str) -> None:
+    names = ("<unk>", "<|end|>", "a", "b", "▁", "▁a", "▁b")
+    pieces = [(name, -float(index)) for index, name in enumerate(names)]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    if kind == "word-piece":
+        vocab = {name: index for index, name in enumerate(names)}
+        tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="<unk>"))
+        tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in ("<unk>", "<|end|>")])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}<|end|>{% endfor %}")
+    view = Prompter(tmp_path, spec()).view(Request(prompt=text))
+    typed = [name for name in names[:2] if name in text]
+    assert view.warnings == tuple(f"Control tokens in your text are read as plain text: {name}" for name in typed)
+    assert view.token_ids.count(1) == 1, "the template's own"
+    if not typed:
+        assert list(view.token_ids) == tokenizer.encode(view.rendered).ids and 0 in view.token_ids

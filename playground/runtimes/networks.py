@@ -20,9 +20,10 @@ from playground.runtimes.skeletons import too_large
 
 _BUFFERS = re.compile(
     r"(^|\.)(inv_freq|cos_cached|sin_cached|position_ids|masked_bias|rope\.freqs|rotary_emb\..*"
-    r"|attn\.bias|attention\.bias|num_batches_tracked)$"
+    r"|attn\.bias|attention\.bias|num_batches_tracked|[kvq]_scale|v_head\..*)$"
 )
-"""Constants that old checkpoints hold beside their weights, and that every network computes for itself."""
+"""Constants that old checkpoints hold beside their weights, and that every network computes for itself; scales for a
+rounded cache, and the heads that judged answers in training. None of them changes a text."""
 
 _OTHER_PARTS = re.compile(
     r"(^|[._])(vision|visual|image|img|vit|audio|speech|video|multi_modal|multimodal|mm_|mtp|talker|token2wav|code2wav)"
@@ -81,7 +82,7 @@ def load_network(folder: Path, gguf: str = "") -> Network:
     settings = None if gguf else quantised.settings_of(config)
     files = [folder / gguf] if gguf else sorted(folder.rglob("*.safetensors"))
     problem: Exception | None = None
-    for reader, described, has_encoder in _readers(config):
+    for reader, described, has_encoder, names in _readers(config):
         try:
             if wrong := too_large(reader, described, files):
                 raise IncompleteWeights(wrong)
@@ -91,11 +92,16 @@ def load_network(folder: Path, gguf: str = "") -> Network:
                 dtype=torch.float32,
                 use_safetensors=None if gguf else True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are found, and refused by name
+                **({"key_mapping": names} if names else {}),
                 **_as_floats(settings),
                 **only,
             )
             if settings is not None:
-                _forget_rounding(model)
+                quantised.forget(model.config)
+            if settings is not None or names:
+                # The weights are saved under the names and as the numbers they have now, not as they were found.
+                model._weight_conversions = None
             _check(found)
         # The next class may know names that this one does not, or do without a package that a tower wants.
         except (IncompleteWeights, ImportError) as error:
@@ -108,10 +114,19 @@ def load_network(folder: Path, gguf: str = "") -> Network:
     raise ValueError(f"transformers has no class that writes text for '{config.model_type}'")
 
 
-def _readers(config: Any) -> list[tuple[Any, Any, bool]]:
-    """transformers' classes that know this configuration, each with what it is given and whether it has an encoder.
+_INSIDE = {
+    r"^(model\.)?language_model\.lm_head\.": "lm_head.",
+    r"^(model\.)?language_model\.model\.": "model.",
+    r"^(model\.)?language_model\.": "model.",
+}
+"""What a network that also sees calls the weights of its language model, and what they are called in one alone."""
 
-    The last one is the class of the language model inside, where the configuration has one.
+
+def _readers(config: Any) -> list[tuple[Any, Any, bool, dict[str, str]]]:
+    """transformers' classes that know this configuration, each with what it is given, whether it has an encoder, and
+    names of weights to be changed.
+
+    The last ones are the class of the language model inside, where the configuration has one.
     """
     import transformers
     from transformers.models.auto import modeling_auto
@@ -123,15 +138,17 @@ def _readers(config: Any) -> list[tuple[Any, Any, bool]]:
         (transformers.AutoModelForImageTextToText, modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, encoder),
         (transformers.AutoModelForMultimodalLM, modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING, encoder),
     ]
+    no_names: dict[str, str] = {}
     if encoder:  # BART's kind has a class of its own that is a decoder alone
         lists = lists[1:] + lists[:1]
-    readers = [(auto, config, has_encoder) for auto, known, has_encoder in lists if type(config) in known]
+    readers = [(auto, config, has_encoder, no_names) for auto, known, has_encoder in lists if type(config) in known]
     if not readers:  # a part that is a network of its own, and in no list: its configuration names its class
         named = [getattr(transformers, str(name), None) for name in config.architectures or ()]
-        readers = [(kind, config, encoder) for kind in named if _writes(kind, config)]
+        readers = [(kind, config, encoder, no_names) for kind in named if _writes(kind, config)]
     inside = config.get_text_config(decoder=True)
     if inside is not config and not encoder and type(inside) in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING:
-        readers.append((modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING[type(inside)], inside, False))
+        kind = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING[type(inside)]
+        readers += [(kind, inside, False, names) for names in (no_names, _INSIDE)]
     return readers
 
 
@@ -160,12 +177,6 @@ def _as_floats(settings: dict[str, Any] | None) -> dict[str, Any]:
     # Without a place of its own, one method asks for Apple's graphics even where there are none.
     rounding = AutoQuantizationConfig.from_dict({**settings, "dequantize": True})
     return {"quantization_config": rounding, "device_map": {"": "cpu"}}
-
-
-def _forget_rounding(model: Any) -> None:
-    """The weights are plain floats now, and are saved as such: transformers would write them down rounded again."""
-    quantised.forget(model.config)
-    model._weight_conversions = None
 
 
 def _check(found: Any) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.families.sweep.names import Architecture
+from tests.families.sweep.networks import alone
 from tests.families.sweep.rows import CONTRADICTION, Row
 
 
@@ -115,7 +116,9 @@ def job(architecture: Architecture, variants: list[str], models: Path, home: Pat
 
 def forget(architecture: Architecture, models: Path) -> None:
     """Have the tiny model made anew."""
-    shutil.rmtree(models / architecture.folder, ignore_errors=True)
+    folder = models / architecture.folder
+    for each in (folder, alone(folder)):
+        shutil.rmtree(each, ignore_errors=True)
 
 
 if __name__ == "__main__":

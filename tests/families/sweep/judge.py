@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.families.sweep.names import Architecture
+from tests.families.sweep.networks import alone
 from tests.families.sweep.prompts import Prompt
-from tests.families.sweep.shapes import LANGUAGE_PARTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,22 +118,23 @@ class Judge:
 def _network(architecture: Architecture, folder: Path) -> Any:
     """The first of transformers' classes that finds all of its weights in the files.
 
-    It is the automatic class of the list, or the one for images and text where that knows other names, or the class of
-    the language part where a tower wants a package that is missing.
+    It is the automatic class of the list; or the one for images and text, or the class that the list names, where that
+    knows other names; or, where a tower wants a package that is missing, the class of the language part, which lies by
+    itself beside the whole.
     """
     import torch
     import transformers
 
-    config: Any = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-    readers = [(name, config) for name in dict.fromkeys((architecture.auto, "AutoModelForImageTextToText"))]
-    if part := LANGUAGE_PARTS.get(architecture.model_type):
-        readers.append((part, config.get_text_config()))
+    names = (architecture.auto, "AutoModelForImageTextToText", architecture.classes[0])
+    readers = [(name, folder) for name in dict.fromkeys(names)]
+    if alone(folder).is_dir():
+        readers.append(("AutoModelForCausalLM", alone(folder)))
     problem: Exception | None = None
-    for name, described in readers:
+    for name, place in readers:
         reader: Any = getattr(transformers, name)
         try:
             network, found = reader.from_pretrained(
-                folder, config=described, dtype=torch.float32, local_files_only=True, output_loading_info=True
+                place, dtype=torch.float32, local_files_only=True, output_loading_info=True
             )
         except (ImportError, ValueError) as error:  # a package is missing, or the class knows no such configuration
             problem = problem or error

@@ -44,8 +44,14 @@ def write(architecture: Architecture, folder: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     _save(network, part)
     if architecture.model_type in LANGUAGE_PARTS:
+        _save(network, alone(folder))
         _make_composite(architecture, part)
     part.rename(folder)
+
+
+def alone(folder: Path) -> Path:
+    """Where the language part of a composite lies by itself, for the judge, if it does."""
+    return folder.with_name(f"{folder.name}.language")
 
 
 def _save(network: Any, folder: Path) -> None:

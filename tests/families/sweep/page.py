@@ -118,7 +118,7 @@ def _grouped(rows: Sequence[Row]) -> list[str]:
     lines = []
     for (_, outcome, way, engine), members in groups(rows).items():
         served = f", by {way} ({engine})" if way and way != engine else f", by {way}" if way else ""
-        lines.append(f"- {outcome}{served}, {len(members)}: {', '.join(row.name for row in members)}")
+        lines.append(f"- {outcome}{served}, {len(members)}: {', '.join(sorted(row.name for row in members))}")
     return lines
 
 
@@ -127,7 +127,7 @@ def _reasons(rows: Sequence[Row]) -> list[str]:
     lines: list[str] = []
     for outcome in ("wrong", "crash", "refused", "not judged"):
         said: dict[str, list[str]] = defaultdict(list)
-        for row in rows:
+        for row in sorted(rows, key=lambda row: row.name):
             if row.outcome == outcome:
                 folder = Architecture(row.listed, row.name, ()).folder  # type: ignore[arg-type]
                 sentence = " ".join(row.reason.replace(folder, "NAME").split())

@@ -219,7 +219,8 @@ SHAPES: Mapping[str, Shape] = {
     "kimi_k25": _inside("text_config", _LATENT),
     "glm5_next": _inside("text_config", {"num_key_value_heads": 4, "head_dim": 0, "qk_rope_head_dim": 0}),
     # -- encoder-decoder models
-    # Their positions leave out whatever is padding, so that they start with the end of a text instead.
+    # Positions that leave out whatever is padding start with another token.
+    "prophetnet": {"pad_token_id": 0, "decoder_start_token_id": 1},  # it takes no other padding
     "m2m_100": {"decoder_start_token_id": 0},
     "nllb-moe": {"decoder_start_token_id": 0},
     "seamless_m4t": {"decoder_start_token_id": 0},

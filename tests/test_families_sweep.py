@@ -118,12 +118,12 @@ def test_the_page_names_each_architecture_in_its_group_and_each_reason_once() ->
         row("t5", "right", listed="seq2seq", way="torch", engine="torch"),
     ]
     text = page.section(found)
-    assert "- right, by fused (onnxruntime), 2: llama, gpt2\n" in text
+    assert "- right, by fused (onnxruntime), 2: gpt2, llama\n" in text
     assert "- right, by torch, 1: t5\n" in text
-    assert "- xlm (Causal, onnx-fp32), rwkv (Causal, onnx-fp32): NAME can't be served\n" in text
+    assert "- rwkv (Causal, onnx-fp32), xlm (Causal, onnx-fp32): NAME can't be served\n" in text
     assert "| Causal | onnx-fp32 | 2 | – | – | – | 2 | – | – |" in text
     assert page.named(text) == {
-        ("Causal", "onnx-fp32"): ["llama", "gpt2", "xlm", "rwkv"],
+        ("Causal", "onnx-fp32"): ["gpt2", "llama", "rwkv", "xlm"],
         ("Sequence to sequence", "onnx-fp32"): ["t5"],
     }
 

@@ -1,19 +1,22 @@
 /* Whether the threads take a step together, or the caller takes it alone.
  *
  * Where other programs want the same cores, one of the threads is often not running, and the others wait for it at every
- * meeting: two threads in lock step then reach a fraction of what one alone does. No bit depends on how many work, so
+ * meeting: two threads in lock step may then reach a fraction of what one alone does. No bit depends on how many work, so
  * each step is taken in whichever way was lately faster. The other way is tried when threads were seen to wait long, or,
- * while the caller works alone, now and then; what trials may cost is bounded.
+ * while the caller works alone, now and then; what trials may cost is bounded. Single steps say little beside busy
+ * neighbours, who take the core for some milliseconds or don't: only means over many are compared.
  */
 #ifndef PLAYGROUND_PACE_H
 #define PLAYGROUND_PACE_H
 
-#define PACES 8         /* kinds of steps: one row, two, up to four, … up to 128 */
+#define PACES 8          /* kinds of steps: one row, two, up to four, … up to 128 */
 #define TOGETHER 0
 #define ALONE 1
-#define TRIAL 2          /* steps by which the other way is judged */
+#define TRIAL 24         /* steps by which the other way is judged … */
+#define ENOUGH_NS 120e6  /* … or as many as take so long */
 #define COST 0.04        /* share of the time that trials may take */
-#define LATELY 0.3       /* weight of the newest step in a smoothed figure */
+#define USUAL 0.06       /* weight of the newest step in what a way takes */
+#define LATELY 0.3       /* the same in what was waited */
 #define LONG_WAITS 0.3   /* share of a step spent waiting, smoothed, from which on working alone is worth a trial */
 #define BETTER 0.95      /* the other way must need less than this share of the time: no change for nothing */
 #define EASED 0.75       /* steps alone that need less than this share: the neighbours may have gone … */
@@ -22,7 +25,7 @@
 typedef struct {
     double took[2]; /* nanoseconds of a step each way, smoothed; 0: not known */
     double waits;   /* share of a step together that a thread spent waiting for another beyond the usual, smoothed */
-    double sum;     /* of the trial that is under way */
+    double sum;     /* nanoseconds of the trial that is under way */
     int way, trial, pause; /* the usual way; steps left of a trial; steps until the next */
     int eased;             /* quick steps in a row */
 } Pace;
@@ -30,27 +33,27 @@ typedef struct {
 /* The way of the next step. */
 static int pace_way(const Pace *pace) { return pace->trial ? !pace->way : pace->way; }
 
-static void pace_judge(Pace *pace) {
-    int way = pace->way, other = !way;
-    pace->took[other] = pace->sum / TRIAL;
-    double lost = pace->took[other] - pace->took[way];
-    if (pace->took[other] < BETTER * pace->took[way]) {
-        pace->way = other, pace->waits = 0, lost = -lost, way = other;
-    }
-    double steps = lost > 0 ? lost * TRIAL / (COST * pace->took[way]) : 0;
-    pace->pause = steps < 16 ? 16 : steps > 2000 ? 2000 : (int)steps;
+/* A trial of `steps` steps is over. */
+static void pace_judge(Pace *pace, int steps) {
+    int other = !pace->way;
+    pace->trial = 0;
+    pace->took[other] = pace->sum / steps;
+    double lost = pace->sum - steps * pace->took[pace->way];
+    if (pace->took[other] < BETTER * pace->took[pace->way]) pace->way = other, pace->waits = 0;
+    double pause = lost > 0 ? lost / (COST * pace->took[pace->way]) : 0;
+    pace->pause = pause < 4 * TRIAL ? 4 * TRIAL : pause > 2000 ? 2000 : (int)pause;
 }
 
 /* A step was taken the way `pace_way` said: in `ns`, of which threads waited `waited` beyond the usual. */
 static void pace_took(Pace *pace, double ns, double waited) {
     if (pace->trial) {
-        pace->sum += ns;
-        if (--pace->trial == 0) pace_judge(pace);
+        pace->sum += ns, pace->trial--;
+        if (pace->trial == 0 || pace->sum >= ENOUGH_NS) pace_judge(pace, TRIAL - pace->trial);
         return;
     }
     double *took = &pace->took[pace->way];
     pace->eased = pace->way == ALONE && ns < EASED * *took ? pace->eased + 1 : 0;
-    if (pace->eased < IN_A_ROW) *took = *took > 0 ? *took + LATELY * (ns - *took) : ns;
+    if (pace->eased < IN_A_ROW) *took = *took > 0 ? *took + USUAL * (ns - *took) : ns;
     else pace->pause = 0, pace->eased = 0, *took = ns;
     if (pace->pause > 0) pace->pause--;
     if (pace->way == TOGETHER) pace->waits += LATELY * ((ns > 0 ? waited / ns : 0) - pace->waits);

@@ -23,8 +23,8 @@ DRIVER = """
 #include <stdio.h>
 #include <stdlib.h>
 #include "pace.h"
-/* argv: steps, then "from together alone waits spread" for each stretch of time, in milliseconds; prints the time each way would take,
- * the time that was taken, and how often the caller worked alone. */
+/* argv: steps, then "from together alone waits spread" for each stretch of time, in milliseconds; prints the time each
+ * way would take, the time that was taken, and how often the caller worked alone. */
 int main(int n, char **v) {
     int steps = atoi(v[1]), alone = 0;
     double took = 0, both[2] = {0, 0};
@@ -34,7 +34,8 @@ int main(int n, char **v) {
         double ns[2] = {1, 1}, waits = 0, spread = 0;
         for (int at = 2; at + 4 < n; at += 5)
             if (i >= atoi(v[at])) {
-                ns[0] = 1e6 * atof(v[at + 1]), ns[1] = 1e6 * atof(v[at + 2]), waits = atof(v[at + 3]), spread = atof(v[at + 4]);
+                for (int k = 0; k < 2; k++) ns[k] = 1e6 * atof(v[at + 1 + k]);
+                waits = atof(v[at + 3]), spread = atof(v[at + 4]);
             }
         double r = ((seed = seed * 1103515245u + 12345u) >> 16 & 0x7fff) / 32768.0;
         double factor = 1 + spread * (2 * r - 1);

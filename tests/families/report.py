@@ -30,9 +30,9 @@ HEAD = """# Families
 Written by `python -m tests.families`. Each row is a network of the family's real class with two layers of random
 weights, taken through source, import, export, fidelity check and generation. What is proven is the way of an
 architecture, not the quality of a published model: random weights feel rounding more than trained ones, so the figures
-for int8 and int4 are pessimistic. Errors are against transformers in fp32 on the original files, over 514 positions of four
-texts ([measurement.md](measurement.md)), or 49 where torch serves; sliding windows are 96 tokens wide. *Answer* says whether a
-greedy answer of 120 tokens to a prompt of some 250 equals that of `transformers.generate`.
+for int8 and int4 are pessimistic. Errors are against transformers in fp32 on the original files, over 515 positions of
+four texts ([measurement.md](measurement.md)), or 49 where torch serves; sliding windows are 96 tokens wide. *Answer*
+says whether a greedy answer of 120 tokens to a prompt of some 250 equals that of `transformers.generate`.
 
 *Served by* is the first of prebuilt, fused, optimum and torch that could be made and was faithful enough; *computed by*
 says whether the playground's kernels run that graph (they are for rounded weights) or ONNX Runtime. The reasons

@@ -109,6 +109,15 @@ def test_the_newest_row_of_an_architecture_counts(tmp_path: Path) -> None:
     }
 
 
+def test_the_last_row_of_an_architecture_is_that_of_the_last_variant_or_a_fault() -> None:
+    both = ["onnx-fp32", "onnx-int8"]
+    assert not row("llama", "right").last(both)
+    assert row("llama", "right").last(["onnx-fp32"])
+    assert row("llama", "differs", "onnx-int8").last(both)
+    assert row("llama", "wrong").last(both)
+    assert row("llama", "not judged").last(both)
+
+
 def test_the_page_names_each_architecture_in_its_group_and_each_reason_once() -> None:
     found = [
         row("llama", "right", way="fused", engine="onnxruntime"),

@@ -46,9 +46,9 @@ def main() -> int:
         print(f"no list has {', '.join(unknown)}", file=sys.stderr)
         return 2
     variants = ["torch-fp32" if name == "torch" else f"onnx-{name}" for name in options.precisions.split(",")]
-    had = {row.key for row in rows.read(options.out)} if options.resume else set()
     if options.resume:
-        wanted = [each for each in wanted if not any((each.listed, each.name, name) in had for name in variants)]
+        had = {(row.listed, row.name) for row in rows.read(options.out) if row.last(variants)}
+        wanted = [each for each in wanted if (each.listed, each.name) not in had]
     with tempfile.TemporaryDirectory(prefix="sweep-") as temporary:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)

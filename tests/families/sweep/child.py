@@ -91,7 +91,7 @@ def attempt(architecture: Architecture, variants: list[str], models: Path, home:
         if row.outcome == "refused" and (reason or torn):
             row.outcome, row.reason = "not judged", f"{reason or torn}; refused: {row.reason}"
         yield row
-        if row.outcome not in ("right", "tie", "differs"):
+        if row.last(variants):
             return
 
 

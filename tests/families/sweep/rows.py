@@ -17,6 +17,7 @@ ROUNDED_KL = 0.2
 """Nats, on average along transformers' own answer: what rounding weights explains in such small networks."""
 
 CONTRADICTION = "transformers contradicts itself: generate, and all tokens at once, choose others"
+GOOD = ("right", "tie", "differs")
 FAULTS = ("wrong", "refused", "crash")
 
 
@@ -52,6 +53,10 @@ class Row:
     @property
     def key(self) -> tuple[str, str, str]:
         return self.listed, self.name, self.precision
+
+    def last(self, variants: Sequence[str]) -> bool:
+        """Whether nothing comes behind this row where ``variants`` are asked for in their order."""
+        return self.precision == variants[-1] or self.outcome not in GOOD
 
     def to_line(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)

@@ -1,6 +1,6 @@
 # make demo        the app on http://127.0.0.1:7860; HOST=… PORT=… change that
 # make test        every test, with its own set-up
-# make test-quick  no weights, no browser, no servers or workers to wait for: under a minute
+# make test-quick  no weights, no browser, no servers or workers to wait for: about a minute
 # make check       lint, format, types, Space configuration
 # make clean       remove the environment and the tools' caches
 #

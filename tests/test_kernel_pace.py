@@ -115,6 +115,7 @@ def test_soon_after_the_neighbours_left_threads_work_together_again(driver: Path
     assert after - before < 200
 
 
+@pytest.mark.integration
 def test_whether_the_caller_works_alone_changes_no_bit(tmp_path: Path) -> None:
     """Each step may be taken either way, so an answer is a mixture that nobody chose."""
     if reason := obstacle():

@@ -42,6 +42,7 @@ def configurations(family: str) -> Iterator[Any]:
             continue
 
 
+@pytest.mark.integration
 def test_no_family_is_refused_by_its_own_defaults(tmp_path: Path) -> None:
     refused, tried = [], 0
     for family in families():

@@ -55,6 +55,7 @@ except IncompleteWeights as error:
 """
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_refusal_takes_no_memory(tmp_path: Path) -> None:
     folder = changed(tmp_path, **MORE_HEADS)

@@ -32,6 +32,8 @@ KINDS = (
     *("t5gemma", "t5gemma2", "encoder-decoder", "seamless_m4t"),
 )
 
+pytestmark = pytest.mark.integration
+
 
 def tiny_network(folder: Path, name: str) -> Network:
     from playground.runtimes.networks import load_network

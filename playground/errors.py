@@ -25,7 +25,7 @@ the reader; neither holds a traceback, a token or a secret.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class PlaygroundError(Exception):
@@ -53,6 +53,12 @@ class UsageError(PlaygroundError):
 
 FEW = 8
 """Names that an error can list and still be read."""
+
+
+def some(names: Sequence[str], few: int = FEW) -> str:
+    """The first of the names, and how many more there are."""
+    more = f" and {len(names) - few} more" if len(names) > few else ""
+    return ", ".join(names[:few]) + more
 
 
 class UnknownModel(UsageError):

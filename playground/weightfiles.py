@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from playground.errors import SourceError
+from playground.errors import SourceError, some
 
 Read = Callable[[str], str]
 """Gives the text of a small file by its name; what it raises where it can't is passed on."""
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-_INDEX_END = ".safetensors.index.json"
+INDEX_END = ".safetensors.index.json"
+"""How every list of shards is called, whatever it begins with."""
 
 _OTHER_THINGS = re.compile(
     r"^(consolidated|adapter|adapters|optimizer|scheduler|training|rng_state|mm_projector|embeddings)\b"
@@ -34,9 +35,6 @@ _OTHER_GGUF = re.compile(r"mmproj|imatrix|(^|[-_.])(lora|control[-_]?vector|voca
 """GGUF files that are no language model: projectors for images and sounds, statistics, adapters, vocabularies."""
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>\.safetensors|\.gguf)", re.IGNORECASE)
-
-FEW = 8
-"""Names that an error can list and still be read."""
 
 
 class IncompleteFiles(SourceError):
@@ -93,7 +91,7 @@ def weights_of(where: str, names: Iterable[str], read: Read, choose: str = "") -
         models = [(folder, found) for folder in own if (found := _safetensors(where, folder, every, read))]
         if len(models) > 1:
             raise SourceError(
-                f"{where} has models in several folders ({_some([folder for folder, _ in models])})",
+                f"{where} has models in several folders ({some([folder for folder, _ in models])})",
                 "Put one of them into a folder of its own and name it as path:FOLDER.",
             )
         if models:
@@ -102,7 +100,7 @@ def weights_of(where: str, names: Iterable[str], read: Read, choose: str = "") -
         first = next(iter(ggufs.values()))
         shown = first[0] if len(first) == 1 else _SHARD.sub(r"\g<stem>-*\g<end>", first[0])
         raise SourceError(
-            f"{where} has {len(ggufs)} GGUF files ({_some(list(ggufs))}) and no safetensors",
+            f"{where} has {len(ggufs)} GGUF files ({some(list(ggufs))}) and no safetensors",
             choose.format(shown) or "Name one of them.",
         )
     return _whole_gguf(where, next(iter(ggufs.values()))) if ggufs else None
@@ -148,18 +146,18 @@ def _safetensors(where: str, folder: str, every: Sequence[str], read: Read) -> W
     below = [each for each in every if each.startswith(start) and each.endswith(".safetensors")]
     if not below:
         return None
-    indexes = [each for each in inside if each.endswith(_INDEX_END) and not _OTHER_THINGS.search(_plain(each))]
+    indexes = [each for each in inside if each.endswith(INDEX_END) and not _OTHER_THINGS.search(_plain(each))]
     if start + INDEX in indexes or len(indexes) == 1:
         index = start + INDEX if start + INDEX in indexes else indexes[0]
         return Weights(_shards(where, start, index, every, read), index)
     if len(indexes) > 1:
-        raise SourceError(f"{where} has several lists of weights ({_some(indexes)})", "Keep one of them.")
+        raise SourceError(f"{where} has several lists of weights ({some(indexes)})", "Keep one of them.")
     sets = _sets(files)
     if not sets:
         return None
     if len(sets) > 1:
         raise SourceError(
-            f"{where} has several files of weights, none called {WHOLE} and no list of them ({_some(list(sets))})",
+            f"{where} has several files of weights, none called {WHOLE} and no list of them ({some(list(sets))})",
             f"Put the model's own into a folder with its config.json, as {WHOLE}, and name it as path:FOLDER.",
         )
     return Weights(_complete(where, next(iter(sets.values()))))
@@ -229,8 +227,3 @@ def _folder(name: str) -> str:
 
 def _plain(name: str) -> str:
     return name.rpartition("/")[2]
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-    return ", ".join(names[:FEW]) + more

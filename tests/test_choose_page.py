@@ -14,7 +14,7 @@ from playground.evidence import UNITS
 from playground.measurements import Measured, Measurement, figure
 from playground.records import Request, Variant
 from playground.store import Store
-from tests.test_ui_app import CHROMIUM, FLAGS, App, serving
+from tests.test_ui_app import App, chromium, serving
 
 pytestmark = pytest.mark.ui
 MODELS = ("fast", "slow", "base")
@@ -39,13 +39,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no {CHROMIUM}")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 def opened(browser: Any, app: App, width: int, theme: str = "light") -> Any:

@@ -121,17 +121,21 @@ def imported(folder: Path, target: Path) -> tuple[dict[str, Any], tuple[str, ...
     return json.loads((target / "config.json").read_text(encoding="utf-8")), notes
 
 
-def test_of_a_network_that_also_sees_the_language_model_is_kept_and_writes_the_same(tmp_path: Path) -> None:
+def assert_same_logits(part: Any, whole: Any) -> None:
     import torch
+
+    ids = torch.tensor([[(7 * place + 3) % 300 for place in range(70)]])
+    with torch.inference_mode():
+        assert float((part(ids).logits - whole(input_ids=ids).logits).abs().max()) < 1e-4
+
+
+def test_of_a_network_that_also_sees_the_language_model_is_kept_and_writes_the_same(tmp_path: Path) -> None:
 
     whole = gemma3_that_sees(tmp_path / "model")
     config, notes = imported(tmp_path / "model", tmp_path / "import")
     assert config["architectures"] == ["Gemma3ForCausalLM"]
     assert "images" in notes[0]
-    ids = torch.tensor([[(7 * place + 3) % 300 for place in range(70)]])
-    with torch.inference_mode():
-        part = load_network(tmp_path / "import").model(ids).logits
-        assert float((part - whole(input_ids=ids).logits).abs().max()) < 1e-4
+    assert_same_logits(load_network(tmp_path / "import").model, whole)
 
 
 def test_a_part_that_would_write_something_else_is_not_taken_out(tmp_path: Path) -> None:
@@ -159,7 +163,6 @@ def test_a_part_that_would_write_something_else_is_not_taken_out(tmp_path: Path)
 def test_where_a_tower_wants_a_package_that_is_not_there_the_language_model_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM
 
     def wants(*_: Any, **__: Any) -> Any:
@@ -172,10 +175,7 @@ def test_where_a_tower_wants_a_package_that_is_not_there_the_language_model_answ
         config, notes = imported(tmp_path / "model", tmp_path / "import")
     assert config["architectures"] == ["Gemma3ForCausalLM"]
     assert "images" in notes[0]
-    ids = torch.tensor([[(7 * place + 3) % 300 for place in range(40)]])
-    with torch.inference_mode():
-        part = load_network(tmp_path / "import").model(ids).logits
-        assert float((part - whole(input_ids=ids).logits).abs().max()) < 1e-4
+    assert_same_logits(load_network(tmp_path / "import").model, whole)
 
 
 def test_what_nothing_of_transformers_reads_without_a_package_names_it(

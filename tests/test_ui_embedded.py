@@ -5,11 +5,10 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from test_ui_app import CHROMIUM, FLAGS, App, serving
+from test_ui_app import App, chromium, serving
 
 pytestmark = pytest.mark.ui
 
@@ -27,14 +26,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A browser for which every name of the tests is this machine, as a rebound name is."""
-    api = pytest.importorskip("playwright.sync_api")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no {CHROMIUM}")
     names = ", ".join(f"MAP {name} 127.0.0.1" for name in (SPACE, HUB, EVIL))
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, f"--host-resolver-rules={names}"])
+    with chromium(f"--host-resolver-rules={names}") as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

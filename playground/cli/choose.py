@@ -9,7 +9,7 @@ import typer
 
 from playground.cli import output
 from playground.cli.models import JsonOption
-from playground.errors import UsageError
+from playground.errors import UsageError, some
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,7 +183,6 @@ def _print_quality(found: Board, quality: Quality) -> None:
     console.print(f"◆ {FRONT}")
     lacking = quality.lacking(item.variant for item in found.candidates)
     if lacking:
-        more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
-        console.print(f"Without this figure: {', '.join(map(str, lacking[:8]))}{more}", soft_wrap=True)
+        console.print(f"Without this figure: {some([str(each) for each in lacking])}", soft_wrap=True)
     for caution in quality.cautions:
         console.print(f"note: {output.clean(caution)}", soft_wrap=True)

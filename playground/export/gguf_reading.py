@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from playground.errors import some
 from playground.runtimes.networks import FEW, IncompleteWeights
 
 _KNOWN = re.compile(
@@ -63,8 +64,7 @@ def check_read(reading: Reading) -> None:
         IncompleteWeights: With the names of the tensors.
     """
     if unread := reading.unread():
-        more = f" and {len(unread) - FEW} more" if len(unread) > FEW else ""
-        raise IncompleteWeights(f"tensors of the GGUF that nobody reads: {', '.join(unread[:FEW])}{more}")
+        raise IncompleteWeights(f"tensors of the GGUF that nobody reads: {some(unread, FEW)}")
 
 
 class _Places(dict[str, str]):

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from playground import quantised
 from playground.errors import ExportError, PlaygroundError
 from playground.export.gguf_reading import check_read, quick_gguf
 from playground.export.gguf_splits import merge
@@ -166,8 +167,7 @@ def _forget_quantisation(model: Any) -> None:
     """The weights are plain fp32 by now, but transformers refuses to save what it calls quantised."""
     model.hf_quantizer = None
     model.is_quantized = False
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
+    quantised.forget(model.config)
 
 
 def _forget_places(path: Path) -> None:

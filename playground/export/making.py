@@ -42,7 +42,6 @@ TORCH = ("torch", "fp32")
 EXACT = ("onnx", "fp32")
 """Runtime and precision of a graph without rounding, used where the rounding alone was too coarse."""
 
-REFERENCE = "transformers in fp32 on the original files"
 GGUF_REFERENCE = "transformers' own reading of the GGUF file, in fp32"
 NOTHING_TO_COMPARE = "The source brings ONNX files alone: there is no original that they could be compared with."
 
@@ -105,6 +104,8 @@ class _Material:
     @property
     def original(self) -> tuple[Path, str]:
         """What everything is compared with and its name; of a GGUF file transformers reads no more than we import."""
+        from playground.export.check import REFERENCE
+
         if self.fetched.format == "gguf":
             return Path(self.torch.path), GGUF_REFERENCE
         return original_folder(self.fetched.files), REFERENCE

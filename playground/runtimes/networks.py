@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from playground import quantised
+from playground.errors import some
 from playground.runtimes.gguf_rope import complete_rope
 from playground.runtimes.skeletons import too_large
 
@@ -31,7 +31,7 @@ _OTHER_PARTS = re.compile(
 """Parts of a checkpoint that no text passes through: towers for images and sounds, and heads that guess ahead."""
 
 FEW = 4
-"""Names of tensors that an error can list and still be read."""
+"""Names of tensors that an error lists: they are long."""
 
 
 class IncompleteWeights(ValueError):
@@ -186,7 +186,7 @@ def _check(found: Any) -> None:
         name for name in found["unexpected_keys"] if not (_BUFFERS.search(name) or _OTHER_PARTS.search(name))
     )
     said = [
-        f"{what} {_some(names)}"
+        f"{what} {some(names, FEW)}"
         for what, names in (
             ("weights are missing:", missing),
             ("weights of another shape:", mismatched),
@@ -196,9 +196,3 @@ def _check(found: Any) -> None:
     ]
     if said:
         raise IncompleteWeights("; ".join(said))
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - FEW} more" if len(listed) > FEW else ""
-    return ", ".join(listed[:FEW]) + more

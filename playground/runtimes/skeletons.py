@@ -13,6 +13,7 @@ from typing import Any
 
 from playground import memory, quantised
 from playground.sources.headers import LyingHeader, read_gguf, read_safetensors
+from playground.sources.limits import described
 
 ROOM = 2
 """Times what the files hold: tables of positions that are computed, parts without weights of their own."""
@@ -65,5 +66,4 @@ def _held(config: Any, files: Iterable[Path]) -> int:
     except (OSError, LyingHeader):
         return 0
     settings = quantised.settings_of(config)
-    rounded = quantised.quantisation({"quantization_config": settings}) if settings else None
-    return rounded.values(elements) if rounded else sum(elements.values())
+    return described({"quantization_config": settings}, elements)

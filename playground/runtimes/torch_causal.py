@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWin
 
 from playground.runtimes.engine import CHUNK, Engine, Interrupted, Logits
 from playground.runtimes.rotary import steady_length
+from playground.runtimes.torch_interrupt import interruptible
 from playground.runtimes.torch_state import Unchanged
 
 PROBE = 16
@@ -149,23 +150,9 @@ class TorchEngine(Engine):
         inputs = self._model.prepare_inputs_for_generation(self._ids, next_sequence_length=count, **self._given)
         return self._model(**inputs, return_dict=True)
 
-    @contextmanager
-    def _listening(self, tokens: int) -> Iterator[None]:
+    def _listening(self, tokens: int) -> AbstractContextManager[None]:
         """Where much is read at once, ``interrupt`` is heard before each module of the network."""
-        if tokens <= CHUNK:
-            yield
-            return
-
-        def check(*_: Any) -> None:
-            if self._stopping:
-                raise Interrupted
-
-        hooks = [module.register_forward_pre_hook(check) for module in self._model.modules()]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+        return interruptible(self._model.modules() if tokens > CHUNK else (), lambda: self._stopping)
 
     # -- what may be done with the cache --------------------------------------------------------------------------
 

@@ -9,13 +9,13 @@ time, and leaves the generation settings of the model's own files to ``generatio
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from transformers import GenerationConfig
 
-from playground.runtimes.engine import Engine, Interrupted, Logits
+from playground.runtimes.engine import Engine, Logits
+from playground.runtimes.torch_interrupt import interruptible
 
 _TOKENS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -46,7 +46,7 @@ class TorchSeq2SeqEngine(Engine):
     def prefill(self, ids: Sequence[int]) -> Logits:
         self._interrupted = False
         prompt = torch.tensor([list(ids)])
-        with torch.inference_mode(), self._listening():
+        with torch.inference_mode(), interruptible(self._layers(), lambda: self._interrupted):
             self._written, self._given = self._model.generate(
                 prompt, attention_mask=torch.ones_like(prompt), custom_generate=_prepared, max_new_tokens=1
             )
@@ -68,21 +68,11 @@ class TorchSeq2SeqEngine(Engine):
     def interrupt(self) -> None:
         self._interrupted = True
 
-    @contextmanager
-    def _listening(self) -> Iterator[None]:
-        """Before each layer, see whether somebody called ``interrupt``; hooks of a step would cost time for nothing."""
-
-        def look(*_: Any) -> None:
-            if self._interrupted:
-                raise Interrupted
-
-        lists = [module for module in self._model.modules() if isinstance(module, torch.nn.ModuleList)]
-        hooks = [layer.register_forward_pre_hook(look) for layers in lists for layer in layers]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+    def _layers(self) -> Iterator[Any]:
+        """Those of the encoder and the decoder."""
+        for module in self._model.modules():
+            if isinstance(module, torch.nn.ModuleList):
+                yield from module
 
     def close(self) -> None:
         self._model = None

@@ -14,9 +14,7 @@ from pathlib import Path
 
 from playground.sources.files import put_in_place, staging, storage_errors, write_text
 from playground.sources.headers import read_safetensors
-from playground.weightfiles import INDEX, WHOLE
-
-_INDEX_END = ".safetensors.index.json"
+from playground.weightfiles import INDEX, INDEX_END, WHOLE
 
 
 def arranged(files: tuple[Path, ...], home: Path) -> tuple[Path, ...]:
@@ -59,7 +57,7 @@ def _places(files: tuple[Path, ...]) -> dict[str, Path] | None:
     config = next((path for path in files if path.name == "config.json"), None)
     if not weights or config is None:
         return None
-    index = next((path for path in files if path.name.endswith(_INDEX_END)), None)
+    index = next((path for path in files if path.name.endswith(INDEX_END)), None)
     top = index.parent if index else weights[0].parent
     usual = index.name == INDEX if index else [path.name for path in weights] == [WHOLE]
     if usual and top == config.parent:

@@ -17,6 +17,7 @@ from playground import footprint, memory, quantised
 from playground.errors import SourceError
 from playground.sources import sizes
 from playground.sources.headers import LyingHeader, read_gguf, read_safetensors
+from playground.weightfiles import INDEX_END
 
 MOST_CONFIG = 2_000_000
 MOST_TEXT = 80_000_000
@@ -65,7 +66,7 @@ def check(name: str, files: Iterable[Path], limit_mb: float | None = None, repo:
     check_tokenizer(name, by_name)
     config = check_config(name, by_name["config.json"]) if "config.json" in by_name else {}
     for path in paths:
-        if path.name.endswith(".safetensors.index.json"):
+        if path.name.endswith(INDEX_END):
             _check_index(name, path, set(paths))
     elements, inside, shapes = _read_headers(name, paths)
     if any(path.suffix == ".safetensors" for path in paths):

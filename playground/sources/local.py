@@ -14,7 +14,7 @@ from pathlib import Path
 from playground.errors import ChecksumError, SourceError
 from playground.records import ModelSpec
 from playground.sources.files import FileRecord, Progress, storage_errors, write_text
-from playground.weightfiles import is_other_gguf, parts_of, weights_of, why_none
+from playground.weightfiles import INDEX_END, is_other_gguf, parts_of, weights_of, why_none
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 TEXTS = (".json", ".jinja", ".txt", ".model")
@@ -95,7 +95,7 @@ def _files(rest: str, name: str) -> tuple[Path, ...]:
     index = [path / weights.index] if weights and weights.index else []
     texts = sorted(file for file in folder.iterdir() if file.suffix in TEXTS and file not in index)
     # Other lists of weights name files that are no part of the model.
-    texts = [file for file in texts if not file.name.endswith(".safetensors.index.json")]
+    texts = [file for file in texts if not file.name.endswith(INDEX_END)]
     templates = sorted((folder / TEMPLATES).glob("*.jinja"))
     return (*files, *index, *texts, *templates)
 

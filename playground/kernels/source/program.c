@@ -388,12 +388,12 @@ int pg_cache(Run *r, half **keys, half **values, int capacity, int heads, int si
 void pg_run(Run *r, const int64_t *ids, int tokens, int start) {
     r->ids = ids, r->tokens = tokens, r->start = start;
     for (int i = 0; i < r->plan.ops; i++) atomic_store_explicit(&r->taken[i], 0, memory_order_relaxed);
-    int size = 0, threads = r->plan.threads;
+    int size = 0, threads = r->working = r->plan.threads;
+    if (threads == 1) return steps(r, 0);
     while (size < PACES - 1 && 1 << size < tokens) size++;
     Pace *pace = &r->pace[size];
-    int way = threads == 1 ? ALONE : r->forced >= 0 ? r->forced : pace_way(pace);
-    r->working = way == ALONE ? 1 : threads;
-    if (threads == 1) return steps(r, 0);
+    int way = r->forced >= 0 ? r->forced : pace_way(pace);
+    if (way == ALONE) r->working = 1;
     atomic_store_explicit(&r->pool->waited, 0, memory_order_relaxed);
     long began = now_ns();
     if (way == ALONE) steps(r, 0);

@@ -24,8 +24,10 @@ SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 demo: $(APP_STAMP)
 	@HOST="$(HOST)" PORT="$(PORT)" $(BIN)/python app.py
 
+# What measures time, drives a browser or waits for servers has the machine to itself; everything else shares it.
 test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 -m "tiny or not (integration or ui or waits)"
+	@$(BIN)/python -m pytest -m "not tiny and (integration or ui or waits)"
 
 test-quick: $(DEV_STAMP)
 	@$(BIN)/python -m pytest -n 2 -m "not integration and not ui and not waits"

@@ -20,7 +20,7 @@ from playground.export.recipes import RECIPES, Work
 from playground.records import Artifact, ModelSpec, Variant
 from tests import tiny
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.tiny]
 
 
 @pytest.fixture(scope="module")

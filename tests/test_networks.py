@@ -17,7 +17,7 @@ from playground.runtimes.networks import IncompleteWeights, load_network
 from tests import tiny
 from tests.hubrepos import tiny_llama
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.tiny]
 
 Weights = dict[str, Any]
 

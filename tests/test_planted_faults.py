@@ -24,7 +24,7 @@ from playground.runtimes.networks import Network, load_network
 from tests import tiny
 from tests.families import FAMILIES, write
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.tiny]
 
 PRECISIONS = ("fp32", "int8", "int4")
 Plant = Callable[[Any], object]

@@ -2,7 +2,7 @@
 
 import sys
 
-from playground.ui.serve import main
+from playground.ui.app import main
 
 if __name__ == "__main__":
     sys.exit(main())

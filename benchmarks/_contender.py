@@ -1,6 +1,6 @@
 """One contender of the engine measurement, in a process of its own: generates when told to, and says when.
 
-    python bench/_contender.py NAME MODEL THREADS
+    python benchmarks/_contender.py NAME MODEL THREADS
 
 NAME is one of ``CONTENDERS``, MODEL the folder or file it reads.
 
@@ -29,8 +29,8 @@ about = ""
 def bare(folder: Path, threads: int) -> Generate:
     """The least code that decodes greedily by the playground's own engine: no worker, no sampler, no text."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from playground.runtimes.onnx import open_engine
-    from playground.runtimes.own_library import recorded
+    from playground.runtimes.native.own_library import recorded
+    from playground.runtimes.onnx.runtime import open_engine
 
     engine = open_engine(folder, threads, library=recorded(folder))
 

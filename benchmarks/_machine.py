@@ -17,8 +17,8 @@ from typing import Any
 
 import psutil
 
-from playground import idle
-from playground.environment import environment
+from playground.system import contention
+from playground.system.environment import environment
 
 FLAGS = (
     "avx2",
@@ -81,9 +81,9 @@ def _versions() -> dict[str, str]:
 
 def cores_of_others(seconds: float = LOOK_S) -> float:
     """Cores that other programs keep busy while this one sleeps."""
-    before = idle.read()
+    before = contention.read()
     time.sleep(seconds)
-    return idle.between(before, idle.read()).cores or 0.0
+    return contention.between(before, contention.read()).cores or 0.0
 
 
 def read_bandwidth(threads: int, rounds: int = 5) -> float:

@@ -14,15 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import _weights
-from bench.engine import Contender, Steps, note
-from playground.core import Playground
+from benchmarks import _weights
+from benchmarks.engine import Contender, Steps, note
 from playground.errors import PlaygroundError, RunError
-from playground.export.overlay import ensure_overlay
-from playground.prompting import Prompter
+from playground.export.recipes.overlay import ensure_overlay
 from playground.records import Request, Variant
 from playground.runtimes.base import LoadSpec
-from playground.timing import decode_rate
+from playground.runtimes.generation.prompt import Prompter
+from playground.runtimes.generation.timing import decode_rate
+from playground.service import Playground
 from playground.workers.process import worker_environment
 
 STORY = (

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import _plots
-from bench._sections import LARGE, LONG, SHORT, SMALL
-from playground.idle import BUSY_CORES
-from playground.measurements import Figure, figure
+from benchmarks import _plots
+from benchmarks._sections import LARGE, LONG, SHORT, SMALL
+from playground.results.figures import Figure, figure
+from playground.system.contention import BUSY_CORES
 
 RATIOS = (
     # what, section, figure, ours, theirs, at least or at most, goal

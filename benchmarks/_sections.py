@@ -12,13 +12,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from bench._machine import cores_of_others
-from bench._parties import Ours, Party, Prompt, Sample, Seat, prepared, prompt_of, seated, seats
-from bench.engine import Steps, note
-from playground.core import Playground
+from benchmarks._machine import cores_of_others
+from benchmarks._parties import Ours, Party, Prompt, Sample, Seat, prepared, prompt_of, seated, seats
+from benchmarks.engine import Steps, note
 from playground.errors import PlaygroundError, RunError
 from playground.export import Preparer
 from playground.records import Message, Request, Variant
+from playground.service import Playground
 
 SECTIONS = ("decode", "prompt", "chat", "load", "growth", "size", "fast", "prepare")
 SMALL, LARGE = "smollm2-135m-instruct", "gemma-3-270m"

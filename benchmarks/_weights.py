@@ -1,6 +1,6 @@
 """The same weights in every contender's format, and how many bytes of them a token reads.
 
-    python -m bench._weights IN.gguf OUT.gguf        re-rounds to Q8_0 by llama.cpp's own function
+    python -m benchmarks._weights IN.gguf OUT.gguf        re-rounds to Q8_0 by llama.cpp's own function
 
 It knows files; it does not know who runs them.
 """
@@ -11,9 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from playground.config.settings import ROOT
 from playground.errors import RunError
 from playground.records import Artifact, ModelSpec
-from playground.settings import ROOT
 from playground.sources import present
 
 Q8_0 = 7
@@ -43,7 +43,7 @@ def q8_0(source: Path, place: Path) -> Path:
     if not done.is_file():
         place.mkdir(parents=True, exist_ok=True)
         part = done.with_suffix(".part")
-        command = [sys.executable, "-m", "bench._weights", str(source), str(part)]
+        command = [sys.executable, "-m", "benchmarks._weights", str(source), str(part)]
         run = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
         if run.returncode:
             said = run.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
@@ -79,7 +79,7 @@ def kernel_bytes(artifact: Artifact) -> int | None:
     """Bytes of weights that one token reads where the playground's kernels compute; None where they don't."""
     if not artifact.engine.startswith("kernels"):
         return None
-    from playground.runtimes.kernel_reader import read_program
+    from playground.runtimes.native.lowering import read_program
 
     steps = read_program(Path(artifact.path) / "model.onnx").steps
     return sum(step.weights.packed_bytes for step in steps if step.weights is not None)

@@ -29,16 +29,16 @@ from typing import Any
 
 import psutil
 
-from bench._parties import Prompt, missing, prepared, seated, seats
-from bench._sections import order
-from bench.engine import note
-from playground.core import Playground
+from benchmarks._parties import Prompt, missing, prepared, seated, seats
+from benchmarks._sections import order
+from benchmarks.engine import note
+from playground.config.settings import ROOT, Settings, load_settings
 from playground.errors import PlaygroundError, RunError
-from playground.prompting import Prompter
 from playground.records import Request
-from playground.settings import ROOT, Settings, load_settings
-from playground.store import Store
-from playground.timing import decode_rate
+from playground.results.store import Store
+from playground.runtimes.generation.prompt import Prompter
+from playground.runtimes.generation.timing import decode_rate
+from playground.service import Playground
 
 GOAL = 0.95
 START_S = 60.0

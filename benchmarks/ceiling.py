@@ -25,13 +25,13 @@ from typing import Any
 
 import numpy as np
 
-from playground.core import Playground
+from playground.config.settings import load_settings
 from playground.errors import PlaygroundError, RunError
-from playground.prompting import Prompter
 from playground.records import Request, Variant
-from playground.runtimes.onnx import open_engine, open_session
-from playground.runtimes.own_library import recorded
-from playground.settings import load_settings
+from playground.runtimes.generation.prompt import Prompter
+from playground.runtimes.native.own_library import recorded
+from playground.runtimes.onnx.runtime import open_engine, open_session
+from playground.service import Playground
 
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16)
 BATCHES = (1, 2, 4, 8)

@@ -27,14 +27,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from playground.core import Playground
+from playground.config.settings import load_settings
 from playground.errors import PlaygroundError, RunError
-from playground.export.importing import SIDE_FILES
-from playground.export.overlay import ensure_overlay
+from playground.export.recipes.overlay import ensure_overlay
+from playground.export.weights import SIDE_FILES
 from playground.records import Artifact, Request, Variant
 from playground.runtimes.base import LoadSpec
-from playground.settings import load_settings
-from playground.timing import decode_rate
+from playground.runtimes.generation.timing import decode_rate
+from playground.service import Playground
 from playground.workers.process import worker_environment
 
 CONTENDER = Path(__file__).with_name("_contender.py")

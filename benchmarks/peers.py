@@ -25,11 +25,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import _machine, _report, _sections
-from bench.engine import note
-from playground.core import Playground
+from benchmarks import _machine, _report, _sections
+from benchmarks.engine import note
+from playground.config.settings import ROOT, load_settings
 from playground.errors import PlaygroundError
-from playground.settings import ROOT, load_settings
+from playground.service import Playground
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from playground import schema
-from playground.catalog import load_catalog
+from playground.catalog.entries import load_catalog
+from playground.config import validation
+from playground.config.endpoints import load_remotes
 from playground.errors import ConfigError, PlaygroundError, UsageError
-from playground.remotes import load_remotes
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -40,7 +40,7 @@ DEPLOYED = (
 
 
 def _short_description(value: Any, where: str) -> None:
-    schema.text(value, where)
+    validation.text(value, where)
     if len(value) > SHORT_DESCRIPTION_MAX:
         raise ConfigError(
             f"{where} has {len(value)} characters, the Hub shows {SHORT_DESCRIPTION_MAX} at most", "Shorten it."
@@ -56,24 +56,24 @@ def _python_version(value: Any, where: str) -> None:
 
 _SPACE = {
     "required": {
-        "title": schema.text,
-        "emoji": schema.text,
-        "colorFrom": schema.one_of(*COLOURS),
-        "colorTo": schema.one_of(*COLOURS),
-        "sdk": schema.one_of("gradio"),
-        "sdk_version": schema.text,
+        "title": validation.text,
+        "emoji": validation.text,
+        "colorFrom": validation.one_of(*COLOURS),
+        "colorTo": validation.one_of(*COLOURS),
+        "sdk": validation.one_of("gradio"),
+        "sdk_version": validation.text,
         "python_version": _python_version,
-        "app_file": schema.text,
-        "license": schema.text,
+        "app_file": validation.text,
+        "license": validation.text,
         "short_description": _short_description,
     },
     "optional": {
-        **dict.fromkeys(("suggested_hardware", "startup_duration_timeout", "thumbnail"), schema.text),
-        **dict.fromkeys(("pinned", "fullWidth", "hf_oauth", "disable_embedding"), schema.flag),
+        **dict.fromkeys(("suggested_hardware", "startup_duration_timeout", "thumbnail"), validation.text),
+        **dict.fromkeys(("pinned", "fullWidth", "hf_oauth", "disable_embedding"), validation.flag),
         **dict.fromkeys(
-            ("models", "datasets", "tags", "preload_from_hub", "hf_oauth_scopes"), schema.list_of(schema.text)
+            ("models", "datasets", "tags", "preload_from_hub", "hf_oauth_scopes"), validation.list_of(validation.text)
         ),
-        "header": schema.one_of("mini", "default"),
+        "header": validation.one_of("mini", "default"),
     },
 }
 
@@ -133,7 +133,7 @@ def _shape_problems(space: dict[str, Any], name: str) -> list[str]:
     problems = []
     for key, value in space.items():
         if key not in known:
-            problems.append(f"{name}: unknown key space.{key}. {schema.closest(str(key), known)}")
+            problems.append(f"{name}: unknown key space.{key}. {validation.closest(str(key), known)}")
             continue
         try:
             known[key](value, f"{name}: space.{key}")
@@ -145,7 +145,7 @@ def _shape_problems(space: dict[str, Any], name: str) -> list[str]:
 
 def _model_problems(space_file: Path, space: dict[str, Any], catalog_file: Path) -> list[str]:
     """The served models are in the catalogue, and the Space's page names their upstream models."""
-    app = schema.read_yaml(space_file).get("app")
+    app = validation.read_yaml(space_file).get("app")
     remotes = load_remotes(app.get("remotes"), {}, space_file.name) if isinstance(app, dict) else ()
     catalog = load_catalog(catalog_file, remotes)
     served = app.get("models") if isinstance(app, dict) else None
@@ -225,7 +225,7 @@ def _refused(repo: str, error: Any) -> PlaygroundError:
 
 
 def _space_block(path: Path) -> dict[str, Any]:
-    document = schema.read_yaml(path)
+    document = validation.read_yaml(path)
     space = document.get("space") if isinstance(document, dict) else None
     if not isinstance(space, dict) or not space:
         raise ConfigError(f"{path} has no space block", "Restore spaces.yaml.")

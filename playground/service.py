@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from playground.again import Repeater
-from playground.catalog import load_catalog
-from playground.compare import Comparer
-from playground.costs import load_tiers
+from playground.catalog.entries import load_catalog
+from playground.config.settings import Settings
+from playground.experiments.benchmark import Measurer
+from playground.experiments.compare import Comparer
+from playground.experiments.diff import TwinDiffer
+from playground.experiments.replay import Repeater
 from playground.export import Preparer
-from playground.measure import Measurer
-from playground.plan import Plan, plan_of
 from playground.records import Request, Variant
-from playground.settings import Settings
-from playground.store import Store
-from playground.twins import TwinDiffer
+from playground.results.costs import load_tiers
+from playground.results.store import Store
+from playground.workers.expected_memory import Plan, plan_of
 from playground.workers.pool import Pool
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from playground.catalog import Catalog, load_catalog
-from playground.core import Playground
-from playground.settings import Settings, load_settings
+from playground.catalog.entries import Catalog, load_catalog
+from playground.config.settings import Settings, load_settings
+from playground.service import Playground
 from playground.workers.pool import Pool
 
 DATA = Path(__file__).parent / "data"

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import _machine, _plots, _report, _sections, _weights
+from benchmarks import _machine, _plots, _report, _sections, _weights
 
 
 def document(values: dict[str, Any], others: float = 0.0) -> dict[str, Any]:

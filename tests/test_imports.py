@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from playground.settings import PACKAGE, ROOT
+from playground.config.settings import PACKAGE, ROOT
 
 ORDER: list[set[str]] = [
     {"records", "errors", "cgroups"},
@@ -155,7 +155,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 def test_the_terminal_loads_neither_gradio_nor_torch() -> None:
     loaded = loaded_after(
-        "from playground.cli import main\nimport playground.core\nassert main(['models', '--json']) == 0"
+        "from playground.cli import main\nimport playground.service\nassert main(['models', '--json']) == 0"
     )
     assert not heavy(loaded)
     assert "gradio" not in loaded
@@ -163,10 +163,17 @@ def test_the_terminal_loads_neither_gradio_nor_torch() -> None:
 
 def test_the_terminals_help_waits_for_nothing_but_typer() -> None:
     loaded = loaded_after("from playground.cli import main\nassert main(['compare', '--help']) == 0")
-    assert not loaded & {"yaml", "numpy", "sqlite3", "huggingface_hub", "playground.core", "playground.settings"}
+    assert not loaded & {
+        "yaml",
+        "numpy",
+        "sqlite3",
+        "huggingface_hub",
+        "playground.service",
+        "playground.config.settings",
+    }
 
 
 def test_an_onnx_worker_loads_neither_torch_nor_gradio() -> None:
-    loaded = loaded_after("import playground.workers.main\nimport playground.runtimes.onnx")
+    loaded = loaded_after("import playground.workers.main\nimport playground.runtimes.onnx.runtime")
     assert "onnxruntime" not in loaded  # it comes with the graph, where the kernels don't run it
     assert not loaded & {"torch", "gradio", "transformers.modeling_utils", "optimum"}

@@ -7,7 +7,7 @@ only names them.
 
 from __future__ import annotations
 
-from playground.schema import count, flag, list_of, mapping, nullable, one_of, scalar, text, url
+from playground.config.validation import count, flag, list_of, mapping, nullable, one_of, scalar, text, url
 
 OPENNESS = ("training_data", "weights", "evaluation_code", "finetuning_code", "training_metrics")
 

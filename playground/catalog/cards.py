@@ -11,8 +11,8 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from playground.card_schema import OPENNESS
-from playground.catalog import CatalogEntry
+from playground.catalog.card_schema import OPENNESS
+from playground.catalog.entries import CatalogEntry
 from playground.records import UNKNOWN, Artifact, Fact, FactStatus, ModelFacts, Openness
 
 PRIMARY = "Model card, licence or config of the developer"

@@ -13,33 +13,33 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from playground import schema
-from playground.card_schema import CARD, ONNX, PROMPT_FORMAT
+from playground.catalog.card_schema import CARD, ONNX, PROMPT_FORMAT
+from playground.catalog.kinds import kind_in, read_json
+from playground.config import validation
+from playground.config.endpoints import remote_spec
 from playground.errors import ConfigError, UnknownModel, UnknownVariant, UsageError
-from playground.kinds import kind_in, read_json
 from playground.records import ModelKind, ModelSpec, Record, Remote, Variant
-from playground.remotes import remote_spec
 
 SCHEMA_VERSION = 1
 EXPORTED = ("onnx-int8", "onnx-int4", "onnx-fp32", "torch-fp32")
 """What any model with weights of its own can be asked for; the first is the default."""
 FAKE = "fake-none"
 
-_ENTRY = schema.mapping(
+_ENTRY = validation.mapping(
     {
-        "id": schema.text,
-        "name": schema.text,
-        "kind": schema.one_of("chat", "base", "text2text"),
-        "task": schema.text,
-        "source": schema.text,
-        "variants": schema.list_of(schema.one_of(*EXPORTED, FAKE), least=1),
+        "id": validation.text,
+        "name": validation.text,
+        "kind": validation.one_of("chat", "base", "text2text"),
+        "task": validation.text,
+        "source": validation.text,
+        "variants": validation.list_of(validation.one_of(*EXPORTED, FAKE), least=1),
     },
     {
-        "context_length": schema.count,
-        "revision": schema.text,
-        "upstream": schema.text,
-        "download_bytes": schema.count,
-        "terms": schema.mapping({"text": schema.text, "url": schema.url}, {"policy_url": schema.url}),
+        "context_length": validation.count,
+        "revision": validation.text,
+        "upstream": validation.text,
+        "download_bytes": validation.count,
+        "terms": validation.mapping({"text": validation.text, "url": validation.url}, {"policy_url": validation.url}),
         "prompt_format": PROMPT_FORMAT,
         "onnx": ONNX,
         "card": CARD,
@@ -192,8 +192,8 @@ def load_catalog(path: Path, remotes: Sequence[Remote] = ()) -> Catalog:
     Raises:
         ConfigError: With the file, the entry's id and the field.
     """
-    document = schema.read_yaml(path)
-    schema.mapping({"schema_version": schema.count, "models": schema.list_of(lambda *_: None, least=1)})(
+    document = validation.read_yaml(path)
+    validation.mapping({"schema_version": validation.count, "models": validation.list_of(lambda *_: None, least=1)})(
         document, f"{path.name}: "
     )
     if document["schema_version"] != SCHEMA_VERSION:

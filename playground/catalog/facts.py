@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
-from playground.cards import model_facts
-from playground.catalog import Catalog, CatalogEntry
-from playground.licences import cautions
-from playground.lineage import ReadHub, lineage_fact, trace
+from playground.catalog.cards import model_facts
+from playground.catalog.entries import Catalog, CatalogEntry
+from playground.catalog.licenses import cautions
+from playground.catalog.lineage import ReadHub, lineage_fact, trace
 from playground.records import UNKNOWN, Artifact, Fact, ModelFacts
 
 CONTRADICTED = "The catalogue has"

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from playground.kvcache import Cache, cache_of
+from playground.catalog.kv_cache import Cache, cache_of
 from playground.records import Record
 
 MB = 1_000_000

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from playground.catalog import HUB_ID, HUB_REVISION
+from playground.catalog.entries import HUB_ID, HUB_REVISION
+from playground.catalog.footprint import Footprint, estimate
+from playground.catalog.quantization import advice, quantisation, repositories
+from playground.catalog.weight_files import weights_of, why_none
 from playground.errors import SourceError, UsageError
-from playground.footprint import Footprint, estimate
-from playground.quantised import advice, quantisation, repositories
 from playground.records import Record
-from playground.weightfiles import weights_of, why_none
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playground.cardtext import BadFrontMatter, front_matter, repository_url, safe_html, safe_url, split
-from playground.hubinfo import HubInfo, look
+from playground.catalog.card_html import BadFrontMatter, front_matter, repository_url, safe_html, safe_url, split
+from playground.catalog.hub import HubInfo, look
 from playground.records import UNKNOWN, Fact, ModelFacts
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 
 from playground.errors import PlaygroundError
 from playground.records import ModelKind
-from playground.templates import find_template
+from playground.runtimes.generation.chat_template import find_template
 
 WORDS: dict[ModelKind, str] = {
     "chat": "answers (chat model)",

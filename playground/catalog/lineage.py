@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from playground.cards import HUB, model_facts
-from playground.catalog import Catalog, CatalogEntry
+from playground.catalog.cards import HUB, model_facts
+from playground.catalog.entries import Catalog, CatalogEntry
 from playground.records import UNKNOWN, Fact, ModelFacts, Record
 
 MOST_STEPS = 12

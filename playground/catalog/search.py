@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from playground.cards import model_facts, openness_score
-from playground.catalog import CatalogEntry
-from playground.footprint import CONTEXT, Footprint, estimate
+from playground.catalog.cards import model_facts, openness_score
+from playground.catalog.entries import CatalogEntry
+from playground.catalog.footprint import CONTEXT, Footprint, estimate
 from playground.records import ModelFacts, Variant
 
 Sort = Literal["catalogue", "name", "parameters", "openness", "context", "release"]

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from playground.core import Playground
-from playground.environment import environment
+from playground.catalog.facts import full_facts
+from playground.catalog.hub_cards import hub_facts, remembered
+from playground.choose.constraints import STATES, Candidate, Limits, Verdict, judge
+from playground.choose.evidence import UNITS, Evidence, gather, measured_variants
+from playground.choose.quality import Axis, Quality, card_scores, fidelity_scores, front
 from playground.errors import PlaygroundError
-from playground.evidence import UNITS, Evidence, gather, measured_variants
-from playground.hubcards import hub_facts, remembered
-from playground.ledger import full_facts
-from playground.measurements import QUANTITIES, Figure, Measurement, figure
 from playground.records import Artifact, Comparison, Variant
-from playground.scores import Axis, Quality, card_scores, fidelity_scores, front
-from playground.verdicts import STATES, Candidate, Limits, Verdict, judge
+from playground.results.figures import QUANTITIES, Figure, Measurement, figure
+from playground.service import Playground
+from playground.system.environment import environment
 
 NEWEST = 100
 """So many of the newest measurements, and of the newest comparisons, are looked through."""

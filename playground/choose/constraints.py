@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from playground.card_schema import OPENNESS
+from playground.catalog.card_schema import OPENNESS
+from playground.catalog.licenses import commercial_use, forbids_commercial_use
+from playground.choose.evidence import Taken
 from playground.errors import UsageError
-from playground.evidence import Taken
-from playground.licences import commercial_use, forbids_commercial_use
-from playground.measurements import Figure
 from playground.records import Fact, ModelFacts, Record, Variant
+from playground.results.figures import Figure
 
 Answer = Literal["met", "conditions", "close", "unknown", "broken"]
 State = Literal["eligible", "close", "undecided", "out"]

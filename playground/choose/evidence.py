@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from playground.measurements import QUANTITIES, Figure, Measured, Measurement, figure
 from playground.records import Comparison, Environment, Fidelity, ModelRun, Record, Variant
+from playground.results.figures import QUANTITIES, Figure, Measured, Measurement, figure
 
 UNITS = {name: QUANTITIES[name].unit for name in ("decode_tok_s", "ttft_s", "peak_memory_mb")}
 """The figures to judge by, named as in ``Timings``."""

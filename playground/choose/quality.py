@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from playground.errors import UsageError
-from playground.measurements import Figure, apart
 from playground.records import Fact, Fidelity, ModelFacts, Record, Variant
+from playground.results.figures import Figure, apart
 
 MOST_BYTES = 1_000_000
 MOST_ROWS = 1_000

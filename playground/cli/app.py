@@ -13,7 +13,7 @@ from pathlib import Path
 
 import typer
 
-from playground.cli import choose, compare, costs, models, output, project, twins
+from playground.cli import choose, compare, costs, diff, models, output, space
 from playground.errors import PlaygroundError
 
 app = typer.Typer(
@@ -31,11 +31,11 @@ app.command("costs")(costs.costs)
 app.command("card")(models.card)
 app.command("inspect")(models.inspect)
 app.command("history")(compare.history)
-app.command("twins")(twins.twins)
-app.command("again")(twins.again)
-app.command("bench", context_settings=project.PASS_ON)(project.bench)
-app.command("serve", context_settings=project.PASS_ON)(project.serve)
-app.add_typer(project.space, name="space")
+app.command("twins")(diff.twins)
+app.command("again")(diff.again)
+app.command("bench", context_settings=space.PASS_ON)(space.bench)
+app.command("serve", context_settings=space.PASS_ON)(space.serve)
+app.add_typer(space.space, name="space")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +75,7 @@ def _command_line_error(error: typer.TyperException, args: Sequence[str]) -> Pla
 
 
 def _home() -> Path | None:
-    from playground.settings import load_settings
+    from playground.config.settings import load_settings
 
     try:
         return load_settings().home

@@ -15,7 +15,7 @@ from playground.cli.models import JsonOption, read_prompt
 from playground.errors import UsageError
 
 if TYPE_CHECKING:
-    from playground.measurements import Figure, Measurement
+    from playground.results.figures import Figure, Measurement
 
 PROMPT = "Explain in two sentences why the sky is blue."
 SCALES = {"ttft_s": ("time to first token, ms", 1e3, 1), "total_s": ("total, s", 1, 3), "cpu_s": ("CPU time, s", 1, 3)}
@@ -39,11 +39,11 @@ def models(
     ] = False,
 ) -> int:
     """Measure models one after the other, in rotated order, with answers of equal length."""
-    from playground.core import Playground
-    from playground.receipts import with_receipts
+    from playground.config.settings import load_settings
     from playground.records import Request
-    from playground.report import markdown as written
-    from playground.settings import load_settings
+    from playground.results.receipts import with_receipts
+    from playground.results.report import markdown as written
+    from playground.service import Playground
 
     if json and markdown:
         raise UsageError("--json and --markdown are both given", "Choose one.")
@@ -91,8 +91,8 @@ def _print(measurement: Measurement) -> None:
     """A row a figure, a column a model: median, quartiles and rank."""
     from rich.table import Table
 
-    from playground.measurements import ONE_LOAD, QUANTITIES, places
-    from playground.receipts import machine_lines
+    from playground.results.figures import ONE_LOAD, QUANTITIES, places
+    from playground.results.receipts import machine_lines
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("")

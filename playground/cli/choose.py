@@ -14,9 +14,9 @@ from playground.errors import UsageError, some
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from playground.choosing import Board
-    from playground.scores import Quality
-    from playground.verdicts import Limits, Verdict
+    from playground.choose.board import Board
+    from playground.choose.constraints import Limits, Verdict
+    from playground.choose.quality import Quality
 
 MARKS = {"met": "✓", "conditions": "✓", "close": "≈", "unknown": "?", "broken": "✕"}
 
@@ -45,11 +45,11 @@ def choose(
 
     Exit code 0: at least one is eligible; 1: none is; 2: the command was wrong.
     """
-    from playground.choosing import board, everything, stored
-    from playground.core import Playground
-    from playground.scores import file_scores
-    from playground.settings import load_settings
-    from playground.verdicts import Limits, check_limits
+    from playground.choose.board import board, everything, stored
+    from playground.choose.constraints import Limits, check_limits
+    from playground.choose.quality import file_scores
+    from playground.config.settings import load_settings
+    from playground.service import Playground
 
     limits = Limits(max_memory, max_ttft, min_speed, commercial, min_openness, min_context)
     check_limits(limits)
@@ -73,7 +73,7 @@ def choose(
 
 def read_scores(path: Path) -> bytes:
     """A score file's bytes, no more of them than it takes to refuse a large one."""
-    from playground.scores import MOST_BYTES
+    from playground.choose.quality import MOST_BYTES
 
     try:
         with path.open("rb") as file:
@@ -84,7 +84,7 @@ def read_scores(path: Path) -> bytes:
 
 def _quality(found: Board, name: str) -> Quality:
     """The quality figure called ``name``: a benchmark, ``fidelity``, or ``fidelity:MODEL`` where there are several."""
-    from playground.schema import closest
+    from playground.config.validation import closest
 
     names: dict[str, Quality] = {}
     for quality in found.qualities:
@@ -131,7 +131,7 @@ def _quality_json(found: Board, quality: Quality) -> dict[str, Any]:
 
 
 def _print(limits: Limits, found: Board, verdicts: Sequence[Verdict], quality: Quality | None) -> None:
-    from playground.verdicts import MEASURE_IT
+    from playground.choose.constraints import MEASURE_IT
 
     console = output.stdout()
     if not limits.stated:
@@ -162,7 +162,7 @@ FRONT = (
 def _print_quality(found: Board, quality: Quality) -> None:
     from rich.table import Table
 
-    from playground.verdicts import number, spread_words
+    from playground.choose.constraints import number, spread_words
 
     axes = ("decode_tok_s",)
     first = found.front(quality, axes)

@@ -64,7 +64,7 @@ def compare(
 ) -> int:
     """Send one prompt to several models and show answers and timings."""
     options = dict(locals())
-    from playground.requests import request_from
+    from playground.experiments.admission import request_from
 
     if not 1 <= repeat <= MAX_REPEATS:
         raise UsageError(f"--repeat is {repeat}", f"It must be from 1 to {MAX_REPEATS}.")
@@ -83,10 +83,10 @@ def history(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown, with all receipts.")] = False,
 ) -> None:
     """List the comparisons that were kept, or show one."""
-    from playground.core import Playground
-    from playground.receipts import with_receipts
-    from playground.report import markdown as written
-    from playground.settings import load_settings
+    from playground.config.settings import load_settings
+    from playground.results.receipts import with_receipts
+    from playground.results.report import markdown as written
+    from playground.service import Playground
 
     if markdown and (json or id is None):
         raise UsageError("--markdown is of one comparison", "Give its id, and not --json.")
@@ -129,8 +129,8 @@ def _run(
     request: Request, models: list[str], mode: Literal["fair", "fast"], *, repeat: int, save: bool, quiet: bool
 ) -> list[Comparison]:
     from playground.cli.live import follow
-    from playground.core import Playground
-    from playground.settings import load_settings
+    from playground.config.settings import load_settings
+    from playground.service import Playground
 
     done: list[Comparison] = []
     with Playground(load_settings()) as playground:
@@ -154,7 +154,7 @@ def _run(
 
 def _json(comparisons: list[Comparison]) -> dict[str, Any]:
     """One comparison as it is; several under ``comparisons``, with the medians. ``receipts`` say how each was taken."""
-    from playground.receipts import of_comparisons, with_receipts
+    from playground.results.receipts import of_comparisons, with_receipts
 
     if len(comparisons) == 1:
         return with_receipts(comparisons[0])

@@ -11,8 +11,8 @@ from playground.cli.models import JsonOption
 from playground.errors import UsageError
 
 if TYPE_CHECKING:
-    from playground.core import Playground
-    from playground.costs import ModelCost, Tier
+    from playground.results.costs import ModelCost, Tier
+    from playground.service import Playground
 
 NEWEST = 100
 """So many stored comparisons and measurements are looked through."""
@@ -28,9 +28,9 @@ def costs(
     json: JsonOption = False,
 ) -> int:
     """What models cost that were compared (--save, or in the app) or measured here: memory, CPU time, money."""
-    from playground.core import Playground
-    from playground.costs import ASSUMPTION, chosen, load_tiers
-    from playground.settings import load_settings
+    from playground.config.settings import load_settings
+    from playground.results.costs import ASSUMPTION, chosen, load_tiers
+    from playground.service import Playground
 
     settings = load_settings()
     tiers = chosen(load_tiers(settings.hardware_file), tier, price)
@@ -56,7 +56,7 @@ def costs(
 
 def collect(playground: Playground, tiers: tuple[Tier, ...]) -> dict[str, ModelCost]:
     """The newest figures of each variant: its newest fair run, with the medians of its newest measurement."""
-    from playground.costs import of_run, with_medians
+    from playground.results.costs import of_run, with_medians
 
     found: dict[str, ModelCost] = {}
     for comparison in playground.store.list(NEWEST):
@@ -74,7 +74,7 @@ def collect(playground: Playground, tiers: tuple[Tier, ...]) -> dict[str, ModelC
 
 
 def _bare(name: str) -> ModelCost:
-    from playground.costs import ModelCost
+    from playground.results.costs import ModelCost
 
     return ModelCost(name, "", None, None, None, None, None, None, ())
 

@@ -13,10 +13,10 @@ from playground.errors import UsageError
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from playground.again import Again, ModelAgain
-    from playground.teacher import Choice, Forced
-    from playground.tokendiff import Difference, Token
-    from playground.twins import Diffing, Side, TwinDiff
+    from playground.experiments.diff import Diffing, Side, TwinDiff
+    from playground.experiments.replay import Again, ModelAgain
+    from playground.experiments.teacher_forcing import Choice, Forced
+    from playground.experiments.token_diff import Difference, Token
 
 POLL_S = 0.1
 STOP_WAIT_S = 3.0
@@ -40,9 +40,9 @@ def twins(
     save: Annotated[bool, typer.Option("--save", help="Keep the two answers in the history.")] = False,
 ) -> int:
     """Two variants of one model: where their answers part, and how far apart they are on the same text."""
-    from playground.core import Playground
+    from playground.config.settings import load_settings
     from playground.records import Request
-    from playground.settings import load_settings
+    from playground.service import Playground
 
     request = Request(
         prompt=read_prompt(prompt), system=system, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
@@ -70,8 +70,8 @@ def again(
     Exits with 0 only if every model wrote the same tokens.
     """
     from playground.cli.live import follow
-    from playground.core import Playground
-    from playground.settings import load_settings
+    from playground.config.settings import load_settings
+    from playground.service import Playground
 
     with Playground(load_settings()) as playground:
         stored = playground.store.get(id)

@@ -13,8 +13,8 @@ from playground.cli.output import clean, stderr, tenth
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from playground.compare import Running
-    from playground.live import LiveRun
+    from playground.experiments.compare import Running
+    from playground.experiments.progress import LiveRun
     from playground.records import Comparison
 
 REDRAW_EVERY_S = 0.1

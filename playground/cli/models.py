@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from playground.catalog.kinds import WORDS, kind_told
 from playground.cli import output
 from playground.errors import PlaygroundError, SourceError, UsageError
-from playground.kinds import WORDS, kind_told
 
 if TYPE_CHECKING:
-    from playground.catalog import Catalog, CatalogEntry, Terms
-    from playground.core import Playground
-    from playground.hubinfo import HubInfo
+    from playground.catalog.entries import Catalog, CatalogEntry, Terms
+    from playground.catalog.hub import HubInfo
+    from playground.catalog.search import Listed
     from playground.records import Artifact, Fact, ModelFacts, PromptView
-    from playground.selection import Listed
+    from playground.service import Playground
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -42,10 +42,10 @@ def models(  # noqa: PLR0917 (typer's options, never given by position)
     json: JsonOption = False,
 ) -> None:
     """List the models of the catalogue, their variants and what is ready. hub:OWNER/NAME works beside them."""
-    from playground.core import Playground
-    from playground.memory import limit_mb
-    from playground.selection import SORTS, Filters, choices, select
-    from playground.settings import load_settings
+    from playground.catalog.search import SORTS, Filters, choices, select
+    from playground.config.settings import load_settings
+    from playground.service import Playground
+    from playground.system.memory import limit_mb
 
     filters = Filters(
         task=task,
@@ -80,8 +80,8 @@ def prepare(
     json: JsonOption = False,
 ) -> int:
     """Fetch, export and check models; prints each artifact and its fidelity."""
-    from playground.core import Playground
-    from playground.settings import load_settings
+    from playground.config.settings import load_settings
+    from playground.service import Playground
 
     done: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
@@ -111,11 +111,11 @@ def card(
     json: JsonOption = False,
 ) -> None:
     """What the model's card really says: each fact with its source, then the rest to read."""
-    from playground.cards import card_markdown, openness_score
-    from playground.core import Playground
-    from playground.hubcards import hub_facts, remembered
-    from playground.ledger import full_facts
-    from playground.settings import load_settings
+    from playground.catalog.cards import card_markdown, openness_score
+    from playground.catalog.facts import full_facts
+    from playground.catalog.hub_cards import hub_facts, remembered
+    from playground.config.settings import load_settings
+    from playground.service import Playground
 
     settings = load_settings()
     with Playground(settings) as playground:
@@ -151,7 +151,7 @@ def card(
 
 def _hub(entry: CatalogEntry, home: Path, online: bool) -> HubInfo | None:
     """What the Hub says of the model: asked where the reader wants it, or where nothing else is known of it."""
-    from playground import hubcards
+    from playground.catalog import hub_cards
 
     if not entry.spec.upstream:
         if online:
@@ -159,12 +159,12 @@ def _hub(entry: CatalogEntry, home: Path, online: bool) -> HubInfo | None:
         return None
     revision = entry.spec.revision if entry.spec.source.startswith("hub:") else ""
     if online or entry.card:
-        return hubcards.read(entry.spec.upstream, revision, home, online=online)
+        return hub_cards.read(entry.spec.upstream, revision, home, online=online)
     try:
-        return hubcards.read(entry.spec.upstream, revision, home, online=True)
+        return hub_cards.read(entry.spec.upstream, revision, home, online=True)
     except SourceError as error:
         output.stderr().print(f"Warning: {error} What follows was read earlier, if anything.", soft_wrap=True)
-        return hubcards.remembered(entry.spec.upstream, home)
+        return hub_cards.remembered(entry.spec.upstream, home)
 
 
 def _hub_json(info: HubInfo) -> dict[str, Any]:
@@ -185,11 +185,11 @@ def inspect(
     json: JsonOption = False,
 ) -> None:
     """Show what the model would really read: rendered prompt, token ids, warnings."""
-    from playground.core import Playground
+    from playground.config.settings import load_settings
+    from playground.experiments.admission import check_request
     from playground.records import Request
-    from playground.requests import check_request
     from playground.runtimes.base import LoadSpec
-    from playground.settings import load_settings
+    from playground.service import Playground
 
     settings = load_settings()
     request = Request(prompt=read_prompt(prompt), system=system)
@@ -244,7 +244,7 @@ def _print_terms(entries: list[CatalogEntry]) -> None:
 
 
 def _choice(value: str, option: str, known: tuple[Choice, ...]) -> Choice:
-    from playground.schema import closest
+    from playground.config.validation import closest
 
     for choice in known:
         if choice == value.lower():
@@ -286,7 +286,7 @@ def _model_json(playground: Playground, item: Listed) -> dict[str, Any]:
 def _print_models(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    from playground.card_schema import OPENNESS
+    from playground.catalog.card_schema import OPENNESS
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     figures = ("parameters", "context", "licence", "made for", "open items", "memory")
@@ -393,7 +393,7 @@ def _engine_lines(artifact: Artifact) -> list[str]:
 def _print_facts(entry: CatalogEntry, facts: ModelFacts, openness: str, does: str) -> None:
     from rich.table import Table
 
-    from playground.cards import fact_title
+    from playground.catalog.cards import fact_title
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("fact", "", "value", "source"):

@@ -25,8 +25,8 @@ space = typer.Typer(help="The hosted Space: spaces.yaml is its one source.", add
 @space.command("render")
 def render() -> None:
     """Write the block on top of README.md from spaces.yaml."""
-    from playground.settings import ROOT, load_settings
-    from playground.space import render_readme
+    from playground.config.settings import ROOT, load_settings
+    from playground.deploy import render_readme
 
     changed = render_readme(load_settings().space_file, ROOT / "README.md")
     output.stdout().print("README.md written." if changed else "README.md is as it should be.")
@@ -35,8 +35,8 @@ def render() -> None:
 @space.command("check")
 def check() -> int:
     """List what disagrees between spaces.yaml, README.md, requirements.txt and the catalogue."""
-    from playground.settings import ROOT, load_settings
-    from playground.space import check_space
+    from playground.config.settings import ROOT, load_settings
+    from playground.deploy import check_space
 
     settings = load_settings()
     problems = check_space(settings.space_file, ROOT, settings.catalog_file)
@@ -54,8 +54,8 @@ def deploy(
     private: Annotated[bool, typer.Option("--private", help="Create it as a private Space.")] = False,
 ) -> int:
     """Create or update a Space. The token comes from HF_TOKEN or `hf auth login`."""
-    from playground.settings import ROOT, load_settings
-    from playground.space import check_space, deploy_space, files_to_deploy
+    from playground.config.settings import ROOT, load_settings
+    from playground.deploy import check_space, deploy_space, files_to_deploy
 
     settings = load_settings()
     problems = check_space(settings.space_file, ROOT, settings.catalog_file)
@@ -74,11 +74,11 @@ def deploy(
 
 def bench(context: typer.Context) -> int:
     """Measurements: `bench models` of models, `bench engine` of our decode loop beside others on this machine."""
-    from playground.cli import measure
-    from playground.settings import ROOT
+    from playground.cli import benchmark
+    from playground.config.settings import ROOT
 
     if context.args[:1] == ["models"]:
-        return measure.main(context.args[1:])
+        return benchmark.main(context.args[1:])
     names = sorted(path.stem for path in (ROOT / "bench").glob("*.py") if not path.stem.startswith("_"))
     name = context.args[0] if context.args else ""
     if name in ("--help", "-h"):
@@ -92,7 +92,7 @@ def bench(context: typer.Context) -> int:
 
 def serve(context: typer.Context) -> int:
     """Start the web app; the same as `python app.py`, with its options."""
-    from playground.settings import ROOT
+    from playground.config.settings import ROOT
 
     return _run_script(str(ROOT / "app.py"), context.args)
 

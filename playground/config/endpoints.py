@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from playground import schema
+from playground.config import validation
 from playground.errors import ConfigError
 from playground.records import Artifact, ModelSpec, Remote, Variant
 
@@ -105,7 +105,7 @@ def _remote(item: Any, where: str) -> Remote:
                 "Put the key into an environment variable and its name into key_env.",
             )
         if key not in _KEYS:
-            raise ConfigError(f"{where}: unknown key '{key}'", schema.closest(str(key), _KEYS))
+            raise ConfigError(f"{where}: unknown key '{key}'", validation.closest(str(key), _KEYS))
     for key in ("name", "model"):
         if key not in item:
             raise ConfigError(f"{where}: the key '{key}' is missing", f"Add {key}.")
@@ -186,13 +186,13 @@ def _provider(value: Any, where: str) -> None:
         )
 
 
-_KEYS: dict[str, schema.Check] = {
+_KEYS: dict[str, validation.Check] = {
     "name": _name,
     "url": _address,
     "provider": _provider,
     "model": _model,
     "key_env": _variable,
-    "kind": schema.one_of("chat", "base"),
-    "context_length": schema.count,
+    "kind": validation.one_of("chat", "base"),
+    "context_length": validation.count,
     "timeout_s": _seconds,
 }

@@ -27,10 +27,10 @@ from typing import Any
 import platformdirs
 import yaml
 
-from playground import cgroups
+from playground.config.endpoints import load_remotes
 from playground.errors import ConfigError
 from playground.records import Remote
-from playground.remotes import load_remotes
+from playground.system import cgroups
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(__file__).resolve().parent

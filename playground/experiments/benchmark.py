@@ -14,20 +14,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from playground import idle
-from playground.environment import environment
+from playground.config.settings import Settings
 from playground.errors import PlaygroundError, UsageError
-from playground.idle import Disturbance
-from playground.measurements import QUANTITIES, Figure, Measured, Measurement, characters_per_s, figure
-from playground.receipts import tokenizer_words
+from playground.experiments.admission import check_request
 from playground.records import Artifact, ModelRun, ModelSpec, Request, Variant
-from playground.requests import check_request
+from playground.results.figures import QUANTITIES, Figure, Measured, Measurement, characters_per_s, figure
+from playground.results.receipts import tokenizer_words
 from playground.runtimes.base import Cancelled, LoadSpec
-from playground.settings import Settings
+from playground.system import contention
+from playground.system.contention import Disturbance
+from playground.system.environment import environment
 from playground.workers.pool import Pool
 
 if TYPE_CHECKING:
-    from playground.catalog import Catalog
+    from playground.catalog.entries import Catalog
     from playground.export import Preparer
 
 Progress = Callable[[str, float | None], None]
@@ -175,23 +175,23 @@ class _Session:
 
     def _watch(self) -> None:
         self.progress("looking whether the machine is idle", None)
-        before, end = idle.read(), time.monotonic() + LOOK_S
+        before, end = contention.read(), time.monotonic() + LOOK_S
         while time.monotonic() < end and not self.cancelled():
             time.sleep(NAP_S)
-        self.before = idle.between(before, idle.read())
+        self.before = contention.between(before, contention.read())
 
     def _repeat(self, pool: Pool, lane: _Lane) -> None:
         """One answer that counts. If the worker had to be loaded again (the models may not fit into memory together),
         that answer was its warm-up, and another one counts.
         """
-        before = idle.read()
+        before = contention.read()
         run = self._answer(pool, lane)
         if run and run.timings.cold:
             lane.reloads += 1
-            before = idle.read()
+            before = contention.read()
             run = self._answer(pool, lane)
         if run:
-            lane.disturbance += idle.between(before, idle.read())
+            lane.disturbance += contention.between(before, contention.read())
             lane.runs.append(run)
 
     def _answer(self, pool: Pool, lane: _Lane) -> ModelRun | None:

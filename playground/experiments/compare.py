@@ -17,11 +17,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from playground.environment import environment
+from playground.config.settings import Settings
 from playground.errors import PlaygroundError, UsageError
-from playground.live import Lane, LiveRun
-from playground.plan import batches, expected, plan_of, refusal
-from playground.receipts import tokenizer_words
+from playground.experiments.admission import check_request
+from playground.experiments.progress import Lane, LiveRun
 from playground.records import (
     Artifact,
     Comparison,
@@ -34,13 +33,14 @@ from playground.records import (
     Timings,
     Variant,
 )
-from playground.requests import check_request
+from playground.results.receipts import tokenizer_words
 from playground.runtimes.base import LoadSpec
-from playground.settings import Settings
+from playground.system.environment import environment
+from playground.workers.expected_memory import batches, expected, plan_of, refusal
 from playground.workers.pool import Pool
 
 if TYPE_CHECKING:
-    from playground.catalog import Catalog
+    from playground.catalog.entries import Catalog
     from playground.export import Preparer
 
 WAITING = "waiting for its turn"

@@ -18,22 +18,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from playground.catalog.kinds import has_encoder, read_json
+from playground.config.settings import Settings
 from playground.errors import PlaygroundError, RunError, Stopped, UsageError
-from playground.kinds import has_encoder, read_json
+from playground.experiments.admission import check_request
+from playground.experiments.teacher_forcing import Forced, Forcing, Parting
+from playground.experiments.token_diff import Difference, Spelling, first_difference, same_vocabulary
 from playground.records import Comparison, Environment, ModelRun, PromptView, Record, Request, Variant
-from playground.requests import check_request
 from playground.runtimes.base import LoadSpec
-from playground.settings import Settings
-from playground.teacher import Forced, Forcing, Parting
-from playground.tokendiff import Difference, Spelling, first_difference, same_vocabulary
 from playground.workers import protocol
 from playground.workers.pool import Pool
 
 if TYPE_CHECKING:
-    from playground.catalog import Catalog
-    from playground.compare import Comparer, Running
+    from playground.catalog.entries import Catalog
+    from playground.experiments.compare import Comparer, Running
+    from playground.experiments.progress import LiveRun
     from playground.export import Preparer
-    from playground.live import LiveRun
     from playground.records import ModelSpec
 
 _log = logging.getLogger(__name__)

@@ -13,15 +13,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from playground.errors import PlaygroundError, Stopped, UsageError
+from playground.experiments.token_diff import Difference, Spelling, first_difference, first_text_difference
 from playground.records import Comparison, Environment, ModelRun, Record, Variant
 from playground.runtimes.base import Cancelled, LoadSpec
-from playground.tokendiff import Difference, Spelling, first_difference, first_text_difference
 from playground.workers import protocol
 from playground.workers.pool import Pool
 
 if TYPE_CHECKING:
-    from playground.catalog import Catalog
-    from playground.compare import Comparer, Running
+    from playground.catalog.entries import Catalog
+    from playground.experiments.compare import Comparer, Running
     from playground.export import Preparer
 
 Sameness = Literal["identical", "different", "unknown"]

@@ -20,12 +20,12 @@ from pathlib import Path
 import psutil
 
 from playground.errors import StorageError
+from playground.experiments.token_diff import Difference, Spelling, Token
 from playground.records import Record
 from playground.runtimes.base import Cancelled, LoadSpec
-from playground.tokendiff import Difference, Spelling, Token
+from playground.runtimes.generation.scoring import Scored, Task
 from playground.workers import protocol
 from playground.workers.pool import Pool
-from playground.workers.scoring import Scored, Task
 
 MOST_BYTES = 1_000_000_000
 """Most logits kept at once: a thousand tokens of a vocabulary of 262,144, five thousand of one of 49,152."""

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from playground.export import fidelity, passages
-from playground.export.recipe import Recipe
-from playground.export.recipes import RECIPES
+from playground.export.recipes.base import Recipe
+from playground.export.recipes.registry import RECIPES
 from playground.kernels import building
 from playground.records import Artifact, ModelSpec, Variant
 from playground.sources.files import FileRecord, discard, write_text

@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from playground.export import own_kernels
+from playground.config.settings import usable_cores
+from playground.export import kernels
 from playground.export.fidelity import Pair, compare
 from playground.export.passages import HERE, Passage, passages, quick_passages
 from playground.export.reference import Expected, Reference, ask
 from playground.records import Artifact, Fidelity, ModelSpec, Variant
 from playground.runtimes.base import LoadSpec
-from playground.runtimes.engine import Engine, Logits
-from playground.runtimes.reading import Reading
-from playground.settings import usable_cores
+from playground.runtimes.generation.engine import Engine, Logits
+from playground.runtimes.generation.prefix_cache import Reading
 from playground.sources.files import Progress
 
 PROBE = HERE / "probe.txt"
@@ -50,12 +50,12 @@ def fidelity(folder: Path, original: Path, precision: str, progress: Progress, r
     Raises:
         Exception: Whatever transformers or the runtime raises where one of them does not run.
     """
-    from playground.runtimes.onnx import open_engine
+    from playground.runtimes.onnx.runtime import open_engine
 
     progress(ASKING, None)
     asked = ask(original, passages, spare=folder)
     # Preparation runs beside other work, where threads that spin while they wait make each step many times slower.
-    engine = open_engine(folder, usable_cores(), spinning=False, library=own_kernels.built(folder))
+    engine = open_engine(folder, usable_cores(), spinning=False, library=kernels.built(folder))
     try:
         return compare(_told(asked, pairs(engine, asked), progress), reference, precision, asked.notes)
     finally:
@@ -70,7 +70,7 @@ def torch_fidelity(imported: Path, original: Path, progress: Progress, reference
     Args:
         imported: The folder that the torch runtime loads.
     """
-    from playground.runtimes.torch import TorchRuntime
+    from playground.runtimes.torch.runtime import TorchRuntime
 
     variant = Variant("original", "torch", "fp32")
     artifact = Artifact(variant, str(imported), "none", "", "", 0)

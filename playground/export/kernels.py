@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 
 from playground.kernels import building
-from playground.runtimes.onnx_file import DECODER
+from playground.runtimes.onnx.file import DECODER
 from playground.sources.files import Progress
 
 log = logging.getLogger(__name__)
@@ -26,8 +26,8 @@ def put_beside(folder: Path, progress: Progress) -> str | None:
     Returns:
         Why not, or None where they are there now.
     """
-    from playground.runtimes.kernel_program import NotForKernels
-    from playground.runtimes.kernel_reader import read_program
+    from playground.runtimes.native.lowering import read_program
+    from playground.runtimes.native.program import NotForKernels
 
     if reason := building.obstacle():
         return reason

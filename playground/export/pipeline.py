@@ -20,19 +20,11 @@ from pathlib import Path
 from playground import sources
 from playground.errors import ExportError, FidelityError, PlaygroundError
 from playground.export import cache
-from playground.export.importing import original_folder
-from playground.export.overlay import OverlayError
-from playground.export.recipe import Recipe, Work
+from playground.export.recipes.base import Recipe, Work
+from playground.export.recipes.overlay import OverlayError
+from playground.export.weights import original_folder
 from playground.records import Artifact, Fidelity, ModelSpec, Variant
-from playground.sources.files import (
-    Cancelled,
-    Progress,
-    locked,
-    of_the_disk,
-    put_in_place,
-    staging,
-    storage_errors,
-)
+from playground.sources.files import Cancelled, Progress, locked, of_the_disk, put_in_place, staging, storage_errors
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +146,7 @@ def _import(job: _Job, fetched: sources.Fetched) -> Artifact:
     with job.lock(folder), storage_errors(job.home):
         if artifact := cache.verify(folder, job.home):
             return artifact
-        from playground.export.importing import import_model
+        from playground.export.weights import import_model
 
         with staging(job.home, "import") as stage, _Timed(f"{job.spec.id}: import"):
             notes = import_model(job.spec, fetched.files, stage, job.progress)
@@ -276,7 +268,7 @@ def _build_and_check(job: _Job, recipe: Recipe, work: Work, material: _Material)
         ExportError: It can't be built.
         FidelityError: It does not run, or is rejected.
     """
-    from playground.export import check, own_kernels
+    from playground.export import check, kernels
 
     with _Timed(f"{job.variant}: build ({recipe.name})"):
         precision = _built(job, recipe, work)
@@ -291,13 +283,13 @@ def _build_and_check(job: _Job, recipe: Recipe, work: Work, material: _Material)
         return _judged(job, recipe.name, compare)
 
     with _Timed(f"{job.variant}: kernels"):
-        note = own_kernels.put_beside(work.target, job.progress)
+        note = kernels.put_beside(work.target, job.progress)
     if note is None:
         try:
-            return _Checked(precision, own_kernels.engine(work.target), "", compared())
+            return _Checked(precision, kernels.engine(work.target), "", compared())
         except FidelityError as error:
             log.warning("%s by %s: the kernels are not used: %s", job.variant, recipe.name, error)
-            own_kernels.take_away(work.target)
+            kernels.take_away(work.target)
             note = error.what
     return _Checked(precision, "onnxruntime", note, compared())
 

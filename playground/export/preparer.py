@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from playground import sources
+from playground.config.endpoints import remote_artifact
 from playground.errors import ExportError, PlaygroundError, Stopped
 from playground.export import cache, fake
 from playground.export.process import ExportProcess
 from playground.records import Artifact, ModelSpec, Record, Variant
-from playground.remotes import remote_artifact
 from playground.sources.files import Cancelled, Progress
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from playground.errors import PlaygroundError
-from playground.prompting import Prompter
 from playground.records import Message, ModelSpec, Request
-from playground.templates import find_template
+from playground.runtimes.generation.chat_template import find_template
+from playground.runtimes.generation.prompt import Prompter
 
 TEXTS: dict[str, str] = {
     "plain words": "The quick brown fox jumps over the lazy dog.",

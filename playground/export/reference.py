@@ -20,7 +20,7 @@ import numpy as np
 
 from playground.export.fidelity import Logits, aligned, kl_divergence
 from playground.export.passages import Passage, Tokens, context_of
-from playground.runtimes.networks import load_network
+from playground.runtimes.torch.networks import load_network
 
 log = logging.getLogger(__name__)
 

@@ -15,17 +15,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from playground import quantised
+from playground.catalog import quantization
 from playground.errors import ExportError, PlaygroundError
-from playground.export.gguf_reading import check_read, quick_gguf
-from playground.export.gguf_splits import merge
-from playground.export.gguf_tokens import keep_to_vocabulary
+from playground.export.gguf.reading import check_read, quick_gguf
+from playground.export.gguf.splits import merge
+from playground.export.gguf.tokens import keep_to_vocabulary
 from playground.export.prompt_check import check_prompts
 from playground.export.text_part import text_part
 from playground.records import ModelSpec
-from playground.runtimes.networks import IncompleteWeights, Network, load_network
+from playground.runtimes.generation.chat_template import bring_template
+from playground.runtimes.torch.networks import IncompleteWeights, Network, load_network
 from playground.sources.files import Progress, of_the_disk
-from playground.templates import bring_template
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def _forget_quantisation(model: Any) -> None:
     """The weights are plain fp32 by now, but transformers refuses to save what it calls quantised."""
     model.hf_quantizer = None
     model.is_quantized = False
-    quantised.forget(model.config)
+    quantization.forget(model.config)
 
 
 def _forget_places(path: Path) -> None:

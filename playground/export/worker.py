@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def _run(job: dict[str, Any], home: Path, report: Progress) -> dict[str, Any]:
-    from playground.export.making import make
+    from playground.export.pipeline import make
 
     spec, variant = ModelSpec.from_json(job["spec"]), Variant.from_json(job["variant"])
     # Calling off is a signal to the whole process group, so nothing here has to ask for it.

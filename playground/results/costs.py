@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from playground import schema
+from playground.config import validation
 from playground.errors import ConfigError, UsageError
-from playground.measurements import Measured
 from playground.records import ModelRun, Record
+from playground.results.figures import Measured
 
 HARDWARE = Path(__file__).with_name("hardware.yaml")
 ASSUMPTION = (
@@ -84,7 +84,7 @@ def load_tiers(path: Path = HARDWARE) -> tuple[Tier, ...]:
     Raises:
         ConfigError: It can't be read or says something else; names the place.
     """
-    document = schema.read_yaml(path)
+    document = validation.read_yaml(path)
     where = path.name
     _FILE(document, f"{where}: ")
     beside = {"currency": document["currency"], "source": document["source"], "as_of": str(document["as_of"])}
@@ -179,21 +179,21 @@ def _day(value: Any, where: str) -> None:
         raise ConfigError(f"{where} must be a date like 2026-07-21, not {value!r}", "Mend it.")
 
 
-_FILE = schema.mapping(
+_FILE = validation.mapping(
     {
-        "source": schema.url,
+        "source": validation.url,
         "as_of": _day,
-        "currency": schema.text,
-        "tiers": schema.list_of(
-            schema.mapping(
+        "currency": validation.text,
+        "tiers": validation.list_of(
+            validation.mapping(
                 {
-                    "flavor": schema.text,
-                    "name": schema.text,
-                    "vcpu": schema.count,
-                    "memory_gb": schema.count,
+                    "flavor": validation.text,
+                    "name": validation.text,
+                    "vcpu": validation.count,
+                    "memory_gb": validation.count,
                     "per_hour": _price,
                 },
-                {"note": schema.text},
+                {"note": validation.text},
             ),
             least=1,
         ),

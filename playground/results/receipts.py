@@ -13,18 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from playground.measurements import QUANTITIES, Figure, Measured, Measurement, characters_per_s, figure
-from playground.records import (
-    Artifact,
-    Comparison,
-    Environment,
-    Fidelity,
-    Mode,
-    ModelRun,
-    ModelSpec,
-    Record,
-    Variant,
-)
+from playground.records import Artifact, Comparison, Environment, Fidelity, Mode, ModelRun, ModelSpec, Record, Variant
+from playground.results.figures import QUANTITIES, Figure, Measured, Measurement, characters_per_s, figure
 
 UNKNOWN = "not noted down"
 

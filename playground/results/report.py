@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from playground.measurements import QUANTITIES, Measurement, places
-from playground.receipts import (
+from playground.records import Comparison, Request
+from playground.results.figures import QUANTITIES, Measurement, places
+from playground.results.receipts import (
     ModelReceipt,
     Receipts,
     condition_lines,
@@ -18,7 +19,6 @@ from playground.receipts import (
     of_comparison,
     of_measurement,
 )
-from playground.records import Comparison, Request
 
 
 def markdown(document: Comparison | Measurement) -> str:

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from playground.errors import StorageError
-from playground.measurements import Measurement
 from playground.records import Comparison
+from playground.results.figures import Measurement
 
 MIGRATIONS = (
     """

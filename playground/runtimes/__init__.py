@@ -8,9 +8,9 @@ from playground.errors import UsageError
 from playground.runtimes.base import Runtime
 
 RUNTIMES = {
-    "onnx": "playground.runtimes.onnx:OnnxRuntime",
-    "torch": "playground.runtimes.torch:TorchRuntime",
-    "remote": "playground.runtimes.remote:RemoteRuntime",
+    "onnx": "playground.runtimes.onnx.runtime:OnnxRuntime",
+    "torch": "playground.runtimes.torch.runtime:TorchRuntime",
+    "remote": "playground.runtimes.remote.runtime:RemoteRuntime",
     "fake": "playground.runtimes.fake:FakeRuntime",
 }
 

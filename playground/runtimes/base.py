@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from playground.experiments.token_diff import Spelling
 from playground.records import Artifact, Event, ModelSpec, PromptView, Record, Request
-from playground.tokendiff import Spelling
 
 if TYPE_CHECKING:  # the app loads no numpy for this
     from numpy.typing import NDArray

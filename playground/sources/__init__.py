@@ -13,9 +13,10 @@ from typing import Literal
 
 from playground.errors import SourceError
 from playground.records import ModelSpec
-from playground.sources import hub, limits, local, pypi
+from playground.sources import limits, local, pypi
 from playground.sources.arranging import already_arranged, arranged
 from playground.sources.files import Cancelled, Progress, ensure_home
+from playground.sources.hub import fetch as hub
 
 __all__ = ["Cancelled", "Fetched", "Progress", "fetch", "present"]
 

@@ -12,9 +12,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from playground.catalog.weight_files import INDEX, INDEX_END, WHOLE
 from playground.sources.files import put_in_place, staging, storage_errors, write_text
 from playground.sources.headers import read_safetensors
-from playground.weightfiles import INDEX, INDEX_END, WHOLE
 
 
 def arranged(files: tuple[Path, ...], home: Path) -> tuple[Path, ...]:

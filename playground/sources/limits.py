@@ -13,11 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from playground import footprint, memory, quantised
+from playground.catalog import footprint, quantization
+from playground.catalog.weight_files import INDEX_END
 from playground.errors import SourceError
 from playground.sources import sizes
 from playground.sources.headers import LyingHeader, read_gguf, read_safetensors
-from playground.weightfiles import INDEX_END
+from playground.system import memory
 
 MOST_CONFIG = 2_000_000
 MOST_TEXT = 80_000_000
@@ -71,10 +72,10 @@ def check(name: str, files: Iterable[Path], limit_mb: float | None = None, repo:
     elements, inside, shapes = _read_headers(name, paths)
     if any(path.suffix == ".safetensors" for path in paths):
         folder = by_name["config.json"].parent if "config.json" in by_name else paths[0].parent
-        bases = quantised.bases_of(_card(folder))
+        bases = quantization.bases_of(_card(folder))
         check_quantised(name, config, by_name, bases, repo)
-        if uneven := quantised.uneven_blocks(config, shapes):
-            raise SourceError(f"{name}: {uneven}, and transformers would misread it", quantised.advice(bases, repo))
+        if uneven := quantization.uneven_blocks(config, shapes):
+            raise SourceError(f"{name}: {uneven}, and transformers would misread it", quantization.advice(bases, repo))
     if parameters := described(config, elements):
         _compare(name, inside or config, parameters)
         check_memory(name, parameters, limit_mb)
@@ -118,7 +119,7 @@ def _check_beside(name: str, path: Path) -> None:
 
 def described(config: Mapping[str, Any], elements: Mapping[str, int]) -> int:
     """How many parameters so many elements of each type hold; rounded ones are packed several in one."""
-    rounded = quantised.quantisation(config)
+    rounded = quantization.quantisation(config)
     return rounded.values(elements) if rounded else sum(elements.values())
 
 
@@ -136,9 +137,9 @@ def check_quantised(
     Raises:
         SourceError: What it is, and which files to take instead.
     """
-    rounded = quantised.quantisation(config, files)
+    rounded = quantization.quantisation(config, files)
     if rounded is not None and not rounded.becomes_floats:
-        raise SourceError(rounded.refusal(name), quantised.advice(bases, repo))
+        raise SourceError(rounded.refusal(name), quantization.advice(bases, repo))
 
 
 def _card(folder: Path) -> str:

@@ -11,10 +11,10 @@ import json
 import os
 from pathlib import Path
 
+from playground.catalog.weight_files import INDEX_END, is_other_gguf, parts_of, weights_of, why_none
 from playground.errors import ChecksumError, SourceError
 from playground.records import ModelSpec
 from playground.sources.files import FileRecord, Progress, storage_errors, write_text
-from playground.weightfiles import INDEX_END, is_other_gguf, parts_of, weights_of, why_none
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 TEXTS = (".json", ".jinja", ".txt", ".model")

@@ -34,7 +34,7 @@ from playground.sources.files import (
     storage_errors,
     write_text,
 )
-from playground.sources.piprun import run_pip
+from playground.sources.pip import run_pip
 
 log = logging.getLogger(__name__)
 

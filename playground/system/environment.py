@@ -13,9 +13,10 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from playground import __version__, memory
+from playground import __version__
+from playground.config.settings import ROOT, usable_cores
 from playground.records import Environment
-from playground.settings import ROOT, usable_cores
+from playground.system import memory
 
 PACKAGES = ("onnxruntime", "onnxruntime-genai", "transformers", "tokenizers", "torch", "optimum", "numpy", "gradio")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from playground import cgroups
+from playground.system import cgroups
 
 MB = 1_000_000
 PROC_SELF = Path("/proc/self")

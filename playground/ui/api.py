@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import gradio as gr
 
-from playground.cards import card_markdown, openness_score
+from playground.catalog.cards import card_markdown, openness_score
+from playground.catalog.facts import full_facts
 from playground.errors import PlaygroundError, UnknownModel, UsageError
-from playground.ledger import full_facts
-from playground.receipts import with_receipts
+from playground.experiments.admission import check_request, request_from
 from playground.records import Request, Variant
-from playground.requests import check_request, request_from
+from playground.results.receipts import with_receipts
 from playground.runtimes.base import LoadSpec
-from playground.ui import form, offered, running
+from playground.ui import jobs, offered
+from playground.ui.tabs import form
 
 if TYPE_CHECKING:
-    from playground.catalog import CatalogEntry
-    from playground.core import Playground
+    from playground.catalog.entries import CatalogEntry
+    from playground.service import Playground
     from playground.ui.sessions import Sessions
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 def build(playground: Playground, sessions: Sessions) -> None:
     """Add the endpoints to the page that is being built."""
-    runner = running.Runner(playground, sessions)
+    runner = jobs.Runner(playground, sessions)
 
     async def compare(  # noqa: PLR0917 (the API's parameters, which clients may give by position)
         prompt: str,

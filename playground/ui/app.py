@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from playground.config.settings import Settings, load_settings
 from playground.errors import ConfigError, PlaygroundError, UsageError
-from playground.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     import gradio as gr
 
-    from playground.core import Playground
-    from playground.ui.guard import Doors
+    from playground.service import Playground
+    from playground.ui.middleware import Doors
 
 OK, FAILED, WRONG = 0, 1, 2
 SESSIONS = 200
@@ -116,7 +116,7 @@ def serve(settings: Settings) -> int:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: ended.set())
     with quiet_gradio(settings):
-        from playground.core import Playground
+        from playground.service import Playground
         from playground.ui.page import build_ui
 
         with Playground(settings) as playground:
@@ -169,8 +169,8 @@ def launch(demo: gr.Blocks, settings: Settings) -> None:
     from starlette.middleware import Middleware
 
     from playground.ui import theme
-    from playground.ui.guard import CALL_BYTES, Guard
     from playground.ui.hosts import Hosts
+    from playground.ui.middleware import CALL_BYTES, Guard
 
     guard = Middleware(Guard, known=Hosts(settings.host, settings.hosts), doors=doors(demo))
     try:
@@ -200,7 +200,7 @@ def doors(demo: gr.Blocks) -> Doors:
     """Which of the page's functions may be called and how: all but those that run in the browser alone, and those that
     gradio calls by itself when a tab is closed.
     """
-    from playground.ui.guard import Doors
+    from playground.ui.middleware import Doors
 
     public = {str(fn.api_name): number for number, fn in demo.fns.items() if fn.api_visibility == "public"}
     page = {
@@ -214,7 +214,7 @@ def doors(demo: gr.Blocks) -> Doors:
 
 def start_preparing(playground: Playground) -> None:
     """Fetch and export the served models in the background; the page shows how it goes."""
-    from playground.ui.form import default_variants
+    from playground.ui.tabs.form import default_variants
 
     for variant in default_variants(playground):
         playground.preparer.start(variant)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from playground.settings import is_loopback
+from playground.config.settings import is_loopback
 
 SETTING = "PLAYGROUND_HOSTS"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

@@ -18,9 +18,9 @@ from playground.errors import StorageError
 from playground.records import Comparison, Mode, Request, Variant
 
 if TYPE_CHECKING:
-    from playground.compare import Running
-    from playground.core import Playground
-    from playground.live import LiveRun
+    from playground.experiments.compare import Running
+    from playground.experiments.progress import LiveRun
+    from playground.service import Playground
     from playground.ui.sessions import Sessions
 
 POLL_S = 0.25

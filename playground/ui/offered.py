@@ -15,7 +15,7 @@ from playground.errors import PlaygroundError, UnknownModel, UsageError
 from playground.records import Variant
 
 if TYPE_CHECKING:
-    from playground.core import Playground
+    from playground.service import Playground
 
 MOST_NAMES = 500
 """More than the catalogue has variants."""

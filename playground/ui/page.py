@@ -15,30 +15,15 @@ from gradio.utils import LRUCache
 
 from playground.errors import PlaygroundError, UsageError
 from playground.records import Mode, Request, Variant
-from playground.ui import (
-    about,
-    again,
-    api,
-    catalogue,
-    choose,
-    costs,
-    form,
-    history,
-    measure,
-    model_cards,
-    offered,
-    outputs,
-    running,
-    timings,
-    twins,
-    view,
-)
+from playground.ui import api, jobs, offered
+from playground.ui.html import costs, panel
+from playground.ui.html.format import count, esc
 from playground.ui.sessions import Sessions
+from playground.ui.tabs import about, benchmark, cards, catalog, choose, diff, form, history, outputs, replay, timings
 from playground.ui.theme import html
-from playground.ui.words import count, esc
 
 if TYPE_CHECKING:
-    from playground.core import Playground
+    from playground.service import Playground
 
 TITLE = "Open-Model Playground"
 HEAD = (
@@ -74,31 +59,31 @@ class Page:
     def __init__(self, playground: Playground, sessions: Sessions) -> None:
         self.playground = playground
         self.sessions = sessions
-        self.runner = running.Runner(playground, sessions)
+        self.runner = jobs.Runner(playground, sessions)
         most = playground.settings.limits.max_models
-        remembered, measured = history.remembered(), measure.remembered()
+        remembered, measured = history.remembered(), benchmark.remembered()
         html(HEAD, elem_id="title")
         self.form = form.build(playground)
         first = self.form.first
-        labels = view.labels(playground.catalog, first)
+        labels = panel.labels(playground.catalog, first)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Outputs", id="outputs"):
                 self.panels = outputs.build(labels, most)
             with gr.Tab("Timings", id="timings"):
                 self.timings = timings.build()
             with gr.Tab("Measure", id="measure"):
-                self.measure = measure.build(playground, measured)
+                self.measure = benchmark.build(playground, measured)
             with gr.Tab("Twins", id="twins"):
-                self.twins = twins.build(playground)
+                self.twins = diff.build(playground)
             with gr.Tab("Model cards", id="cards"):
-                self.cards = model_cards.build(playground, self.form.entries, first)
+                self.cards = cards.build(playground, self.form.entries, first)
             with gr.Tab("Catalogue", id="catalogue"):
-                self.catalogue = catalogue.build(playground)
+                self.catalogue = catalog.build(playground)
             with gr.Tab("Choose", id="choose") as choose_tab:
                 self.chooser = choose.build(playground, choose_tab)
             with gr.Tab("History", id="history"):
                 self.history = history.build(remembered)
-                self.again = again.build()
+                self.again = replay.build()
                 self.history.shown.render()
             with gr.Tab("About", id="about"):
                 about.build()
@@ -152,10 +137,10 @@ class Page:
         opens = [self.history.entries, self.history.ids]
         # Not preprocessed: gradio would check the choice against the empty list the page was built with.
         self.history.entries.input(self.open_history, opens, self.history.shown, preprocess=False, **at_once)
-        measure.connect(self.playground, self.measure, self.form, demo)
-        twins.connect(self.playground, self.twins, self.form, self.history, demo)
-        again.connect(self.playground, self.again, self.history, demo)
-        catalogue.connect(self.playground, self.catalogue, self.form.added)
+        benchmark.connect(self.playground, self.measure, self.form, demo)
+        diff.connect(self.playground, self.twins, self.form, self.history, demo)
+        replay.connect(self.playground, self.again, self.history, demo)
+        catalog.connect(self.playground, self.catalogue, self.form.added)
         choose.connect(self.playground, self.chooser, choices)
         demo.unload(self.leave)
 
@@ -182,7 +167,7 @@ class Page:
     async def _run(
         self, kept: Any, session: str, asked: Request, variants: tuple[Variant, ...], mode: Mode
     ) -> AsyncGenerator[dict[Any, Any]]:
-        labels = view.labels(self.playground.catalog, variants)
+        labels = panel.labels(self.playground.catalog, variants)
         begun = False
         async with aclosing(self.runner.follow(session, asked, variants, mode)) as steps:
             async for step in steps:
@@ -234,7 +219,7 @@ class Page:
         """
         chosen = self._variants(choices)
         most = len(self.panels)
-        labels = view.labels(self.playground.catalog, chosen[:most])
+        labels = panel.labels(self.playground.catalog, chosen[:most])
         fewer = f"fewer: one run has at most {most}."
         if len(chosen) > most:
             notice = _notice(f"Choose {count(len(chosen) - most, 'model')} {fewer}", "problem")
@@ -244,7 +229,7 @@ class Page:
             self.form.system: gr.update(**form.system_options(labels)),
             self.form.notice: notice,
             **({} if ran else outputs.waiting(self.panels, labels)),
-            **model_cards.chosen_changed(self.playground, self.cards, chosen),
+            **cards.chosen_changed(self.playground, self.cards, chosen),
         }
 
     def plan_memory(self, mode: Mode, prompt: str, tokens: Any, *choices: list[str]) -> str:
@@ -262,7 +247,7 @@ class Page:
         if looked == seen:
             return [gr.skip()] * (len(states) + 3)
         news = [gr.skip() if state == old else state for state, old in _pairs(states, seen[1:])]
-        facts = model_cards.facts_html(self.playground, self._variants(choices))
+        facts = cards.facts_html(self.playground, self._variants(choices))
         timer = gr.skip() if seen[:1] == looked[:1] else gr.Timer(pace)
         return [looked, timer, *news, facts]
 
@@ -291,13 +276,13 @@ def _notice(text: str, kind: str = "hint") -> str:
     return f'<p class="{kind}" role="{role}">{esc(text)}</p>'
 
 
-def _running_words(step: running.Progress, mode: Mode) -> str:
+def _running_words(step: jobs.Progress, mode: Mode) -> str:
     done = sum(live.run is not None for live in step.lives)
     how = "all at once" if mode == "fast" else "one at a time"
     return f"Running {how}: {done} of {count(len(step.lives), 'model')} done."
 
 
-def _done_words(step: running.Progress) -> str:
+def _done_words(step: jobs.Progress) -> str:
     failed = [live for live in step.lives if live.run is not None and live.run.error]
     if failed:
         return (

@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from playground.plan import Expected
 from playground.records import Event, EventKind, ModelRun, Timings
 from playground.runtimes.base import LoadSpec
+from playground.workers.expected_memory import Expected
 
 
 class Answer:

@@ -16,18 +16,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from playground.catalog.footprint import KERNELS_CACHE, OTHER_MB, PROCESS_MB, of_files
+from playground.catalog.kv_cache import cache_of
+from playground.catalog.search import footprint
 from playground.errors import DoesNotFit
-from playground.footprint import KERNELS_CACHE, OTHER_MB, PROCESS_MB, of_files
-from playground.kvcache import cache_of
-from playground.memory import MB
 from playground.records import Artifact, Mode, Record, Request, Variant
 from playground.runtimes.base import LoadSpec
-from playground.runtimes.onnx_file import BadOnnxFile, read_onnx_file
-from playground.selection import footprint
+from playground.runtimes.onnx.file import BadOnnxFile, read_onnx_file
 from playground.sources.headers import read_safetensors
+from playground.system.memory import MB
 
 if TYPE_CHECKING:
-    from playground.catalog import Catalog
+    from playground.catalog.entries import Catalog
     from playground.export.preparer import Preparation
 
 BYTES_A_TOKEN = 3.0

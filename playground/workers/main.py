@@ -20,12 +20,12 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from playground.errors import PlaygroundError, RunError
-from playground.memory import PeakMeter
 from playground.records import Event, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import LoadSpec, Runtime
+from playground.runtimes.generation.scoring import Task, score
+from playground.system.memory import PeakMeter
 from playground.workers import protocol
-from playground.workers.scoring import Task, score
 
 _PR_SET_PDEATHSIG = 1
 TELL_EVERY_S = 0.2

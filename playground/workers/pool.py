@@ -13,15 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from playground import memory
+from playground.config.settings import Settings
 from playground.errors import PlaygroundError, RunError, Stopped, WorkerStalled
-from playground.plan import check_alone, expected
 from playground.records import Event, PromptView, Record, Request
 from playground.runtimes.base import Cancelled, LoadSpec
-from playground.settings import Settings
-from playground.turns import Turns
+from playground.system import memory
 from playground.workers import protocol
 from playground.workers.answer import Answer
+from playground.workers.expected_memory import check_alone, expected
+from playground.workers.fair_lock import Turns
 from playground.workers.process import WorkerProcess
 
 STOP_GRACE_S = 1.5

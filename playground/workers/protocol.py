@@ -14,10 +14,10 @@ from typing import Any
 
 from playground import errors
 from playground.errors import PlaygroundError, RunError
+from playground.experiments.token_diff import Spelling
 from playground.records import Event, PromptView, Request
 from playground.runtimes.base import LoadSpec
-from playground.tokendiff import Spelling
-from playground.workers.scoring import Scored, Task
+from playground.runtimes.generation.scoring import Scored, Task
 
 Message = dict[str, Any]
 

@@ -7,7 +7,15 @@ from html.parser import HTMLParser
 
 import pytest
 
-from playground.cardtext import MOST_TEXT, BadFrontMatter, front_matter, repository_url, safe_html, safe_url, split
+from playground.catalog.card_html import (
+    MOST_TEXT,
+    BadFrontMatter,
+    front_matter,
+    repository_url,
+    safe_html,
+    safe_url,
+    split,
+)
 
 BASE = repository_url("owner/name", "abc123")
 ALLOWED = {

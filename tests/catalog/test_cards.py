@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from playground.cards import MAIN, PAGE, PRIMARY, card_markdown, model_facts, openness_score
-from playground.catalog import CatalogEntry, load_catalog
+from playground.catalog.cards import MAIN, PAGE, PRIMARY, card_markdown, model_facts, openness_score
+from playground.catalog.entries import CatalogEntry, load_catalog
+from playground.config.settings import PACKAGE
 from playground.records import UNKNOWN, Artifact, Fact, Fidelity, ModelFacts, ModelSpec, Variant
-from playground.settings import PACKAGE
 
 CATALOG = load_catalog(PACKAGE / "catalog.yaml")
 SMOLLM, GEMMA = CATALOG.entry("smollm2-135m-instruct"), CATALOG.entry("gemma-3-270m")

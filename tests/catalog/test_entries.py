@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from playground.catalog import Catalog, load_catalog
+from playground.catalog.entries import Catalog, load_catalog
+from playground.config.settings import PACKAGE
 from playground.errors import ConfigError, UnknownModel, UnknownVariant, UsageError
 from playground.records import Remote, Variant
-from playground.settings import PACKAGE
 
 SHIPPED = PACKAGE / "catalog.yaml"
 

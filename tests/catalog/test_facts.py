@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from playground.catalog import Catalog, CatalogEntry, load_catalog
+from playground.catalog.entries import Catalog, CatalogEntry, load_catalog
+from playground.catalog.facts import full_facts, merged
+from playground.catalog.hub import HubInfo
+from playground.catalog.hub_cards import hub_facts, keep, remembered
+from playground.catalog.licenses import ADVICE, RULES, cautions, license_of
+from playground.catalog.lineage import trace
 from playground.cli import main
-from playground.hubcards import hub_facts, keep, remembered
-from playground.hubinfo import HubInfo
-from playground.ledger import full_facts, merged
-from playground.licences import ADVICE, RULES, cautions, license_of
-from playground.lineage import trace
+from playground.config.settings import PACKAGE
 from playground.records import Fact, ModelFacts, ModelSpec
-from playground.settings import PACKAGE
 
 CATALOG = load_catalog(PACKAGE / "catalog.yaml")
 SHA = "0123456789abcdef0123456789abcdef01234567"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from playground.footprint import MB, ROOM, Footprint, cache_mb, estimate, of_files
-from playground.hubinfo import HubInfo
-from playground.kvcache import cache_of
+from playground.catalog.footprint import MB, ROOM, Footprint, cache_mb, estimate, of_files
+from playground.catalog.hub import HubInfo
+from playground.catalog.kv_cache import cache_of
 
 SMOLLM2 = {"layers": 30, "hidden_size": 576, "attention_heads": 9, "key_value_heads": 3, "vocab_size": 49152}
 GEMMA = {"layers": 18, "hidden_size": 640, "key_value_heads": 1, "head_dim": 256, "vocab_size": 262144}

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from playground.catalog import load_catalog
+from playground.catalog.entries import load_catalog
+from playground.catalog.facts import full_facts
+from playground.catalog.hub import MOST_CARD, MOST_CONFIG, HubInfo, look, parse
+from playground.catalog.hub_cards import card_html, hub_facts, read
 from playground.cli import main
+from playground.config.settings import PACKAGE
 from playground.errors import PlaygroundError, SourceError, UsageError
-from playground.hubcards import card_html, hub_facts, read
-from playground.hubinfo import MOST_CARD, MOST_CONFIG, HubInfo, look, parse
-from playground.ledger import full_facts
-from playground.settings import PACKAGE
-from tests.hubserver import READER, STRANGER, Hub, hub, tiny_llama
+from tests.support.hub_server import READER, STRANGER, Hub, hub, tiny_llama
 
 __all__ = ["hub"]  # the fixture
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from playground.catalog import Catalog
-from playground.kinds import ENCODERS, WORDS, has_encoder, kind_in, kind_told
+from playground.catalog.entries import Catalog
+from playground.catalog.kinds import ENCODERS, WORDS, has_encoder, kind_in, kind_told
 
 TEMPLATE = {"chat_template": "{{ messages[0]['content'] }}"}
 
@@ -100,10 +100,10 @@ def test_before_a_download_config_and_the_hubs_tags_tell() -> None:
 
 
 def test_page_and_terminal_say_what_a_repository_does_before_it_is_fetched(capsys: pytest.CaptureFixture[str]) -> None:
+    from playground.catalog.hub import HubInfo
+    from playground.catalog.hub_cards import hub_facts
     from playground.cli import models
-    from playground.hubcards import hub_facts
-    from playground.hubinfo import HubInfo
-    from playground.ui.explorer import hub_html
+    from playground.ui.html.catalog import hub_html
 
     info = HubInfo("someone/t5", "a1b2", config={"model_type": "t5"}, way="Exported")
     assert WORDS["text2text"] in hub_html(info, hub_facts(info), 4000)
@@ -114,6 +114,6 @@ def test_page_and_terminal_say_what_a_repository_does_before_it_is_fetched(capsy
 
 def test_an_encoder_decoder_models_empty_panel_does_not_promise_an_answer(tmp_path: Path) -> None:
     from playground.records import Variant
-    from playground.ui.view import Label, waiting_panel
+    from playground.ui.html.panel import Label, waiting_panel
 
     assert "Turns your prompt into another text" in waiting_panel(Label("T5", Variant("t5"), kind="text2text"))

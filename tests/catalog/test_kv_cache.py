@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from playground.kvcache import Cache, cache_of
+from playground.catalog.kv_cache import Cache, cache_of
 
 FALCON = {"model_type": "falcon", "hidden_size": 4544, "num_attention_heads": 71, "num_hidden_layers": 32}
 

@@ -13,14 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from playground import quantised, sources
+from playground import sources
+from playground.catalog import quantization
+from playground.catalog.hub import look
 from playground.errors import SourceError
-from playground.export.importing import import_model
-from playground.hubinfo import look
+from playground.export.weights import import_model
 from playground.records import ModelSpec
-from tests import tiny
-from tests.hubrepos import tiny_llama
-from tests.hubserver import Hub, hub
+from tests.support import tiny
+from tests.support.hub_repos import tiny_llama
+from tests.support.hub_server import Hub, hub
 
 __all__ = ["hub"]
 
@@ -35,7 +36,7 @@ def methods() -> list[str]:
 
 @pytest.mark.parametrize("method", methods())
 def test_every_method_of_transformers_is_known_by_name(method: str) -> None:
-    found = quantised.quantisation({"quantization_config": {"quant_method": method}})
+    found = quantization.quantisation({"quantization_config": {"quant_method": method}})
     assert found is not None
     assert found.becomes_floats == (method in FLOATS)
     assert "unknown" not in found.needs
@@ -60,7 +61,7 @@ def test_every_method_of_transformers_is_known_by_name(method: str) -> None:
     ],
 )
 def test_a_method_is_found_wherever_it_is_said(config: dict[str, Any], name: str) -> None:
-    found = quantised.quantisation(config)
+    found = quantization.quantisation(config)
     assert found is not None
     assert found.name == name
     assert not found.becomes_floats
@@ -70,12 +71,12 @@ def test_a_method_is_found_wherever_it_is_said(config: dict[str, Any], name: str
     "config", [{}, {"quantization_config": None}, {"quantization_config": {}}, {"quantization": 4}]
 )
 def test_plain_weights_are_plain(config: dict[str, Any]) -> None:
-    assert quantised.quantisation(config) is None
-    assert quantised.quantisation(config, ["config.json", "tokenizer.json"]) is None
+    assert quantization.quantisation(config) is None
+    assert quantization.quantisation(config, ["config.json", "tokenizer.json"]) is None
 
 
 def test_a_file_of_an_older_program_tells_as_well() -> None:
-    found = quantised.quantisation({}, ["config.json", "quantize_config.json"])
+    found = quantization.quantisation({}, ["config.json", "quantize_config.json"])
     assert found is not None
     assert found.name == "GPTQ"
 
@@ -91,7 +92,7 @@ def test_a_file_of_an_older_program_tells_as_well() -> None:
     ],
 )
 def test_advice_names_the_cards_base_and_else_only_guesses(bases: tuple[str, ...], repo: str, words: str) -> None:
-    said = quantised.advice(bases, repo)
+    said = quantization.advice(bases, repo)
     assert words in said
     assert "GGUF" in said
 
@@ -277,14 +278,14 @@ def test_gpt_oss_of_mxfp4_becomes_the_floats_it_stands_for(tmp_path: Path) -> No
 )
 def test_blocks_that_do_not_fill_a_matrix_are_refused(shape: Any, scales: Any, wrong: bool) -> None:
     config = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
-    said = quantised.uneven_blocks(config, {"a.weight": shape, "a.weight_scale_inv": scales})
+    said = quantization.uneven_blocks(config, {"a.weight": shape, "a.weight_scale_inv": scales})
     assert ("a.weight of" in said) == wrong
 
 
 def test_packed_numbers_are_counted_as_what_they_stand_for() -> None:
-    metal_4 = quantised.quantisation({"quantization_config": {"quant_method": "metal", "bits": 4}})
+    metal_4 = quantization.quantisation({"quantization_config": {"quant_method": "metal", "bits": 4}})
     assert metal_4 is not None
     assert metal_4.values({"U32": 100, "F32": 30}) == 830
-    mxfp4 = quantised.quantisation({"quantization_config": {"quant_method": "mxfp4"}})
+    mxfp4 = quantization.quantisation({"quantization_config": {"quant_method": "mxfp4"}})
     assert mxfp4 is not None
     assert mxfp4.values({"U8": 100, "BF16": 30}) == 230

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from playground.catalog import CatalogEntry, load_catalog
+from playground.catalog.entries import CatalogEntry, load_catalog
+from playground.catalog.search import SORTS, Filters, Listed, choices, listed, select, smaller
+from playground.config.settings import PACKAGE
 from playground.records import ModelSpec
-from playground.selection import SORTS, Filters, Listed, choices, listed, select, smaller
-from playground.settings import PACKAGE
 
 CATALOG = load_catalog(PACKAGE / "catalog.yaml")
 SPACE_MB = 16_000

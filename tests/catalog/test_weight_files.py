@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from playground import sources
+from playground.catalog.hub import look
+from playground.catalog.weight_files import IncompleteFiles, Weights, weights_of
 from playground.errors import SourceError
-from playground.export.importing import original_folder
-from playground.hubinfo import look
+from playground.export.weights import original_folder
 from playground.records import ModelSpec
-from playground.weightfiles import IncompleteFiles, Weights, weights_of
-from tests import ggufs
-from tests.hubrepos import tiny_llama
-from tests.hubserver import Hub, hub
+from tests.support import ggufs
+from tests.support.hub_repos import tiny_llama
+from tests.support.hub_server import Hub, hub
 
 __all__ = ["hub"]
 
@@ -251,8 +251,8 @@ def test_a_projector_for_images_is_not_taken_as_the_model(tmp_path: Path) -> Non
 
 
 def test_a_folder_with_a_gguf_is_a_chat_model_until_its_file_says_otherwise(tmp_path: Path) -> None:
-    from playground.catalog import load_catalog
-    from playground.settings import PACKAGE
+    from playground.catalog.entries import load_catalog
+    from playground.config.settings import PACKAGE
 
     ggufs.write_llama(tmp_path / "m.gguf")
     assert load_catalog(PACKAGE / "catalog.yaml").entry(f"path:{tmp_path}").spec.kind == "chat"

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from playground.choosing import board, everything, with_figures
-from playground.choosing import stored as stored_figures
+from playground.choose.board import board, everything, with_figures
+from playground.choose.board import stored as stored_figures
+from playground.choose.evidence import UNITS
 from playground.cli import main
-from playground.core import Playground
-from playground.environment import environment
+from playground.config.settings import Settings
 from playground.errors import UsageError
-from playground.evidence import UNITS
-from playground.measurements import Measured, Measurement, figure
 from playground.records import Comparison, ModelRun, Request, Timings, Variant
-from playground.settings import Settings
-from playground.ui import choose
+from playground.results.figures import Measured, Measurement, figure
+from playground.service import Playground
+from playground.system.environment import environment
+from playground.ui.tabs import choose
 
 FAST, SLOW = Variant("fast", "fake", "none"), Variant("slow", "fake", "none")
 
@@ -202,8 +202,8 @@ def test_a_database_that_cannot_be_read_is_told_in_the_tab(playground: Playgroun
 def test_names_of_the_catalogue_are_escaped(stored: Playground) -> None:
     item = board(stored, [FAST], stored_figures(stored)).candidates[0]
     hostile = replace(item, name="<script>x</script>")
-    from playground.ui.verdict_tables import verdicts_html
-    from playground.verdicts import Limits, judge
+    from playground.choose.constraints import Limits, judge
+    from playground.ui.html.choose import verdicts_html
 
     limits = Limits(min_tok_s=1)
     assert "<script>" not in verdicts_html([judge(limits, hostile)], limits)

@@ -7,12 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from playground.errors import UsageError
-from playground.evidence import Taken
-from playground.licences import RULES
-from playground.measurements import figure
-from playground.records import Fact, ModelFacts, Openness, Variant
-from playground.verdicts import (
+from playground.catalog.licenses import RULES
+from playground.choose.constraints import (
     MEASURE_IT,
     Candidate,
     Limits,
@@ -22,6 +18,10 @@ from playground.verdicts import (
     number,
     spread_words,
 )
+from playground.choose.evidence import Taken
+from playground.errors import UsageError
+from playground.records import Fact, ModelFacts, Openness, Variant
+from playground.results.figures import figure
 
 YES, NO, UNKNOWN = Fact("yes", "card", "https://x/yes", "card"), Fact("no", "card", "", "card"), Fact("unknown")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from playground.evidence import gather, measured_variants
-from playground.measurements import Measured, Measurement, figure
+from playground.choose.evidence import gather, measured_variants
 from playground.records import Comparison, Environment, Fidelity, ModelRun, Request, Timings, Variant
+from playground.results.figures import Measured, Measurement, figure
 
 HERE = Environment("Some CPU", 2, 4000.0)
 A, B = Variant("a", "onnx", "int8"), Variant("b", "onnx", "int8")

@@ -7,10 +7,10 @@ import random
 
 import pytest
 
+from playground.choose.quality import MOST_BYTES, MOST_ROWS, Axis, card_scores, fidelity_scores, file_scores, front
 from playground.errors import UsageError
-from playground.measurements import Figure, figure
 from playground.records import Fact, Fidelity, ModelFacts, Variant
-from playground.scores import MOST_BYTES, MOST_ROWS, Axis, card_scores, fidelity_scores, file_scores, front
+from playground.results.figures import Figure, figure
 
 A8, A4, AT = Variant("alpha", "onnx", "int8"), Variant("alpha", "onnx", "int4"), Variant("alpha", "torch", "fp32")
 B8 = Variant("beta", "onnx", "int8")

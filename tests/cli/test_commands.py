@@ -17,7 +17,7 @@ import yaml
 
 from playground.cli import main
 from playground.cli.output import clean, steps
-from playground.settings import ROOT
+from playground.config.settings import ROOT
 
 TERMS = {"text": "Mind the terms.", "url": "https://terms.example/t", "policy_url": "https://terms.example/p"}
 
@@ -350,7 +350,7 @@ def test_a_dry_run_lists_what_a_deployment_would_upload(monkeypatch: pytest.Monk
         monkeypatch.delenv(name)
     assert main(["space", "deploy", "owner/name", "--dry-run"]) == 0
     listed = capsys.readouterr().out.split()
-    assert {"app.py", "README.md", "requirements.txt", "playground/catalog.yaml"} <= set(listed)
+    assert {"app.py", "README.md", "requirements.txt", "playground/catalog/catalog.yaml"} <= set(listed)
     assert not [name for name in listed if name.startswith((".", "tests/"))]
 
 

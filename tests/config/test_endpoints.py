@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from misbehaving_server import chat, serving, stream
 
-from playground.core import Playground
+from playground.config.endpoints import ENV, ROUTER, host, load_remotes, remote_artifact, remote_spec
+from playground.config.settings import load_settings
+from playground.deploy import check_space
 from playground.errors import ConfigError, UnknownModel, UnknownVariant
 from playground.records import ModelSpec, Remote, Request, Variant
-from playground.remotes import ENV, ROUTER, host, load_remotes, remote_artifact, remote_spec
 from playground.runtimes.base import LoadSpec
-from playground.settings import load_settings
-from playground.space import check_space
+from playground.service import Playground
+from tests.support.misbehaving_server import chat, serving, stream
 
 pytestmark = pytest.mark.waits
 

@@ -12,22 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
-from scripted_models import scripted
-from watching import script
 
-from playground import idle
 from playground.cli import main
-from playground.core import Playground
 from playground.errors import UsageError
-from playground.idle import Counters, Disturbance
-from playground.measure import figures
-from playground.measurements import Measured, Measurement, figure, places
+from playground.experiments.admission import check_request
+from playground.experiments.benchmark import figures
 from playground.records import Environment, Event, ModelRun, Remote, Request, Timings, Variant
-from playground.requests import check_request
-from playground.runtimes.decoding import DecodingRuntime
-from playground.runtimes.engine import Engine, Logits
-from playground.runtimes.remote import request_body
+from playground.results.figures import Measured, Measurement, figure, places
+from playground.runtimes.generation.decoding import DecodingRuntime
+from playground.runtimes.generation.engine import Engine, Logits
+from playground.runtimes.remote.runtime import request_body
+from playground.service import Playground
+from playground.system import contention
+from playground.system.contention import Counters, Disturbance
+from tests.support import tiny
+from tests.support.scripted_models import scripted
+from tests.support.watching import script
 
 ASK = Request("What is the capital of France?", max_new_tokens=6)
 HERE = Environment("cpu", 2, 1000.0)
@@ -161,10 +161,10 @@ def test_a_least_length_above_the_most_is_refused() -> None:
 
 
 def test_our_own_work_does_not_count_as_disturbance() -> None:
-    found = idle.between(Counters(10.0, 100.0, 50.0), Counters(12.0, 103.0, 52.5))
+    found = contention.between(Counters(10.0, 100.0, 50.0), Counters(12.0, 103.0, 52.5))
     assert found.cores == pytest.approx(0.25)
     assert found.busy
-    assert not idle.between(Counters(10.0, 100.0, 50.0), Counters(12.0, 103.0, 53.0)).busy
+    assert not contention.between(Counters(10.0, 100.0, 50.0), Counters(12.0, 103.0, 53.0)).busy
 
 
 def test_disturbances_add_up_by_their_time() -> None:
@@ -173,22 +173,22 @@ def test_disturbances_add_up_by_their_time() -> None:
 
 
 def test_a_process_of_ours_that_computes_is_ours() -> None:
-    before = idle.read()
+    before = contention.read()
     until = time.thread_time() + 0.3
     while time.thread_time() < until:
         pass
-    after = idle.read()
+    after = contention.read()
     assert after.own - before.own == pytest.approx(0.3, abs=0.05)
     assert after.used - before.used > 0.2
 
 
 def test_the_containers_throttling_is_read_from_either_kind_of_cgroup(tmp_path: Path) -> None:
-    assert idle.throttled_s(tmp_path) == 0
+    assert contention.throttled_s(tmp_path) == 0
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.stat").write_text("nr_throttled 3\nthrottled_time 2500000000\n")
-    assert idle.throttled_s(tmp_path) == 2.5
+    assert contention.throttled_s(tmp_path) == 2.5
     (tmp_path / "cpu.stat").write_text("usage_usec 5\nthrottled_usec 1500000\n")
-    assert idle.throttled_s(tmp_path) == 1.5
+    assert contention.throttled_s(tmp_path) == 1.5
 
 
 # -- the whole ----------------------------------------------------------------------------------------------------

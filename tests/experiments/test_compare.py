@@ -11,16 +11,16 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import pytest
-from watching import ASK, compare, everything, interval, live, script, until
 
-from playground.catalog import Catalog
-from playground.compare import Comparer
-from playground.core import Playground
+from playground.catalog.entries import Catalog
+from playground.config.settings import Settings
 from playground.errors import BadRequest, StorageError, UnknownModel, UnknownVariant, UsageError
+from playground.experiments.compare import Comparer
 from playground.export import Preparation, Preparer
 from playground.records import Artifact, Comparison, Event, Fidelity, ModelRun, Request, Variant
-from playground.settings import Settings
+from playground.service import Playground
 from playground.workers.pool import Pool
+from tests.support.watching import ASK, compare, everything, interval, live, script, until
 
 pytestmark = pytest.mark.waits
 

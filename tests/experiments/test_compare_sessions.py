@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from watching import ASK, everything, interval, live, until
 
-from playground.core import Playground
 from playground.records import Request
 from playground.runtimes.base import LoadSpec
+from playground.service import Playground
+from tests.support.watching import ASK, everything, interval, live, until
 
 pytestmark = pytest.mark.waits
 

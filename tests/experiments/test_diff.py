@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from playground.cli import main
-from playground.core import Playground
 from playground.errors import PlaygroundError, RunError, Stopped, UsageError
+from playground.experiments.diff import TwinDiff
+from playground.experiments.teacher_forcing import FOLDER
 from playground.records import Request
-from playground.teacher import FOLDER
-from playground.twins import TwinDiff
-from playground.ui import twin_view, view
+from playground.service import Playground
+from playground.ui.html import diff as twin_view
+from playground.ui.html import panel
 
 ONE = "fake:text=the+quick+brown+fox&sure=11"
 OTHER = "fake:text=the+quick+red+fox&sure=11"
@@ -160,7 +161,7 @@ def test_the_command_prints_one_document_or_the_marked_texts(
 def test_the_page_shows_what_models_say_as_text(playground: Playground) -> None:
     wild = "fake:text=%3Cimg+src%3Dx+onerror%3Dalert(1)%3E+end&sure="
     found = diff(playground, f"{wild}9", f"{wild.replace('end', '%3Cb%3E')}8")
-    labels = view.labels(playground.catalog, [found.reference.run.variant, found.twin.run.variant])
+    labels = panel.labels(playground.catalog, [found.reference.run.variant, found.twin.run.variant])
     drawn = twin_view.diff_html(found, labels)
     assert "<img" not in drawn
     assert "<b>&lt;" not in drawn

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from playground.again import Again, Repeater
 from playground.cli import main
-from playground.core import Playground
 from playground.errors import UsageError
+from playground.experiments.replay import Again, Repeater
 from playground.records import Comparison, ModelRun, Request
-from playground.ui import twin_view, view
+from playground.service import Playground
+from playground.ui.html import diff, panel
 
 ASKED = Request("Where is it?")
 
@@ -66,7 +66,7 @@ def test_a_difference_is_told_with_both_tokens_and_what_changed_since(playground
         ("artifact (sha256)", "abc"),
     ]
     assert [change.what for change in found.changes] == ["processor", "version of numpy"]
-    drawn = twin_view.again_html(found, view.labels(playground.catalog, [run.variant for run in stored.runs]))
+    drawn = diff.again_html(found, panel.labels(playground.catalog, [run.variant for run in stored.runs]))
     assert "3 tokens alike" in drawn
     assert "Paris is the <mark" in drawn
 

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
-from graphs import Layout, reference, write_graph
-from scripted_models import scripted
 
 from playground.errors import ContextOverflow, RunError, Stopped, StorageError
+from playground.experiments.teacher_forcing import FOLDER, perplexity, rows_file
+from playground.experiments.token_diff import Spelling, first_difference, first_text_difference, same_vocabulary
 from playground.records import Request
 from playground.runtimes.base import LoadSpec
 from playground.runtimes.fake import VOCABULARY, FakeRuntime
-from playground.runtimes.onnx import OnnxRuntime
-from playground.runtimes.spelling import vocabulary
-from playground.teacher import FOLDER, perplexity, rows_file
-from playground.tokendiff import Spelling, first_difference, first_text_difference, same_vocabulary
-from playground.workers.scoring import Task, score
+from playground.runtimes.generation.scoring import Task, score
+from playground.runtimes.generation.vocabulary import vocabulary
+from playground.runtimes.onnx.runtime import OnnxRuntime
+from tests.support import tiny
+from tests.support.graphs import Layout, reference, write_graph
+from tests.support.scripted_models import scripted
 
 PROMPT, ANSWER = tuple(range(20, 49)), (3, 70, 70, 5, 250)
 

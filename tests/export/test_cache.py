@@ -11,9 +11,9 @@ import pytest
 
 from playground import sources
 from playground.errors import ExportError, FidelityError, StorageError
-from playground.export import cache, check, importing, making
+from playground.export import cache, check, pipeline, weights
 from playground.export.fidelity import judge
-from playground.export.recipes import RECIPES, Recipe, Work
+from playground.export.recipes.registry import RECIPES, Recipe, Work
 from playground.records import Artifact, Fidelity, ModelSpec, Variant
 from playground.sources.files import FileRecord, Progress
 
@@ -132,7 +132,7 @@ class Kitchen:
             "fetch",
             lambda *_, **__: sources.Fetched((home / "tiny.gguf",), REVISION, "gguf", ("It came by post.",)),
         )
-        monkeypatch.setattr(importing, "import_model", self.imported)
+        monkeypatch.setattr(weights, "import_model", self.imported)
         monkeypatch.setattr(check, "fidelity", self.judged)
         monkeypatch.setattr(check, "torch_fidelity", self.torch_judged)
 
@@ -164,7 +164,7 @@ class Kitchen:
         return Fidelity(reference, 576, top1, kl, 0.0, verdict, reason)
 
     def make(self, variant: Variant = INT8) -> Artifact:
-        return making.make(SPEC, variant, self.home, lambda *_: None, lambda: False)
+        return pipeline.make(SPEC, variant, self.home, lambda *_: None, lambda: False)
 
 
 @pytest.fixture

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from playground.export import check, fused, own_kernels, reference
-from playground.export.recipe import Work
+from playground.export import check, kernels, reference
+from playground.export.recipes import fused
+from playground.export.recipes.base import Work
 from playground.records import Fidelity
-from playground.runtimes import onnx
-from playground.runtimes.engine import Engine, Logits
-from playground.runtimes.networks import Network, load_network
-from tests import tiny
+from playground.runtimes.generation.engine import Engine, Logits
+from playground.runtimes.onnx import runtime
+from playground.runtimes.torch.networks import Network, load_network
 from tests.families import FAMILIES, write
+from tests.support import tiny
 
 pytestmark = [pytest.mark.integration, pytest.mark.tiny]
 
@@ -76,7 +77,7 @@ def exports(original: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         target = tmp_path_factory.mktemp(precision)
         options = fused.FUSED_PRECISIONS[precision]
         fused.build_fused(Work(original, original, target, precision, options, target, lambda *_: None))
-        own_kernels.put_beside(target, lambda *_: None)
+        kernels.put_beside(target, lambda *_: None)
         made[precision] = target
     return made
 
@@ -191,8 +192,8 @@ def test_a_fault_in_the_cache_is_caught(
     around: type[Around],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    opened = onnx.open_engine
-    monkeypatch.setattr(onnx, "open_engine", lambda *given, **named: around(opened(*given, **named)))
+    opened = runtime.open_engine
+    monkeypatch.setattr(runtime, "open_engine", lambda *given, **named: around(opened(*given, **named)))
     found = judged(exports[precision], original, precision)
     assert found.verdict == "rejected", found.reason
 
@@ -235,7 +236,7 @@ def test_an_import_that_lost_weights_is_caught(original: Path, tmp_path: Path) -
 def test_a_fault_in_torchs_cache_is_caught(
     shapes: Callable[..., Path], around: type[Around], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from playground.runtimes.torch import TorchRuntime
+    from playground.runtimes.torch.runtime import TorchRuntime
 
     original = shapes("llama", vocab_size=tiny.VOCAB, **LLAMA)  # no window: its cache can be rewound
     opened = TorchRuntime.open_engine

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import SPECIALS, TEMPLATE, spec, write_tokenizer
 from tokenizers import AddedToken, Tokenizer, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
 from playground.export import prompt_check
 from playground.export.prompt_check import check_prompts
-from playground.prompting import Prompter
 from playground.records import Request
-from playground.templates import bring_template
+from playground.runtimes.generation.chat_template import bring_template
+from playground.runtimes.generation.prompt import Prompter
+from tests.support.tiny import SPECIALS, TEMPLATE, spec, write_tokenizer
 
 TURN = "{% for m in messages %}<|turn|>{{ m['role'] }}\n"
 END = "<|end|>\n{% endfor %}{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"

@@ -14,11 +14,11 @@ import pytest
 
 from playground import sources
 from playground.errors import ExportError
-from playground.export import cache, making
-from playground.export.fused import build_fused
-from playground.export.recipes import RECIPES, Work
+from playground.export import cache, pipeline
+from playground.export.recipes.fused import build_fused
+from playground.export.recipes.registry import RECIPES, Work
 from playground.records import Artifact, ModelSpec, Variant
-from tests import tiny
+from tests.support import tiny
 
 pytestmark = [pytest.mark.integration, pytest.mark.tiny]
 
@@ -36,7 +36,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make(folder: Path, home: Path, precision: str, steps: list[str] | None = None) -> Artifact:
     spec = ModelSpec("tiny", "Tiny", f"path:{folder}", "", "onnx", precision, tiny.CONTEXT, "chat")
     seen: list[str] = [] if steps is None else steps
-    return making.make(spec, Variant("tiny", "onnx", precision), home, lambda step, _: seen.append(step), lambda: False)
+    return pipeline.make(
+        spec, Variant("tiny", "onnx", precision), home, lambda step, _: seen.append(step), lambda: False
+    )
 
 
 def test_a_folder_becomes_an_exact_fp32_graph_with_the_originals_files(folder: Path, home: Path) -> None:

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tests import tiny
 from tests.families.table import CONTEXT, Family
+from tests.support import tiny
 
 SIZES: dict[str, Any] = {
     "vocab_size": tiny.VOCAB,

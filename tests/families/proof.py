@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playground.export import making
+from playground.export import pipeline
 from playground.export.check import PROBE
 from playground.records import Artifact, ModelSpec, Request, Variant
 from playground.runtimes import create_runtime
@@ -55,7 +55,7 @@ def prove(family: Family, precision: str, models: Path, home: Path) -> Proof:
     if not (folder / "config.json").is_file():
         write(family, folder)
     spec = ModelSpec(family.name, family.name, f"path:{folder}", "", "onnx", precision, CONTEXT, family.kind)
-    artifact = making.make(spec, Variant(family.name, "onnx", precision), home, lambda *_: None, lambda: False)
+    artifact = pipeline.make(spec, Variant(family.name, "onnx", precision), home, lambda *_: None, lambda: False)
     return Proof(family, precision, artifact, answer(spec, artifact), expected(folder, family.kind))
 
 

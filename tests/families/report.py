@@ -101,7 +101,7 @@ def read_rows() -> Iterator[Row]:
 
 
 def _tools() -> str:
-    from playground.export.overlay import pins
+    from playground.export.recipes.overlay import pins
 
     ours = [f"{name} {version(name)}" for name in ("transformers", "onnxruntime", "onnxruntime-genai", "torch")]
     theirs = [f"{name} {pins()[name]}" for name in ("optimum-onnx", "transformers")]

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from playground.core import Playground
-from playground.export import cache, fused
+from playground.export import cache
+from playground.export.recipes import fused
 from playground.kernels import building
 from playground.records import Request
 from playground.runtimes.base import LoadSpec
+from playground.service import Playground
 from tests.families import FAMILIES, Family, write
 from tests.families.report import PRECISIONS, Row, read_rows
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from playground.runtimes.engine import Logits
-from playground.runtimes.reading import Reading
-from playground.sampling import Sampler
+from playground.runtimes.generation.engine import Logits
+from playground.runtimes.generation.prefix_cache import Reading
+from playground.runtimes.generation.sampling import Sampler
 from tests.families.report import PAGE
 from tests.families.sweep import page, rows
 from tests.families.sweep.child import attempt, keep_to_one_core

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from playground.core import Playground
 from playground.records import Comparison, Request, Variant
-from tests.hubserver import Hub, tiny_llama, use
+from playground.service import Playground
+from tests.support.hub_server import Hub, tiny_llama, use
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +36,7 @@ def server(place: Path) -> Iterator[Hub]:
 
 
 def open_playground(place: Path) -> Playground:
-    from playground.settings import load_settings
+    from playground.config.settings import load_settings
 
     return Playground(load_settings({"PLAYGROUND_HOME": str(place / "home"), "PLAYGROUND_THREADS": "1"}))
 

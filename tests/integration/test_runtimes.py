@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from playground.core import Playground
+from playground.config.settings import ROOT, load_settings
 from playground.records import Event, ModelRun, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import LoadSpec, Runtime
-from playground.settings import ROOT, load_settings
-from playground.textstream import Detokenizer, TextStream
+from playground.runtimes.generation.text_stream import Detokenizer, TextStream
+from playground.service import Playground
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 

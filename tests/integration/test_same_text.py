@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from playground.core import Playground
-from playground.export.importing import SIDE_FILES
-from playground.export.overlay import ensure_overlay
-from playground.export.prebuilt import find_prebuilt, place_prebuilt
+from playground.config.settings import ROOT, load_settings
+from playground.export.recipes.overlay import ensure_overlay
+from playground.export.recipes.prebuilt import find_prebuilt, place_prebuilt
+from playground.export.weights import SIDE_FILES
 from playground.records import Artifact, Request, Variant
 from playground.runtimes import create_runtime
 from playground.runtimes.base import LoadSpec
-from playground.runtimes.onnx_engines import GrowingEngine, SharedEngine
-from playground.settings import ROOT, load_settings
+from playground.runtimes.onnx.engines import GrowingEngine, SharedEngine
+from playground.service import Playground
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from playground.catalog import load_catalog
+from playground.catalog.entries import load_catalog
+from playground.config.settings import load_settings
 from playground.export import Preparer
 from playground.records import Artifact, Variant
-from playground.settings import load_settings
 
 pytestmark = pytest.mark.integration
 

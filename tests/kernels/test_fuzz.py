@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from playground.config.settings import ROOT
 from playground.kernels import building
-from playground.settings import ROOT
 
 SEED, COUNT, SECONDS = 7, 600, 30
 """With this seed the first 600 hold, and found, every fault that these kernels and their reader have had: windows
@@ -64,7 +64,17 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_a_changed_graph_is_refused_or_does_no_harm(sanitized: tuple[Path, str]) -> None:
     library, preload = sanitized
-    command = [sys.executable, "-P", "-m", "tests.kernelfuzz", str(library), str(SEED), "0", str(COUNT), str(SECONDS)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "tests.support.kernel_fuzz",
+        str(library),
+        str(SEED),
+        "0",
+        str(COUNT),
+        str(SECONDS),
+    ]
     environment = {**os.environ, **ENVIRONMENT, "LD_PRELOAD": preload, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT, env=environment, errors="replace"

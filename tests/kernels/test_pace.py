@@ -15,9 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 from playground.kernels.building import SOURCE, build, compiler, obstacle
-from playground.runtimes.kernel_engine import open_kernels
-from playground.runtimes.kernel_reader import read_program
-from tests import kernelgraphs
+from playground.runtimes.native.engine import open_kernels
+from playground.runtimes.native.lowering import read_program
+from tests.support import kernel_graphs
 
 DRIVER = """
 #include <stdio.h>
@@ -121,8 +121,8 @@ def test_whether_the_caller_works_alone_changes_no_bit(tmp_path: Path) -> None:
     if reason := obstacle():
         pytest.skip(reason)
     library = build(tmp_path)
-    program = kernelgraphs.write(kernelgraphs.eight_bits(), tmp_path) / "model.onnx"
-    ids = [(7 * place + 3) % kernelgraphs.VOCAB for place in range(150)]
+    program = kernel_graphs.write(kernel_graphs.eight_bits(), tmp_path) / "model.onnx"
+    ids = [(7 * place + 3) % kernel_graphs.VOCAB for place in range(150)]
 
     def rows(ways: list[bool | None]) -> list[NDArray[Any]]:
         engine = open_kernels(library, read_program(program), 2)

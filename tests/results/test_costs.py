@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from playground.cli.app import main
-from playground.costs import HARDWARE, chosen, load_tiers, of_run, per_million, with_medians
 from playground.errors import ConfigError, UsageError
-from playground.measurements import Measured, figure
 from playground.records import ModelRun, Timings, Variant
-from playground.ui.costs import costs_html
-from playground.ui.view import Label
+from playground.results.costs import HARDWARE, chosen, load_tiers, of_run, per_million, with_medians
+from playground.results.figures import Measured, figure
+from playground.ui.html.costs import costs_html
+from playground.ui.html.panel import Label
 
 TIMINGS = Timings(
     decode_tok_s=100.0, prefill_tok_s=400.0, output_tokens=64, peak_memory_mb=325.0, expected_memory_mb=335.0,
@@ -95,9 +95,9 @@ def test_the_page_shows_expected_beside_measured_and_each_price_with_its_source(
 
 
 def _labels() -> list[Label]:
-    from playground.catalog import load_catalog
-    from playground.settings import PACKAGE
-    from playground.ui.view import labels
+    from playground.catalog.entries import load_catalog
+    from playground.config.settings import PACKAGE
+    from playground.ui.html.panel import labels
 
     return list(labels(load_catalog(PACKAGE / "catalog.yaml"), [Variant("smollm2-135m-instruct", "onnx", "int8")]))
 

@@ -9,26 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from scripted_models import scripted
-from watching import compare
 
-from playground import environment, receipts
-from playground.core import Playground
-from playground.measurements import Measured, Measurement, figure
-from playground.receipts import condition_lines, figure_lines, machine_lines, tokenizer_words
-from playground.records import (
-    Artifact,
-    Comparison,
-    Environment,
-    Fidelity,
-    ModelRun,
-    Remote,
-    Request,
-    Timings,
-    Variant,
-)
-from playground.report import markdown
-from playground.ui.receipts import Slips, downloads, slips
+from playground.records import Artifact, Comparison, Environment, Fidelity, ModelRun, Remote, Request, Timings, Variant
+from playground.results import receipts
+from playground.results.figures import Measured, Measurement, figure
+from playground.results.receipts import condition_lines, figure_lines, machine_lines, tokenizer_words
+from playground.results.report import markdown
+from playground.service import Playground
+from playground.system import environment
+from playground.ui.html.receipts import Slips, downloads, slips
+from tests.support.scripted_models import scripted
+from tests.support.watching import compare
 
 HERE = Environment("A CPU", 2, 8000.0, {"onnxruntime": "1.32.0"}, "abc123", cores_affinity=4, cores_cgroup=2.5)
 CHECKED = Fidelity("torch-fp32", 512, 0.96, 0.0047, 1.5, "faithful")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from playground import store as store_module
-from playground.core import Playground
+from playground.config.settings import ROOT, Settings
 from playground.errors import StorageError
 from playground.records import Comparison, Environment, ModelRun, Request, Timings, Variant
-from playground.settings import ROOT, Settings
-from playground.store import MIGRATIONS, Store
+from playground.results import store as store_module
+from playground.results.store import MIGRATIONS, Store
+from playground.service import Playground
 
 
 def comparison(id: str = "a", created_at: str = "2026-11-23T10:00:00.000Z", prompt: str = "Hello?") -> Comparison:
@@ -88,7 +88,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from test_store import comparison
-from playground.store import Store
+from playground.results.store import Store
 store = Store(Path(sys.argv[1]))
 for number in range(20):
     store.save(comparison(f"{sys.argv[2]}-{number}"))

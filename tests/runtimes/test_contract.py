@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
 
 from playground.errors import ContextOverflow, RunError, Stopped
 from playground.records import Artifact, Event, ModelRun, ModelSpec, Request, Variant
 from playground.runtimes import create_runtime
 from playground.runtimes.base import LoadSpec, Runtime
+from tests.support import tiny
 
 PROMPT = "the quick brown fox jumps over the lazy dog"
 LONG = "日本語 " * 40  # several chunks of prefill

@@ -6,12 +6,12 @@ import itertools
 import time
 
 import pytest
-from scripted_models import scripted
 
 from playground.errors import ContextOverflow, RunError, UsageError
 from playground.records import Event, Message, ModelRun, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.fake import Script
+from tests.support.scripted_models import scripted
 
 NEVER = bool
 

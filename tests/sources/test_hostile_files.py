@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from playground.config.settings import ROOT
 from playground.errors import SourceError
-from playground.settings import ROOT
 from playground.sources import headers, limits
-from tests.hubserver import tiny_llama
+from tests.support.hub_server import tiny_llama
 
 FILES = tiny_llama()
 CONFIG = json.loads(FILES["config.json"])
@@ -114,8 +114,8 @@ def test_code_from_the_repository_is_refused_unless_transformers_does_without(tm
 def test_transformers_is_told_never_to_run_code_of_the_folder(tmp_path: Path) -> None:
     """Falcon's repositories name code and do without; what their tokenizer or model class names must not be run."""
     from playground.errors import ExportError
-    from playground.export.importing import import_model
-    from tests import tiny
+    from playground.export.weights import import_model
+    from tests.support import tiny
 
     evil = b"from pathlib import Path\nPath(__file__).with_name('executed').write_text('')\nraise SystemExit\n"
     auto = {"AutoTokenizer": ["evil.Tokenizer", None]}

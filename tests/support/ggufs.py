@@ -10,8 +10,8 @@ from typing import Any
 import gguf
 import numpy as np
 
-from tests import tiny
-from tests.hubrepos import tiny_llama
+from tests.support import tiny
+from tests.support.hub_repos import tiny_llama
 
 NORMAL, CONTROL, UNKNOWN, BYTE = 1, 3, 2, 6
 
@@ -109,7 +109,7 @@ def _metadata(writer: gguf.GGUFWriter) -> None:
 
 
 def add_byte_level_tokenizer(writer: gguf.GGUFWriter) -> None:
-    """tests/tiny.py's tokenizer; it has no token ``<|endoftext|>``."""
+    """tests/support/tiny.py's tokenizer; it has no token ``<|endoftext|>``."""
     raw = json.loads(tiny.byte_level_tokenizer().to_str())
     vocabulary = sorted(raw["model"]["vocab"], key=raw["model"]["vocab"].get)
     writer.add_tokenizer_model("gpt2")

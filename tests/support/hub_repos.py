@@ -110,13 +110,13 @@ def model_info(repo: Repo, sha: str, query: dict[str, list[str]]) -> dict[str, A
 
 
 def tiny_llama(shards: int = 1, layers: int = 2, hidden: int = 64, card: str = "", seed: int = 0) -> dict[str, bytes]:
-    """The files of a random Llama that transformers loads, made without torch; the tokenizer is tests/tiny.py's."""
+    """The files of a random Llama that transformers loads, made without torch; the tokenizer is tests/support/tiny.py's."""
     import tempfile
 
     import numpy as np
     from safetensors.numpy import save
 
-    from tests import tiny
+    from tests.support import tiny
 
     random = np.random.default_rng(seed)
 

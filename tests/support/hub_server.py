@@ -30,7 +30,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from tests.hubrepos import Repo, etag, file_entry, is_lfs, model_info, tiny_llama, tree_entries
+from tests.support.hub_repos import Repo, etag, file_entry, is_lfs, model_info, tiny_llama, tree_entries
 
 __all__ = ["READER", "STRANGER", "Hub", "Repo", "hub", "tiny_llama", "use", "wait_for"]
 

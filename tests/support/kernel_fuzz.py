@@ -1,4 +1,4 @@
-"""Changed graphs, each read and run by the kernels: ``python -m tests.kernelfuzz LIBRARY SEED FIRST COUNT SECONDS``,
+"""Changed graphs, each read and run by the kernels: ``python -m tests.support.kernel_fuzz LIBRARY SEED FIRST COUNT SECONDS``,
 under the sanitizers that LIBRARY was built with.
 
 Two lines of JSON for each graph: what was changed, and what became of it, ``refused`` or ``ran``. Where the second is
@@ -23,10 +23,11 @@ import numpy as np
 
 from playground.kernels.building import Built
 from playground.kernels.library import Library
-from playground.runtimes import kernel_constants, kernel_engine
-from playground.runtimes.kernel_program import NotForKernels
-from playground.runtimes.kernel_reader import read_program
-from tests import graphmutations, kernelgraphs
+from playground.runtimes.native import constants
+from playground.runtimes.native import engine as kernel_engine
+from playground.runtimes.native.lowering import read_program
+from playground.runtimes.native.program import NotForKernels
+from tests.support import graph_mutations, kernel_graphs
 
 GRAPH_S = 20
 
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> int:
     first, count, until = int(arguments[2]), int(arguments[3]), time.monotonic() + float(arguments[4])
     read_exactly()
     library = Library(built)
-    bases = [(beside, make()) for make in kernelgraphs.GRAPHS.values() for beside in (False, True)]
+    bases = [(beside, make()) for make in kernel_graphs.GRAPHS.values() for beside in (False, True)]
     for number in range(first, first + count):
         if time.monotonic() > until:
             break
@@ -57,13 +58,13 @@ def read_exactly() -> None:
             raise MemoryError
         return np.frombuffer((ctypes.c_uint8 * size).from_address(address), np.uint8)
 
-    mapped = kernel_constants.Constants.array
+    mapped = constants.Constants.array
 
     def array(self: Any, name: str, wanted: type | None = None) -> Any:
         return mapped(self, name, wanted).copy()
 
     kernel_engine.large_pages = pages  # type: ignore[assignment]
-    kernel_constants.Constants.array = array  # type: ignore[method-assign]
+    constants.Constants.array = array  # type: ignore[method-assign]
 
 
 def one(library: Library, bases: list[tuple[bool, Any]], name: str, place: Path) -> None:
@@ -73,8 +74,8 @@ def one(library: Library, bases: list[tuple[bool, Any]], name: str, place: Path)
     beside, base = bases[number % len(bases)]
     model = type(base)()
     model.CopyFrom(base)
-    kernelgraphs.write(model, place, beside=beside)
-    changed = graphmutations.mutate(model, draw) if number >= len(bases) else []
+    kernel_graphs.write(model, place, beside=beside)
+    changed = graph_mutations.mutate(model, draw) if number >= len(bases) else []
     (place / "model.onnx").write_bytes(model.SerializeToString())
     print(json.dumps({"name": name, "changed": changed}), flush=True)
     signal.alarm(GRAPH_S)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from playground.compare import Running
-from playground.core import Playground
-from playground.live import LiveRun
+from playground.experiments.compare import Running
+from playground.experiments.progress import LiveRun
 from playground.records import Comparison, Event, Request
+from playground.service import Playground
 
 ASK = Request("What is the capital of France?")
 

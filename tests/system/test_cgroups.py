@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from playground import cgroups, settings
+from playground.config import settings
+from playground.system import cgroups
 
 
 def tree(root: Path, membership: str, files: dict[str, str]) -> tuple[Path, Path]:

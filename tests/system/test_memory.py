@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from playground import cgroups, memory
-from playground.environment import commit, cpu_name, environment
-from playground.settings import ROOT
+from playground.config.settings import ROOT
+from playground.system import cgroups, memory
+from playground.system.environment import commit, cpu_name, environment
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

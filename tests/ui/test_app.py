@@ -23,8 +23,8 @@ from typing import Any
 import psutil
 import pytest
 
+from playground.config.settings import PACKAGE, ROOT, load_settings
 from playground.kernels import building
-from playground.settings import PACKAGE, ROOT, load_settings
 
 pytestmark = pytest.mark.ui
 

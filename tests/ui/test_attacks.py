@@ -16,14 +16,14 @@ from typing import Any
 import httpx2
 import psutil
 import pytest
-from test_ui_app import App, serving
 
-from playground.core import Playground
 from playground.errors import UsageError
-from playground.ui import serve
-from playground.ui.guard import CALL_BYTES, NOTHING
+from playground.service import Playground
+from playground.ui import app as serve
+from playground.ui.app import free_port, launch
+from playground.ui.middleware import CALL_BYTES, NOTHING
 from playground.ui.page import build_ui
-from playground.ui.serve import free_port, launch
+from tests.ui.test_app import App, serving
 
 pytestmark = pytest.mark.ui
 

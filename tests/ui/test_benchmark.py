@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_ui_app import App, choose, chromium, panel, run_to_end, serving
+
+from tests.ui.test_app import App, choose, chromium, panel, run_to_end, serving
 
 pytestmark = pytest.mark.ui
 

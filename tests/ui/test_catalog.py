@@ -9,14 +9,15 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from playground.catalog import load_catalog
-from playground.core import Playground
-from playground.hubcards import hub_facts, keep
-from playground.hubinfo import HubInfo
-from playground.ledger import full_facts
-from playground.selection import Filters, Listed, listed, select, smaller
-from playground.settings import PACKAGE
-from playground.ui import catalogue, explorer, form
+from playground.catalog.entries import load_catalog
+from playground.catalog.facts import full_facts
+from playground.catalog.hub import HubInfo
+from playground.catalog.hub_cards import hub_facts, keep
+from playground.catalog.search import Filters, Listed, listed, select, smaller
+from playground.config.settings import PACKAGE
+from playground.service import Playground
+from playground.ui.html import catalog as explorer
+from playground.ui.tabs import catalog, form
 
 CATALOG = load_catalog(PACKAGE / "catalog.yaml")
 SPACE_MB = 16_000
@@ -35,7 +36,7 @@ def detail(model: str) -> str:
 @pytest.fixture
 def playground(make_settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Playground]:
     """The shipped catalogue on a machine with the memory of a free Space."""
-    monkeypatch.setattr(catalogue, "limit_mb", lambda: SPACE_MB)
+    monkeypatch.setattr(catalog, "limit_mb", lambda: SPACE_MB)
     monkeypatch.setattr(form, "limit_mb", lambda: SPACE_MB)
     settings = replace(
         make_settings(), catalog_file=PACKAGE / "catalog.yaml", models=("smollm2-135m-instruct", "gemma-3-270m")
@@ -118,33 +119,33 @@ def test_what_a_stranger_wrote_on_the_hub_is_shown_harmless() -> None:
 
 
 def test_showing_a_model_opens_the_way_into_the_comparison_only_if_it_fits(playground: Playground) -> None:
-    _, more, rest, button, shown = catalogue._show(playground, "qwen3-0.6b")
+    _, more, rest, button, shown = catalog._show(playground, "qwen3-0.6b")
     assert (button["interactive"], shown) == (True, "qwen3-0.6b")
     assert "### Openness" in rest
-    *_, button, _ = catalogue._show(playground, "mixtral-8x7b-instruct-v0.1")
+    *_, button, _ = catalog._show(playground, "mixtral-8x7b-instruct-v0.1")
     assert (button["interactive"], button["value"]) == (False, "Too large here")
     assert more["visible"]
-    *_, button, shown = catalogue._show(playground, "olmo-7b-original")
+    *_, button, shown = catalog._show(playground, "olmo-7b-original")
     assert (button["interactive"], button["value"], shown) == (False, "Refused here", "")
 
 
 @pytest.mark.parametrize("text", ["nobody", "path:/etc", "fake:text=x", "hub:a/b"])
 def test_only_models_of_the_catalogue_are_shown_by_name(playground: Playground, text: str) -> None:
-    made, _, _, button, shown = catalogue._show(playground, text)
+    made, _, _, button, shown = catalog._show(playground, text)
     assert "not in the catalogue" in made
     assert (button["interactive"], shown) == (False, "")
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "hub:a", "path:/etc/passwd", "a/../b", "https://evil.example/a/b"])
 def test_what_is_no_repository_is_refused_before_anything_is_asked(playground: Playground, text: str) -> None:
-    made, _, _, button, _ = catalogue._look_up(playground, text)
+    made, _, _, button, _ = catalog._look_up(playground, text)
     assert 'role="alert"' in made
     assert button["interactive"] is False
 
 
 def test_what_the_hub_said_earlier_is_part_of_a_models_facts(playground: Playground) -> None:
     keep(HubInfo("Qwen/Qwen3-0.6B", "d" * 40, card="---\nlicense: mit\n---\n"), playground.settings.home)
-    made = catalogue._show(playground, "qwen3-0.6b")[0]
+    made = catalog._show(playground, "qwen3-0.6b")[0]
     assert "The catalogue has: Apache License 2.0" in made
 
 
@@ -168,7 +169,7 @@ def test_a_visitor_of_a_space_can_choose_from_the_catalogue_only(playground: Pla
     with pytest.raises(gr.Error):
         picker.preprocess(["hub:a/b"])
     with gr.Blocks():
-        assert catalogue.build(playground).hub is None
+        assert catalog.build(playground).hub is None
 
 
 def test_a_name_typed_wrong_says_so_beside_the_picker(playground: Playground) -> None:
@@ -179,7 +180,7 @@ def test_a_name_typed_wrong_says_so_beside_the_picker(playground: Playground) ->
 
 def test_filters_read_the_components_in_their_order(playground: Playground) -> None:
     values = ("words", "math", "Mistral", "", "apache-2.0", "yes", 10**9, 3, True, "release")
-    filters = catalogue._filters(values)
+    filters = catalog._filters(values)
     assert filters == Filters(
         license="apache-2.0",
         commercial="yes",
@@ -190,8 +191,8 @@ def test_filters_read_the_components_in_their_order(playground: Playground) -> N
         runs_here=True,
         search="words",
     )
-    assert catalogue._order(values) == "release"
+    assert catalog._order(values) == "release"
     with gr.Blocks():
-        labels = [part.label for part in catalogue.build(playground).filters]
+        labels = [part.label for part in catalog.build(playground).filters]
     assert labels[:6] == ["Search", "Made for", "Family", "Task", "Licence", "Commercial use"]
     assert labels[6:] == ["Parameters", "Open items", "Runs here", "Order"]

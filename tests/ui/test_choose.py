@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from playground.environment import environment
-from playground.evidence import UNITS
-from playground.measurements import Measured, Measurement, figure
+from playground.choose.evidence import UNITS
 from playground.records import Request, Variant
-from playground.store import Store
-from tests.test_ui_app import App, chromium, serving
+from playground.results.figures import Measured, Measurement, figure
+from playground.results.store import Store
+from playground.system.environment import environment
+from tests.ui.test_app import App, chromium, serving
 
 pytestmark = pytest.mark.ui
 MODELS = ("fast", "slow", "base")

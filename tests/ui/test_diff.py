@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from test_cli import scripted
-from test_ui_app import App, chromium, serving
+
+from tests.cli.test_commands import scripted
+from tests.ui.test_app import App, chromium, serving
 
 pytestmark = pytest.mark.ui
 

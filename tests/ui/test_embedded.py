@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from test_ui_app import App, chromium, serving
+
+from tests.ui.test_app import App, chromium, serving
 
 pytestmark = pytest.mark.ui
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-from playground.core import Playground
 from playground.records import Variant
+from playground.service import Playground
 from playground.ui.page import LOOK_S, QUEUE_LOOK_S, REST_S, Page, build_ui
 from playground.ui.sessions import Sessions
 

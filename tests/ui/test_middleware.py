@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from playground.ui import guard
-from playground.ui.guard import CALL_BYTES, SIGNAL_BYTES, Doors, Guard
+from playground.ui import middleware
 from playground.ui.hosts import Hosts
+from playground.ui.middleware import CALL_BYTES, SIGNAL_BYTES, Doors, Guard
 
 DOORS = Doors(frozenset({7}), frozenset({4}), {"compare": 30})
 OWN = {"origin": "http://localhost:7860"}
@@ -85,7 +85,7 @@ def test_a_body_is_refused_at_its_limit_whether_or_not_it_says_its_length(path: 
 def test_bodies_that_arrive_at_once_are_limited_together_and_count_no_longer_when_they_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(guard, "READING_BYTES", 10)
+    monkeypatch.setattr(middleware, "READING_BYTES", 10)
     behind = Behind()
     held = Guard(behind, Hosts("127.0.0.1"), DOORS)
 
@@ -109,7 +109,7 @@ def test_bodies_that_arrive_at_once_are_limited_together_and_count_no_longer_whe
 
 
 def test_a_body_that_does_not_arrive_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "READ_S", 0.05)
+    monkeypatch.setattr(middleware, "READ_S", 0.05)
     assert ask(Behind(), "POST", "/gradio_api/cancel", [b"{", b"}"], pause_s=0.1)[0] == 408
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_ui_app import App, serving
-from test_ui_attacks import MODELS, SPACE_ENV, WEB, call, config, functions, number_of
 
-from playground.core import Playground
 from playground.errors import UsageError
 from playground.records import Request, Variant
+from playground.service import Playground
 from playground.ui import offered
+from tests.ui.test_app import App, serving
+from tests.ui.test_attacks import MODELS, SPACE_ENV, WEB, call, config, functions, number_of
 
 pytestmark = pytest.mark.ui
 

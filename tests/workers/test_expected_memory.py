@@ -15,20 +15,20 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from safetensors.numpy import save_file
-from scripted_models import scripted
-from watching import ASK, compare, until
 
-from playground import memory
-from playground.catalog import load_catalog
-from playground.core import Playground
+from playground.catalog.entries import load_catalog
+from playground.catalog.footprint import PACKED
+from playground.config.settings import PACKAGE, Settings
 from playground.errors import ConfigError, DoesNotFit
 from playground.export import Preparation
-from playground.footprint import PACKED
-from playground.plan import batches, check_alone, expected, plan, plan_of
 from playground.records import Artifact, ModelSpec, Request, Variant
 from playground.runtimes.base import LoadSpec
-from playground.settings import PACKAGE, Settings
+from playground.service import Playground
+from playground.system import memory
+from playground.workers.expected_memory import batches, check_alone, expected, plan, plan_of
 from playground.workers.pool import Pool
+from tests.support.scripted_models import scripted
+from tests.support.watching import ASK, compare, until
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3}
 SMOL = {**LLAMA, "hidden_size": 576, "vocab_size": 49152}

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from scripted_models import scripted
 
+from playground.config.settings import ROOT
 from playground.records import Request
-from playground.settings import ROOT
 from playground.workers.pool import Pool
+from tests.support.scripted_models import scripted
 
 pytestmark = pytest.mark.waits
 
@@ -25,7 +25,7 @@ sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from scripted_models import scripted
 from playground.records import Request
-from playground.settings import load_settings
+from playground.config.settings import load_settings
 from playground.workers.pool import Pool
 
 with Pool(load_settings({"PLAYGROUND_HOME": sys.argv[1]})) as pool:

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from scripted_models import scripted
 
+from playground.config.settings import Settings
 from playground.errors import ContextOverflow, RunError
 from playground.records import Event, ModelRun, Remote, Request
 from playground.runtimes.base import LoadSpec
-from playground.settings import Settings
 from playground.workers import protocol
 from playground.workers.pool import Pool
 from playground.workers.process import WorkerProcess, worker_environment
+from tests.support.scripted_models import scripted
 
 pytestmark = pytest.mark.waits
 

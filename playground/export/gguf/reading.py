@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from playground.errors import some
-from playground.runtimes.networks import FEW, IncompleteWeights
+from playground.runtimes.torch.networks import FEW, IncompleteWeights
 
 _KNOWN = re.compile(
     r"^rope_(freqs|factors_long|factors_short)\.weight$|(^|\.)nextn\.|^mtp\.|\.rope\.freqs$|attn_rot_embd"

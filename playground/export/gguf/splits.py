@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-from playground.runtimes.networks import IncompleteWeights
+from playground.runtimes.torch.networks import IncompleteWeights
 from playground.sources.headers import FIELDS, Header, Layout, read_gguf
 
 _VERSION = 3

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from playground.export.blocks import BLOCK, Array, Rounded, blocks_of, rest_as_columns, round4, round8
+from playground.export.quantization.blocks import BLOCK, Array, Rounded, blocks_of, rest_as_columns, round4, round8
 from playground.kernels.library import packed
 from playground.sources.files import Progress
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from playground.errors import ExportError
-from playground.export import quantise
-from playground.export.blocks import BLOCK
-from playground.export.importing import copy_side_files
-from playground.export.recipe import Work
+from playground.export.quantization import graph
+from playground.export.quantization.blocks import BLOCK
+from playground.export.recipes.base import Work
+from playground.export.weights import copy_side_files
 from playground.kernels import building
 from playground.sources.files import Progress, of_the_disk
 
@@ -49,13 +49,13 @@ FUSED_PRECISIONS = {
 
 def build_fused(work: Work) -> str:
     """Run onnxruntime-genai's model builder, then round. See ``recipe.Build``."""
-    bits = quantise.bits_of(work.options)
+    bits = graph.bits_of(work.options)
     stage = work.target if bits is None else work.target / ".plain"
     _build_plain(work, stage)
     if bits is not None:
         work.progress("rounding weights", 0.0)
-        sums = quantise.WORTH_SUMS if building.obstacle() else 0
-        quantise.rewrite(stage / MODEL, work.target / MODEL, bits, work.progress, sums)
+        sums = graph.WORTH_SUMS if building.obstacle() else 0
+        graph.rewrite(stage / MODEL, work.target / MODEL, bits, work.progress, sums)
         for path in (path for path in stage.iterdir() if not path.name.startswith(MODEL)):
             path.rename(work.target / path.name)
         shutil.rmtree(stage)

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from playground.errors import ExportError
-from playground.export import quantise
-from playground.export.blocks import BLOCK
-from playground.export.importing import copy_side_files
-from playground.export.overlay import OverlayError, ensure_overlay
-from playground.export.recipe import Work
+from playground.export.quantization import graph
+from playground.export.quantization.blocks import BLOCK
+from playground.export.recipes.base import Work
+from playground.export.recipes.overlay import OverlayError, ensure_overlay
+from playground.export.weights import copy_side_files
 from playground.sources.files import discard, of_the_disk
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def build_optimum(work: Work) -> str:
     try:
         for name in names:
             work.progress("rounding weights", None)
-            quantise.rewrite(exported / name, work.target / name, quantise.bits_of(work.options), work.progress)
+            graph.rewrite(exported / name, work.target / name, graph.bits_of(work.options), work.progress)
     except MemoryError:
         raise
     except Exception as error:  # protobuf, onnx and the quantiser raise whatever happens to break

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from playground.errors import ExportError, StorageError
 from playground.sources.files import Cancelled, Progress, bytes_in, locked, put_in_place, staging, storage_errors
-from playground.sources.piprun import run_pip
+from playground.sources.pip import run_pip
 
 log = logging.getLogger(__name__)
 

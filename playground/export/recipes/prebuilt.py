@@ -19,10 +19,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from playground.errors import ExportError
-from playground.export.importing import SIDE_FILES
-from playground.runtimes.onnx_file import BadOnnxFile, GraphError, OnnxFile, is_data_file, read_onnx_file
-from playground.runtimes.onnx_graph import read_graph
-from playground.sources.onnxnames import ENDINGS, INSTEAD, PLACES, base, ending, graph_sets
+from playground.export.weights import SIDE_FILES
+from playground.runtimes.onnx.file import BadOnnxFile, GraphError, OnnxFile, is_data_file, read_onnx_file
+from playground.runtimes.onnx.graph import read_graph
+from playground.sources.hub.onnx_names import ENDINGS, INSTEAD, PLACES, base, ending, graph_sets
 
 
 @dataclass(frozen=True)

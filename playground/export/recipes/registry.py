@@ -6,11 +6,11 @@ it says by an ``ExportError``, what it does wrong the fidelity check finds: no a
 
 from __future__ import annotations
 
-from playground.export.fused import FUSED_PRECISIONS, build_fused
-from playground.export.optimum import OPTIMUM_PRECISIONS, build_optimum
-from playground.export.overlay import pins
-from playground.export.recipe import Build, Recipe, Work
-from playground.export.taking import PREBUILT_PRECISIONS, take_prebuilt
+from playground.export.recipes.base import Build, Recipe, Work
+from playground.export.recipes.fused import FUSED_PRECISIONS, build_fused
+from playground.export.recipes.optimum import OPTIMUM_PRECISIONS, build_optimum
+from playground.export.recipes.overlay import pins
+from playground.export.recipes.taking import PREBUILT_PRECISIONS, take_prebuilt
 
 __all__ = ["RECIPES", "Build", "Recipe", "Work"]
 

@@ -7,17 +7,14 @@ the source has the weights to compare with.
 from __future__ import annotations
 
 from playground.errors import ExportError
-from playground.export.recipe import Work
+from playground.export.recipes.base import Work
 
 PREBUILT_PRECISIONS: dict[str, dict[str, str]] = {"int8": {}, "int4": {}, "fp32": {}, "fp16": {}}
 
 
 def take_prebuilt(work: Work) -> str:
     """Put the source's best ONNX files into the target. See ``recipe.Build``."""
-    from playground.export.prebuilt import (  # needs onnxruntime, which the app must not load
-        find_prebuilt,
-        place_prebuilt,
-    )
+    from playground.export.recipes.prebuilt import find_prebuilt, place_prebuilt
 
     work.progress("looking for ONNX files", None)
     refused: list[str] = []

@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 
 from playground.errors import ContextOverflow, RunError, Stopped
-from playground.generation import OwnSettings, read_settings
-from playground.prompting import Prompter
+from playground.experiments.token_diff import Spelling
 from playground.records import Artifact, Event, EventKind, FinishReason, ModelRun, PromptView, Request
 from playground.runtimes.base import Cancelled, LoadSpec
-from playground.runtimes.engine import CHUNK, Engine, Interrupted, Logits
-from playground.runtimes.reading import Reading
-from playground.runtimes.spelling import spelling, vocabulary
-from playground.sampling import Sampler
-from playground.textstream import TextStream
-from playground.timing import Stamps, timings
-from playground.tokendiff import Spelling
+from playground.runtimes.generation.engine import CHUNK, Engine, Interrupted, Logits
+from playground.runtimes.generation.prefix_cache import Reading
+from playground.runtimes.generation.prompt import Prompter
+from playground.runtimes.generation.sampling import Sampler
+from playground.runtimes.generation.settings import OwnSettings, read_settings
+from playground.runtimes.generation.text_stream import TextStream
+from playground.runtimes.generation.timing import Stamps, timings
+from playground.runtimes.generation.vocabulary import spelling, vocabulary
 
 POLL_S = 0.05
 """How often Stop is looked for while an engine reads a long prompt in one go."""

@@ -1,7 +1,7 @@
 """What may be done to one row of logits before a token is chosen from it: penalties, bans, forced tokens.
 
 Each rule computes what the class of the same purpose in transformers' ``logits_process`` computes, number by number;
-``tests/test_adjusting.py`` compares them. The module knows rows of scores and ids; it does not know models, files or
+``tests/runtimes/generation/test_logits_processors.py`` compares them. The module knows rows of scores and ids; it does not know models, files or
 requests, nor which rules apply (``generation.py``).
 """
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from playground.runtimes.engine import Engine, Logits
-from playground.tokendiff import common
+from playground.experiments.token_diff import common
+from playground.runtimes.generation.engine import Engine, Logits
 
 LEFT_TO_READ = 2
 """Tokens of a prompt that are always read: the logits behind the last are wanted, and a product with one row rounds

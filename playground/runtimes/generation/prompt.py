@@ -13,12 +13,19 @@ from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
+from playground.catalog.kinds import has_encoder
 from playground.errors import ContextOverflow, RunError
-from playground.kinds import has_encoder
-from playground.provenance import Control, Provenance, trace
 from playground.records import ModelSpec, PromptView, Request
-from playground.templates import ChatTemplate, Refused, Turn, find_template, named_tokens, read_json
-from playground.textstream import Detokenizer
+from playground.runtimes.generation.chat_template import (
+    ChatTemplate,
+    Refused,
+    Turn,
+    find_template,
+    named_tokens,
+    read_json,
+)
+from playground.runtimes.generation.provenance import Control, Provenance, trace
+from playground.runtimes.generation.text_stream import Detokenizer
 
 
 class Prompter:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from playground.templates import ChatTemplate, Places, Refused, Turn
+from playground.runtimes.generation.chat_template import ChatTemplate, Places, Refused, Turn
 
 _PRIVATE = (range(0x100000, 0x10FFFE), range(0xF0000, 0xFFFFE))
 

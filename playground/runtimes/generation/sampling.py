@@ -1,7 +1,7 @@
 """Logits become a token: greedy, or drawn from the filtered distribution with a seeded generator.
 
 The filters and their order are those of transformers' ``generate``: first the rules for penalties and bans
-(``adjusting.py``), then temperature, top-k, top-p, min-p; ``tests/test_sampling.py`` compares the two. This module
+(``adjusting.py``), then temperature, top-k, top-p, min-p; ``tests/runtimes/generation/test_sampling.py`` compares the two. This module
 knows one row of logits and one ``Request``; it does not know models, tokenizers or text.
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from playground.adjusting import Repetition, Rule, Scores
 from playground.records import Request
+from playground.runtimes.generation.logits_processors import Repetition, Rule, Scores
 
 Logits = NDArray[np.floating]
 Ids = NDArray[np.intp]

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playground import adjusting
-from playground.adjusting import Rule
 from playground.records import Request
+from playground.runtimes.generation import logits_processors
+from playground.runtimes.generation.logits_processors import Rule
 
 SHORT = 3
 """Values of a list that a sentence can name."""
@@ -260,26 +260,28 @@ class _Place:
 
 def _bad_words(banned: Sequence[tuple[int, ...]], at: _Place) -> Rule:
     ends = {(token,) for token in at.own_ends}  # an answer may always end
-    return adjusting.Bias(dict.fromkeys((ids for ids in banned if ids not in ends), -math.inf))
+    return logits_processors.Bias(dict.fromkeys((ids for ids in banned if ids not in ends), -math.inf))
 
 
 _RULES: dict[str, Callable[[Any, _Place], Rule]] = {
-    "sequence_bias": lambda biases, _: adjusting.Bias(biases),
-    "encoder_repetition_penalty": lambda penalty, at: adjusting.prefer_prompt(at.prompt, penalty),
-    "repetition_penalty": lambda penalty, _: adjusting.Repetition(penalty),
-    "no_repeat_ngram_size": lambda size, _: adjusting.NoRepeat(size),
-    "encoder_no_repeat_ngram_size": lambda size, at: adjusting.NoRepeat(size, at.prompt),
+    "sequence_bias": lambda biases, _: logits_processors.Bias(biases),
+    "encoder_repetition_penalty": lambda penalty, at: logits_processors.prefer_prompt(at.prompt, penalty),
+    "repetition_penalty": lambda penalty, _: logits_processors.Repetition(penalty),
+    "no_repeat_ngram_size": lambda size, _: logits_processors.NoRepeat(size),
+    "encoder_no_repeat_ngram_size": lambda size, at: logits_processors.NoRepeat(size, at.prompt),
     "bad_words_ids": _bad_words,
-    "min_length": lambda length, at: adjusting.ban_before(length, at.ends),
-    "min_new_tokens": lambda count, at: adjusting.ban_before(at.begun + count, at.ends),
-    "forced_bos_token_id": lambda token, _: adjusting.force_at(1, [token]),
-    "forced_eos_token_id": lambda ids, at: adjusting.force_at(at.begun + at.most - 1, ids),
-    "remove_invalid_values": lambda *_: adjusting.remove_invalid,
-    "exponential_decay_length_penalty": lambda decay, at: adjusting.favour_end(
+    "min_length": lambda length, at: logits_processors.ban_before(length, at.ends),
+    "min_new_tokens": lambda count, at: logits_processors.ban_before(at.begun + count, at.ends),
+    "forced_bos_token_id": lambda token, _: logits_processors.force_at(1, [token]),
+    "forced_eos_token_id": lambda ids, at: logits_processors.force_at(at.begun + at.most - 1, ids),
+    "remove_invalid_values": lambda *_: logits_processors.remove_invalid,
+    "exponential_decay_length_penalty": lambda decay, at: logits_processors.favour_end(
         at.begun + decay[0], decay[1], at.own_ends
     ),
-    "suppress_tokens": lambda ids, _: adjusting.ban(ids),
-    "begin_suppress_tokens": lambda ids, at: adjusting.ban_at(at.begun + (at.begun <= 1 and at.begins_forced), ids),
+    "suppress_tokens": lambda ids, _: logits_processors.ban(ids),
+    "begin_suppress_tokens": lambda ids, at: logits_processors.ban_at(
+        at.begun + (at.begun <= 1 and at.begins_forced), ids
+    ),
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from tokenizers import Tokenizer, models
 
-from playground.detokenizing import TIDIED, Decoder, State, bytes_of, overlap, state_of
+from playground.runtimes.generation.detokenizing import TIDIED, Decoder, State, bytes_of, overlap, state_of
 
 
 class _Decoder(Protocol):

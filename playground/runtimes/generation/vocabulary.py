@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
-from playground.prompting import Prompter
-from playground.textstream import TextStream
-from playground.tokendiff import Spelling
+from playground.experiments.token_diff import Spelling
+from playground.runtimes.generation.prompt import Prompter
+from playground.runtimes.generation.text_stream import TextStream
 
 BLOCK = 1024
 _FILLER = re.compile(r"\[PAD\d+\]")

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from playground.runtimes.kernel_checks import check_heads
-from playground.runtimes.kernel_program import Array, Heads, known_only, refuse, whole
+from playground.runtimes.native.checks import check_heads
+from playground.runtimes.native.program import Array, Heads, known_only, refuse, whole
 
 _KNOWN: dict[str, Any] = {
     "num_heads": None,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from playground.kernels.library import BLOCK, PANEL, Kind, Weights
-from playground.runtimes.kernel_program import Array, Heads, Program, Step, Value, refuse, whole
+from playground.runtimes.native.program import Array, Heads, Program, Step, Value, refuse, whole
 
 LONGEST_HEAD = 1024
 """Numbers in one head that the kernels have room for."""

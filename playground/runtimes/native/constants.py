@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from playground.kernels.library import BLOCK, Weights
-from playground.runtimes.kernel_program import refuse
-from playground.runtimes.onnx_file import is_data_file
+from playground.runtimes.native.program import refuse
+from playground.runtimes.onnx.file import is_data_file
 
 Array = NDArray[Any]
 

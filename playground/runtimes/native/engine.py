@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from playground.kernels.building import Built
 from playground.kernels.library import BLOCK, CHUNK, Kind, Library, Matrix, Op, Plan, Ref, Room, Shape, large_pages
-from playground.runtimes.engine import CHUNK as PART
-from playground.runtimes.engine import ROOM, Engine, Logits
-from playground.runtimes.kernel_checks import check
-from playground.runtimes.kernel_program import MOST, Program, Step, Value
+from playground.runtimes.generation.engine import CHUNK as PART
+from playground.runtimes.generation.engine import ROOM, Engine, Logits
+from playground.runtimes.native.checks import check
+from playground.runtimes.native.program import MOST, Program, Step, Value
 
 Array = NDArray[Any]
 

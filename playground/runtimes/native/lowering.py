@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from playground.kernels.library import BLOCK, PANEL, Kind
-from playground.runtimes.kernel_attention import angles, heads_of
-from playground.runtimes.kernel_checks import check
-from playground.runtimes.kernel_constants import Constants
-from playground.runtimes.kernel_program import NotForKernels, Pending, Program, Step, Value, known_only, refuse, whole
+from playground.runtimes.native.attention import angles, heads_of
+from playground.runtimes.native.checks import check
+from playground.runtimes.native.constants import Constants
+from playground.runtimes.native.program import NotForKernels, Pending, Program, Step, Value, known_only, refuse, whole
 
 MASK, POSITIONS, TOKENS = "attention_mask", "position_ids", "input_ids"
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from playground.kernels.building import LIBRARY, Built
-from playground.runtimes.onnx_file import GraphError
+from playground.runtimes.onnx.file import GraphError
 
 DOCUMENT = "artifact.json"
 """What ``export.cache`` writes; that room stands below this one."""

@@ -13,17 +13,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from playground.runtimes.engine import CHUNK, ROOM, Engine, Interrupted, Logits
-from playground.runtimes.onnx_file import GraphError
-from playground.runtimes.onnx_graph import (
-    CACHE_POSITION,
-    KEEP_LOGITS,
-    MASK,
-    POSITIONS,
-    TOKENS,
-    USE_CACHE,
-    DecoderGraph,
-)
+from playground.runtimes.generation.engine import CHUNK, ROOM, Engine, Interrupted, Logits
+from playground.runtimes.onnx.file import GraphError
+from playground.runtimes.onnx.graph import CACHE_POSITION, KEEP_LOGITS, MASK, POSITIONS, TOKENS, USE_CACHE, DecoderGraph
 
 MOST_LOGITS = 16_000_000
 """Logits one run may return where a graph gives all positions': 64 MB in fp32. Wide vocabularies get shorter chunks."""

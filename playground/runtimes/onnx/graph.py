@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime as ort
 
-from playground.runtimes.onnx_file import GraphError, OnnxFile
+from playground.runtimes.onnx.file import GraphError, OnnxFile
 
 Kind = Literal["shared", "growing", "whole"]
 

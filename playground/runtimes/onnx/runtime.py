@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from playground.errors import RunError
 from playground.kernels.building import Built
 from playground.runtimes.base import LoadSpec
-from playground.runtimes.decoding import DecodingRuntime
-from playground.runtimes.engine import Engine
-from playground.runtimes.onnx_file import DECODER, ENCODER, BadOnnxFile, GraphError, read_onnx_file
-from playground.runtimes.own_library import recorded
-from playground.runtimes.rotary import steady_length
+from playground.runtimes.generation.decoding import DecodingRuntime
+from playground.runtimes.generation.engine import Engine
+from playground.runtimes.generation.rotary import steady_length
+from playground.runtimes.native.own_library import recorded
+from playground.runtimes.onnx.file import DECODER, ENCODER, BadOnnxFile, GraphError, read_onnx_file
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -61,13 +61,13 @@ def open_engine(folder: Path, threads: int, spinning: bool = True, library: Buil
         Exception: Whatever onnxruntime finds wrong with it.
     """
     if library is not None:
-        from playground.runtimes.kernel_engine import open_kernels
-        from playground.runtimes.kernel_reader import read_program
+        from playground.runtimes.native.engine import open_kernels
+        from playground.runtimes.native.lowering import read_program
 
         return open_kernels(library, read_program(folder / DECODER), threads, spinning)
-    from playground.runtimes.onnx_engines import open_decoder
-    from playground.runtimes.onnx_graph import read_graph
-    from playground.runtimes.seq2seq import open_encoder_decoder
+    from playground.runtimes.onnx.engines import open_decoder
+    from playground.runtimes.onnx.graph import read_graph
+    from playground.runtimes.onnx.seq2seq import open_encoder_decoder
 
     config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = config.get("text_config") or config

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from playground.generation import read_settings
-from playground.runtimes.engine import Logits
-from playground.runtimes.onnx_engines import OnnxEngine, last_row, ort_value
-from playground.runtimes.onnx_file import ENCODER, GraphError, read_onnx_file
-from playground.runtimes.onnx_graph import ENCODER_MASK, ENCODER_STATES, MASK, TOKENS, read_graph
+from playground.runtimes.generation.engine import Logits
+from playground.runtimes.generation.settings import read_settings
+from playground.runtimes.onnx.engines import OnnxEngine, last_row, ort_value
+from playground.runtimes.onnx.file import ENCODER, GraphError, read_onnx_file
+from playground.runtimes.onnx.graph import ENCODER_MASK, ENCODER_STATES, MASK, TOKENS, read_graph
 
 MERGED = "decoder_model_merged.onnx"
 FIRST, NEXT = "decoder_model.onnx", "decoder_with_past_model.onnx"

@@ -25,7 +25,7 @@ from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from playground import __version__
 from playground.records import Remote
-from playground.runtimes.remote_messages import Piece, error_in, piece_of, retry_after, words_of
+from playground.runtimes.remote.messages import Piece, error_in, piece_of, retry_after, words_of
 
 CHAT = "/chat/completions"
 CONNECT_S = 10.0

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+from playground.config.endpoints import host
 from playground.errors import ContextOverflow, RunError
 from playground.records import Remote
-from playground.remotes import host
-from playground.runtimes.remote_wire import Broken, Garbage, Refused, Silent, Unreachable
+from playground.runtimes.remote.client import Broken, Garbage, Refused, Silent, Unreachable
 
 KNOWN = (Refused, Unreachable, Silent, Broken, Garbage)
 QUOTED = 200

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from playground.errors import RunError
+from playground.experiments.token_diff import Spelling
 from playground.records import Event, EventKind, FinishReason, ModelRun, PromptView, Remote, Request, Timings
-from playground.runtimes import remote_errors
 from playground.runtimes.base import Cancelled, LoadSpec
-from playground.runtimes.remote_messages import Piece, Usage
-from playground.runtimes.remote_wire import CHAT, Retry, Wire, set_up
-from playground.textstream import StopStrings
-from playground.timing import decode_rate
-from playground.tokendiff import Spelling
+from playground.runtimes.generation.text_stream import StopStrings
+from playground.runtimes.generation.timing import decode_rate
+from playground.runtimes.remote import errors
+from playground.runtimes.remote.client import CHAT, Retry, Wire, set_up
+from playground.runtimes.remote.messages import Piece, Usage
 
 POLL_S = 0.05
 """Between two looks at Stop while the server is silent."""
@@ -52,8 +52,8 @@ class RemoteRuntime:
         set_up()
         try:
             listed = asyncio.run(Wire(remote, self._key).models())
-        except remote_errors.KNOWN as error:
-            raise remote_errors.explain(error, remote, self._key) from None
+        except errors.KNOWN as error:
+            raise errors.explain(error, remote, self._key) from None
         self._listed = listed or ()
 
     def inspect(self, request: Request) -> PromptView:
@@ -185,11 +185,9 @@ class _Answer:
                         self.waited_s += item.seconds if isinstance(item, Retry) else 0.0
                         yield self._event("prefill", text=_waiting(item))
                 stopped = pull.cancelled
-        except remote_errors.KNOWN as error:
+        except errors.KNOWN as error:
             pieces, extra = len(self.stamps), tuple(body.get("extra_body", ()))
-            raise remote_errors.explain(
-                error, self.remote, self.key, pieces=pieces, listed=self.listed, extra=extra
-            ) from None
+            raise errors.explain(error, self.remote, self.key, pieces=pieces, listed=self.listed, extra=extra) from None
         if tail := self._stop.finish():
             yield self._event("token", text=self._add(tail))
         yield self._last(stopped)

@@ -20,10 +20,10 @@ import torch
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
-from playground.runtimes.engine import CHUNK, Engine, Interrupted, Logits
-from playground.runtimes.rotary import steady_length
-from playground.runtimes.torch_interrupt import interruptible
-from playground.runtimes.torch_state import Unchanged
+from playground.runtimes.generation.engine import CHUNK, Engine, Interrupted, Logits
+from playground.runtimes.generation.rotary import steady_length
+from playground.runtimes.torch.interrupt import interruptible
+from playground.runtimes.torch.state import Unchanged
 
 PROBE = 16
 """Tokens of the check that a prompt may be read in parts, with a way back between them."""

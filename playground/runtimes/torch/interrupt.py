@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playground.runtimes.engine import Interrupted
+from playground.runtimes.generation.engine import Interrupted
 
 
 @contextmanager

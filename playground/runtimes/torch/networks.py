@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playground import quantised
+from playground.catalog import quantization
 from playground.errors import some
-from playground.runtimes.gguf_rope import complete_rope
-from playground.runtimes.skeletons import too_large
+from playground.runtimes.torch.gguf_rope import complete_rope
+from playground.runtimes.torch.skeletons import too_large
 
 _BUFFERS = re.compile(
     r"(^|\.)(inv_freq|cos_cached|sin_cached|position_ids|masked_bias|rope\.freqs|rotary_emb\..*"
@@ -79,7 +79,7 @@ def load_network(folder: Path, gguf: str = "") -> Network:
     config = AutoConfig.from_pretrained(folder, **only)
     if gguf and (wrong := complete_rope(folder / gguf, config)):
         raise IncompleteWeights(wrong)
-    settings = None if gguf else quantised.settings_of(config)
+    settings = None if gguf else quantization.settings_of(config)
     files = [folder / gguf] if gguf else sorted(folder.rglob("*.safetensors"))
     problem: Exception | None = None
     for reader, described, has_encoder, names in _readers(config):
@@ -98,7 +98,7 @@ def load_network(folder: Path, gguf: str = "") -> Network:
                 **only,
             )
             if settings is not None:
-                quantised.forget(model.config)
+                quantization.forget(model.config)
             if settings is not None or names:
                 # The weights are saved under the names and as the numbers they have now, not as they were found.
                 model._weight_conversions = None

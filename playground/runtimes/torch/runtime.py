@@ -13,11 +13,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from playground.errors import RunError
 from playground.runtimes.base import LoadSpec
-from playground.runtimes.decoding import DecodingRuntime
-from playground.runtimes.engine import Engine
-from playground.runtimes.networks import load_network
-from playground.runtimes.torch_causal import TorchEngine
-from playground.runtimes.torch_seq2seq import TorchSeq2SeqEngine
+from playground.runtimes.generation.decoding import DecodingRuntime
+from playground.runtimes.generation.engine import Engine
+from playground.runtimes.torch.causal import TorchEngine
+from playground.runtimes.torch.networks import load_network
+from playground.runtimes.torch.seq2seq import TorchSeq2SeqEngine
 
 _NEXT_STEP = "Prepare the model again, or choose another variant."
 

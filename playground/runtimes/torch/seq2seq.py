@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from playground.runtimes.engine import Engine, Logits
-from playground.runtimes.torch_interrupt import interruptible
+from playground.runtimes.generation.engine import Engine, Logits
+from playground.runtimes.torch.interrupt import interruptible
 
 _TOKENS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
 

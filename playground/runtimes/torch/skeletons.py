@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from playground import memory, quantised
+from playground.catalog import quantization
 from playground.sources.headers import LyingHeader, read_gguf, read_safetensors
 from playground.sources.limits import described
+from playground.system import memory
 
 ROOM = 2
 """Times what the files hold: tables of positions that are computed, parts without weights of their own."""
@@ -51,7 +52,7 @@ def too_large(reader: Any, config: Any, files: Iterable[Path]) -> str:
 def _plain(config: Any) -> Any:
     """The configuration of the network of floats."""
     plain = copy.deepcopy(config)
-    quantised.forget(plain)
+    quantization.forget(plain)
     return plain
 
 
@@ -65,5 +66,5 @@ def _held(config: Any, files: Iterable[Path]) -> int:
                 elements[kind] = elements.get(kind, 0) + count
     except (OSError, LyingHeader):
         return 0
-    settings = quantised.settings_of(config)
+    settings = quantization.settings_of(config)
     return described({"quantization_config": settings}, elements)

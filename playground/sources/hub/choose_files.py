@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatch
 
+from playground.catalog.weight_files import Read, Weights, weights_of, why_none
 from playground.errors import SourceError
-from playground.sources.onnxnames import promised
-from playground.weightfiles import Read, Weights, weights_of, why_none
+from playground.sources.hub.onnx_names import promised
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 DESCRIBING = (

@@ -20,16 +20,17 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-from playground import errors, memory
-from playground.catalog import HUB_ID, HUB_REVISION
+from playground import errors
+from playground.catalog.entries import HUB_ID, HUB_REVISION
 from playground.errors import PlaygroundError, SourceError, Stopped, UsageError
 from playground.records import ModelSpec
 from playground.sources.files import Cancelled, FileRecord, Progress, storage_errors, write_text
+from playground.system import memory
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULE = "playground.sources.hubworker"
+MODULE = "playground.sources.hub.worker"
 OFFLINE_ASKED = "PLAYGROUND_HUB_OFFLINE"
 """What HF_HUB_OFFLINE was before a preparation set it for transformers (export/worker.py)."""
 

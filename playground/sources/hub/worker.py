@@ -1,4 +1,4 @@
-"""The process that downloads from the Hub: ``python -m playground.sources.hubworker``.
+"""The process that downloads from the Hub: ``python -m playground.sources.hub.worker``.
 
 A process of its own can be stopped at once, whatever it waits for, and may use the network while the preparation it
 belongs to has transformers offline. A job comes as one line of JSON on stdin: ``{"repo", "revision", "extra", "onnx",
@@ -24,12 +24,13 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Offl
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.hf_api import RepoFile
 
-from playground import hubinfo, quantised
+from playground.catalog import hub, quantization
+from playground.catalog.weight_files import IncompleteFiles
 from playground.errors import PlaygroundError, SourceError, StorageError
-from playground.sources import hubfiles, limits
+from playground.sources import limits
 from playground.sources.files import of_the_disk, sha256_of, write_text
-from playground.sources.hubdownload import TRIES, RemoteFile, Repository, check, patiently
-from playground.weightfiles import IncompleteFiles
+from playground.sources.hub import choose_files
+from playground.sources.hub.download import TRIES, RemoteFile, Repository, check, patiently
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def bring(job: dict[str, Any], send: Send) -> dict[str, Any]:
     repo, revision = job["repo"], job["revision"] or "main"
 
     def choose(repo: str, names: Iterable[str], read: Read) -> tuple[str, ...]:
-        return hubfiles.needed(repo, names, tuple(job["extra"]), job["onnx"], read=read)
+        return choose_files.needed(repo, names, tuple(job["extra"]), job["onnx"], read=read)
 
     if constants.HF_HUB_OFFLINE:
         return _cached(repo, revision, choose, "HF_HUB_OFFLINE is set", send)
@@ -94,7 +95,7 @@ def _index(repo: str, commit: str, file: RemoteFile) -> str:
 
 def _without_originals(repo: str, files: Iterable[str], job: dict[str, Any], need_mb: float, send: Send) -> list[str]:
     """Ready-made graphs of a model whose weights can't be held here; none where the repository has none."""
-    graphs = hubfiles.needed(repo, files, tuple(job["extra"]), job["onnx"], originals=False)
+    graphs = choose_files.needed(repo, files, tuple(job["extra"]), job["onnx"], originals=False)
     if any(name.endswith((".safetensors", ".gguf")) for name in graphs):
         return []
     note = (
@@ -138,7 +139,7 @@ def _resolve(repo: str, revision: str, send: Send) -> tuple[str, str, dict[str, 
     if info.id != repo:
         send({"note": f"hub:{repo} is called {info.id} now; that is what was fetched."})
     weights = info.safetensors
-    bases = quantised.repositories(getattr(info.card_data, "base_model", None))
+    bases = quantization.repositories(getattr(info.card_data, "base_model", None))
     return info.id, info.sha, dict(weights.parameters) if weights else {}, bases
 
 
@@ -258,7 +259,7 @@ def explained(error: Exception, job: dict[str, Any]) -> PlaygroundError:
             "Set HF_TOKEN to a valid one (huggingface.co/settings/tokens), or run `hf auth login`, or give none.",
         )
     try:
-        with hubinfo.told(repo, job["revision"]):
+        with hub.told(repo, job["revision"]):
             raise error
     except PlaygroundError as told:
         return told

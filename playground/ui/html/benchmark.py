@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from playground.measurements import ONE_LOAD, QUANTITIES, Figure, Measured, Measurement, Place, places
-from playground.ui import receipts, tables, view
-from playground.ui.charts import bars
-from playground.ui.receipts import Slips
-from playground.ui.view import Label
-from playground.ui.words import NOTHING, characters, esc, megabytes, rate, seconds
+from playground.results.figures import ONE_LOAD, QUANTITIES, Figure, Measured, Measurement, Place, places
+from playground.ui.html import panel, receipts, tables
+from playground.ui.html.charts import bars
+from playground.ui.html.format import NOTHING, characters, esc, megabytes, rate, seconds
+from playground.ui.html.panel import Label
+from playground.ui.html.receipts import Slips
 
 if TYPE_CHECKING:
-    from playground.catalog import Catalog
+    from playground.catalog.entries import Catalog
 
 WORDS: dict[str, Callable[[float | None], str]] = {
     "s": seconds,
@@ -40,7 +40,7 @@ NO_DIFFERENCE = "no difference seen"
 
 def measurement_html(measurement: Measurement, catalog: Catalog) -> str:
     """Everything of one measurement."""
-    labels = view.labels(catalog, [model.variant for model in measurement.models])
+    labels = panel.labels(catalog, [model.variant for model in measurement.models])
     slips = receipts.slips(measurement, "measure")
     charts = "".join(_bars(measurement, labels, slips, name, hint) for name, hint in CHARTED.items())
     return (

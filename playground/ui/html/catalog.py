@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from playground.cards import card_markdown
-from playground.footprint import Footprint
-from playground.hubcards import card_html
-from playground.hubinfo import HubInfo
-from playground.kinds import WORDS, kind_told
+from playground.catalog.cards import card_markdown
+from playground.catalog.footprint import Footprint
+from playground.catalog.hub import HubInfo
+from playground.catalog.hub_cards import card_html
+from playground.catalog.kinds import WORDS, kind_told
+from playground.catalog.search import Listed
 from playground.records import ModelFacts, Variant
-from playground.selection import Listed
-from playground.ui import tables, view
-from playground.ui.words import NOTHING, count, esc, link, megabytes
+from playground.ui.html import panel, tables
+from playground.ui.html.format import NOTHING, count, esc, link, megabytes
 
 ELSEWHERE = (
     "Serve it on a larger machine (vLLM, llama.cpp server, Ollama) or choose an inference provider, and name it under "
@@ -75,8 +75,8 @@ def _memory(footprint: Footprint) -> str:
 def detail_html(item: Listed, facts: ModelFacts, siblings: Sequence[Listed], limit_mb: float) -> str:
     """One model: whether it runs here, what to do where it does not, every fact."""
     spec = item.entry.spec
-    label = view.Label(spec.name, Variant(spec.id), 0, spec.kind, item.entry.terms)
-    terms = f'<p class="note">{view.terms_html(item.entry.terms)}</p>' if item.entry.terms else ""
+    label = panel.Label(spec.name, Variant(spec.id), 0, spec.kind, item.entry.terms)
+    terms = f'<p class="note">{panel.terms_html(item.entry.terms)}</p>' if item.entry.terms else ""
     return (
         f"<h3>{esc(spec.name)}</h3>{terms}"
         + (_refused(item) if item.refused else _verdict(item.fits, item.footprint, limit_mb))
@@ -103,7 +103,7 @@ def hub_html(info: HubInfo, facts: ModelFacts, limit_mb: float) -> str:
         *(("Note", esc(note)) for note in info.notes),
     ]
     drawn = "".join(f'<tr><th scope="row">{name}</th><td>{cell}</td></tr>' for name, cell in rows)
-    label = view.Label(info.repo, Variant(f"hub:{info.repo}"))
+    label = panel.Label(info.repo, Variant(f"hub:{info.repo}"))
     read = f'<details class="rest"><summary>Its card, as its authors wrote it</summary>{card_html(info)}</details>'
     return (
         f"<h3>{link(info.url, info.repo)}</h3>"

@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 
 from playground.records import ModelRun, Timings
-from playground.ui.receipts import Slips
-from playground.ui.view import Label
-from playground.ui.words import NOTHING, esc, megabytes, rate, seconds
+from playground.ui.html.format import NOTHING, esc, megabytes, rate, seconds
+from playground.ui.html.panel import Label
+from playground.ui.html.receipts import Slips
 
 Row = tuple[Label, float | None]
 Span = tuple[str, float, float]

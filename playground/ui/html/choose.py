@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from playground.evidence import UNITS
-from playground.measurements import QUANTITIES
-from playground.scores import Quality
-from playground.ui import scatter
-from playground.ui.words import NOTHING, count, esc, link
-from playground.verdicts import MEASURE_IT, Candidate, Check, Limits, Verdict, number, spread_words
+from playground.choose.constraints import MEASURE_IT, Candidate, Check, Limits, Verdict, number, spread_words
+from playground.choose.evidence import UNITS
+from playground.choose.quality import Quality
+from playground.results.figures import QUANTITIES
+from playground.ui.html import scatter
+from playground.ui.html.format import NOTHING, count, esc, link
 
 if TYPE_CHECKING:
-    from playground.choosing import Board
+    from playground.choose.board import Board
 
 MARKS = {"met": "✓", "conditions": "✓", "close": "≈", "unknown": "?", "broken": "✕"}
 SHOWN = {name: QUANTITIES[name].title for name in UNITS}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from playground.again import Again, Change, ModelAgain
-from playground.teacher import Choice, Forced, Position
-from playground.tokendiff import Difference, Token
-from playground.twins import Progress, Side, TwinDiff
-from playground.ui import tables, view
-from playground.ui.view import Label
-from playground.ui.words import FINISHED, NOTHING, count, esc, megabytes, percent, rate, seconds
+from playground.experiments.diff import Progress, Side, TwinDiff
+from playground.experiments.replay import Again, Change, ModelAgain
+from playground.experiments.teacher_forcing import Choice, Forced, Position
+from playground.experiments.token_diff import Difference, Token
+from playground.ui.html import panel, tables
+from playground.ui.html.format import FINISHED, NOTHING, count, esc, megabytes, percent, rate, seconds
+from playground.ui.html.panel import Label
 
 SHOWN_FLIPS = 12
 """Rows of the table of flips before the rest is folded away."""
@@ -24,7 +24,7 @@ def progress_html(at: Progress) -> str:
 
 def lives_html(at: Progress, labels: tuple[Label, ...]) -> str:
     """The two answers while they come."""
-    panels = [view.live_panel(live, label) for live, label in zip(at.lives, labels, strict=False)]
+    panels = [panel.live_panel(live, label) for live, label in zip(at.lives, labels, strict=False)]
     return f'<div class="columns">{"".join(panels)}</div>' if panels else ""
 
 
@@ -181,9 +181,9 @@ def _flip(place: int, at: Position) -> str:
 def _figures(diff: TwinDiff, labels: tuple[Label, ...]) -> str:
     sides = (diff.reference, diff.twin)
     runs = [side.run for side in sides]
-    checks = [esc(view.fidelity_words(run.fidelity)) if run.fidelity else NOTHING for run in runs]
+    checks = [esc(panel.fidelity_words(run.fidelity)) if run.fidelity else NOTHING for run in runs]
     rows = [
-        ("Ran on", "", [esc(view.way_words(run)) for run in runs]),
+        ("Ran on", "", [esc(panel.way_words(run)) for run in runs]),
         ("Decode rate", "one run each", [rate(run.timings.decode_tok_s) for run in runs]),
         ("Time to first token", "one run each, model loaded before", [seconds(run.timings.ttft_s) for run in runs]),
         ("Peak memory", "of the model's own process", [megabytes(run.timings.peak_memory_mb) for run in runs]),

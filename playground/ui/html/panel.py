@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from playground.errors import PlaygroundError
 from playground.records import Comparison, Fidelity, ModelRun, Timings, Variant
-from playground.ui.receipts import Slips, slips
-from playground.ui.words import (
+from playground.ui.html.format import (
     FINISHED,
     OWN_KERNELS,
     RECIPES,
@@ -26,11 +25,12 @@ from playground.ui.words import (
     rate,
     seconds,
 )
+from playground.ui.html.receipts import Slips, slips
 
 if TYPE_CHECKING:
-    from playground.catalog import Catalog, Terms
+    from playground.catalog.entries import Catalog, Terms
+    from playground.experiments.progress import LiveRun
     from playground.export.preparer import Preparation
-    from playground.live import LiveRun
 
 
 @dataclass(frozen=True)

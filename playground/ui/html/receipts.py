@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import json
 
-from playground.measurements import Measurement
-from playground.receipts import (
+from playground.records import Comparison
+from playground.results.figures import Measurement
+from playground.results.receipts import (
     Receipts,
     condition_lines,
     figure_lines,
@@ -19,9 +20,8 @@ from playground.receipts import (
     of_measurement,
     with_receipts,
 )
-from playground.records import Comparison
-from playground.report import markdown
-from playground.ui.words import esc
+from playground.results.report import markdown
+from playground.ui.html.format import esc
 
 
 class Slips:

@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from playground.measurements import Figure
-from playground.ui.charts import tick_step
-from playground.ui.words import esc
+from playground.results.figures import Figure
+from playground.ui.html.charts import tick_step
+from playground.ui.html.format import esc
 
 CHAR = 6.1
 """Width of an average character of a label, in pixels at 11 px; rather too wide than too narrow."""

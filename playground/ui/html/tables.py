@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from playground.cards import MAIN, MEASURED, PAGE, fact_title
-from playground.measurements import characters_per_s
+from playground.catalog.cards import MAIN, MEASURED, PAGE, fact_title
 from playground.records import UNKNOWN, Fact, ModelFacts, ModelRun, Request
-from playground.ui.charts import charts
-from playground.ui.receipts import Slips
-from playground.ui.view import Label, answered, fidelity_words, way_words
-from playground.ui.words import FINISHED, NOTHING, characters, count, esc, link, megabytes, percent, rate, seconds
+from playground.results.figures import characters_per_s
+from playground.ui.html.charts import charts
+from playground.ui.html.format import FINISHED, NOTHING, characters, count, esc, link, megabytes, percent, rate, seconds
+from playground.ui.html.panel import Label, answered, fidelity_words, way_words
+from playground.ui.html.receipts import Slips
 
 OPENNESS = {
     "training_data": "Training data",

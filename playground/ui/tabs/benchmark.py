@@ -18,17 +18,19 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from playground.errors import PlaygroundError, StorageError, UsageError
-from playground.measurements import Measurement
 from playground.records import Request, Variant
-from playground.ui import form, history, measure_tables, offered
-from playground.ui.form import Form
-from playground.ui.running import HEARTBEAT_S, POLL_S
+from playground.results.figures import Measurement
+from playground.ui import offered
+from playground.ui.html import benchmark
+from playground.ui.html.format import count, esc
+from playground.ui.jobs import HEARTBEAT_S, POLL_S
 from playground.ui.sessions import Sessions
+from playground.ui.tabs import form, history
+from playground.ui.tabs.form import Form
 from playground.ui.theme import html
-from playground.ui.words import count, esc
 
 if TYPE_CHECKING:
-    from playground.core import Playground
+    from playground.service import Playground
 
 STORAGE_KEY = "open-model-playground-measurements"
 MOST_REPEATS, MOST_TOKENS = 15, 256
@@ -135,7 +137,7 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
 
     def opened(wanted: Any, kept: Any) -> str:
         found = _found(playground, [wanted]) if wanted in history.known_ids(kept) else []
-        return measure_tables.measurement_html(found[0], playground.catalog) if found else EMPTY
+        return benchmark.measurement_html(found[0], playground.catalog) if found else EMPTY
 
     def leave(request: gr.Request) -> None:
         sessions.leave(request.session_hash or "")
@@ -193,7 +195,7 @@ async def _follow(job: Job, sessions: Sessions, session: str) -> AsyncGenerator[
         while not working.done():
             if job.state != shown or time.monotonic() - told >= HEARTBEAT_S:
                 shown, told = job.state, time.monotonic()
-                yield measure_tables.state_html(*shown)
+                yield benchmark.state_html(*shown)
             await asyncio.wait([working], timeout=POLL_S)
         job.result = working.result()
     finally:

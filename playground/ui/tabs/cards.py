@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from playground.cards import card_markdown
-from playground.hubcards import hub_facts, remembered
-from playground.ledger import full_facts
+from playground.catalog.cards import card_markdown
+from playground.catalog.facts import full_facts
+from playground.catalog.hub_cards import hub_facts, remembered
 from playground.records import Variant
-from playground.ui import tables, view
+from playground.ui.html import panel, tables
 from playground.ui.theme import html
 
 if TYPE_CHECKING:
-    from playground.catalog import CatalogEntry
-    from playground.core import Playground
+    from playground.catalog.entries import CatalogEntry
+    from playground.service import Playground
 
 EMPTY = '<div class="empty"><h3>No model chosen</h3><p>Choose models above to compare their cards.</p></div>'
 
@@ -52,7 +52,7 @@ def facts_html(playground: Playground, chosen: tuple[Variant, ...]) -> str:
         kept = remembered(entry.spec.upstream, home) if entry.spec.upstream else None
         artifact = playground.preparer.state(variant).artifact
         facts.append(full_facts(catalog, entry, artifact, hub_facts(kept) if kept else None))
-    return tables.cards_html(facts, view.labels(playground.catalog, chosen))
+    return tables.cards_html(facts, panel.labels(playground.catalog, chosen))
 
 
 def chosen_changed(playground: Playground, cards: Cards, chosen: tuple[Variant, ...]) -> dict[Any, Any]:

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import gradio as gr
 
-from playground import hubcards, hubinfo
+from playground.catalog import hub as hubinfo
+from playground.catalog import hub_cards
+from playground.catalog.facts import full_facts
+from playground.catalog.search import Filters, Listed, Sort, choices, listed, select, smaller
 from playground.errors import PlaygroundError
-from playground.ledger import full_facts
-from playground.memory import limit_mb
-from playground.selection import Filters, Listed, Sort, choices, listed, select, smaller
-from playground.ui import explorer
+from playground.system.memory import limit_mb
+from playground.ui.html import catalog
 from playground.ui.theme import html
 
 if TYPE_CHECKING:
-    from playground.core import Playground
+    from playground.service import Playground
 
 ANY = ""
 SIZES = [
@@ -80,7 +81,7 @@ def build(playground: Playground) -> Catalogue:
         model = gr.Dropdown(_names(found), value=None, label="Show a model", elem_id="show-model", scale=3)
         compare = gr.Button(COMPARE, interactive=False, elem_id="compare-this", min_width=120)
     pick = gr.Textbox("", elem_id="pick-model", elem_classes="unseen", container=False, show_label=False)
-    shown_list = html(explorer.list_html(found, len(found)), elem_id="listing")
+    shown_list = html(catalog.list_html(found, len(found)), elem_id="listing")
     hub, look = (None, None) if playground.settings.on_space else _hub_box()
     detail = html(NOTHING_CHOSEN, elem_id="model-detail")
     with gr.Accordion("The rest of the card", open=False, elem_classes="rest", visible=False) as more:
@@ -101,7 +102,7 @@ def connect(playground: Playground, tab: Catalogue, added: gr.Dropdown) -> None:
     def narrow(*values: Any) -> tuple[Any, ...]:
         found = select(playground.catalog, _filters(values), _order(values), limit_mb=limit_mb())
         total = len(playground.catalog.ids())
-        return explorer.list_html(found, total), gr.update(choices=_names(found), value=None), *_nothing()
+        return catalog.list_html(found, total), gr.update(choices=_names(found), value=None), *_nothing()
 
     def show(model: str | None) -> tuple[Any, ...]:
         return _show(playground, model) if model else _nothing()
@@ -175,19 +176,19 @@ def _show(playground: Playground, model: str) -> tuple[Any, ...]:
         return _refused(error)
     item = listed(entry, limit)
     artifact = playground.preparer.state(entry.variants[0]).artifact
-    kept = hubcards.remembered(entry.spec.upstream, playground.settings.home) if entry.spec.upstream else None
-    facts = full_facts(playground.catalog, entry, artifact, hubcards.hub_facts(kept) if kept else None)
+    kept = hub_cards.remembered(entry.spec.upstream, playground.settings.home) if entry.spec.upstream else None
+    facts = full_facts(playground.catalog, entry, artifact, hub_cards.hub_facts(kept) if kept else None)
     every = [listed(other, limit) for other in playground.catalog]
-    detail = explorer.detail_html(item, facts, smaller(item, every), limit)
+    detail = catalog.detail_html(item, facts, smaller(item, every), limit)
     why_not = "Refused here" if item.refused else "Too large here" if item.fits is False else ""
-    return detail, gr.update(visible=True), explorer.rest(item), _button(why_not), "" if why_not else model
+    return detail, gr.update(visible=True), catalog.rest(item), _button(why_not), "" if why_not else model
 
 
 def _look_up(playground: Playground, text: str) -> tuple[Any, ...]:
     """Ask the Hub about a repository. It can be compared where it runs and fits."""
     try:
         repo, revision = hubinfo.parse(text)
-        info = hubcards.read(repo, revision, playground.settings.home, online=True)
+        info = hub_cards.read(repo, revision, playground.settings.home, online=True)
         assert info is not None
         source = f"hub:{info.repo}#{info.revision}"
         entry = playground.catalog.entry(source)
@@ -196,16 +197,16 @@ def _look_up(playground: Playground, text: str) -> tuple[Any, ...]:
     except Exception:
         log.exception("A repository could not be looked up")
         return _refused(PlaygroundError("Something broke while the Hub was asked; the log says what"))
-    facts = full_facts(playground.catalog, entry, None, hubcards.hub_facts(info))
+    facts = full_facts(playground.catalog, entry, None, hub_cards.hub_facts(info))
     limit, expected = limit_mb(), info.footprint()
     fits = not info.refusal and (expected is None or expected.fits(limit))
     why_not = "" if fits else "Refused here" if info.refusal else "Too large here"
     button = _button(why_not)
-    return explorer.hub_html(info, facts, limit), gr.update(visible=False), "", button, source if fits else ""
+    return catalog.hub_html(info, facts, limit), gr.update(visible=False), "", button, source if fits else ""
 
 
 def _refused(error: PlaygroundError) -> tuple[Any, ...]:
-    return explorer.problem_html(str(error)), *_nothing()[1:]
+    return catalog.problem_html(str(error)), *_nothing()[1:]
 
 
 def _button(why_not: str) -> Any:

@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from playground.choosing import Stored, board, everything, stored, with_figures
+from playground.choose.board import Stored, board, everything, stored, with_figures
+from playground.choose.constraints import Limits, check_limits
+from playground.choose.quality import Quality, file_scores
 from playground.errors import PlaygroundError, UsageError
 from playground.records import Variant
-from playground.scores import Quality, file_scores
-from playground.ui import offered, verdict_tables
+from playground.ui import offered
+from playground.ui.html import choose
+from playground.ui.html.format import esc
 from playground.ui.theme import html
-from playground.ui.words import esc
-from playground.verdicts import Limits, check_limits
 
 if TYPE_CHECKING:
-    from playground.choosing import Board
-    from playground.core import Playground
+    from playground.choose.board import Board
+    from playground.service import Playground
 
 HEAD = (
     '<p class="note">State what a model must keep to. Figures are those stored on this machine, facts those of the '
@@ -155,7 +156,7 @@ def shown(
         kept = stored(playground)
         found = board(playground, _variants(playground, kept, models, choices, every=bool(every)), kept)
         verdicts = found.verdicts(limits)
-        table = verdict_tables.verdicts_html(verdicts, limits) + _notes(found)
+        table = choose.verdicts_html(verdicts, limits) + _notes(found)
     except PlaygroundError as error:
         return gr.skip(), _problem(str(error)), ""
     except Exception:
@@ -167,7 +168,7 @@ def shown(
         return gr.skip(), table, _problem(str(error))
     quality, choice = _chosen(found, mine, None if prefer_own else wanted)
     axis = below if below in dict(BELOW).values() else BELOW[0][1]
-    drawn = verdict_tables.picture_html(found, quality, verdicts, limits, axis, memory=bool(memory))
+    drawn = choose.picture_html(found, quality, verdicts, limits, axis, memory=bool(memory))
     return choice, table, drawn
 
 

@@ -16,17 +16,20 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from playground.errors import PlaygroundError, StorageError, UsageError
-from playground.ui import form, history, offered, twin_view, view
-from playground.ui.form import Form
-from playground.ui.history import History
-from playground.ui.running import HEARTBEAT_S, POLL_S
+from playground.ui import offered
+from playground.ui.html import diff as twin_view
+from playground.ui.html import panel
+from playground.ui.html.format import esc
+from playground.ui.jobs import HEARTBEAT_S, POLL_S
 from playground.ui.sessions import Sessions
+from playground.ui.tabs import form, history
+from playground.ui.tabs.form import Form
+from playground.ui.tabs.history import History
 from playground.ui.theme import html
-from playground.ui.words import esc
 
 if TYPE_CHECKING:
-    from playground.core import Playground
-    from playground.twins import Diffing, Progress
+    from playground.experiments.diff import Diffing, Progress
+    from playground.service import Playground
 
 HEAD = (
     '<p class="note">One model in two variants, on the prompt and the parameters above. Both answer; then both are '
@@ -88,7 +91,7 @@ def connect(playground: Playground, tab: Twins, chosen: Form, kept: History, dem
             if not (reference and twin):
                 raise UsageError("Two variants are needed", "Choose a reference and its twin.")
             pair = offered.variants(playground, (reference, twin))
-            labels = view.labels(playground.catalog, pair)
+            labels = panel.labels(playground.catalog, pair)
             diffing = await asyncio.to_thread(playground.twins.start, asked, *pair, with_prompt=bool(with_prompt))
             yield {
                 tab.start: gr.update(interactive=False, value="Comparing…"),

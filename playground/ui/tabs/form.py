@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from playground.catalog.kinds import WORDS
+from playground.catalog.search import listed
 from playground.errors import PlaygroundError, UsageError
-from playground.kinds import WORDS
-from playground.memory import limit_mb
 from playground.records import Mode, Request, Variant
-from playground.selection import listed
-from playground.ui import offered, view
+from playground.system.memory import limit_mb
+from playground.ui import offered
+from playground.ui.html import panel
+from playground.ui.html.format import esc, precision_words
 from playground.ui.theme import html
-from playground.ui.words import esc, precision_words
 
 if TYPE_CHECKING:
-    from playground.catalog import CatalogEntry
-    from playground.core import Playground
+    from playground.catalog.entries import CatalogEntry
+    from playground.service import Playground
 
 FIRST_PROMPT = "Explain in two sentences why the sky is blue."
 EXAMPLES = {
@@ -88,7 +89,7 @@ def build(playground: Playground) -> Form:
                 lines=1,
                 max_lines=6,
                 elem_id="system",
-                **system_options(view.labels(playground.catalog, first)),
+                **system_options(panel.labels(playground.catalog, first)),
             )
             with gr.Row(elem_id="actions"):
                 run = gr.Button("Run", variant="primary", elem_id="run", min_width=120, scale=2)
@@ -122,10 +123,10 @@ def default_variants(playground: Playground) -> tuple[Variant, ...]:
     return tuple(dict.fromkeys(playground.catalog.resolve(text)[1] for text in playground.settings.models))
 
 
-def system_options(labels: tuple[view.Label, ...]) -> dict[str, Any]:
+def system_options(labels: tuple[panel.Label, ...]) -> dict[str, Any]:
     """The system prompt's box for these models: off where none of them would read it, with a note who does not."""
     ignored = bool(labels) and all(label.kind != "chat" for label in labels)
-    return {"interactive": not ignored, "info": view.system_note(labels) or None}
+    return {"interactive": not ignored, "info": panel.system_note(labels) or None}
 
 
 def _model(playground: Playground, entry: CatalogEntry, first: tuple[Variant, ...]) -> tuple[gr.CheckboxGroup, gr.HTML]:
@@ -133,7 +134,7 @@ def _model(playground: Playground, entry: CatalogEntry, first: tuple[Variant, ..
     defaults = [str(variant) for variant in first if variant.model == entry.spec.id]
     kind = WORDS[entry.spec.kind]
     with gr.Column(elem_classes="model", min_width=0):
-        terms = f'<p class="terms">{view.terms_html(entry.terms)}</p>' if entry.terms else ""
+        terms = f'<p class="terms">{panel.terms_html(entry.terms)}</p>' if entry.terms else ""
         html(f"<h3>{esc(entry.spec.name)}</h3><small>{kind}</small>{terms}", elem_classes="model-head")
         choice = gr.CheckboxGroup(pickable, value=defaults, label=entry.spec.name, show_label=False, container=False)
         state = html(states_html(playground, defaults), elem_classes="model-state")
@@ -166,7 +167,7 @@ def _added(playground: Playground, entries: tuple[CatalogEntry, ...]) -> tuple[g
 def states_html(playground: Playground, chosen: list[str]) -> str:
     """The states of the chosen variants of one model."""
     lines = [
-        view.state_html(variant, playground.preparer.state(variant)) for variant in offered.known(playground, chosen)
+        panel.state_html(variant, playground.preparer.state(variant)) for variant in offered.known(playground, chosen)
     ]
     return f"<ul>{''.join(lines)}</ul>" if lines else '<p class="off">not chosen</p>'
 
@@ -182,7 +183,7 @@ def added_html(playground: Playground, chosen: list[str]) -> str:
                 f'<li class="is-failed"><i aria-hidden="true"></i><span class="problem">{esc(str(error))}</span></li>'
             )
             continue
-        lines.append(f"<li>{esc(spec.name)}</li>{view.state_html(variant, playground.preparer.state(variant))}")
+        lines.append(f"<li>{esc(spec.name)}</li>{panel.state_html(variant, playground.preparer.state(variant))}")
     return f"<ul>{''.join(lines)}</ul>" if lines else ""
 
 

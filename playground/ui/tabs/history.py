@@ -12,11 +12,12 @@ import gradio as gr
 
 from playground.errors import PlaygroundError
 from playground.records import Comparison
-from playground.ui import tables, timings, view
+from playground.ui.html import panel, tables
+from playground.ui.tabs import timings
 from playground.ui.theme import html
 
 if TYPE_CHECKING:
-    from playground.core import Playground
+    from playground.service import Playground
 
 MOST = 50
 STORAGE_KEY = "open-model-playground-history"
@@ -73,10 +74,10 @@ def opened(playground: Playground, chosen: Any, kept: Any) -> str:
     if not found:
         return ""
     comparison = found[0]
-    labels = view.labels(playground.catalog, [run.variant for run in comparison.runs])
+    labels = panel.labels(playground.catalog, [run.variant for run in comparison.runs])
     return (
         tables.request_html(comparison.request)
-        + view.comparison_panels(comparison, labels)
+        + panel.comparison_panels(comparison, labels)
         + timings.figures(comparison, labels, playground.tiers, "history")
     )
 
@@ -94,7 +95,7 @@ def _found(playground: Playground, ids: list[str]) -> list[Comparison]:
 
 
 def _line(playground: Playground, comparison: Comparison) -> str:
-    labels = view.labels(playground.catalog, [run.variant for run in comparison.runs])
+    labels = panel.labels(playground.catalog, [run.variant for run in comparison.runs])
     prompt = " ".join(comparison.request.prompt.split())
     short = prompt if len(prompt) <= 70 else f"{prompt[:69]}…"
     when = comparison.created_at[:16].replace("T", " ")

@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 from playground.records import Comparison
-from playground.ui import view
+from playground.ui.html import panel as view
+from playground.ui.html.panel import Label
 from playground.ui.theme import html
-from playground.ui.view import Label
 
 
 def build(first: Sequence[Label], most: int) -> tuple[gr.HTML, ...]:

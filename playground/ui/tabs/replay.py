@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from playground.compare import Running
 from playground.errors import PlaygroundError, UsageError
-from playground.ui import history, offered, twin_view, view
-from playground.ui.history import History
-from playground.ui.running import HEARTBEAT_S, POLL_S
+from playground.experiments.compare import Running
+from playground.ui import offered
+from playground.ui.html import diff, panel
+from playground.ui.html.format import count, esc
+from playground.ui.jobs import HEARTBEAT_S, POLL_S
 from playground.ui.sessions import Sessions
+from playground.ui.tabs import history
+from playground.ui.tabs.history import History
 from playground.ui.theme import html
-from playground.ui.words import count, esc
 
 if TYPE_CHECKING:
-    from playground.core import Playground
+    from playground.service import Playground
 
 WORDS = "Same again?"
 log = logging.getLogger(__name__)
@@ -74,8 +76,8 @@ def connect(playground: Playground, part: SameAgain, kept: History, demo: gr.Blo
                 await asyncio.sleep(POLL_S)
             rerun = await asyncio.to_thread(running.result)
             report = await asyncio.to_thread(playground.repeater.report, stored, rerun)
-            labels = view.labels(playground.catalog, [run.variant for run in stored.runs])
-            yield {**_idle(part), part.shown: twin_view.again_html(report, labels)}
+            labels = panel.labels(playground.catalog, [run.variant for run in stored.runs])
+            yield {**_idle(part), part.shown: diff.again_html(report, labels)}
         except PlaygroundError as error:
             yield {**_idle(part), part.shown: _problem(str(error))}
         except Exception:

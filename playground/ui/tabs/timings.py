@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import gradio as gr
 
-from playground.costs import Tier
 from playground.records import Comparison
-from playground.ui import costs, receipts, tables
+from playground.results.costs import Tier
+from playground.ui.html import costs, receipts, tables
+from playground.ui.html.panel import Label
 from playground.ui.theme import html
-from playground.ui.view import Label
 
 EMPTY = (
     '<div class="empty"><h3>No figures yet</h3><p>Run a prompt. Time to first token, tokens a second, memory and where '

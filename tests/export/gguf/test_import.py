@@ -18,10 +18,10 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from playground import sources
 from playground.errors import ExportError, SourceError
-from playground.export.importing import import_model
-from playground.runtimes import gguf_rope
+from playground.export.weights import import_model
+from playground.runtimes.torch import gguf_rope
 from playground.sources.headers import read_gguf
-from tests import ggufs, tiny
+from tests.support import ggufs, tiny
 
 
 def imported(tmp_path: Path, files: list[Path]) -> Path:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from playground.export import blocks
-from playground.export.blocks import blocks_of, rest_as_columns, round4, round8
+from playground.export.quantization import blocks
+from playground.export.quantization.blocks import blocks_of, rest_as_columns, round4, round8
 from playground.kernels.library import packed
 
 onnx = pytest.importorskip("onnx")
@@ -174,7 +174,7 @@ def logits(path: Path) -> Any:
 
 
 def rewritten(tmp_path: Path, bits: int, sums: int | None, tied: bool = True) -> Path:
-    from playground.export.quantise import rewrite
+    from playground.export.quantization.graph import rewrite
 
     target = tmp_path / f"{bits}-{sums}" / "model.onnx"
     rewrite(decoder(tmp_path / "plain.onnx", tied), target, bits, lambda *_: None, sums=sums)
@@ -227,7 +227,7 @@ def test_embedding_and_head_are_rounded_and_stored_once_where_they_are_the_same(
 def test_what_stands_transposed_and_is_an_output_stays(tmp_path: Path) -> None:
     from onnx import TensorProto, helper
 
-    from playground.export.quantise import rewrite
+    from playground.export.quantization.graph import rewrite
 
     path = decoder(tmp_path / "plain.onnx")
     model = onnx.load(path)
@@ -241,7 +241,7 @@ def test_what_stands_transposed_and_is_an_output_stays(tmp_path: Path) -> None:
 def test_products_that_feed_attention_are_found_through_splits_and_norms() -> None:
     from onnx import helper
 
-    from playground.export.quantise import feeding_attention
+    from playground.export.quantization.graph import feeding_attention
 
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["qkv"], name="qkv"),

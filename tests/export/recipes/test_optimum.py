@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from playground.errors import ExportError
-from playground.export.optimum import older_config
+from playground.export.recipes.optimum import older_config
 
 onnx = pytest.importorskip("onnx")
 
@@ -111,7 +111,7 @@ def operators(path: Path) -> list[str]:
 
 
 def test_rewriting_without_rounding_changes_the_form_and_not_the_result(tmp_path: Path) -> None:
-    from playground.export.quantise import rewrite
+    from playground.export.quantization.graph import rewrite
 
     source = small_graph(tmp_path / "small.onnx")
     rewrite(source, tmp_path / "out" / "model.onnx", None, lambda *_: None)
@@ -122,7 +122,7 @@ def test_rewriting_without_rounding_changes_the_form_and_not_the_result(tmp_path
 
 @pytest.mark.parametrize(("bits", "error"), [(8, 0.03), (4, 0.25)])
 def test_every_product_is_rounded_the_transposed_and_the_biased_too(tmp_path: Path, bits: int, error: float) -> None:
-    from playground.export.quantise import rewrite
+    from playground.export.quantization.graph import rewrite
 
     source, target = small_graph(tmp_path / "small.onnx"), tmp_path / "out" / "model.onnx"
     shares: list[float | None] = []
@@ -134,7 +134,7 @@ def test_every_product_is_rounded_the_transposed_and_the_biased_too(tmp_path: Pa
 
 
 def test_of_four_bits_the_head_and_the_narrowing_product_keep_eight(tmp_path: Path) -> None:
-    from playground.export.quantise import rewrite
+    from playground.export.quantization.graph import rewrite
 
     target = tmp_path / "out" / "model.onnx"
     rewrite(small_graph(tmp_path / "small.onnx"), target, 4, lambda *_: None)

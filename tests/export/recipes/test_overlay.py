@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from playground.errors import ExportError, StorageError
-from playground.export import cache, optimum, overlay
-from playground.export.overlay import OverlayError, ensure_overlay, overlay_folder, pins
+from playground.export import cache
+from playground.export.recipes import optimum, overlay
+from playground.export.recipes.overlay import OverlayError, ensure_overlay, overlay_folder, pins
 from playground.records import Artifact, Variant
 
 INSTALLS = """

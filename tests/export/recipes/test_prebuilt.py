@@ -8,13 +8,13 @@ from pathlib import Path
 
 import onnx
 import pytest
-import tiny
-from graphs import Layout, write_graph
 from onnxruntime.quantization import quantize_dynamic
 
 from playground.errors import ExportError
-from playground.export.prebuilt import find_prebuilt, place_prebuilt
-from playground.runtimes.onnx import open_engine
+from playground.export.recipes.prebuilt import find_prebuilt, place_prebuilt
+from playground.runtimes.onnx.runtime import open_engine
+from tests.support import tiny
+from tests.support.graphs import Layout, write_graph
 
 
 @pytest.fixture

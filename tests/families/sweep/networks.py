@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests import tiny
 from tests.families.sweep.names import Architecture, architectures
 from tests.families.sweep.shapes import DECODERS, LANGUAGE_PARTS
 from tests.families.sweep.sizes import HEADS, PLACEHOLDERS, WIDTH, configuration
+from tests.support import tiny
 
 MOST = 40_000_000
 """Parameters; whatever is larger has a size that ``sizes.py`` does not know by name."""

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playground.catalog import load_catalog
+from playground.catalog.entries import load_catalog
+from playground.config.settings import load_settings
 from playground.errors import PlaygroundError
-from playground.export import making
+from playground.export import pipeline
 from playground.records import Artifact, ModelRun, ModelSpec, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import LoadSpec, Runtime
-from playground.settings import load_settings
 from tests.families.sweep.judge import Expected, Judge
 from tests.families.sweep.prompts import PROMPTS, Prompt
 from tests.families.sweep.rows import Row, compared, judged
@@ -78,7 +78,7 @@ class Trial:
         row.stage = "resolve"
         spec, wanted = load_catalog(load_settings().catalog_file).resolve(f"path:{self.folder}@{variant}")
         row.kind, row.stage = spec.kind, "prepare"
-        artifact = making.make(spec, wanted, self.home, lambda *_: None, lambda: False)
+        artifact = pipeline.make(spec, wanted, self.home, lambda *_: None, lambda: False)
         row.way = "torch" if artifact.variant.runtime == "torch" else artifact.recipe
         row.engine = artifact.engine.split(" ")[0] or "torch"
         row.note, row.fallbacks = artifact.engine_note, list(artifact.fallbacks)

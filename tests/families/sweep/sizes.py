@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tests import tiny
 from tests.families.sweep.names import Architecture
 from tests.families.sweep.shapes import DROP, SHAPES
+from tests.support import tiny
 
 WIDTH, INNER, LAYERS, HEADS, KV_HEADS, HEAD, VISION_LAYERS = 64, 128, 4, 4, 2, 32, 2
 CONTEXT = 1024

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from tokenizers import AddedToken, Tokenizer
 
 from playground.records import ModelRun, Request
 from playground.runtimes.base import LoadSpec
-from playground.runtimes.decoding import DecodingRuntime
-from playground.runtimes.engine import Engine, Logits
+from playground.runtimes.generation.decoding import DecodingRuntime
+from playground.runtimes.generation.engine import Engine, Logits
+from tests.support import tiny
 
 TEMPLATE = (
     "{% for m in messages %}<|turn|>{{ m['role'] }}\n{{ m['content'] }}<|close|>\n{% endfor %}"

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import SPECIALS, TEMPLATE, spec, write_tokenizer
 from transformers import AutoTokenizer
 
 from playground.errors import RunError
-from playground.prompting import Prompter
 from playground.records import Message, Request
-from playground.templates import ChatTemplate, Refused, bring_template, find_template, named_tokens
+from playground.runtimes.generation.chat_template import (
+    ChatTemplate,
+    Refused,
+    bring_template,
+    find_template,
+    named_tokens,
+)
+from playground.runtimes.generation.prompt import Prompter
+from tests.support.tiny import SPECIALS, TEMPLATE, spec, write_tokenizer
 
 TURN = "{% for m in messages %}<|turn|>{{ m['role'] }}\n"
 END = "<|end|>\n{% endfor %}{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 
 from playground.records import Event, Request
 from playground.runtimes.base import LoadSpec
-from playground.runtimes.decoding import DecodingRuntime
-from playground.runtimes.engine import CHUNK, Engine, Interrupted, Logits
+from playground.runtimes.generation.decoding import DecodingRuntime
+from playground.runtimes.generation.engine import CHUNK, Engine, Interrupted, Logits
+from tests.support import tiny
 
 PROMPT = "日本語 " * 60
 

@@ -13,11 +13,11 @@ from dataclasses import replace
 
 import pytest
 from conftest import MakeSettings
-from watching import ASK, compare, script
 
-from playground.core import Playground
-from playground.measurements import Measured
 from playground.records import ModelRun, Request
+from playground.results.figures import Measured
+from playground.service import Playground
+from tests.support.watching import ASK, compare, script
 
 pytestmark = pytest.mark.waits
 

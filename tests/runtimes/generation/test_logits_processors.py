@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from playground import adjusting
+from playground.runtimes.generation import logits_processors
 
 VOCAB = 40
 ids = some.integers(0, VOCAB - 1)
@@ -26,7 +26,7 @@ def row(seed: int) -> np.ndarray:
     return (np.random.default_rng(seed).standard_normal(VOCAB) * 4).astype(np.float32)
 
 
-def same(rule: adjusting.Rule, processor: Callable[..., Any], history: list[int], scores: np.ndarray) -> None:
+def same(rule: logits_processors.Rule, processor: Callable[..., Any], history: list[int], scores: np.ndarray) -> None:
     """Both give the same numbers, and so does the rule when it is asked again."""
     import torch
 
@@ -42,7 +42,7 @@ def same(rule: adjusting.Rule, processor: Callable[..., Any], history: list[int]
 def test_repetition(history: list[int], penalty: float, seed: int) -> None:
     from transformers.generation import RepetitionPenaltyLogitsProcessor
 
-    same(adjusting.Repetition(penalty), RepetitionPenaltyLogitsProcessor(penalty), history, row(seed))
+    same(logits_processors.Repetition(penalty), RepetitionPenaltyLogitsProcessor(penalty), history, row(seed))
 
 
 @unhurried
@@ -52,7 +52,7 @@ def test_preferring_the_prompt(prompt: list[int], history: list[int], penalty: f
     from transformers.generation import EncoderRepetitionPenaltyLogitsProcessor
 
     processor = EncoderRepetitionPenaltyLogitsProcessor(penalty, torch.tensor([prompt]))
-    same(adjusting.prefer_prompt(prompt, penalty), processor, history, row(seed))
+    same(logits_processors.prefer_prompt(prompt, penalty), processor, history, row(seed))
 
 
 @unhurried
@@ -60,7 +60,7 @@ def test_preferring_the_prompt(prompt: list[int], history: list[int], penalty: f
 def test_no_n_gram_twice(history: list[int], size: int, seed: int) -> None:
     from transformers.generation import NoRepeatNGramLogitsProcessor
 
-    same(adjusting.NoRepeat(size), NoRepeatNGramLogitsProcessor(size), history, row(seed))
+    same(logits_processors.NoRepeat(size), NoRepeatNGramLogitsProcessor(size), history, row(seed))
 
 
 @unhurried
@@ -70,7 +70,7 @@ def test_no_n_gram_of_the_prompt(prompt: list[int], history: list[int], size: in
     from transformers.generation import EncoderNoRepeatNGramLogitsProcessor
 
     processor = EncoderNoRepeatNGramLogitsProcessor(size, torch.tensor([prompt]))
-    same(adjusting.NoRepeat(size, prompt), processor, history, row(seed))
+    same(logits_processors.NoRepeat(size, prompt), processor, history, row(seed))
 
 
 @unhurried
@@ -79,7 +79,7 @@ def test_rules_that_remember_are_right_at_every_token_of_a_growing_history(histo
     import torch
     from transformers.generation import NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
 
-    rules = (adjusting.Repetition(1.3), adjusting.NoRepeat(2))
+    rules = (logits_processors.Repetition(1.3), logits_processors.NoRepeat(2))
     processors = (RepetitionPenaltyLogitsProcessor(1.3), NoRepeatNGramLogitsProcessor(2))
     for length in range(1, len(history) + 1):
         for rule, processor in zip(rules, processors, strict=True):
@@ -99,7 +99,7 @@ sequences = some.dictionaries(
 def test_sequence_bias(history: list[int], biases: dict[tuple[int, ...], float], seed: int) -> None:
     from transformers.generation import SequenceBiasLogitsProcessor
 
-    same(adjusting.Bias(biases), SequenceBiasLogitsProcessor(dict(biases)), history, row(seed))
+    same(logits_processors.Bias(biases), SequenceBiasLogitsProcessor(dict(biases)), history, row(seed))
 
 
 @unhurried
@@ -108,7 +108,7 @@ def test_banned_sequences(history: list[int], biases: dict[tuple[int, ...], floa
     from transformers.generation import NoBadWordsLogitsProcessor
 
     processor = NoBadWordsLogitsProcessor([list(sequence) for sequence in biases])
-    same(adjusting.Bias(dict.fromkeys(biases, -math.inf)), processor, history, row(seed))
+    same(logits_processors.Bias(dict.fromkeys(biases, -math.inf)), processor, history, row(seed))
 
 
 @unhurried
@@ -116,21 +116,31 @@ def test_banned_sequences(history: list[int], biases: dict[tuple[int, ...], floa
 def test_bans_and_forced_tokens(history: list[int], banned: list[int], length: int, seed: int) -> None:
     from transformers import generation
 
-    same(adjusting.ban(banned), generation.SuppressTokensLogitsProcessor(banned), history, row(seed))
+    same(logits_processors.ban(banned), generation.SuppressTokensLogitsProcessor(banned), history, row(seed))
     same(
-        adjusting.ban_at(length, banned),
+        logits_processors.ban_at(length, banned),
         generation.SuppressTokensAtBeginLogitsProcessor(banned, length),
         history,
         row(seed),
     )
-    same(adjusting.ban_before(length, banned), generation.MinLengthLogitsProcessor(length, banned), history, row(seed))
     same(
-        adjusting.force_at(length - 1, banned),
+        logits_processors.ban_before(length, banned),
+        generation.MinLengthLogitsProcessor(length, banned),
+        history,
+        row(seed),
+    )
+    same(
+        logits_processors.force_at(length - 1, banned),
         generation.ForcedEOSTokenLogitsProcessor(length, banned),
         history,
         row(seed),
     )
-    same(adjusting.force_at(1, banned[:1]), generation.ForcedBOSTokenLogitsProcessor(banned[0]), history[:1], row(seed))
+    same(
+        logits_processors.force_at(1, banned[:1]),
+        generation.ForcedBOSTokenLogitsProcessor(banned[0]),
+        history[:1],
+        row(seed),
+    )
 
 
 @unhurried
@@ -141,7 +151,7 @@ def test_favouring_the_end(history: list[int], start: int, factor: float, ends: 
     scores = row(seed)
     scores[ends[0]] = [-np.inf, scores[ends[0]]][seed % 2]  # what may not end yet stays so
     processor = ExponentialDecayLengthPenalty((start, factor), ends, input_ids_seq_length=1)
-    same(adjusting.favour_end(start + 1, factor, ends), processor, history, scores)
+    same(logits_processors.favour_end(start + 1, factor, ends), processor, history, scores)
 
 
 @unhurried
@@ -151,22 +161,22 @@ def test_removing_invalid_numbers(places: list[int], seed: int) -> None:
 
     scores = row(seed)
     scores[places] = (np.nan, np.inf, -np.inf)
-    same(adjusting.remove_invalid, InfNanRemoveLogitsProcessor(), [1], scores)
+    same(logits_processors.remove_invalid, InfNanRemoveLogitsProcessor(), [1], scores)
 
 
 @pytest.mark.parametrize(
     "rule",
     [
-        adjusting.Repetition(1.5),
-        adjusting.NoRepeat(1),
-        adjusting.Bias({(VOCAB + 3,): -math.inf, (VOCAB + 3, VOCAB + 4): 1.0}),
-        adjusting.ban([VOCAB, VOCAB + 3, -1]),
-        adjusting.force_at(1, [VOCAB]),
-        adjusting.favour_end(0, 2.0, [VOCAB]),
-        adjusting.prefer_prompt([VOCAB + 3], 2.0),
+        logits_processors.Repetition(1.5),
+        logits_processors.NoRepeat(1),
+        logits_processors.Bias({(VOCAB + 3,): -math.inf, (VOCAB + 3, VOCAB + 4): 1.0}),
+        logits_processors.ban([VOCAB, VOCAB + 3, -1]),
+        logits_processors.force_at(1, [VOCAB]),
+        logits_processors.favour_end(0, 2.0, [VOCAB]),
+        logits_processors.prefer_prompt([VOCAB + 3], 2.0),
     ],
 )
-def test_ids_without_a_score_change_nothing(rule: adjusting.Rule) -> None:
+def test_ids_without_a_score_change_nothing(rule: logits_processors.Rule) -> None:
     scores = row(1)
     rule(scores, [VOCAB + 3])
     np.testing.assert_array_equal(scores, row(1))
@@ -174,5 +184,5 @@ def test_ids_without_a_score_change_nothing(rule: adjusting.Rule) -> None:
 
 def test_an_end_favoured_for_thousands_of_tokens_comes_and_breaks_nothing() -> None:
     scores = row(2)
-    adjusting.favour_end(0, 2.0, [3])(scores, [1] * 5000)
+    logits_processors.favour_end(0, 2.0, [3])(scores, [1] * 5000)
     assert scores.argmax() == 3 and np.isfinite(scores).all()

@@ -8,13 +8,13 @@ import math
 from pathlib import Path
 
 import pytest
-from tiny import CONTEXT, SPECIALS, TEMPLATE, spec, write_tokenizer
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from playground.errors import BadRequest, ContextOverflow, RunError
-from playground.prompting import Prompter
+from playground.experiments.admission import check_request
 from playground.records import Message, Request
-from playground.requests import check_request
+from playground.runtimes.generation.prompt import Prompter
+from tests.support.tiny import CONTEXT, SPECIALS, TEMPLATE, spec, write_tokenizer
 
 
 @pytest.fixture

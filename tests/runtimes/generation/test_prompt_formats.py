@@ -7,13 +7,13 @@ from pathlib import Path
 
 import jinja2
 import pytest
-from tiny import spec, write_tokenizer
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from playground.catalog import CatalogEntry, load_catalog
-from playground.prompting import Prompter
+from playground.catalog.entries import CatalogEntry, load_catalog
+from playground.config.settings import PACKAGE
 from playground.records import Request
-from playground.settings import PACKAGE
+from playground.runtimes.generation.prompt import Prompter
+from tests.support.tiny import spec, write_tokenizer
 
 CATALOG = load_catalog(PACKAGE / "catalog.yaml")
 TEMPLATED = [entry for entry in CATALOG if entry.spec.chat_template]

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import SPECIALS, spec, write_tokenizer
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer
 
 from playground.errors import RunError
-from playground.prompting import Prompter
-from playground.provenance import Mask
 from playground.records import Message, Request
+from playground.runtimes.generation.prompt import Prompter
+from playground.runtimes.generation.provenance import Mask
+from tests.support.tiny import SPECIALS, spec, write_tokenizer
 
 TURN = "{% for m in messages %}<|turn|>{{ m['role'] }}\n"
 END = "<|end|>\n{% endfor %}{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"

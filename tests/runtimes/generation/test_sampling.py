@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from playground.generation import read_settings
 from playground.records import Request
-from playground.sampling import Sampler
+from playground.runtimes.generation.sampling import Sampler
+from playground.runtimes.generation.settings import read_settings
 
 SETTINGS = [
     {"temperature": 0.7},

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as some
 
-from playground import generation
-from playground.generation import read_settings
 from playground.records import ModelRun, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import LoadSpec
+from playground.runtimes.generation import settings as generation
+from playground.runtimes.generation.settings import read_settings
+from tests.support import tiny
 
 LENGTH = 14
 PROMPT = "the quick brown fox jumps over the lazy fox"

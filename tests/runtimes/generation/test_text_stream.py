@@ -7,10 +7,10 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import byte_fallback_tokenizer, byte_level_tokenizer
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models
 
-from playground.textstream import Detokenizer, TextStream
+from playground.runtimes.generation.text_stream import Detokenizer, TextStream
+from tests.support.tiny import byte_fallback_tokenizer, byte_level_tokenizer
 
 TOKENIZERS = {
     "byte-level": byte_level_tokenizer(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from playground.timing import Stamps, decode_rate, timings
+from playground.runtimes.generation.timing import Stamps, decode_rate, timings
 
 
 def test_each_figure_is_what_the_definition_says() -> None:

@@ -12,22 +12,22 @@ from pathlib import Path
 
 import onnx
 import pytest
-from graphs import Layout, write_graph
 from onnx import TensorProto, helper
 
 from playground.errors import ExportError, PlaygroundError, RunError
-from playground.export import cache, making, own_kernels
-from playground.export.prebuilt import Prebuilt, find_prebuilt, place_prebuilt
+from playground.export import cache, kernels, pipeline
+from playground.export.recipes.prebuilt import Prebuilt, find_prebuilt, place_prebuilt
 from playground.kernels import building
 from playground.kernels.library import Library
 from playground.records import Artifact, ModelSpec, Variant
-from playground.runtimes import own_library
 from playground.runtimes.base import LoadSpec
-from playground.runtimes.kernel_engine import KernelEngine
-from playground.runtimes.onnx import OnnxRuntime, open_engine
-from playground.runtimes.onnx_file import GraphError, is_data_file, read_onnx_file
-from playground.runtimes.own_library import recorded
-from tests import kernelgraphs, tiny
+from playground.runtimes.native import own_library
+from playground.runtimes.native.engine import KernelEngine
+from playground.runtimes.native.own_library import recorded
+from playground.runtimes.onnx.file import GraphError, is_data_file, read_onnx_file
+from playground.runtimes.onnx.runtime import OnnxRuntime, open_engine
+from tests.support import kernel_graphs, tiny
+from tests.support.graphs import Layout, write_graph
 
 needs_kernels = pytest.mark.skipif(building.obstacle() is not None, reason=building.obstacle() or "")
 needs_compiler = pytest.mark.skipif(building.compiler() is None, reason="there is no C compiler")
@@ -170,7 +170,7 @@ def repository(folder: Path, library: Path, place: str = ".", location: str = ""
     the graph calls its weights, which lie behind the library in one file.
     """
     tiny.write_tokenizer(folder)
-    kernelgraphs.write(kernelgraphs.eight_bits(), folder / place)
+    kernel_graphs.write(kernel_graphs.eight_bits(), folder / place)
     if place != ".":
         (folder / place / "config.json").rename(folder / "config.json")
     shutil.copy(library, folder / place / name)
@@ -200,16 +200,16 @@ def sha256(path: Path) -> str:
 
 
 def made(source: str, home: Path) -> Artifact:
-    spec = ModelSpec("tiny", "Tiny", source, "", "onnx", "int8", kernelgraphs.CONTEXT, "chat")
-    return making.make(spec, Variant("tiny", "onnx", "int8"), home, lambda *_: None, lambda: False)
+    spec = ModelSpec("tiny", "Tiny", source, "", "onnx", "int8", kernel_graphs.CONTEXT, "chat")
+    return pipeline.make(spec, Variant("tiny", "onnx", "int8"), home, lambda *_: None, lambda: False)
 
 
 def opened(artifact: Artifact) -> str:
     """What computes in a worker."""
-    spec = ModelSpec("tiny", "Tiny", "path:tiny", "", "onnx", "int8", kernelgraphs.CONTEXT, "chat")
+    spec = ModelSpec("tiny", "Tiny", "path:tiny", "", "onnx", "int8", kernel_graphs.CONTEXT, "chat")
     engine = OnnxRuntime().open_engine(LoadSpec(spec, artifact, 1))
     engine.reset(8)
-    assert engine.prefill([1, 2, 3]).shape == (kernelgraphs.VOCAB,)
+    assert engine.prefill([1, 2, 3]).shape == (kernel_graphs.VOCAB,)
     return engine.name
 
 
@@ -297,7 +297,7 @@ def test_no_library_is_loaded_for_lying_beside_a_graph(
             OnnxRuntime().open_engine(LoadSpec(spec, artifact, 1))
     else:
         assert OnnxRuntime().open_engine(LoadSpec(spec, artifact, 1)).name == "onnxruntime"
-    assert own_kernels.engine(folder) == "onnxruntime"
+    assert kernels.engine(folder) == "onnxruntime"
     assert not mark.exists()
 
 
@@ -394,16 +394,16 @@ def test_the_document_is_the_one_that_the_cache_writes(tmp_path: Path) -> None:
 @pytest.mark.integration
 @needs_kernels
 def test_a_library_is_ours_between_compiling_and_taking_away(tmp_path: Path) -> None:
-    folder = kernelgraphs.write(kernelgraphs.eight_bits(), tmp_path)
+    folder = kernel_graphs.write(kernel_graphs.eight_bits(), tmp_path)
     (folder / LIBRARY).write_bytes(b"somebody's")
-    assert (own_kernels.built(folder), own_kernels.engine(folder)) == (None, "onnxruntime")
-    assert own_kernels.put_beside(folder, lambda *_: None) is None
-    built = own_kernels.built(folder)
+    assert (kernels.built(folder), kernels.engine(folder)) == (None, "onnxruntime")
+    assert kernels.put_beside(folder, lambda *_: None) is None
+    built = kernels.built(folder)
     assert built is not None and built.sha256 == sha256(folder / LIBRARY)
-    assert own_kernels.engine(folder) == f"kernels {building.level()}"
+    assert kernels.engine(folder) == f"kernels {building.level()}"
     assert isinstance(open_engine(folder, 1, library=built), KernelEngine)
-    own_kernels.take_away(folder)
-    assert (own_kernels.built(folder), own_kernels.engine(folder)) == (None, "onnxruntime")
+    kernels.take_away(folder)
+    assert (kernels.built(folder), kernels.engine(folder)) == (None, "onnxruntime")
     assert not (folder / LIBRARY).exists()
 
 

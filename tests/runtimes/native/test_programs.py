@@ -12,21 +12,23 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from playground.export import cache, making, own_kernels, quantise
+from playground.config.settings import Settings
+from playground.export import cache, pipeline
+from playground.export import kernels as own_kernels
 from playground.export.fidelity import kl_divergence
+from playground.export.quantization import graph
 from playground.kernels import building
 from playground.records import Artifact, ModelSpec, Request, Variant
 from playground.runtimes.base import LoadSpec
-from playground.runtimes.kernel_engine import KernelEngine
-from playground.runtimes.kernel_program import NotForKernels
-from playground.runtimes.kernel_reader import read_program
-from playground.runtimes.onnx import open_engine
-from playground.runtimes.own_library import recorded
-from playground.settings import Settings
+from playground.runtimes.native.engine import KernelEngine
+from playground.runtimes.native.lowering import read_program
+from playground.runtimes.native.own_library import recorded
+from playground.runtimes.native.program import NotForKernels
+from playground.runtimes.onnx.runtime import open_engine
 from playground.workers.pool import Pool
-from tests import tiny
 from tests.families import FAMILIES
 from tests.families.builders import write
+from tests.support import tiny
 
 pytestmark = [
     pytest.mark.integration,
@@ -48,7 +50,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
         folder = tmp_path_factory.mktemp(f"bits{bits}")
         for path in plain.glob("*.json*"):
             (folder / path.name).write_bytes(path.read_bytes())
-        quantise.rewrite(plain / "model.onnx", folder / "model.onnx", bits, lambda *_: None, sums=0)
+        graph.rewrite(plain / "model.onnx", folder / "model.onnx", bits, lambda *_: None, sums=0)
         assert own_kernels.put_beside(folder, lambda *_: None) is None
         found[bits] = folder
     return found
@@ -289,7 +291,7 @@ def test_bytes_that_are_no_graph_are_refused(tmp_path: Path) -> None:
 
 def made(source: Path, home: Path, precision: str) -> Artifact:
     spec = ModelSpec("tiny", "Tiny", f"path:{source}", "", "onnx", precision, tiny.CONTEXT, "chat")
-    return making.make(spec, Variant("tiny", "onnx", precision), home, lambda *_: None, lambda: False)
+    return pipeline.make(spec, Variant("tiny", "onnx", precision), home, lambda *_: None, lambda: False)
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ from onnx import helper, numpy_helper
 from playground.export.fidelity import kl_divergence
 from playground.kernels import building
 from playground.kernels.library import Kind, Library, Op, Plan
-from playground.runtimes.kernel_checks import check
-from playground.runtimes.kernel_engine import KernelEngine
-from playground.runtimes.kernel_program import Heads, NotForKernels, Program, Step, Value
-from playground.runtimes.kernel_reader import read_program
-from playground.runtimes.onnx import open_engine
-from tests import kernelgraphs
+from playground.runtimes.native.checks import check
+from playground.runtimes.native.engine import KernelEngine
+from playground.runtimes.native.lowering import read_program
+from playground.runtimes.native.program import Heads, NotForKernels, Program, Step, Value
+from playground.runtimes.onnx.runtime import open_engine
+from tests.support import kernel_graphs
 
 Array = NDArray[Any]
 Change = Callable[[Any], None]
@@ -51,8 +51,8 @@ def rename(graph: Any, old: str, new: str) -> None:
 
 
 def refused(base: str, change: Change, folder: Path) -> str:
-    model = kernelgraphs.GRAPHS[base]()
-    kernelgraphs.write(model, folder)
+    model = kernel_graphs.GRAPHS[base]()
+    kernel_graphs.write(model, folder)
     read_program(folder / "model.onnx")  # it is the change that is refused
     change(model.graph)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
@@ -83,7 +83,7 @@ def test_heads_are_a_positive_number_of_31_bits(name: str, value: int, tmp_path:
     assert name in refused("four bits", change, tmp_path)
 
 
-@pytest.mark.parametrize("base", list(kernelgraphs.GRAPHS))
+@pytest.mark.parametrize("base", list(kernel_graphs.GRAPHS))
 @pytest.mark.parametrize("name", ["K", "N"])
 @pytest.mark.parametrize("value", [*BEYOND, -1, 0])
 def test_the_sizes_of_a_product_are_positive_numbers_of_31_bits(
@@ -100,12 +100,12 @@ def test_the_sizes_of_a_product_are_positive_numbers_of_31_bits(
 @pytest.mark.parametrize(
     "sizes",
     [
-        (-1000, kernelgraphs.INNER, kernelgraphs.INNER),
-        (kernelgraphs.INNER, -kernelgraphs.INNER, 2 * kernelgraphs.INNER),
-        (kernelgraphs.INNER, 0, kernelgraphs.INNER),
-        (64, kernelgraphs.INNER, kernelgraphs.INNER),
-        (2**31, kernelgraphs.INNER, kernelgraphs.INNER),
-        (2**63 - 1, kernelgraphs.INNER, kernelgraphs.INNER),
+        (-1000, kernel_graphs.INNER, kernel_graphs.INNER),
+        (kernel_graphs.INNER, -kernel_graphs.INNER, 2 * kernel_graphs.INNER),
+        (kernel_graphs.INNER, 0, kernel_graphs.INNER),
+        (64, kernel_graphs.INNER, kernel_graphs.INNER),
+        (2**31, kernel_graphs.INNER, kernel_graphs.INNER),
+        (2**63 - 1, kernel_graphs.INNER, kernel_graphs.INNER),
     ],
 )
 def test_a_split_gives_all_of_what_there_is_and_no_more(sizes: tuple[int, int, int], tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_split_gives_all_of_what_there_is_and_no_more(sizes: tuple[int, int, i
     assert "a Split" in refused("eight bits", change, tmp_path)
 
 
-@pytest.mark.parametrize("sizes", [(kernelgraphs.INNER,), (2 * kernelgraphs.INNER,), (1, 95, 96)])
+@pytest.mark.parametrize("sizes", [(kernel_graphs.INNER,), (2 * kernel_graphs.INNER,), (1, 95, 96)])
 def test_a_split_has_a_size_for_each_output(sizes: tuple[int, ...], tmp_path: Path) -> None:
     def change(graph: Any) -> None:
         set_constant(graph, nodes_of(graph, "Split")[0].input[1], np.array(sizes, np.int64))
@@ -149,17 +149,17 @@ def test_angles_are_there_for_positions_and_fit_a_head(shape: tuple[int, ...], t
 
 
 def test_fewer_positions_in_one_layer_are_the_positions_of_the_model(tmp_path: Path) -> None:
-    model = kernelgraphs.eight_bits()
+    model = kernel_graphs.eight_bits()
     for name in nodes_of(model.graph, "GroupQueryAttention")[1].input[7:9]:
-        set_constant(model.graph, name, np.zeros((5, kernelgraphs.SIZE // 2), np.float32))
-    assert read_program(kernelgraphs.write(model, tmp_path) / "model.onnx").longest == 5
+        set_constant(model.graph, name, np.zeros((5, kernel_graphs.SIZE // 2), np.float32))
+    assert read_program(kernel_graphs.write(model, tmp_path) / "model.onnx").longest == 5
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.float16, np.float64])
 def test_an_embedding_that_stands_transposed_has_the_type_that_is_read(kind: Any, tmp_path: Path) -> None:
     def change(graph: Any) -> None:
         name = nodes_of(graph, "Transpose")[0].input[0]
-        set_constant(graph, name, np.zeros((kernelgraphs.WIDTH, kernelgraphs.VOCAB), kind))
+        set_constant(graph, name, np.zeros((kernel_graphs.WIDTH, kernel_graphs.VOCAB), kind))
 
     assert np.dtype(kind).name in refused("four bits", change, tmp_path)
 
@@ -177,11 +177,11 @@ def test_an_embedding_is_a_table(tmp_path: Path) -> None:
 
 def test_a_product_is_of_what_it_reads_whatever_that_is_called(tmp_path: Path) -> None:
     """The name that our own exports give to activations with their means, on something else."""
-    plain = read_program(kernelgraphs.write(kernelgraphs.eight_bits(), tmp_path / "plain") / "model.onnx")
-    model = kernelgraphs.eight_bits()
+    plain = read_program(kernel_graphs.write(kernel_graphs.eight_bits(), tmp_path / "plain") / "model.onnx")
+    model = kernel_graphs.eight_bits()
     first, second = (node.input[0] for node in nodes_of(model.graph, "MatMulNBits")[2:4])
     rename(model.graph, second, f"{first}.with_means")
-    renamed = read_program(kernelgraphs.write(model, tmp_path / "renamed") / "model.onnx")
+    renamed = read_program(kernel_graphs.write(model, tmp_path / "renamed") / "model.onnx")
     assert [step.kind for step in renamed.steps] == [step.kind for step in plain.steps]
     assert [step.inputs for step in renamed.steps] == [step.inputs for step in plain.steps]
 
@@ -205,8 +205,8 @@ def test_a_value_without_a_name_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["kernels.so", "artifact.json", "model.onnx", "KERNELS.SO", "../model.onnx.data"])
 def test_weights_are_read_from_data_files_alone(name: str, tmp_path: Path) -> None:
-    model = kernelgraphs.eight_bits()
-    kernelgraphs.write(model, tmp_path, beside=True)
+    model = kernel_graphs.eight_bits()
+    kernel_graphs.write(model, tmp_path, beside=True)
     read_program(tmp_path / "model.onnx")
     stored = onnx.load(tmp_path / "model.onnx", load_external_data=False)
     (tmp_path / "other").mkdir()
@@ -225,8 +225,8 @@ def test_weights_are_read_from_data_files_alone(name: str, tmp_path: Path) -> No
 
 def programs(folder: Path) -> list[Program]:
     return [
-        read_program(kernelgraphs.write(make(), folder / name.replace(" ", "-")) / "model.onnx")
-        for name, make in kernelgraphs.GRAPHS.items()
+        read_program(kernel_graphs.write(make(), folder / name.replace(" ", "-")) / "model.onnx")
+        for name, make in kernel_graphs.GRAPHS.items()
     ]
 
 
@@ -310,12 +310,12 @@ def test_steps_in_another_order_are_refused(tmp_path: Path) -> None:
     "changed",
     [
         {"tokens": 0},
-        {"tokens": kernelgraphs.VOCAB + 1},
+        {"tokens": kernel_graphs.VOCAB + 1},
         {"tokens": 2**32 + 1},
         {"longest": 0},
         {"longest": None},
-        {"longest": kernelgraphs.CONTEXT + 1},
-        {"vocab": kernelgraphs.VOCAB + 1},
+        {"longest": kernel_graphs.CONTEXT + 1},
+        {"vocab": kernel_graphs.VOCAB + 1},
         {"logits": None},
         {"layers": []},
         {"singles": set()},
@@ -357,17 +357,17 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> building.Built:
 
 @pytest.mark.integration
 @needs_kernels
-@pytest.mark.parametrize("base", list(kernelgraphs.GRAPHS))
+@pytest.mark.parametrize("base", list(kernel_graphs.GRAPHS))
 @pytest.mark.parametrize("beside", [False, True])
 def test_the_graphs_of_these_tests_are_right_and_run(
     base: str, beside: bool, built: building.Built, tmp_path: Path
 ) -> None:
-    folder = kernelgraphs.write(kernelgraphs.GRAPHS[base](), tmp_path, beside=beside)
+    folder = kernel_graphs.write(kernel_graphs.GRAPHS[base](), tmp_path, beside=beside)
     ours, theirs = open_engine(folder, 2, library=built), open_engine(folder, 1)
     assert (ours.name.split()[0], theirs.name) == ("kernels", "onnxruntime")
     far = []
     for length in (1, 7, 66, 100):
-        ids = [(11 * place + length) % kernelgraphs.VOCAB for place in range(length)]
+        ids = [(11 * place + length) % kernel_graphs.VOCAB for place in range(length)]
         rows = []
         for engine in (ours, theirs):
             engine.reset(length + 1)

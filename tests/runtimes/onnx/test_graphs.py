@@ -6,20 +6,19 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-import graphs
 import numpy as np
 import pytest
-import tiny
-from graphs import Layout, reference, write_graph
 
 from playground.errors import RunError
 from playground.records import Event, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import LoadSpec
-from playground.runtimes.engine import CHUNK, Interrupted
-from playground.runtimes.onnx import open_engine
-from playground.runtimes.onnx_engines import GrowingEngine, OnnxEngine, SharedEngine, WholeEngine
-from playground.runtimes.onnx_file import BadOnnxFile, GraphError, read_onnx_file
+from playground.runtimes.generation.engine import CHUNK, Interrupted
+from playground.runtimes.onnx.engines import GrowingEngine, OnnxEngine, SharedEngine, WholeEngine
+from playground.runtimes.onnx.file import BadOnnxFile, GraphError, read_onnx_file
+from playground.runtimes.onnx.runtime import open_engine
+from tests.support import graphs, tiny
+from tests.support.graphs import Layout, reference, write_graph
 
 IDS = [(11 * place + 3) % graphs.VOCAB for place in range(300)]
 

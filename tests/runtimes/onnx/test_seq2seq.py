@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import tiny
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, processors
 
-from playground.catalog import Catalog
+from playground.catalog.entries import Catalog
 from playground.errors import ContextOverflow
-from playground.export.importing import import_model
-from playground.prompting import Prompter
+from playground.export.weights import import_model
 from playground.records import Event, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import LoadSpec
-from playground.runtimes.engine import Engine
-from playground.runtimes.onnx import open_engine
-from playground.runtimes.onnx_file import GraphError
-from playground.runtimes.seq2seq import EncoderDecoderEngine, decoder_start
+from playground.runtimes.generation.engine import Engine
+from playground.runtimes.generation.prompt import Prompter
+from playground.runtimes.onnx.file import GraphError
+from playground.runtimes.onnx.runtime import open_engine
+from playground.runtimes.onnx.seq2seq import EncoderDecoderEngine, decoder_start
+from tests.support import tiny
 
 CONTEXT = 64
 START = 1

@@ -14,14 +14,15 @@ from typing import Any
 
 import misbehaving_server as server_side
 import pytest
-from misbehaving_server import Reply, Server, chat, completion, event, refusal, serving, stream
 
+from playground.config.endpoints import load_remotes, remote_artifact, remote_spec
+from playground.config.settings import ROOT
 from playground.errors import ContextOverflow, RunError
 from playground.records import Event, Message, ModelRun, Request, Variant
-from playground.remotes import load_remotes, remote_artifact, remote_spec
-from playground.runtimes import create_runtime, remote_wire
+from playground.runtimes import create_runtime
 from playground.runtimes.base import LoadSpec, Runtime
-from playground.settings import ROOT
+from playground.runtimes.remote import client
+from tests.support.misbehaving_server import Reply, Server, chat, completion, event, refusal, serving, stream
 
 pytestmark = pytest.mark.waits
 
@@ -32,7 +33,7 @@ ASK = Request("Say hello", max_new_tokens=32)
 @pytest.fixture(autouse=True)
 def quick_and_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short back-off; no proxy, and no look at the Hub for the user agent (workers have HF_HUB_OFFLINE for that)."""
-    monkeypatch.setattr(remote_wire, "BACKOFF_S", 0.05)
+    monkeypatch.setattr(client, "BACKOFF_S", 0.05)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -223,7 +224,7 @@ def test_inspect_shows_what_is_sent_and_that_tokens_are_unseen() -> None:
 def test_a_provider_is_asked_through_the_router_under_the_models_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", KEY)
     with serving(stream(chat("a", usage=(1, 1)))) as server:
-        monkeypatch.setattr("playground.remotes.ROUTER", f"http://{server.host}/v1")
+        monkeypatch.setattr("playground.config.endpoints.ROUTER", f"http://{server.host}/v1")
         for provider, model in (("auto", "OWNER/NAME"), ("together", "OWNER/NAME:together")):
             block = {"name": "p", "provider": provider, "model": "OWNER/NAME", "key_env": "SOME_KEY"}
             spec = remote_spec(load_remotes([block], {}, "test")[0])
@@ -301,7 +302,7 @@ def test_a_server_that_does_not_end_is_cut_off() -> None:
 
 
 def test_a_line_without_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_wire, "STREAM_BYTES", 100_000)
+    monkeypatch.setattr(client, "STREAM_BYTES", 100_000)
     assert "no part of an OpenAI-compatible stream" in str(failure(server_side.raw(b"data: " + b"x" * 1_000_000)))
 
 
@@ -338,7 +339,7 @@ def test_without_retry_after_the_pauses_grow_and_end() -> None:
             list(loaded(server).generate(ASK, lambda: False))
         times = [seen.at for seen in server.posts]
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert len(pauses) == remote_wire.RETRIES
+    assert len(pauses) == client.RETRIES
     assert all(pause >= 0.05 * 2**n for n, pause in enumerate(pauses)) and sum(pauses) < 3
 
 
@@ -347,7 +348,7 @@ def test_a_server_that_asks_for_a_long_wait_is_not_waited_for(asked: str) -> Non
     with serving(refusal(429, retry_after=asked)) as server:
         with pytest.raises(RunError, match="HTTP 429"):
             list(loaded(server).generate(ASK, lambda: False))
-        assert len(server.posts) == (1 if asked != "999999999999" else remote_wire.RETRIES + 1)
+        assert len(server.posts) == (1 if asked != "999999999999" else client.RETRIES + 1)
 
 
 @pytest.mark.parametrize("status", [400, 404, 408, 422, 500, 502, 504])
@@ -436,7 +437,7 @@ def test_signs_of_life_without_content_are_no_content() -> None:
 
 
 def test_a_server_that_falls_silent_in_the_middle_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_wire, "BETWEEN_S", 0.3)
+    monkeypatch.setattr(client, "BETWEEN_S", 0.3)
     error = failure(server_side.then_stall(*chat("a", "b")[:3]))
     assert "fell silent inside its answer, for 0.3 s after 2 pieces" in str(error)
 
@@ -444,13 +445,13 @@ def test_a_server_that_falls_silent_in_the_middle_is_given_up(monkeypatch: pytes
 def test_a_server_that_keeps_the_connection_open_after_the_end_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(remote_wire, "COUNT_S", 0.3)
+    monkeypatch.setattr(client, "COUNT_S", 0.3)
     run = answer(server_side.then_stall(*chat("a", "b")[:4]))
     assert (run.text, run.finish_reason, run.timings.unit) == ("ab", "stop", "chunk")
 
 
 def test_waiting_for_the_first_piece_is_told_from_time_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("playground.runtimes.remote.HEARTBEAT_S", 0.1)
+    monkeypatch.setattr("playground.runtimes.remote.runtime.HEARTBEAT_S", 0.1)
     with serving(stream(chat("a"), first_s=0.6)) as server:
         events = list(loaded(server).generate(ASK, lambda: False))
     assert [event.kind for event in events].count("prefill") >= 4

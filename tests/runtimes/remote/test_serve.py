@@ -21,13 +21,13 @@ from typing import Any
 
 import pytest
 
-from playground.core import Playground
+from playground.config.endpoints import load_remotes, remote_artifact, remote_spec
+from playground.config.settings import load_settings
 from playground.errors import RunError
 from playground.records import Artifact, ModelRun, Request, Variant
-from playground.remotes import load_remotes, remote_artifact, remote_spec
 from playground.runtimes import create_runtime
 from playground.runtimes.base import LoadSpec, Runtime
-from playground.settings import load_settings
+from playground.service import Playground
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
 from playground.errors import ContextOverflow, RunError
 from playground.records import ModelRun, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import LoadSpec
-from playground.runtimes.decoding import READ_AGAIN
-from playground.runtimes.engine import Engine, Interrupted
-from playground.runtimes.rotary import steady_length
+from playground.runtimes.generation.decoding import READ_AGAIN
+from playground.runtimes.generation.engine import Engine, Interrupted
+from playground.runtimes.generation.rotary import steady_length
 from tests.families.sweep import names, networks, sizes
+from tests.support import tiny
 
 SHORT = [(37 * place + 11) % 250 + 20 for place in range(11)]
 LONG = [(place * place * 31 + 17 * place + 5) % 250 + 20 for place in range(300)]
@@ -100,7 +100,7 @@ def judged(made: Any, ids: Sequence[int], count: int) -> list[int]:
 
 
 def opened(made: Any) -> Any:
-    from playground.runtimes.torch_causal import TorchEngine
+    from playground.runtimes.torch.causal import TorchEngine
 
     return TorchEngine(copy.deepcopy(made))
 

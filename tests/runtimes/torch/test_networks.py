@@ -12,10 +12,10 @@ import pytest
 from safetensors.numpy import load, save
 
 from playground.errors import ExportError
-from playground.export.importing import import_model
-from playground.runtimes.networks import IncompleteWeights, load_network
-from tests import tiny
-from tests.hubrepos import tiny_llama
+from playground.export.weights import import_model
+from playground.runtimes.torch.networks import IncompleteWeights, load_network
+from tests.support import tiny
+from tests.support.hub_repos import tiny_llama
 
 pytestmark = [pytest.mark.integration, pytest.mark.tiny]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from playground.runtimes.engine import Interrupted
+from playground.runtimes.generation.engine import Interrupted
 from tests.families.sweep.names import architectures
 from tests.families.sweep.networks import write
 
 if TYPE_CHECKING:
-    from playground.runtimes.networks import Network
+    from playground.runtimes.torch.networks import Network
 
 KINDS = (
     *(
@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.tiny]
 
 
 def tiny_network(folder: Path, name: str) -> Network:
-    from playground.runtimes.networks import load_network
+    from playground.runtimes.torch.networks import load_network
 
     write(architectures("seq2seq")[name], folder / name)
     if name == "prophetnet":  # positions are counted from the id of padding, which its class takes to be 0
@@ -50,7 +50,7 @@ def test_torch_gives_the_logits_of_generate_whatever_the_class_keeps(tmp_path: P
     import torch
     from transformers import LogitsProcessor
 
-    from playground.runtimes.torch_seq2seq import TorchSeq2SeqEngine
+    from playground.runtimes.torch.seq2seq import TorchSeq2SeqEngine
 
     network = tiny_network(tmp_path, name)
     assert network.has_encoder
@@ -85,7 +85,7 @@ def test_torch_gives_the_logits_of_generate_whatever_the_class_keeps(tmp_path: P
 
 
 def test_stop_is_heard_while_a_prompt_is_encoded(tmp_path: Path) -> None:
-    from playground.runtimes.torch_seq2seq import TorchSeq2SeqEngine
+    from playground.runtimes.torch.seq2seq import TorchSeq2SeqEngine
 
     engine = TorchSeq2SeqEngine(tiny_network(tmp_path, "t5").model)
     engine.reset(0)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from playground.runtimes.networks import IncompleteWeights, load_network
-from playground.settings import ROOT
+from playground.config.settings import ROOT
+from playground.runtimes.torch.networks import IncompleteWeights, load_network
 from playground.sources import sizes
-from tests import ggufs, tiny
+from tests.support import ggufs, tiny
 
 MORE_HEADS = {"num_attention_heads": 64, "num_key_value_heads": 64, "head_dim": 4096, "num_hidden_layers": 16}
 """Matrices of 64 × 262,144, made of numbers that are each believable: a thousand million parameters."""
@@ -45,7 +45,7 @@ PROBE = """
 import resource, sys
 from pathlib import Path
 import torch, transformers.models.llama.modeling_llama
-from playground.runtimes.networks import IncompleteWeights, load_network
+from playground.runtimes.torch.networks import IncompleteWeights, load_network
 used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (used + 1_000_000_000, used + 1_000_000_000))
 try:

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from playground import memory, sources
+from playground import sources
 from playground.errors import ChecksumError, PlaygroundError, SourceError, Stopped, StorageError, UsageError
 from playground.records import ModelSpec
-from playground.sources import hub as hub_source
-from playground.sources import hubdownload, hubworker, onnxnames
-from playground.sources.hubfiles import needed
-from tests.hubserver import READER, STRANGER, Hub, hub, tiny_llama, wait_for
+from playground.sources.hub import download, onnx_names, worker
+from playground.sources.hub import fetch as hub_source
+from playground.sources.hub.choose_files import needed
+from playground.system import memory
+from tests.support.hub_server import READER, STRANGER, Hub, hub, tiny_llama, wait_for
 
 pytestmark = pytest.mark.waits
 
@@ -177,7 +178,7 @@ GRAPHS = (
 def test_the_graphs_of_a_precision_are_found_by_their_names(
     names: tuple[str, ...], precision: str, chosen: set[str]
 ) -> None:
-    assert set(onnxnames.promised(names, precision)) == chosen
+    assert set(onnx_names.promised(names, precision)) == chosen
 
 
 def test_a_repository_with_graphs_alone_is_fetched_in_the_precision_asked_for(hub: Hub, tmp_path: Path) -> None:
@@ -241,10 +242,10 @@ def test_a_tokenizer_that_nothing_here_can_read_is_refused_before_the_download(
     hub.add(NAME, {name: FILES[name] for name in FILES if name != "tokenizer.json"} | {"tokenizer.model": b"x"})
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SourceError, match=r"hub:someone/tiny has its tokenizer as tokenizer\.model only"):
-        hubworker.bring(job(), lambda _: None)
+        worker.bring(job(), lambda _: None)
     assert not hub.seen("GET", "/resolve/")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    assert "tokenizer.model" in hubworker.bring(job(), lambda _: None)["files"]
+    assert "tokenizer.model" in worker.bring(job(), lambda _: None)["files"]
 
 
 # Broken networks
@@ -304,7 +305,7 @@ def test_a_server_that_stays_broken_is_an_error_after_bounded_tries(
     hub.add(NAME, FILES)
     hub.fail("/api/models", status=status)
     assert words in refused(tmp_path, spec())
-    assert len(hub.seen("GET", "/api/models")) == hubdownload.TRIES
+    assert len(hub.seen("GET", "/api/models")) == download.TRIES
 
 
 def test_wrong_bytes_once_are_fetched_again_and_twice_are_an_error(hub: Hub, tmp_path: Path) -> None:
@@ -373,9 +374,9 @@ def job(limit_mb: float = 1e6) -> dict[str, Any]:
 
 def test_a_disk_without_room_is_found_out_before_the_download(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add(NAME, FILES)
-    monkeypatch.setattr(hubdownload.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
     with pytest.raises(StorageError, match=r"hub:someone/tiny needs 0\.00 GB more.*HF_HOME"):
-        hubworker.bring(job(), lambda _: None)
+        worker.bring(job(), lambda _: None)
     assert not hub.seen("GET", "/resolve/")
 
 
@@ -385,10 +386,10 @@ def test_a_disk_that_fills_up_half_way_is_a_storage_error(hub: Hub, monkeypatch:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(hubdownload.Repository, "_continue", full)
+    monkeypatch.setattr(download.Repository, "_continue", full)
     with pytest.raises(OSError) as caught:
-        hubworker.bring(job(), lambda _: None)
-    told = hubworker.explained(caught.value, job())
+        worker.bring(job(), lambda _: None)
+    told = worker.explained(caught.value, job())
     assert isinstance(told, StorageError)
     assert "HF_HOME" in str(told)
 
@@ -422,7 +423,7 @@ def test_ready_made_graphs_are_taken_where_the_original_weights_can_not_be_held(
         with pytest.raises(SourceError, match=r"24\.0 GB"):
             sources.fetch(spec(), tmp_path / "home", lambda *_: None, lambda: False, onnx=precision)
     monkeypatch.setattr(memory, "limit_mb", lambda: 64_000.0)
-    assert hubworker.bring(job(64_000.0) | {"onnx": "int8"}, lambda _: None)["files"].keys() >= {"model.safetensors"}
+    assert worker.bring(job(64_000.0) | {"onnx": "int8"}, lambda _: None)["files"].keys() >= {"model.safetensors"}
 
 
 def test_code_of_its_own_is_refused_before_the_weights_are_fetched(hub: Hub, tmp_path: Path) -> None:

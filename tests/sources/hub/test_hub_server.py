@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import HfApi, ModelCard, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-from tests.hubserver import READER, STRANGER, Hub, hub, tiny_llama
+from tests.support.hub_server import READER, STRANGER, Hub, hub, tiny_llama
 
 pytestmark = pytest.mark.waits
 

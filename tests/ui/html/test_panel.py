@@ -11,9 +11,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from playground.catalog import Catalog, Terms
+from playground.catalog.entries import Catalog, Terms
+from playground.experiments.progress import LiveRun
 from playground.export import Preparation
-from playground.live import LiveRun
 from playground.records import (
     Artifact,
     Comparison,
@@ -27,8 +27,9 @@ from playground.records import (
     Timings,
     Variant,
 )
-from playground.ui import charts, tables, view, words
-from playground.ui.receipts import slips
+from playground.ui.html import charts, format, tables
+from playground.ui.html import panel as view
+from playground.ui.html.receipts import slips
 
 ANSWER = Variant("smollm2-135m-instruct", "onnx", "int8")
 LABEL = view.Label("SmolLM2 135M", ANSWER)
@@ -99,12 +100,12 @@ def tags_of(markup: str) -> set[str]:
     ],
 )
 def test_seconds_show_the_digits_that_matter(value: float | None, shown: str) -> None:
-    assert words.seconds(value) == shown
+    assert format.seconds(value) == shown
 
 
 def test_chunks_are_never_called_tokens() -> None:
-    assert words.rate(12.5, "chunk") == "12.5 chunks/s"
-    assert words.rate(123.4) == "123 tok/s"
+    assert format.rate(12.5, "chunk") == "12.5 chunks/s"
+    assert format.rate(123.4) == "123 tok/s"
     assert "chunks" in view.run_panel(replace(RUN, timings=replace(TAKEN, unit="chunk")), LABEL)
 
 
@@ -127,8 +128,8 @@ def test_a_lone_surrogate_does_not_break_the_page() -> None:
 
 
 def test_a_link_that_is_no_web_address_stays_text() -> None:
-    assert words.link("javascript:alert(1)", "terms") == "terms"
-    assert tags_of(words.link("https://a.example/?a=1&b=2", "terms")) == {"a"}
+    assert format.link("javascript:alert(1)", "terms") == "terms"
+    assert tags_of(format.link("https://a.example/?a=1&b=2", "terms")) == {"a"}
 
 
 def test_live_rate_needs_two_tokens_and_uses_the_stamps_of_the_worker() -> None:
@@ -206,7 +207,7 @@ def test_the_system_prompt_note_names_the_models_that_will_not_see_it() -> None:
 
 
 def test_bars_are_in_proportion_and_in_the_order_of_the_columns() -> None:
-    drawn = charts.bars("Decode", "", [(LABEL, 10.0), (BASE, 40.0), (LABEL, None)], words.rate)
+    drawn = charts.bars("Decode", "", [(LABEL, 10.0), (BASE, 40.0), (LABEL, None)], format.rate)
     assert re.findall(r"width:([\d.]+)%", drawn) == ["25.00", "100.00", "0.00"]
     assert drawn.index("SmolLM2") < drawn.index("Gemma")
 
@@ -275,6 +276,6 @@ def test_a_reopened_comparison_of_a_model_the_catalogue_lost_still_reads(fake_ca
 
 
 def test_the_pure_half_of_the_page_loads_no_gradio() -> None:
-    code = "import sys, playground.ui.view, playground.ui.tables, playground.ui.serve; print('gradio' in sys.modules)"
+    code = "import sys, playground.ui.html.panel, playground.ui.html.tables, playground.ui.app; print('gradio' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from playground.measurements import figure
-from playground.ui.scatter import Axis, Frame, Label, Point, fit, place, radius, scatter, ticks
+from playground.results.figures import figure
+from playground.ui.html.scatter import Axis, Frame, Label, Point, fit, place, radius, scatter, ticks
 
 SPEED, QUALITY = Axis("Decode rate", lambda v: f"{v:g}"), Axis("HellaSwag", lambda v: f"{v:g}")
 WIDE, NARROW = (760.0, 420.0), (340.0, 360.0)

@@ -18,8 +18,7 @@ from benchmarks import _weights
 from benchmarks.engine import Contender, Steps, note
 from playground.errors import PlaygroundError, RunError
 from playground.export.recipes.overlay import ensure_overlay
-from playground.records import Request, Variant
-from playground.runtimes.base import LoadSpec
+from playground.records import LoadSpec, Request, Variant
 from playground.runtimes.generation.prompt import Prompter
 from playground.runtimes.generation.timing import decode_rate
 from playground.service import Playground

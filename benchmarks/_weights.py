@@ -11,8 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from playground.config.settings import ROOT
 from playground.errors import RunError
+from playground.paths import ROOT
 from playground.records import Artifact, ModelSpec
 from playground.sources import present
 

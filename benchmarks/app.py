@@ -32,8 +32,9 @@ import psutil
 from benchmarks._parties import Prompt, missing, prepared, seated, seats
 from benchmarks._sections import order
 from benchmarks.engine import note
-from playground.config.settings import ROOT, Settings, load_settings
+from playground.config.settings import Settings, load_settings
 from playground.errors import PlaygroundError, RunError
+from playground.paths import ROOT
 from playground.records import Request
 from playground.results.store import Store
 from playground.runtimes.generation.prompt import Prompter

@@ -31,8 +31,7 @@ from playground.config.settings import load_settings
 from playground.errors import PlaygroundError, RunError
 from playground.export.recipes.overlay import ensure_overlay
 from playground.export.weights import SIDE_FILES
-from playground.records import Artifact, Request, Variant
-from playground.runtimes.base import LoadSpec
+from playground.records import Artifact, LoadSpec, Request, Variant
 from playground.runtimes.generation.timing import decode_rate
 from playground.service import Playground
 from playground.workers.process import worker_environment

@@ -27,8 +27,9 @@ from typing import Any
 
 from benchmarks import _machine, _report, _sections
 from benchmarks.engine import note
-from playground.config.settings import ROOT, load_settings
+from playground.config.settings import load_settings
 from playground.errors import PlaygroundError
+from playground.paths import ROOT
 from playground.service import Playground
 
 PAGE = ROOT / "docs" / "benchmarks.md"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import types
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -442,3 +443,32 @@ class ModelFacts(Record):
     openness: Openness = field(default_factory=Openness)
     quality: dict[str, Fact] = field(default_factory=dict)
     extra: dict[str, Fact] = field(default_factory=dict)
+
+
+Cancelled = Callable[[], bool]
+"""Asked between steps (and between chunks of a long prompt); True ends the answer with ``stopped``."""
+
+
+@dataclass(frozen=True)
+class LoadSpec(Record):
+    """All that a runtime needs to load a model, ready to travel into the worker's process."""
+
+    spec: ModelSpec
+    artifact: Artifact
+    threads: int
+
+
+@dataclass(frozen=True)
+class Spelling(Record):
+    """Token ids as text, by the tokenizer of a loaded model.
+
+    Attributes:
+        pieces: What each id adds to the text of those before it; joined, they are the text of the answer. Special
+            tokens add nothing, and of a character spread over several tokens the last one adds it.
+        names: Each id for a reader, alone: special tokens and bytes that are no whole character are spelt out.
+        vocabulary: A digest of each block of the vocabulary, in order, see ``same_vocabulary``.
+    """
+
+    pieces: tuple[str, ...]
+    names: tuple[str, ...]
+    vocabulary: tuple[str, ...]

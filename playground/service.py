@@ -12,12 +12,12 @@ from playground.config.settings import Settings
 from playground.experiments.benchmark import Measurer
 from playground.experiments.compare import Comparer
 from playground.experiments.diff import TwinDiffer
+from playground.experiments.memory_plan import Plan, plan_of
 from playground.experiments.replay import Repeater
 from playground.export import Preparer
 from playground.records import Request, Variant
 from playground.results.costs import load_tiers
 from playground.results.store import Store
-from playground.workers.expected_memory import Plan, plan_of
 from playground.workers.pool import Pool
 
 

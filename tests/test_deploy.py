@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from playground.config.settings import PACKAGE, ROOT
 from playground.deploy import check_space, deploy_space, files_to_deploy, front_matter, render_readme, split_readme
 from playground.errors import ConfigError, PlaygroundError, UsageError
+from playground.paths import PACKAGE, ROOT
 
 CATALOG = PACKAGE / "catalog.yaml"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from playground.config.settings import PACKAGE, ROOT
+from playground.paths import PACKAGE, ROOT
 
 ORDER: list[set[str]] = [
     {"records", "errors", "cgroups"},

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from playground.config.settings import ROOT
+from playground.paths import ROOT
 
 STAND_IN = """#!/bin/sh
 # As much of an interpreter as the Makefile uses.

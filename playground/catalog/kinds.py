@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from playground.catalog.template_files import find_template
 from playground.errors import PlaygroundError
 from playground.records import ModelKind
-from playground.runtimes.generation.chat_template import find_template
 
 WORDS: dict[ModelKind, str] = {
     "chat": "answers (chat model)",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from playground.cli import output
-from playground.cli.models import JsonOption, read_prompt
+from playground.cli.common import JsonOption, read_prompt
 from playground.errors import UsageError
 
 if TYPE_CHECKING:

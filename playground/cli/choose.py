@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from playground.cli import output
-from playground.cli.models import JsonOption
+from playground.cli.common import JsonOption
 from playground.errors import UsageError, some
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from playground.cli import output
-from playground.cli.models import JsonOption, print_terms, read_prompt
+from playground.cli.common import JsonOption, print_terms, read_prompt
 from playground.errors import UsageError
 
 if TYPE_CHECKING:

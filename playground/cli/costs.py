@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from playground.cli import output
-from playground.cli.models import JsonOption
+from playground.cli.common import JsonOption
 from playground.errors import UsageError
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ import typer
 
 from playground.catalog.kinds import WORDS, kind_told
 from playground.cli import output
+from playground.cli.common import JsonOption, _print_terms, read_prompt
 from playground.errors import PlaygroundError, SourceError, UsageError
 
 if TYPE_CHECKING:
-    from playground.catalog.entries import Catalog, CatalogEntry, Terms
+    from playground.catalog.entries import CatalogEntry
     from playground.catalog.hub import HubInfo
     from playground.catalog.search import Listed
     from playground.records import Artifact, Fact, ModelFacts, PromptView
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 Choice = TypeVar("Choice", bound=str)
 
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL[@RUNTIME-PRECISION]", show_default=False)]
 
 MARKS = {"card": "✓", "catalogue": "≈", "measured": "◆", "unknown": "?"}
@@ -187,8 +187,7 @@ def inspect(
     """Show what the model would really read: rendered prompt, token ids, warnings."""
     from playground.config.settings import load_settings
     from playground.experiments.admission import check_request
-    from playground.records import Request
-    from playground.runtimes.base import LoadSpec
+    from playground.records import LoadSpec, Request
     from playground.service import Playground
 
     settings = load_settings()
@@ -206,41 +205,12 @@ def inspect(
         _print_view(view)
 
 
-def read_prompt(text: str) -> str:
-    """The prompt as given, or stdin for ``-``."""
-    import sys
-
-    if text != "-":
-        return text
-    try:
-        # Some editors write a mark of byte order first, and Windows ends a line by two characters.
-        return sys.stdin.buffer.read().decode("utf-8").removeprefix("\ufeff").removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"The prompt on stdin is not UTF-8 (byte {error.start})", "Convert it to UTF-8.") from None
-
-
 def parse_count(text: str) -> int:
     """``135M``, ``1.5B`` or a plain number."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmb]?)", text.strip().lower())
     if not match:
         raise UsageError(f"'{text}' is not a number of parameters", "Write it like 300M, 1.5B or 135000000.")
     return int(float(match[1]) * {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}[match[2]])
-
-
-def print_terms(catalog: Catalog, ids: list[str]) -> None:
-    """The conditions of the models offered, as their licences ask."""
-    _print_terms([catalog.entry(model) for model in dict.fromkeys(ids)])
-
-
-def _print_terms(entries: list[CatalogEntry]) -> None:
-    """Each text once, after the names of all the models it is about."""
-    bound: dict[Terms, list[str]] = {}
-    for entry in entries:
-        if entry.terms:
-            bound.setdefault(entry.terms, []).append(entry.spec.name)
-    for terms, names in bound.items():
-        addresses = " · ".join(filter(None, (terms.url, terms.policy_url)))
-        output.stdout().print(f"{', '.join(names)}: {terms.text}\n  {addresses}", soft_wrap=True)
 
 
 def _choice(value: str, option: str, known: tuple[Choice, ...]) -> Choice:

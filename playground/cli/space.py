@@ -25,8 +25,9 @@ space = typer.Typer(help="The hosted Space: spaces.yaml is its one source.", add
 @space.command("render")
 def render() -> None:
     """Write the block on top of README.md from spaces.yaml."""
-    from playground.config.settings import ROOT, load_settings
+    from playground.config.settings import load_settings
     from playground.deploy import render_readme
+    from playground.paths import ROOT
 
     changed = render_readme(load_settings().space_file, ROOT / "README.md")
     output.stdout().print("README.md written." if changed else "README.md is as it should be.")
@@ -35,8 +36,9 @@ def render() -> None:
 @space.command("check")
 def check() -> int:
     """List what disagrees between spaces.yaml, README.md, requirements.txt and the catalogue."""
-    from playground.config.settings import ROOT, load_settings
+    from playground.config.settings import load_settings
     from playground.deploy import check_space
+    from playground.paths import ROOT
 
     settings = load_settings()
     problems = check_space(settings.space_file, ROOT, settings.catalog_file)
@@ -54,8 +56,9 @@ def deploy(
     private: Annotated[bool, typer.Option("--private", help="Create it as a private Space.")] = False,
 ) -> int:
     """Create or update a Space. The token comes from HF_TOKEN or `hf auth login`."""
-    from playground.config.settings import ROOT, load_settings
+    from playground.config.settings import load_settings
     from playground.deploy import check_space, deploy_space, files_to_deploy
+    from playground.paths import ROOT
 
     settings = load_settings()
     problems = check_space(settings.space_file, ROOT, settings.catalog_file)
@@ -75,7 +78,7 @@ def deploy(
 def bench(context: typer.Context) -> int:
     """Measurements: `bench models` of models, `bench engine` of our decode loop beside others on this machine."""
     from playground.cli import benchmark
-    from playground.config.settings import ROOT
+    from playground.paths import ROOT
 
     if context.args[:1] == ["models"]:
         return benchmark.main(context.args[1:])
@@ -92,7 +95,7 @@ def bench(context: typer.Context) -> int:
 
 def serve(context: typer.Context) -> int:
     """Start the web app; the same as `python app.py`, with its options."""
-    from playground.config.settings import ROOT
+    from playground.paths import ROOT
 
     return _run_script(str(ROOT / "app.py"), context.args)
 

@@ -29,11 +29,9 @@ import yaml
 
 from playground.config.endpoints import load_remotes
 from playground.errors import ConfigError
+from playground.paths import PACKAGE, ROOT
 from playground.records import Remote
-from playground.system import cgroups
-
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = Path(__file__).resolve().parent
+from playground.system.cpu import usable_cores
 
 
 @dataclass(frozen=True)
@@ -137,19 +135,6 @@ def _hosts(env: Mapping[str, str], *, on_space: bool) -> tuple[str, ...]:
             )
     given = env.get("SPACE_HOST", "") if on_space else ""
     return tuple(dict.fromkeys([*named, *(name.strip() for name in given.split(",") if name.strip())]))
-
-
-def usable_cores() -> int:
-    """Cores this process may use: CPU affinity, cut to whole cores by the quota of any control group above it.
-
-    Of a quota of 1.5 cores one is used: two threads would be stopped in the middle of their common steps.
-    """
-    try:
-        available = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS has no affinity call
-        available = os.cpu_count() or 1
-    quota = cgroups.cores()
-    return max(1, available if quota is None else min(available, int(quota)))
 
 
 def _number(env: Mapping[str, str], name: str, default: int, least: int) -> int:

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 from playground.config.settings import Settings
 from playground.errors import PlaygroundError, UsageError
 from playground.experiments.admission import check_request
-from playground.records import Artifact, ModelRun, ModelSpec, Request, Variant
+from playground.experiments.base import tokenizer_words
+from playground.records import Artifact, Cancelled, LoadSpec, ModelRun, ModelSpec, Request, Variant
 from playground.results.figures import QUANTITIES, Figure, Measured, Measurement, characters_per_s, figure
-from playground.results.receipts import tokenizer_words
-from playground.runtimes.base import Cancelled, LoadSpec
 from playground.system import contention
 from playground.system.contention import Disturbance
 from playground.system.environment import environment

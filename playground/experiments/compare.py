@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 from playground.config.settings import Settings
 from playground.errors import PlaygroundError, UsageError
 from playground.experiments.admission import check_request
+from playground.experiments.base import tokenizer_words
+from playground.experiments.memory_plan import batches, plan_of
 from playground.experiments.progress import Lane, LiveRun
 from playground.records import (
     Artifact,
@@ -27,16 +29,15 @@ from playground.records import (
     Event,
     EventKind,
     FinishReason,
+    LoadSpec,
     Mode,
     ModelRun,
     Request,
     Timings,
     Variant,
 )
-from playground.results.receipts import tokenizer_words
-from playground.runtimes.base import LoadSpec
 from playground.system.environment import environment
-from playground.workers.expected_memory import batches, expected, plan_of, refusal
+from playground.workers.expected_memory import expected, refusal
 from playground.workers.pool import Pool
 
 if TYPE_CHECKING:

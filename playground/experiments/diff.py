@@ -23,9 +23,18 @@ from playground.config.settings import Settings
 from playground.errors import PlaygroundError, RunError, Stopped, UsageError
 from playground.experiments.admission import check_request
 from playground.experiments.teacher_forcing import Forced, Forcing, Parting
-from playground.experiments.token_diff import Difference, Spelling, first_difference, same_vocabulary
-from playground.records import Comparison, Environment, ModelRun, PromptView, Record, Request, Variant
-from playground.runtimes.base import LoadSpec
+from playground.experiments.token_diff import Difference, first_difference, same_vocabulary
+from playground.records import (
+    Comparison,
+    Environment,
+    LoadSpec,
+    ModelRun,
+    PromptView,
+    Record,
+    Request,
+    Spelling,
+    Variant,
+)
 from playground.workers import protocol
 from playground.workers.pool import Pool
 

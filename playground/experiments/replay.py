@@ -13,9 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from playground.errors import PlaygroundError, Stopped, UsageError
-from playground.experiments.token_diff import Difference, Spelling, first_difference, first_text_difference
-from playground.records import Comparison, Environment, ModelRun, Record, Variant
-from playground.runtimes.base import Cancelled, LoadSpec
+from playground.experiments.token_diff import Difference, first_difference, first_text_difference
+from playground.records import Cancelled, Comparison, Environment, LoadSpec, ModelRun, Record, Spelling, Variant
 from playground.workers import protocol
 from playground.workers.pool import Pool
 

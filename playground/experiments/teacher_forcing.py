@@ -20,9 +20,8 @@ from pathlib import Path
 import psutil
 
 from playground.errors import StorageError
-from playground.experiments.token_diff import Difference, Spelling, Token
-from playground.records import Record
-from playground.runtimes.base import Cancelled, LoadSpec
+from playground.experiments.token_diff import Difference, Token
+from playground.records import Cancelled, LoadSpec, Record, Spelling
 from playground.runtimes.generation.scoring import Scored, Task
 from playground.workers import protocol
 from playground.workers.pool import Pool

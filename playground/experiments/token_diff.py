@@ -8,26 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from playground.records import Record
+from playground.records import Record, Spelling
+from playground.runtimes.generation.prefix_cache import common
 
 AROUND = 60
 """Characters of text shown on each side of a difference."""
-
-
-@dataclass(frozen=True)
-class Spelling(Record):
-    """Token ids as text, by the tokenizer of a loaded model.
-
-    Attributes:
-        pieces: What each id adds to the text of those before it; joined, they are the text of the answer. Special
-            tokens add nothing, and of a character spread over several tokens the last one adds it.
-        names: Each id for a reader, alone: special tokens and bytes that are no whole character are spelt out.
-        vocabulary: A digest of each block of the vocabulary, in order, see ``same_vocabulary``.
-    """
-
-    pieces: tuple[str, ...]
-    names: tuple[str, ...]
-    vocabulary: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -68,12 +53,6 @@ def same_vocabulary(one: Spelling, other: Spelling) -> bool:
     """
     shared = min(len(one.vocabulary), len(other.vocabulary))
     return shared > 0 and one.vocabulary[:shared] == other.vocabulary[:shared]
-
-
-def common(one: Sequence[object], other: Sequence[object]) -> int:
-    """How many items two sequences share from the start."""
-    most = min(len(one), len(other))
-    return next((place for place in range(most) if one[place] != other[place]), most)
 
 
 def first_difference(

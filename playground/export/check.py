@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from playground.config.settings import usable_cores
 from playground.export import kernels
 from playground.export.fidelity import Pair, compare
 from playground.export.passages import HERE, Passage, passages, quick_passages
 from playground.export.reference import Expected, Reference, ask
-from playground.records import Artifact, Fidelity, ModelSpec, Variant
-from playground.runtimes.base import LoadSpec
+from playground.records import Artifact, Fidelity, LoadSpec, ModelSpec, Variant
 from playground.runtimes.generation.engine import Engine, Logits
 from playground.runtimes.generation.prefix_cache import Reading
 from playground.sources.files import Progress
+from playground.system.cpu import usable_cores
 
 PROBE = HERE / "probe.txt"
 """The long text of the check."""

@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from playground.records import Fidelity, Verdict
+from playground.runtimes.generation.scoring import kl_divergence
 
 Logits = npt.NDArray[np.float32]
 Row = npt.NDArray[np.float64]
@@ -166,23 +167,6 @@ def aligned(reference: Logits, candidate: Logits) -> tuple[Row, Row]:
         kept = ~(ours < MASKED)
         ours, theirs = ours[kept], theirs[kept]
     return ours, theirs
-
-
-def kl_divergence(reference: Row, candidate: Row) -> float:
-    """KL(reference ‖ candidate) of two rows of logits, in nats; NaN if the candidate holds what is not a number.
-
-    Kullback and Leibler, "On Information and Sufficiency", 1951, eq. 2.4, written with both softmaxes inside so that a
-    row of 262,144 logits takes two exponentials an entry. Rounding can leave a value a hair below zero for equal rows;
-    a divergence is never negative, so it is cut there.
-    """
-    if not np.isfinite(candidate).all():
-        return float("nan")
-    a, b = reference - reference.max(), candidate - candidate.max()
-    weights = np.exp(a)
-    total = weights.sum()
-    gap = np.dot(weights, a - b) / total - np.log(total) + np.log(np.exp(b).sum())
-    # max() would make a zero of what is not a number.
-    return float(gap) if np.isnan(gap) else max(0.0, float(gap))
 
 
 @dataclass(frozen=True)

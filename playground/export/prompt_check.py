@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from playground.catalog.template_files import find_template
 from playground.errors import PlaygroundError
 from playground.records import Message, ModelSpec, Request
-from playground.runtimes.generation.chat_template import find_template
 from playground.runtimes.generation.prompt import Prompter
 
 TEXTS: dict[str, str] = {

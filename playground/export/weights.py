@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from playground.catalog import quantization
+from playground.catalog.template_files import bring_template
 from playground.errors import ExportError, PlaygroundError
 from playground.export.gguf.reading import check_read, quick_gguf
 from playground.export.gguf.splits import merge
@@ -23,7 +24,6 @@ from playground.export.gguf.tokens import keep_to_vocabulary
 from playground.export.prompt_check import check_prompts
 from playground.export.text_part import text_part
 from playground.records import ModelSpec
-from playground.runtimes.generation.chat_template import bring_template
 from playground.runtimes.torch.networks import IncompleteWeights, Network, load_network
 from playground.sources.files import Progress, of_the_disk
 

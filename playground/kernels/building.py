@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from playground.config.settings import ROOT
+from playground.paths import ROOT
 
 SOURCE = Path(__file__).with_name("source")
 UNIT = "program.c"

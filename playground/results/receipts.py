@@ -6,14 +6,11 @@ noted down is said to be unknown, never guessed. The module knows records; it do
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from playground.records import Artifact, Comparison, Environment, Fidelity, Mode, ModelRun, ModelSpec, Record, Variant
+from playground.records import Comparison, Environment, Fidelity, Mode, ModelRun, Record, Variant
 from playground.results.figures import QUANTITIES, Figure, Measured, Measurement, characters_per_s, figure
 
 UNKNOWN = "not noted down"
@@ -304,33 +301,3 @@ def _fidelity_words(fidelity: Fidelity | None) -> str:
 
 
 # -- who counts ---------------------------------------------------------------------------------------------------
-
-
-def tokenizer_words(spec: ModelSpec, artifact: Artifact) -> str:
-    """Who counts a model's tokens: its own tokenizer, named so that another one would show.
-
-    The file is hashed at the first call; ask when nothing is being measured.
-    """
-    if spec.remote:
-        return f"the server of {spec.id}: its own count, where it sends one"
-    if artifact.variant.runtime == "fake":
-        return "the script's words"
-    revision = artifact.revision or spec.revision
-    origin = f"{spec.upstream or spec.source}" + (f", weights at {revision[:19]}" if revision else "")
-    path = Path(artifact.path) / "tokenizer.json"
-    try:
-        stat = path.stat()
-        digest = _sha256(str(path), stat.st_mtime_ns, stat.st_size)
-    except OSError:
-        return f"the model's own ({origin})"
-    return f"the model's own: tokenizer.json of {origin}, sha256 {digest[:12]}"
-
-
-@lru_cache(maxsize=256)
-def _sha256(path: str, mtime_ns: int, size: int) -> str:
-    """Of a file as it is now; a changed one has another time or size."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -6,27 +6,13 @@ and knows nothing of other runtimes, of processes, of the screen or of the datab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from playground.experiments.token_diff import Spelling
-from playground.records import Artifact, Event, ModelSpec, PromptView, Record, Request
+from playground.records import Cancelled, Event, LoadSpec, PromptView, Request, Spelling
 
 if TYPE_CHECKING:  # the app loads no numpy for this
     from numpy.typing import NDArray
-
-Cancelled = Callable[[], bool]
-"""Asked between steps (and between chunks of a long prompt); True ends the answer with ``stopped``."""
-
-
-@dataclass(frozen=True)
-class LoadSpec(Record):
-    """All that a runtime needs to load a model, ready to travel into the worker's process."""
-
-    spec: ModelSpec
-    artifact: Artifact
-    threads: int
 
 
 class Runtime(Protocol):

@@ -19,9 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from playground.errors import ContextOverflow, RunError, Stopped, UsageError
-from playground.experiments.token_diff import Spelling
-from playground.records import Event, EventKind, FinishReason, ModelRun, PromptView, Request
-from playground.runtimes.base import Cancelled, LoadSpec
+from playground.records import (
+    Cancelled,
+    Event,
+    EventKind,
+    FinishReason,
+    LoadSpec,
+    ModelRun,
+    PromptView,
+    Request,
+    Spelling,
+)
 from playground.runtimes.generation.timing import Stamps, timings
 
 DEFAULT_TEXT = "This answer was scripted, not thought up."

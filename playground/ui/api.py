@@ -15,9 +15,8 @@ from playground.catalog.cards import card_markdown, openness_score
 from playground.catalog.facts import full_facts
 from playground.errors import PlaygroundError, UnknownModel, UsageError
 from playground.experiments.admission import check_request, request_from
-from playground.records import Request, Variant
+from playground.records import LoadSpec, Request, Variant
 from playground.results.receipts import with_receipts
-from playground.runtimes.base import LoadSpec
 from playground.ui import jobs, offered
 from playground.ui.tabs import form
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from playground.records import Event, EventKind, ModelRun, Timings
-from playground.runtimes.base import LoadSpec
+from playground.records import Event, EventKind, LoadSpec, ModelRun, Timings
 from playground.workers.expected_memory import Expected
 
 

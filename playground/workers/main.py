@@ -20,9 +20,9 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from playground.errors import PlaygroundError, RunError
-from playground.records import Event, Request
+from playground.records import Event, LoadSpec, Request
 from playground.runtimes import create_runtime
-from playground.runtimes.base import LoadSpec, Runtime
+from playground.runtimes.base import Runtime
 from playground.runtimes.generation.scoring import Task, score
 from playground.system.memory import PeakMeter
 from playground.workers import protocol

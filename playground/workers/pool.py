@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 
 from playground.config.settings import Settings
 from playground.errors import PlaygroundError, RunError, Stopped, WorkerStalled
-from playground.records import Event, PromptView, Record, Request
-from playground.runtimes.base import Cancelled, LoadSpec
+from playground.records import Cancelled, Event, LoadSpec, PromptView, Record, Request
 from playground.system import memory
 from playground.workers import protocol
 from playground.workers.answer import Answer

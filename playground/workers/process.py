@@ -17,9 +17,9 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from playground.config.settings import ROOT
 from playground.errors import WorkerDied
-from playground.runtimes.base import LoadSpec
+from playground.paths import ROOT
+from playground.records import LoadSpec
 from playground.workers import protocol
 
 TAIL_LINES = 200

@@ -14,9 +14,7 @@ from typing import Any
 
 from playground import errors
 from playground.errors import PlaygroundError, RunError
-from playground.experiments.token_diff import Spelling
-from playground.records import Event, PromptView, Request
-from playground.runtimes.base import LoadSpec
+from playground.records import Event, LoadSpec, PromptView, Request, Spelling
 from playground.runtimes.generation.scoring import Scored, Task
 
 Message = dict[str, Any]

@@ -10,7 +10,7 @@ import pytest
 
 from playground.catalog.cards import MAIN, PAGE, PRIMARY, card_markdown, model_facts, openness_score
 from playground.catalog.entries import CatalogEntry, load_catalog
-from playground.config.settings import PACKAGE
+from playground.paths import PACKAGE
 from playground.records import UNKNOWN, Artifact, Fact, Fidelity, ModelFacts, ModelSpec, Variant
 
 CATALOG = load_catalog(PACKAGE / "catalog.yaml")

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from playground.catalog.entries import Catalog, load_catalog
-from playground.config.settings import PACKAGE
 from playground.errors import ConfigError, UnknownModel, UnknownVariant, UsageError
+from playground.paths import PACKAGE
 from playground.records import Remote, Variant
 
 SHIPPED = PACKAGE / "catalog.yaml"

@@ -15,7 +15,7 @@ from playground.catalog.hub_cards import hub_facts, keep, remembered
 from playground.catalog.licenses import ADVICE, RULES, cautions, license_of
 from playground.catalog.lineage import trace
 from playground.cli import main
-from playground.config.settings import PACKAGE
+from playground.paths import PACKAGE
 from playground.records import Fact, ModelFacts, ModelSpec
 
 CATALOG = load_catalog(PACKAGE / "catalog.yaml")

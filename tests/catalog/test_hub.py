@@ -13,8 +13,8 @@ from playground.catalog.facts import full_facts
 from playground.catalog.hub import MOST_CARD, MOST_CONFIG, HubInfo, look, parse
 from playground.catalog.hub_cards import card_html, hub_facts, read
 from playground.cli import main
-from playground.config.settings import PACKAGE
 from playground.errors import PlaygroundError, SourceError, UsageError
+from playground.paths import PACKAGE
 from tests.support.hub_server import READER, STRANGER, Hub, hub, tiny_llama
 
 __all__ = ["hub"]  # the fixture

@@ -8,7 +8,7 @@ import pytest
 
 from playground.catalog.entries import CatalogEntry, load_catalog
 from playground.catalog.search import SORTS, Filters, Listed, choices, listed, select, smaller
-from playground.config.settings import PACKAGE
+from playground.paths import PACKAGE
 from playground.records import ModelSpec
 
 CATALOG = load_catalog(PACKAGE / "catalog.yaml")

@@ -252,7 +252,7 @@ def test_a_projector_for_images_is_not_taken_as_the_model(tmp_path: Path) -> Non
 
 def test_a_folder_with_a_gguf_is_a_chat_model_until_its_file_says_otherwise(tmp_path: Path) -> None:
     from playground.catalog.entries import load_catalog
-    from playground.config.settings import PACKAGE
+    from playground.paths import PACKAGE
 
     ggufs.write_llama(tmp_path / "m.gguf")
     assert load_catalog(PACKAGE / "catalog.yaml").entry(f"path:{tmp_path}").spec.kind == "chat"

@@ -17,7 +17,7 @@ import yaml
 
 from playground.cli import main
 from playground.cli.output import clean, steps
-from playground.config.settings import ROOT
+from playground.paths import ROOT
 
 TERMS = {"text": "Mind the terms.", "url": "https://terms.example/t", "policy_url": "https://terms.example/p"}
 

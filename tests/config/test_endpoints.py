@@ -13,8 +13,7 @@ from playground.config.endpoints import ENV, ROUTER, host, load_remotes, remote_
 from playground.config.settings import load_settings
 from playground.deploy import check_space
 from playground.errors import ConfigError, UnknownModel, UnknownVariant
-from playground.records import ModelSpec, Remote, Request, Variant
-from playground.runtimes.base import LoadSpec
+from playground.records import LoadSpec, ModelSpec, Remote, Request, Variant
 from playground.service import Playground
 from tests.support.misbehaving_server import chat, serving, stream
 

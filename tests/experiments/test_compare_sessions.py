@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from playground.records import Request
-from playground.runtimes.base import LoadSpec
+from playground.records import LoadSpec, Request
 from playground.service import Playground
 from tests.support.watching import ASK, everything, interval, live, until
 

@@ -13,9 +13,8 @@ import pytest
 
 from playground.errors import ContextOverflow, RunError, Stopped, StorageError
 from playground.experiments.teacher_forcing import FOLDER, perplexity, rows_file
-from playground.experiments.token_diff import Spelling, first_difference, first_text_difference, same_vocabulary
-from playground.records import Request
-from playground.runtimes.base import LoadSpec
+from playground.experiments.token_diff import first_difference, first_text_difference, same_vocabulary
+from playground.records import LoadSpec, Request, Spelling
 from playground.runtimes.fake import VOCABULARY, FakeRuntime
 from playground.runtimes.generation.scoring import Task, score
 from playground.runtimes.generation.vocabulary import vocabulary

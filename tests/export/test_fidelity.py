@@ -17,10 +17,10 @@ from playground.export.fidelity import (
     Pair,
     compare,
     judge,
-    kl_divergence,
     verdict_on,
 )
 from playground.records import Fidelity
+from playground.runtimes.generation.scoring import kl_divergence
 
 
 def plain_kl(reference: list[float], candidate: list[float]) -> float:

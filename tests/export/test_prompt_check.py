@@ -12,10 +12,10 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
+from playground.catalog.template_files import bring_template
 from playground.export import prompt_check
 from playground.export.prompt_check import check_prompts
 from playground.records import Request
-from playground.runtimes.generation.chat_template import bring_template
 from playground.runtimes.generation.prompt import Prompter
 from tests.support.tiny import SPECIALS, TEMPLATE, spec, write_tokenizer
 

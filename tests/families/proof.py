@@ -13,9 +13,8 @@ from typing import Any
 
 from playground.export import pipeline
 from playground.export.check import PROBE
-from playground.records import Artifact, ModelSpec, Request, Variant
+from playground.records import Artifact, LoadSpec, ModelSpec, Request, Variant
 from playground.runtimes import create_runtime
-from playground.runtimes.base import LoadSpec
 from tests.families.builders import write
 from tests.families.table import CONTEXT, Family
 

@@ -10,8 +10,7 @@ import pytest
 from playground.export import cache
 from playground.export.recipes import fused
 from playground.kernels import building
-from playground.records import Request
-from playground.runtimes.base import LoadSpec
+from playground.records import LoadSpec, Request
 from playground.service import Playground
 from tests.families import FAMILIES, Family, write
 from tests.families.report import PRECISIONS, Row, read_rows

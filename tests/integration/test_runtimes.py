@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from playground.config.settings import ROOT, load_settings
-from playground.records import Event, ModelRun, Request
+from playground.config.settings import load_settings
+from playground.paths import ROOT
+from playground.records import Event, LoadSpec, ModelRun, Request
 from playground.runtimes import create_runtime
-from playground.runtimes.base import LoadSpec, Runtime
+from playground.runtimes.base import Runtime
 from playground.runtimes.generation.text_stream import Detokenizer, TextStream
 from playground.service import Playground
 

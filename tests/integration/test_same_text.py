@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from playground.config.settings import ROOT, load_settings
+from playground.config.settings import load_settings
 from playground.export.recipes.overlay import ensure_overlay
 from playground.export.recipes.prebuilt import find_prebuilt, place_prebuilt
 from playground.export.weights import SIDE_FILES
-from playground.records import Artifact, Request, Variant
+from playground.paths import ROOT
+from playground.records import Artifact, LoadSpec, Request, Variant
 from playground.runtimes import create_runtime
-from playground.runtimes.base import LoadSpec
 from playground.runtimes.onnx.engines import GrowingEngine, SharedEngine
 from playground.service import Playground
 

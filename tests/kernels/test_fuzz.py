@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from playground.config.settings import ROOT
 from playground.kernels import building
+from playground.paths import ROOT
 
 SEED, COUNT, SECONDS = 7, 600, 30
 """With this seed the first 600 hold, and found, every fault that these kernels and their reader have had: windows

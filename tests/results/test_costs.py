@@ -96,7 +96,7 @@ def test_the_page_shows_expected_beside_measured_and_each_price_with_its_source(
 
 def _labels() -> list[Label]:
     from playground.catalog.entries import load_catalog
-    from playground.config.settings import PACKAGE
+    from playground.paths import PACKAGE
     from playground.ui.html.panel import labels
 
     return list(labels(load_catalog(PACKAGE / "catalog.yaml"), [Variant("smollm2-135m-instruct", "onnx", "int8")]))

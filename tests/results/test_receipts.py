@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from playground.experiments.base import tokenizer_words
 from playground.records import Artifact, Comparison, Environment, Fidelity, ModelRun, Remote, Request, Timings, Variant
 from playground.results import receipts
 from playground.results.figures import Measured, Measurement, figure
-from playground.results.receipts import condition_lines, figure_lines, machine_lines, tokenizer_words
+from playground.results.receipts import condition_lines, figure_lines, machine_lines
 from playground.results.report import markdown
 from playground.service import Playground
 from playground.system import environment

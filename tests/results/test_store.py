@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from playground.config.settings import ROOT, Settings
+from playground.config.settings import Settings
 from playground.errors import StorageError
+from playground.paths import ROOT
 from playground.records import Comparison, Environment, ModelRun, Request, Timings, Variant
 from playground.results import store as store_module
 from playground.results.store import MIGRATIONS, Store

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from playground.errors import ContextOverflow, RunError, Stopped
-from playground.records import Artifact, Event, ModelRun, ModelSpec, Request, Variant
+from playground.records import Artifact, Event, LoadSpec, ModelRun, ModelSpec, Request, Variant
 from playground.runtimes import create_runtime
-from playground.runtimes.base import LoadSpec, Runtime
+from playground.runtimes.base import Runtime
 from tests.support import tiny
 
 PROMPT = "the quick brown fox jumps over the lazy dog"

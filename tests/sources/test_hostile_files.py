@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from playground.config.settings import ROOT
 from playground.errors import SourceError
+from playground.paths import ROOT
 from playground.sources import headers, limits
 from tests.support.hub_server import tiny_llama
 

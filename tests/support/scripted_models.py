@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from playground.records import Artifact, ModelSpec, Variant
-from playground.runtimes.base import LoadSpec
+from playground.records import Artifact, LoadSpec, ModelSpec, Variant
 
 
 def scripted(source: str, name: str = "scripted", threads: int = 1, size_bytes: int = 0) -> LoadSpec:

@@ -10,9 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from playground.config.settings import ROOT
+from playground.paths import ROOT
 from playground.system import cgroups, memory
-from playground.system.environment import commit, cpu_name, environment
+from playground.system.cpu import cpu_name
+from playground.system.environment import commit, environment
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -23,8 +23,9 @@ from typing import Any
 import psutil
 import pytest
 
-from playground.config.settings import PACKAGE, ROOT, load_settings
+from playground.config.settings import load_settings
 from playground.kernels import building
+from playground.paths import PACKAGE, ROOT
 
 pytestmark = pytest.mark.ui
 

@@ -14,7 +14,7 @@ from playground.catalog.facts import full_facts
 from playground.catalog.hub import HubInfo
 from playground.catalog.hub_cards import hub_facts, keep
 from playground.catalog.search import Filters, Listed, listed, select, smaller
-from playground.config.settings import PACKAGE
+from playground.paths import PACKAGE
 from playground.service import Playground
 from playground.ui.html import catalog as explorer
 from playground.ui.tabs import catalog, form

@@ -18,14 +18,15 @@ from safetensors.numpy import save_file
 
 from playground.catalog.entries import load_catalog
 from playground.catalog.footprint import PACKED
-from playground.config.settings import PACKAGE, Settings
+from playground.config.settings import Settings
 from playground.errors import ConfigError, DoesNotFit
+from playground.experiments.memory_plan import batches, plan, plan_of
 from playground.export import Preparation
-from playground.records import Artifact, ModelSpec, Request, Variant
-from playground.runtimes.base import LoadSpec
+from playground.paths import PACKAGE
+from playground.records import Artifact, LoadSpec, ModelSpec, Request, Variant
 from playground.service import Playground
 from playground.system import memory
-from playground.workers.expected_memory import batches, check_alone, expected, plan, plan_of
+from playground.workers.expected_memory import check_alone, expected
 from playground.workers.pool import Pool
 from tests.support.scripted_models import scripted
 from tests.support.watching import ASK, compare, until

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from playground.config.settings import ROOT
+from playground.paths import ROOT
 from playground.records import Request
 from playground.workers.pool import Pool
 from tests.support.scripted_models import scripted

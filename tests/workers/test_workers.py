@@ -13,8 +13,7 @@ import pytest
 
 from playground.config.settings import Settings
 from playground.errors import ContextOverflow, RunError
-from playground.records import Event, ModelRun, Remote, Request
-from playground.runtimes.base import LoadSpec
+from playground.records import Event, LoadSpec, ModelRun, Remote, Request
 from playground.workers import protocol
 from playground.workers.pool import Pool
 from playground.workers.process import WorkerProcess, worker_environment

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from playground.config.settings import usable_cores
+from playground.system.cpu import usable_cores
 
 BLOCK = 32
 SLICE = 4096

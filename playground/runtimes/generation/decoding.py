@@ -18,9 +18,18 @@ from typing import Any
 import numpy as np
 
 from playground.errors import ContextOverflow, RunError, Stopped
-from playground.experiments.token_diff import Spelling
-from playground.records import Artifact, Event, EventKind, FinishReason, ModelRun, PromptView, Request
-from playground.runtimes.base import Cancelled, LoadSpec
+from playground.records import (
+    Artifact,
+    Cancelled,
+    Event,
+    EventKind,
+    FinishReason,
+    LoadSpec,
+    ModelRun,
+    PromptView,
+    Request,
+    Spelling,
+)
 from playground.runtimes.generation.engine import CHUNK, Engine, Interrupted, Logits
 from playground.runtimes.generation.prefix_cache import Reading
 from playground.runtimes.generation.prompt import Prompter

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from playground.experiments.token_diff import common
 from playground.runtimes.generation.engine import Engine, Logits
 
 LEFT_TO_READ = 2
@@ -61,3 +60,9 @@ class Reading:
         known.append(token)
         self._ids = known
         return logits
+
+
+def common(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many items two sequences share from the start."""
+    most = min(len(one), len(other))
+    return next((place for place in range(most) if one[place] != other[place]), most)

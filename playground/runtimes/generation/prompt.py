@@ -14,16 +14,10 @@ from typing import Any
 from tokenizers import Encoding, Tokenizer
 
 from playground.catalog.kinds import has_encoder
+from playground.catalog.template_files import find_template, named_tokens, read_json
 from playground.errors import ContextOverflow, RunError
 from playground.records import ModelSpec, PromptView, Request
-from playground.runtimes.generation.chat_template import (
-    ChatTemplate,
-    Refused,
-    Turn,
-    find_template,
-    named_tokens,
-    read_json,
-)
+from playground.runtimes.generation.chat_template import ChatTemplate, Refused, Turn
 from playground.runtimes.generation.provenance import Control, Provenance, trace
 from playground.runtimes.generation.text_stream import Detokenizer
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from playground.errors import RunError, StorageError
-from playground.records import Record
-from playground.runtimes.base import Cancelled, Runtime
+from playground.export.fidelity import Row
+from playground.records import Cancelled, Record
+from playground.runtimes.base import Runtime
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,8 +147,6 @@ class _Tally:
         """Over the ids both have: beyond a tokenizer's last one, rows may be padded to different widths."""
         import numpy as np
 
-        from playground.export.fidelity import kl_divergence
-
         data = file.read(self._task.width * BYTES)
         if len(data) < self._task.width * BYTES:
             raise OSError(f"it ends before token {place + 1}")
@@ -179,3 +178,20 @@ def _highest(values: NDArray[np.float64], most: int) -> NDArray[np.intp]:
     found = np.flatnonzero(values >= least)
     order = np.lexsort((found, -values[found]))
     return found[order][:size]
+
+
+def kl_divergence(reference: Row, candidate: Row) -> float:
+    """KL(reference ‖ candidate) of two rows of logits, in nats; NaN if the candidate holds what is not a number.
+
+    Kullback and Leibler, "On Information and Sufficiency", 1951, eq. 2.4, written with both softmaxes inside so that a
+    row of 262,144 logits takes two exponentials an entry. Rounding can leave a value a hair below zero for equal rows;
+    a divergence is never negative, so it is cut there.
+    """
+    if not np.isfinite(candidate).all():
+        return float("nan")
+    a, b = reference - reference.max(), candidate - candidate.max()
+    weights = np.exp(a)
+    total = weights.sum()
+    gap = np.dot(weights, a - b) / total - np.log(total) + np.log(np.exp(b).sum())
+    # max() would make a zero of what is not a number.
+    return float(gap) if np.isnan(gap) else max(0.0, float(gap))

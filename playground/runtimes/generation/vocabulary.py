@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
-from playground.experiments.token_diff import Spelling
+from playground.records import Spelling
 from playground.runtimes.generation.prompt import Prompter
 from playground.runtimes.generation.text_stream import TextStream
 

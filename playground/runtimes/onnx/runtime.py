@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from playground.errors import RunError
 from playground.kernels.building import Built
-from playground.runtimes.base import LoadSpec
+from playground.records import LoadSpec
 from playground.runtimes.generation.decoding import DecodingRuntime
 from playground.runtimes.generation.engine import Engine
 from playground.runtimes.generation.rotary import steady_length

@@ -16,9 +16,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from playground.errors import RunError
-from playground.experiments.token_diff import Spelling
-from playground.records import Event, EventKind, FinishReason, ModelRun, PromptView, Remote, Request, Timings
-from playground.runtimes.base import Cancelled, LoadSpec
+from playground.records import (
+    Cancelled,
+    Event,
+    EventKind,
+    FinishReason,
+    LoadSpec,
+    ModelRun,
+    PromptView,
+    Remote,
+    Request,
+    Spelling,
+    Timings,
+)
 from playground.runtimes.generation.text_stream import StopStrings
 from playground.runtimes.generation.timing import decode_rate
 from playground.runtimes.remote import errors

@@ -12,7 +12,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from playground.errors import RunError
-from playground.runtimes.base import LoadSpec
+from playground.records import LoadSpec
 from playground.runtimes.generation.decoding import DecodingRuntime
 from playground.runtimes.generation.engine import Engine
 from playground.runtimes.torch.causal import TorchEngine

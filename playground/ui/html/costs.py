@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from playground.experiments.memory_plan import Plan
 from playground.records import Mode, ModelRun
 from playground.results.costs import ASSUMPTION, Tier, of_run
 from playground.ui.html import tables
 from playground.ui.html.format import NOTHING, esc, link, megabytes, seconds
 from playground.ui.html.panel import Label, answered
-from playground.workers.expected_memory import Plan
 
 
 def costs_html(runs: Sequence[ModelRun], labels: Sequence[Label], tiers: Sequence[Tier]) -> str:

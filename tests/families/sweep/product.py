@@ -19,9 +19,9 @@ from playground.catalog.entries import load_catalog
 from playground.config.settings import load_settings
 from playground.errors import PlaygroundError
 from playground.export import pipeline
-from playground.records import Artifact, ModelRun, ModelSpec, Request
+from playground.records import Artifact, LoadSpec, ModelRun, ModelSpec, Request
 from playground.runtimes import create_runtime
-from playground.runtimes.base import LoadSpec, Runtime
+from playground.runtimes.base import Runtime
 from tests.families.sweep.judge import Expected, Judge
 from tests.families.sweep.prompts import PROMPTS, Prompt
 from tests.families.sweep.rows import Row, compared, judged

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer
 
-from playground.records import ModelRun, Request
-from playground.runtimes.base import LoadSpec
+from playground.records import LoadSpec, ModelRun, Request
 from playground.runtimes.generation.decoding import DecodingRuntime
 from playground.runtimes.generation.engine import Engine, Logits
 from tests.support import tiny

@@ -9,15 +9,10 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from playground.catalog.template_files import bring_template, find_template, named_tokens
 from playground.errors import RunError
 from playground.records import Message, Request
-from playground.runtimes.generation.chat_template import (
-    ChatTemplate,
-    Refused,
-    bring_template,
-    find_template,
-    named_tokens,
-)
+from playground.runtimes.generation.chat_template import ChatTemplate, Refused
 from playground.runtimes.generation.prompt import Prompter
 from tests.support.tiny import SPECIALS, TEMPLATE, spec, write_tokenizer
 

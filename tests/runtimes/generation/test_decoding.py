@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from playground.records import Event, Request
-from playground.runtimes.base import LoadSpec
+from playground.records import Event, LoadSpec, Request
 from playground.runtimes.generation.decoding import DecodingRuntime
 from playground.runtimes.generation.engine import CHUNK, Engine, Interrupted, Logits
 from tests.support import tiny

@@ -10,7 +10,7 @@ import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from playground.catalog.entries import CatalogEntry, load_catalog
-from playground.config.settings import PACKAGE
+from playground.paths import PACKAGE
 from playground.records import Request
 from playground.runtimes.generation.prompt import Prompter
 from tests.support.tiny import spec, write_tokenizer

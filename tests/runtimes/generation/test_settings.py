@@ -12,9 +12,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as some
 
-from playground.records import ModelRun, Request
+from playground.records import LoadSpec, ModelRun, Request
 from playground.runtimes import create_runtime
-from playground.runtimes.base import LoadSpec
 from playground.runtimes.generation import settings as generation
 from playground.runtimes.generation.settings import read_settings
 from tests.support import tiny

@@ -19,8 +19,7 @@ from playground.export import cache, kernels, pipeline
 from playground.export.recipes.prebuilt import Prebuilt, find_prebuilt, place_prebuilt
 from playground.kernels import building
 from playground.kernels.library import Library
-from playground.records import Artifact, ModelSpec, Variant
-from playground.runtimes.base import LoadSpec
+from playground.records import Artifact, LoadSpec, ModelSpec, Variant
 from playground.runtimes.native import own_library
 from playground.runtimes.native.engine import KernelEngine
 from playground.runtimes.native.own_library import recorded

@@ -15,11 +15,10 @@ from onnx import helper, numpy_helper
 from playground.config.settings import Settings
 from playground.export import cache, pipeline
 from playground.export import kernels as own_kernels
-from playground.export.fidelity import kl_divergence
 from playground.export.quantization import graph
 from playground.kernels import building
-from playground.records import Artifact, ModelSpec, Request, Variant
-from playground.runtimes.base import LoadSpec
+from playground.records import Artifact, LoadSpec, ModelSpec, Request, Variant
+from playground.runtimes.generation.scoring import kl_divergence
 from playground.runtimes.native.engine import KernelEngine
 from playground.runtimes.native.lowering import read_program
 from playground.runtimes.native.own_library import recorded

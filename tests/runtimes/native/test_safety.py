@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from playground.export.fidelity import kl_divergence
 from playground.kernels import building
 from playground.kernels.library import Kind, Library, Op, Plan
+from playground.runtimes.generation.scoring import kl_divergence
 from playground.runtimes.native.checks import check
 from playground.runtimes.native.engine import KernelEngine
 from playground.runtimes.native.lowering import read_program

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from playground.errors import RunError
-from playground.records import Event, Request
+from playground.records import Event, LoadSpec, Request
 from playground.runtimes import create_runtime
-from playground.runtimes.base import LoadSpec
 from playground.runtimes.generation.engine import CHUNK, Interrupted
 from playground.runtimes.onnx.engines import GrowingEngine, OnnxEngine, SharedEngine, WholeEngine
 from playground.runtimes.onnx.file import BadOnnxFile, GraphError, read_onnx_file

@@ -18,9 +18,8 @@ from tokenizers import Tokenizer, processors
 from playground.catalog.entries import Catalog
 from playground.errors import ContextOverflow
 from playground.export.weights import import_model
-from playground.records import Event, Request
+from playground.records import Event, LoadSpec, Request
 from playground.runtimes import create_runtime
-from playground.runtimes.base import LoadSpec
 from playground.runtimes.generation.engine import Engine
 from playground.runtimes.generation.prompt import Prompter
 from playground.runtimes.onnx.file import GraphError

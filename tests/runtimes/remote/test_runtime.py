@@ -16,11 +16,11 @@ import misbehaving_server as server_side
 import pytest
 
 from playground.config.endpoints import load_remotes, remote_artifact, remote_spec
-from playground.config.settings import ROOT
 from playground.errors import ContextOverflow, RunError
-from playground.records import Event, Message, ModelRun, Request, Variant
+from playground.paths import ROOT
+from playground.records import Event, LoadSpec, Message, ModelRun, Request, Variant
 from playground.runtimes import create_runtime
-from playground.runtimes.base import LoadSpec, Runtime
+from playground.runtimes.base import Runtime
 from playground.runtimes.remote import client
 from tests.support.misbehaving_server import Reply, Server, chat, completion, event, refusal, serving, stream
 

@@ -24,9 +24,9 @@ import pytest
 from playground.config.endpoints import load_remotes, remote_artifact, remote_spec
 from playground.config.settings import load_settings
 from playground.errors import RunError
-from playground.records import Artifact, ModelRun, Request, Variant
+from playground.records import Artifact, LoadSpec, ModelRun, Request, Variant
 from playground.runtimes import create_runtime
-from playground.runtimes.base import LoadSpec, Runtime
+from playground.runtimes.base import Runtime
 from playground.service import Playground
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]

@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 
 from playground.errors import ContextOverflow, RunError
-from playground.records import ModelRun, Request
+from playground.records import LoadSpec, ModelRun, Request
 from playground.runtimes import create_runtime
-from playground.runtimes.base import LoadSpec
 from playground.runtimes.generation.decoding import READ_AGAIN
 from playground.runtimes.generation.engine import Engine, Interrupted
 from playground.runtimes.generation.rotary import steady_length

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from playground.config.settings import ROOT
+from playground.paths import ROOT
 from playground.runtimes.torch.networks import IncompleteWeights, load_network
 from playground.sources import sizes
 from tests.support import ggufs, tiny

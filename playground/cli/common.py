@@ -1,0 +1,42 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from playground.catalog.entries import Catalog, CatalogEntry, Terms
+from playground.cli import output
+from playground.errors import UsageError
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+def read_prompt(text: str) -> str:
+    """The prompt as given, or stdin for ``-``."""
+    import sys
+
+    if text != "-":
+        return text
+    try:
+        # Some editors write a mark of byte order first, and Windows ends a line by two characters.
+        return sys.stdin.buffer.read().decode("utf-8").removeprefix("\ufeff").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The prompt on stdin is not UTF-8 (byte {error.start})", "Convert it to UTF-8.") from None
+
+
+def print_terms(catalog: Catalog, ids: list[str]) -> None:
+    """The conditions of the models offered, as their licences ask."""
+    _print_terms([catalog.entry(model) for model in dict.fromkeys(ids)])
+
+
+def _print_terms(entries: list[CatalogEntry]) -> None:
+    """Each text once, after the names of all the models it is about."""
+    bound: dict[Terms, list[str]] = {}
+    for entry in entries:
+        if entry.terms:
+            bound.setdefault(entry.terms, []).append(entry.spec.name)
+    for terms, names in bound.items():
+        addresses = " · ".join(filter(None, (terms.url, terms.policy_url)))
+        output.stdout().print(f"{', '.join(names)}: {terms.text}\n  {addresses}", soft_wrap=True)

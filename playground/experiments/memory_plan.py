@@ -1,0 +1,118 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from playground.catalog.entries import Catalog
+from playground.catalog.search import footprint
+from playground.export.preparer import Preparation
+from playground.records import LoadSpec, Mode, Record, Request, Variant
+from playground.workers.expected_memory import _tokens, expected
+
+
+class States(Protocol):
+    """What a plan needs of the preparer."""
+
+    def state(self, variant: Variant) -> Preparation: ...
+
+
+@dataclass(frozen=True)
+class Planned(Record):
+    """One model of a plan; ``expected_mb`` is None where nothing is known, and ``alone`` says whether it fits alone."""
+
+    variant: Variant
+    expected_mb: float | None
+    alone: bool
+
+
+@dataclass(frozen=True)
+class Plan(Record):
+    """What a set of models is expected to take against what all may take together."""
+
+    budget_mb: float
+    models: tuple[Planned, ...]
+
+    @property
+    def total_mb(self) -> float:
+        """Of those that will run and of which something is known."""
+        return sum(model.expected_mb or 0.0 for model in self.models if model.alone)
+
+    @property
+    def together(self) -> bool:
+        return self.total_mb <= self.budget_mb
+
+    @property
+    def tight(self) -> bool:
+        """Whether something will be unloaded or refused."""
+        return not self.together or not all(model.alone for model in self.models)
+
+    def groups(self) -> list[list[Variant]]:
+        """What runs at the same time in fast mode, in order."""
+        running = [model for model in self.models if model.alone]
+        places = batches([model.expected_mb or 0.0 for model in running], self.budget_mb)
+        return [[running[place].variant for place in group] for group in places]
+
+    def words(self, mode: Mode = "fair") -> str:
+        """The plan in a few sentences; empty where nothing is known."""
+        known = [f"{model.variant} {model.expected_mb:,.0f} MB" for model in self.models if model.expected_mb]
+        if not known:
+            return ""
+        told = f"Expected memory at the peak: {', '.join(known)}; models may take {self.budget_mb:,.0f} MB together."
+        return f"{told} {self.advice(mode)}".strip()
+
+    def advice(self, mode: Mode) -> str:
+        """What becomes of models that do not fit; empty where all do."""
+        told = []
+        if not self.together and mode == "fast":
+            groups = [" with ".join(map(str, group)) for group in self.groups()]
+            told.append(f"Not all fit at once, so they run in groups: {', then '.join(groups)}.")
+        elif not self.together:
+            told.append("Not all fit at once: the one unused for longest is unloaded before another is loaded.")
+        refused = [str(model.variant) for model in self.models if not model.alone]
+        if refused:
+            told.append(f"{' and '.join(refused)} will be refused: too large even alone.")
+        return " ".join(told)
+
+
+def plan(items: Sequence[tuple[Variant, float | None]], budget_mb: float) -> Plan:
+    """Put expected peaks (MB, None where unknown) beside the budget."""
+    models = tuple(Planned(variant, mb, mb is None or mb <= budget_mb) for variant, mb in items)
+    return Plan(budget_mb, models)
+
+
+def plan_of(
+    catalog: Catalog, preparer: States, variants: Sequence[Variant], request: Request | None, budget_mb: float
+) -> Plan:
+    """The plan of these variants: of prepared ones from their files, of others from the catalogue."""
+    return plan([(variant, _known_mb(catalog, preparer, variant, request)) for variant in variants], budget_mb)
+
+
+def _known_mb(catalog: Catalog, preparer: States, variant: Variant, request: Request | None) -> float | None:
+    spec, _ = catalog.resolve(str(variant))
+    try:
+        artifact = preparer.state(variant).artifact
+    except Exception:  # whoever wants to run it is told
+        return None
+    if artifact:
+        return expected(LoadSpec(spec, artifact, 1), request).total_mb
+    if variant.model not in catalog.ids():
+        return None
+    prompt, new = _tokens(request, spec.context_length)
+    about = footprint(catalog.entry(variant.model), variant=variant, tokens=prompt + new)
+    return about.run_mb if about else None
+
+
+def batches(peaks: Sequence[float], budget_mb: float) -> list[list[int]]:
+    """Positions in groups that fit together, in order: a new group begins where the next one would be too much."""
+    groups: list[list[int]] = []
+    taken = 0.0
+    for place, peak in enumerate(peaks):
+        if not groups or taken + peak > budget_mb:
+            groups.append([])
+            taken = 0.0
+        groups[-1].append(place)
+        taken += peak
+    return groups

@@ -4,19 +4,23 @@
 # make check       lint, format, types, Space configuration
 # make clean       remove the environment and the tools' caches
 #
-# PYTHON=… chooses the interpreter; PIP_ARGS=… goes to pip as it stands. Works with GNU make 3.81, which macOS ships.
+# PYTHON=… chooses the interpreter; PIP_ARGS=… goes to pip as it stands; TORCH=default takes pip's own build of torch and
+# TORCH=cpu PyTorch's CPU build, where scripts/torch_index.py would choose otherwise. Works with GNU make 3.81, which
+# macOS ships.
 
 PYTHON ?=
 PIP_ARGS ?=
+TORCH ?=
 HOST ?= 127.0.0.1
 PORT ?= 7860
 VENV := .venv
 BIN := $(VENV)/bin
 
 # A stamp carries the checksum of what was installed: a second run skips, a changed pin installs again.
-APP_STAMP := $(VENV)/.app-$(shell cat requirements.txt | cksum | tr ' ' '-')
-DEV_STAMP := $(VENV)/.dev-$(shell cat requirements.txt requirements-dev.txt | cksum | tr ' ' '-')
-SOURCES = $(wildcard playground tests bench app.py)
+APP_STAMP := $(VENV)/.app-$(shell cat pre-requirements.txt requirements.txt | cksum | tr ' ' '-')
+DEV_STAMP := $(VENV)/.dev-$(shell cat pre-requirements.txt requirements.txt requirements-dev.txt | cksum | tr ' ' '-')
+SOURCES = $(wildcard playground tests benchmarks scripts app.py)
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input $(PIP_ARGS)
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .PHONY: demo test test-quick check clean
@@ -36,6 +40,8 @@ check: $(DEV_STAMP)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy playground
+	$(BIN)/mypy --explicit-package-bases scripts
+	$(BIN)/python scripts/render_requirements.py --check
 	$(BIN)/python -m playground space check
 
 clean:
@@ -72,7 +78,10 @@ $(BIN)/python -c '$(SUITABLE)' || { \
 	echo "$(VENV) holds a Python older than 3.11: remove it (make clean) and run this again." >&2; exit 1; }; \
 $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null; \
 echo "Installing $(1) into $(VENV) (the first time takes a few minutes)"; \
-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input $(PIP_ARGS) -r $(1) || { \
+first=$$($(BIN)/python scripts/torch_index.py --torch "$(or $(TORCH),auto)" $(PIP_ARGS)) || exit 1; \
+{ [ -z "$$first" ] || $(PIP) $$first; } && $(PIP) -r $(1) || { \
 	echo "The install failed; pip says why above. Check network and disk space, then run this again." >&2; \
-	echo "Behind a proxy or mirror: make PIP_ARGS='--proxy …' or set it in pip's own configuration." >&2; exit 1; }
+	echo "Behind a proxy or mirror: make PIP_ARGS='--proxy …' or set it in pip's own configuration." >&2; \
+	[ -z "$$first" ] || echo "If PyTorch's CPU index is the trouble: make TORCH=default takes pip's own build." >&2; \
+	exit 1; }
 endef

@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,9 @@ case "$*" in
         echo "venv" >>"$LOG"
         mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
     "-m pip --version") exit 0 ;;
+    scripts/torch_index.py*)
+        [ -z "$REAL_PYTHON" ] || exec "$REAL_PYTHON" "$@"
+        echo "$TORCH_FIRST" ;;
     "-m pip install"*)
         echo "pip $*" >>"$LOG"
         [ -z "$PIP_FAILS" ] || { echo "ERROR: no matching distribution" >&2; exit 1; } ;;
@@ -38,8 +42,9 @@ esac
 def project(tmp_path: Path) -> Path:
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    for name in ("Makefile", "requirements.txt", "requirements-dev.txt"):
+    for name in ("Makefile", "pre-requirements.txt", "requirements.txt", "requirements-dev.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     (tmp_path / "app.py").write_text("")
     interpreter = tmp_path / "fake-python"
     interpreter.write_text(STAND_IN)
@@ -101,11 +106,45 @@ def test_pip_arguments_are_passed_on(project: Path) -> None:
     assert "--proxy http://p:1 --retries 9 -r requirements.txt" in log(project)[1]
 
 
+def test_torch_comes_first_where_it_has_an_index_of_its_own(project: Path) -> None:
+    make(project, "demo", TORCH_FIRST="--no-deps --index-url http://cpu torch==1")
+    pips = [line for line in log(project) if line.startswith("pip")]
+    assert len(pips) == 2
+    assert pips[0].endswith("--no-deps --index-url http://cpu torch==1")
+    assert pips[1].endswith("-r requirements.txt")
+    assert "http://cpu" not in pips[1]
+
+
+def test_a_failed_install_of_torch_names_the_way_around(project: Path) -> None:
+    failed = make(project, "demo", TORCH_FIRST="torch==1", PIP_FAILS="1")
+    assert failed.returncode != 0
+    assert "make TORCH=default" in failed.stderr
+    assert not list((project / ".venv").glob(".app-*"))
+
+
+def test_one_line_says_which_torch_was_chosen_and_why(project: Path) -> None:
+    mirror = make(project, "demo", REAL_PYTHON=sys.executable, PIP_INDEX_URL="http://127.0.0.1:9/simple")
+    assert "torch: from pip's own index alone" in mirror.stderr or sys.platform != "linux"
+    make(project, "clean")
+    asked = make(project, "demo", "TORCH=default", REAL_PYTHON=sys.executable)
+    assert "TORCH=default" in asked.stderr
+    make(project, "clean")
+    wrong = make(project, "demo", "TORCH=gpu", REAL_PYTHON=sys.executable)
+    assert wrong.returncode != 0
+    assert "invalid choice: 'gpu'" in wrong.stderr
+
+
+def test_an_index_in_pips_arguments_counts_as_one_of_its_own(project: Path) -> None:
+    done = make(project, "demo", "PIP_ARGS=-i http://127.0.0.1:9/simple", REAL_PYTHON=sys.executable)
+    assert "torch: from pip's own index alone" in done.stderr or sys.platform != "linux"
+
+
 def test_a_failed_install_shows_why_says_what_to_do_and_is_tried_again(project: Path) -> None:
     failed = make(project, "demo", PIP_FAILS="1")
     assert failed.returncode != 0
     assert "no matching distribution" in failed.stderr
     assert "run this again" in failed.stderr
+    assert "TORCH=default" not in failed.stderr, "torch was not the trouble"
     assert "app on" not in failed.stdout
     assert not list((project / ".venv").glob(".app-*"))
     assert "app on" in make(project, "demo").stdout

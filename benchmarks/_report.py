@@ -90,7 +90,7 @@ def page(document: Mapping[str, Any], plots: bool = True) -> str:
     """Markdown."""
     machine = document["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    others = document["others_cores"]
+    others = document["other_cpu_cores"]
     parts = [
         "# Benchmarks",
         "",

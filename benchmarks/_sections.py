@@ -110,7 +110,7 @@ class Bench:
                 if name not in self.skipped
             },
             "skipped": self.skipped,
-            "others_cores": max(self.others, default=0.0),
+            "other_cpu_cores": max(self.others, default=0.0),
             "values": {section: {who: dict(of) for who, of in rows.items()} for section, rows in self.values.items()},
         }
 

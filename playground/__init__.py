@@ -4,4 +4,5 @@ Importing this package costs nothing: neither torch nor gradio nor a model is lo
 until somebody asks for one.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
+"""The one source of the version: pyproject.toml and the records read it here."""

@@ -25,6 +25,9 @@ OpenStatus = Literal["yes", "partial", "no", "unknown"]
 
 T = TypeVar("T")
 
+RENAMED = {"others_cores": "other_cpu_cores"}
+"""Fields as files written before 0.2 call them."""
+
 
 class Record:
     """JSON for dataclasses: ``to_json`` gives plain dicts and lists, ``from_json`` the value again."""
@@ -34,9 +37,10 @@ class Record:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """Build the record from ``data``; unknown keys are left out, so newer files stay readable."""
+        """Build the record from ``data``; unknown keys are left out, so newer files stay readable, as are old ones."""
         hints = _hints(cls)  # type: ignore[arg-type]
-        return cls(**{name: _typed(hints[name], value) for name, value in data.items() if name in hints})
+        named = ((RENAMED.get(name, name), value) for name, value in data.items())
+        return cls(**{name: _typed(hints[name], value) for name, value in named if name in hints})
 
 
 @cache
@@ -459,7 +463,7 @@ class LoadSpec(Record):
 
 
 @dataclass(frozen=True)
-class Spelling(Record):
+class DecodedTokens(Record):
     """Token ids as text, by the tokenizer of a loaded model.
 
     Attributes:

@@ -11,9 +11,9 @@ from playground.catalog.entries import load_catalog
 from playground.config.settings import Settings
 from playground.experiments.benchmark import Measurer
 from playground.experiments.compare import Comparer
-from playground.experiments.diff import TwinDiffer
-from playground.experiments.memory_plan import Plan, plan_of
-from playground.experiments.replay import Repeater
+from playground.experiments.diff import VariantDiffer
+from playground.experiments.memory_plan import MemoryPlan, plan_of
+from playground.experiments.replay import Replayer
 from playground.export import Preparer
 from playground.records import Request, Variant
 from playground.results.costs import load_tiers
@@ -35,8 +35,8 @@ class Playground:
         self.preparer = Preparer(settings, self.catalog)
         self.pool = Pool(settings)
         self.comparer = Comparer(settings, self.catalog, self.preparer, self.pool)
-        self.twins = TwinDiffer(settings, self.catalog, self.preparer, self.pool, self.comparer)
-        self.repeater = Repeater(self.catalog, self.preparer, self.pool, self.comparer)
+        self.twins = VariantDiffer(settings, self.catalog, self.preparer, self.pool, self.comparer)
+        self.repeater = Replayer(self.catalog, self.preparer, self.pool, self.comparer)
         self.measurer = Measurer(settings, self.catalog, self.preparer, self.pool)
         self.store = Store(settings.database, settings.limits.max_stored if settings.on_space else None)
 
@@ -46,7 +46,7 @@ class Playground:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def memory_plan(self, variants: Sequence[Variant], request: Request | None = None) -> Plan:
+    def memory_plan(self, variants: Sequence[Variant], request: Request | None = None) -> MemoryPlan:
         """What these variants are expected to take together: of prepared ones from their files, of others from the
         catalogue, None where neither says.
         """

@@ -26,7 +26,7 @@ def document(values: dict[str, Any], others: float = 0.0) -> dict[str, Any]:
             "commit": "0123456789abcdef",
             "date": "2026-01-01 00:00 UTC",
         },
-        "others_cores": others,
+        "other_cpu_cores": others,
         "read_gb_s": 20.0,
         "repeats": 3,
         "quick": False,

@@ -13,10 +13,12 @@ from playground import records
 from playground.records import (
     Artifact,
     Comparison,
+    DecodedTokens,
     Environment,
     Event,
     Fact,
     Fidelity,
+    LoadSpec,
     Message,
     ModelFacts,
     ModelRun,
@@ -126,6 +128,8 @@ EVERY: dict[type[Record], st.SearchStrategy[Any]] = {
     Openness: openness,
     ModelFacts: model_facts,
     PromptView: views,
+    LoadSpec: st.builds(LoadSpec, specs, artifacts, count),
+    DecodedTokens: st.builds(DecodedTokens, texts, texts, texts),
 }
 
 

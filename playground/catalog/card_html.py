@@ -19,12 +19,12 @@ import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-MOST_TEXT = 200_000
+MAX_TEXT = 200_000
 """Characters of a card that are rendered."""
-MOST_YAML = 256_000
+MAX_YAML = 256_000
 """Characters of the block on top that are read; long tables of results fit."""
-MOST_DEPTH = 20
-MOST_NODES = 50_000
+MAX_DEPTH = 20
+MAX_NODES = 50_000
 
 FRONT_MATTER = re.compile(
     r"\A\ufeff?\s*---[ \t]*(?:\r\n|\r|\n)(.*?)(?:\r\n|\r|\n)---[ \t]*(?:\r\n|\r|\n|\Z)", re.DOTALL
@@ -56,8 +56,8 @@ def front_matter(block: str) -> dict[str, Any]:
     Raises:
         BadFrontMatter: With the reason.
     """
-    if len(block) > MOST_YAML:
-        raise BadFrontMatter(f"its YAML block has {len(block):,} characters, at most {MOST_YAML:,} are read")
+    if len(block) > MAX_YAML:
+        raise BadFrontMatter(f"its YAML block has {len(block):,} characters, at most {MAX_YAML:,} are read")
     try:
         _look(block)
         data = yaml.load(block, Loader=_Loader)  # a safe loader: it makes plain values only
@@ -80,7 +80,7 @@ def _look(block: str) -> None:
         nodes += isinstance(event, yaml.NodeEvent)
         depth += isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent))
         depth -= isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent))
-        if depth > MOST_DEPTH or nodes > MOST_NODES:
+        if depth > MAX_DEPTH or nodes > MAX_NODES:
             raise BadFrontMatter("its YAML block is nested too deeply or too long")
 
 
@@ -92,9 +92,9 @@ def safe_html(markdown: str, base_url: str) -> str:
         base_url: What relative links are relative to, e.g. ``https://huggingface.co/OWNER/NAME/blob/REVISION/``.
     """
     body = split(markdown)[1]
-    cut = len(body) > MOST_TEXT
+    cut = len(body) > MAX_TEXT
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    parts = list(_blocks(parser.parse(_printable(body[:MOST_TEXT])), base_url))
+    parts = list(_blocks(parser.parse(_printable(body[:MAX_TEXT])), base_url))
     if cut:
         parts.append(f'<p class="note">{_CUT} {_link(base_url.replace("/blob/", "/tree/"), "Open it")}</p>')
     return "".join(parts)

@@ -46,8 +46,8 @@ PREPARING_MB = 1500.0
 """torch, transformers and the exporter without a model."""
 KERNELS_CACHE = 0.5
 """Of an fp32 cache: the kernels keep half floats."""
-CHUNK = 128
-"""Prompt tokens that are computed together (``runtimes.engine.CHUNK``, which stands below this room)."""
+PREFILL_CHUNK = 128
+"""Prompt tokens that are computed together (``runtimes.engine.PREFILL_CHUNK``, which stands below this room)."""
 ROOM = 256
 """Tokens by which a shared cache grows."""
 
@@ -76,7 +76,7 @@ class Footprint(Record):
 
 
 @dataclass(frozen=True)
-class Running(Record):
+class RuntimeMemory(Record):
     """Where the memory of a process that runs a model goes, in MB.
 
     Attributes:
@@ -127,7 +127,7 @@ def estimate(
         weights += _embedding(parameters, config) * (BYTES["int8"] - BYTES["int4"])
     vocab = int(config.get("vocab_size") or 32_000)
     cache = cache_of(config)
-    running = Running(
+    running = RuntimeMemory(
         PROCESS_MB[runtime] + _tokenizer_mb(vocab * VOCAB_BYTES),
         weights * (PACKED[precision] if runtime == "onnx" else 1.0) / MB,
         0.3 * parameters * tokens / CONTEXT / MB if cache is None else cache_mb(cache, runtime, "fused", tokens, 0),
@@ -152,7 +152,7 @@ def of_files(
     prompt_tokens: int,
     new_tokens: int,
     kernels: bool = False,
-) -> Running:
+) -> RuntimeMemory:
     """The memory of what lies prepared on the disk.
 
     Args:
@@ -166,13 +166,13 @@ def of_files(
     cache = cache_of(config)
     if kernels:
         tokens = prompt_tokens + new_tokens
-        return Running(
+        return RuntimeMemory(
             KERNELS_MB + KERNELS_TOKENIZER * tokenizer_bytes / MB,
             weights * KERNELS_PACKED / MB,
             0.0 if cache is None else KERNELS_CACHE * cache.bytes_for(_in_rooms(tokens), windowed=False) / MB,
-            scratch_mb(config, 0 if tokens == 0 else CHUNK),
+            scratch_mb(config, 0 if tokens == 0 else PREFILL_CHUNK),
         )
-    return Running(
+    return RuntimeMemory(
         PROCESS_MB[runtime] + _tokenizer_mb(tokenizer_bytes),
         weights * (PACKED.get(precision, 1.15) if runtime == "onnx" else 1.0) / MB,
         0.0 if cache is None else cache_mb(cache, runtime, recipe, prompt_tokens, new_tokens, precision=precision),
@@ -209,7 +209,7 @@ def scratch_mb(config: Mapping[str, Any], tokens: int, *, every_row: bool = Fals
     def size(*names: str) -> int:
         return next((int(config[name]) for name in names if isinstance(config.get(name), int)), 0)
 
-    chunk = min(CHUNK, max(1, tokens))
+    chunk = min(PREFILL_CHUNK, max(1, tokens))
     hidden = size("hidden_size", "n_embd", "d_model")
     inner = size("intermediate_size", "ffn_dim", "n_inner", "d_ff") or 4 * hidden
     scores = size("num_attention_heads", "n_head", "num_heads") * tokens

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
 TIMEOUT_S = 15.0
-MOST_CONFIG = 1_000_000
-MOST_CARD = 2_000_000
-MOST_INDEX = 20_000_000
+MAX_CONFIG = 1_000_000
+MAX_CARD = 2_000_000
+MAX_INDEX = 20_000_000
 """Bytes of config.json, of the card and of a list of shards that are fetched."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 HUB = "https://huggingface.co"
@@ -95,7 +95,7 @@ class HubInfo(Record):
         return estimate(parameters, runtime, precision, self.shape, prebuilt=bool(self.onnx_files))
 
 
-def look(repo: str, revision: str = "") -> HubInfo:
+def fetch_model_info(repo: str, revision: str = "") -> HubInfo:
     """Ask the Hub about a repository.
 
     Args:
@@ -111,15 +111,15 @@ def look(repo: str, revision: str = "") -> HubInfo:
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or None)
-    with told(repo, revision):
+    with hub_errors(repo, revision):
         info = api.model_info(repo, revision=revision or None, files_metadata=True, timeout=TIMEOUT_S)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if isinstance(file.rfilename, str)}
     commit = info.sha or revision or "main"
     small = _Small(api, info.id or repo, commit, sizes)
     weights, unclear = _weights(info.id or repo, sizes, small)
     inner = f"{PurePosixPath(weights[0]).parent}/config.json" if weights else ""
-    config_text, config_note = small.read(inner if inner in sizes else "config.json", MOST_CONFIG)
-    card, card_note = small.read("README.md", MOST_CARD)
+    config_text, config_note = small.read(inner if inner in sizes else "config.json", MAX_CONFIG)
+    card, card_note = small.read("README.md", MAX_CARD)
     notes = tuple(filter(None, (config_note, card_note)))
     return _read(
         info, commit, sizes, config=_json(config_text), card=card, notes=notes, weights=weights, unclear=unclear
@@ -130,7 +130,7 @@ def _weights(repo: str, sizes: Mapping[str, int], small: _Small) -> tuple[tuple[
     """The weights that would be fetched, and why none are where that is unclear."""
 
     def read(name: str) -> str:
-        text, note = small.read(name, MOST_INDEX)
+        text, note = small.read(name, MAX_INDEX)
         if note:
             raise _Unread(note)
         return text
@@ -149,7 +149,7 @@ class _Unread(Exception):
 
 
 @contextmanager
-def told(repo: str, revision: str = "") -> Iterator[None]:
+def hub_errors(repo: str, revision: str = "") -> Iterator[None]:
     """Errors of huggingface_hub as this product's, with what to do about them."""
     from huggingface_hub import errors
 
@@ -209,7 +209,7 @@ class _Small:
         if self.sizes[name] > most:
             return "", f"Its {name} has {self.sizes[name]:,} bytes and is not read."
         try:
-            with told(self.repo, self.commit):
+            with hub_errors(self.repo, self.commit):
                 path = self.api.hf_hub_download(self.repo, name, revision=self.commit)
             with Path(path).open(encoding="utf-8", errors="replace") as file:
                 return file.read(most), ""

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playground.catalog.card_html import BadFrontMatter, front_matter, repository_url, safe_html, safe_url, split
-from playground.catalog.hub import HubInfo, look
+from playground.catalog.hub import HubInfo, fetch_model_info
 from playground.records import UNKNOWN, Fact, ModelFacts
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
-MOST_ITEMS = 100
-MOST_CHARS = 300
+MAX_ITEMS = 100
+MAX_CHARS = 300
 RELATIONS = ("finetune", "adapter", "quantized", "merge")
 
 
@@ -71,7 +71,7 @@ def read(repo: str, revision: str, home: Path, *, online: bool) -> HubInfo | Non
     """
     if not online:
         return remembered(repo, home)
-    info = look(repo, revision)
+    info = fetch_model_info(repo, revision)
     keep(info, home)
     return info
 
@@ -136,7 +136,7 @@ def _relation(block: Mapping[str, Any], tags: tuple[str, ...]) -> str:
 
 def _quality(data: ModelCardData, card: str, info: HubInfo) -> dict[str, Fact]:
     found: dict[str, Fact] = {}
-    for result in (data.eval_results or [])[:MOST_ITEMS]:
+    for result in (data.eval_results or [])[:MAX_ITEMS]:
         value = result.metric_value
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e9:
             continue
@@ -149,6 +149,4 @@ def _quality(data: ModelCardData, card: str, info: HubInfo) -> dict[str, Fact]:
 def _texts(value: Any) -> list[str]:
     """One text or a list of them; anything else in it is left out."""
     items = value if isinstance(value, list) else [value]
-    return [
-        " ".join(item.split())[:MOST_CHARS] for item in items[:MOST_ITEMS] if isinstance(item, str) and item.strip()
-    ]
+    return [" ".join(item.split())[:MAX_CHARS] for item in items[:MAX_ITEMS] if isinstance(item, str) and item.strip()]

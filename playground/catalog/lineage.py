@@ -13,14 +13,14 @@ from playground.catalog.cards import HUB, model_facts
 from playground.catalog.entries import Catalog, CatalogEntry
 from playground.records import UNKNOWN, Fact, ModelFacts, Record
 
-MOST_STEPS = 12
+MAX_STEPS = 12
 
 ReadHub = Callable[[str], ModelFacts | None]
 """Facts of a repository's own card, where they are at hand; asked only where the catalogue does not know."""
 
 
 @dataclass(frozen=True)
-class Step(Record):
+class Ancestor(Record):
     """One model of the chain.
 
     Attributes:
@@ -39,7 +39,7 @@ class Step(Record):
 class Lineage(Record):
     """The model itself and then its bases, nearest first."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[Ancestor, ...]
     cyclic: bool = False
 
     @property
@@ -57,14 +57,14 @@ def trace(catalog: Catalog, entry: CatalogEntry, facts: ModelFacts, read_hub: Re
         read_hub: Asked for a base the catalogue does not know.
     """
     repo = entry.spec.upstream or entry.spec.id
-    steps = [Step(repo)]
+    steps = [Ancestor(repo)]
     seen = {repo.lower()}
     while base := _base(facts):
-        if base.lower() in seen or len(steps) > MOST_STEPS:
+        if base.lower() in seen or len(steps) > MAX_STEPS:
             return Lineage(tuple(steps), cyclic=True)
         known = catalog.upstream(base)
         licence = str(known.card.get("license", {}).get("id", "")) if known else ""
-        step = Step(base, str(facts.base_model_relation.value or ""), facts.base_model.url, licence)
+        step = Ancestor(base, str(facts.base_model_relation.value or ""), facts.base_model.url, licence)
         steps.append(step)
         seen.add(base.lower())
         read = model_facts(known) if known else read_hub(base) if read_hub else None
@@ -72,7 +72,7 @@ def trace(catalog: Catalog, entry: CatalogEntry, facts: ModelFacts, read_hub: Re
             break
         facts = read
         if not known and facts.license.value:
-            steps[-1] = Step(base, step.relation, step.source, str(facts.license.value))
+            steps[-1] = Ancestor(base, step.relation, step.source, str(facts.license.value))
     return Lineage(tuple(steps))
 
 

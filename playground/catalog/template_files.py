@@ -1,4 +1,4 @@
-"""TODO."""
+"""Where a chat template lies in a model's files, and which tokens it may name."""
 
 from __future__ import annotations
 

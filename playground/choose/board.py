@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from playground.catalog.facts import full_facts
 from playground.catalog.hub_cards import hub_facts, remembered
-from playground.choose.constraints import STATES, Candidate, Limits, Verdict, judge
+from playground.choose.constraints import STATES, Candidate, Constraints, Eligibility, judge
 from playground.choose.evidence import UNITS, Evidence, gather, measured_variants
-from playground.choose.quality import Axis, Quality, card_scores, fidelity_scores, front
+from playground.choose.quality import Axis, Quality, card_scores, fidelity_scores, pareto_front
 from playground.errors import PlaygroundError
 from playground.records import Artifact, Comparison, Variant
 from playground.results.figures import QUANTITIES, Figure, Measurement, figure
-from playground.service import Playground
 from playground.system.environment import environment
+
+if TYPE_CHECKING:
+    from playground.service import Playground
 
 NEWEST = 100
 """So many of the newest measurements, and of the newest comparisons, are looked through."""
@@ -40,7 +43,7 @@ class Board:
     evidence: Evidence
     qualities: tuple[Quality, ...]
 
-    def verdicts(self, limits: Limits) -> tuple[Verdict, ...]:
+    def verdicts(self, limits: Constraints) -> tuple[Eligibility, ...]:
         """One a model, the eligible ones first; equals stay in order."""
         judged = [judge(limits, candidate) for candidate in self.candidates]
         return tuple(sorted(judged, key=lambda verdict: STATES.index(verdict.state)))
@@ -55,9 +58,9 @@ class Board:
                 points[str(candidate.variant)] = {**own, QUALITY.name: figure(QUALITY.name, "", [float(fact.value)])}
         return points
 
-    def front(self, quality: Quality, axes: Sequence[str]) -> frozenset[str]:
+    def pareto_front(self, quality: Quality, axes: Sequence[str]) -> frozenset[str]:
         """Those that no other beats in quality and ``axes``."""
-        return front([QUALITY, *(AXES[axis] for axis in axes)], self.points(quality, axes))
+        return pareto_front([QUALITY, *(AXES[axis] for axis in axes)], self.points(quality, axes))
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def stored(playground: Playground) -> Stored:
     return Stored(playground.store.measurements(NEWEST), playground.store.list(NEWEST))
 
 
-def everything(playground: Playground, kept: Stored) -> tuple[Variant, ...]:
+def candidates_of(playground: Playground, kept: Stored) -> tuple[Variant, ...]:
     """What may be chosen: variants with figures of this machine first, then each catalogue model's default one."""
     found = dict.fromkeys(with_figures(playground, kept))
     return tuple(found | dict.fromkeys(entry.variants[0] for entry in playground.catalog))

@@ -28,7 +28,7 @@ STATES: tuple[State, ...] = ("eligible", "close", "undecided", "out")
 
 
 @dataclass(frozen=True)
-class Limits(Record):
+class Constraints(Record):
     """What a model must keep to; None (and False) asks for nothing.
 
     Attributes:
@@ -50,7 +50,7 @@ class Limits(Record):
     @property
     def stated(self) -> bool:
         """Whether anything is asked for at all."""
-        return self != Limits()
+        return self != Constraints()
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Check(Record):
     """One limit against one model.
 
     Attributes:
-        limit: Which one, as the field of ``Limits`` is called.
+        limit: Which one, as the field of ``Constraints`` is called.
         words: Value against limit, to be read by itself.
         source: Where the value comes from, in words; ``url`` is where to check it.
         next_step: How to learn what is not known; empty where it is.
@@ -91,8 +91,8 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Verdict(Record):
-    """What became of one model: its checks in the order of ``Limits``, one for each limit that was stated."""
+class Eligibility(Record):
+    """What became of one model: its checks in the order of ``Constraints``, one for each limit that was stated."""
 
     variant: Variant
     name: str
@@ -115,7 +115,7 @@ class Verdict(Record):
         return {"close": "too close to call", "undecided": "undecided", "out": "out"}[self.state]
 
 
-def check_limits(limits: Limits) -> None:
+def check_limits(limits: Constraints) -> None:
     """Refuse limits that mean nothing.
 
     Raises:
@@ -134,7 +134,7 @@ def check_limits(limits: Limits) -> None:
         )
 
 
-def judge(limits: Limits, candidate: Candidate) -> Verdict:
+def judge(limits: Constraints, candidate: Candidate) -> Eligibility:
     """One model against the limits.
 
     A single limit that is broken puts it out, whatever else is unknown; else anything unknown leaves it undecided, and
@@ -153,7 +153,7 @@ def judge(limits: Limits, candidate: Candidate) -> Verdict:
         state = "undecided"
     elif "close" in answers:
         state = "close"
-    return Verdict(candidate.variant, candidate.name, state, tuple(found))
+    return Eligibility(candidate.variant, candidate.name, state, tuple(found))
 
 
 def _memory(limit: float, candidate: Candidate) -> Check:

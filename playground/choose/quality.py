@@ -1,8 +1,8 @@
 """A quality figure for each of several models: from their cards, from a file of the reader's own, or their fidelity.
 
 None of them is measured answers: a card's figure is its publisher's, a file's is its writer's, and fidelity says how
-close an export is to its model, not how good the model is. Higher is better in all of them. ``front`` says which models
-nobody beats. The module knows facts and numbers, not where files lie or how a picture is drawn.
+close an export is to its model, not how good the model is. Higher is better in all of them. ``pareto_front`` says
+which models nobody beats. The module knows facts and numbers, not where files lie or how a picture is drawn.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 from playground.errors import UsageError
 from playground.records import Fact, Fidelity, ModelFacts, Record, Variant
-from playground.results.figures import Figure, apart
+from playground.results.figures import Figure, iqr_disjoint
 
-MOST_BYTES = 1_000_000
-MOST_ROWS = 1_000
+MAX_BYTES = 1_000_000
+MAX_ROWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,9 @@ def file_scores(content: bytes, file: str, variants: Sequence[Variant], known: I
     Raises:
         UsageError: The file is too large, can't be read, or a line of it is wrong; with the place.
     """
-    if len(content) > MOST_BYTES:
+    if len(content) > MAX_BYTES:
         raise UsageError(
-            f"{file} has {len(content):,} bytes", f"A score file has at most {MOST_BYTES:,}: one line a model."
+            f"{file} has {len(content):,} bytes", f"A score file has at most {MAX_BYTES:,}: one line a model."
         )
     try:
         text = content.decode("utf-8-sig")
@@ -135,8 +135,8 @@ def file_scores(content: bytes, file: str, variants: Sequence[Variant], known: I
     rows = _json_rows(text, file) if text.lstrip()[:1] in ("{", "[") else _csv_rows(text, file)
     if not rows:
         raise UsageError(f"{file} has no scores", "Write a line for each model: MODEL,SCORE.")
-    if len(rows) > MOST_ROWS:
-        raise UsageError(f"{file} has {len(rows):,} scores", f"At most {MOST_ROWS:,} are read.")
+    if len(rows) > MAX_ROWS:
+        raise UsageError(f"{file} has {len(rows):,} scores", f"At most {MAX_ROWS:,} are read.")
     names = {*map(str, variants), *(variant.model for variant in variants), *known}
     scores: dict[str, float] = {}
     for place, name, value in rows:
@@ -241,7 +241,7 @@ class Axis:
     higher: bool
 
 
-def front(axes: Sequence[Axis], points: Mapping[str, Mapping[str, Figure]]) -> frozenset[str]:
+def pareto_front(axes: Sequence[Axis], points: Mapping[str, Mapping[str, Figure]]) -> frozenset[str]:
     """The Pareto front: those that nobody beats.
 
     One beats another if its median is at least as good on every axis, and better on one of them by more than chance:
@@ -260,7 +260,7 @@ def front(axes: Sequence[Axis], points: Mapping[str, Mapping[str, Figure]]) -> f
 def _beats(axes: Sequence[Axis], one: Mapping[str, Figure], other: Mapping[str, Figure]) -> bool:
     def better(axis: Axis) -> bool:
         mine, its = one[axis.name], other[axis.name]
-        return apart(mine, its) and _ahead(axis, mine, its)
+        return iqr_disjoint(mine, its) and _ahead(axis, mine, its)
 
     def at_least(axis: Axis) -> bool:
         return not _ahead(axis, other[axis.name], one[axis.name])

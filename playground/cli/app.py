@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = int(app(args=args or ["--help"], prog_name="python -m playground", standalone_mode=False) or output.OK)
+        code = int(app(args=args or ["--help"], prog_name=_name(), standalone_mode=False) or output.OK)
     except typer.TyperException as error:
         return output.report(_command_line_error(error, args), as_json)
     except PlaygroundError as error:
@@ -62,11 +62,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def _name() -> str:
+    """What the reader typed: the installed command, or the module."""
+    return "playground" if Path(sys.argv[0]).stem == "playground" else "python -m playground"
+
+
 def _command_line_error(error: typer.TyperException, args: Sequence[str]) -> PlaygroundError:
     from playground.errors import UsageError
 
     context = getattr(error, "ctx", None)
-    command = context.command_path if context else "python -m playground"
+    command = context.command_path if context else _name()
     advice = f"See {command} --help."
     meant = getattr(error, "option_name", "") or next((arg for arg in args if arg.startswith("-") and " " in arg), "")
     if meant and context and any(parameter.name == "prompt" for parameter in context.command.params):

@@ -91,7 +91,7 @@ def _print(measurement: Measurement) -> None:
     """A row a figure, a column a model: median, quartiles and rank."""
     from rich.table import Table
 
-    from playground.results.figures import ONE_LOAD, QUANTITIES, places
+    from playground.results.figures import ONE_LOAD, QUANTITIES, ranks_of
     from playground.results.receipts import machine_lines
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
@@ -105,7 +105,7 @@ def _print(measurement: Measurement) -> None:
         heading, factor, decimals = SCALES.get(name, (f"{quantity.title.lower()}, {quantity.unit}", 1, 1))
         ranks = [
             "" if place is None else f"  #{place.rank}" + ("=" if place.shared else "")
-            for place in places(measurement, name)
+            for place in ranks_of(measurement, name)
         ]
         cells = [_cell(taken, factor, decimals, quantity.unit) for taken in figures]
         table.add_row(heading, *(cell + rank for cell, rank in zip(cells, ranks, strict=True)))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from playground.choose.board import Board
-    from playground.choose.constraints import Limits, Verdict
+    from playground.choose.constraints import Constraints, Eligibility
     from playground.choose.quality import Quality
 
 MARKS = {"met": "✓", "conditions": "✓", "close": "≈", "unknown": "?", "broken": "✕"}
@@ -45,20 +45,20 @@ def choose(
 
     Exit code 0: at least one is eligible; 1: none is; 2: the command was wrong.
     """
-    from playground.choose.board import board, everything, stored
-    from playground.choose.constraints import Limits, check_limits
+    from playground.choose.board import board, candidates_of, stored
+    from playground.choose.constraints import Constraints, check_limits
     from playground.choose.quality import file_scores
     from playground.config.settings import load_settings
     from playground.service import Playground
 
-    limits = Limits(max_memory, max_ttft, min_speed, commercial, min_openness, min_context)
+    limits = Constraints(max_memory, max_ttft, min_speed, commercial, min_openness, min_context)
     check_limits(limits)
     if quality and scores:
         raise UsageError("Both --quality and --scores are given", "Choose one quality figure.")
     own = read_scores(scores) if scores else None
     with Playground(load_settings()) as playground:
         kept = stored(playground)
-        variants = [playground.catalog.resolve(text)[1] for text in model or ()] or everything(playground, kept)
+        variants = [playground.catalog.resolve(text)[1] for text in model or ()] or candidates_of(playground, kept)
         found = board(playground, variants, kept)
         chosen = _quality(found, quality) if quality else None
         if scores and own is not None:
@@ -73,11 +73,11 @@ def choose(
 
 def read_scores(path: Path) -> bytes:
     """A score file's bytes, no more of them than it takes to refuse a large one."""
-    from playground.choose.quality import MOST_BYTES
+    from playground.choose.quality import MAX_BYTES
 
     try:
         with path.open("rb") as file:
-            return file.read(MOST_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{path} can't be read ({error.strerror})", "Check the path of the score file.") from None
 
@@ -99,7 +99,9 @@ def _quality(found: Board, name: str) -> Quality:
     raise UsageError(f"No two of these models have the quality figure '{name}'", closest(name, shown))
 
 
-def _json(limits: Limits, found: Board, verdicts: Sequence[Verdict], quality: Quality | None) -> dict[str, Any]:
+def _json(
+    limits: Constraints, found: Board, verdicts: Sequence[Eligibility], quality: Quality | None
+) -> dict[str, Any]:
     figures = {
         str(item.variant): {name: taken.to_json() for name, taken in item.figures.items()} for item in found.candidates
     }
@@ -126,11 +128,11 @@ def _quality_json(found: Board, quality: Quality) -> dict[str, Any]:
         **quality.to_json(),
         "lacking": [str(variant) for variant in quality.lacking(item.variant for item in found.candidates)],
         "axes": ["quality", *axes],
-        "front": sorted(found.front(quality, axes)),
+        "front": sorted(found.pareto_front(quality, axes)),
     }
 
 
-def _print(limits: Limits, found: Board, verdicts: Sequence[Verdict], quality: Quality | None) -> None:
+def _print(limits: Constraints, found: Board, verdicts: Sequence[Eligibility], quality: Quality | None) -> None:
     from playground.choose.constraints import MEASURE_IT
 
     console = output.stdout()
@@ -165,7 +167,7 @@ def _print_quality(found: Board, quality: Quality) -> None:
     from playground.choose.constraints import number, spread_words
 
     axes = ("decode_tok_s",)
-    first = found.front(quality, axes)
+    first = found.pareto_front(quality, axes)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("", "model", "quality", "decode", "peak memory"):
         table.add_column(title, justify="right" if title in ("quality", "decode", "peak memory") else "left")

@@ -1,14 +1,16 @@
-"""TODO."""
+"""What several commands share: an option, how a prompt is read, how the conditions of use are printed."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from playground.catalog.entries import Catalog, CatalogEntry, Terms
 from playground.cli import output
 from playground.errors import UsageError
+
+if TYPE_CHECKING:
+    from playground.catalog.entries import Catalog, CatalogEntry, Terms
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 

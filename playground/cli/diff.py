@@ -13,14 +13,14 @@ from playground.errors import UsageError
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from playground.experiments.diff import Diffing, Side, TwinDiff
+    from playground.experiments.diff import DiffJob, Side, VariantDiff
     from playground.experiments.replay import Again, ModelAgain
     from playground.experiments.teacher_forcing import Choice, Forced
     from playground.experiments.token_diff import Difference, Token
 
 POLL_S = 0.1
 STOP_WAIT_S = 3.0
-MOST_FLIPS = 12
+MAX_FLIPS = 12
 """Rows of the table of flips; --json has all."""
 
 
@@ -89,7 +89,7 @@ def again(
     return output.OK if report.same else output.FAILED
 
 
-def _follow(diffing: Diffing) -> TwinDiff:
+def _follow(diffing: DiffJob) -> VariantDiff:
     """Wait, telling on stderr what is done. Ctrl-C stops the models first, then passes on."""
     try:
         with output.steps("twins") as tell:
@@ -112,7 +112,7 @@ def _follow(diffing: Diffing) -> TwinDiff:
 # -- twins ------------------------------------------------------------------------------------------------------
 
 
-def _print_diff(diff: TwinDiff) -> None:
+def _print_diff(diff: VariantDiff) -> None:
     console = output.stdout()
     common = diff.common_tokens
     flips = set(diff.answer.flips)
@@ -147,7 +147,7 @@ def _marked(side: Side, common: int | None, flips: set[int]) -> Text:
     return text
 
 
-def _parting_words(diff: TwinDiff) -> str:
+def _parting_words(diff: VariantDiff) -> str:
     found = diff.difference
     if found is None:
         return f"The same answer, all {diff.common_tokens:,} tokens."
@@ -169,10 +169,10 @@ def _token(token: Token) -> str:
 
 
 def _choice(choice: Choice) -> str:
-    return f"{output.clean(choice.text)!r} ({choice.id}) {choice.chance:.1%}"
+    return f"{output.clean(choice.text)!r} ({choice.id}) {choice.probability:.1%}"
 
 
-def _print_forced(forced: Forced, what: str, diff: TwinDiff) -> None:
+def _print_forced(forced: Forced, what: str, diff: VariantDiff) -> None:
     from rich.table import Table
 
     console = output.stdout()
@@ -190,16 +190,16 @@ def _print_forced(forced: Forced, what: str, diff: TwinDiff) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("token", "text", "reference's first choice", "twin's first choice", "KL, nats"):
         table.add_column(title, justify="right" if title in ("token", "KL, nats") else "left", overflow="fold")
-    for place in forced.flips[:MOST_FLIPS]:
+    for place in forced.flips[:MAX_FLIPS]:
         at = forced.positions[place]
         text = repr(output.clean(at.token.text))
         table.add_row(str(place + 1), text, _choice(at.reference), _choice(at.twin), f"{at.kl:.3f}")
     console.print(table)
-    if len(forced.flips) > MOST_FLIPS:
-        console.print(f"  and {len(forced.flips) - MOST_FLIPS:,} more; --json has all")
+    if len(forced.flips) > MAX_FLIPS:
+        console.print(f"  and {len(forced.flips) - MAX_FLIPS:,} more; --json has all")
 
 
-def _print_sides(diff: TwinDiff) -> None:
+def _print_sides(diff: VariantDiff) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from playground.cli import output
 from playground.errors import UsageError
+
+if TYPE_CHECKING:
+    from playground.config.settings import Settings
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 """Options behind the command belong to the script it starts."""
@@ -25,23 +32,20 @@ space = typer.Typer(help="The hosted Space: spaces.yaml is its one source.", add
 @space.command("render")
 def render() -> None:
     """Write the block on top of README.md from spaces.yaml."""
-    from playground.config.settings import load_settings
     from playground.deploy import render_readme
-    from playground.paths import ROOT
 
-    changed = render_readme(load_settings().space_file, ROOT / "README.md")
+    root, settings = _project()
+    changed = render_readme(settings.space_file, root / "README.md")
     output.stdout().print("README.md written." if changed else "README.md is as it should be.")
 
 
 @space.command("check")
 def check() -> int:
     """List what disagrees between spaces.yaml, README.md, requirements.txt and the catalogue."""
-    from playground.config.settings import load_settings
     from playground.deploy import check_space
-    from playground.paths import ROOT
 
-    settings = load_settings()
-    problems = check_space(settings.space_file, ROOT, settings.catalog_file)
+    root, settings = _project()
+    problems = check_space(settings.space_file, root, settings.catalog_file)
     for problem in problems:
         output.stdout().print(f"- {problem}", soft_wrap=True)
     if not problems:
@@ -56,55 +60,77 @@ def deploy(
     private: Annotated[bool, typer.Option("--private", help="Create it as a private Space.")] = False,
 ) -> int:
     """Create or update a Space. The token comes from HF_TOKEN or `hf auth login`."""
-    from playground.config.settings import load_settings
     from playground.deploy import check_space, deploy_space, files_to_deploy
-    from playground.paths import ROOT
 
-    settings = load_settings()
-    problems = check_space(settings.space_file, ROOT, settings.catalog_file)
+    root, settings = _project()
+    problems = check_space(settings.space_file, root, settings.catalog_file)
     if problems:
         output.stderr().print("\n".join(f"- {problem}" for problem in problems), soft_wrap=True)
         output.stderr().print("Nothing was uploaded: mend these first.")
         return output.FAILED
     if dry_run:
-        for path in files_to_deploy(ROOT):
-            print(path.relative_to(ROOT))
+        for path in files_to_deploy(root):
+            print(path.relative_to(root))
         return output.OK
-    address = deploy_space(repo, settings.space_file, ROOT, private=private)
+    address = deploy_space(repo, settings.space_file, root, private=private)
     output.stdout().print(f"Deployed: {address}", soft_wrap=True)
     return output.OK
+
+
+def _project() -> tuple[Path, Settings]:
+    """The checkout that ``space`` is about, and its settings: the one this runs from, else the working directory.
+
+    Raises:
+        UsageError: Neither is a checkout.
+    """
+    from playground.config.settings import load_settings
+    from playground.paths import CHECKOUT
+
+    settings = load_settings()
+    if CHECKOUT:
+        return CHECKOUT, settings
+    here = Path.cwd()
+    if not all((here / name).is_file() for name in ("spaces.yaml", "README.md", "app.py")):
+        raise UsageError(
+            "There is no checkout of the playground here, and a Space is made from one",
+            "Run this in the folder that holds spaces.yaml, README.md and app.py.",
+        )
+    return here, settings if os.environ.get("PLAYGROUND_SPACE") else replace(settings, space_file=here / "spaces.yaml")
 
 
 def bench(context: typer.Context) -> int:
     """Measurements: `bench models` of models, `bench engine` of our decode loop beside others on this machine."""
     from playground.cli import benchmark
-    from playground.paths import ROOT
+    from playground.paths import CHECKOUT
 
     if context.args[:1] == ["models"]:
         return benchmark.main(context.args[1:])
-    names = sorted(path.stem for path in (ROOT / "bench").glob("*.py") if not path.stem.startswith("_"))
+    scripts = (CHECKOUT / "benchmarks").glob("[!_]*.py") if CHECKOUT else ()
+    found = {path.stem: str(path) for path in sorted(scripts)}
     name = context.args[0] if context.args else ""
     if name in ("--help", "-h"):
-        output.stdout().print(BENCH_HELP + "\n".join(f"  {each}" for each in ("models", *names)))
+        output.stdout().print(BENCH_HELP + "\n".join(f"  {each}" for each in ("models", *found)))
         return output.OK
-    if name not in names:
+    if name not in found:
         problem = f"There is no measurement '{name}'" if name else "The measurement is missing"
-        raise UsageError(problem, f"Known: {', '.join(['models', *names])}.")
-    return _run_script(str(ROOT / "bench" / f"{name}.py"), context.args[1:])
+        others = "" if found else " The others are in a checkout of the playground: run them there."
+        raise UsageError(problem, f"Known: {', '.join(['models', *found])}.{others}")
+    return _run(lambda: runpy.run_path(found[name], run_name="__main__"), [found[name], *context.args[1:]])
 
 
 def serve(context: typer.Context) -> int:
-    """Start the web app; the same as `python app.py`, with its options."""
-    from playground.paths import ROOT
+    """Start the web app; the same as `open-model-playground` and `python app.py`, with their options."""
+    # Not imported: this package and the page's stand side by side.
+    app = "playground.ui.app"
+    return _run(lambda: runpy.run_module(app, run_name="__main__"), ["playground serve", *context.args])
 
-    return _run_script(str(ROOT / "app.py"), context.args)
 
-
-def _run_script(path: str, args: list[str]) -> int:
+def _run(script: Callable[[], object], argv: list[str]) -> int:
+    """``script`` as a command of its own, which reads ``argv`` itself."""
     before = sys.argv
-    sys.argv = [path, *args]
+    sys.argv = argv
     try:
-        runpy.run_path(path, run_name="__main__")
+        script()
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)

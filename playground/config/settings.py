@@ -1,7 +1,7 @@
 """Environment and spaces.yaml become one ``Settings`` value, which is passed in, never global.
 
     PLAYGROUND_HOME      where everything is written (default: the platform's user cache folder)
-    PLAYGROUND_SPACE     path of spaces.yaml (default: beside the package)
+    PLAYGROUND_SPACE     path of spaces.yaml (default: the checkout's, or the one inside the installed package)
     PLAYGROUND_CATALOG   path of catalog.yaml (default: inside the package)
     PLAYGROUND_HARDWARE  path of hardware.yaml, what rented machines cost (default: inside the package)
     PLAYGROUND_MEMORY_MB what all loaded models together may take (default: limits.memory_mb of spaces.yaml, else
@@ -29,7 +29,7 @@ import yaml
 
 from playground.config.endpoints import load_remotes
 from playground.errors import ConfigError
-from playground.paths import PACKAGE, ROOT
+from playground.paths import CATALOG, HARDWARE, SPACE
 from playground.records import Remote
 from playground.system.cpu import usable_cores
 
@@ -71,7 +71,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     on_space: bool = False
     memory_mb: float | None = None
-    hardware_file: Path = PACKAGE / "hardware.yaml"
+    hardware_file: Path = HARDWARE
     remotes: tuple[Remote, ...] = ()
     hosts: tuple[str, ...] = ()
 
@@ -94,7 +94,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         ConfigError: A number is not a number, or spaces.yaml is not what it should be.
     """
     env = os.environ if env is None else env
-    space_file = Path(env.get("PLAYGROUND_SPACE") or ROOT / "spaces.yaml")
+    space_file = Path(env.get("PLAYGROUND_SPACE") or SPACE)
     app = _app_block(space_file)
     limits = _limits(app.get("limits") or {}, space_file)
     on_space = bool(env.get("SPACE_ID"))
@@ -102,7 +102,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         home=Path(home).expanduser(),
         space_file=space_file,
-        catalog_file=Path(env.get("PLAYGROUND_CATALOG") or PACKAGE / "catalog.yaml"),
+        catalog_file=Path(env.get("PLAYGROUND_CATALOG") or CATALOG),
         threads=_number(env, "PLAYGROUND_THREADS", usable_cores(), least=1),
         host=env.get("HOST") or ("0.0.0.0" if on_space else "127.0.0.1"),
         port=_number(env, "PORT", 7860, least=0),
@@ -110,7 +110,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         limits=limits,
         on_space=on_space,
         memory_mb=_number(env, "PLAYGROUND_MEMORY_MB", 0, least=1) or limits.memory_mb,
-        hardware_file=Path(env.get("PLAYGROUND_HARDWARE") or PACKAGE / "hardware.yaml"),
+        hardware_file=Path(env.get("PLAYGROUND_HARDWARE") or HARDWARE),
         remotes=load_remotes(app.get("remotes"), env, str(space_file)),
         hosts=_hosts(env, on_space=on_space),
     )

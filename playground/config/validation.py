@@ -2,7 +2,7 @@
 
 A check takes the value and where it stands, and raises ``ConfigError``. Places read ``catalog.yaml: gemma-3-270m:
 card.license.url``: who starts a check passes the part up to the last colon, with ``": "`` at its end. It knows
-nothing of models or Spaces; ``catalog.py`` and ``space.py`` put checks together.
+nothing of models or Spaces; ``catalog/`` and ``deploy.py`` put checks together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What every experiment shares."""
 
 from __future__ import annotations
 

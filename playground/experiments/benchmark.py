@@ -21,7 +21,7 @@ from playground.experiments.base import tokenizer_words
 from playground.records import Artifact, Cancelled, LoadSpec, ModelRun, ModelSpec, Request, Variant
 from playground.results.figures import QUANTITIES, Figure, Measured, Measurement, characters_per_s, figure
 from playground.system import contention
-from playground.system.contention import Disturbance
+from playground.system.contention import CpuContention
 from playground.system.environment import environment
 from playground.workers.pool import Pool
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, float | None], None]
 """What is being done, and the share of answers given so far (0 to 1) where that is known."""
 
-REPEATS, MOST_REPEATS = 5, 50
+REPEATS, MAX_REPEATS = 5, 50
 LOOK_S, NAP_S = 1.0, 0.05
 """How long the idle machine is watched, and how often Stop is looked for meanwhile."""
 STOPPED = "Stopped before it was measured"
@@ -50,7 +50,7 @@ class _Lane:
     load_s: float | None = None
     runs: list[ModelRun] = field(default_factory=list)
     reloads: int = 0
-    disturbance: Disturbance = field(default_factory=Disturbance)
+    disturbance: CpuContention = field(default_factory=CpuContention)
     error: str | None = None
 
 
@@ -80,8 +80,8 @@ class Measurer:
         Raises:
             UsageError: The request, a model or the number is wrong; no work was begun.
         """
-        if isinstance(repeats, bool) or not 1 <= repeats <= MOST_REPEATS:
-            raise UsageError(f"{repeats} repeats are asked for", f"Choose from 1 to {MOST_REPEATS}.")
+        if isinstance(repeats, bool) or not 1 <= repeats <= MAX_REPEATS:
+            raise UsageError(f"{repeats} repeats are asked for", f"Choose from 1 to {MAX_REPEATS}.")
         lanes = self._lanes(request, variants)
         request = replace(request, min_new_tokens=request.max_new_tokens, stop=(), reuse=False)
         return _Session(request, repeats, lanes, progress, cancelled).run(
@@ -115,7 +115,7 @@ class _Session:
     lanes: list[_Lane]
     progress: Progress
     cancelled: Cancelled
-    before: Disturbance = field(default_factory=Disturbance)
+    before: CpuContention = field(default_factory=CpuContention)
     answers: int = 0
 
     def run(self, preparer: Preparer, pool: Pool, threads: int) -> Measurement:
@@ -123,7 +123,7 @@ class _Session:
         there = environment()  # read before anything is measured: it asks git and the package metadata
         for lane in self.lanes:
             self._prepare(lane, preparer, threads)
-        with pool.turns.turn(self.cancelled, self._tell_wait) as mine:
+        with pool.turns.hold(self.cancelled, self._tell_wait) as mine:
             if mine and self._left():
                 with preparer.paused():
                     self._measure(pool)
@@ -135,7 +135,7 @@ class _Session:
             models=tuple(self._measured(lane) for lane in self.lanes),
             environment=there,
             warnings=tuple(self._warnings()),
-            others_cores=self.before.cores,
+            other_cpu_cores=self.before.cores,
         )
 
     # -- the work -----------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ class _Session:
             tokenizer=tokenizer_words(lane.spec, artifact),
             memory_method=run.timings.memory_method,
             load_s=lane.load_s,
-            others_cores=lane.disturbance.cores,
+            other_cpu_cores=lane.disturbance.cores,
         )
 
     def _notes(self, lane: _Lane, artifact: Artifact) -> list[str]:
@@ -266,7 +266,7 @@ class _Session:
 
     def _warnings(self) -> list[str]:
         warnings = []
-        during = sum((lane.disturbance for lane in self.lanes), Disturbance())
+        during = sum((lane.disturbance for lane in self.lanes), CpuContention())
         if self.before.busy:
             warnings.append(f"The machine was busy before: other programs used {_share(self.before)}.")
         if during.busy:
@@ -302,6 +302,6 @@ def _one(values: set[int | None]) -> int | None:
     return next(iter(values)) if len(values) == 1 else None
 
 
-def _share(disturbance: Disturbance) -> str:
+def _share(disturbance: CpuContention) -> str:
     cores = disturbance.cores or 0.0
     return f"{cores * 100:.0f} % of a core" if cores < 1 else f"{cores:.1f} cores"

@@ -22,7 +22,7 @@ from playground.errors import PlaygroundError, UsageError
 from playground.experiments.admission import check_request
 from playground.experiments.base import tokenizer_words
 from playground.experiments.memory_plan import batches, plan_of
-from playground.experiments.progress import Lane, LiveRun
+from playground.experiments.progress import LiveRun, ModelProgress
 from playground.records import (
     Artifact,
     Comparison,
@@ -83,19 +83,19 @@ class Comparer:
                 "Visitors share the models here: what one skips would tell what another has asked",
                 "Ask without reuse, or run the playground on your own machine.",
             )
-        lanes: list[Lane] = []
+        lanes: list[ModelProgress] = []
         for wanted in variants:
             spec, variant = self._catalog.resolve(str(wanted))
             if any(lane.variant == variant for lane in lanes):
                 raise UsageError(f"{variant} is chosen twice", "Choose each variant once.")
-            lanes.append(Lane(variant, spec, LiveRun(variant)))
+            lanes.append(ModelProgress(variant, spec, LiveRun(variant)))
         together = self._plan(request, lanes)
         running = Running(request, lanes, mode, self._machine, together)
         self._running.add(running)
         running.begin()
         return running
 
-    def _plan(self, request: Request, lanes: list[Lane]) -> int:
+    def _plan(self, request: Request, lanes: list[ModelProgress]) -> int:
         """Refuse what is too large before anything is fetched for it (what turns out larger when it is prepared, the
         pool refuses); returns how many models fast mode will run at the same time.
         """
@@ -125,7 +125,9 @@ class _Machine:
 class Running:
     """A comparison that is going on. Every method may be called from any thread; made by ``Comparer.start``."""
 
-    def __init__(self, request: Request, lanes: list[Lane], mode: Mode, machine: _Machine, together: int) -> None:
+    def __init__(
+        self, request: Request, lanes: list[ModelProgress], mode: Mode, machine: _Machine, together: int
+    ) -> None:
         self.request, self.mode = request, mode
         self.created_at = datetime.now(UTC)
         self.id = f"{self.created_at:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:8]}"
@@ -134,7 +136,7 @@ class Running:
         self._lock = threading.Condition()
         self._stop = threading.Event()
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._ready: list[Lane] = []
+        self._ready: list[ModelProgress] = []
 
     # -- for the caller -----------------------------------------------------------------------------------------
 
@@ -198,7 +200,7 @@ class Running:
         try:
             self._find_ready()
             while self._wait_for_ready():
-                with self._machine.pool.turns.turn(self._stop.is_set, self._tell_wait) as mine:
+                with self._machine.pool.turns.hold(self._stop.is_set, self._tell_wait) as mine:
                     if mine:
                         with self._machine.preparer.paused():
                             self._run_ready()
@@ -227,7 +229,7 @@ class Running:
                     target=self._prepare, args=(lane,), name=f"prepare {lane.variant}", daemon=True
                 ).start()
 
-    def _prepare(self, lane: Lane) -> None:
+    def _prepare(self, lane: ModelProgress) -> None:
         def tell(step: str, progress: float | None) -> None:
             if (step, progress) != (lane.live.message, lane.live.progress):
                 self._note(lane, Event("", "preparing", text=step, progress=progress, at=time.monotonic()))
@@ -237,7 +239,7 @@ class Running:
         except Exception as error:
             self._fail(lane, error)
 
-    def _set_ready(self, lane: Lane, artifact: Artifact) -> None:
+    def _set_ready(self, lane: ModelProgress, artifact: Artifact) -> None:
         with self._lock:
             lane.artifact, lane.ready_at = artifact, time.monotonic()
             self._ready.append(lane)
@@ -274,7 +276,7 @@ class Running:
             for thread in threads:
                 thread.join()
 
-    def _next_batch(self) -> list[Lane]:
+    def _next_batch(self) -> list[ModelProgress]:
         with self._lock:
             waiting = [lane for lane in self._lanes if lane in self._ready and not lane.live.run]
             batch = self._fitting(waiting) if self.mode == "fast" else waiting[:1]
@@ -283,7 +285,7 @@ class Running:
                 lane.live = replace(lane.live, started_at=time.monotonic())
             return batch
 
-    def _fitting(self, waiting: list[Lane]) -> list[Lane]:
+    def _fitting(self, waiting: list[ModelProgress]) -> list[ModelProgress]:
         """As many as fit into memory at once; the pool unloads them for those that come after."""
         peaks = [
             expected(LoadSpec(lane.spec, lane.artifact, 1), self.request).total_mb for lane in waiting if lane.artifact
@@ -291,7 +293,7 @@ class Running:
         groups = batches(peaks, self._machine.pool.budget_mb)
         return [waiting[place] for place in groups[0]] if groups else []
 
-    def _run(self, lane: Lane) -> None:
+    def _run(self, lane: ModelProgress) -> None:
         assert lane.artifact and lane.live.started_at is not None
         threads = self._machine.threads
         if self.mode == "fast":
@@ -305,7 +307,7 @@ class Running:
 
     # -- what happened ------------------------------------------------------------------------------------------
 
-    def _note(self, lane: Lane, event: Event) -> None:
+    def _note(self, lane: ModelProgress, event: Event) -> None:
         """Take an event into the picture and pass it on, under the name that was asked for. A run that has ended
         stays as it is: whatever a preparation or a stopped model still says comes too late.
         """
@@ -335,7 +337,7 @@ class Running:
             if event.run:
                 self._lock.notify_all()
 
-    def _complete(self, lane: Lane, run: ModelRun) -> ModelRun:
+    def _complete(self, lane: ModelProgress, run: ModelRun) -> ModelRun:
         """The run under the asked variant, with what the worker can't know. ``runtime`` and ``precision`` stay those
         that really ran; ``fallbacks`` says why they differ.
         """
@@ -356,7 +358,7 @@ class Running:
             )
         return run
 
-    def _fail(self, lane: Lane, error: Exception) -> None:
+    def _fail(self, lane: ModelProgress, error: Exception) -> None:
         if self._stop.is_set():
             self._end(lane, "stopped", "stopped")
         elif isinstance(error, PlaygroundError):
@@ -366,7 +368,7 @@ class Running:
             what = f"{lane.variant}: {type(error).__name__}: {error}"
             self._end(lane, "failed", "error", f"{what}. This is a bug of the playground; please report it.")
 
-    def _end(self, lane: Lane, kind: EventKind, reason: FinishReason, error: str | None = None) -> None:
+    def _end(self, lane: ModelProgress, kind: EventKind, reason: FinishReason, error: str | None = None) -> None:
         """End a model that no worker ended."""
         variant = lane.artifact.variant if lane.artifact else lane.variant
         with self._lock:
@@ -382,5 +384,5 @@ class Running:
             self._note(lane, Event("", kind, text=error or "", at=time.monotonic(), run=run))
 
     @staticmethod
-    def _text(lane: Lane) -> str:
+    def _text(lane: ModelProgress) -> str:
         return lane.live.run.text if lane.live.run else "".join(lane.pieces)

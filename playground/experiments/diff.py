@@ -22,17 +22,17 @@ from playground.catalog.kinds import has_encoder, read_json
 from playground.config.settings import Settings
 from playground.errors import PlaygroundError, RunError, Stopped, UsageError
 from playground.experiments.admission import check_request
-from playground.experiments.teacher_forcing import Forced, Forcing, Parting
+from playground.experiments.teacher_forcing import Divergence, Forced, TeacherForcing
 from playground.experiments.token_diff import Difference, first_difference, same_vocabulary
 from playground.records import (
     Comparison,
+    DecodedTokens,
     Environment,
     LoadSpec,
     ModelRun,
     PromptView,
     Record,
     Request,
-    Spelling,
     Variant,
 )
 from playground.workers import protocol
@@ -64,7 +64,7 @@ class Side(Record):
 
 
 @dataclass(frozen=True)
-class TwinDiff(Record):
+class VariantDiff(Record):
     """A finished diff.
 
     Attributes:
@@ -85,7 +85,7 @@ class TwinDiff(Record):
     twin: Side
     common_tokens: int
     difference: Difference | None
-    parting: Parting | None
+    parting: Divergence | None
     answer: Forced
     prompt: Forced | None = None
     notes: tuple[str, ...] = ()
@@ -106,7 +106,7 @@ class Progress:
     lives: tuple[LiveRun, ...] = ()
 
 
-class TwinDiffer:
+class VariantDiffer:
     """Starts diffs; all share the machine through its queue."""
 
     def __init__(
@@ -114,11 +114,11 @@ class TwinDiffer:
     ) -> None:
         self._settings, self._catalog = settings, catalog
         self._machine = _Machine(settings, preparer, pool, comparer)
-        self._running: weakref.WeakSet[Diffing] = weakref.WeakSet()
+        self._running: weakref.WeakSet[DiffJob] = weakref.WeakSet()
 
     def start(
         self, request: Request, reference: str | Variant, twin: str | Variant, *, with_prompt: bool = False
-    ) -> Diffing:
+    ) -> DiffJob:
         """Check what can be checked, then begin in the background.
 
         Args:
@@ -134,7 +134,7 @@ class TwinDiffer:
         limits = self._settings.limits
         check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
         # A cache left by an earlier prompt would make one of the two answers different work.
-        diffing = Diffing(replace(request, reuse=False), pair, with_prompt, notes, self._machine)
+        diffing = DiffJob(replace(request, reuse=False), pair, with_prompt, notes, self._machine)
         self._running.add(diffing)
         diffing.begin()
         return diffing
@@ -159,7 +159,7 @@ class _Twin:
 
     load: LoadSpec
     view: PromptView
-    spelling: Spelling
+    spelling: DecodedTokens
     run: ModelRun | None = None
     ids: tuple[int, ...] = ()
 
@@ -168,7 +168,7 @@ class _Twin:
         return str(self.load.artifact.variant)
 
 
-class Diffing:
+class DiffJob:
     """A diff that is going on. Every method may be called from any thread; made by ``TwinDiffer.start``."""
 
     def __init__(
@@ -186,7 +186,7 @@ class Diffing:
         self._lock = threading.Lock()
         self._progress = Progress("waiting for its turn")
         self._running: Running | None = None
-        self._result: TwinDiff | PlaygroundError | None = None
+        self._result: VariantDiff | PlaygroundError | None = None
         self.comparison: Comparison | None = None
 
     def begin(self) -> None:
@@ -215,7 +215,7 @@ class Diffing:
         """Wait for its end; False if it did not come in time."""
         return self._done.wait(timeout)
 
-    def result(self) -> TwinDiff:
+    def result(self) -> VariantDiff:
         """Wait for the end.
 
         Raises:
@@ -223,7 +223,7 @@ class Diffing:
             PlaygroundError: One of the two failed, or they have different tokenizers; names the model.
         """
         self._done.wait()
-        if isinstance(self._result, TwinDiff):
+        if isinstance(self._result, VariantDiff):
             return self._result
         assert self._result is not None
         raise self._result
@@ -243,7 +243,7 @@ class Diffing:
         finally:
             self._done.set()
 
-    def _diff(self) -> TwinDiff:
+    def _diff(self) -> VariantDiff:
         loads = [self._prepared(spec, variant) for spec, variant in self._pair]
         with self._turn():
             reference, twin = (self._opened(load) for load in loads)
@@ -267,9 +267,9 @@ class Diffing:
         view = ask(load, partial(protocol.inspect, request=self.request), self._stop.is_set)["view"]
         return _Twin(load, PromptView.from_json(view), self._spelt(load, ()))
 
-    def _spelt(self, load: LoadSpec, ids: Sequence[int]) -> Spelling:
-        reply = self._machine.pool.ask(load, partial(protocol.spell, ids=ids), self._stop.is_set)
-        return Spelling.from_json(reply["spelling"])
+    def _spelt(self, load: LoadSpec, ids: Sequence[int]) -> DecodedTokens:
+        reply = self._machine.pool.ask(load, partial(protocol.decode_tokens, ids=ids), self._stop.is_set)
+        return DecodedTokens.from_json(reply["decoded"])
 
     def _check_tokens(self, reference: _Twin, twin: _Twin) -> None:
         if not same_vocabulary(reference.spelling, twin.spelling):
@@ -301,12 +301,12 @@ class Diffing:
                 raise Stopped(f"{run.variant}: stopped before it had answered")
         return comparison
 
-    def _compared(self, comparison: Comparison, reference: _Twin, twin: _Twin) -> TwinDiff:
+    def _compared(self, comparison: Comparison, reference: _Twin, twin: _Twin) -> VariantDiff:
         for side in (reference, twin):
             side.spelling = self._spelt(side.load, side.ids)
         difference = first_difference(reference.ids, reference.spelling, twin.ids, twin.spelling)
         home = self._machine.settings.home
-        forcing = Forcing(self._machine.pool, (reference.load, twin.load), home, self._stop.is_set, self._tell)
+        forcing = TeacherForcing(self._machine.pool, (reference.load, twin.load), home, self._stop.is_set, self._tell)
         ids = reference.view.token_ids
         answer, parting = forcing.along(ids, reference.ids, reference.spelling, "the answer", difference)
         prompt = None
@@ -315,7 +315,7 @@ class Diffing:
         elif self._with_prompt and len(ids) > 1:
             spelling = self._spelt(reference.load, ids[1:])
             prompt, _ = forcing.along(ids[:1], ids[1:], spelling, "the prompt")
-        return TwinDiff(
+        return VariantDiff(
             comparison=comparison.id,
             created_at=comparison.created_at,
             request=self.request,
@@ -335,7 +335,7 @@ class Diffing:
         def wait(ahead: int) -> None:
             self._tell(f"{ahead} comparison{'s' if ahead > 1 else ''} ahead")
 
-        with self._machine.pool.turns.turn(self._stop.is_set, wait) as mine:
+        with self._machine.pool.turns.hold(self._stop.is_set, wait) as mine:
             if not mine:
                 raise Stopped("The diff was stopped")
             with self._machine.preparer.paused():

@@ -1,16 +1,18 @@
-"""TODO."""
+"""What a set of models is expected to take together, and in which groups they run where that is too much."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from playground.catalog.entries import Catalog
 from playground.catalog.search import footprint
-from playground.export.preparer import Preparation
 from playground.records import LoadSpec, Mode, Record, Request, Variant
-from playground.workers.expected_memory import _tokens, expected
+from playground.workers.expected_memory import expected, tokens_of
+
+if TYPE_CHECKING:
+    from playground.catalog.entries import Catalog
+    from playground.export.preparer import Preparation
 
 
 class States(Protocol):
@@ -29,7 +31,7 @@ class Planned(Record):
 
 
 @dataclass(frozen=True)
-class Plan(Record):
+class MemoryPlan(Record):
     """What a set of models is expected to take against what all may take together."""
 
     budget_mb: float
@@ -77,15 +79,15 @@ class Plan(Record):
         return " ".join(told)
 
 
-def plan(items: Sequence[tuple[Variant, float | None]], budget_mb: float) -> Plan:
+def plan(items: Sequence[tuple[Variant, float | None]], budget_mb: float) -> MemoryPlan:
     """Put expected peaks (MB, None where unknown) beside the budget."""
     models = tuple(Planned(variant, mb, mb is None or mb <= budget_mb) for variant, mb in items)
-    return Plan(budget_mb, models)
+    return MemoryPlan(budget_mb, models)
 
 
 def plan_of(
     catalog: Catalog, preparer: States, variants: Sequence[Variant], request: Request | None, budget_mb: float
-) -> Plan:
+) -> MemoryPlan:
     """The plan of these variants: of prepared ones from their files, of others from the catalogue."""
     return plan([(variant, _known_mb(catalog, preparer, variant, request)) for variant in variants], budget_mb)
 
@@ -100,7 +102,7 @@ def _known_mb(catalog: Catalog, preparer: States, variant: Variant, request: Req
         return expected(LoadSpec(spec, artifact, 1), request).total_mb
     if variant.model not in catalog.ids():
         return None
-    prompt, new = _tokens(request, spec.context_length)
+    prompt, new = tokens_of(request, spec.context_length)
     about = footprint(catalog.entry(variant.model), variant=variant, tokens=prompt + new)
     return about.run_mb if about else None
 

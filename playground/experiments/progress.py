@@ -51,7 +51,7 @@ class LiveRun:
 
 
 @dataclass(eq=False)
-class Lane:
+class ModelProgress:
     """One model of a comparison.
 
     Attributes:

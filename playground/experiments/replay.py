@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from playground.errors import PlaygroundError, Stopped, UsageError
 from playground.experiments.token_diff import Difference, first_difference, first_text_difference
-from playground.records import Cancelled, Comparison, Environment, LoadSpec, ModelRun, Record, Spelling, Variant
+from playground.records import Cancelled, Comparison, DecodedTokens, Environment, LoadSpec, ModelRun, Record, Variant
 from playground.workers import protocol
 from playground.workers.pool import Pool
 
@@ -78,7 +78,7 @@ class Again(Record):
         return all(model.verdict == "identical" for model in self.models)
 
 
-class Repeater:
+class Replayer:
     """Runs stored comparisons again and compares."""
 
     def __init__(self, catalog: Catalog, preparer: Preparer, pool: Pool, comparer: Comparer) -> None:
@@ -151,11 +151,11 @@ class Repeater:
         spelt = self._spelt(now, (was.token_ids, ids), cancelled)
         return _judged(told, 0, first_difference(was.token_ids, spelt[0], ids, spelt[1]))
 
-    def _spelt(self, run: ModelRun, answers: Sequence[tuple[int, ...]], cancelled: Cancelled) -> list[Spelling]:
+    def _spelt(self, run: ModelRun, answers: Sequence[tuple[int, ...]], cancelled: Cancelled) -> list[DecodedTokens]:
         """Both answers by the tokenizer of now. A model that can't tell any more leaves the bare ids."""
         spec, variant = self._catalog.resolve(str(run.variant))
         try:
-            with self._pool.turns.turn(cancelled, lambda _: None) as mine:
+            with self._pool.turns.hold(cancelled, lambda _: None) as mine:
                 if not mine:
                     raise Stopped("Stopped")
                 artifact = self._preparer.prepare(variant, lambda *_: None, cancelled)
@@ -165,12 +165,12 @@ class Repeater:
             raise
         except PlaygroundError:
             names = [tuple(f"<{token}>" for token in ids) for ids in answers]
-            return [Spelling(name, name, ()) for name in names]
+            return [DecodedTokens(name, name, ()) for name in names]
 
-    def _ask(self, load: LoadSpec, answers: Sequence[tuple[int, ...]], cancelled: Cancelled) -> Iterator[Spelling]:
+    def _ask(self, load: LoadSpec, answers: Sequence[tuple[int, ...]], cancelled: Cancelled) -> Iterator[DecodedTokens]:
         for ids in answers:
-            reply = self._pool.ask(load, partial(protocol.spell, ids=ids), cancelled)
-            yield Spelling.from_json(reply["spelling"])
+            reply = self._pool.ask(load, partial(protocol.decode_tokens, ids=ids), cancelled)
+            yield DecodedTokens.from_json(reply["decoded"])
 
 
 def _judged(told: ModelAgain, whole: int, found: Difference | None) -> ModelAgain:

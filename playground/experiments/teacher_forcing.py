@@ -21,12 +21,12 @@ import psutil
 
 from playground.errors import StorageError
 from playground.experiments.token_diff import Difference, Token
-from playground.records import Cancelled, LoadSpec, Record, Spelling
+from playground.records import Cancelled, DecodedTokens, LoadSpec, Record
 from playground.runtimes.generation.scoring import Scored, Task
 from playground.workers import protocol
 from playground.workers.pool import Pool
 
-MOST_BYTES = 1_000_000_000
+MAX_BYTES = 1_000_000_000
 """Most logits kept at once: a thousand tokens of a vocabulary of 262,144, five thousand of one of 49,152."""
 DISK_SHARE = 0.5
 """Of the free space of the disk they may take."""
@@ -39,7 +39,7 @@ class Choice(Record):
 
     id: int
     text: str
-    chance: float
+    probability: float
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Position(Record):
 
     token: Token
     kl: float
-    reference_chance: float
-    twin_chance: float
+    reference_probability: float
+    twin_probability: float
     reference: Choice
     twin: Choice
 
@@ -82,14 +82,14 @@ class Forced(Record):
 
 
 @dataclass(frozen=True)
-class Parting(Record):
+class Divergence(Record):
     """What each would have said where the answers part, behind the same text: its most likely tokens."""
 
     reference: tuple[Choice, ...]
     twin: tuple[Choice, ...]
 
 
-class Forcing:
+class TeacherForcing:
     """Forces two models along texts. Their worker processes hold nothing of it afterwards.
 
     Args:
@@ -113,10 +113,10 @@ class Forcing:
         self,
         prompt: Sequence[int],
         text: Sequence[int],
-        spelling: Spelling,
+        spelling: DecodedTokens,
         what: str,
         difference: Difference | None = None,
-    ) -> tuple[Forced, Parting | None]:
+    ) -> tuple[Forced, Divergence | None]:
         """Both models on ``text`` behind ``prompt``.
 
         Args:
@@ -140,7 +140,7 @@ class Forcing:
         inside = difference is not None and difference.one.id >= 0 and difference.other.id >= 0
         if not inside or place >= len(one.best):
             return forced, None
-        return forced, Parting(_choices(one, names[0], place), _choices(other, names[1], place))
+        return forced, Divergence(_choices(one, names[0], place), _choices(other, names[1], place))
 
     def _scored(self, load: LoadSpec, task: Task, what: str) -> Scored:
         step = f"{load.artifact.variant}: scoring {what}"
@@ -153,20 +153,20 @@ class Forcing:
     def _names(self, load: LoadSpec, scored: Scored) -> dict[int, str]:
         """How the model's own tokenizer spells its most likely tokens, each alone."""
         ids = sorted({token for best in scored.best for token in best})
-        reply = self._pool.ask(load, partial(protocol.spell, ids=ids), self._cancelled)
-        return dict(zip(ids, Spelling.from_json(reply["spelling"]).names, strict=True))
+        reply = self._pool.ask(load, partial(protocol.decode_tokens, ids=ids), self._cancelled)
+        return dict(zip(ids, DecodedTokens.from_json(reply["decoded"]).names, strict=True))
 
 
 def _forced(
-    text: Sequence[int], spelling: Spelling, one: Scored, other: Scored, names: Sequence[dict[int, str]]
+    text: Sequence[int], spelling: DecodedTokens, one: Scored, other: Scored, names: Sequence[dict[int, str]]
 ) -> Forced:
     count = len(one.logprobs)
     positions = tuple(
         Position(
             token=Token(text[place], spelling.names[place]),
             kl=other.divergence[place],
-            reference_chance=math.exp(one.logprobs[place]),
-            twin_chance=math.exp(other.logprobs[place]),
+            reference_probability=math.exp(one.logprobs[place]),
+            twin_probability=math.exp(other.logprobs[place]),
             reference=_choices(one, names[0], place)[0],
             twin=_choices(other, names[1], place)[0],
         )
@@ -188,8 +188,8 @@ def perplexity(logprobs: Sequence[float]) -> float:
 
 
 def _choices(scored: Scored, names: dict[int, str], place: int) -> tuple[Choice, ...]:
-    pairs = zip(scored.best[place], scored.chances[place], strict=True)
-    return tuple(Choice(token, names[token], chance) for token, chance in pairs)
+    pairs = zip(scored.best[place], scored.probabilities[place], strict=True)
+    return tuple(Choice(token, names[token], probability) for token, probability in pairs)
 
 
 @contextmanager
@@ -206,7 +206,7 @@ def rows_file(home: Path) -> Iterator[tuple[Path, int]]:
         _clear(folder)
         handle, name = tempfile.mkstemp(prefix=NAME.format(pid=os.getpid()), suffix=".f32", dir=folder)
         os.close(handle)
-        room = min(MOST_BYTES, int(shutil.disk_usage(folder).free * DISK_SHARE))
+        room = min(MAX_BYTES, int(shutil.disk_usage(folder).free * DISK_SHARE))
     except OSError as error:
         raise StorageError(
             f"Logits can't be kept in {folder} ({error.strerror or error})",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from playground.records import Record, Spelling
+from playground.records import DecodedTokens, Record
 from playground.runtimes.generation.prefix_cache import common
 
 AROUND = 60
@@ -47,7 +47,7 @@ class Difference(Record):
     unit: str = "token"
 
 
-def same_vocabulary(one: Spelling, other: Spelling) -> bool:
+def same_vocabulary(one: DecodedTokens, other: DecodedTokens) -> bool:
     """Whether the same ids stand for the same tokens. One may have more at its end: a file may list tokens (of
     pictures, say) that another file of the same model leaves out.
     """
@@ -56,7 +56,7 @@ def same_vocabulary(one: Spelling, other: Spelling) -> bool:
 
 
 def first_difference(
-    one: Sequence[int], spelt: Spelling, other: Sequence[int], other_spelt: Spelling
+    one: Sequence[int], spelt: DecodedTokens, other: Sequence[int], other_spelt: DecodedTokens
 ) -> Difference | None:
     """The first token that differs, None where the answers are the same; ``spelt`` spells all of ``one``."""
     place = common(one, other)

@@ -17,7 +17,7 @@ from playground.export.passages import HERE, Passage, passages, quick_passages
 from playground.export.reference import Expected, Reference, ask
 from playground.records import Artifact, Fidelity, LoadSpec, ModelSpec, Variant
 from playground.runtimes.generation.engine import Engine, Logits
-from playground.runtimes.generation.prefix_cache import Reading
+from playground.runtimes.generation.prefix_cache import PrefixCache
 from playground.sources.files import Progress
 from playground.system.cpu import usable_cores
 
@@ -125,7 +125,7 @@ def _read(engine: Engine, expected: Expected) -> Iterator[Pair]:
     passage = expected.passage
     kind, steps = passage.kind, passage.steps[: len(expected.rows) - 1]
     room = passage.prompt + max(len(steps), len(expected.continued))
-    reading = Reading(engine)
+    reading = PrefixCache(engine)
     yield Pair(kind, expected.rows[0], _prompt(reading, passage, room))
     # The first row of the continuation is the one behind the prompt.
     for row, token in zip(expected.greedy[1:], expected.continued, strict=False):
@@ -136,7 +136,7 @@ def _read(engine: Engine, expected: Expected) -> Iterator[Pair]:
         yield Pair(kind, row, reading.step(token))
 
 
-def _prompt(reading: Reading, passage: Passage, room: int) -> Logits:
+def _prompt(reading: PrefixCache, passage: Passage, room: int) -> Logits:
     """Read the prompt in pieces, as far as what was read before does not begin with it; logits behind it."""
     engine = reading.engine
     ids = passage.ids[: passage.prompt]

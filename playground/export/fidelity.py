@@ -31,10 +31,9 @@ import numpy as np
 import numpy.typing as npt
 
 from playground.records import Fidelity, Verdict
-from playground.runtimes.generation.scoring import kl_divergence
+from playground.runtimes.generation.divergence import Row, kl_divergence
 
 Logits = npt.NDArray[np.float32]
-Row = npt.NDArray[np.float64]
 
 MIN_POSITIONS = 512
 """What a check of an export reads, where the model's context and its tokens allow it."""

@@ -20,7 +20,7 @@ _BUILT: dict[Path, building.Built] = {}
 """What this process has compiled, by the folder it lies in."""
 
 
-def put_beside(folder: Path, progress: Progress) -> str | None:
+def attach(folder: Path, progress: Progress) -> str | None:
     """Compile the kernels into ``folder`` if they can run the graph there.
 
     Returns:
@@ -47,11 +47,11 @@ def put_beside(folder: Path, progress: Progress) -> str | None:
 
 
 def built(folder: Path) -> building.Built | None:
-    """The library that ``put_beside`` has compiled into ``folder``, as long as it is to be used."""
+    """The library that ``attach`` has compiled into ``folder``, as long as it is to be used."""
     return _BUILT.get(folder.absolute())
 
 
-def take_away(folder: Path) -> None:
+def detach(folder: Path) -> None:
     """The graph is to be run by ONNX Runtime after all."""
     _BUILT.pop(folder.absolute(), None)
     (folder / building.LIBRARY).unlink(missing_ok=True)

@@ -283,13 +283,13 @@ def _build_and_check(job: _Job, recipe: Recipe, work: Work, material: _Material)
         return _judged(job, recipe.name, compare)
 
     with _Timed(f"{job.variant}: kernels"):
-        note = kernels.put_beside(work.target, job.progress)
+        note = kernels.attach(work.target, job.progress)
     if note is None:
         try:
             return _Checked(precision, kernels.engine(work.target), "", compared())
         except FidelityError as error:
             log.warning("%s by %s: the kernels are not used: %s", job.variant, recipe.name, error)
-            kernels.take_away(work.target)
+            kernels.detach(work.target)
             note = error.what
     return _Checked(precision, "onnxruntime", note, compared())
 

@@ -21,10 +21,10 @@ from typing import Any
 
 from playground import errors
 from playground.errors import ExportError, PlaygroundError, Stopped
+from playground.paths import python_path
 from playground.records import Artifact, ModelSpec, Variant
 from playground.sources.files import Cancelled, Progress, ensure_home, storage_errors
 
-ROOT = Path(__file__).resolve().parents[2]
 MODULE = "playground.export.worker"
 
 
@@ -50,7 +50,7 @@ class ExportProcess:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    env={**os.environ, "PYTHONPATH": _python_path(), "PYTHONUNBUFFERED": "1"},
+                    env={**os.environ, "PYTHONPATH": python_path(os.environ), "PYTHONUNBUFFERED": "1"},
                     start_new_session=True,
                 )
         job = {"spec": spec.to_json(), "variant": variant.to_json(), "home": str(home.absolute())}
@@ -130,8 +130,3 @@ def _error(said: dict[str, Any]) -> PlaygroundError:
     kind = getattr(errors, str(said["type"]), ExportError)
     error: PlaygroundError = kind(said["what"], said["next_step"])
     return error
-
-
-def _python_path() -> str:
-    """The child must find this package wherever the app was started."""
-    return os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)

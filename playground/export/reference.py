@@ -20,7 +20,7 @@ import numpy as np
 
 from playground.export.fidelity import Logits, aligned
 from playground.export.passages import Passage, Tokens, context_of
-from playground.runtimes.generation.scoring import kl_divergence
+from playground.runtimes.generation.divergence import kl_divergence
 from playground.runtimes.torch.networks import load_network
 
 log = logging.getLogger(__name__)

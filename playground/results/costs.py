@@ -18,10 +18,10 @@ from typing import Any
 
 from playground.config import validation
 from playground.errors import ConfigError, UsageError
+from playground.paths import HARDWARE
 from playground.records import ModelRun, Record
 from playground.results.figures import Measured
 
-HARDWARE = Path(__file__).with_name("hardware.yaml")
 ASSUMPTION = (
     "At the speed measured on this machine, one request after the other, never idle: what a tier of other cores would "
     "reach is not known here."

@@ -69,7 +69,7 @@ class Measured(Record):
     tokenizer: str | None = None
     memory_method: str | None = None
     load_s: float | None = None
-    others_cores: float | None = None
+    other_cpu_cores: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Measurement(Record):
     models: tuple[Measured, ...]
     environment: Environment
     warnings: tuple[str, ...] = ()
-    others_cores: float | None = None
+    other_cpu_cores: float | None = None
 
 
 def figure(name: str, unit: str, values: Sequence[float]) -> Figure:
@@ -106,7 +106,7 @@ def figure(name: str, unit: str, values: Sequence[float]) -> Figure:
     return Figure(name, unit, tuple(values), low, median, high)
 
 
-def apart(one: Figure, other: Figure) -> bool:
+def iqr_disjoint(one: Figure, other: Figure) -> bool:
     """Whether the interquartile ranges do not touch: only then does an order mean anything."""
     return one.high < other.low or other.high < one.low
 
@@ -131,7 +131,7 @@ QUANTITIES = {
 }
 """The figures of a measurement, by name. A figure in another unit (a server's chunks) is shown and not ranked."""
 
-FEWEST_TO_RANK = 3
+MIN_TO_RANK = 3
 """Fewer values have no spread to speak of: two quick ones prove nothing."""
 
 
@@ -148,11 +148,11 @@ class Place(Record):
     shared: bool
 
 
-def places(measurement: Measurement, name: str) -> tuple[Place | None, ...]:
+def ranks_of(measurement: Measurement, name: str) -> tuple[Place | None, ...]:
     """The order of the models by one figure, as far as it shows; in the order of ``measurement.models``.
 
     Models whose interquartile ranges overlap, directly or through others between them, share a rank. None for a model
-    that can't be ranked: no such figure, another unit, fewer than ``FEWEST_TO_RANK`` values, or unequal work (an
+    that can't be ranked: no such figure, another unit, fewer than ``MIN_TO_RANK`` values, or unequal work (an
     answer of another length); and for all where fewer than two are left.
     """
     quantity = QUANTITIES[name]
@@ -161,7 +161,7 @@ def places(measurement: Measurement, name: str) -> tuple[Place | None, ...]:
         for index, model in enumerate(measurement.models)
         if name in model.figures
         and model.figures[name].unit == quantity.unit
-        and len(model.figures[name].values) >= FEWEST_TO_RANK
+        and len(model.figures[name].values) >= MIN_TO_RANK
         and model.output_tokens == measurement.request.max_new_tokens
     }
     if len(found) < 2:

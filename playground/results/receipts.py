@@ -96,7 +96,7 @@ class ModelReceipt(Record):
     unit: str = "token"
     tokenizer: str | None = None
     memory_method: str | None = None
-    others_cores: float | None = None
+    other_cpu_cores: float | None = None
     figures: dict[str, FigureReceipt] = field(default_factory=dict)
     error: str | None = None
     notes: tuple[str, ...] = ()
@@ -196,7 +196,7 @@ def _of_measured(model: Measured) -> ModelReceipt:
         unit="chunk" if any(found.unit == "chunks/s" for found in model.figures.values()) else "token",
         tokenizer=model.tokenizer,
         memory_method=model.memory_method,
-        others_cores=model.others_cores,
+        other_cpu_cores=model.other_cpu_cores,
         figures=figures,
         error=model.error,
         notes=model.notes,
@@ -264,8 +264,8 @@ def condition_lines(taken: ModelReceipt) -> list[tuple[str, str]]:
         ("Export check", _fidelity_words(taken.fidelity)),
         ("Memory read as", taken.memory_method or UNKNOWN),
     ]
-    if taken.others_cores is not None:
-        lines.append(("Other programs", f"used {taken.others_cores * 100:.0f} % of a core meanwhile"))
+    if taken.other_cpu_cores is not None:
+        lines.append(("Other programs", f"used {taken.other_cpu_cores * 100:.0f} % of a core meanwhile"))
     return lines + [("Note", note) for note in taken.notes]
 
 

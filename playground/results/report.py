@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from playground.records import Comparison, Request
-from playground.results.figures import QUANTITIES, Measurement, places
+from playground.results.figures import QUANTITIES, Measurement, ranks_of
 from playground.results.receipts import (
     ModelReceipt,
     Receipts,
@@ -68,7 +68,7 @@ def _cell(model: ModelReceipt, name: str) -> str:
 def _order(measurement: Measurement) -> list[str]:
     rows = [["", *(str(model.variant) for model in measurement.models)]]
     for name, quantity in QUANTITIES.items():
-        found = places(measurement, name)
+        found = ranks_of(measurement, name)
         if any(found):
             rows.append(
                 [

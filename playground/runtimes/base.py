@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from playground.records import Cancelled, Event, LoadSpec, PromptView, Request, Spelling
+from playground.records import Cancelled, DecodedTokens, Event, LoadSpec, PromptView, Request
 
 if TYPE_CHECKING:  # the app loads no numpy for this
     from numpy.typing import NDArray
@@ -47,7 +47,7 @@ class Runtime(Protocol):
             RunError: It can't be done here.
         """
 
-    def spell(self, ids: Sequence[int]) -> Spelling:
+    def decode(self, ids: Sequence[int]) -> DecodedTokens:
         """An answer's token ids as text.
 
         Raises:

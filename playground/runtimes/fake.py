@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from playground.errors import ContextOverflow, RunError, Stopped, UsageError
 from playground.records import (
     Cancelled,
+    DecodedTokens,
     Event,
     EventKind,
     FinishReason,
@@ -28,7 +29,6 @@ from playground.records import (
     ModelRun,
     PromptView,
     Request,
-    Spelling,
 )
 from playground.runtimes.generation.timing import Stamps, timings
 
@@ -169,10 +169,10 @@ class FakeRuntime:
             yield row
             time.sleep(script.step_s)
 
-    def spell(self, ids: Sequence[int]) -> Spelling:
+    def decode(self, ids: Sequence[int]) -> DecodedTokens:
         """Words of the script and of prompts it has read; of others only the number is known."""
         words = tuple(self._known.get(index, f"<{index}>") for index in ids)
-        return Spelling(words, words, (self._script.tokenizer,))
+        return DecodedTokens(words, words, (self._script.tokenizer,))
 
     def _mishap(self, number: int) -> None:
         """What the script has in store for the token with this number."""

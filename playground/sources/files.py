@@ -28,7 +28,7 @@ Progress = Callable[[str, float | None], None]
 Cancelled = Callable[[], bool]
 """Asked often; True calls the work off."""
 
-CHUNK = 1 << 20
+READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-MOST_HEADER = 16 << 20
+MAX_HEADER = 16 << 20
 """Bytes of a safetensors header; the largest real ones have one or two million."""
-MOST_TENSORS = 200_000
-MOST_DIMENSION = 1 << 40
-MOST_ARRAY = 4_000_000
+MAX_TENSORS = 200_000
+MAX_DIMENSION = 1 << 40
+MAX_ARRAY = 4_000_000
 """Entries of one array in a GGUF header; vocabularies have 300 thousand, merges as many."""
 
 _BITS = {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6} | {
@@ -99,11 +99,11 @@ def read_safetensors(path: Path) -> Header:
     with path.open("rb") as file:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= min(size - 8, MOST_HEADER):
+        if not 2 <= length <= min(size - 8, MAX_HEADER):
             raise LyingHeader(f"its header claims {length:,} bytes, the file has {size:,}")
         entries = _json_object(file.read(length))
     entries.pop("__metadata__", None)
-    if len(entries) > MOST_TENSORS:
+    if len(entries) > MAX_TENSORS:
         raise LyingHeader(f"it lists {len(entries):,} tensors")
     spans, total = [], dict[str, int]()
     for name, entry in entries.items():
@@ -137,7 +137,7 @@ def _span(name: str, entry: Any) -> tuple[int, int, int]:
         numbers = (*shape, begin, end)
     except (KeyError, TypeError, ValueError) as error:
         raise LyingHeader(f"the tensor {name[:80]!r} is not described as safetensors does") from error
-    if len(shape) > 16 or not all(type(number) is int and 0 <= number <= MOST_DIMENSION for number in numbers):
+    if len(shape) > 16 or not all(type(number) is int and 0 <= number <= MAX_DIMENSION for number in numbers):
         raise LyingHeader(f"the tensor {name[:80]!r} has impossible sizes")
     elements = math.prod(shape)
     if end - begin != -(-elements * bits // 8):
@@ -171,7 +171,7 @@ class _Gguf:
             raise LyingHeader(f"its GGUF version is {version}; 2 and 3 are known")
         tensors, fields = self._number("Q"), self._number("Q")
         # The shortest tensor entry has 24 bytes, the shortest field 13: more of them can't be in the file.
-        if tensors > min(MOST_TENSORS, self._size // 24) or fields > min(MOST_TENSORS, self._size // 13):
+        if tensors > min(MAX_TENSORS, self._size // 24) or fields > min(MAX_TENSORS, self._size // 13):
             raise LyingHeader(f"it claims {tensors:,} tensors and {fields:,} fields in {self._size:,} bytes")
         metadata = {}
         for _ in range(fields):
@@ -190,7 +190,7 @@ class _Gguf:
                 raise LyingHeader(f"the tensor {name[:80]!r} has {dimensions} dimensions")
             shape = [self._number("Q") for _ in range(dimensions)]
             kind, offset = self._number("I"), self._number("Q")
-            if any(size > MOST_DIMENSION for size in shape) or kind not in set(GGMLQuantizationType):
+            if any(size > MAX_DIMENSION for size in shape) or kind not in set(GGMLQuantizationType):
                 raise LyingHeader(f"the tensor {name[:80]!r} has impossible sizes or an unknown type")
             block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
             elements = math.prod(shape)
@@ -229,7 +229,7 @@ class _Gguf:
     def _array(self, kind: int, count: int) -> int:
         """Walk over an array; how many entries it has. Arrays of arrays are in the format, but in no model."""
         least = 8 if kind == _STRING else struct.calcsize("<" + _SCALARS.get(kind, "Q"))
-        if (kind != _STRING and kind not in _SCALARS) or count > min(MOST_ARRAY, (self._size - self._at) // least):
+        if (kind != _STRING and kind not in _SCALARS) or count > min(MAX_ARRAY, (self._size - self._at) // least):
             raise LyingHeader(f"it has an array of {count:,} entries of type {kind}")
         if kind == _STRING:
             for _ in range(count):

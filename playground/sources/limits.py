@@ -20,10 +20,10 @@ from playground.sources import sizes
 from playground.sources.headers import LyingHeader, read_gguf, read_safetensors
 from playground.system import memory
 
-MOST_CONFIG = 2_000_000
-MOST_TEXT = 80_000_000
+MAX_CONFIG = 2_000_000
+MAX_TEXT = 80_000_000
 """Bytes of tokenizer.json and its like; Gemma 3's has 33 million."""
-MOST_NODES = 8_000_000
+MAX_NODES = 8_000_000
 """Commas, braces and brackets in such a file: each becomes an object in memory. Gemma 3's has 2.1 million."""
 DEEPEST = 40
 
@@ -110,7 +110,7 @@ def _read_headers(
 
 def _check_beside(name: str, path: Path) -> None:
     """Bounds for what stands beside the weights and config.json."""
-    if path.suffix == ".jinja" and path.stat().st_size > MOST_CONFIG:
+    if path.suffix == ".jinja" and path.stat().st_size > MAX_CONFIG:
         size = path.stat().st_size
         raise SourceError(f"{name}: {path.name} is refused, a template of {size / 1e6:.0f} MB is not believable", AGAIN)
     if path.suffix == ".json" and path.name != "config.json":
@@ -145,7 +145,7 @@ def check_quantised(
 def _card(folder: Path) -> str:
     try:
         with (folder / "README.md").open(encoding="utf-8", errors="replace") as file:
-            return file.read(MOST_CONFIG)
+            return file.read(MAX_CONFIG)
     except OSError:
         return ""
 
@@ -156,7 +156,7 @@ def check_config(name: str, path: Path) -> dict[str, Any]:
     Raises:
         SourceError: It is too large, not JSON, has impossible sizes, or asks for code from the repository.
     """
-    config = _bounded_json(name, path, MOST_CONFIG)
+    config = _bounded_json(name, path, MAX_CONFIG)
     if not isinstance(config, dict) or _depth(config) > DEEPEST:
         raise SourceError(f"{name}: {path.name} is refused, it is not a JSON object of ordinary depth", AGAIN)
     _check_sizes(name, path.name, config)
@@ -225,19 +225,19 @@ def _bounded_json(name: str, path: Path, most: int) -> Any:
 
 def _check_text(name: str, path: Path) -> None:
     """Bounds for the JSON that the tokenizer's library reads; what it means is that library's business."""
-    document = _bounded_json(name, path, MOST_TEXT)
+    document = _bounded_json(name, path, MAX_TEXT)
     if path.name in ("tokenizer.json", "tokenizer_config.json") and not isinstance(document, dict):
         raise SourceError(f"{name}: {path.name} is refused, it is not a JSON object", AGAIN)
 
 
 def _check_nodes(name: str, file: str, content: bytes) -> None:
-    if sum(content.count(sign) for sign in (b",", b"{", b"[")) > MOST_NODES:
+    if sum(content.count(sign) for sign in (b",", b"{", b"[")) > MAX_NODES:
         raise SourceError(f"{name}: {file} is refused, it has more entries than a model's file does", AGAIN)
 
 
 def _check_index(name: str, path: Path, present: set[Path]) -> None:
     """Shards are files that were fetched: no path out of the folder."""
-    index = _bounded_json(name, path, MOST_TEXT)
+    index = _bounded_json(name, path, MAX_TEXT)
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
         raise SourceError(f"{name}: {path.name} is refused, it has no weight_map", AGAIN)

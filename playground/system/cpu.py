@@ -1,4 +1,4 @@
-"""TODO."""
+"""The processor: its name, and how many cores this process may use of it."""
 
 from __future__ import annotations
 

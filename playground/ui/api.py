@@ -109,7 +109,7 @@ def served_variant(playground: Playground, text: Any) -> Variant:
         UsageError: Not a served model; with the closest names.
         UnknownVariant: The model is not offered so.
     """
-    if not isinstance(text, str) or len(text) > offered.MOST_LETTERS:
+    if not isinstance(text, str) or len(text) > offered.MAX_LETTERS:
         raise UsageError("A model is named by a short text", "/models lists those that are served here.")
     served = set(offered.served(playground))
     model = text.rpartition("@")[0] if "@" in text else text

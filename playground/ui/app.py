@@ -1,4 +1,5 @@
-"""``python app.py``: read the options, open the page, prepare the models behind it, and take everything down again.
+"""``open-model-playground``, ``python app.py``: read the options, open the page, prepare the models behind it, and take
+everything down again.
 
 gradio is imported late, after the options were read and the port was found free: a wrong command is answered at once.
 """
@@ -60,7 +61,8 @@ def read_options(argv: Sequence[str] | None) -> Settings:
         SystemExit: An option is unknown or malformed (code 2), or help was asked for (0).
         ConfigError: The environment or spaces.yaml is wrong.
     """
-    parser = argparse.ArgumentParser(prog="app.py", description="Compare small open models on your own prompt.")
+    about = "Compare small open models on your own prompt."
+    parser = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description=about)
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, or HOST)")
     parser.add_argument("--port", type=_port, help="port to listen on, 0 for any free one (default: 7860, or PORT)")
     parser.add_argument("--models", metavar="A,B", help="models to offer, instead of those in spaces.yaml")
@@ -106,7 +108,7 @@ def free_port(host: str, port: int) -> int:
     except OSError as error:
         raise UsageError(
             f"Port {port} on {host} can't be used: {error.strerror}",
-            "Choose another one with --port or PORT, e.g. python app.py --port 7861; --port 0 takes any free one.",
+            "Choose another one with --port or PORT, e.g. --port 7861; --port 0 takes any free one.",
         ) from error
 
 
@@ -224,3 +226,7 @@ def _shown(host: str) -> str:
     if host in ("0.0.0.0", "::"):
         return "localhost"
     return f"[{host}]" if ":" in host else host
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -21,7 +21,7 @@ from playground.config.settings import is_loopback
 SETTING = "PLAYGROUND_HOSTS"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PORTS = {"http": 80, "https": 443}
-MOST_SHOWN = 80
+MAX_SHOWN = 80
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?")
 
 
@@ -79,7 +79,7 @@ class Hosts:
 
 def refusal(host: str) -> str:
     """What to tell somebody who called the app by a name that is not its own."""
-    shown = "".join(letter for letter in host if letter.isprintable())[:MOST_SHOWN]
+    shown = "".join(letter for letter in host if letter.isprintable())[:MAX_SHOWN]
     return (
         f"This app does not answer to the name '{shown}'. If you run it and the name is right, set {SETTING} to it "
         "(several with commas between them) and start the app again.\n"

@@ -17,9 +17,9 @@ from playground.records import Variant
 if TYPE_CHECKING:
     from playground.service import Playground
 
-MOST_NAMES = 500
+MAX_NAMES = 500
 """More than the catalogue has variants."""
-MOST_LETTERS = 500
+MAX_LETTERS = 500
 
 
 def variant(playground: Playground, text: Any) -> Variant:
@@ -30,8 +30,8 @@ def variant(playground: Playground, text: Any) -> Variant:
     """
     if not isinstance(text, str):
         raise UsageError(f"A model's name is text, not {type(text).__name__}", "Choose one of the list.")
-    if len(text) > MOST_LETTERS:
-        raise UsageError(f"A model's name has at most {MOST_LETTERS} characters", "Choose one of the list.")
+    if len(text) > MAX_LETTERS:
+        raise UsageError(f"A model's name has at most {MAX_LETTERS} characters", "Choose one of the list.")
     try:
         model = Variant.parse(text).model
     except ValueError:
@@ -75,8 +75,8 @@ def served(playground: Playground) -> tuple[str, ...]:
 
 def _few(texts: Iterable[Any]) -> list[Any]:
     listed = list(texts)
-    if len(listed) > MOST_NAMES:
-        raise UsageError(f"{len(listed):,} models are named", f"Name at most {MOST_NAMES}.")
+    if len(listed) > MAX_NAMES:
+        raise UsageError(f"{len(listed):,} models are named", f"Name at most {MAX_NAMES}.")
     return listed
 
 

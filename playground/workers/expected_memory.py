@@ -88,7 +88,7 @@ def expected(load: LoadSpec, request: Request | None = None) -> Expected:
     if runtime not in PROCESS_MB:
         return Expected(disk, OTHER_MB, disk, 0.0, 0.0, None, disk + OTHER_MB)
     config = _config(artifact)
-    prompt, new = _tokens(request, load.spec.context_length)
+    prompt, new = tokens_of(request, load.spec.context_length)
     tokenizer = _size(Path(artifact.path) / "tokenizer.json")
     files = max(0, artifact.size_bytes - tokenizer)
     weights = _products(artifact, files) if runtime == "onnx" else _widened(artifact)
@@ -189,7 +189,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _tokens(request: Request | None, context_length: int) -> tuple[int, int]:
+def tokens_of(request: Request | None, context_length: int) -> tuple[int, int]:
     """Tokens of prompt and answer: at most so many, as far as that is known before the prompt is tokenised."""
     if request is None:
         return 0, 0

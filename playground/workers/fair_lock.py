@@ -14,7 +14,7 @@ LOOK_S = 0.1
 """Between two looks at ``cancelled`` while waiting."""
 
 
-class Turns:
+class FairLock:
     """A queue in front of the machine."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Turns:
         self._line: deque[object] = deque()
 
     @contextmanager
-    def turn(self, cancelled: Callable[[], bool], on_wait: Callable[[int], object]) -> Iterator[bool]:
+    def hold(self, cancelled: Callable[[], bool], on_wait: Callable[[int], object]) -> Iterator[bool]:
         """Wait in line, hold the machine inside the ``with``, and give it back.
 
         Args:

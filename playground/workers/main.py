@@ -85,8 +85,8 @@ class Server:
         if message["do"] == "score":
             self._score(self._runtime, number, Task.from_json(message["task"]))
             return
-        if message["do"] == "spell":
-            self._say(protocol.spelling(number, self._runtime.spell(message["ids"])))
+        if message["do"] == "decode":
+            self._say(protocol.decoded(number, self._runtime.decode(message["ids"])))
             return
         request = Request.from_json(message["request"])
         if message["do"] == "inspect":

@@ -20,7 +20,7 @@ from playground.system import memory
 from playground.workers import protocol
 from playground.workers.answer import Answer
 from playground.workers.expected_memory import check_alone, expected
-from playground.workers.fair_lock import Turns
+from playground.workers.fair_lock import FairLock
 from playground.workers.process import WorkerProcess
 
 STOP_GRACE_S = 1.5
@@ -92,7 +92,7 @@ class Pool:
         self._stall_s = settings.limits.stall_timeout_s
         self._logs = settings.home / "logs"
         self.budget_mb = budget_mb or settings.memory_mb or memory.limit_mb() * MEMORY_SHARE
-        self.turns = Turns()
+        self.turns = FairLock()
         self._lock = threading.Lock()
         self._slots: dict[str, _Slot] = {}
         self._processes: set[WorkerProcess] = set()
@@ -148,7 +148,7 @@ class Pool:
         if slot and slot.worker:
             return self._inspect(load, request)
         # The turn first, then the slot: the other way round, two could wait for each other.
-        with self.turns.turn(_never, lambda _: None):
+        with self.turns.hold(_never, lambda _: None):
             return self._inspect(load, request)
 
     def _inspect(self, load: LoadSpec, request: Request) -> PromptView:

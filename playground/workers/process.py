@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from playground.errors import WorkerDied
-from playground.paths import ROOT
+from playground.paths import python_path
 from playground.records import LoadSpec
 from playground.workers import protocol
 
@@ -56,7 +56,7 @@ def worker_environment(load: LoadSpec, env: Mapping[str, str] | None = None) -> 
         "OMP_NUM_THREADS": str(load.threads),
         "TOKENIZERS_PARALLELISM": "false",
         "GLIBC_TUNABLES": ":".join(filter(None, (env.get("GLIBC_TUNABLES"), _HUGE_PAGES))),
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), env.get("PYTHONPATH")))),
+        "PYTHONPATH": python_path(env),
     }
 
 

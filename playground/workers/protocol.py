@@ -14,7 +14,7 @@ from typing import Any
 
 from playground import errors
 from playground.errors import PlaygroundError, RunError
-from playground.records import Event, LoadSpec, PromptView, Request, Spelling
+from playground.records import DecodedTokens, Event, LoadSpec, PromptView, Request
 from playground.runtimes.generation.scoring import Scored, Task
 
 Message = dict[str, Any]
@@ -55,8 +55,8 @@ def score(number: int, task: Task) -> Message:
     return {"do": "score", "id": number, "task": task.to_json()}
 
 
-def spell(number: int, ids: Sequence[int]) -> Message:
-    return {"do": "spell", "id": number, "ids": list(ids)}
+def decode_tokens(number: int, ids: Sequence[int]) -> Message:
+    return {"do": "decode", "id": number, "ids": list(ids)}
 
 
 def stop(number: int) -> Message:
@@ -89,8 +89,8 @@ def scored(number: int, value: Scored) -> Message:
     return {"say": "scored", "id": number, "scored": value.to_json()}
 
 
-def spelling(number: int, value: Spelling) -> Message:
-    return {"say": "spelling", "id": number, "spelling": value.to_json()}
+def decoded(number: int, value: DecodedTokens) -> Message:
+    return {"say": "decoded", "id": number, "decoded": value.to_json()}
 
 
 def error(number: int | None, raised: PlaygroundError) -> Message:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from playground import paths
 from playground.catalog.cards import MAIN, PAGE, PRIMARY, card_markdown, model_facts, openness_score
 from playground.catalog.entries import CatalogEntry, load_catalog
-from playground.paths import PACKAGE
 from playground.records import UNKNOWN, Artifact, Fact, Fidelity, ModelFacts, ModelSpec, Variant
 
-CATALOG = load_catalog(PACKAGE / "catalog.yaml")
+CATALOG = load_catalog(paths.CATALOG)
 SMOLLM, GEMMA = CATALOG.entry("smollm2-135m-instruct"), CATALOG.entry("gemma-3-270m")
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+from playground import paths
 from playground.catalog.entries import Catalog, load_catalog
 from playground.errors import ConfigError, UnknownModel, UnknownVariant, UsageError
-from playground.paths import PACKAGE
 from playground.records import Remote, Variant
 
-SHIPPED = PACKAGE / "catalog.yaml"
+SHIPPED = paths.CATALOG
 
 
 @pytest.fixture(scope="module")

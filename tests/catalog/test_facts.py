@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from playground import paths
 from playground.catalog.entries import Catalog, CatalogEntry, load_catalog
 from playground.catalog.facts import full_facts, merged
 from playground.catalog.hub import HubInfo
@@ -15,10 +16,9 @@ from playground.catalog.hub_cards import hub_facts, keep, remembered
 from playground.catalog.licenses import ADVICE, RULES, cautions, license_of
 from playground.catalog.lineage import trace
 from playground.cli import main
-from playground.paths import PACKAGE
 from playground.records import Fact, ModelFacts, ModelSpec
 
-CATALOG = load_catalog(PACKAGE / "catalog.yaml")
+CATALOG = load_catalog(paths.CATALOG)
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from playground import paths
 from playground.catalog.entries import load_catalog
 from playground.catalog.facts import full_facts
-from playground.catalog.hub import MOST_CARD, MOST_CONFIG, HubInfo, look, parse
+from playground.catalog.hub import MAX_CARD, MAX_CONFIG, HubInfo, fetch_model_info, parse
 from playground.catalog.hub_cards import card_html, hub_facts, read
 from playground.cli import main
 from playground.errors import PlaygroundError, SourceError, UsageError
-from playground.paths import PACKAGE
 from tests.support.hub_server import READER, STRANGER, Hub, hub, tiny_llama
 
 __all__ = ["hub"]  # the fixture
@@ -38,7 +38,7 @@ def with_config(**values: Any) -> dict[str, bytes]:
 
 def test_size_licence_architecture_and_the_way_are_known(hub: Hub) -> None:
     repo = hub.add("someone/tiny", files(), info={"safetensors": TOTAL, "cardData": {"license": "mit"}})
-    info = look("someone/tiny")
+    info = fetch_model_info("someone/tiny")
     assert (info.revision, info.parameters, info.license, info.gated) == (repo.sha, 1234, "mit", "")
     assert (info.architecture, info.model_type) == ("LlamaForCausalLM", "llama")
     assert info.download_bytes == len(files()["model.safetensors"])
@@ -50,7 +50,7 @@ def test_size_licence_architecture_and_the_way_are_known(hub: Hub) -> None:
 
 def test_no_weights_are_fetched(hub: Hub) -> None:
     hub.add("someone/tiny", files())
-    look("someone/tiny")
+    fetch_model_info("someone/tiny")
     assert hub.seen("GET", "README.md")
     assert not hub.seen("GET", "safetensors")
     assert not hub.seen("GET", "tokenizer")
@@ -61,48 +61,48 @@ def test_a_revision_is_resolved_to_its_commit(hub: Hub) -> None:
     first = repo.sha
     repo.refs["v1"] = first
     repo.commit(with_config(max_position_embeddings=77))
-    assert look("someone/tiny", "v1").revision == first
-    assert look("someone/tiny").context_length == 77
+    assert fetch_model_info("someone/tiny", "v1").revision == first
+    assert fetch_model_info("someone/tiny").context_length == 77
     with pytest.raises(SourceError, match="no revision 'v9'"):
-        look("someone/tiny", "v9")
+        fetch_model_info("someone/tiny", "v9")
 
 
 def test_a_gated_model_names_the_page_and_the_token(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add("someone/locked", files(), gated="manual")
     monkeypatch.setenv("HF_TOKEN", STRANGER)
-    info = look("someone/locked")
+    info = fetch_model_info("someone/locked")
     assert info.gated == "manual"
     assert any("is gated" in note for note in info.notes)
     assert info.card == ""
     monkeypatch.setenv("HF_TOKEN", READER)
-    assert "Tiny" in look("someone/locked").card
+    assert "Tiny" in fetch_model_info("someone/locked").card
 
 
 def test_a_missing_and_a_private_repository_look_the_same(hub: Hub) -> None:
     hub.add("someone/secret", files(), private=True)
     for name in ("someone/nothing", "someone/secret"):
         with pytest.raises(SourceError, match=r"no repository hub:.*or it is private.*HF_TOKEN"):
-            look(name)
+            fetch_model_info(name)
 
 
 def test_a_renamed_repository_is_found_under_its_new_name(hub: Hub) -> None:
     hub.add("someone/new", files())
     hub.rename("someone/old", "someone/new")
-    assert look("someone/old").repo == "someone/new"
+    assert fetch_model_info("someone/old").repo == "someone/new"
 
 
 def test_no_network_says_so(hub: Hub) -> None:
     hub.add("someone/tiny", files())
     hub.close()
     with pytest.raises(SourceError, match=r"can't be reached.*Check the network"):
-        look("someone/tiny")
+        fetch_model_info("someone/tiny")
 
 
 def test_a_broken_hub_is_told_with_its_status(hub: Hub) -> None:
     hub.add("someone/tiny", files())
     hub.fail(r"/api/models/", status=500)
     with pytest.raises(SourceError, match="500"):
-        look("someone/tiny")
+        fetch_model_info("someone/tiny")
 
 
 def weightless(**more: bytes) -> dict[str, bytes]:
@@ -122,23 +122,23 @@ def weightless(**more: bytes) -> dict[str, bytes]:
 )
 def test_what_does_not_run_here_is_refused_with_the_reason(hub: Hub, content: dict[str, bytes], reason: str) -> None:
     hub.add("someone/tiny", content)
-    info = look("someone/tiny")
+    info = fetch_model_info("someone/tiny")
     assert reason in info.refusal
     assert info.footprint() is None
 
 
 def test_code_beside_a_class_transformers_has_is_left_alone(hub: Hub) -> None:
     hub.add("someone/tiny", with_config(auto_map={"AutoModel": "modeling.Own"}))
-    info = look("someone/tiny")
+    info = fetch_model_info("someone/tiny")
     assert info.refusal == ""
     assert any("never run" in note for note in info.notes)
 
 
 def test_ready_made_graphs_and_gguf_files_are_seen(hub: Hub) -> None:
     hub.add("someone/onnx", files(**{"onnx/model_int8.onnx": b"x" * 9}))
-    assert look("someone/onnx").onnx_files == ("onnx/model_int8.onnx",)
+    assert fetch_model_info("someone/onnx").onnx_files == ("onnx/model_int8.onnx",)
     hub.add("someone/gguf", weightless(**{"m.Q4.gguf": b"x" * 7, "config.json": b"{}"}))
-    info = look("someone/gguf")
+    info = fetch_model_info("someone/gguf")
     assert (info.refusal, info.download_bytes) == ("", 7)
     assert "GGUF" in info.way
 
@@ -146,15 +146,15 @@ def test_ready_made_graphs_and_gguf_files_are_seen(hub: Hub) -> None:
 def test_lies_in_a_config_do_not_get_through(hub: Hub) -> None:
     lies = {"num_hidden_layers": -5, "hidden_size": "big", "vocab_size": 10**30, "max_position_embeddings": True}
     hub.add("someone/tiny", with_config(**lies, architectures=[["x"] * 3], model_type={"a": 1}))
-    info = look("someone/tiny")
+    info = fetch_model_info("someone/tiny")
     assert (info.context_length, info.model_type) == (0, "")
     assert not {"layers", "hidden_size", "vocab_size"} & info.shape.keys()
     assert len(info.architecture) <= 100
 
 
 def test_a_huge_config_or_card_is_not_fetched(hub: Hub) -> None:
-    hub.add("someone/tiny", files(**{"README.md": b"x" * (MOST_CARD + 1), "config.json": b" " * (MOST_CONFIG + 1)}))
-    info = look("someone/tiny")
+    hub.add("someone/tiny", files(**{"README.md": b"x" * (MAX_CARD + 1), "config.json": b" " * (MAX_CONFIG + 1)}))
+    info = fetch_model_info("someone/tiny")
     assert info.card == ""
     assert sum("is not read" in note for note in info.notes) == 2
     assert not hub.seen("GET", "README.md")
@@ -164,7 +164,7 @@ def test_the_card_is_part_of_the_facts_and_harmless_to_read(hub: Hub, tmp_path: 
     hub.add("someone/tiny", files(), info={"safetensors": TOTAL})
     info = read("someone/tiny", "", tmp_path, online=True)
     assert info is not None
-    catalog = load_catalog(PACKAGE / "catalog.yaml")
+    catalog = load_catalog(paths.CATALOG)
     facts = full_facts(catalog, catalog.entry("hub:someone/tiny"), None, hub_facts(info))
     assert (facts.license.value, facts.parameters.value) == ("mit", 1234)
     assert info.revision in facts.license.url
@@ -200,7 +200,7 @@ def test_the_command_shows_a_card_from_the_hub(
 @pytest.mark.parametrize("repo", ["", "name", "a/b/c", "../x", "a/b#c", "a /b"])
 def test_what_is_no_name_is_not_asked_for(repo: str) -> None:
     with pytest.raises(UsageError):
-        look(repo)
+        fetch_model_info(repo)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from playground import sources
 from playground.catalog import quantization
-from playground.catalog.hub import look
+from playground.catalog.hub import fetch_model_info
 from playground.errors import SourceError
 from playground.export.weights import import_model
 from playground.records import ModelSpec
@@ -116,7 +116,7 @@ def test_on_the_hub_it_is_refused_before_its_weights_are_fetched(hub: Hub, tmp_p
     assert "hub:someone/tiny-AWQ is quantised with AWQ; reading it needs the package gptqmodel" in str(caught.value)
     assert "take hub:someone/base" in str(caught.value)
     assert not hub.seen("GET", "safetensors")
-    info = look("someone/tiny-AWQ")
+    info = fetch_model_info("someone/tiny-AWQ")
     assert "It is quantised with AWQ" in info.refusal
     assert "take hub:someone/base" in info.refusal
 
@@ -125,7 +125,7 @@ def test_on_the_hub_it_is_refused_before_its_weights_are_fetched(hub: Hub, tmp_p
 def test_what_transformers_turns_into_floats_is_fetched_and_said(hub: Hub, tmp_path: Path) -> None:
     hub.add("someone/tiny-FP8", with_method("fp8"))
     assert fetch(tmp_path, "hub:someone/tiny-FP8").files
-    info = look("someone/tiny-FP8")
+    info = fetch_model_info("someone/tiny-FP8")
     assert info.refusal == ""
     assert any("FP8" in note and "floats" in note for note in info.notes)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from playground import paths
 from playground.catalog.entries import CatalogEntry, load_catalog
 from playground.catalog.search import SORTS, Filters, Listed, choices, listed, select, smaller
-from playground.paths import PACKAGE
 from playground.records import ModelSpec
 
-CATALOG = load_catalog(PACKAGE / "catalog.yaml")
+CATALOG = load_catalog(paths.CATALOG)
 SPACE_MB = 16_000
 
 

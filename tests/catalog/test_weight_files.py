@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from playground import sources
-from playground.catalog.hub import look
+from playground.catalog.hub import fetch_model_info
 from playground.catalog.weight_files import IncompleteFiles, Weights, weights_of
 from playground.errors import SourceError
 from playground.export.weights import original_folder
@@ -180,8 +180,8 @@ def test_a_repository_with_weights_by_other_names_is_fetched_and_found_in_the_ca
     assert_whole(fetched)
     assert not hub.seen("GET", "consolidated")
     weights = [data for name, data in files.items() if name.endswith(".safetensors") and "consolidated" not in name]
-    assert look("someone/odd").download_bytes == sum(map(len, weights))
-    assert look("someone/odd").refusal == ""
+    assert fetch_model_info("someone/odd").download_bytes == sum(map(len, weights))
+    assert fetch_model_info("someone/odd").refusal == ""
     shutil.rmtree(tmp_path / "home")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     again = fetch(tmp_path, "hub:someone/odd")
@@ -196,7 +196,7 @@ def test_a_split_gguf_in_a_folder_is_fetched_whole(hub: Hub, tmp_path: Path) -> 
     fetched = fetch(tmp_path, "hub:someone/gguf")
     assert [path.name for path in fetched.files] == [part.name for part in parts]
     assert fetched.format == "gguf"
-    info = look("someone/gguf")
+    info = fetch_model_info("someone/gguf")
     assert (info.refusal, info.download_bytes) == ("", sum(part.stat().st_size for part in parts))
 
 
@@ -218,7 +218,7 @@ def test_what_is_unclear_is_told_before_anything_is_fetched(
         fetch(tmp_path, "hub:someone/odd")
     assert words in str(caught.value)
     assert not hub.seen("GET", "/resolve/")
-    assert words in look("someone/odd").refusal
+    assert words in fetch_model_info("someone/odd").refusal
 
 
 @pytest.mark.waits
@@ -251,8 +251,8 @@ def test_a_projector_for_images_is_not_taken_as_the_model(tmp_path: Path) -> Non
 
 
 def test_a_folder_with_a_gguf_is_a_chat_model_until_its_file_says_otherwise(tmp_path: Path) -> None:
+    from playground import paths
     from playground.catalog.entries import load_catalog
-    from playground.paths import PACKAGE
 
     ggufs.write_llama(tmp_path / "m.gguf")
-    assert load_catalog(PACKAGE / "catalog.yaml").entry(f"path:{tmp_path}").spec.kind == "chat"
+    assert load_catalog(paths.CATALOG).entry(f"path:{tmp_path}").spec.kind == "chat"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from playground.choose.board import board, everything, with_figures
+from playground.choose.board import board, candidates_of, with_figures
 from playground.choose.board import stored as stored_figures
 from playground.choose.evidence import UNITS
 from playground.cli import main
@@ -121,9 +121,9 @@ def test_scores_of_ones_own_give_a_front_and_name_who_lacks_one(terminal: Any, t
 def test_without_models_the_whole_catalogue_is_judged_measured_ones_first(terminal: Any, stored: Playground) -> None:
     document = json.loads(terminal("--json")[1])
     kept = stored_figures(stored)
-    assert len(document["verdicts"]) == len(stored.catalog.ids()) == len(everything(stored, kept))
+    assert len(document["verdicts"]) == len(stored.catalog.ids()) == len(candidates_of(stored, kept))
     assert set(with_figures(stored, kept)) == {FAST, SLOW}
-    assert everything(stored, kept)[:2] == with_figures(stored, kept)
+    assert candidates_of(stored, kept)[:2] == with_figures(stored, kept)
 
 
 def test_a_stored_fair_run_is_used_where_nothing_was_measured(playground: Playground) -> None:
@@ -202,8 +202,8 @@ def test_a_database_that_cannot_be_read_is_told_in_the_tab(playground: Playgroun
 def test_names_of_the_catalogue_are_escaped(stored: Playground) -> None:
     item = board(stored, [FAST], stored_figures(stored)).candidates[0]
     hostile = replace(item, name="<script>x</script>")
-    from playground.choose.constraints import Limits, judge
+    from playground.choose.constraints import Constraints, judge
     from playground.ui.html.choose import verdicts_html
 
-    limits = Limits(min_tok_s=1)
+    limits = Constraints(min_tok_s=1)
     assert "<script>" not in verdicts_html([judge(limits, hostile)], limits)

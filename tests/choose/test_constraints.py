@@ -11,8 +11,8 @@ from playground.catalog.licenses import RULES
 from playground.choose.constraints import (
     MEASURE_IT,
     Candidate,
-    Limits,
-    Verdict,
+    Constraints,
+    Eligibility,
     check_limits,
     judge,
     number,
@@ -42,7 +42,7 @@ def licensed(use: str, **extra: Fact) -> Candidate:
     return candidate(license=Fact("Some License", "card", "https://x", "card"), extra=facts)
 
 
-def only(verdict: Verdict) -> tuple[str, str]:
+def only(verdict: Eligibility) -> tuple[str, str]:
     (check,) = verdict.checks
     return verdict.state, check.answer
 
@@ -63,43 +63,43 @@ SPEED = ("decode_tok_s", "tokens/s")
     ],
 )
 def test_a_lowest_speed_is_met_only_by_the_whole_interquartile_range(values: tuple[float, ...], state: str) -> None:
-    assert judge(Limits(min_tok_s=20), candidate(taken(*SPEED, *values))).state == state
+    assert judge(Constraints(min_tok_s=20), candidate(taken(*SPEED, *values))).state == state
 
 
 @pytest.mark.parametrize(("values", "state"), [((500,), "eligible"), ((500.1,), "out"), ((490, 500, 520), "close")])
 def test_a_highest_memory_is_met_only_by_the_whole_interquartile_range(values: tuple[float, ...], state: str) -> None:
-    verdict = judge(Limits(max_memory_mb=500), candidate(taken("peak_memory_mb", "MB", *values)))
+    verdict = judge(Constraints(max_memory_mb=500), candidate(taken("peak_memory_mb", "MB", *values)))
     assert verdict.state == state
 
 
 def test_the_first_token_has_a_limit_of_its_own() -> None:
-    verdict = judge(Limits(max_ttft_s=0.2), candidate(taken("ttft_s", "s", 0.3, 0.32)))
+    verdict = judge(Constraints(max_ttft_s=0.2), candidate(taken("ttft_s", "s", 0.3, 0.32)))
     assert only(verdict) == ("out", "broken")
     assert verdict.deciding[0].words == "time to first token 0.310 s (0.305 to 0.315), limit at most 0.2 s"
     assert verdict.deciding[0].source == "measured 2026-11-24 09:30, n = 2, prompt of 40 tokens"
 
 
 def test_what_is_not_measured_is_undecided_and_the_next_step_is_to_measure_it() -> None:
-    verdict = judge(Limits(min_tok_s=1, max_memory_mb=1e6, max_ttft_s=1e6), candidate())
+    verdict = judge(Constraints(min_tok_s=1, max_memory_mb=1e6, max_ttft_s=1e6), candidate())
     assert verdict.state == "undecided"
     assert [check.next_step for check in verdict.deciding] == [MEASURE_IT] * 3
 
 
 def test_memory_of_a_model_served_elsewhere_is_never_known_here() -> None:
     model = candidate(taken("peak_memory_mb", "MB", 1.0), served=True)
-    assert only(judge(Limits(max_memory_mb=500), model)) == ("undecided", "unknown")
+    assert only(judge(Constraints(max_memory_mb=500), model)) == ("undecided", "unknown")
 
 
 def test_one_broken_limit_puts_a_model_out_whatever_else_is_unknown_or_close() -> None:
     model = candidate(taken(*SPEED, 18, 20, 22), context_length=Fact(512, "config", "https://x", "card"))
-    verdict = judge(Limits(min_tok_s=20, max_ttft_s=1, min_context=4096), model)
+    verdict = judge(Constraints(min_tok_s=20, max_ttft_s=1, min_context=4096), model)
     assert verdict.state == "out"
     assert [check.limit for check in verdict.deciding] == ["min_context"]
     assert verdict.deciding[0].words == "context of 512 tokens, limit at least 4,096"
 
 
 def test_unknown_comes_before_too_close_to_call() -> None:
-    verdict = judge(Limits(min_tok_s=20, max_ttft_s=1), candidate(taken(*SPEED, 18, 20, 22)))
+    verdict = judge(Constraints(min_tok_s=20, max_ttft_s=1), candidate(taken(*SPEED, 18, 20, 22)))
     assert verdict.state == "undecided"
 
 
@@ -113,7 +113,7 @@ def test_unknown_comes_before_too_close_to_call() -> None:
     ],
 )
 def test_commercial_use_follows_the_licence(use: str, state: str, words: str) -> None:
-    verdict = judge(Limits(commercial=True), licensed(use))
+    verdict = judge(Constraints(commercial=True), licensed(use))
     assert (verdict.state, verdict.words) == (state, words)
     assert verdict.checks[0].url == "https://x/licence"
 
@@ -121,14 +121,14 @@ def test_commercial_use_follows_the_licence(use: str, state: str, words: str) ->
 def test_a_base_model_that_forbids_commercial_use_undoes_a_plain_yes() -> None:
     forbidding = next(rule.source for rule in RULES if not rule.commercial)
     caution = Fact("It descends from facebook/opt-125m.", "rule", forbidding, "catalogue")
-    assert judge(Limits(commercial=True), licensed("yes", licence_caution=caution)).state == "undecided"
-    assert judge(Limits(commercial=True), licensed("no", licence_caution=caution)).state == "out"
+    assert judge(Constraints(commercial=True), licensed("yes", licence_caution=caution)).state == "undecided"
+    assert judge(Constraints(commercial=True), licensed("no", licence_caution=caution)).state == "out"
 
 
 def test_a_base_model_with_terms_of_its_own_makes_a_plain_yes_conditional() -> None:
     terms = next(rule.source for rule in RULES if rule.commercial)
     caution = Fact("It descends from google/gemma-2b.", "rule", terms, "catalogue")
-    verdict = judge(Limits(commercial=True), licensed("yes", licence_caution=caution))
+    verdict = judge(Constraints(commercial=True), licensed("yes", licence_caution=caution))
     assert verdict.words == "eligible, with conditions"
     assert "google/gemma-2b" in verdict.checks[0].words
 
@@ -145,7 +145,7 @@ def test_a_base_model_with_terms_of_its_own_makes_a_plain_yes_conditional() -> N
 )
 def test_a_model_nobody_researched_is_judged_by_its_licence_id(licence: str | None, state: str) -> None:
     model = candidate(license=Fact(licence, "card", "https://x", "card" if licence else "unknown"))
-    assert judge(Limits(commercial=True), model).state == state
+    assert judge(Constraints(commercial=True), model).state == state
 
 
 @pytest.mark.parametrize(
@@ -159,11 +159,11 @@ def test_a_model_nobody_researched_is_judged_by_its_licence_id(licence: str | No
     ],
 )
 def test_openness_counts_plain_yeses_and_what_is_unknown_may_yet_be_one(items: tuple[Fact, ...], state: str) -> None:
-    assert judge(Limits(min_openness=3), candidate(openness=Openness(*items))).state == state
+    assert judge(Constraints(min_openness=3), candidate(openness=Openness(*items))).state == state
 
 
 def test_context_comes_from_a_fact_or_from_the_models_own_configuration() -> None:
-    limits = Limits(min_context=1000)
+    limits = Constraints(min_context=1000)
     assert only(judge(limits, candidate(context=4096))) == ("eligible", "met")
     assert only(judge(limits, candidate())) == ("undecided", "unknown")
     known = Fact(512, "card", "", "card")
@@ -171,25 +171,25 @@ def test_context_comes_from_a_fact_or_from_the_models_own_configuration() -> Non
 
 
 def test_without_limits_everything_is_eligible_and_nothing_is_checked() -> None:
-    verdict = judge(Limits(), candidate())
+    verdict = judge(Constraints(), candidate())
     assert (verdict.state, verdict.checks) == ("eligible", ())
-    assert not Limits().stated
-    assert Limits(min_openness=0).stated
+    assert not Constraints().stated
+    assert Constraints(min_openness=0).stated
 
 
 @pytest.mark.parametrize(
     "limits",
     [
-        Limits(max_memory_mb=0),
-        Limits(min_tok_s=-1),
-        Limits(max_ttft_s=math.nan),
-        Limits(max_ttft_s=math.inf),
-        Limits(min_openness=6),
-        Limits(min_openness=-1),
-        Limits(min_context=0),
+        Constraints(max_memory_mb=0),
+        Constraints(min_tok_s=-1),
+        Constraints(max_ttft_s=math.nan),
+        Constraints(max_ttft_s=math.inf),
+        Constraints(min_openness=6),
+        Constraints(min_openness=-1),
+        Constraints(min_context=0),
     ],
 )
-def test_limits_that_mean_nothing_are_refused(limits: Limits) -> None:
+def test_limits_that_mean_nothing_are_refused(limits: Constraints) -> None:
     with pytest.raises(UsageError):
         check_limits(limits)
 
@@ -201,5 +201,5 @@ def test_numbers_have_three_digits_or_enough_to_differ_from_the_limit() -> None:
 
 
 def test_a_verdict_survives_json() -> None:
-    verdict = judge(Limits(min_tok_s=20, commercial=True), licensed("conditional"))
-    assert Verdict.from_json(verdict.to_json()) == verdict
+    verdict = judge(Constraints(min_tok_s=20, commercial=True), licensed("conditional"))
+    assert Eligibility.from_json(verdict.to_json()) == verdict

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from playground.choose.quality import MOST_BYTES, MOST_ROWS, Axis, card_scores, fidelity_scores, file_scores, front
+from playground.choose.quality import MAX_BYTES, MAX_ROWS, Axis, card_scores, fidelity_scores, file_scores, pareto_front
 from playground.errors import UsageError
 from playground.records import Fact, Fidelity, ModelFacts, Variant
 from playground.results.figures import Figure, figure
@@ -111,8 +111,8 @@ def test_models_of_the_catalogue_may_stand_in_the_file_without_being_chosen() ->
         (b'["alpha"]', "entry 1 is not a model and its score"),
         (b'[{"model": 3, "score": 1}]', "entry 1 is not a model"),
         (b"[" * 100_000, "JSON"),
-        (b"x" * (MOST_BYTES + 1), "1,000,001 bytes"),
-        (json.dumps({f"m{i}": i for i in range(MOST_ROWS + 1)}).encode(), "1,001 scores"),
+        (b"x" * (MAX_BYTES + 1), "1,000,001 bytes"),
+        (json.dumps({f"m{i}": i for i in range(MAX_ROWS + 1)}).encode(), "1,001 scores"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_place(content: bytes, says: str) -> None:
@@ -131,17 +131,17 @@ def point(quality: float, *ttft: float) -> dict[str, Figure]:
 
 def test_the_front_holds_whoever_nobody_beats() -> None:
     points = {"best": point(50, 1.0), "small": point(20, 0.2), "worse": point(40, 1.5), "same": point(50, 1.0)}
-    assert front(AXES, points) == {"best", "small", "same"}
-    assert front(AXES, {}) == frozenset()
+    assert pareto_front(AXES, points) == {"best", "small", "same"}
+    assert pareto_front(AXES, {}) == frozenset()
 
 
 def test_a_difference_within_the_spread_beats_nobody() -> None:
     points = {"a": point(50, 1.0, 1.1, 1.2), "b": point(50, 1.05, 1.15, 1.25), "c": point(50, 1.5, 1.6, 1.7)}
-    assert front(AXES, points) == {"a", "b"}
+    assert pareto_front(AXES, points) == {"a", "b"}
 
 
 def test_a_better_median_elsewhere_still_needs_to_be_as_good_everywhere() -> None:
-    assert front(AXES, {"good": point(51, 1.2, 1.3), "quick": point(50, 1.0, 1.1)}) == {"good", "quick"}
+    assert pareto_front(AXES, {"good": point(51, 1.2, 1.3), "quick": point(50, 1.0, 1.1)}) == {"good", "quick"}
 
 
 def test_on_random_points_without_spread_the_front_is_that_of_the_definition() -> None:
@@ -156,5 +156,5 @@ def test_on_random_points_without_spread_the_front_is_that_of_the_definition() -
                 other != mine and all(o >= m for o, m in zip(other, mine, strict=True)) for other in plain.values()
             )
         }
-        assert front(AXES, points) == expected
+        assert pareto_front(AXES, points) == expected
         assert expected, "somebody is always on the front"

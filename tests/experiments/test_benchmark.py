@@ -18,13 +18,13 @@ from playground.errors import UsageError
 from playground.experiments.admission import check_request
 from playground.experiments.benchmark import figures
 from playground.records import Environment, Event, ModelRun, Remote, Request, Timings, Variant
-from playground.results.figures import Measured, Measurement, figure, places
+from playground.results.figures import Measured, Measurement, figure, ranks_of
 from playground.runtimes.generation.decoding import DecodingRuntime
 from playground.runtimes.generation.engine import Engine, Logits
 from playground.runtimes.remote.runtime import request_body
 from playground.service import Playground
 from playground.system import contention
-from playground.system.contention import Counters, Disturbance
+from playground.system.contention import Counters, CpuContention
 from tests.support import tiny
 from tests.support.scripted_models import scripted
 from tests.support.watching import script
@@ -40,7 +40,7 @@ def model(name: str, *values: float, unit: str = "tokens/s", tokens: int = 6) ->
 
 
 def ranked(*models: Measured, name: str = "decode_tok_s") -> list[str]:
-    found = places(Measurement("a", "", ASK, 3, models, HERE), name)
+    found = ranks_of(Measurement("a", "", ASK, 3, models, HERE), name)
     return ["-" if place is None else f"{place.rank}{'=' * place.shared}" for place in found]
 
 
@@ -168,8 +168,8 @@ def test_our_own_work_does_not_count_as_disturbance() -> None:
 
 
 def test_disturbances_add_up_by_their_time() -> None:
-    assert (Disturbance(1.0, 0.5) + Disturbance(3.0, 0.5)).cores == pytest.approx(0.25)
-    assert Disturbance().cores is None
+    assert (CpuContention(1.0, 0.5) + CpuContention(3.0, 0.5)).cores == pytest.approx(0.25)
+    assert CpuContention().cores is None
 
 
 def test_a_process_of_ours_that_computes_is_ours() -> None:
@@ -323,7 +323,7 @@ def test_a_measurement_is_kept_and_comes_back_as_it_was(playground: Playground) 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    data = Path(__file__).parent / "data"
+    data = Path(__file__).parents[1] / "data"
     monkeypatch.setenv("PLAYGROUND_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PLAYGROUND_SPACE", str(data / "fake_space.yaml"))
     monkeypatch.setenv("PLAYGROUND_CATALOG", str(data / "fake_catalog.yaml"))

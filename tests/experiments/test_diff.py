@@ -12,7 +12,7 @@ import pytest
 
 from playground.cli import main
 from playground.errors import PlaygroundError, RunError, Stopped, UsageError
-from playground.experiments.diff import TwinDiff
+from playground.experiments.diff import VariantDiff
 from playground.experiments.teacher_forcing import FOLDER
 from playground.records import Request
 from playground.service import Playground
@@ -29,7 +29,7 @@ def scratch(playground: Playground) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
 
 
-def diff(playground: Playground, one: str, other: str, **more: Any) -> TwinDiff:
+def diff(playground: Playground, one: str, other: str, **more: Any) -> VariantDiff:
     diffing = playground.twins.start(ASKED, one, other, **more)
     assert diffing.wait(60)
     return diffing.result()
@@ -70,7 +70,7 @@ def test_twins_part_at_the_token_where_their_texts_do_and_flip_there_alone(playg
     assert (found.parting.reference[0].text, found.parting.twin[0].text) == ("brown ", "red ")
     assert found.reference.run.timings.decode_tok_s or found.reference.run.timings.output_tokens == 4
     assert "Nothing here says that the two are the same model" in found.notes[0]
-    assert TwinDiff.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
+    assert VariantDiff.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
     assert scratch(playground) == []
 
 
@@ -126,7 +126,7 @@ def test_stop_ends_scoring_within_two_seconds_and_gives_the_machine_back(playgro
 
 @pytest.mark.waits
 def test_a_diff_that_waits_for_its_turn_can_be_stopped(playground: Playground) -> None:
-    with playground.pool.turns.turn(lambda: False, lambda _: None):
+    with playground.pool.turns.hold(lambda: False, lambda _: None):
         diffing = playground.twins.start(ASKED, ONE, OTHER)
         while "ahead" not in diffing.snapshot().step:
             assert not diffing.wait(0.05)
@@ -143,7 +143,7 @@ def test_the_command_prints_one_document_or_the_marked_texts(
     for name, value in (("HOME", settings.home), ("SPACE", settings.space_file), ("CATALOG", settings.catalog_file)):
         monkeypatch.setenv(f"PLAYGROUND_{name}", str(value))
     assert main(["twins", ONE, OTHER, "Say it.", "--json", "--save"]) == 0
-    found = TwinDiff.from_json(json.loads(capsys.readouterr().out))
+    found = VariantDiff.from_json(json.loads(capsys.readouterr().out))
     assert found.answer.flips == (2,)
     assert main(["again", found.comparison]) == 0
     assert capsys.readouterr().out.count("identical, 4 tokens") == 2

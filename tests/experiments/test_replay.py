@@ -10,7 +10,7 @@ import pytest
 
 from playground.cli import main
 from playground.errors import UsageError
-from playground.experiments.replay import Again, Repeater
+from playground.experiments.replay import Again, Replayer
 from playground.records import Comparison, ModelRun, Request
 from playground.service import Playground
 from playground.ui.html import diff, panel
@@ -113,7 +113,7 @@ def test_what_was_drawn_without_a_seed_cannot_be_repeated_but_greedy_can(playgro
 
 
 def test_of_a_served_model_only_texts_are_compared(playground: Playground) -> None:
-    repeater: Repeater = playground.repeater
+    repeater: Replayer = playground.repeater
     variant = playground.catalog.resolve("fast")[1]
     run = ModelRun(variant, "remote", "none", "The text.", "stop")
     stored = Comparison("c1", "", ASKED, (run,), _environment())

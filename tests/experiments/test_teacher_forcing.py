@@ -14,7 +14,7 @@ import pytest
 from playground.errors import ContextOverflow, RunError, Stopped, StorageError
 from playground.experiments.teacher_forcing import FOLDER, perplexity, rows_file
 from playground.experiments.token_diff import first_difference, first_text_difference, same_vocabulary
-from playground.records import LoadSpec, Request, Spelling
+from playground.records import DecodedTokens, LoadSpec, Request
 from playground.runtimes.fake import VOCABULARY, FakeRuntime
 from playground.runtimes.generation.scoring import Task, score
 from playground.runtimes.generation.vocabulary import vocabulary
@@ -78,7 +78,7 @@ def test_a_greedy_answer_is_the_likeliest_token_at_each_of_its_rows(tmp_path: Pa
     assert run.token_ids
     rows = runtime.score(runtime.inspect(request).token_ids, run.token_ids, never)
     assert tuple(int(row.argmax()) for row in rows if row is not None) == run.token_ids
-    assert "".join(runtime.spell(run.token_ids).pieces) == run.text
+    assert "".join(runtime.decode(run.token_ids).pieces) == run.text
 
 
 def test_scoring_stops_and_refuses_what_the_context_cannot_hold(tmp_path: Path) -> None:
@@ -156,8 +156,8 @@ def test_the_file_is_gone_afterwards_and_so_is_what_a_killed_process_left(tmp_pa
     assert list(folder.iterdir()) == [busy]
 
 
-def spelt(*words: str, digests: tuple[str, ...] = ("a",)) -> Spelling:
-    return Spelling(words, words, digests)
+def spelt(*words: str, digests: tuple[str, ...] = ("a",)) -> DecodedTokens:
+    return DecodedTokens(words, words, digests)
 
 
 def test_the_first_token_that_differs_is_shown_with_the_text_around_it() -> None:

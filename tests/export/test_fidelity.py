@@ -20,7 +20,7 @@ from playground.export.fidelity import (
     verdict_on,
 )
 from playground.records import Fidelity
-from playground.runtimes.generation.scoring import kl_divergence
+from playground.runtimes.generation.divergence import kl_divergence
 
 
 def plain_kl(reference: list[float], candidate: list[float]) -> float:

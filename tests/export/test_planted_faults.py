@@ -77,7 +77,7 @@ def exports(original: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         target = tmp_path_factory.mktemp(precision)
         options = fused.FUSED_PRECISIONS[precision]
         fused.build_fused(Work(original, original, target, precision, options, target, lambda *_: None))
-        kernels.put_beside(target, lambda *_: None)
+        kernels.attach(target, lambda *_: None)
         made[precision] = target
     return made
 

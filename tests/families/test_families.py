@@ -93,7 +93,7 @@ def test_the_builders_olmo_is_caught_by_its_logits_and_by_no_list(models: Path, 
     artifact = prove(BY_NAME["olmo"], "fp32", models, home).artifact
     assert artifact.recipe == "optimum"
     assert artifact.fallbacks[0].startswith("fused: rejected")
-    sources = "".join(path.read_text(encoding="utf-8") for path in Path(cache.__file__).parent.glob("*.py"))
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(cache.__file__).parent.rglob("*.py"))
     assert "olmo" not in sources.lower()
 
 

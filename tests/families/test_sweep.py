@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from playground.runtimes.generation.engine import Logits
-from playground.runtimes.generation.prefix_cache import Reading
+from playground.runtimes.generation.prefix_cache import PrefixCache
 from playground.runtimes.generation.sampling import Sampler
 from tests.families.report import PAGE
 from tests.families.sweep import page, rows
@@ -287,13 +287,13 @@ def test_one_other_token_somewhere_in_an_answer_is_found(work: Path, monkeypatch
 @pytest.mark.tiny
 @pytest.mark.usefixtures("one_core")
 def test_a_cache_that_keeps_too_much_of_the_prompt_before_is_found(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begin = Reading.begin
+    begin = PrefixCache.begin
 
-    def greedy(self: Reading, ids: Sequence[int], length: int, reuse: bool) -> int:
+    def greedy(self: PrefixCache, ids: Sequence[int], length: int, reuse: bool) -> int:
         kept = begin(self, ids, length, reuse)
         return min(kept + 9, len(ids) - 2) if kept else 0
 
-    monkeypatch.setattr(Reading, "begin", greedy)
+    monkeypatch.setattr(PrefixCache, "begin", greedy)
     found = plain(work)
     assert found.outcome == "wrong"
     assert found.reason.startswith("shared start: token ")
@@ -304,7 +304,7 @@ def test_a_cache_that_keeps_too_much_of_the_prompt_before_is_found(work: Path, m
 @pytest.mark.tiny
 @pytest.mark.usefixtures("one_core")
 def test_an_exception_of_the_product_is_a_row_with_its_place(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reading, "begin", lambda *_: 1 // 0)
+    monkeypatch.setattr(PrefixCache, "begin", lambda *_: 1 // 0)
     found = plain(work)
     assert found.outcome == "crash"
     assert found.reason.startswith("ZeroDivisionError")

@@ -54,7 +54,7 @@ def exported(home: Path, original: Path) -> Path:
     place = home / "bench"
     place.mkdir(parents=True, exist_ok=True)
     overlay = ensure_overlay(home, lambda *_: None, lambda: False)
-    path = os.pathsep.join((str(overlay), str(ROOT / "bench")))
+    path = os.pathsep.join((str(overlay), str(ROOT / "benchmarks")))
     subprocess.run(
         [sys.executable, "-c", EXPORT, str(original)],
         check=True,

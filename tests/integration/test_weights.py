@@ -20,7 +20,7 @@ from playground.records import Artifact, Variant
 
 pytestmark = pytest.mark.integration
 
-DATA = Path(__file__).with_name("data")
+DATA = Path(__file__).parents[1] / "data"
 SMOLLM2, GEMMA = "smollm2-135m-instruct", "gemma-3-270m"
 MODELS = [SMOLLM2, GEMMA]
 

@@ -95,18 +95,18 @@ def test_the_page_shows_expected_beside_measured_and_each_price_with_its_source(
 
 
 def _labels() -> list[Label]:
+    from playground import paths
     from playground.catalog.entries import load_catalog
-    from playground.paths import PACKAGE
     from playground.ui.html.panel import labels
 
-    return list(labels(load_catalog(PACKAGE / "catalog.yaml"), [Variant("smollm2-135m-instruct", "onnx", "int8")]))
+    return list(labels(load_catalog(paths.CATALOG), [Variant("smollm2-135m-instruct", "onnx", "int8")]))
 
 
 @pytest.mark.waits
 def test_the_command_prices_what_was_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = Path(__file__).parent / "data"
+    data = Path(__file__).parents[1] / "data"
     monkeypatch.setenv("PLAYGROUND_HOME", str(tmp_path))
     monkeypatch.setenv("PLAYGROUND_CATALOG", str(data / "fake_catalog.yaml"))
     monkeypatch.setenv("PLAYGROUND_SPACE", str(data / "fake_space.yaml"))

@@ -18,7 +18,7 @@ from playground.results.receipts import condition_lines, figure_lines, machine_l
 from playground.results.report import markdown
 from playground.service import Playground
 from playground.system import environment
-from playground.ui.html.receipts import Slips, downloads, slips
+from playground.ui.html.receipts import ReceiptPopovers, downloads, slips
 from tests.support.scripted_models import scripted
 from tests.support.watching import compare
 
@@ -97,7 +97,7 @@ def test_chunks_of_a_server_are_never_called_tokens() -> None:
 
 def test_a_measurements_receipt_tells_of_warm_up_and_disturbance() -> None:
     taken = {"ttft_s": figure("ttft_s", "s", [0.1, 0.2, 0.3])}
-    model = Measured(Variant("m"), "onnx", "int8", output_tokens=4, figures=taken, others_cores=0.25, load_s=1.0)
+    model = Measured(Variant("m"), "onnx", "int8", output_tokens=4, figures=taken, other_cpu_cores=0.25, load_s=1.0)
     made = receipts.of_measurement(Measurement("b", "", Request("a"), 3, (model,), HERE, warnings=("busy",)))
     said = lines_of(made.models[0])
     assert said["Start"] == "warm, after 1 answer that does not count"
@@ -159,7 +159,7 @@ def test_on_the_page_a_figure_opens_the_receipt_of_that_figure_and_model() -> No
 def test_what_a_model_or_a_file_is_called_can_not_become_markup() -> None:
     nasty = replace(RUN, tokenizer="<img src=x>", warnings=('"><script>alert(1)</script>',))
     made = receipts.of_comparison(comparison(nasty, id='"><b>'))
-    drawn = Slips(made, "here")
+    drawn = ReceiptPopovers(made, "here")
     page = drawn.wrap(0, "ttft_s", "100 ms") + drawn.html() + downloads(comparison(nasty, id='"><b>'))
     assert not {"<img", "<script", "<b>"} & set(re.findall(r"<\w+>?", page))
 

@@ -87,18 +87,16 @@ def test_processes_can_share_a_database_from_its_first_moment(tmp_path: Path) ->
     script = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[3])
-from test_store import comparison
+from tests.results.test_store import comparison
 from playground.results.store import Store
 store = Store(Path(sys.argv[1]))
 for number in range(20):
     store.save(comparison(f"{sys.argv[2]}-{number}"))
 """
     path = tmp_path / "shared.sqlite3"
-    here = str(Path(__file__).parent)
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", script, str(path), str(writer), here], cwd=ROOT, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", script, str(path), str(writer)], cwd=ROOT, stderr=subprocess.PIPE, text=True
         )
         for writer in range(3)
     ]

@@ -338,7 +338,7 @@ def test_forced_along_its_own_greedy_answer_a_model_holds_each_token_for_the_lik
     assert len(run.token_ids) == run.timings.output_tokens == 12
     rows = runtime.score(runtime.inspect(request).token_ids, run.token_ids, lambda: False)
     assert tuple(int(row.argmax()) for row in rows if row is not None) == run.token_ids
-    spelt = runtime.spell(run.token_ids)
+    spelt = runtime.decode(run.token_ids)
     assert "".join(spelt.pieces) == run.text
     assert len(spelt.names) == 12
     with pytest.raises(Stopped):

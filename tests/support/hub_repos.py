@@ -110,7 +110,7 @@ def model_info(repo: Repo, sha: str, query: dict[str, list[str]]) -> dict[str, A
 
 
 def tiny_llama(shards: int = 1, layers: int = 2, hidden: int = 64, card: str = "", seed: int = 0) -> dict[str, bytes]:
-    """The files of a random Llama that transformers loads, made without torch; the tokenizer is tests/support/tiny.py's."""
+    """The files of a random Llama that transformers loads, made without torch, with ``tiny``'s tokenizer."""
     import tempfile
 
     import numpy as np

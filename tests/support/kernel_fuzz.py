@@ -1,5 +1,5 @@
-"""Changed graphs, each read and run by the kernels: ``python -m tests.support.kernel_fuzz LIBRARY SEED FIRST COUNT SECONDS``,
-under the sanitizers that LIBRARY was built with.
+"""Changed graphs, each read and run by the kernels, under the sanitizers that the library was built with:
+``python -m tests.support.kernel_fuzz LIBRARY SEED FIRST COUNT SECONDS``.
 
 Two lines of JSON for each graph: what was changed, and what became of it, ``refused`` or ``ran``. Where the second is
 missing this process ended there. Arrays that the kernels read are copied to memory that ends where they end, or nobody

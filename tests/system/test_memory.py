@@ -19,7 +19,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 PEAKS = """
-from playground import cgroups, memory
+from playground.system import cgroups, memory
 meter = memory.PeakMeter()
 meter.reset()
 before, method = meter.read()

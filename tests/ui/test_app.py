@@ -23,13 +23,14 @@ from typing import Any
 import psutil
 import pytest
 
+from playground import paths
 from playground.config.settings import load_settings
 from playground.kernels import building
-from playground.paths import PACKAGE, ROOT
+from playground.paths import ROOT
 
 pytestmark = pytest.mark.ui
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--no-sandbox",
@@ -498,7 +499,7 @@ def test_the_end_of_the_app_takes_its_models_down(tmp_path: Path, how: signal.Si
 @pytest.mark.integration
 def test_the_two_real_models_answer_in_the_browser(browser: Any, tmp_path: Path) -> None:
     models = "smollm2-135m-instruct, gemma-3-270m"
-    with serving(tmp_path, models, PACKAGE / "catalog.yaml", load_settings().home, stall_s=120) as app:
+    with serving(tmp_path, models, paths.CATALOG, load_settings().home, stall_s=120) as app:
         page = browser.new_page()
         page.goto(app.url)
         page.wait_for_selector("button#run")

@@ -9,17 +9,17 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from playground import paths
 from playground.catalog.entries import load_catalog
 from playground.catalog.facts import full_facts
 from playground.catalog.hub import HubInfo
 from playground.catalog.hub_cards import hub_facts, keep
 from playground.catalog.search import Filters, Listed, listed, select, smaller
-from playground.paths import PACKAGE
 from playground.service import Playground
 from playground.ui.html import catalog as explorer
 from playground.ui.tabs import catalog, form
 
-CATALOG = load_catalog(PACKAGE / "catalog.yaml")
+CATALOG = load_catalog(paths.CATALOG)
 SPACE_MB = 16_000
 EVERY = select(CATALOG, Filters(), limit_mb=SPACE_MB)
 
@@ -38,9 +38,7 @@ def playground(make_settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """The shipped catalogue on a machine with the memory of a free Space."""
     monkeypatch.setattr(catalog, "limit_mb", lambda: SPACE_MB)
     monkeypatch.setattr(form, "limit_mb", lambda: SPACE_MB)
-    settings = replace(
-        make_settings(), catalog_file=PACKAGE / "catalog.yaml", models=("smollm2-135m-instruct", "gemma-3-270m")
-    )
+    settings = replace(make_settings(), catalog_file=paths.CATALOG, models=("smollm2-135m-instruct", "gemma-3-270m"))
     with Playground(settings) as opened:
         yield opened
 

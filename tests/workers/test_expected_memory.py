@@ -16,13 +16,13 @@ import pytest
 from onnx import TensorProto, helper
 from safetensors.numpy import save_file
 
+from playground import paths
 from playground.catalog.entries import load_catalog
 from playground.catalog.footprint import PACKED
 from playground.config.settings import Settings
 from playground.errors import ConfigError, DoesNotFit
 from playground.experiments.memory_plan import batches, plan, plan_of
 from playground.export import Preparation
-from playground.paths import PACKAGE
 from playground.records import Artifact, LoadSpec, ModelSpec, Request, Variant
 from playground.service import Playground
 from playground.system import memory
@@ -144,7 +144,7 @@ def test_the_budget_is_a_setting_of_the_space_and_of_the_environment(
 
 
 def test_what_is_not_prepared_is_planned_by_the_catalogue() -> None:
-    catalog, large = load_catalog(PACKAGE / "catalog.yaml"), Variant("mistral-7b-instruct-v0.1", "onnx", "int8")
+    catalog, large = load_catalog(paths.CATALOG), Variant("mistral-7b-instruct-v0.1", "onnx", "int8")
     none = SimpleNamespace(state=lambda variant: Preparation("missing"))
     (planned,) = plan_of(catalog, none, [large], Request("Hi"), 6000).models
     assert planned.expected_mb == pytest.approx(7_241_732_096 * 1.15 * 1.1 / 1e6, rel=0.1)
@@ -207,7 +207,7 @@ class TestWithWorkers:
             until(lambda: held() < before + 10)
 
     def test_what_is_too_large_is_refused_before_it_is_prepared(self, make_settings: Callable[..., Settings]) -> None:
-        with Playground(make_settings(PLAYGROUND_CATALOG=PACKAGE / "catalog.yaml", PLAYGROUND_MEMORY_MB=300)) as own:
+        with Playground(make_settings(PLAYGROUND_CATALOG=paths.CATALOG, PLAYGROUND_MEMORY_MB=300)) as own:
             (run,) = compare(own, "mistral-7b-instruct-v0.1@onnx-int8").runs
             assert run.error
             assert "mistral-7b-instruct-v0.1@onnx-int8 is expected to take" in run.error

@@ -21,9 +21,8 @@ pytestmark = pytest.mark.waits
 
 APP = """
 import sys
-sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from scripted_models import scripted
+from tests.support.scripted_models import scripted
 from playground.records import Request
 from playground.config.settings import load_settings
 from playground.workers.pool import Pool
@@ -41,7 +40,7 @@ with Pool(load_settings({"PLAYGROUND_HOME": sys.argv[1]})) as pool:
 @pytest.fixture
 def app(tmp_path: Path):
     process = subprocess.Popen(
-        [sys.executable, "-c", APP, str(tmp_path), str(Path(__file__).parent)],
+        [sys.executable, "-c", APP, str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": str(ROOT)},

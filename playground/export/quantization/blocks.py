@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from playground.system.cpu import usable_cores
 
-BLOCK = 32
+QUANT_BLOCK = 32
 SLICE = 4096
 """Blocks rounded at once: their temporary arrays fit a core's cache."""
 
@@ -27,7 +27,7 @@ SAME = 1e-3
 """How far, in steps, a weight may be off a level and still count as on it; files hold scales in half precision, which
 are exact in fp32, so that what was rounded before is off by less than 1e-5."""
 
-FEWEST_LEVELS = 8
+MIN_LEVELS = 8
 """Blocks that use fewer than so many of 16 levels are not recognised: with few levels anything looks evenly spaced."""
 
 SHRINKS = (1.0, 0.95, 0.9, 0.85)
@@ -66,10 +66,10 @@ class Rounded:
 def blocks_of(weight: Array) -> Array:
     """``[K, N]`` as ``[N, blocks, 32]``, the last block filled up with zeros."""
     rows = np.ascontiguousarray(weight.T, dtype=np.float32)
-    missing = -rows.shape[1] % BLOCK
+    missing = -rows.shape[1] % QUANT_BLOCK
     if missing:
         rows = np.pad(rows, ((0, 0), (0, missing)))
-    return rows.reshape(len(rows), -1, BLOCK)
+    return rows.reshape(len(rows), -1, QUANT_BLOCK)
 
 
 def round8(blocks: Array) -> Rounded:
@@ -121,9 +121,9 @@ def rest_as_columns(rounded: Rounded) -> Rounded:
     """
     assert rounded.rest is not None
     assert rounded.zeros is not None
-    rest = rounded.rest * np.float32(BLOCK)  # of a sum there is 32 times as much as of a mean
-    columns = np.pad(rest, ((0, 0), (0, -rest.shape[1] % BLOCK)))
-    blocks = columns.reshape(-1, BLOCK)
+    rest = rounded.rest * np.float32(QUANT_BLOCK)  # of a sum there is 32 times as much as of a mean
+    columns = np.pad(rest, ((0, 0), (0, -rest.shape[1] % QUANT_BLOCK)))
+    blocks = columns.reshape(-1, QUANT_BLOCK)
     largest = np.abs(blocks).max(1)
     best_error, best_scale = np.full(len(blocks), np.inf, np.float32), np.ones_like(largest)
     for reach in (7, 7.5, 8):
@@ -135,7 +135,7 @@ def rest_as_columns(rounded: Rounded) -> Rounded:
     scales = best_scale.reshape(len(rest), -1)
     return Rounded(
         4,
-        np.concatenate([rounded.values, values.reshape(len(rest), -1, BLOCK)], axis=1),
+        np.concatenate([rounded.values, values.reshape(len(rest), -1, QUANT_BLOCK)], axis=1),
         np.concatenate([rounded.scales, scales], axis=1),
         np.concatenate([rounded.zeros, np.full(scales.shape, 8, np.uint8)], axis=1),
     )
@@ -146,7 +146,7 @@ def _levels(part: Array) -> tuple[Array, Array, Array]:
     low, reach = part.min(1), np.ptp(part, axis=1)
     scale, found = np.ones_like(low), reach == 0
     scale[found] = _above_zero(np.abs(low[found]))
-    for steps in range(15, FEWEST_LEVELS - 2, -1):
+    for steps in range(15, MIN_LEVELS - 2, -1):
         left = np.flatnonzero(~found)
         if not len(left):
             break
@@ -198,7 +198,7 @@ def _whole(part: Array, scale: Array, low: Array) -> tuple[Array, Array]:
 
 def _sliced(rounded: Callable[[Array], tuple[Array, ...]], blocks: Array) -> tuple[Array, ...]:
     """``rounded`` over all blocks, slice by slice, on all cores; each result shaped like the matrix again."""
-    rows = blocks.reshape(-1, BLOCK)
+    rows = blocks.reshape(-1, QUANT_BLOCK)
     with ThreadPoolExecutor(usable_cores()) as pool:
         parts = list(pool.map(lambda start: rounded(rows[start : start + SLICE]), range(0, len(rows), SLICE)))
     columns = (np.concatenate(column) for column in zip(*parts, strict=True))

@@ -17,7 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from playground.export.quantization.blocks import BLOCK, Array, Rounded, blocks_of, rest_as_columns, round4, round8
+from playground.export.quantization.blocks import (
+    QUANT_BLOCK,
+    Array,
+    Rounded,
+    blocks_of,
+    rest_as_columns,
+    round4,
+    round8,
+)
 from playground.kernels.library import packed
 from playground.sources.files import Progress
 
@@ -200,7 +208,7 @@ class _Rounding:
         stored, source = self._stored[weight], node.input[0]
         before: list[Any] = []
         if stored.with_means:
-            inner += inner // BLOCK
+            inner += inner // QUANT_BLOCK
             if source not in summed:
                 before, summed[source] = means_beside(source)
             source = summed[source]
@@ -216,7 +224,7 @@ class _Rounding:
         blocks = blocks_of(matrix)
         if self._bits == 8 or weight == self._head:
             return round8(blocks)
-        worth = self._sums is not None and matrix.size >= self._sums and matrix.shape[0] % BLOCK == 0
+        worth = self._sums is not None and matrix.size >= self._sums and matrix.shape[0] % QUANT_BLOCK == 0
         rounded, exact = round4(blocks, worth)
         return round8(blocks) if node in self._finer and not exact else rounded
 
@@ -229,7 +237,7 @@ class _Rounding:
             return [node]
         dims = self._weights[name].dims
         rows, width = reversed(dims) if turned else dims
-        if rows < EMBEDDING_ROWS or width % BLOCK:
+        if rows < EMBEDDING_ROWS or width % QUANT_BLOCK:
             return [node]
         table = self._array(name)
         rounded = round8(blocks_of(table if turned else table.T))
@@ -275,7 +283,13 @@ def _operator(kind: str, instead_of: Any, inputs: list[str], **settings: int) ->
     from onnx import helper
 
     return helper.make_node(
-        kind, inputs, list(instead_of.output), instead_of.name, domain="com.microsoft", block_size=BLOCK, **settings
+        kind,
+        inputs,
+        list(instead_of.output),
+        instead_of.name,
+        domain="com.microsoft",
+        block_size=QUANT_BLOCK,
+        **settings,
     )
 
 
@@ -286,7 +300,9 @@ def means_beside(source: str) -> tuple[list[Any], str]:
     means, both = f"{source}.means", f"{source}.with_means"
     # Read as one channel for each token, the pooling of an image's rows is the mean of each block: one operator, where
     # reshaping and reducing take two.
-    pool = helper.make_node("AveragePool", [source], [means], name=means, kernel_shape=[BLOCK], strides=[BLOCK])
+    pool = helper.make_node(
+        "AveragePool", [source], [means], name=means, kernel_shape=[QUANT_BLOCK], strides=[QUANT_BLOCK]
+    )
     return [pool, helper.make_node("Concat", [source, means], [both], name=both, axis=-1)], both
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from playground.errors import ExportError
 from playground.export.quantization import graph
-from playground.export.quantization.blocks import BLOCK
+from playground.export.quantization.blocks import QUANT_BLOCK
 from playground.export.recipes.base import Work
 from playground.export.weights import copy_side_files
 from playground.kernels import building
@@ -34,11 +34,11 @@ FUSED_OPTIONS = {
 FUSED_PRECISIONS = {
     # What is built is fp32 each time, and rounded here (quantise.py, docs/int4.md): embedding and head in int8, and in
     # int4 with the levels a 4-bit file had. Rounding of another kind is another artifact.
-    "int8": {**FUSED_OPTIONS, "bits": "8", "block_size": str(BLOCK), "embedding": "8"},
+    "int8": {**FUSED_OPTIONS, "bits": "8", "block_size": str(QUANT_BLOCK), "embedding": "8"},
     "int4": {
         **FUSED_OPTIONS,
         "bits": "4",
-        "block_size": str(BLOCK),
+        "block_size": str(QUANT_BLOCK),
         "embedding": "8",
         "finer": "8 in attention too",
         "levels": "found again, with means; in every product where there are kernels",

@@ -21,7 +21,7 @@ from typing import Any
 
 from playground.errors import ExportError
 from playground.export.quantization import graph
-from playground.export.quantization.blocks import BLOCK
+from playground.export.quantization.blocks import QUANT_BLOCK
 from playground.export.recipes.base import Work
 from playground.export.recipes.overlay import OverlayError, ensure_overlay
 from playground.export.weights import copy_side_files
@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 WORKER = Path(__file__).with_name("optimum_worker.py")
 OPTIMUM_PRECISIONS = {
     # Blocks of 32 weights multiplied in int8 (quantise.py); in int4 with the head in int8.
-    "int8": {"bits": "8", "block_size": str(BLOCK), "embedding": "8"},
-    "int4": {"bits": "4", "block_size": str(BLOCK), "embedding": "8", "finer": "8", "levels": "found again"},
+    "int8": {"bits": "8", "block_size": str(QUANT_BLOCK), "embedding": "8"},
+    "int4": {"bits": "4", "block_size": str(QUANT_BLOCK), "embedding": "8", "finer": "8", "levels": "found again"},
     "fp32": {},
 }
 PARTS = ("encoder_model.onnx", "decoder_model_merged.onnx")

@@ -1,8 +1,9 @@
-"""A chat template: where it lies, what it is given, and what it does with what it is given.
+"""A chat template: what it is given, and what it does with what it is given.
 
 A template is a program by a stranger. It runs in transformers' sandbox, with all that transformers gives it, and is
 tried out before a user's words are entrusted to it: some lose a text that is not a list of parts, some have no place
-for a system prompt. The module knows files and templates; it does not know tokenizers or token ids.
+for a system prompt. The module knows templates as texts; where they lie, ``catalog/template_files.py`` knows. It
+does not know tokenizers or token ids.
 """
 
 from __future__ import annotations
@@ -23,9 +24,6 @@ Manner = Literal["text", "parts"]
 
 class Refused(Exception):
     """The template raised an error; its words are the reason."""
-
-
-# -- files ----------------------------------------------------------------------------------------------------------
 
 
 # -- rendering ------------------------------------------------------------------------------------------------------

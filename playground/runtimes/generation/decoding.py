@@ -21,6 +21,7 @@ from playground.errors import ContextOverflow, RunError, Stopped
 from playground.records import (
     Artifact,
     Cancelled,
+    DecodedTokens,
     Event,
     EventKind,
     FinishReason,
@@ -28,16 +29,15 @@ from playground.records import (
     ModelRun,
     PromptView,
     Request,
-    Spelling,
 )
-from playground.runtimes.generation.engine import CHUNK, Engine, Interrupted, Logits
-from playground.runtimes.generation.prefix_cache import Reading
+from playground.runtimes.generation.engine import PREFILL_CHUNK, Engine, Interrupted, Logits
+from playground.runtimes.generation.prefix_cache import PrefixCache
 from playground.runtimes.generation.prompt import Prompter
 from playground.runtimes.generation.sampling import Sampler
 from playground.runtimes.generation.settings import OwnSettings, read_settings
 from playground.runtimes.generation.text_stream import TextStream
 from playground.runtimes.generation.timing import Stamps, timings
-from playground.runtimes.generation.vocabulary import spelling, vocabulary
+from playground.runtimes.generation.vocabulary import decoded, vocabulary
 
 POLL_S = 0.05
 """How often Stop is looked for while an engine reads a long prompt in one go."""
@@ -71,7 +71,7 @@ class DecodingRuntime:
         else:
             engine.context_limit = None
         own = read_settings(folder)
-        self._loaded = _Loaded(prompter, engine, Reading(engine), own, load.artifact, load.threads)
+        self._loaded = _Loaded(prompter, engine, PrefixCache(engine), own, load.artifact, load.threads)
         # A first run allocates scratch memory and wakes the threads: not the first user's to pay.
         warm = Request(prompt="a", max_new_tokens=2)
         for _ in self.generate(warm, cancelled=lambda: False):
@@ -86,9 +86,9 @@ class DecodingRuntime:
     def score(self, prompt: Sequence[int], answer: Sequence[int], cancelled: Cancelled) -> Iterator[Logits | None]:
         return _Answer(self._ready(), Request(), cancelled).rows(prompt, answer)
 
-    def spell(self, ids: Sequence[int]) -> Spelling:
+    def decode(self, ids: Sequence[int]) -> DecodedTokens:
         loaded = self._ready()
-        return spelling(loaded.prompter, ids, loaded.vocabulary)
+        return decoded(loaded.prompter, ids, loaded.vocabulary)
 
     def close(self) -> None:
         if self._loaded:
@@ -105,7 +105,7 @@ class DecodingRuntime:
 class _Loaded:
     prompter: Prompter
     engine: Engine
-    reading: Reading
+    reading: PrefixCache
     own: OwnSettings
     artifact: Artifact
     threads: int
@@ -231,7 +231,7 @@ class _Answer:
     @contextmanager
     def _interrupting(self, tokens: int) -> Iterator[None]:
         """While a long part of the prompt is read, a thread of its own listens for Stop."""
-        if tokens <= CHUNK:
+        if tokens <= PREFILL_CHUNK:
             yield
             return
         finished = threading.Event()

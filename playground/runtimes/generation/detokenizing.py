@@ -38,7 +38,7 @@ TIDIED = tuple(pair for pair in _CLEANUP if pair[0] != " do not")
 """What transformers replaces in a decoded text where ``clean_up_tokenization_spaces`` is set."""
 
 
-class Step(Protocol):
+class DecodeStep(Protocol):
     """Part of a decoder. Before a ``Fuse`` each piece is a token, behind it a fragment of the one text."""
 
     def push(self, piece: str) -> Pieces: ...
@@ -56,7 +56,7 @@ class Decoder:
     """
 
     def __init__(self, state: State, tidy: bool = False) -> None:
-        self._steps: list[Step] = list(_steps(_flat(state))) if state else [_Joined()]
+        self._steps: list[DecodeStep] = list(_steps(_flat(state))) if state else [_Joined()]
         self._steps += [_Literal(*pair) for pair in TIDIED] if tidy else []
 
     def push(self, token: str) -> str:
@@ -71,7 +71,7 @@ class Decoder:
         return "".join(pieces)
 
     @staticmethod
-    def _through(pieces: Pieces, steps: list[Step]) -> Pieces:
+    def _through(pieces: Pieces, steps: list[DecodeStep]) -> Pieces:
         for step in steps:
             pieces = [given for piece in pieces for given in step.push(piece)]
         return pieces
@@ -101,7 +101,7 @@ def _flat(state: State) -> Iterable[State]:
         yield from _flat(inner)
 
 
-def _steps(states: Iterable[State]) -> Iterable[Step]:
+def _steps(states: Iterable[State]) -> Iterable[DecodeStep]:
     fused = False
     for state in states:
         kind = state["type"]
@@ -345,25 +345,25 @@ def _replace_each(state: State) -> Callable[[str, bool], str]:
     return lambda token, _first: by(token)
 
 
-def _replace_in_text(state: State) -> list[Step]:
+def _replace_in_text(state: State) -> list[DecodeStep]:
     literal = state["pattern"].get("String")
     return [_Literal(literal, state["content"]) if literal else _Whole(_replace(state))]
 
 
-def _cleanup_in_text(state: State) -> list[Step]:
+def _cleanup_in_text(state: State) -> list[DecodeStep]:
     return [_Literal(*pair) for pair in _CLEANUP] if state["cleanup"] else []
 
 
-def _ctc_in_text(state: State) -> list[Step]:
-    blank: list[Step] = [_Literal(state["pad_token"], "")] if state["pad_token"] else []
+def _ctc_in_text(state: State) -> list[DecodeStep]:
+    blank: list[DecodeStep] = [_Literal(state["pad_token"], "")] if state["pad_token"] else []
     delimiter: str = state["word_delimiter_token"]
     if not state["cleanup"]:
         return blank
-    spaces: Step = _Literal(delimiter, " ") if delimiter else _Whole(lambda text: text.replace("", " "))
+    spaces: DecodeStep = _Literal(delimiter, " ") if delimiter else _Whole(lambda text: text.replace("", " "))
     return [*blank, *_cleanup_in_text(state), spaces]
 
 
-_TOKEN_BY_TOKEN: dict[str, Callable[[State], list[Step]]] = {
+_TOKEN_BY_TOKEN: dict[str, Callable[[State], list[DecodeStep]]] = {
     "BPEDecoder": lambda state: [_Suffix(state)],
     "ByteFallback": lambda _: [_ByteRuns()],
     "ByteLevel": lambda _: [_Bytes()],
@@ -374,7 +374,7 @@ _TOKEN_BY_TOKEN: dict[str, Callable[[State], list[Step]]] = {
     "Strip": lambda state: [_Each(_strip(state))],
     "WordPiece": lambda state: [_Each(_word_piece(state))],
 }
-_IN_ONE_TEXT: dict[str, Callable[[State], list[Step]]] = {
+_IN_ONE_TEXT: dict[str, Callable[[State], list[DecodeStep]]] = {
     "BPEDecoder": lambda state: [_Literal(state["suffix"], "")] if state["suffix"] else [],
     "ByteFallback": lambda _: [_OneByteToken()],
     "ByteLevel": lambda _: [_Whole(lambda text: bytes_of(text).decode(errors="replace"))],

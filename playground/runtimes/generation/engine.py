@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-CHUNK = 128
+PREFILL_CHUNK = 128
 """Prompt tokens computed at once. Stop is heard between chunks; larger ones are hardly faster on a CPU and want more
 scratch memory."""
 
@@ -39,7 +39,7 @@ class Engine:
     """
 
     name: str = ""
-    chunk: int = CHUNK
+    chunk: int = PREFILL_CHUNK
     starts_with: tuple[int, ...] | None = None
     warnings: tuple[str, ...] = ()
     context_limit: int | None = None

@@ -1,8 +1,8 @@
 """What may be done to one row of logits before a token is chosen from it: penalties, bans, forced tokens.
 
 Each rule computes what the class of the same purpose in transformers' ``logits_process`` computes, number by number;
-``tests/runtimes/generation/test_logits_processors.py`` compares them. The module knows rows of scores and ids; it does not know models, files or
-requests, nor which rules apply (``generation.py``).
+its tests compare them. The module knows rows of scores and ids; it does not know models, files or requests, nor which
+rules apply (``settings.py``).
 """
 
 from __future__ import annotations

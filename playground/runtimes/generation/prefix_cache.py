@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from playground.runtimes.generation.engine import Engine, Logits
 
-LEFT_TO_READ = 2
+MIN_RECOMPUTED = 2
 """Tokens of a prompt that are always read: the logits behind the last are wanted, and a product with one row rounds
 otherwise than one with several. Rows of any number above one gave the same bits in every graph that was tried."""
 
 
-class Reading:
+class PrefixCache:
     """An engine and the ids in its cache.
 
     Attributes:
@@ -36,7 +36,7 @@ class Reading:
         Returns:
             How many of ``ids`` are in the cache already; 0 unless ``reuse``, and where the engine can't go back.
         """
-        shared = common(self._ids, ids[: max(0, len(ids) - LEFT_TO_READ)]) if reuse else 0
+        shared = common(self._ids, ids[: max(0, len(ids) - MIN_RECOMPUTED)]) if reuse else 0
         able = self.engine.starts_with is None and self.engine.reads_in_parts(len(ids))
         kept = shared if shared and able and self.engine.rewind(shared, length) else 0
         if not kept:

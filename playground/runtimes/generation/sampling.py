@@ -1,8 +1,8 @@
 """Logits become a token: greedy, or drawn from the filtered distribution with a seeded generator.
 
 The filters and their order are those of transformers' ``generate``: first the rules for penalties and bans
-(``adjusting.py``), then temperature, top-k, top-p, min-p; ``tests/runtimes/generation/test_sampling.py`` compares the two. This module
-knows one row of logits and one ``Request``; it does not know models, tokenizers or text.
+(``logits_processors.py``), then temperature, top-k, top-p, min-p; its tests compare the two. This module knows one row
+of logits and one ``Request``; it does not know models, tokenizers or text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from playground.runtimes.generation.logits_processors import Repetition, Rule, S
 Logits = NDArray[np.floating]
 Ids = NDArray[np.intp]
 
-BLOCK = 1024
+SCAN_BLOCK = 1024
 PART = 16_384  # numbers worked on in one go: their three passes stay in the processor's cache
 GROUP = 256
 FIRST_GUESS = 256  # candidates looked at before the nucleus of top-p is searched in all of the vocabulary
@@ -99,14 +99,14 @@ class Sampler:
         """
         top = scores.max()
         _check_top(top)
-        heat = max(np.float32(self._request.temperature or 1), np.finfo(np.float32).tiny)
+        temperature = max(np.float32(self._request.temperature or 1), np.finfo(np.float32).tiny)
         if len(self._buffer) != len(scores):
             self._buffer = np.empty(len(scores), np.float32)
         with np.errstate(over="ignore"):
             for start in range(0, len(scores), PART):
                 part = np.subtract(scores[start : start + PART], top, out=self._buffer[start : start + PART])
-                if heat != 1:
-                    part /= heat
+                if temperature != 1:
+                    part /= temperature
         return self._buffer
 
     def _adjusted(self, logits: Logits, history: Sequence[int]) -> Scores:
@@ -118,17 +118,17 @@ class Sampler:
         return scores
 
 
-def _draw(weights: Scores, chance: float) -> int:
-    """The position where the running sum of the weights passes ``chance`` (0 to 1) of the whole.
+def _draw(weights: Scores, probability: float) -> int:
+    """The position where the running sum of the weights passes ``probability`` (0 to 1) of the whole.
 
     Blocks are summed first and one block is searched: running sums of a whole vocabulary cost more than its softmax.
     """
-    starts = np.arange(0, len(weights), BLOCK)
+    starts = np.arange(0, len(weights), SCAN_BLOCK)
     edges = np.add.reduceat(weights, starts, dtype=np.float64).cumsum()
-    goal = chance * edges[-1]
+    goal = probability * edges[-1]
     block = min(int(edges.searchsorted(goal, side="right")), len(edges) - 1)
     start = int(starts[block])
-    inner = weights[start : start + BLOCK].astype(np.float64).cumsum()
+    inner = weights[start : start + SCAN_BLOCK].astype(np.float64).cumsum()
     before = edges[block - 1] if block else 0.0
     place = int(inner.searchsorted(goal - before, side="right"))
     # Rounding can leave the goal a hair beyond the block: then its last token that has any weight.

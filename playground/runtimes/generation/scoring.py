@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from playground.errors import RunError, StorageError
-from playground.export.fidelity import Row
 from playground.records import Cancelled, Record
 from playground.runtimes.base import Runtime
 
@@ -62,7 +61,7 @@ class Scored(Record):
     width: int
     logprobs: tuple[float, ...]
     best: tuple[tuple[int, ...], ...]
-    chances: tuple[tuple[float, ...], ...]
+    probabilities: tuple[tuple[float, ...], ...]
     divergence: tuple[float, ...] = ()
 
 
@@ -147,11 +146,13 @@ class _Tally:
         """Over the ids both have: beyond a tokenizer's last one, rows may be padded to different widths."""
         import numpy as np
 
+        from playground.runtimes.generation.divergence import kl_divergence
+
         data = file.read(self._task.width * BYTES)
         if len(data) < self._task.width * BYTES:
             raise OSError(f"it ends before token {place + 1}")
         shared = min(self._task.width, len(values))
-        gap = kl_divergence(np.frombuffer(data, np.float32)[:shared].astype(np.float64), values[:shared])
+        gap: float = kl_divergence(np.frombuffer(data, np.float32)[:shared].astype(np.float64), values[:shared])
         if not np.isfinite(gap):
             raise RunError(
                 f"{self._model}: its divergence at token {place + 1} of the answer is not a number",
@@ -164,7 +165,7 @@ class _Tally:
             width=self._width,
             logprobs=tuple(self.logprobs),
             best=tuple(self._best),
-            chances=tuple(self._chances),
+            probabilities=tuple(self._chances),
             divergence=tuple(self._divergence),
         )
 
@@ -178,20 +179,3 @@ def _highest(values: NDArray[np.float64], most: int) -> NDArray[np.intp]:
     found = np.flatnonzero(values >= least)
     order = np.lexsort((found, -values[found]))
     return found[order][:size]
-
-
-def kl_divergence(reference: Row, candidate: Row) -> float:
-    """KL(reference ‖ candidate) of two rows of logits, in nats; NaN if the candidate holds what is not a number.
-
-    Kullback and Leibler, "On Information and Sufficiency", 1951, eq. 2.4, written with both softmaxes inside so that a
-    row of 262,144 logits takes two exponentials an entry. Rounding can leave a value a hair below zero for equal rows;
-    a divergence is never negative, so it is cut there.
-    """
-    if not np.isfinite(candidate).all():
-        return float("nan")
-    a, b = reference - reference.max(), candidate - candidate.max()
-    weights = np.exp(a)
-    total = weights.sum()
-    gap = np.dot(weights, a - b) / total - np.log(total) + np.log(np.exp(b).sum())
-    # max() would make a zero of what is not a number.
-    return float(gap) if np.isnan(gap) else max(0.0, float(gap))

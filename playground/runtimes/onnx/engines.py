@@ -13,11 +13,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from playground.runtimes.generation.engine import CHUNK, ROOM, Engine, Interrupted, Logits
+from playground.runtimes.generation.engine import PREFILL_CHUNK, ROOM, Engine, Interrupted, Logits
 from playground.runtimes.onnx.file import GraphError
 from playground.runtimes.onnx.graph import CACHE_POSITION, KEEP_LOGITS, MASK, POSITIONS, TOKENS, USE_CACHE, DecoderGraph
 
-MOST_LOGITS = 16_000_000
+MAX_LOGITS = 16_000_000
 """Logits one run may return where a graph gives all positions': 64 MB in fp32. Wide vocabularies get shorter chunks."""
 PROBE = 12
 """Tokens of the check that a graph may be given a prompt in parts."""
@@ -45,7 +45,7 @@ class OnnxEngine(Engine):
         self._session: ort.InferenceSession | None = session
         self.graph = graph
         self._options = options or ort.RunOptions()
-        self.chunk = CHUNK if graph.last_only else max(16, min(CHUNK, MOST_LOGITS // graph.vocab))
+        self.chunk = PREFILL_CHUNK if graph.last_only else max(16, min(PREFILL_CHUNK, MAX_LOGITS // graph.vocab))
 
     def reset(self, length: int) -> None:
         self._options.terminate = False  # a Stop that came when nothing was running

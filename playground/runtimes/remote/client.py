@@ -44,7 +44,7 @@ RETRIED = (429, 503)
 RETRIES = 3
 BACKOFF_S = 0.5
 """Before the first repetition; twice as long before each further one, unless the server says how long."""
-LONGEST_WAIT_S = 20.0
+MAX_WAIT_S = 20.0
 """A server that asks for more is asked again by the reader, not by the program."""
 ERROR_BYTES = 64_000
 STREAM_BYTES = 32_000_000
@@ -269,7 +269,7 @@ class _Patience:
         if seconds is None:
             seconds = BACKOFF_S * 2**self._tries
         self._tries += 1
-        return seconds if seconds <= LONGEST_WAIT_S else None
+        return seconds if seconds <= MAX_WAIT_S else None
 
 
 class _OneLineAMessage(httpx2.AsyncByteStream):

@@ -2,7 +2,7 @@
 
 What is measured here is what a user of the server would see: network, the server's queue and its prefill are in
 ``ttft_s`` and can't be told apart. It knows what the protocol calls the request's parameters and how to tell a reader
-what went wrong; how bytes travel is ``remote_wire.py``'s. Neither torch nor onnxruntime is loaded.
+what went wrong; how bytes travel is ``client.py``'s. Neither torch nor onnxruntime is loaded.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 from playground.errors import RunError
 from playground.records import (
     Cancelled,
+    DecodedTokens,
     Event,
     EventKind,
     FinishReason,
@@ -26,7 +27,6 @@ from playground.records import (
     PromptView,
     Remote,
     Request,
-    Spelling,
     Timings,
 )
 from playground.runtimes.generation.text_stream import StopStrings
@@ -81,7 +81,7 @@ class RemoteRuntime:
     def score(self, prompt: Sequence[int], answer: Sequence[int], cancelled: Cancelled) -> Iterator[None]:
         raise self._no_tokens("logits")
 
-    def spell(self, ids: Sequence[int]) -> Spelling:
+    def decode(self, ids: Sequence[int]) -> DecodedTokens:
         raise self._no_tokens("token ids")
 
     def _no_tokens(self, what: str) -> RunError:

@@ -20,7 +20,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
-from playground.runtimes.generation.engine import CHUNK, Engine, Interrupted, Logits
+from playground.runtimes.generation.engine import PREFILL_CHUNK, Engine, Interrupted, Logits
 from playground.runtimes.generation.rotary import steady_length
 from playground.runtimes.torch.interrupt import interruptible
 from playground.runtimes.torch.state import Unchanged
@@ -152,7 +152,7 @@ class TorchEngine(Engine):
 
     def _listening(self, tokens: int) -> AbstractContextManager[None]:
         """Where much is read at once, ``interrupt`` is heard before each module of the network."""
-        return interruptible(self._model.modules() if tokens > CHUNK else (), lambda: self._stopping)
+        return interruptible(self._model.modules() if tokens > PREFILL_CHUNK else (), lambda: self._stopping)
 
     # -- what may be done with the cache --------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class TorchEngine(Engine):
         if not getattr(self._model, "_is_stateful", False) and self._is_plain():
             for detour in (ids[: count // 3], []):
                 if self._reads_like(whole, ids[:head], detour, ids[head:]):
-                    self.chunk, self._rewinds = CHUNK, bool(detour)
+                    self.chunk, self._rewinds = PREFILL_CHUNK, bool(detour)
                     break
         self.reset(0)
 

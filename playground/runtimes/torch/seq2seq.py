@@ -3,7 +3,7 @@
 transformers' ``generate`` prepares everything before the first token (encoder, masks, caches, the token to start with),
 each class in its own way; what it would have given to its loop is taken over here, and each step does what that loop
 does. So every class runs as its authors mean it, whatever cache it keeps. The module does not know text, sampling or
-time, and leaves the generation settings of the model's own files to ``generation.py``.
+time, and leaves the generation settings of the model's own files to ``generation/settings.py``.
 """
 
 from __future__ import annotations

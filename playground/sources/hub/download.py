@@ -27,7 +27,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from playground.errors import ChecksumError, StorageError
-from playground.sources.files import CHUNK, sha256_of
+from playground.sources.files import READ_BYTES, sha256_of
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ PIECE = 1 << 18
 TRIES = 5
 """Tries in a row that bring nothing new; a connection that brings something may break as often as it likes."""
 RETRIED = (408, 429, 500, 502, 503, 504)
-LONGEST_WAIT_S = 30.0
+MAX_WAIT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def check(path: Path, file: RemoteFile) -> str:
             return file.sha256 if sha256_of(path) == file.sha256 else ""
         digest, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % file.size)
         with path.open("rb") as content:
-            while block := content.read(CHUNK):
+            while block := content.read(READ_BYTES):
                 digest.update(block)
                 git.update(block)
     except OSError:
@@ -241,5 +241,5 @@ def _wait(error: Exception, failures: int) -> float | None:
         return None
     with contextlib.suppress(ValueError):
         asked = float(str(error.response.headers.get("Retry-After", backoff)))
-        return asked if asked <= LONGEST_WAIT_S else None
+        return asked if asked <= MAX_WAIT_S else None
     return backoff

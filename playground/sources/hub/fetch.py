@@ -3,7 +3,7 @@
 The files lie in the Hub's own cache (HF_HOME), where other programs' downloads are found too and a Space's
 ``preload_from_hub`` puts them; PLAYGROUND_HOME only holds a record of what was checked there. A revision is resolved to
 a commit when it is fetched; from then on the record answers, so a model changes when somebody asks for another revision
-and not by itself. It knows the record and the child process, not HTTP (``hubdownload.py``).
+and not by itself. It knows the record and the child process, not HTTP (``download.py``).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import IO, Any
 from playground import errors
 from playground.catalog.entries import HUB_ID, HUB_REVISION
 from playground.errors import PlaygroundError, SourceError, Stopped, UsageError
+from playground.paths import python_path
 from playground.records import ModelSpec
 from playground.sources.files import Cancelled, FileRecord, Progress, storage_errors, write_text
 from playground.system import memory
 
 log = logging.getLogger(__name__)
 
-ROOT = Path(__file__).resolve().parents[2]
 MODULE = "playground.sources.hub.worker"
 OFFLINE_ASKED = "PLAYGROUND_HUB_OFFLINE"
 """What HF_HUB_OFFLINE was before a preparation set it for transformers (export/worker.py)."""
@@ -116,7 +116,7 @@ def _record(spec: ModelSpec, home: Path, extra: tuple[str, ...], onnx: str) -> P
 
 def _work(job: dict[str, Any], name: str, progress: Progress, cancelled: Cancelled, notes: list[str]) -> dict[str, Any]:
     """Run the child to its end, or kill it when called off; partial files stay and are carried on next time."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.getenv("PYTHONPATH", ""))))}
+    environment = {**os.environ, "PYTHONPATH": python_path(os.environ)}
     environment["HF_HUB_OFFLINE"] = environment.pop(OFFLINE_ASKED, os.getenv("HF_HUB_OFFLINE", ""))
     # It stays in our process group, so whoever kills or suspends the group has it too.
     process = subprocess.Popen(

@@ -85,7 +85,7 @@ def bring(job: dict[str, Any], send: Send) -> dict[str, Any]:
 
 def _index(repo: str, commit: str, file: RemoteFile) -> str:
     """The text of a list of shards, which alone tells what they are called."""
-    if file.size > limits.MOST_TEXT:
+    if file.size > limits.MAX_TEXT:
         raise SourceError(f"hub:{repo}: {file.name} is refused, it has {file.size / 1e6:.0f} MB", "")
     place = Repository(repo, commit, lambda count: None)
     place.check_space([file])
@@ -259,7 +259,7 @@ def explained(error: Exception, job: dict[str, Any]) -> PlaygroundError:
             "Set HF_TOKEN to a valid one (huggingface.co/settings/tokens), or run `hf auth login`, or give none.",
         )
     try:
-        with hub.told(repo, job["revision"]):
+        with hub.hub_errors(repo, job["revision"]):
             raise error
     except PlaygroundError as told:
         return told

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from playground.results.figures import ONE_LOAD, QUANTITIES, Figure, Measured, Measurement, Place, places
+from playground.results.figures import ONE_LOAD, QUANTITIES, Figure, Measured, Measurement, Place, ranks_of
 from playground.ui.html import panel, receipts, tables
 from playground.ui.html.charts import bars
 from playground.ui.html.format import NOTHING, characters, esc, megabytes, rate, seconds
 from playground.ui.html.panel import Label
-from playground.ui.html.receipts import Slips
+from playground.ui.html.receipts import ReceiptPopovers
 
 if TYPE_CHECKING:
     from playground.catalog.entries import Catalog
@@ -63,7 +63,7 @@ def _warnings(measurement: Measurement) -> str:
     return "".join(f'<p class="note warn" role="alert">{esc(warning)}</p>' for warning in measurement.warnings)
 
 
-def _bars(measurement: Measurement, labels: tuple[Label, ...], slips: Slips, name: str, hint: str) -> str:
+def _bars(measurement: Measurement, labels: tuple[Label, ...], slips: ReceiptPopovers, name: str, hint: str) -> str:
     unit = QUANTITIES[name].unit
     rows = [
         (label, taken.median if (taken := model.figures.get(name)) else None)
@@ -73,10 +73,10 @@ def _bars(measurement: Measurement, labels: tuple[Label, ...], slips: Slips, nam
     return bars(title, hint, rows, WORDS[unit], lambda place, shown: slips.wrap(place, name, shown))
 
 
-def _table(measurement: Measurement, labels: tuple[Label, ...], slips: Slips) -> str:
+def _table(measurement: Measurement, labels: tuple[Label, ...], slips: ReceiptPopovers) -> str:
     rows = []
     for name, quantity in QUANTITIES.items():
-        ranks = places(measurement, name)
+        ranks = ranks_of(measurement, name)
         cells = [
             _cell(model.figures.get(name), ranks[place], place, slips) for place, model in enumerate(measurement.models)
         ]
@@ -90,7 +90,7 @@ def _table(measurement: Measurement, labels: tuple[Label, ...], slips: Slips) ->
     )
 
 
-def _cell(taken: Figure | None, rank: Place | None, model: int, slips: Slips) -> str:
+def _cell(taken: Figure | None, rank: Place | None, model: int, slips: ReceiptPopovers) -> str:
     if taken is None:
         return NOTHING
     words = WORDS[taken.unit]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from playground.records import ModelRun, Timings
 from playground.ui.html.format import NOTHING, esc, megabytes, rate, seconds
 from playground.ui.html.panel import Label
-from playground.ui.html.receipts import Slips
+from playground.ui.html.receipts import ReceiptPopovers
 
 Row = tuple[Label, float | None]
 Span = tuple[str, float, float]
@@ -25,7 +25,7 @@ PHASES = {
 }
 
 
-def charts(runs: Sequence[ModelRun], labels: Sequence[Label], slips: Slips) -> str:
+def charts(runs: Sequence[ModelRun], labels: Sequence[Label], slips: ReceiptPopovers) -> str:
     """The three bar charts and the timeline of one comparison; each figure opens its receipt."""
     taken = [run.timings for run in runs]
     unit = "token" if all(t.unit == "token" for t in taken) else "chunk"

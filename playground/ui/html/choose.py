@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from playground.choose.constraints import MEASURE_IT, Candidate, Check, Limits, Verdict, number, spread_words
+from playground.choose.constraints import MEASURE_IT, Candidate, Check, Constraints, Eligibility, number, spread_words
 from playground.choose.evidence import UNITS
 from playground.choose.quality import Quality
 from playground.results.figures import QUANTITIES
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MARKS = {"met": "✓", "conditions": "✓", "close": "≈", "unknown": "?", "broken": "✕"}
 SHOWN = {name: QUANTITIES[name].title for name in UNITS}
 LIMITS = {"decode_tok_s": "min_tok_s", "ttft_s": "max_ttft_s", "peak_memory_mb": "max_memory_mb"}
-MOST_POINTS = 24
+MAX_POINTS = 24
 """More marks than these are a cloud, and their labels a thicket."""
 
 FRONT = (
@@ -27,7 +27,7 @@ FRONT = (
 )
 
 
-def verdicts_html(verdicts: Sequence[Verdict], limits: Limits) -> str:
+def verdicts_html(verdicts: Sequence[Eligibility], limits: Constraints) -> str:
     """How many models are eligible, then each with what decided it."""
     if not verdicts:
         return '<p class="note">No model is chosen, and none has figures here yet.</p>'
@@ -46,7 +46,7 @@ def verdicts_html(verdicts: Sequence[Verdict], limits: Limits) -> str:
     )
 
 
-def _how_to_measure(verdicts: Sequence[Verdict]) -> str:
+def _how_to_measure(verdicts: Sequence[Eligibility]) -> str:
     if not any(check.next_step == MEASURE_IT for verdict in verdicts for check in verdict.checks):
         return ""
     return (
@@ -55,7 +55,7 @@ def _how_to_measure(verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def _verdict_row(verdict: Verdict) -> str:
+def _verdict_row(verdict: Eligibility) -> str:
     checks = "".join(_check(check) for check in verdict.deciding)
     return (
         f'<tr class="is-{verdict.state}"><th scope="row">{esc(verdict.name)}<small>{esc(str(verdict.variant))}</small>'
@@ -73,7 +73,13 @@ def _check(check: Check) -> str:
 
 
 def picture_html(
-    board: Board, quality: Quality | None, verdicts: Sequence[Verdict], limits: Limits, below: str, *, memory: bool
+    board: Board,
+    quality: Quality | None,
+    verdicts: Sequence[Eligibility],
+    limits: Constraints,
+    below: str,
+    *,
+    memory: bool,
 ) -> str:
     """The scatter, the table with the same figures, and who is in neither.
 
@@ -89,8 +95,8 @@ def picture_html(
     axes = list(dict.fromkeys([below, *(["peak_memory_mb"] if memory else [])]))
     states = {str(verdict.variant): verdict.state for verdict in verdicts}
     points = board.points(quality, axes)
-    first = board.front(quality, axes)
-    drawn = [item for item in board.candidates if str(item.variant) in points][:MOST_POINTS]
+    first = board.pareto_front(quality, axes)
+    drawn = [item for item in board.candidates if str(item.variant) in points][:MAX_POINTS]
     marks = [
         scatter.Point(
             number=place,
@@ -127,8 +133,8 @@ def _told(place: int, item: Candidate, quality: Quality, state: str, *, first: b
     told = [
         f"{SHOWN[name].lower()} {spread_words(item.figures[name].figure)}" for name in SHOWN if name in item.figures
     ]
-    front = ["on the Pareto front"] if first else []
-    return f"{place}: {item.name}: {quality.title} {value}, {', '.join([*told, *front])}, {state}"
+    pareto_front = ["on the Pareto front"] if first else []
+    return f"{place}: {item.name}: {quality.title} {value}, {', '.join([*told, *pareto_front])}, {state}"
 
 
 def _cautions(quality: Quality, axes: Sequence[str], below: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from playground.experiments.memory_plan import Plan
+from playground.experiments.memory_plan import MemoryPlan
 from playground.records import Mode, ModelRun
 from playground.results.costs import ASSUMPTION, Tier, of_run
 from playground.ui.html import tables
@@ -40,7 +40,7 @@ def costs_html(runs: Sequence[ModelRun], labels: Sequence[Label], tiers: Sequenc
     return tables.table("What it costs", rows, labels) + _small_print(tiers)
 
 
-def plan_html(plan: Plan, mode: Mode) -> str:
+def plan_html(plan: MemoryPlan, mode: Mode) -> str:
     """What a set of models is expected to take before it runs; nothing where that is unknown of all."""
     known = [model for model in plan.models if model.expected_mb is not None]
     if not known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from playground.experiments.diff import Progress, Side, TwinDiff
+from playground.experiments.diff import Progress, Side, VariantDiff
 from playground.experiments.replay import Again, Change, ModelAgain
 from playground.experiments.teacher_forcing import Choice, Forced, Position
 from playground.experiments.token_diff import Difference, Token
@@ -31,7 +31,7 @@ def lives_html(at: Progress, labels: tuple[Label, ...]) -> str:
 # -- twins ------------------------------------------------------------------------------------------------------
 
 
-def diff_html(diff: TwinDiff, labels: tuple[Label, ...]) -> str:
+def diff_html(diff: VariantDiff, labels: tuple[Label, ...]) -> str:
     """A finished diff."""
     flips = frozenset(diff.answer.flips)
     sides = [
@@ -53,7 +53,7 @@ def diff_html(diff: TwinDiff, labels: tuple[Label, ...]) -> str:
     )
 
 
-def _tiles(diff: TwinDiff) -> str:
+def _tiles(diff: VariantDiff) -> str:
     answer, found = diff.answer, diff.difference
     n = len(answer.positions)
     parted = f"token {found.position + 1:,}" if found else "none"
@@ -97,12 +97,12 @@ def _piece(piece: str, *, parts: bool, flip: Position | None) -> str:
     if parts:
         return f'<mark class="parts">{shown or "▯"}</mark>'
     if flip is not None:
-        said = f"twin: {_quoted(flip.twin.text)} {percent(flip.twin.chance)}"
+        said = f"twin: {_quoted(flip.twin.text)} {percent(flip.twin.probability)}"
         return f'<mark class="flips" title="{esc(said)}">{shown or "▯"}</mark>'
     return shown
 
 
-def _parting(diff: TwinDiff, labels: tuple[Label, ...]) -> str:
+def _parting(diff: VariantDiff, labels: tuple[Label, ...]) -> str:
     found = diff.difference
     if found is None:
         return f'<p class="note">Both gave the same answer, {count(diff.common_tokens, "token")}.</p>'
@@ -117,8 +117,8 @@ def _parting(diff: TwinDiff, labels: tuple[Label, ...]) -> str:
 
 def _choices(choices: Sequence[Choice]) -> str:
     drawn = "".join(
-        f"<li><span>{_code(choice.text)} <small>{choice.id}</small></span><b>{percent(choice.chance)}</b>"
-        f'<span class="track"><span style="width:{choice.chance * 100:.1f}%"></span></span></li>'
+        f"<li><span>{_code(choice.text)} <small>{choice.id}</small></span><b>{percent(choice.probability)}</b>"
+        f'<span class="track"><span style="width:{choice.probability * 100:.1f}%"></span></span></li>'
         for choice in choices
     )
     return f'<ul class="chances">{drawn}</ul>'
@@ -170,15 +170,15 @@ def _flips(forced: Forced) -> str:
 def _flip(place: int, at: Position) -> str:
     cells = (
         ("In the text", _code(at.token.text)),
-        ("Reference", f"{_code(at.reference.text)} {percent(at.reference.chance)}"),
-        ("Twin", f"{_code(at.twin.text)} {percent(at.twin.chance)}"),
+        ("Reference", f"{_code(at.reference.text)} {percent(at.reference.probability)}"),
+        ("Twin", f"{_code(at.twin.text)} {percent(at.twin.probability)}"),
         ("KL, nats", f"{at.kl:.3g}"),
     )
     drawn = "".join(f'<td data-model="{name}">{cell}</td>' for name, cell in cells)
     return f'<tr><th scope="row">{place + 1:,}</th>{drawn}</tr>'
 
 
-def _figures(diff: TwinDiff, labels: tuple[Label, ...]) -> str:
+def _figures(diff: VariantDiff, labels: tuple[Label, ...]) -> str:
     sides = (diff.reference, diff.twin)
     runs = [side.run for side in sides]
     checks = [esc(panel.fidelity_words(run.fidelity)) if run.fidelity else NOTHING for run in runs]

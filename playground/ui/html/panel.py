@@ -25,7 +25,7 @@ from playground.ui.html.format import (
     rate,
     seconds,
 )
-from playground.ui.html.receipts import Slips, slips
+from playground.ui.html.receipts import ReceiptPopovers, slips
 
 if TYPE_CHECKING:
     from playground.catalog.entries import Catalog, Terms
@@ -99,7 +99,7 @@ def live_panel(live: LiveRun, label: Label) -> str:
     return _panel(label, live.kind, _live_state(live), f"{answer_html(live.text)}{waiting}", caret)
 
 
-def run_panel(run: ModelRun, label: Label, slips: Slips | None = None, place: int = 0) -> str:
+def run_panel(run: ModelRun, label: Label, slips: ReceiptPopovers | None = None, place: int = 0) -> str:
     """The panel of a finished run.
 
     Args:
@@ -135,7 +135,7 @@ def finished_panels(comparison: Comparison, shown: tuple[Label, ...], where: str
     """A panel for each run, whose figures open their receipts.
 
     Args:
-        where: See ``receipts.Slips``.
+        where: See ``receipts.ReceiptPopovers``.
     """
     pairs = enumerate(zip(comparison.runs, shown, strict=True))
     return [run_panel(run, label, slips(comparison, where), place) for place, (run, label) in pairs]
@@ -185,7 +185,7 @@ def _bar(progress: float) -> str:
     return f'<span class="progress"><span style="width:{max(0.0, min(1.0, progress)) * 100:.1f}%"></span></span>'
 
 
-def _final_state(run: ModelRun, slips: Slips | None, place: int) -> str:
+def _final_state(run: ModelRun, slips: ReceiptPopovers | None, place: int) -> str:
     def wrap(name: str, shown: str) -> str:
         return slips.wrap(place, name, shown) if slips else shown
 

@@ -24,7 +24,7 @@ from playground.results.report import markdown
 from playground.ui.html.format import esc
 
 
-class Slips:
+class ReceiptPopovers:
     """The receipts of one piece of the page: figures are wrapped first, then ``html`` gives what they open.
 
     Args:
@@ -72,10 +72,10 @@ class Slips:
         )
 
 
-def slips(document: Comparison | Measurement, place: str) -> Slips:
+def slips(document: Comparison | Measurement, place: str) -> ReceiptPopovers:
     """The receipts of a comparison or a measurement."""
     made = of_comparison(document) if isinstance(document, Comparison) else of_measurement(document)
-    return Slips(made, place)
+    return ReceiptPopovers(made, place)
 
 
 def downloads(document: Comparison | Measurement) -> str:

@@ -15,7 +15,7 @@ from playground.results.figures import characters_per_s
 from playground.ui.html.charts import charts
 from playground.ui.html.format import FINISHED, NOTHING, characters, count, esc, link, megabytes, percent, rate, seconds
 from playground.ui.html.panel import Label, answered, fidelity_words, way_words
-from playground.ui.html.receipts import Slips
+from playground.ui.html.receipts import ReceiptPopovers
 
 OPENNESS = {
     "training_data": "Training data",
@@ -39,7 +39,7 @@ _ANSWERS = {"yes": "✓", "partial": "◐", "no": "✕", "unknown": "?"}
 Cell = Callable[[ModelRun], str]
 
 
-def timings_html(runs: Sequence[ModelRun], labels: Sequence[Label], mode: str, slips: Slips) -> str:
+def timings_html(runs: Sequence[ModelRun], labels: Sequence[Label], mode: str, slips: ReceiptPopovers) -> str:
     """The Timings tab: what the mode means, charts, and every figure with how it was taken."""
     return _mode_note(mode) + charts(runs, labels, slips) + timings_table(runs, labels, slips) + slips.html()
 
@@ -126,7 +126,7 @@ _FIGURES: list[tuple[str, str, Cell, str]] = [
 ]
 
 
-def timings_table(runs: Sequence[ModelRun], labels: Sequence[Label], slips: Slips) -> str:
+def timings_table(runs: Sequence[ModelRun], labels: Sequence[Label], slips: ReceiptPopovers) -> str:
     """Every figure of every run, each opening its receipt; a dash where it was not taken."""
     rows = [
         (title, how, [slips.wrap(place, name, cell(run)) for place, run in enumerate(runs)])

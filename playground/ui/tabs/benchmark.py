@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from playground.service import Playground
 
 STORAGE_KEY = "open-model-playground-measurements"
-MOST_REPEATS, MOST_TOKENS = 15, 256
+MAX_REPEATS, MAX_TOKENS = 15, 256
 HEAD = (
     '<p class="note">The models and the prompt chosen above. Each model answers once to warm up, then in rounds that '
     "begin with another model each time; all answers have the same length. Others wait until it is over.</p>"
@@ -66,12 +66,10 @@ def remembered() -> gr.BrowserState:
 
 def build(playground: Playground, ids: gr.BrowserState) -> Measure:
     """Draw the tab."""
-    most = min(MOST_TOKENS, playground.settings.limits.max_new_tokens)
+    most = min(MAX_TOKENS, playground.settings.limits.max_new_tokens)
     html(HEAD)
     with gr.Row(equal_height=True):
-        repeats = gr.Slider(
-            1, MOST_REPEATS, 5, step=1, label="Repeats", info="below 3 nothing is ranked", min_width=200
-        )
+        repeats = gr.Slider(1, MAX_REPEATS, 5, step=1, label="Repeats", info="below 3 nothing is ranked", min_width=200)
         tokens = gr.Slider(
             2,
             max(2, most),
@@ -103,8 +101,8 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
             if not variants:
                 raise UsageError("No model is chosen", "Choose at least one above.")
             times = form.whole("Repeats", repeats or 0)  # a slider's box can be emptied
-            if times > MOST_REPEATS:
-                raise UsageError(f"{times} repeats are too many here", f"Choose at most {MOST_REPEATS}.")
+            if times > MAX_REPEATS:
+                raise UsageError(f"{times} repeats are too many here", f"Choose at most {MAX_REPEATS}.")
             job = Job(playground, replace(asked, max_new_tokens=form.whole("Tokens", tokens or 0)), variants, times)
             yield {tab.start: gr.update(interactive=False, value="Measuring…"), tab.stop: gr.update(interactive=True)}
             async with aclosing(_follow(job, sessions, request.session_hash or "")) as states:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from playground.choose.board import Stored, board, everything, stored, with_figures
-from playground.choose.constraints import Limits, check_limits
+from playground.choose.board import Stored, board, candidates_of, stored, with_figures
+from playground.choose.constraints import Constraints, check_limits
 from playground.choose.quality import Quality, file_scores
 from playground.errors import PlaygroundError, UsageError
 from playground.records import Variant
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Choose:
-    """The components; ``limits`` in the order of ``Limits``."""
+    """The components; ``limits`` in the order of ``Constraints``."""
 
     tab: gr.Tab
     limits: tuple[Any, ...]
@@ -172,15 +172,15 @@ def shown(
     return choice, table, drawn
 
 
-def read_limits(values: Sequence[Any]) -> Limits:
-    """What stands in the fields, in the order of ``Limits``; an empty field and openness 0 ask for nothing.
+def read_limits(values: Sequence[Any]) -> Constraints:
+    """What stands in the fields, in the order of ``Constraints``; an empty field and openness 0 ask for nothing.
 
     Raises:
         UsageError: A field holds no number that can be a limit.
     """
     memory, ttft, speed, commercial, openness, context = values
     open_items, least = _number(openness), _number(context)
-    limits = Limits(
+    limits = Constraints(
         _number(memory),
         _number(ttft),
         _number(speed),
@@ -214,7 +214,7 @@ def _variants(
     if not texts and not every:
         texts = [*offered.names(choices), *map(str, with_figures(playground, kept))]
     if every:
-        texts += map(str, everything(playground, kept))
+        texts += map(str, candidates_of(playground, kept))
     return offered.known(playground, texts)
 
 

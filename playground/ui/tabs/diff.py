@@ -1,6 +1,6 @@
 """The Twins tab: two variants of one model on the prompt above, compared token by token.
 
-``TwinDiffer`` works, ``twin_view`` draws; this file has the components and their events.
+``VariantDiffer`` works, ``twin_view`` draws; this file has the components and their events.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from playground.ui.tabs.history import History
 from playground.ui.theme import html
 
 if TYPE_CHECKING:
-    from playground.experiments.diff import Diffing, Progress
+    from playground.experiments.diff import DiffJob, Progress
     from playground.service import Playground
 
 HEAD = (
@@ -136,7 +136,7 @@ def connect(playground: Playground, tab: Twins, chosen: Form, kept: History, dem
     demo.unload(leave)
 
 
-async def _follow(diffing: Diffing, sessions: Sessions, session: str) -> AsyncGenerator[Progress]:
+async def _follow(diffing: DiffJob, sessions: Sessions, session: str) -> AsyncGenerator[Progress]:
     """Where it stands, at least once a second: a client that left is noticed at a yield."""
     sessions.begin(session)
     sessions.add(session, diffing)
@@ -164,7 +164,7 @@ def _first_pair(names: list[str]) -> tuple[str | None, str | None]:
     return (names[0] if names else None), (names[1] if len(names) > 1 else None)
 
 
-def _keep(playground: Playground, diffing: Diffing) -> str:
+def _keep(playground: Playground, diffing: DiffJob) -> str:
     assert diffing.comparison
     try:
         playground.store.save(diffing.comparison)

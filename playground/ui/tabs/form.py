@@ -192,7 +192,7 @@ def _parameters(most_tokens: int, reusing: bool) -> tuple[gr.Radio, tuple[Any, .
     defaults = Request()
     with gr.Row():
         tokens = gr.Slider(1, most_tokens, min(defaults.max_new_tokens, most_tokens), step=1, label="Max new tokens")
-        heat = gr.Slider(
+        temperature = gr.Slider(
             0, 2, defaults.temperature, step=0.05, label="Temperature", info="0: always the likeliest token"
         )
     with gr.Row():
@@ -209,7 +209,7 @@ def _parameters(most_tokens: int, reusing: bool) -> tuple[gr.Radio, tuple[Any, .
         visible=reusing,
     )
     stop = gr.Textbox("", label="Stop strings", info="one a line; the answer ends before the first one", lines=2)
-    return mode, (tokens, heat, top_k, top_p, min_p, penalty, seed, stop, reuse)
+    return mode, (tokens, temperature, top_k, top_p, min_p, penalty, seed, stop, reuse)
 
 
 def read_request(values: tuple[Any, ...], models: int) -> tuple[list[str], Mode, Request]:
@@ -224,12 +224,12 @@ def read_request(values: tuple[Any, ...], models: int) -> tuple[list[str], Mode,
         UsageError: A number is none.
     """
     chosen = offered.names(values[:models])
-    mode, prompt, system, tokens, heat, top_k, top_p, min_p, penalty, seed, stop, reuse = values[models:]
+    mode, prompt, system, tokens, temperature, top_k, top_p, min_p, penalty, seed, stop, reuse = values[models:]
     request = Request(
         prompt=prompt or "",
         system=system or "",
         max_new_tokens=whole("Max new tokens", tokens),
-        temperature=number("Temperature", heat),
+        temperature=number("Temperature", temperature),
         top_k=whole("Top-k", top_k or 0),
         top_p=number("Top-p", top_p),
         min_p=number("Min-p", min_p),

@@ -1,6 +1,6 @@
 """The button "Same again?" of the History tab: runs the comparison that is open there once more.
 
-``Repeater`` compares, ``twin_view`` draws; this file has the components and their events.
+``Replayer`` compares, ``twin_view`` draws; this file has the components and their events.
 """
 
 from __future__ import annotations

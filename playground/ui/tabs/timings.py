@@ -29,7 +29,7 @@ def figures(comparison: Comparison, labels: tuple[Label, ...], tiers: Sequence[T
 
     Args:
         tiers: Hardware to say the price of.
-        place: See ``receipts.Slips``.
+        place: See ``receipts.ReceiptPopovers``.
     """
     there = comparison.environment
     versions = ", ".join(f"{name} {version}" for name, version in there.versions.items())

@@ -12,7 +12,7 @@ import pytest
 
 from playground.records import Event, LoadSpec, Request
 from playground.runtimes.generation.decoding import DecodingRuntime
-from playground.runtimes.generation.engine import CHUNK, Engine, Interrupted, Logits
+from playground.runtimes.generation.engine import PREFILL_CHUNK, Engine, Interrupted, Logits
 from tests.support import tiny
 
 PROMPT = "日本語 " * 60
@@ -21,7 +21,7 @@ PROMPT = "日本語 " * 60
 class Scripted(Engine):
     """Always says token 70, and writes down what it was given."""
 
-    def __init__(self, chunk: int = CHUNK, patience: float = 0.0) -> None:
+    def __init__(self, chunk: int = PREFILL_CHUNK, patience: float = 0.0) -> None:
         self.chunk, self.patience = chunk, patience
         self.parts: list[int] = []
         self.interrupted = threading.Event()
@@ -32,7 +32,7 @@ class Scripted(Engine):
 
     def prefill(self, ids: Sequence[int]) -> Logits:
         self.parts.append(len(ids))
-        if len(ids) > CHUNK and self.interrupted.wait(self.patience):
+        if len(ids) > PREFILL_CHUNK and self.interrupted.wait(self.patience):
             raise Interrupted
         return self.step(0)
 
@@ -67,7 +67,7 @@ def test_an_engine_gets_the_prompt_in_the_parts_it_wants(tmp_path: Path, chunk: 
     runtime = loaded(engine, tmp_path)
     events: list[Event] = list(runtime.generate(Request(PROMPT, max_new_tokens=2), lambda: False))
     total = len(runtime.inspect(Request(PROMPT)).token_ids)
-    assert sum(engine.parts) == total > 2 * CHUNK
+    assert sum(engine.parts) == total > 2 * PREFILL_CHUNK
     assert max(engine.parts) == (chunk or total)
     assert events[-1].kind == "done"
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from conftest import MakeSettings
 
 from playground.records import ModelRun, Request
 from playground.results.figures import Measured
 from playground.service import Playground
+from tests.conftest import MakeSettings
 from tests.support.watching import ASK, compare, script
 
 pytestmark = pytest.mark.waits

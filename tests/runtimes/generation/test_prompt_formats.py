@@ -9,13 +9,13 @@ import jinja2
 import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from playground import paths
 from playground.catalog.entries import CatalogEntry, load_catalog
-from playground.paths import PACKAGE
 from playground.records import Request
 from playground.runtimes.generation.prompt import Prompter
 from tests.support.tiny import spec, write_tokenizer
 
-CATALOG = load_catalog(PACKAGE / "catalog.yaml")
+CATALOG = load_catalog(paths.CATALOG)
 TEMPLATED = [entry for entry in CATALOG if entry.spec.chat_template]
 
 ASK = {"role": "user", "content": "Hi"}

@@ -271,8 +271,8 @@ def test_what_is_not_served_is_said(tmp_path: Path, own: dict[str, Any], request
 def test_where_nothing_is_changed_nothing_is_done_and_nothing_said(tmp_path: Path, own: dict[str, Any]) -> None:
     (tmp_path / "generation_config.json").write_text(json.dumps(own))
     found = read_settings(tmp_path)
-    for heat in (0.0, 1.0):
-        request = Request("x", temperature=heat, repetition_penalty=1.3)
+    for temperature in (0.0, 1.0):
+        request = Request("x", temperature=temperature, repetition_penalty=1.3)
         assert found.rules(request, [1], 1, 9, {0}) is None
         assert found.warnings(request, 1) == ()
 

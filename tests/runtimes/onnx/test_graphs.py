@@ -12,7 +12,7 @@ import pytest
 from playground.errors import RunError
 from playground.records import Event, LoadSpec, Request
 from playground.runtimes import create_runtime
-from playground.runtimes.generation.engine import CHUNK, Interrupted
+from playground.runtimes.generation.engine import PREFILL_CHUNK, Interrupted
 from playground.runtimes.onnx.engines import GrowingEngine, OnnxEngine, SharedEngine, WholeEngine
 from playground.runtimes.onnx.file import BadOnnxFile, GraphError, read_onnx_file
 from playground.runtimes.onnx.runtime import open_engine
@@ -22,22 +22,22 @@ from tests.support.graphs import Layout, reference, write_graph
 IDS = [(11 * place + 3) % graphs.VOCAB for place in range(300)]
 
 LAYOUTS: dict[str, tuple[Layout, type[OnnxEngine], int]] = {
-    "GroupQueryAttention": (Layout("shared"), SharedEngine, CHUNK),
-    "GroupQueryAttention, last logits only": (Layout("shared", last_only=True), SharedEngine, CHUNK),
-    "GroupQueryAttention, sizes left open": (Layout("shared", open_sizes=True), SharedEngine, CHUNK),
-    "GroupQueryAttention, half precision": (Layout("shared", half=True), SharedEngine, CHUNK),
-    "GroupQueryAttention beside a state": (Layout("shared", state=True), SharedEngine, CHUNK),
-    "plain": (Layout(), GrowingEngine, CHUNK),
-    "plain, last logits only": (Layout(last_only=True), GrowingEngine, CHUNK),
-    "plain without positions": (Layout(positions=False), GrowingEngine, CHUNK),
-    "plain without mask": (Layout(mask=False), GrowingEngine, CHUNK),
-    "plain, half precision": (Layout(half=True), GrowingEngine, CHUNK),
-    "plain, heads and vocabulary left open": (Layout(open_sizes=True), GrowingEngine, CHUNK),
-    "plain beside a state": (Layout(state=True), GrowingEngine, CHUNK),
+    "GroupQueryAttention": (Layout("shared"), SharedEngine, PREFILL_CHUNK),
+    "GroupQueryAttention, last logits only": (Layout("shared", last_only=True), SharedEngine, PREFILL_CHUNK),
+    "GroupQueryAttention, sizes left open": (Layout("shared", open_sizes=True), SharedEngine, PREFILL_CHUNK),
+    "GroupQueryAttention, half precision": (Layout("shared", half=True), SharedEngine, PREFILL_CHUNK),
+    "GroupQueryAttention beside a state": (Layout("shared", state=True), SharedEngine, PREFILL_CHUNK),
+    "plain": (Layout(), GrowingEngine, PREFILL_CHUNK),
+    "plain, last logits only": (Layout(last_only=True), GrowingEngine, PREFILL_CHUNK),
+    "plain without positions": (Layout(positions=False), GrowingEngine, PREFILL_CHUNK),
+    "plain without mask": (Layout(mask=False), GrowingEngine, PREFILL_CHUNK),
+    "plain, half precision": (Layout(half=True), GrowingEngine, PREFILL_CHUNK),
+    "plain, heads and vocabulary left open": (Layout(open_sizes=True), GrowingEngine, PREFILL_CHUNK),
+    "plain beside a state": (Layout(state=True), GrowingEngine, PREFILL_CHUNK),
     "one token a run": (Layout(one_token=True), GrowingEngine, 1),
-    "BLOOM's folded heads and transposed keys": (Layout("folded"), GrowingEngine, CHUNK),
-    "keys and values in one tensor": (Layout("joined"), GrowingEngine, CHUNK),
-    "merged branches": (Layout(merged=True), GrowingEngine, CHUNK),
+    "BLOOM's folded heads and transposed keys": (Layout("folded"), GrowingEngine, PREFILL_CHUNK),
+    "keys and values in one tensor": (Layout("joined"), GrowingEngine, PREFILL_CHUNK),
+    "merged branches": (Layout(merged=True), GrowingEngine, PREFILL_CHUNK),
     "nothing masked within a part": (Layout(masks_parts=False), GrowingEngine, 0),
     "no cache": (Layout("none"), WholeEngine, 0),
     "no cache, no mask": (Layout("none", mask=False, positions=False), WholeEngine, 0),

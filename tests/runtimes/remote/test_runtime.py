@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from typing import Any
 
-import misbehaving_server as server_side
 import pytest
 
 from playground.config.endpoints import load_remotes, remote_artifact, remote_spec
@@ -22,6 +21,7 @@ from playground.records import Event, LoadSpec, Message, ModelRun, Request, Vari
 from playground.runtimes import create_runtime
 from playground.runtimes.base import Runtime
 from playground.runtimes.remote import client
+from tests.support import misbehaving_server as server_side
 from tests.support.misbehaving_server import Reply, Server, chat, completion, event, refusal, serving, stream
 
 pytestmark = pytest.mark.waits

@@ -31,6 +31,7 @@ DEPLOYED = (
     "LICENSE",
     "CHANGELOG.md",
     "app.py",
+    "pre-requirements.txt",
     "requirements.txt",
     "spaces.yaml",
     "playground/**/*",
@@ -121,6 +122,9 @@ def check_space(space_file: Path, root: Path, catalog_file: Path) -> list[str]:
         version = space.get("sdk_version")
         pinned = f"pins gradio {pin}" if pin else "does not pin gradio"
         problems.append(f"{space_file.name}: sdk_version is {version}, but requirements.txt {pinned}.")
+    torch, first = _pin(root / "requirements.txt", "torch"), _pin(root / "pre-requirements.txt", "torch")
+    if torch != first:
+        problems.append(f"pre-requirements.txt pins torch {first}, but requirements.txt {torch}.")
     app_file = space.get("app_file")
     if isinstance(app_file, str) and not (root / app_file).is_file():
         problems.append(f"{space_file.name}: app_file {app_file} does not exist.")

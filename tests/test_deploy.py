@@ -13,17 +13,18 @@ from typing import Any
 import pytest
 import yaml
 
+from playground import paths
 from playground.deploy import check_space, deploy_space, files_to_deploy, front_matter, render_readme, split_readme
 from playground.errors import ConfigError, PlaygroundError, UsageError
-from playground.paths import PACKAGE, ROOT
+from playground.paths import ROOT
 
-CATALOG = PACKAGE / "catalog.yaml"
+CATALOG = paths.CATALOG
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of the files the check reads, in agreement."""
-    for name in ("spaces.yaml", "requirements.txt"):
+    for name in ("spaces.yaml", "pre-requirements.txt", "requirements.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "app.py").write_text("print('app')\n")
     (tmp_path / "README.md").write_text("# Title\n\nText with --- a dash.\n\n---\n\nEnd.\n")
@@ -69,6 +70,12 @@ def test_an_sdk_version_other_than_the_gradio_pin_is_reported(project: Path) -> 
     requirements = project / "requirements.txt"
     requirements.write_text(requirements.read_text().replace("gradio==6.31.0", "gradio==6.17.3"))
     assert problems(project) == ["spaces.yaml: sdk_version is 6.31.0, but requirements.txt pins gradio 6.17.3."]
+
+
+def test_another_torch_than_requirements_ask_for_is_reported(project: Path) -> None:
+    first = project / "pre-requirements.txt"
+    first.write_text(first.read_text().replace("torch==2.13.0", "torch==2.12.0"))
+    assert problems(project) == ["pre-requirements.txt pins torch 2.12.0, but requirements.txt 2.13.0."]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +125,14 @@ def test_what_is_hidden_or_compiled_is_not_deployed(project: Path) -> None:
         path.write_text("x")
     (project / "notes.txt").write_text("mine")
     names = [path.relative_to(project).as_posix() for path in files_to_deploy(project)]
-    assert names == ["README.md", "app.py", "playground/ui/style.css", "requirements.txt", "spaces.yaml"]
+    assert names == [
+        "README.md",
+        "app.py",
+        "playground/ui/style.css",
+        "pre-requirements.txt",
+        "requirements.txt",
+        "spaces.yaml",
+    ]
 
 
 @pytest.mark.parametrize("name", ["justaname", "a/b/c", "", "a b/c", "https://x/y"])
@@ -209,6 +223,7 @@ def test_a_deployment_creates_the_space_and_commits_the_files_once(
     assert [item["value"]["path"] for item in uploaded if item["key"] == "file"] == [
         "README.md",
         "app.py",
+        "pre-requirements.txt",
         "requirements.txt",
         "spaces.yaml",
     ]

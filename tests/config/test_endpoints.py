@@ -233,7 +233,8 @@ def test_a_space_may_serve_a_remote(make_settings: Any, tmp_path: Path) -> None:
     )
     catalog = make_settings().catalog_file
     (tmp_path / "README.md").write_text("")
-    (tmp_path / "requirements.txt").write_text("")
+    for name in ("pre-requirements.txt", "requirements.txt"):
+        (tmp_path / name).write_text("")
     problems = check_space(space, tmp_path, catalog)
     assert [problem for problem in problems if "remote:" in problem] == [
         next(problem for problem in problems if "remote:nobody" in problem)

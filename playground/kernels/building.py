@@ -2,7 +2,7 @@
 
 One translation unit, two seconds, no library but C's own. What was compiled is run on numbers whose result is known,
 in a process of its own, before anybody uses it: compilers have bugs, and a crash must cost nobody an answer. Where
-there is no compiler, or no instruction set the kernels are written for, ONNX Runtime's operators do the work.
+there is no compiler, or no instruction set the kernels are fast with, ONNX Runtime's operators do the work.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from playground.paths import ROOT
+from playground.paths import python_path
 
 SOURCE = Path(__file__).with_name("source")
 UNIT = "program.c"
@@ -26,9 +26,15 @@ LIBRARY = "kernels.so"
 """The library's name beside the graph it was made for."""
 
 OFF = "PLAYGROUND_KERNELS"
-"""Set to ``off``, this variable leaves everything to ONNX Runtime."""
+"""Set to ``off``, this variable leaves everything to ONNX Runtime; set to a name of ``LEVELS``, it takes that."""
 
-OPTIONS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-pthread", "-ffp-contract=off", "-fno-math-errno")
+REVISION = "2165d4a5c58a"
+"""What the kernels compute: a part of every artifact's key, so that another one has all artifacts made anew. It changes
+when a result changes by a bit, or when libraries compiled before must not run any more; not when the same is written
+otherwise. ``tests/kernels/test_sets.py`` holds the bits of this one.
+"""
+
+OPTIONS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-pthread", "-ffp-contract=off", "-fno-math-errno", "-DNDEBUG")
 """Sums are fused only where the source says so: one token must give the same bits alone and in company."""
 
 LEVELS: Mapping[str, tuple[frozenset[str], tuple[str, ...]]] = {
@@ -41,9 +47,17 @@ LEVELS: Mapping[str, tuple[frozenset[str], tuple[str, ...]]] = {
         ("-mavx2", "-mfma", "-mf16c", "-mavxvnni"),
     ),
     "avx2": (frozenset(("avx2", "fma", "f16c")), ("-mavx2", "-mfma", "-mf16c")),
+    "neon": (frozenset(("asimd", "asimddp")), ("-march=armv8.2-a+dotprod",)),
+    "scalar": (frozenset(), ("-DPG_SCALAR",)),
 }
-"""Instruction sets from the best: what /proc/cpuinfo must name, and how a compiler is told."""
+"""Instruction sets from the best: what /proc/cpuinfo must name, and how a compiler is told. All give the same bits."""
 
+UNASKED = ("avx512_vnni", "avx2_vnni", "avx2")
+"""Sets that were measured to be faster than ONNX Runtime. The others are taken only where ``PLAYGROUND_KERNELS`` names
+them: plain C is slower, and NEON was measured on no processor (docs/engine.md).
+"""
+
+NO_COMPILER = "there is no C compiler (install gcc or clang, or: pip install ziglang)"
 COMPILE_S, CHECK_S = 120, 60
 
 
@@ -69,15 +83,41 @@ class Built:
         return cls(path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+CPUINFO = Path("/proc/cpuinfo")
+_APPLE_SILICON = frozenset(("asimd", "asimddp"))
+"""What every one of these processors has; macOS has no file that says so."""
+
+
+def level(cpuinfo: Path = CPUINFO) -> str | None:
+    """The instruction set to compile for: the one that ``PLAYGROUND_KERNELS`` names, if this processor has it, or the
+    best of those that are taken unasked; None where there is none.
+    """
+    names = runnable(cpuinfo)
+    if named := _named():
+        return named if named in names else None
+    return next((name for name in names if name in UNASKED), None)
+
+
+def runnable(cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
+    """The instruction sets this processor has, from the best; ``scalar`` is always one."""
+    flags = _flags(cpuinfo)
+    return tuple(name for name, (wanted, _) in LEVELS.items() if wanted <= flags)
+
+
 @functools.cache
-def level(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
-    """The best instruction set this processor has of those the kernels know."""
+def _flags(cpuinfo: Path) -> frozenset[str]:
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        return _APPLE_SILICON
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return None
-    flags = next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
-    return next((name for name, (wanted, _) in LEVELS.items() if wanted <= flags), None)
+        return frozenset()
+    named = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
+    return frozenset(next(named, ()))
+
+
+def _named() -> str:
+    return os.environ.get(OFF, "").strip().lower()
 
 
 @functools.cache
@@ -100,43 +140,46 @@ def _has_zig() -> bool:
 
 def obstacle() -> str | None:
     """Why the kernels can't be used here, as far as that is known without compiling; None where they can."""
-    if os.environ.get(OFF, "").lower() == "off":
+    named = _named()
+    if named == "off":
         return f"{OFF} is off"
-    if platform.system() != "Linux" or level() is None:
-        return "there are none for this processor and system"
+    if named and named not in LEVELS:
+        return f"{OFF} is {named}, which is none of off, {', '.join(LEVELS)}"
+    if platform.system() not in ("Linux", "Darwin"):
+        return "there are none for this system"
+    if level() is None:
+        if named:
+            return f"{OFF} is {named}, which this processor does not have"
+        return f"there are none that are fast on this processor and system ({OFF}=scalar compiles them as plain C)"
     if compiler() is None:
-        return "there is no C compiler (install gcc or clang, or: pip install ziglang)"
+        return NO_COMPILER
     return None
 
 
 @functools.cache
 def identity() -> str:
-    """What an artifact checked with the kernels depends on: their source and the instruction set; or ``none``."""
-    if obstacle():
-        return "none"
-    digest = hashlib.sha256(" ".join(OPTIONS).encode())
-    for path in sorted(SOURCE.iterdir()):
-        digest.update(path.read_bytes())
-    return f"{level()}-{digest.hexdigest()[:12]}"
+    """What an artifact checked with the kernels depends on: what they compute and the instruction set; or ``none``."""
+    return "none" if obstacle() else f"{level()}-{REVISION}"
 
 
 def build(folder: Path, isa: str | None = None) -> Built:
     """Compile into ``folder`` and try the result out. Whatever had the library's name there is gone.
 
     Args:
-        isa: A key of ``LEVELS``; the processor's best if None.
+        isa: A key of ``LEVELS``; what ``level`` says if None.
 
     Raises:
         KernelsUnavailable: There is no compiler, it failed, or what it made does not compute what it should.
         OSError: The disk.
     """
-    if reason := obstacle():
+    reason = obstacle() if isa is None else None if compiler() else NO_COMPILER
+    if reason:
         raise KernelsUnavailable(reason)
     command = compiler()
     assert command is not None
     target = folder / LIBRARY
     target.unlink(missing_ok=True)  # a compiler may write through a link to somebody else's file
-    arguments = [*OPTIONS, *LEVELS[isa or level() or "avx2"][1], str(SOURCE / UNIT), "-o", str(target), "-lm"]
+    arguments = [*OPTIONS, *LEVELS[isa or level() or "scalar"][1], str(SOURCE / UNIT), "-o", str(target), "-lm"]
     said = _run([*command, *arguments], COMPILE_S, f"{Path(command[0]).name} failed")
     if not target.is_file():
         raise KernelsUnavailable(f"{Path(command[0]).name} made no library ({said or 'it said nothing'})")
@@ -156,7 +199,7 @@ def _run(command: list[str], seconds: float, what: str) -> str:
     Raises:
         KernelsUnavailable: It ended otherwise than well.
     """
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    env = {**os.environ, "PYTHONPATH": python_path(os.environ)}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, env=env)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -1,7 +1,8 @@
-"""The compiled kernels as Python sees them: structures like those in source/, and calls that check nothing again.
+"""The compiled kernels as Python calls them; the calls check nothing again.
 
 A library is loaded by what it is, not by what it is called: its bytes are compared with the checksum of what we
-compiled. Whoever calls keeps alive what it passes: the library stores addresses. Calls give up the interpreter's lock.
+compiled, and its numbers and structures with those in ``layout``. Whoever calls keeps alive what it passes: the library
+stores addresses. Calls give up the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -10,25 +11,39 @@ import ctypes
 import hashlib
 import mmap
 import os
+import tempfile
 from collections.abc import Callable, Sequence
-from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_void_p
+from ctypes import POINTER, c_char_p, c_float, c_int, c_void_p
 from dataclasses import dataclass
-from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from playground.kernels.building import Built
+from playground.kernels.layout import (
+    ALONE,
+    BLOCK,
+    CHUNK,
+    MAX_HEAD,
+    MAX_QUERIES,
+    PANEL,
+    PANEL_BYTES,
+    TOGETHER,
+    Acts,
+    Kind,
+    Matrix,
+    Op,
+    Plan,
+    Ref,
+    Room,
+    Shape,
+    Stored,
+    check,
+)
 
-BLOCK = 32
-PANEL = 32
-"""Outputs that lie together."""
-PANEL_BYTES = {8: 1088, 4: 640}
-"""Of a panel's block, by the bits of a weight."""
-CHUNK = 64
-"""Positions of the cache that lie together."""
-REACH = float(2**14)
+MAX_SCALE = float(2**14)
 """What the largest scale of a matrix is brought to, so that half floats hold them all."""
 HUGE = 1 << 21
 """Bytes of a large page."""
@@ -38,112 +53,18 @@ PART_BYTES = 1 << 24
 Array = NDArray[Any]
 
 
-class Kind(IntEnum):
-    """Steps of a program, as in program.c."""
-
-    EMBED8 = 0
-    EMBED32 = 1
-    NORM = 2
-    QUANTISE = 3
-    PRODUCT = 4
-    ROTATE = 5
-    ATTEND = 6
-    MERGE = 7
-    ADD = 8
-    ADD_ROW = 9
-    SCALE = 10
-    TIMES = 11
-    SILU = 12
-    GELU = 13
-    GELU_ERF = 14
-    RELU = 15
-    SIGMOID = 16
-    LAST = 17
-
-
-class Ref(Structure):
-    """Where a value lies: a buffer, its first column, the width of the buffer's rows."""
-
-    _fields_ = (("buffer", c_int), ("offset", c_int), ("stride", c_int))
-
-
-class Matrix(Structure):
-    _fields_ = (("panels", c_void_p), ("bits", c_int), ("blocks", c_int), ("outputs", c_int), ("post", c_float))
-
-
-class Shape(Structure):
-    _fields_ = (("heads", c_int), ("groups", c_int), ("size", c_int), ("window", c_int), ("scale", c_float))
-
-
-class Op(Structure):
-    _fields_ = (
-        ("kind", c_int),
-        ("one", c_int),
-        ("width", c_int),
-        ("extra", c_int),
-        ("inputs", Ref * 3),
-        ("outputs", Ref * 2),
-        ("number", c_float),
-        ("data", c_void_p * 4),
-        ("matrix", Matrix),
-        ("shape", Shape),
-        ("layer", c_int),
-    )
-
-
-class Acts(Structure):
-    _fields_ = (("bytes", c_void_p), ("scales", c_void_p), ("sums", c_void_p), ("bias", c_void_p))
-
-
-class Room(Structure):
-    """What a buffer has: rows of so many numbers."""
-
-    _fields_ = (("rows", c_int), ("width", c_int))
-
-
-class Plan(Structure):
-    """``places``: how many buffers and rooms; ``layers``: of the cache; ``tokens``: the most of one run; ``blocks``:
-    the most of rounded activations there is room for.
-    """
-
-    _fields_ = (
-        ("ops", c_int),
-        ("threads", c_int),
-        ("list", POINTER(Op)),
-        ("buffers", POINTER(c_void_p)),
-        ("acts", Acts),
-        ("rooms", POINTER(Room)),
-        ("places", c_int),
-        ("layers", c_int),
-        ("tokens", c_int),
-        ("blocks", c_int),
-    )
-
-
-class Stored(Structure):
-    _fields_ = (
-        ("values", c_void_p),
-        ("scales", c_void_p),
-        ("zeros", c_void_p),
-        ("bits", c_int),
-        ("outputs", c_int),
-        ("blocks", c_int),
-        ("rest", c_int),
-    )
-
-
 @dataclass(frozen=True)
 class Weights:
     """A matrix as ``MatMulNBits`` stores it: ``values`` [outputs, blocks, 32 or 16 bytes], ``scales`` [outputs,
-    blocks], ``zeros`` packed like the values, or None for the middle of the range. The last ``rest`` blocks belong to
-    the means of the others' activations.
+    blocks], ``zeros`` packed like the values, or None for the middle of the range. The last ``mean_blocks`` blocks
+    belong to the means of the others' activations.
     """
 
     bits: int
     values: Array
     scales: Array
     zeros: Array | None
-    rest: int = 0
+    mean_blocks: int = 0
 
     @property
     def outputs(self) -> int:
@@ -151,7 +72,7 @@ class Weights:
 
     @property
     def blocks(self) -> int:
-        return int(self.values.shape[1]) - self.rest
+        return int(self.values.shape[1]) - self.mean_blocks
 
     @property
     def packed_bytes(self) -> int:
@@ -163,14 +84,16 @@ class Library:
 
     Raises:
         OSError: It can't be loaded.
-        RuntimeError: It is not the one that was compiled, or another version's.
+        RuntimeError: It is not the one that was compiled, or another version's, whose numbers or structures differ.
     """
 
     def __init__(self, built: Built) -> None:
         self._dll = dll = _loaded(built)
         dll.pg_isa.restype = c_char_p
-        dll.pg_reach.restype = c_float
-        dll.pg_reach.argtypes = [POINTER(Stored)]
+        check(dll)
+        self._max_scale = dll.pg_max_scale if hasattr(dll, "pg_max_scale") else dll.pg_reach
+        self._max_scale.restype = c_float
+        self._max_scale.argtypes = [POINTER(Stored)]
         dll.pg_pack.restype = None
         dll.pg_pack.argtypes = [POINTER(Stored), c_float, c_int, c_int, c_void_p]
         dll.pg_unsound.argtypes = [POINTER(Plan), c_int]
@@ -185,8 +108,6 @@ class Library:
         dll.pg_way.argtypes = [c_void_p, c_int]
         dll.pg_product.restype = None
         dll.pg_product.argtypes = [POINTER(Matrix), Acts, c_void_p, c_int, c_int, c_void_p]
-        if dll.pg_op_size() != ctypes.sizeof(Op):
-            raise RuntimeError("the library is another version's")
         self.isa = str(dll.pg_isa().decode())
         self.tile = int(dll.pg_tile())
 
@@ -206,21 +127,21 @@ class Library:
             weights.bits,
             weights.outputs,
             weights.blocks,
-            weights.rest,
+            weights.mean_blocks,
         )
-        reach = self._dll.pg_reach(ctypes.byref(stored))
-        if reach < 0:
+        scale = self._max_scale(ctypes.byref(stored))
+        if scale < 0:
             raise ValueError("weights of eight bits that are not around the middle of their range")
         # A power of two, so that nothing is rounded by it.
-        power = 0 if reach == 0 or not np.isfinite(reach) else int(np.floor(np.log2(REACH / reach)))
-        power = max(-100, min(100, power))
+        exponent = 0 if scale == 0 or not np.isfinite(scale) else int(np.floor(np.log2(MAX_SCALE / scale)))
+        exponent = max(-100, min(100, exponent))
         count = -(-weights.outputs // PANEL)
         part = max(1, PART_BYTES // (weights.blocks * PANEL_BYTES[weights.bits]))
         for start in range(0, count, part):
             end = min(count, start + part)
-            self._dll.pg_pack(ctypes.byref(stored), 2.0**power, start, end, panels.ctypes.data)
+            self._dll.pg_pack(ctypes.byref(stored), 2.0**exponent, start, end, panels.ctypes.data)
             read(start * PANEL, min(weights.outputs, end * PANEL))
-        return Matrix(panels.ctypes.data, weights.bits, weights.blocks, count * PANEL, 2.0**-power)
+        return Matrix(panels.ctypes.data, weights.bits, weights.blocks, count * PANEL, 2.0**-exponent)
 
     def acts(self, rows: int, width: int) -> tuple[Acts, tuple[Array, ...]]:
         """Room for ``rows`` rounded activations of ``width`` (whole blocks), and the arrays to keep alive."""
@@ -246,7 +167,7 @@ class Library:
         """A handle to run ``plan`` with.
 
         Raises:
-            ValueError: A step would reach beyond a buffer; it was not made by ``runtimes.kernel_reader``.
+            ValueError: A step would reach beyond a buffer; it was not made by ``runtimes.native.lowering``.
             MemoryError: Memory or threads can't be had.
         """
         wrong = self._dll.pg_unsound(ctypes.byref(plan), head_size)
@@ -277,7 +198,7 @@ class Library:
         """Whether every step from here on is taken by the caller alone, by all threads (False), or by what was lately
         faster (None), which it is until something else is said. For tests and measurements.
         """
-        self._dll.pg_way(handle, -1 if alone is None else int(alone))
+        self._dll.pg_way(handle, -1 if alone is None else ALONE if alone else TOGETHER)
 
     def close(self, handle: Any) -> None:
         self._dll.pg_close(handle)
@@ -293,12 +214,22 @@ def _loaded(built: Built) -> ctypes.CDLL:
         content = built.path.read_bytes()
         if hashlib.sha256(content).hexdigest() != built.sha256:
             raise RuntimeError(f"{built.path.name} is not the library that was compiled here")
+        _LOADED[built.sha256] = _load(built.path.name, content)
+    return _LOADED[built.sha256]
+
+
+def _load(name: str, content: bytes) -> ctypes.CDLL:
+    if hasattr(os, "memfd_create"):
         # It stays open: the system's loader takes two libraries that had the same name in turn for one.
-        memory = os.memfd_create(built.path.name)
+        memory = os.memfd_create(name)
         with open(memory, "wb", closefd=False) as file:
             file.write(content)
-        _LOADED[built.sha256] = ctypes.CDLL(f"/proc/self/fd/{memory}")
-    return _LOADED[built.sha256]
+        return ctypes.CDLL(f"/proc/self/fd/{memory}")
+    # macOS loads from files alone: one in a folder that only this user may write to, gone as soon as it is loaded.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(content)
+        return ctypes.CDLL(str(path))
 
 
 def packed(values: Array) -> Array:
@@ -327,6 +258,8 @@ def large_pages(size: int) -> Array:
 __all__ = [
     "BLOCK",
     "CHUNK",
+    "MAX_HEAD",
+    "MAX_QUERIES",
     "PANEL",
     "Acts",
     "Kind",

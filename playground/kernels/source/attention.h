@@ -10,10 +10,14 @@
 #ifndef PLAYGROUND_ATTENTION_H
 #define PLAYGROUND_ATTENTION_H
 
+#include <assert.h>
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
 #include "products.h"
 
 #define CHUNK 64
-#define MOST_ROWS 48 /* queries worked on together */
+#define MAX_QUERIES 48 /* queries worked on together */
 
 typedef struct {
     int heads, groups, size; /* query heads, query heads of one key-value head, numbers in a head */
@@ -103,26 +107,26 @@ WEIGHTED(weighted_half, half, f_half)
 
 /* Scores become weights, relative to the row's largest; positions outside [from, to) of the chunk weigh nothing.
  * Gives the largest score and the weights' sum; a row that sees nothing has the largest score -inf. */
-static void soften(float *scores, int from, int to, float *most, float *sum) {
+static void softmax_chunk(float *scores, int from, int to, float *max, float *sum) {
     if (from < 0) from = 0;
     if (to > CHUNK) to = CHUNK;
     if (from >= to) {
         memset(scores, 0, CHUNK * sizeof(float));
-        *most = -INFINITY, *sum = 0;
+        *max = -INFINITY, *sum = 0;
         return;
     }
     for (int i = 0; i < from; i++) scores[i] = -INFINITY;
     for (int i = to; i < CHUNK; i++) scores[i] = -INFINITY;
     v16f top = f_load(scores);
     for (int v = 1; v < CHUNK / 16; v++) top = f_max(top, f_load(scores + v * 16));
-    *most = f_most(top);
+    *max = f_hmax(top);
     v16f all = f_set(0.0f);
     for (int v = 0; v < CHUNK / 16; v++) {
-        v16f w = f_exp(f_sub(f_load(scores + v * 16), f_set(*most)));
+        v16f w = f_exp(f_sub(f_load(scores + v * 16), f_set(*max)));
         f_store(scores + v * 16, w);
         all = f_add(all, w);
     }
-    *sum = f_sum(all);
+    *sum = f_hsum(all);
 }
 
 static float exp1(float x) {
@@ -132,16 +136,16 @@ static float exp1(float x) {
 }
 
 /* A further chunk's partial result joins what was put together so far. */
-static void join(float *most, float *sum, float *out, float most2, float sum2, const float *out2, int size) {
-    if (most2 == -INFINITY) return;
-    if (*most == -INFINITY) {
-        *most = most2, *sum = sum2;
+static void merge_partial(float *max, float *sum, float *out, float max2, float sum2, const float *out2, int size) {
+    if (max2 == -INFINITY) return;
+    if (*max == -INFINITY) {
+        *max = max2, *sum = sum2;
         memcpy(out, out2, (size_t)size * sizeof(float));
         return;
     }
-    float top = *most > most2 ? *most : most2, keep = exp1(*most - top), take = exp1(most2 - top);
+    float top = *max > max2 ? *max : max2, keep = exp1(*max - top), take = exp1(max2 - top);
     *sum = *sum * keep + sum2 * take;
-    *most = top;
+    *max = top;
     for (int i = 0; i < size; i += 16)
         f_store(out + i, f_fma(f_load(out2 + i), f_set(take), f_mul(f_load(out + i), f_set(keep))));
 }

@@ -1,17 +1,31 @@
 /* What is to be done, as the caller says it: steps over buffers, and whether each of them stays inside.
  *
- * Plans are made of graphs that strangers wrote. Whoever makes them (runtimes/kernel_checks.py) refuses what can't be
+ * Plans are made of graphs that strangers wrote. Whoever makes them (runtimes/native/checks.py) refuses what can't be
  * vouched for; here their word is not taken for it, once, when a plan is opened. What tables of constants hold is known
  * to the maker alone.
  */
 #ifndef PLAYGROUND_PLAN_H
 #define PLAYGROUND_PLAN_H
 
+#include <stdint.h>
 #include "attention.h"
 
-enum { EMBED8, EMBED32, NORM, QUANTISE, PRODUCT, ROTATE, ATTEND, MERGE, ADD, ADD_ROW, SCALE, TIMES, SILU, GELU,
-       GELU_ERF, RELU, SIGMOID, LAST };
-#define LONGEST_HEAD 1024
+/* Kinds of steps. Python has the same (kernels/library.py); what differs is found when a library is loaded. */
+enum {
+    GET_ROWS_Q8,   /* an embedding's rows, eight bits in blocks */
+    GET_ROWS_F32,  /* an embedding's rows */
+    RMS_NORM,      /* of a sum, if there are two sources; a second result is the sum */
+    QUANTISE,      /* activations to bytes, for the products behind it */
+    MUL_MAT,       /* of what was quantised last */
+    ROPE,          /* queries and keys are turned, keys and values go to the cache */
+    FLASH_ATTN,    /* chunk by chunk; for one token partial results, for several all of it */
+    ATTN_REDUCE,   /* one token's partial results put together */
+    ADD, ADD_ROW, SCALE, MUL,
+    SILU, GELU, GELU_ERF, RELU, SIGMOID, /* of one source, times the second if there is one */
+    GET_ROWS_LAST, /* the last token's row */
+    KINDS
+};
+#define MAX_HEAD 1024 /* numbers in one head */
 
 typedef struct {
     int buffer, offset, stride;
@@ -20,7 +34,7 @@ typedef struct {
 typedef struct {
     int kind, one; /* one: only the last token's row is left here */
     int width, extra;
-    Ref in[3], out[2];
+    Ref src[3], dst[2];
     float number;
     const void *data[4];
     Matrix matrix;
@@ -55,11 +69,11 @@ static int may_have(const Plan *plan, Ref ref, int64_t width, int64_t rows) {
     return ref.buffer == -1 || has(plan, ref, width, rows);
 }
 
-static int sound_shape(const Plan *plan, const Op *op, int most_size) {
+static int sound_shape(const Plan *plan, const Op *op, int max_size) {
     const Shape *s = &op->shape;
     if (op->one || op->layer < 0 || op->layer >= plan->layers || s->window < 0) return 0;
-    if (s->heads < 1 || s->groups < 1 || s->groups > MOST_ROWS || s->heads % s->groups) return 0;
-    return s->size > 0 && s->size % 16 == 0 && s->size <= most_size && s->size <= LONGEST_HEAD;
+    if (s->heads < 1 || s->groups < 1 || s->groups > MAX_QUERIES || s->heads % s->groups) return 0;
+    return s->size > 0 && s->size % 16 == 0 && s->size <= max_size && s->size <= MAX_HEAD;
 }
 
 static int sound_matrix(const Matrix *m) {
@@ -67,47 +81,48 @@ static int sound_matrix(const Matrix *m) {
 }
 
 /* `rounded`: how many blocks of activations the last QUANTISE left, of all rows or (negative) of one. */
-static int sound(const Plan *plan, const Op *op, int64_t *rounded, int most_size) {
+static int sound(const Plan *plan, const Op *op, int64_t *rounded, int max_size) {
     const Shape *s = &op->shape;
     int64_t rows = op->one ? 1 : plan->tokens, width = op->width, heads = (int64_t)s->heads * s->size;
     switch (op->kind) {
-        case EMBED8:
-            return width % BLOCK == 0 && op->data[0] && op->data[1] && has(plan, op->out[0], width, rows);
-        case EMBED32: return op->data[0] && has(plan, op->out[0], width, rows);
-        case NORM:
-            return op->extra > 0 && width % op->extra == 0 && op->data[0] && has(plan, op->in[0], width, rows) &&
-                   may_have(plan, op->in[1], width, rows) && has(plan, op->out[0], width, rows) &&
-                   may_have(plan, op->out[1], width, rows);
+        case GET_ROWS_Q8:
+            return width % BLOCK == 0 && op->data[0] && op->data[1] && has(plan, op->dst[0], width, rows);
+        case GET_ROWS_F32: return op->data[0] && has(plan, op->dst[0], width, rows);
+        case RMS_NORM:
+            return op->extra > 0 && width % op->extra == 0 && op->data[0] && has(plan, op->src[0], width, rows) &&
+                   may_have(plan, op->src[1], width, rows) && has(plan, op->dst[0], width, rows) &&
+                   may_have(plan, op->dst[1], width, rows);
         case QUANTISE:
             *rounded = op->one ? -(int64_t)op->extra : op->extra;
-            return has(plan, op->in[0], width, rows) && op->extra == (width + BLOCK - 1) / BLOCK &&
+            return has(plan, op->src[0], width, rows) && op->extra == (width + BLOCK - 1) / BLOCK &&
                    op->extra <= plan->blocks;
-        case PRODUCT:
-            return sound_matrix(&op->matrix) && has(plan, op->out[0], op->matrix.outputs, rows) &&
+        case MUL_MAT:
+            return sound_matrix(&op->matrix) && has(plan, op->dst[0], op->matrix.outputs, rows) &&
                    *rounded == (op->one ? -(int64_t)op->matrix.blocks : op->matrix.blocks);
-        case ROTATE:
-            if (!sound_shape(plan, op, most_size) || width < 0 || width % 2 || width > s->size) return 0;
+        case ROPE:
+            if (!sound_shape(plan, op, max_size) || width < 0 || width % 2 || width > s->size) return 0;
             if (!op->data[0] != !op->data[1] || (width && !op->data[0])) return 0;
-            return has(plan, op->in[0], heads, rows) && has(plan, op->in[1], heads / s->groups, rows) &&
-                   has(plan, op->in[2], heads / s->groups, rows) && has(plan, op->out[0], heads, rows);
-        case ATTEND:
-        case MERGE:
-            return sound_shape(plan, op, most_size) && has(plan, op->in[0], heads, rows) &&
-                   has(plan, op->out[0], heads, rows);
-        case LAST: return op->one && has(plan, op->in[0], width, plan->tokens) && has(plan, op->out[0], width, 1);
+            return has(plan, op->src[0], heads, rows) && has(plan, op->src[1], heads / s->groups, rows) &&
+                   has(plan, op->src[2], heads / s->groups, rows) && has(plan, op->dst[0], heads, rows);
+        case FLASH_ATTN:
+        case ATTN_REDUCE:
+            return sound_shape(plan, op, max_size) && has(plan, op->src[0], heads, rows) &&
+                   has(plan, op->dst[0], heads, rows);
+        case GET_ROWS_LAST:
+            return op->one && has(plan, op->src[0], width, plan->tokens) && has(plan, op->dst[0], width, 1);
         case ADD:
-        case TIMES:
-            return has(plan, op->in[0], width, rows) && has(plan, op->in[1], width, rows) &&
-                   has(plan, op->out[0], width, rows);
-        case ADD_ROW: return op->data[0] && has(plan, op->in[0], width, rows) && has(plan, op->out[0], width, rows);
+        case MUL:
+            return has(plan, op->src[0], width, rows) && has(plan, op->src[1], width, rows) &&
+                   has(plan, op->dst[0], width, rows);
+        case ADD_ROW: return op->data[0] && has(plan, op->src[0], width, rows) && has(plan, op->dst[0], width, rows);
         case SCALE:
         case SILU:
         case GELU:
         case GELU_ERF:
         case RELU:
         case SIGMOID:
-            return has(plan, op->in[0], width, rows) && may_have(plan, op->in[1], width, rows) &&
-                   has(plan, op->out[0], width, rows);
+            return has(plan, op->src[0], width, rows) && may_have(plan, op->src[1], width, rows) &&
+                   has(plan, op->dst[0], width, rows);
         default: return 0;
     }
 }

@@ -9,11 +9,16 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #if defined(__x86_64__) || defined(__i386__)
 #define RELAX() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define RELAX() __asm__ volatile("yield")
 #else
 #define RELAX() ((void)0)
 #endif
@@ -126,15 +131,18 @@ static void pool_close(Pool *pool) {
     free(pool);
 }
 
-/* NULL where a thread could not be started. */
+/* NULL where there is no memory, or a thread could not be started. */
 static Pool *pool_open(int threads, int awake) {
     Pool *pool = aligned_alloc(64, (sizeof(Pool) + 63) / 64 * 64);
     if (!pool) return NULL;
     memset(pool, 0, sizeof *pool);
     pool->threads = threads, pool->awake = awake;
     pool->helpers = calloc((size_t)threads, sizeof(pthread_t));
-    pthread_mutex_init(&pool->mutex, NULL);
-    pthread_cond_init(&pool->wake, NULL);
+    if (!pool->helpers || pthread_mutex_init(&pool->mutex, NULL)) return free(pool->helpers), free(pool), NULL;
+    if (pthread_cond_init(&pool->wake, NULL)) {
+        pthread_mutex_destroy(&pool->mutex);
+        return free(pool->helpers), free(pool), NULL;
+    }
     for (int i = 1; i < threads; i++) {
         Helper *me = malloc(sizeof *me);
         if (me) *me = (Helper){pool, i};

@@ -1,10 +1,10 @@
 /* Products of activations with weights of eight or four bits in blocks of 32.
  *
  * Weights lie in panels of 32 rows, block after block, so that a thread reads one stream:
- *   eight bits  2 × [8 quads][16 rows][4 bytes] of value + 128, then 32 scales               1088 bytes
- *   four bits   2 × [4 pairs of quads][16 rows][4 bytes], then 32 scales, then 32 lows        640 bytes
- * Scales and lows are half floats, each matrix with a power of two of its own that keeps them in range. A weight is
- * scale · value, in four bits scale · value + low: levels may start anywhere, as in GGUF's Q4_1.
+ *   eight bits  2 × [8 quads][16 rows][4 bytes] of value + 128, then 32 scales
+ *   four bits   2 × [4 pairs of quads][16 rows][4 bytes], then 32 scales, then 32 mins
+ * Scales and mins are half floats, each matrix with a power of two of its own that keeps them in range. A weight is
+ * scale · value, in four bits scale · value + min: levels may start anywhere, as in GGUF's Q4_1.
  *
  * Activations are rounded to eight bits, a scale for each block of 32. A sum runs over a block in integers, then over
  * the blocks in order, whatever the number of rows: one token gives the same bits alone and in company.
@@ -12,14 +12,30 @@
 #ifndef PLAYGROUND_PRODUCTS_H
 #define PLAYGROUND_PRODUCTS_H
 
+#include <assert.h>
+#include <math.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include "vec.h"
 
 #define BLOCK 32
 #define PANEL 32
-#define PANEL8 1088
-#define PANEL4 640
+
+/* One block of a panel. Panels are read by whole lines of the cache, and by loads that want 64 bytes' alignment. */
+typedef struct {
+    uint8_t values[2][8][64]; /* [group of sixteen rows][quad][row][4]: value + 128 */
+    half scales[PANEL];
+} Panel8;
+typedef struct {
+    uint8_t values[2][4][64]; /* the same for quads q, in the low halves, and q + 4 */
+    half scales[PANEL], mins[PANEL];
+} Panel4;
+_Static_assert(sizeof(Panel8) == 1088 && sizeof(Panel8) % 64 == 0, "a block of a panel in eight bits");
+_Static_assert(offsetof(Panel8, scales) == 2 * 8 * 64, "scales behind the values");
+_Static_assert(sizeof(Panel4) == 640 && sizeof(Panel4) % 64 == 0, "a block of a panel in four bits");
+_Static_assert(offsetof(Panel4, scales) == 2 * 4 * 64 && offsetof(Panel4, mins) == 2 * 4 * 64 + 2 * PANEL,
+               "scales behind the values, mins behind the scales");
 
 typedef struct {
     int8_t *bytes;  /* tile by tile, [blocks][8 quads][rows of the tile][4] */
@@ -36,6 +52,7 @@ static void quantise(const float *x, int width, Acts acts, int blocks, int row, 
     int8_t *bytes = acts.bytes + (size_t)tile * ROWS * blocks * BLOCK + in_tile * 4;
     size_t first = (size_t)tile * ROWS * blocks + in_tile;
     float padded[BLOCK];
+    assert(row >= 0 && row < rows && width > (blocks - 1) * BLOCK && width <= blocks * BLOCK);
     for (int b = 0; b < blocks; b++) {
         const float *from = x + b * BLOCK;
         if (width - b * BLOCK < BLOCK) {
@@ -44,10 +61,10 @@ static void quantise(const float *x, int width, Acts acts, int blocks, int row, 
             from = padded;
         }
         v16f low = f_load(from), high = f_load(from + 16);
-        float most = f_most(f_max(f_abs(low), f_abs(high)));
-        float scale = most / 127.0f, inverse = most > 0 ? 127.0f / most : 0.0f;
+        float max = f_hmax(f_max(f_abs(low), f_abs(high)));
+        float scale = max / 127.0f, inverse = max > 0 ? 127.0f / max : 0.0f;
         v16i l = i_of(f_mul(low, f_set(inverse))), h = i_of(f_mul(high, f_set(inverse)));
-        int32_t sum = i_sum(i_add(l, h));
+        int32_t sum = i_hsum(i_add(l, h));
         int8_t all[BLOCK];
         i_to_bytes(all, l), i_to_bytes(all + 16, h);
         for (int quad = 0; quad < 8; quad++)
@@ -69,35 +86,35 @@ INLINE int32_t four(const int8_t *p) {
 
 /* All lines of a block are asked for before the first is used. Asking further ahead was slower, and so were two or four
  * panels at a time (docs/engine.md). */
-INLINE void ask_for(const uint8_t *p, const int bytes) {
+INLINE void ask_for(const void *block, const int bytes) {
+    const uint8_t *p = block;
 #pragma GCC unroll 17
     for (int i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
 }
 
 /* `rows` and `groups` are constants wherever this is expanded, so that all sums stay in registers: where there are few of
  * those, a panel's two groups of sixteen outputs are taken one after the other. */
-INLINE void tile8(const uint8_t *panel, int blocks, const int rows, int first_group, const int groups, const int8_t *bytes,
-                  const float *scales, const int32_t *bias, float post, float *out, size_t stride) {
+INLINE void tile8(const Panel8 *panel, int blocks, const int rows, int first_group, const int groups, const int8_t *bytes,
+                  const float *scales, const int32_t *bias, float factor, float *out, size_t stride) {
     v16f sum[ROWS][2];
     for (int t = 0; t < rows; t++)
         for (int g = 0; g < groups; g++) sum[t][g] = f_set(0.0f);
-    for (int b = 0; b < blocks; b++, panel += PANEL8, bytes += rows * BLOCK, scales += rows, bias += rows) {
-        const uint8_t *weights = panel + first_group * 512;
+    for (int b = 0; b < blocks; b++, panel++, bytes += rows * BLOCK, scales += rows, bias += rows) {
         v16i acc[ROWS][2];
-        if (rows == 1) ask_for(panel, PANEL8);
+        if (rows == 1) ask_for(panel, sizeof *panel);
         for (int t = 0; t < rows; t++)
             for (int g = 0; g < groups; g++) acc[t][g] = i_set(bias[t]);
 #pragma GCC unroll 8
         for (int quad = 0; quad < 8; quad++) {
             bytes64 w[2];
-            for (int g = 0; g < groups; g++) w[g] = b_load(weights + g * 512 + quad * 64);
+            for (int g = 0; g < groups; g++) w[g] = b_load(panel->values[first_group + g][quad]);
 #pragma GCC unroll 6
             for (int t = 0; t < rows; t++) {
                 int32_t a = four(bytes + (quad * rows + t) * 4);
                 for (int g = 0; g < groups; g++) acc[t][g] = dot8(acc[t][g], w[g], a);
             }
         }
-        const half *scale = (const half *)(panel + 1024) + first_group * 16;
+        const half *scale = panel->scales + first_group * 16;
 #pragma GCC unroll 6
         for (int t = 0; t < rows; t++)
             for (int g = 0; g < groups; g++)
@@ -105,24 +122,23 @@ INLINE void tile8(const uint8_t *panel, int blocks, const int rows, int first_gr
     }
     for (int t = 0; t < rows; t++)
         for (int g = 0; g < groups; g++)
-            f_store(out + t * stride + (first_group + g) * 16, f_mul(sum[t][g], f_set(post)));
+            f_store(out + t * stride + (first_group + g) * 16, f_mul(sum[t][g], f_set(factor)));
 }
 
-INLINE void tile4(const uint8_t *panel, int blocks, const int rows, int first_group, const int groups, const int8_t *bytes,
-                  const float *scales, const float *sums, float post, float *out, size_t stride) {
+INLINE void tile4(const Panel4 *panel, int blocks, const int rows, int first_group, const int groups, const int8_t *bytes,
+                  const float *scales, const float *sums, float factor, float *out, size_t stride) {
     v16f sum[ROWS][2];
     for (int t = 0; t < rows; t++)
         for (int g = 0; g < groups; g++) sum[t][g] = f_set(0.0f);
-    for (int b = 0; b < blocks; b++, panel += PANEL4, bytes += rows * BLOCK, scales += rows, sums += rows) {
-        const uint8_t *weights = panel + first_group * 256;
+    for (int b = 0; b < blocks; b++, panel++, bytes += rows * BLOCK, scales += rows, sums += rows) {
         v16i acc[ROWS][2];
-        if (rows == 1) ask_for(panel, PANEL4);
+        if (rows == 1) ask_for(panel, sizeof *panel);
         for (int t = 0; t < rows; t++)
             for (int g = 0; g < groups; g++) acc[t][g] = i_set(0);
 #pragma GCC unroll 4
         for (int pair = 0; pair < 4; pair++) {
             bytes64 both[2], w[2];
-            for (int g = 0; g < groups; g++) both[g] = b_load(weights + g * 256 + pair * 64), w[g] = b_low(both[g]);
+            for (int g = 0; g < groups; g++) both[g] = b_load(panel->values[first_group + g][pair]), w[g] = b_low(both[g]);
 #pragma GCC unroll 6
             for (int t = 0; t < rows; t++) {
                 int32_t a = four(bytes + (pair * rows + t) * 4);
@@ -135,31 +151,35 @@ INLINE void tile4(const uint8_t *panel, int blocks, const int rows, int first_gr
                 for (int g = 0; g < groups; g++) acc[t][g] = dot4(acc[t][g], w[g], a);
             }
         }
-        const half *scale = (const half *)(panel + 512) + first_group * 16, *low = scale + 32;
+        const half *scale = panel->scales + first_group * 16, *min = panel->mins + first_group * 16;
 #pragma GCC unroll 6
         for (int t = 0; t < rows; t++)
             for (int g = 0; g < groups; g++) {
                 v16f by = f_mul(f_half(scale + g * 16), f_set(scales[t]));
                 sum[t][g] = f_fma(i_to_f(acc[t][g]), by, sum[t][g]);
-                sum[t][g] = f_fma(f_half(low + g * 16), f_set(sums[t]), sum[t][g]);
+                sum[t][g] = f_fma(f_half(min + g * 16), f_set(sums[t]), sum[t][g]);
             }
     }
     for (int t = 0; t < rows; t++)
         for (int g = 0; g < groups; g++)
-            f_store(out + t * stride + (first_group + g) * 16, f_mul(sum[t][g], f_set(post)));
+            f_store(out + t * stride + (first_group + g) * 16, f_mul(sum[t][g], f_set(factor)));
 }
 
 typedef struct {
-    const uint8_t *panels;
+    const void *panels; /* [outputs / PANEL][blocks] of Panel8 or Panel4 */
     int bits, blocks, outputs; /* outputs are a multiple of PANEL: what was added gives zeros */
-    float post;                /* what sums are multiplied with: the power of two taken out of the scales */
+    float factor;              /* what sums are multiplied with: the power of two taken out of the scales */
 } Matrix;
 
+INLINE size_t panel_bytes(const Matrix *m) {
+    return (size_t)m->blocks * (m->bits == 8 ? sizeof(Panel8) : sizeof(Panel4));
+}
+
 /* Panels `from` to `to` for all rows; `out` is [rows][stride]. */
-static void product(const Matrix *m, Acts acts, int rows, int from, int to, float *out, size_t stride) {
-    size_t panel_bytes = (size_t)m->blocks * (m->bits == 8 ? PANEL8 : PANEL4);
+static void mul_mat(const Matrix *m, Acts acts, int rows, int from, int to, float *out, size_t stride) {
+    assert((uintptr_t)m->panels % 64 == 0 && from >= 0 && to <= m->outputs / PANEL && rows > 0);
     for (int p = from; p < to; p++) {
-        const uint8_t *panel = m->panels + p * panel_bytes;
+        const void *panel = (const uint8_t *)m->panels + p * panel_bytes(m);
         for (int row = 0; row < rows; row += ROWS) {
             size_t at = (size_t)row * m->blocks;
             const int8_t *bytes = acts.bytes + at * BLOCK;
@@ -171,9 +191,9 @@ static void product(const Matrix *m, Acts acts, int rows, int from, int to, floa
     case n: \
         for (int g = 0; g < 2; g += n == 1 ? 2 : GROUPS) \
             if (m->bits == 8) \
-                tile8(panel, m->blocks, n, g, n == 1 ? 2 : GROUPS, bytes, scales, bias, m->post, to_, stride); \
+                tile8(panel, m->blocks, n, g, n == 1 ? 2 : GROUPS, bytes, scales, bias, m->factor, to_, stride); \
             else \
-                tile4(panel, m->blocks, n, g, n == 1 ? 2 : GROUPS, bytes, scales, sums, m->post, to_, stride); \
+                tile4(panel, m->blocks, n, g, n == 1 ? 2 : GROUPS, bytes, scales, sums, m->factor, to_, stride); \
         break;
             switch (left) {
                 TILE(1) TILE(2) TILE(3)
@@ -189,56 +209,56 @@ static void product(const Matrix *m, Acts acts, int rows, int from, int to, floa
 /* -- packing ----------------------------------------------------------------------------------------------------- */
 
 /* One matrix as MatMulNBits stores it: [outputs][blocks][32] values, in four bits two in a byte, the first in the low
- * half; [outputs][blocks] scales; zero points like the values, or none for the middle of the range. `rest` blocks at
- * the end hold, as rows of the same matrix, what is to be multiplied with the mean of each block of activations. */
+ * half; [outputs][blocks] scales; zero points like the values, or none for the middle of the range. `mean_blocks` blocks
+ * at the end hold, as rows of the same matrix, what is to be multiplied with the mean of each block of activations. */
 typedef struct {
     const uint8_t *values;
     const float *scales;
     const uint8_t *zeros;
-    int bits, outputs, blocks, rest;
+    int bits, outputs, blocks, mean_blocks;
 } Stored;
 
 INLINE int stored_value(const Stored *s, int row, int block, int i) {
-    size_t at = ((size_t)row * (s->blocks + s->rest) + block) * BLOCK + i;
+    size_t at = ((size_t)row * (s->blocks + s->mean_blocks) + block) * BLOCK + i;
     return s->bits == 8 ? s->values[at] : (s->values[at / 2] >> (at % 2 * 4)) & 15;
 }
 
 INLINE int stored_zero(const Stored *s, int row, int block) {
-    int all = s->blocks + s->rest;
+    int all = s->blocks + s->mean_blocks;
     if (!s->zeros) return s->bits == 8 ? 128 : 8;
     if (s->bits == 8) return s->zeros[(size_t)row * all + block];
     return (s->zeros[(size_t)row * ((all + 1) / 2) + block / 2] >> (block % 2 * 4)) & 15;
 }
 
 INLINE float stored_scale(const Stored *s, int row, int block) {
-    return s->scales[(size_t)row * (s->blocks + s->rest) + block];
+    return s->scales[(size_t)row * (s->blocks + s->mean_blocks) + block];
 }
 
-static float stored_low(const Stored *s, int row, int block) {
-    float low = -(float)stored_zero(s, row, block) * stored_scale(s, row, block);
-    if (s->rest) {
+static float stored_min(const Stored *s, int row, int block) {
+    float min = -(float)stored_zero(s, row, block) * stored_scale(s, row, block);
+    if (s->mean_blocks) {
         int from = s->blocks + block / BLOCK;
         float scale = stored_scale(s, row, from);
-        low += scale * (float)(stored_value(s, row, from, block % BLOCK) - stored_zero(s, row, from)) / BLOCK;
+        min += scale * (float)(stored_value(s, row, from, block % BLOCK) - stored_zero(s, row, from)) / BLOCK;
     }
-    return low;
+    return min;
 }
 
 /* The largest number that will be stored as a half float; negative where eight bits are not around the middle. */
-float pg_reach(const Stored *s) {
-    float most = 0;
+float pg_max_scale(const Stored *s) {
+    float max = 0;
     for (int row = 0; row < s->outputs; row++)
         for (int b = 0; b < s->blocks; b++) {
             float x = fabsf(stored_scale(s, row, b));
             if (s->bits == 4) {
-                float low = fabsf(stored_low(s, row, b));
-                x = low > x ? low : x;
+                float min = fabsf(stored_min(s, row, b));
+                x = min > x ? min : x;
             } else if (stored_zero(s, row, b) != 128) {
                 return -1;
             }
-            most = x > most ? x : most;
+            max = x > max ? x : max;
         }
-    return most;
+    return max;
 }
 
 static void put_half(half *to, float x) {
@@ -247,31 +267,35 @@ static void put_half(half *to, float x) {
     *to = all[0];
 }
 
-/* Panels `from` to `to`; `up` is the power of two that scales and lows are multiplied with. */
-void pg_pack(const Stored *s, float up, int from, int to, uint8_t *panels) {
-    size_t size = s->bits == 8 ? PANEL8 : PANEL4;
+static void pack8(const Stored *s, float factor, int row, int block, Panel8 *to) {
+    const uint8_t *from = s->values + ((size_t)row * (s->blocks + s->mean_blocks) + block) * BLOCK;
+    int place = row % PANEL;
+    for (int quad = 0; quad < 8; quad++) memcpy(to->values[place / 16][quad] + place % 16 * 4, from + quad * 4, 4);
+    put_half(to->scales + place, stored_scale(s, row, block) * factor);
+}
+
+static void pack4(const Stored *s, float factor, int row, int block, Panel4 *to) {
+    const uint8_t *v = s->values + ((size_t)row * (s->blocks + s->mean_blocks) + block) * BLOCK / 2;
+    int place = row % PANEL;
+    for (int i = 0; i < 16; i++) { /* numbers i of the first half of the block, and i + 16 */
+        int low = (v[i / 2] >> (i % 2 * 4)) & 15, high = (v[8 + i / 2] >> (i % 2 * 4)) & 15;
+        to->values[place / 16][i / 4][place % 16 * 4 + i % 4] = (uint8_t)(low | high << 4);
+    }
+    put_half(to->scales + place, stored_scale(s, row, block) * factor);
+    put_half(to->mins + place, stored_min(s, row, block) * factor);
+}
+
+/* Panels `from` to `to`; `factor` is the power of two that scales and mins are multiplied with. */
+void pg_pack(const Stored *s, float factor, int from, int to, void *panels) {
+    assert((uintptr_t)panels % 64 == 0 && from >= 0 && (to - 1) * PANEL < s->outputs);
+    size_t size = s->bits == 8 ? sizeof(Panel8) : sizeof(Panel4);
     for (int p = from; p < to; p++)
         for (int b = 0; b < s->blocks; b++) {
-            uint8_t *block = panels + ((size_t)p * s->blocks + b) * size;
+            void *block = (uint8_t *)panels + ((size_t)p * s->blocks + b) * size;
             memset(block, 0, size);
-            for (int r = 0; r < PANEL; r++) {
-                int row = p * PANEL + r, group = r / 16, in_group = r % 16;
-                if (row >= s->outputs) continue;
-                size_t at = ((size_t)row * (s->blocks + s->rest) + b) * BLOCK;
-                if (s->bits == 8) {
-                    for (int quad = 0; quad < 8; quad++)
-                        memcpy(block + group * 512 + quad * 64 + in_group * 4, s->values + at + quad * 4, 4);
-                    put_half((half *)(block + 1024) + r, stored_scale(s, row, b) * up);
-                } else {
-                    const uint8_t *v = s->values + at / 2;
-                    for (int i = 0; i < 16; i++) { /* numbers i of the first half of the block, and i + 16 */
-                        int low = (v[i / 2] >> (i % 2 * 4)) & 15, high = (v[8 + i / 2] >> (i % 2 * 4)) & 15;
-                        block[group * 256 + i / 4 * 64 + in_group * 4 + i % 4] = (uint8_t)(low | high << 4);
-                    }
-                    put_half((half *)(block + 512) + r, stored_scale(s, row, b) * up);
-                    put_half((half *)(block + 576) + r, stored_low(s, row, b) * up);
-                }
-            }
+            for (int row = p * PANEL; row < (p + 1) * PANEL && row < s->outputs; row++)
+                if (s->bits == 8) pack8(s, factor, row, b, block);
+                else pack4(s, factor, row, b, block);
         }
 }
 

@@ -1,196 +1,35 @@
-/* Sixteen numbers at a time: the few operations the kernels are written in, for each instruction set that has them.
+/* Sixteen numbers at a time: the few operations the kernels are written in. A header for each instruction set has them;
+ * vec_scalar.h has them in plain C, as reference and for every other processor.
  *
  * v16f is sixteen floats, v16i sixteen int32, bytes64 sixty-four weights of eight bits. What a product of bytes needs to be
  * exact differs: with VNNI weights stay unsigned (BIAS8 is taken off each block's sum), without it they are made signed.
+ *
+ * All sets give the same bits, NaNs aside: integer sums are exact, a fused multiply-add rounds once, f_max(a, b) is
+ * a > b ? a : b, and f_hsum and f_hmax halve sixteen to eight, to four, to two, to one. Tests compare them.
  */
 #ifndef PLAYGROUND_VEC_H
 #define PLAYGROUND_VEC_H
 
-#include <immintrin.h>
-#include <math.h>
 #include <stdint.h>
 
 #define INLINE static inline __attribute__((always_inline))
 typedef uint16_t half;
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512VNNI__)
-
-#define ISA "avx512_vnni"
-#define ROWS 6       /* tokens in a tile of a product */
-#define GROUPS 2     /* groups of sixteen outputs in it */
-#define ATT_ROWS 6   /* rows in a tile of attention */
-#define ATT_VECS 4   /* vectors in a tile of attention */
-#define BIAS8 128    /* weights are stored as value + 128 and stay so */
-
-typedef __m512 v16f;
-typedef __m512i v16i;
-typedef __m512i bytes64;
-
-INLINE v16f f_set(float x) { return _mm512_set1_ps(x); }
-INLINE v16f f_load(const float *p) { return _mm512_loadu_ps(p); }
-INLINE void f_store(float *p, v16f x) { _mm512_storeu_ps(p, x); }
-INLINE v16f f_add(v16f a, v16f b) { return _mm512_add_ps(a, b); }
-INLINE v16f f_sub(v16f a, v16f b) { return _mm512_sub_ps(a, b); }
-INLINE v16f f_mul(v16f a, v16f b) { return _mm512_mul_ps(a, b); }
-INLINE v16f f_div(v16f a, v16f b) { return _mm512_div_ps(a, b); }
-INLINE v16f f_fma(v16f a, v16f b, v16f c) { return _mm512_fmadd_ps(a, b, c); }
-INLINE v16f f_max(v16f a, v16f b) { return _mm512_max_ps(a, b); }
-INLINE v16f f_min(v16f a, v16f b) { return _mm512_min_ps(a, b); }
-INLINE v16f f_abs(v16f a) { return _mm512_abs_ps(a); }
-INLINE v16f f_round(v16f a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-INLINE float f_sum(v16f a) { return _mm512_reduce_add_ps(a); }
-INLINE float f_most(v16f a) { return _mm512_reduce_max_ps(a); }
-INLINE v16f f_half(const half *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
-INLINE void f_to_half(half *p, v16f x) {
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-}
-INLINE v16f f_power(v16f x, v16f whole) { return _mm512_scalef_ps(x, whole); } /* x · 2^whole */
-/* x where a < b, else 0 */
-INLINE v16f f_unless_below(v16f a, v16f b, v16f x) {
-    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ), x);
-}
-INLINE v16i i_set(int32_t x) { return _mm512_set1_epi32(x); }
-INLINE v16i i_add(v16i a, v16i b) { return _mm512_add_epi32(a, b); }
-INLINE v16i i_of(v16f x) { return _mm512_cvtps_epi32(x); }
-INLINE v16f i_to_f(v16i x) { return _mm512_cvtepi32_ps(x); }
-/* Not by _mm512_reduce_add_epi32, whose overflow, where activations were no numbers, is undefined. */
-INLINE int32_t i_sum(v16i x) {
-    __m256i s = _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
-    __m128i q = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-    q = _mm_add_epi32(q, _mm_unpackhi_epi64(q, q));
-    return _mm_cvtsi128_si32(_mm_add_epi32(q, _mm_shuffle_epi32(q, 1)));
-}
-INLINE void i_to_bytes(int8_t *p, v16i x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(x)); }
-INLINE bytes64 b_load(const uint8_t *p) { return _mm512_load_si512((const void *)p); }
-INLINE bytes64 b_low(bytes64 x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
-INLINE bytes64 b_high(bytes64 x) { return _mm512_and_si512(_mm512_srli_epi16(x, 4), _mm512_set1_epi8(15)); }
-/* acc + four products each: unsigned weights, signed activations (the same four for all sixteen) */
-INLINE v16i dot8(v16i acc, bytes64 w, int32_t a) { return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(a)); }
-INLINE v16i dot4(v16i acc, bytes64 w, int32_t a) { return dot8(acc, w, a); }
-
+/* PG_SCALAR, from the command line: plain C where the compiler has more. */
+#if defined(PG_SCALAR)
+#include "vec_scalar.h"
+#elif defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512VNNI__)
+#include "vec_avx512vnni.h"
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
-
 #if defined(__AVXVNNI__) || (defined(__AVX512VNNI__) && defined(__AVX512VL__))
-#define ISA "avx2_vnni"
-#define BIAS8 128
+#include "vec_avxvnni.h"
 #else
-#define ISA "avx2"
-#define BIAS8 0
+#include "vec_avx2.h"
 #endif
-#define ROWS 3
-#define GROUPS 1
-#define ATT_ROWS 3
-#define ATT_VECS 2
-
-typedef struct { __m256 a, b; } v16f;
-typedef struct { __m256i a, b; } v16i;
-typedef v16i bytes64;
-#define F(x, y) ((v16f){x, y})
-#define I(x, y) ((v16i){x, y})
-
-INLINE v16f f_set(float x) { return F(_mm256_set1_ps(x), _mm256_set1_ps(x)); }
-INLINE v16f f_load(const float *p) { return F(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
-INLINE void f_store(float *p, v16f x) { _mm256_storeu_ps(p, x.a), _mm256_storeu_ps(p + 8, x.b); }
-INLINE v16f f_add(v16f a, v16f b) { return F(_mm256_add_ps(a.a, b.a), _mm256_add_ps(a.b, b.b)); }
-INLINE v16f f_sub(v16f a, v16f b) { return F(_mm256_sub_ps(a.a, b.a), _mm256_sub_ps(a.b, b.b)); }
-INLINE v16f f_mul(v16f a, v16f b) { return F(_mm256_mul_ps(a.a, b.a), _mm256_mul_ps(a.b, b.b)); }
-INLINE v16f f_div(v16f a, v16f b) { return F(_mm256_div_ps(a.a, b.a), _mm256_div_ps(a.b, b.b)); }
-INLINE v16f f_fma(v16f a, v16f b, v16f c) {
-    return F(_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b));
-}
-INLINE v16f f_max(v16f a, v16f b) { return F(_mm256_max_ps(a.a, b.a), _mm256_max_ps(a.b, b.b)); }
-INLINE v16f f_min(v16f a, v16f b) { return F(_mm256_min_ps(a.a, b.a), _mm256_min_ps(a.b, b.b)); }
-INLINE v16f f_abs(v16f x) {
-    __m256 sign = _mm256_set1_ps(-0.0f);
-    return F(_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b));
-}
-#define NEAREST (_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
-INLINE v16f f_round(v16f x) { return F(_mm256_round_ps(x.a, NEAREST), _mm256_round_ps(x.b, NEAREST)); }
-INLINE float f_sum(v16f x) {
-    __m256 s = _mm256_add_ps(x.a, x.b);
-    __m128 q = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
-    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
-    return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
-}
-INLINE float f_most(v16f x) {
-    __m256 s = _mm256_max_ps(x.a, x.b);
-    __m128 q = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
-    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
-    return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
-}
-INLINE v16f f_half(const half *p) {
-    return F(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1)));
-}
-INLINE void f_to_half(half *p, v16f x) {
-    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, NEAREST));
-    _mm_storeu_si128((__m128i *)p + 1, _mm256_cvtps_ph(x.b, NEAREST));
-}
-INLINE __m256 power8(__m256 x, __m256 whole) { /* in two steps: 2^whole alone may be no normal number */
-    __m256i n = _mm256_cvtps_epi32(whole), h = _mm256_srai_epi32(n, 1), bias = _mm256_set1_epi32(127);
-    __m256i rest = _mm256_sub_epi32(n, h);
-    x = _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(h, bias), 23)));
-    return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
-}
-INLINE v16f f_power(v16f x, v16f whole) { return F(power8(x.a, whole.a), power8(x.b, whole.b)); }
-INLINE v16f f_unless_below(v16f a, v16f b, v16f x) {
-    return F(_mm256_and_ps(_mm256_cmp_ps(a.a, b.a, _CMP_GE_OQ), x.a), _mm256_and_ps(_mm256_cmp_ps(a.b, b.b, _CMP_GE_OQ), x.b));
-}
-INLINE v16i i_set(int32_t x) { return I(_mm256_set1_epi32(x), _mm256_set1_epi32(x)); }
-INLINE v16i i_add(v16i a, v16i b) { return I(_mm256_add_epi32(a.a, b.a), _mm256_add_epi32(a.b, b.b)); }
-INLINE v16i i_of(v16f x) { return I(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)); }
-INLINE v16f i_to_f(v16i x) { return F(_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)); }
-INLINE int32_t i_sum(v16i x) {
-    __m256i s = _mm256_add_epi32(x.a, x.b);
-    __m128i q = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-    q = _mm_add_epi32(q, _mm_unpackhi_epi64(q, q));
-    return _mm_cvtsi128_si32(_mm_add_epi32(q, _mm_shuffle_epi32(q, 1)));
-}
-INLINE void i_to_bytes(int8_t *p, v16i x) {
-    __m128i low = _mm_packs_epi32(_mm256_castsi256_si128(x.a), _mm256_extracti128_si256(x.a, 1));
-    __m128i high = _mm_packs_epi32(_mm256_castsi256_si128(x.b), _mm256_extracti128_si256(x.b, 1));
-    _mm_storeu_si128((__m128i *)p, _mm_packs_epi16(low, high));
-}
-INLINE bytes64 b_load(const uint8_t *p) {
-    return I(_mm256_load_si256((const __m256i *)p), _mm256_load_si256((const __m256i *)p + 1));
-}
-INLINE bytes64 b_low(bytes64 x) {
-    __m256i mask = _mm256_set1_epi8(15);
-    return I(_mm256_and_si256(x.a, mask), _mm256_and_si256(x.b, mask));
-}
-INLINE bytes64 b_high(bytes64 x) { return b_low(I(_mm256_srli_epi16(x.a, 4), _mm256_srli_epi16(x.b, 4))); }
-
-#if BIAS8
-#if defined(__AVXVNNI__)
-#define DPBUSD _mm256_dpbusd_avx_epi32
+#elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
+#include "vec_neon.h"
 #else
-#define DPBUSD _mm256_dpbusd_epi32
-#endif
-INLINE v16i dot8(v16i acc, bytes64 w, int32_t a) {
-    __m256i x = _mm256_set1_epi32(a);
-    return I(DPBUSD(acc.a, w.a, x), DPBUSD(acc.b, w.b, x));
-}
-INLINE v16i dot4(v16i acc, bytes64 w, int32_t a) { return dot8(acc, w, a); }
-#else
-/* Two bytes' products are added in sixteen bits, which 255 · 127 · 2 would not fit: the sign moves to the activation. */
-INLINE __m256i pairs(__m256i acc, __m256i w, __m256i a) {
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, a), _mm256_set1_epi16(1)));
-}
-INLINE __m256i signed8(__m256i acc, __m256i w, __m256i a) {
-    w = _mm256_xor_si256(w, _mm256_set1_epi8((char)0x80));
-    return pairs(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
-}
-INLINE v16i dot8(v16i acc, bytes64 w, int32_t a) {
-    __m256i x = _mm256_set1_epi32(a);
-    return I(signed8(acc.a, w.a, x), signed8(acc.b, w.b, x));
-}
-INLINE v16i dot4(v16i acc, bytes64 w, int32_t a) {
-    __m256i x = _mm256_set1_epi32(a);
-    return I(pairs(acc.a, w.a, x), pairs(acc.b, w.b, x));
-}
-#endif
-
-#else
-#error "no instruction set the kernels are written for"
+#include "vec_scalar.h"
 #endif
 
 /* exp(x) to about two units in the last place; exactly 0 below -87. Cephes' expf: x = n·ln 2 + r, a polynomial in r. */

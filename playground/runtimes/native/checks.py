@@ -12,13 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from playground.kernels.library import BLOCK, PANEL, Kind, Weights
+from playground.kernels.library import BLOCK, MAX_HEAD, MAX_QUERIES, PANEL, Kind, Weights
 from playground.runtimes.native.program import Array, Heads, Program, Step, Value, refuse, whole
 
-LONGEST_HEAD = 1024
-"""Numbers in one head that the kernels have room for."""
-MOST_GROUPS = 48
-"""Query heads of one key-value head."""
 VECTOR = 16
 """Numbers a head has a multiple of."""
 
@@ -58,7 +54,7 @@ def check_heads(heads: Heads) -> None:
         whole(f"attention whose {what} is", getattr(heads, what))
     whole("a window of", heads.window, least=0)
     groups, odd = divmod(heads.heads, heads.kv_heads)
-    if heads.size % VECTOR or heads.size > LONGEST_HEAD or odd or groups > MOST_GROUPS:
+    if heads.size % VECTOR or heads.size > MAX_HEAD or odd or groups > MAX_QUERIES:
         refuse(f"heads of {heads.size} numbers, {heads.heads} over {heads.kv_heads}")
 
 
@@ -75,7 +71,7 @@ class _Walk:
     def step(self, step: Step) -> None:
         """Look at one step, which the kernels take behind those before."""
         kind, whose = step.kind, f"a step {step.kind.name} of"
-        if kind in (Kind.ROTATE, Kind.ATTEND, Kind.MERGE):
+        if kind in (Kind.ROPE, Kind.FLASH_ATTN, Kind.ATTN_REDUCE):
             self._attention(step)
             return
         width = whole(whose, step.width)
@@ -84,24 +80,24 @@ class _Walk:
             self._fits(not step.outputs and step.extra == -(-width // BLOCK), step)
             self._rounded = (step.extra, step.one)
             return
-        if kind == Kind.PRODUCT:
+        if kind == Kind.MUL_MAT:
             self._fits(not step.inputs and step.weights is not None, step)
             self._weights(step, step.weights)
-        elif kind in (Kind.EMBED8, Kind.EMBED32):
+        elif kind in (Kind.GET_ROWS_Q8, Kind.GET_ROWS_F32):
             self._fits(not step.inputs and not step.one, step)
             self._table(step, width)
-        elif kind == Kind.LAST:
+        elif kind == Kind.GET_ROWS_LAST:
             self._fits(step.one and not any(value and value.one for value in step.inputs), step)
             self._takes(step, width, 1, 1, one=False)
         else:
-            self._takes(step, width, *((2, 2) if kind in (Kind.ADD, Kind.TIMES) else (1, 2)))
-        if kind == Kind.NORM:
+            self._takes(step, width, *((2, 2) if kind in (Kind.ADD, Kind.MUL) else (1, 2)))
+        if kind == Kind.RMS_NORM:
             size = whole("a norm of", step.extra)
             self._fits(width % size == 0, step)
             self._tensors(step, (np.float32, (size,)))
         elif kind == Kind.ADD_ROW:
             self._tensors(step, (np.float32, (width,)))
-        self._gives(step, width, 2 if kind == Kind.NORM else 1)
+        self._gives(step, width, 2 if kind == Kind.RMS_NORM else 1)
 
     def can_read(self, value: Value) -> bool:
         """Whether its columns are in its buffer, of which a step before has written rows."""
@@ -131,10 +127,10 @@ class _Walk:
     def _weights(self, step: Step, weights: Weights | None) -> None:
         """The matrix has what it says, fits what was rounded for it, and its panels fit its buffer."""
         assert weights is not None
-        outputs, blocks, rest, bits = step.width, weights.blocks, weights.rest, weights.bits
-        self._fits(bits in (4, 8) and blocks >= 1 and rest in (0, -(-blocks // BLOCK)), step)
+        outputs, blocks, means, bits = step.width, weights.blocks, weights.mean_blocks, weights.bits
+        self._fits(bits in (4, 8) and blocks >= 1 and means in (0, -(-blocks // BLOCK)), step)
         self._fits(weights.outputs == outputs and self._rounded == (blocks, step.one), step)
-        stored = outputs, blocks + rest
+        stored = outputs, blocks + means
         self._array(step, weights.values, np.uint8, (*stored, BLOCK * bits // 8))
         self._array(step, weights.scales, np.float32, stored)
         if weights.zeros is not None:
@@ -153,7 +149,7 @@ class _Walk:
         table = step.tensors[0] if step.tensors else None
         self._fits(table is not None and table.ndim == 2 and len(table) >= self._program.tokens, step)
         rows = 0 if table is None else len(table)
-        if step.kind == Kind.EMBED32:
+        if step.kind == Kind.GET_ROWS_F32:
             self._tensors(step, (np.float32, (rows, width)))
             return
         blocks = rows, width // BLOCK
@@ -163,12 +159,12 @@ class _Walk:
 
     def _attention(self, step: Step) -> None:
         """Three steps for each layer: turn and keep, attend, put together."""
-        layer = self._layers if step.kind == Kind.ROTATE else self._layers - 1
+        layer = self._layers if step.kind == Kind.ROPE else self._layers - 1
         self._fits(step.layer == layer and 0 <= layer < len(self._program.layers) and not step.one, step)
         heads = self._program.layers[layer]
         self._fits(step.heads == heads, step)
         wide, narrow = heads.heads * heads.size, heads.kv_heads * heads.size
-        if step.kind == Kind.ROTATE:
+        if step.kind == Kind.ROPE:
             self._layers += 1
             widths = (wide, narrow, narrow)
             good = len(step.inputs) == len(widths)
@@ -178,10 +174,10 @@ class _Walk:
             self._gives(step, wide)
             return
         self._takes(step, wide, 1, 1)
-        if step.kind == Kind.ATTEND:
+        if step.kind == Kind.FLASH_ATTN:
             self._gives(step, wide)
             self._attending = step.outputs[0]
-        else:  # of one token; ATTEND wrote there for several
+        else:  # of one token; FLASH_ATTN wrote there for several
             self._fits(self._attending is not None and step.outputs == (self._attending,), step)
             self._attending = None
 

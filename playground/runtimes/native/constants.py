@@ -122,7 +122,7 @@ class Constants:
         if zeros is not None and zeros.size != outputs * (blocks if bits == 8 else -(-blocks // 2)):
             refuse("zero points of another shape than the weights'")
         shaped = values.reshape(outputs, blocks, packed), scales.reshape(outputs, blocks)
-        return Weights(bits, *shaped, zeros, rest=-(-means // BLOCK))
+        return Weights(bits, *shaped, zeros, mean_blocks=-(-means // BLOCK))
 
 
 def _must_be(name: str, dtype: Any, wanted: type | None) -> None:

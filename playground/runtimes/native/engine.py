@@ -17,9 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from playground.kernels.building import Built
-from playground.kernels.library import BLOCK, CHUNK, Kind, Library, Matrix, Op, Plan, Ref, Room, Shape, large_pages
-from playground.runtimes.generation.engine import CHUNK as PART
-from playground.runtimes.generation.engine import ROOM, Engine, Logits
+from playground.kernels.library import (
+    BLOCK,
+    CHUNK,
+    Kind,
+    Library,
+    Matrix,
+    Op,
+    Plan,
+    Ref,
+    Room,
+    Shape,
+    large_pages,
+)
+from playground.runtimes.generation.engine import PREFILL_CHUNK, ROOM, Engine, Logits
 from playground.runtimes.native.checks import check
 from playground.runtimes.native.program import MOST, Program, Step, Value
 
@@ -51,9 +62,9 @@ class KernelEngine(Engine):
         self._addresses = (c_void_p * len(sizes))(*(buffer.ctypes.data for buffer in self._buffers))
         self._ops = (Op * len(program.steps))(*(self._op(step, places) for step in program.steps))
         widest = max([step.extra * BLOCK for step in program.steps if step.kind == Kind.QUANTISE], default=BLOCK)
-        acts, self._acts = library.acts(PART, widest)
+        acts, self._acts = library.acts(PREFILL_CHUNK, widest)
         self._rooms = (Room * len(sizes))(*(Room(*size) for size in sizes))
-        room = (self._rooms, len(sizes), len(program.layers), PART, widest // BLOCK)
+        room = (self._rooms, len(sizes), len(program.layers), PREFILL_CHUNK, widest // BLOCK)
         plan = Plan(len(self._ops), threads, self._ops, self._addresses, acts, *room)
         self._head = max(layer.size for layer in program.layers)
         self._plan = plan
@@ -91,8 +102,8 @@ class KernelEngine(Engine):
             raise RuntimeError("there is nothing to read")
         if min(ids) < 0 or max(ids) >= self._vocabulary:
             raise RuntimeError("a token the model does not have")
-        for start in range(0, len(ids), PART):
-            part = np.asarray(ids[start : start + PART], np.int64)
+        for start in range(0, len(ids), PREFILL_CHUNK):
+            part = np.asarray(ids[start : start + PREFILL_CHUNK], np.int64)
             self._run(part.ctypes.data, len(part))
         return self._row
 
@@ -145,9 +156,9 @@ class KernelEngine(Engine):
 
         op = Op(kind=step.kind, one=step.one, width=step.width, extra=step.extra, number=step.number, layer=step.layer)
         for place in range(3):
-            op.inputs[place] = ref(step.inputs[place] if place < len(step.inputs) else None)
+            op.src[place] = ref(step.inputs[place] if place < len(step.inputs) else None)
         for place in range(2):
-            op.outputs[place] = ref(step.outputs[place] if place < len(step.outputs) else None)
+            op.dst[place] = ref(step.outputs[place] if place < len(step.outputs) else None)
         for place, tensor in enumerate(step.tensors):
             op.data[place] = None if tensor is None else tensor.ctypes.data
         if step.weights is not None:
@@ -222,14 +233,14 @@ def _placed(program: Program) -> tuple[list[int], list[tuple[int, int]]]:
     for index, step in enumerate(program.steps):
         for buffer in _buffers(step.outputs):
             if places[buffer] < 0:
-                size = (1 if buffer in program.singles else PART, program.widths[buffer])
+                size = (1 if buffer in program.singles else PREFILL_CHUNK, program.widths[buffer])
                 if not free.get(size):
                     sizes.append(size)
                     free.setdefault(size, []).append(len(sizes) - 1)
                 places[buffer] = free[size].pop()
         for buffer in {*_buffers(step.inputs), *_buffers(step.outputs)}:
             if last[buffer] == index:
-                free.setdefault((1 if buffer in program.singles else PART, program.widths[buffer]), []).append(
+                free.setdefault((1 if buffer in program.singles else PREFILL_CHUNK, program.widths[buffer]), []).append(
                     places[buffer]
                 )
     return places, sizes

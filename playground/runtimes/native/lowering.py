@@ -87,12 +87,12 @@ class _Reader:
             refuse("logits that are not the last product's")
         rounding, product = self._program.steps[-2:]
         source = rounding.inputs[0] if rounding.kind == Kind.QUANTISE else None
-        if product.kind != Kind.PRODUCT or product.outputs[0] != logits or source is None:
+        if product.kind != Kind.MUL_MAT or product.outputs[0] != logits or source is None:
             refuse("logits that are not the last product's")
         row, room = self._new(source.width, one=True), self._new(self._program.widths[logits.buffer], one=True)
         out = replace(room, width=logits.width)
         self._program.steps[-2:] = [
-            Step(Kind.LAST, (source,), (row,), source.width, one=True),
+            Step(Kind.GET_ROWS_LAST, (source,), (row,), source.width, one=True),
             replace(rounding, inputs=(row,), one=True),
             replace(product, outputs=(out,), one=True),
         ]
@@ -155,7 +155,7 @@ class _Reader:
         tensors = self._constants.table(node.input[0], *node.input[2:4])
         rows, width = tensors[0].shape
         self._program.tokens = min(rows, self._program.tokens or rows)
-        self._step(Kind.EMBED8, (), node.output[0], width, tensors=tensors)
+        self._step(Kind.GET_ROWS_Q8, (), node.output[0], width, tensors=tensors)
 
     def _gather(self, node: Any, settings: dict[str, Any]) -> None:
         if node.input[1] == TOKENS and settings.get("axis", 0) == 0:
@@ -163,7 +163,7 @@ class _Reader:
             if table.ndim != 2:
                 refuse("an embedding that is no table")
             self._program.tokens = min(len(table), self._program.tokens or len(table))
-            self._step(Kind.EMBED32, (), node.output[0], table.shape[1], tensors=(table,))
+            self._step(Kind.GET_ROWS_F32, (), node.output[0], table.shape[1], tensors=(table,))
             return
         source = self._value(node.input[0])
         if (
@@ -172,7 +172,7 @@ class _Reader:
             or source.one
         ):
             refuse("a Gather other than of tokens and of the last position")
-        self._step(Kind.LAST, (source,), node.output[0], source.width, one=True)
+        self._step(Kind.GET_ROWS_LAST, (source,), node.output[0], source.width, one=True)
 
     def _alias(self, node: Any, settings: dict[str, Any]) -> None:
         """Axes of size one come and go; rows are rows."""
@@ -212,7 +212,7 @@ class _Reader:
         if any(unknown):
             refuse("a norm that gives mean or deviation")
         self._step(
-            Kind.NORM,
+            Kind.RMS_NORM,
             (source, skip),
             normed,
             source.width,
@@ -241,7 +241,7 @@ class _Reader:
         if self._rounded != source:
             self._append(Step(Kind.QUANTISE, (source,), (), source.width, extra=weights.blocks, one=source.one))
             self._rounded = source
-        self._step(Kind.PRODUCT, (), node.output[0], outputs, one=source.one, weights=weights)
+        self._step(Kind.MUL_MAT, (), node.output[0], outputs, one=source.one, weights=weights)
 
     def _attention(self, node: Any, settings: dict[str, Any]) -> None:
         names = [*node.input, *[""] * (12 - len(node.input))]
@@ -265,9 +265,9 @@ class _Reader:
         self._program.layers.append(shape)
         queries, out = self._new(wide), self._new(wide)
         interleaved = int(bool(settings.get("rotary_interleaved", 0)))
-        self._append(Step(Kind.ROTATE, parts, (queries,), turned, extra=interleaved, tensors=tables, **which))
-        self._append(Step(Kind.ATTEND, (queries,), (out,), wide, **which))
-        self._append(Step(Kind.MERGE, (queries,), (out,), wide, **which))
+        self._append(Step(Kind.ROPE, parts, (queries,), turned, extra=interleaved, tensors=tables, **which))
+        self._append(Step(Kind.FLASH_ATTN, (queries,), (out,), wide, **which))
+        self._append(Step(Kind.ATTN_REDUCE, (queries,), (out,), wide, **which))
         self._values[node.output[0]] = out
 
     def _split(self, node: Any, settings: dict[str, Any]) -> None:
@@ -336,7 +336,7 @@ class _Reader:
                 self._step(waiting.kind, (waiting.source, second), node.output[0], second.width)
             return
         first, second = self._value(node.input[0]), self._value(node.input[1])
-        self._step(Kind.TIMES, (first, second), node.output[0], first.width)
+        self._step(Kind.MUL, (first, second), node.output[0], first.width)
 
     def _settle_if_shared(self, node: Any) -> None:
         if self._uses[node.output[0]] > 1:
@@ -376,12 +376,12 @@ class _Reader:
         self, kind: Kind, inputs: tuple[Value | None, ...], name: str, width: int, *, also: str = "", **more: Any
     ) -> None:
         values = [value for value in inputs if value]
-        if any(value.width != width or value.means for value in values) and kind != Kind.LAST:
+        if any(value.width != width or value.means for value in values) and kind != Kind.GET_ROWS_LAST:
             refuse(f"operands of different widths in {kind.name}")
         one = more.pop("one", False) or any(value.one for value in values)
-        if kind != Kind.LAST and any(value.one != one for value in values):
+        if kind != Kind.GET_ROWS_LAST and any(value.one != one for value in values):
             refuse("the last position together with all")
-        room = -(-width // PANEL) * PANEL if kind == Kind.PRODUCT else width
+        room = -(-width // PANEL) * PANEL if kind == Kind.MUL_MAT else width
         made = self._new(room, one)
         out = Value(made.buffer, 0, width, one)
         total = self._new(width, one) if also else None

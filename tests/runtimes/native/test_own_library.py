@@ -396,12 +396,12 @@ def test_a_library_is_ours_between_compiling_and_taking_away(tmp_path: Path) -> 
     folder = kernel_graphs.write(kernel_graphs.eight_bits(), tmp_path)
     (folder / LIBRARY).write_bytes(b"somebody's")
     assert (kernels.built(folder), kernels.engine(folder)) == (None, "onnxruntime")
-    assert kernels.put_beside(folder, lambda *_: None) is None
+    assert kernels.attach(folder, lambda *_: None) is None
     built = kernels.built(folder)
     assert built is not None and built.sha256 == sha256(folder / LIBRARY)
     assert kernels.engine(folder) == f"kernels {building.level()}"
     assert isinstance(open_engine(folder, 1, library=built), KernelEngine)
-    kernels.take_away(folder)
+    kernels.detach(folder)
     assert (kernels.built(folder), kernels.engine(folder)) == (None, "onnxruntime")
     assert not (folder / LIBRARY).exists()
 

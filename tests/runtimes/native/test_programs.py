@@ -18,7 +18,7 @@ from playground.export import kernels as own_kernels
 from playground.export.quantization import graph
 from playground.kernels import building
 from playground.records import Artifact, LoadSpec, ModelSpec, Request, Variant
-from playground.runtimes.generation.scoring import kl_divergence
+from playground.runtimes.generation.divergence import kl_divergence
 from playground.runtimes.native.engine import KernelEngine
 from playground.runtimes.native.lowering import read_program
 from playground.runtimes.native.own_library import recorded
@@ -50,7 +50,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
         for path in plain.glob("*.json*"):
             (folder / path.name).write_bytes(path.read_bytes())
         graph.rewrite(plain / "model.onnx", folder / "model.onnx", bits, lambda *_: None, sums=0)
-        assert own_kernels.put_beside(folder, lambda *_: None) is None
+        assert own_kernels.attach(folder, lambda *_: None) is None
         found[bits] = folder
     return found
 
@@ -274,7 +274,7 @@ def test_a_graph_with_something_unknown_or_untrue_is_left_to_onnxruntime(
     break_it(model)
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     (tmp_path / "model.onnx.data").write_bytes((graphs[8] / "model.onnx.data").read_bytes())
-    why = own_kernels.put_beside(tmp_path, lambda *_: None)
+    why = own_kernels.attach(tmp_path, lambda *_: None)
     assert why is not None and why.startswith("the graph ")
     assert not (tmp_path / building.LIBRARY).exists()
 
@@ -332,10 +332,10 @@ def test_where_the_kernels_cannot_or_must_not_be_used_onnxruntime_is_and_the_art
 
         wrong = tmp_path / "wrong"
         shutil.copytree(building.SOURCE, wrong)
-        text = (wrong / "program.c").read_text(encoding="utf-8")
+        text = (wrong / "rows.h").read_text(encoding="utf-8")
         assert "* cosine[i] - x[i + half_] * sine[i]" in text
         text = text.replace("* cosine[i] - x[i + half_] * sine[i]", "* cosine[i] + x[i + half_] * sine[i]")
-        (wrong / "program.c").write_text(text, encoding="utf-8")
+        (wrong / "rows.h").write_text(text, encoding="utf-8")
         monkeypatch.setattr(building, "SOURCE", wrong)
         why = "rejected, "
     artifact = made(source, tmp_path / "home", "int8")

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from playground.kernels import building
 from playground.kernels.library import Kind, Library, Op, Plan
-from playground.runtimes.generation.scoring import kl_divergence
+from playground.runtimes.generation.divergence import kl_divergence
 from playground.runtimes.native.checks import check
 from playground.runtimes.native.engine import KernelEngine
 from playground.runtimes.native.lowering import read_program
@@ -271,13 +271,13 @@ def wrong_steps(step: Step, widths: list[int]) -> list[Step]:
         weights = step.weights
         found += [replace(step, weights=replace(weights, values=wrong)) for wrong in wrong_arrays(weights.values)]
         found += [replace(step, weights=replace(weights, scales=wrong)) for wrong in wrong_arrays(weights.scales)]
-        found += [replace(step, weights=None), replace(step, weights=replace(weights, rest=weights.rest + 1))]
+        found += [replace(step, weights=None), replace(step, weights=replace(weights, mean_blocks=weights.mean_blocks + 1))]
         found.append(replace(step, weights=replace(weights, bits=12 - weights.bits)))
     if step.heads is not None:
         found += [replace(step, layer=step.layer + 1), replace(step, layer=-1), replace(step, heads=None)]
-    if step.kind in (Kind.NORM, Kind.QUANTISE):
+    if step.kind in (Kind.RMS_NORM, Kind.QUANTISE):
         found += [replace(step, extra=extra) for extra in (-1, 0, step.extra + 1, 2**31 + step.extra)]
-    if step.kind not in (Kind.ATTEND, Kind.MERGE):  # whose widths are their heads'
+    if step.kind not in (Kind.FLASH_ATTN, Kind.ATTN_REDUCE):  # whose widths are their heads'
         found += [replace(step, width=width) for width in (-1, step.width + 1, 2 * step.width + 1, 2**32 + step.width)]
     return [*found, replace(step, one=not step.one)]
 
@@ -292,8 +292,8 @@ def test_a_step_that_reaches_beyond_what_it_has_is_refused_whichever_it_is(tmp_p
                 with pytest.raises(NotForKernels):
                     check(fresh(program, steps=steps))
             tried.add(step.kind)
-    assert tried >= {Kind.EMBED8, Kind.EMBED32, Kind.NORM, Kind.QUANTISE, Kind.PRODUCT, Kind.ROTATE, Kind.ATTEND}
-    assert tried >= {Kind.MERGE, Kind.ADD, Kind.ADD_ROW, Kind.SCALE, Kind.TIMES, Kind.SILU, Kind.GELU, Kind.LAST}
+    assert tried >= {Kind.GET_ROWS_Q8, Kind.GET_ROWS_F32, Kind.RMS_NORM, Kind.QUANTISE, Kind.MUL_MAT, Kind.ROPE, Kind.FLASH_ATTN}
+    assert tried >= {Kind.ATTN_REDUCE, Kind.ADD, Kind.ADD_ROW, Kind.SCALE, Kind.MUL, Kind.SILU, Kind.GELU, Kind.GET_ROWS_LAST}
 
 
 def test_steps_in_another_order_are_refused(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_steps_in_another_order_are_refused(tmp_path: Path) -> None:
     for program in programs(tmp_path):
         for place, step in enumerate(program.steps):
             left_out = [*program.steps[:place], *program.steps[place + 1 :]]
-            if step.kind not in (Kind.MERGE, Kind.QUANTISE):  # without these the numbers would be wrong, and no more
+            if step.kind not in (Kind.ATTN_REDUCE, Kind.QUANTISE):  # without these the numbers would be wrong, and no more
                 with pytest.raises(NotForKernels):
                     check(fresh(program, steps=left_out))
 
@@ -416,21 +416,21 @@ def changes_of(op: Any) -> list[Callable[[Any], None]]:
         return change
 
     found = [put("kind", value=99), put("kind", value=-1)]
-    for part in ("inputs", "outputs"):
+    for part in ("src", "dst"):
         for place, ref in enumerate(getattr(op, part)):
             if ref.buffer >= 0:
                 found += [put(part, place, "buffer", value=value) for value in (-2, 10**6)]
                 found += [put(part, place, "offset", value=value) for value in (-1, 2**31 - 1)]
                 found += [put(part, place, "stride", value=value) for value in (ref.stride - 1, ref.stride + 1, -1)]
-    if op.kind == Kind.PRODUCT:
+    if op.kind == Kind.MUL_MAT:
         found += [put("matrix", "blocks", value=op.matrix.blocks + 1), put("matrix", "outputs", value=2**31 - 32)]
         found += [put("matrix", "outputs", value=op.matrix.outputs - 1), put("matrix", "bits", value=5)]
-    elif op.kind in (Kind.ROTATE, Kind.ATTEND, Kind.MERGE):
+    elif op.kind in (Kind.ROPE, Kind.FLASH_ATTN, Kind.ATTN_REDUCE):
         for name in ("heads", "groups", "size"):
             found += [put("shape", name, value=value) for value in (0, -16, 2**31 - 16)]
         found += [put("shape", "window", value=-5), put("layer", value=-1), put("layer", value=10**6)]
     else:
         found += [put("width", value=value) for value in (0, -1, 2**31 - 1)]
-    if op.kind in (Kind.NORM, Kind.QUANTISE):
+    if op.kind in (Kind.RMS_NORM, Kind.QUANTISE):
         found += [put("extra", value=value) for value in (0, -1, op.extra + 1)]
     return found

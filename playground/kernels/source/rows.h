@@ -1,0 +1,144 @@
+/* Steps that go row by row: a row's results depend on no other row. */
+#ifndef PLAYGROUND_ROWS_H
+#define PLAYGROUND_ROWS_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include "run.h"
+
+static void get_rows_q8(const Op *op, int64_t id, float *out) {
+    const uint8_t *values = (const uint8_t *)op->data[0] + id * op->width, *zeros = op->data[2];
+    const float *scales = (const float *)op->data[1] + id * (op->width / BLOCK);
+    for (int b = 0; b < op->width / BLOCK; b++) {
+        int zero = zeros ? zeros[id * (op->width / BLOCK) + b] : 128;
+        for (int i = 0; i < BLOCK; i++) out[b * BLOCK + i] = scales[b] * (float)(values[b * BLOCK + i] - zero);
+    }
+}
+
+static void rms_norm(const Op *op, const float *x, const float *skip, float *out, float *sum) {
+    const float *weight = op->data[0];
+    for (int from = 0; from < op->width; from += op->extra) { /* extra: how many numbers are normalised together */
+        v16f squares = f_set(0.0f);
+        float tail = 0;
+        int i = from, end = from + op->extra;
+        for (; i + 16 <= end; i += 16) {
+            v16f v = f_load(x + i);
+            if (skip) v = f_add(v, f_load(skip + i));
+            if (sum) f_store(sum + i, v);
+            f_store(out + i, v);
+            squares = f_fma(v, v, squares);
+        }
+        for (; i < end; i++) {
+            float v = skip ? x[i] + skip[i] : x[i];
+            if (sum) sum[i] = v;
+            out[i] = v;
+            tail += v * v;
+        }
+        float by = 1.0f / sqrtf((f_hsum(squares) + tail) / (float)op->extra + op->number);
+        for (i = from; i + 16 <= end; i += 16)
+            f_store(out + i, f_mul(f_mul(f_load(out + i), f_set(by)), f_load(weight + i - from)));
+        for (; i < end; i++) out[i] = out[i] * by * weight[i - from];
+    }
+}
+
+INLINE v16f activated(int kind, v16f x) {
+    switch (kind) {
+        case SILU: return f_mul(x, f_sigmoid(x));
+        case SIGMOID: return f_sigmoid(x);
+        case RELU: return f_max(x, f_set(0.0f));
+        default: { /* x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))), Hendrycks and Gimpel 2016, arXiv:1606.08415 */
+            v16f cube = f_mul(f_mul(x, x), x);
+            v16f inner = f_mul(f_set(0.7978845608f), f_fma(f_set(0.044715f), cube, x));
+            return f_mul(f_mul(f_set(0.5f), x), f_add(f_set(1.0f), f_tanh(inner)));
+        }
+    }
+}
+
+static void activate(const Op *op, const float *x, const float *y, float *out) {
+    int i = 0;
+    if (op->kind == GELU_ERF) {
+        for (; i < op->width; i++) {
+            float v = 0.5f * x[i] * (1.0f + erff(x[i] * 0.70710678f));
+            out[i] = y ? v * y[i] : v;
+        }
+        return;
+    }
+    for (; i + 16 <= op->width; i += 16) {
+        v16f v = activated(op->kind, f_load(x + i));
+        f_store(out + i, y ? f_mul(v, f_load(y + i)) : v);
+    }
+    if (i < op->width) {
+        float last[16] = {0};
+        memcpy(last, x + i, (size_t)(op->width - i) * sizeof(float));
+        f_store(last, activated(op->kind, f_load(last)));
+        for (int j = 0; i < op->width; i++, j++) out[i] = y ? last[j] * y[i] : last[j];
+    }
+}
+
+/* As half floats, none of them infinite. */
+INLINE void halves(const float *from, half *to, int size) {
+    for (int i = 0; i < size; i += 16)
+        f_to_half(to + i, f_max(f_set(-65504.0f), f_min(f_set(65504.0f), f_load(from + i))));
+}
+
+static void rope(const float *restrict x, float *restrict out, int size, int turned, int interleaved,
+                   const float *restrict cosine, const float *restrict sine, float scale) {
+    int half_ = turned / 2;
+    if (interleaved)
+        for (int i = 0; i < half_; i++) {
+            out[2 * i] = (x[2 * i] * cosine[i] - x[2 * i + 1] * sine[i]) * scale;
+            out[2 * i + 1] = (x[2 * i + 1] * cosine[i] + x[2 * i] * sine[i]) * scale;
+        }
+    else
+        for (int i = 0; i < half_; i++) {
+            out[i] = (x[i] * cosine[i] - x[i + half_] * sine[i]) * scale;
+            out[i + half_] = (x[i + half_] * cosine[i] + x[i] * sine[i]) * scale;
+        }
+    for (int i = turned; i < size; i++) out[i] = x[i] * scale;
+}
+
+/* Queries and keys are turned by their position; keys and values go into the cache. data: cosines, sines (or none). */
+static void rope_row(const Op *op, Run *r, int row) {
+    const Shape *s = &op->shape;
+    int position = r->start + row, turned = op->width, interleaved = op->extra;
+    const float *cosine = (const float *)op->data[0], *sine = (const float *)op->data[1];
+    if (cosine) cosine += (size_t)position * (turned / 2), sine += (size_t)position * (turned / 2);
+    if (!cosine) turned = 0;
+    const float *q = at(r, op->src[0], row), *k = at(r, op->src[1], row), *v = at(r, op->src[2], row);
+    float *out = at(r, op->dst[0], row), key[MAX_HEAD];
+    half narrow[MAX_HEAD];
+    for (int h = 0; h < s->heads; h++)
+        rope(q + (size_t)h * s->size, out + (size_t)h * s->size, s->size, turned, interleaved, cosine, sine, s->scale);
+    for (int h = 0; h < s->heads / s->groups; h++) {
+        rope(k + (size_t)h * s->size, key, s->size, turned, interleaved, cosine, sine, 1.0f);
+        halves(key, narrow, s->size);
+        size_t first = ((size_t)h * r->capacity + position / CHUNK * CHUNK) * s->size + position % CHUNK;
+        half *keys = r->keys[op->layer] + first;
+        for (int i = 0; i < s->size; i++) keys[(size_t)i * CHUNK] = narrow[i];
+        halves(v + (size_t)h * s->size, r->values[op->layer] + ((size_t)h * r->capacity + position) * s->size, s->size);
+    }
+}
+
+static void row_of(const Op *op, Run *r, int row, int rows) {
+    float *out = op->dst[0].buffer < 0 ? NULL : at(r, op->dst[0], row);
+    const float *x = op->src[0].buffer < 0 ? NULL : at(r, op->src[0], row);
+    const float *y = op->src[1].buffer < 0 ? NULL : at(r, op->src[1], row);
+    const float *data = op->data[0];
+    switch (op->kind) {
+        case GET_ROWS_Q8: get_rows_q8(op, r->ids[row], out); break;
+        case GET_ROWS_F32: memcpy(out, data + r->ids[row] * op->width, (size_t)op->width * sizeof(float)); break;
+        case RMS_NORM: rms_norm(op, x, y, out, op->dst[1].buffer < 0 ? NULL : at(r, op->dst[1], row)); break;
+        case QUANTISE: quantise(x, op->width, r->plan.acts, op->extra, row, rows); break;
+        case ROPE: rope_row(op, r, row); break;
+        case ADD: for (int i = 0; i < op->width; i++) out[i] = x[i] + y[i]; break;
+        case ADD_ROW: for (int i = 0; i < op->width; i++) out[i] = x[i] + data[i]; break;
+        case SCALE: for (int i = 0; i < op->width; i++) out[i] = x[i] * op->number; break;
+        case MUL: for (int i = 0; i < op->width; i++) out[i] = x[i] * y[i]; break;
+        case GET_ROWS_LAST: memcpy(out, at(r, op->src[0], r->tokens - 1), (size_t)op->width * sizeof(float)); break;
+        default: activate(op, x, y, out);
+    }
+}
+
+#endif

@@ -1,0 +1,36 @@
+/* What a plan that is open has: its threads, scratch memory, the cache, and where its step stands. */
+#ifndef PLAYGROUND_RUN_H
+#define PLAYGROUND_RUN_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "pace.h"
+#include "plan.h"
+#include "pool.h"
+
+typedef struct {
+    Plan plan;
+    Pool *pool;
+    int working;        /* threads that take this step */
+    int forced;         /* the way of every step, -1: by its pace */
+    Pace pace[PACES];   /* of steps with one row, two, up to four … */
+    atomic_int *taken; /* for each step: how much of its work is taken */
+    half **keys, **values; /* for each layer */
+    int capacity;          /* positions */
+    const int64_t *ids;
+    int tokens, start;
+    float *parts;      /* partial results of attention for one token */
+    size_t parts_size; /* in floats */
+    float **own;       /* each thread's scratch */
+    int *next;         /* for each step: the next MUL_MAT behind it, or -1 */
+} Run;
+
+/* A row of a buffer, from the reference's column on. */
+INLINE float *at(const Run *r, Ref ref, int row) {
+    assert(ref.buffer >= 0 && ref.buffer < r->plan.places && row >= 0 && row < r->plan.rooms[ref.buffer].rows);
+    return r->plan.buffers[ref.buffer] + (size_t)row * ref.stride + ref.offset;
+}
+
+#endif

@@ -19,13 +19,16 @@
         └── DoesNotFit          the model would take more memory than there is
 
 A message has two parts: what went wrong (naming the model) and the next step. Both are shown to
-the reader; neither holds a traceback, a token or a secret.
+the reader; neither holds a traceback, a token or a secret. Both are templates with values (``messages.py``), so that the
+front ends can say them in the reader's language.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+
+from playground.messages import NOTHING, Translatable, foreign, msg, sentences
 
 
 class PlaygroundError(Exception):
@@ -36,15 +39,19 @@ class PlaygroundError(Exception):
         next_step: What the reader can do about it; empty where nothing helps.
     """
 
-    def __init__(self, what: str, next_step: str = "") -> None:
+    def __init__(self, what: str, next_step: str = NOTHING) -> None:
         super().__init__(what, next_step)
-        self.what = what
-        self.next_step = next_step
+        self.what = foreign(what)
+        self.next_step = foreign(next_step)
+
+    @property
+    def message(self) -> Translatable:
+        """What went wrong and the next step, as sentences."""
+        what = self.what if self.what.endswith((".", "?")) else msg("{sentence}.", sentence=self.what)
+        return sentences(what, self.next_step)
 
     def __str__(self) -> str:
-        what = self.what.rstrip(".")
-        what += "" if what.endswith("?") else "."
-        return f"{what} {self.next_step}" if self.next_step else what
+        return str(self.message)
 
 
 class UsageError(PlaygroundError):
@@ -55,10 +62,18 @@ FEW = 8
 """Names that an error can list and still be read."""
 
 
-def some(names: Sequence[str], few: int = FEW) -> str:
+def some(names: Sequence[str], few: int = FEW) -> Translatable:
     """The first of the names, and how many more there are."""
-    more = f" and {len(names) - few} more" if len(names) > few else ""
-    return ", ".join(names[:few]) + more
+    if len(names) > few:
+        return msg("{names} and {more} more", names=names[:few], more=len(names) - few)
+    return msg("{names}", names=names)
+
+
+def either(names: Sequence[str]) -> Translatable:
+    """Names of which one is meant."""
+    if len(names) == 1:
+        return msg("{name}", name=names[0])
+    return msg("{names} or {last}", names=names[:-1], last=names[-1])
 
 
 class UnknownModel(UsageError):
@@ -69,12 +84,14 @@ class UnknownModel(UsageError):
         begun = [each for each in names if wanted and each.startswith(wanted)]
         close = (begun + [each for each in difflib.get_close_matches(wanted, names, n=3) if each not in begun])[:3]
         if close:
-            hint = f"Did you mean {' or '.join(close)}?"
+            hint = msg("Did you mean {names}?", names=either(close))
         elif len(names) <= FEW:
-            hint = f"Known models: {', '.join(names)}."
+            hint = msg("Known models: {names}.", names=names)
         else:
-            hint = f"{len(names)} models are known; `python -m playground models` and the Catalogue tab list them."
-        super().__init__(f"Unknown model '{name}'", hint)
+            hint = msg(
+                "{n} models are known; `python -m playground models` and the Catalogue tab list them.", n=len(names)
+            )
+        super().__init__(msg("Unknown model '{name}'", name=name), hint)
         self.close = close
 
 
@@ -84,8 +101,13 @@ class UnknownVariant(UsageError):
     def __init__(self, text: str, known: Iterable[str]) -> None:
         names = list(known)
         close = difflib.get_close_matches(text, names, n=1, cutoff=0.3)
-        hint = f"Did you mean {close[0]}? " if close else ""
-        super().__init__(f"Unknown variant '{text}'", f"{hint}Known variants: {', '.join(names)}.")
+        super().__init__(
+            msg("Unknown variant '{text}'", text=text),
+            sentences(
+                msg("Did you mean {names}?", names=close) if close else NOTHING,
+                msg("Known variants: {names}.", names=names),
+            ),
+        )
 
 
 class BadRequest(UsageError):

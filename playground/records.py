@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from playground.messages import Translatable
+
 ModelKind = Literal["chat", "base", "text2text"]
 EventKind = Literal["queued", "preparing", "loading", "prefill", "token", "done", "failed", "stopped"]
 Verdict = Literal["exact", "faithful", "lossy", "rejected"]
@@ -64,7 +66,7 @@ def _is_plain(hint: Any) -> bool:
 def _plain(value: Any) -> Any:
     if value is None or type(value) in (str, int, float):
         return value
-    if isinstance(value, Record):
+    if isinstance(value, (Record, Translatable)):
         return value.to_json()
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
@@ -89,6 +91,8 @@ def _typed(hint: Any, value: Any) -> Any:
         return tuple(_typed(item_hint, item) for item in value)
     if origin is dict:
         return {key: _typed(get_args(hint)[1], item) for key, item in value.items()}
+    if hint is Translatable:
+        return Translatable.from_json(value)
     if isinstance(hint, type) and issubclass(hint, Record) and isinstance(value, dict):
         return hint.from_json(value)
     return value

@@ -131,7 +131,7 @@ def test_a_named_variant_is_kept(catalog: Catalog) -> None:
         ("smolm2-135m-instruct", "Did you mean smollm2-135m-instruct"),
         ("HuggingFaceTB/SmolLM2-135M-Instruct", "Did you mean smollm2-135m-instruct"),
         ("gemma-3-270", "Did you mean gemma-3-270m"),
-        ("smollm2", "Did you mean smollm2-1.7b-instruct or smollm2-135m-instruct or smollm2-360m-instruct?"),
+        ("smollm2", "Did you mean smollm2-1.7b-instruct, smollm2-135m-instruct or smollm2-360m-instruct?"),
         ("zzz", "models are known; `python -m playground models`"),
         ("", "models are known"),
     ],

@@ -19,8 +19,8 @@
         └── DoesNotFit          the model would take more memory than there is
 
 A message has two parts: what went wrong (naming the model) and the next step. Both are shown to
-the reader; neither holds a traceback, a token or a secret. Both are templates with values (``messages.py``), so that the
-front ends can say them in the reader's language.
+the reader; neither holds a traceback, a token or a secret. Both are templates with values (``messages.py``), so that
+the front ends can say them in the reader's language.
 """
 
 from __future__ import annotations

@@ -81,6 +81,8 @@ def _typed(hint: Any, value: Any) -> Any:
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         options = [arg for arg in get_args(hint) if arg is not type(None)]
+        if isinstance(value, dict) and Translatable in options:
+            return Translatable.from_json(value)
         if isinstance(value, dict):
             options = [arg for arg in options if isinstance(arg, type) and is_dataclass(arg)] or options
         return _typed(options[0], value) if len(options) == 1 else value
@@ -201,7 +203,7 @@ class PromptView(Record):
     rendered: str
     token_ids: tuple[int, ...]
     tokens: tuple[str, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Translatable, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -342,7 +344,7 @@ class ModelRun(Record):
     timings: Timings = field(default_factory=Timings)
     error: str | None = None
     fallbacks: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Translatable, ...] = ()
     recipe: str | None = None
     fidelity: Fidelity | None = None
     tokenizer: str | None = None
@@ -358,7 +360,7 @@ class Event(Record):
 
     Attributes:
         model: The variant, as text.
-        text: For ``token`` the new piece of text; for ``preparing`` and ``failed`` what to tell the reader.
+        text: For ``token`` the new piece of text; for the others what to tell the reader, a message.
         n_tokens: Tokens so far (``prefill``: of the prompt; ``token``: of the answer).
         progress: 0 to 1 where it is known.
         at: When, on the clock of ``time.monotonic()``.
@@ -367,7 +369,7 @@ class Event(Record):
 
     model: str
     kind: EventKind
-    text: str = ""
+    text: str | Translatable = ""
     n_tokens: int = 0
     progress: float | None = None
     at: float = 0.0

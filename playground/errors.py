@@ -26,7 +26,8 @@ the front ends can say them in the reader's language.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from playground.messages import NOTHING, Translatable, foreign, msg, sentences
 
@@ -51,7 +52,7 @@ class PlaygroundError(Exception):
         return sentences(what, self.next_step)
 
     def __str__(self) -> str:
-        return str(self.message)
+        return self.message  # not a plain copy: str(error) can be translated too
 
 
 class UsageError(PlaygroundError):
@@ -77,7 +78,13 @@ def either(names: Sequence[str]) -> Translatable:
 
 
 class UnknownModel(UsageError):
-    """No model has this name."""
+    """No model has this name.
+
+    Attributes:
+        close: The names that come closest; of an error from another process none.
+    """
+
+    close: Sequence[str] = ()
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         names, wanted = sorted(known), name.lower()

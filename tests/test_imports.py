@@ -14,7 +14,7 @@ from playground.paths import PACKAGE, ROOT
 
 LAYERS: list[set[str]] = [
     {"messages", "paths"},
-    {"records", "errors"},
+    {"records", "errors", "translations"},
     {"system"},
     {"config"},
     {"kernels", "catalog", "results"},

@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playground.catalog.card_html import BadFrontMatter, front_matter, repository_url, safe_html, safe_url, split
+from playground.catalog.card_html import (
+    BadFrontMatter,
+    front_matter,
+    is_cut,
+    repository_url,
+    safe_html,
+    safe_url,
+    split,
+)
 from playground.catalog.hub import HubInfo, fetch_model_info
 from playground.records import UNKNOWN, Fact, ModelFacts
 
@@ -59,8 +67,13 @@ def hub_facts(info: HubInfo) -> ModelFacts:
 
 
 def card_html(info: HubInfo) -> str:
-    """The card to read, made safe."""
+    """The card to read, made safe; of a very long one its beginning (``rest_url``)."""
     return safe_html(info.card, repository_url(info.repo, info.revision))
+
+
+def rest_url(info: HubInfo) -> str:
+    """Where the whole card is read; "" where ``card_html`` has all of it."""
+    return repository_url(info.repo, info.revision).replace("/blob/", "/tree/") if is_cut(info.card) else ""
 
 
 def read(repo: str, revision: str, home: Path, *, online: bool) -> HubInfo | None:

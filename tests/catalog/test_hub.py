@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from playground import paths
 from playground.catalog.entries import load_catalog
 from playground.catalog.facts import full_facts
 from playground.catalog.hub import MAX_CARD, MAX_CONFIG, HubInfo, fetch_model_info, parse
-from playground.catalog.hub_cards import card_html, hub_facts, read
+from playground.catalog.hub_cards import card_html, hub_facts, read, rest_url
 from playground.cli import main
 from playground.errors import PlaygroundError, SourceError, UsageError
 from tests.support.hub_server import READER, STRANGER, Hub, hub, tiny_llama
@@ -221,3 +222,10 @@ def test_an_info_survives_being_kept() -> None:
     info = HubInfo("a/b", "c", shape={"layers": 2}, notes=("x",))
     assert HubInfo.from_json(json.loads(json.dumps(info.to_json()))) == info
     assert isinstance(SourceError("x"), PlaygroundError)
+
+
+def test_only_a_card_that_is_cut_names_where_its_rest_is(hub: Hub) -> None:
+    hub.add("someone/tiny", files(**{"README.md": b"word " * 100_000}))
+    long = fetch_model_info("someone/tiny")
+    assert rest_url(long) == f"https://huggingface.co/someone/tiny/tree/{long.revision}/"
+    assert rest_url(replace(long, card="short")) == ""

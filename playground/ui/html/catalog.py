@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from playground.catalog.cards import card_markdown
 from playground.catalog.footprint import Footprint
 from playground.catalog.hub import HubInfo
-from playground.catalog.hub_cards import card_html
+from playground.catalog.hub_cards import card_html, rest_url
 from playground.catalog.kinds import WORDS, kind_told
 from playground.catalog.search import Listed
 from playground.records import ModelFacts, Variant
@@ -104,13 +104,20 @@ def hub_html(info: HubInfo, facts: ModelFacts, limit_mb: float) -> str:
     ]
     drawn = "".join(f'<tr><th scope="row">{name}</th><td>{cell}</td></tr>' for name, cell in rows)
     label = panel.Label(info.repo, Variant(f"hub:{info.repo}"))
-    read = f'<details class="rest"><summary>Its card, as its authors wrote it</summary>{card_html(info)}</details>'
+    read = f'<details class="rest"><summary>Its card, as its authors wrote it</summary>{card_html(info)}{_rest(info)}</details>'
     return (
         f"<h3>{link(info.url, info.repo)}</h3>"
         + (_verdict(fits, expected, limit_mb) if not info.refusal else _warning(info.refusal))
         + f'<table class="facts"><caption>Before a download</caption><tbody>{drawn}</tbody></table>'
         + tables.cards_html([facts], [label])
         + (read if info.card else "")
+    )
+
+
+def _rest(info: HubInfo) -> str:
+    address = rest_url(info)
+    return (
+        f'<p class="note">The card goes on; the rest is on its page. {link(address, "Open it")}</p>' if address else ""
     )
 
 

@@ -1,11 +1,13 @@
 """What the commands print and where: one JSON document on stdout, or text for people; everything else on stderr.
 
-It knows streams, errors and exit codes; it does not know models.
+It knows streams, errors and exit codes; it does not know models. Text for people is in the language of the environment
+(``translations.for_terminal``); a JSON document is in English and has the templates and values beside the sentences.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -17,11 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playground.errors import ConfigError, PlaygroundError, UsageError
+from playground.messages import foreign, msg, render
+from playground.translations import for_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+MODELS = "_working_on"
+"""An error's attribute: what was worked on when it came."""
 PLAIN_WIDTH = 160
 """Columns of a table that goes into a file or a pipe."""
 
@@ -49,11 +55,18 @@ def _console(stderr: bool) -> Console:
     return console
 
 
+def say(text: str) -> str:
+    """A message in the reader's language; any other text as it is."""
+    return render(text, for_terminal(os.environ))
+
+
 def clean(text: str) -> str:
-    """A model's text, safe on a terminal: control characters, which may retitle or clear it, are spelt out."""
+    """A text, safe on a terminal: control characters, which may retitle or clear it, are spelt out. A message is said
+    in the reader's language.
+    """
     return "".join(
         char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs") else f"\\x{ord(char):02x}"
-        for char in text.replace("\r\n", "\n")
+        for char in say(text).replace("\r\n", "\n")
     )
 
 
@@ -61,30 +74,41 @@ def exit_code(error: BaseException) -> int:
     return WRONG if isinstance(error, (UsageError, ConfigError)) else FAILED
 
 
-def error_json(error: PlaygroundError) -> dict[str, str]:
-    return {"type": type(error).__name__, "message": error.what, "next_step": error.next_step}
+def error_json(error: PlaygroundError) -> dict[str, Any]:
+    """An error for programs: both parts in English, and under ``messages`` as template and values."""
+    parts = {"what": error.what, "next_step": error.next_step}
+    return {
+        "type": type(error).__name__,
+        "message": str(error.what),
+        "next_step": str(error.next_step),
+        "messages": {name: part.to_json() for name, part in parts.items() if part},
+    }
 
 
 def report(error: PlaygroundError, as_json: bool) -> int:
     """Tell the reader about an expected error; returns the exit code."""
     if as_json:
         print_json({"error": error_json(error)})
-    print(f"Error: {clean(str(error))}", file=sys.stderr)
+    print(clean(msg("Error: {error}", error=error.message)), file=sys.stderr)
     return exit_code(error)
 
 
 def report_interrupt(as_json: bool) -> None:
     if as_json:
         print_json({"error": {"type": "Interrupted", "message": "Stopped by Ctrl-C", "next_step": ""}})
-    print("Stopped.", file=sys.stderr)
+    print(say(msg("Stopped.")), file=sys.stderr)
 
 
 def report_unexpected(error: Exception, as_json: bool, home: Path | None) -> int:
     """An error nobody foresaw: its traceback goes into a file, the reader gets one line that names it."""
     log = _write_log(error, home)
-    notes = "".join(f" {note}" for note in getattr(error, "__notes__", []))
-    what = f"The command failed unexpectedly{notes}: {type(error).__name__}: {error}"
-    return report(PlaygroundError(what, f"The details are in {log}."), as_json)
+    models = getattr(error, MODELS, [])
+    why = msg("{kind}: {error}", kind=type(error).__name__, error=foreign(str(error)))
+    if models:
+        what = msg("The command failed unexpectedly while working on {models}: {why}", models=models, why=why)
+    else:
+        what = msg("The command failed unexpectedly: {why}", why=why)
+    return report(PlaygroundError(what, msg("The details are in {file}.", file=str(log))), as_json)
 
 
 @contextmanager
@@ -94,6 +118,7 @@ def working_on(model: object) -> Iterator[None]:
         yield
     except Exception as error:
         error.add_note(f"while working on {model}")
+        vars(error).setdefault(MODELS, []).append(str(model))
         raise
 
 
@@ -135,7 +160,7 @@ class StepPrinter:
     def __call__(self, step: str, progress: float | None) -> None:
         now = time.monotonic()
         share = "" if progress is None else f" {progress:4.0%}"
-        line = f"{self._title}: {step}{share}"
+        line = f"{self._title}: {say(step)}{share}"
         if self._terminal:
             if step != self._step or now - self._printed_at > self.REDRAW_EVERY_S:
                 print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)

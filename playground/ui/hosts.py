@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from playground.config.settings import is_loopback
+from playground.messages import Translatable, msg
 
 SETTING = "PLAYGROUND_HOSTS"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -77,12 +78,14 @@ class Hosts:
         return from_page in {(known, number or usual) for known, number in ours}
 
 
-def refusal(host: str) -> str:
+def refusal(host: str) -> Translatable:
     """What to tell somebody who called the app by a name that is not its own."""
     shown = "".join(letter for letter in host if letter.isprintable())[:MAX_SHOWN]
-    return (
-        f"This app does not answer to the name '{shown}'. If you run it and the name is right, set {SETTING} to it "
-        "(several with commas between them) and start the app again.\n"
+    return msg(
+        "This app does not answer to the name '{shown}'. If you run it and the name is right, set {setting} to it "
+        "(several with commas between them) and start the app again.",
+        shown=shown,
+        setting=SETTING,
     )
 
 

@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from playground.ui import hosts
+from playground.messages import Translatable, msg, sentences
+from playground.ui import hosts, i18n
 from playground.ui.hosts import Hosts
 
 CALL_BYTES = 1_000_000
@@ -33,7 +34,8 @@ READ_S = 30.0
 READING_BYTES = 32_000_000
 """All bodies together that are arriving."""
 
-NOTHING = "There is nothing here.\n"
+NOTHING = msg("There is nothing here.")
+OTHERS = msg("This app takes no requests from other websites' pages.")
 
 _NAME = r"[\w-]{1,64}"
 ROUTES: tuple[tuple[str, str], ...] = (
@@ -86,7 +88,7 @@ class Refused(Exception):
         words: What the answer says.
     """
 
-    def __init__(self, status: int, words: str) -> None:
+    def __init__(self, status: int, words: Translatable) -> None:
         super().__init__(words)
         self.status = status
         self.words = words
@@ -115,14 +117,14 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *HEADERS]
             await send(message)
 
+        headers = _headers(scope)
         try:
-            headers = _headers(scope)
             from_page = self._sender(scope, headers)
             _check_route(scope)
             if scope["method"] == "POST":
                 receive = await self._checked(scope, headers, receive, from_page=from_page)
         except Refused as refused:
-            await _answer(with_headers, refused)
+            await _answer(with_headers, refused, headers)
             return
         await self.app(scope, receive, with_headers)
 
@@ -138,14 +140,11 @@ class Guard:
             raise Refused(403, hosts.refusal(host))
         origins, came = headers.get("origin", []), headers.get("sec-fetch-site", ["none"])[0]
         if any(not self._hosts.same_site(origin, host) for origin in origins):
-            raise Refused(
-                403,
-                f"This app takes no requests from other websites' pages. Behind a proxy, set {hosts.SETTING} to the "
-                "name that browsers use.\n",
-            )
+            proxy = msg("Behind a proxy, set {setting} to the name that browsers use.", setting=hosts.SETTING)
+            raise Refused(403, sentences(OTHERS, proxy))
         inner = scope["path"].startswith(("/gradio_api/", "/config"))
         if inner and came not in ("same-origin", "none"):
-            raise Refused(403, "This app takes no requests from other websites' pages.\n")
+            raise Refused(403, OTHERS)
         return bool(origins) or came == "same-origin"
 
     async def _checked(
@@ -158,14 +157,14 @@ class Guard:
         """
         kind = headers.get("content-type", [""])[0].partition(";")[0].strip().lower()
         if kind != "application/json":
-            raise Refused(415, "Send JSON, with Content-Type: application/json.\n")
+            raise Refused(415, msg("Send JSON, with Content-Type: application/json."))
         path = scope["path"]
         most = SIGNAL_BYTES if path.endswith("/cancel") else CALL_BYTES
         body = await self._read(headers, receive, most)
         try:
             sent = json.loads(body)
         except (ValueError, RecursionError):
-            raise Refused(400, "The body is not JSON.\n") from None
+            raise Refused(400, msg("The body is not JSON.")) from None
         _check_plain(sent)
         if not path.endswith("/cancel"):
             self._check_function(path, sent, from_page=from_page)
@@ -182,7 +181,7 @@ class Guard:
         return again
 
     async def _read(self, headers: dict[str, list[str]], receive: Any, most: int) -> bytes:
-        too_large = Refused(413, f"The body is larger than {most:,} bytes.\n")
+        too_large = Refused(413, msg("The body is larger than {most:,} bytes.", most=most))
         length = headers.get("content-length", ["0"])[0]
         if not length.isdecimal() or int(length) > most:
             raise too_large
@@ -192,18 +191,18 @@ class Guard:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise Refused(400, "The body was cut.\n")
+                        raise Refused(400, msg("The body was cut."))
                     part = message.get("body", b"")
                     if len(body) + len(part) > most:
                         raise too_large
                     if self._reading + len(part) > READING_BYTES:
-                        raise Refused(503, "Too much is being sent at once. Try again.\n")
+                        raise Refused(503, msg("Too much is being sent at once. Try again."))
                     body += part
                     self._reading += len(part)
                     if not message.get("more_body", False):
                         return bytes(body)
         except TimeoutError:
-            raise Refused(408, f"The body took longer than {READ_S:.0f} s.\n") from None
+            raise Refused(408, msg("The body took longer than {read_s:.0f} s.", read_s=READ_S)) from None
         finally:
             self._reading -= len(body)
 
@@ -213,7 +212,7 @@ class Guard:
         Raises:
             Refused: No such door, or one that opens for the page alone.
         """
-        nothing = Refused(404, "There is no such function.\n")
+        nothing = Refused(404, msg("There is no such function."))
         if "/call/" in path:  # by name; the number is gradio's to find
             if path.rpartition("/")[2] not in self._public or "fn_index" in sent:
                 raise nothing
@@ -226,8 +225,8 @@ class Guard:
         if number not in (self._doors.queued if path.endswith("/join") else self._doors.direct):
             raise nothing
         if not from_page:
-            names = ", ".join(f"/{name}" for name in self._public)
-            raise Refused(403, f"This function is the page's own. Programs may call {names}.\n")
+            names = [f"/{name}" for name in self._public]
+            raise Refused(403, msg("This function is the page's own. Programs may call {names}.", names=names))
 
 
 def _headers(scope: dict[str, Any]) -> dict[str, list[str]]:
@@ -253,24 +252,25 @@ def _check_plain(sent: Any) -> None:
         Refused: There is an object among the values, or a name that is none.
     """
     if not isinstance(sent, dict):
-        raise Refused(400, "The body is not a JSON object.\n")
+        raise Refused(400, msg("The body is not a JSON object."))
     for name in ("session_hash", "event_id"):
         value = sent.get(name)
         if value is not None and not (isinstance(value, str) and re.fullmatch(_NAME, value, re.ASCII)):
-            raise Refused(400, f"{name} is not a name of letters, digits and dashes.\n")
+            raise Refused(400, msg("{name} is not a name of letters, digits and dashes.", name=name))
     about = sent.get("event_data")
     flat = list(about.values()) if isinstance(about, dict) else about
     waiting = [flat, *(value for name, value in sent.items() if name != "event_data")]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            raise Refused(400, "Send texts, numbers and lists: this app takes no files, addresses or other objects.\n")
+            raise Refused(400, msg("Send texts, numbers and lists: this app takes no files, addresses or other objects."))
         if isinstance(value, list):
             waiting.extend(value)
 
 
-async def _answer(send: Any, refused: Refused) -> None:
-    body = refused.words.encode("utf-8", "replace")
+async def _answer(send: Any, refused: Refused, headers: dict[str, list[str]]) -> None:
+    with i18n.reading(",".join(headers.get("accept-language", ()))):
+        body = f"{i18n.say(refused.words)}\n".encode("utf-8", "replace")
     await send(
         {
             "type": "http.response.start",

@@ -15,7 +15,7 @@ from gradio.utils import LRUCache
 
 from playground.errors import PlaygroundError, UsageError
 from playground.records import Mode, Request, Variant
-from playground.ui import api, jobs, offered
+from playground.ui import api, i18n, jobs, offered
 from playground.ui.html import costs, panel
 from playground.ui.html.format import count, esc
 from playground.ui.sessions import Sessions
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 def build_ui(playground: Playground) -> gr.Blocks:
     """Draw the page. The theme, the CSS and the script belong to ``launch`` (see ``serve``)."""
     sessions = Sessions()
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
+    with Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         Page(playground, sessions).connect(demo)
         api.build(playground, sessions)
     limit = playground.settings.limits.max_sessions
@@ -51,6 +51,17 @@ def build_ui(playground: Playground) -> gr.Blocks:
     # Nor for this: gradio forgets a session's messages after so many others, and would keep its events for good.
     demo._queue.pending_event_ids_session = LRUCache(demo._queue.pending_messages_per_session.max_size)
     return demo
+
+
+class Blocks(gr.Blocks):  # type: ignore[misc]  # gradio tells mypy nothing
+    """Gradio's page, whose events are answered in the language of the browser that sent them."""
+
+    async def process_api(self, *args: Any, request: Any = None, **options: Any) -> dict[str, Any]:
+        """Gradio's way through every event and every call of the API, those that waited in the queue too."""
+        sent = getattr(request, "headers", None) or {}
+        with i18n.reading(str(sent.get("accept-language") or "")):
+            done: dict[str, Any] = await super().process_api(*args, request=request, **options)
+        return done
 
 
 class Page:
@@ -158,7 +169,7 @@ class Page:
                 async for update in updates:
                     yield update
         except PlaygroundError as error:
-            yield {**self._idle(), self.form.notice: _notice(str(error), "problem")}
+            yield {**self._idle(), self.form.notice: _notice(error.message, "problem")}
         except Exception:
             log.exception("The comparison broke off")
             words = "Something broke in the app itself; its log says what. Your prompt is still here: try again."

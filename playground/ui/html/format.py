@@ -1,12 +1,15 @@
 """Numbers and names as a reader wants them, and text made safe for HTML.
 
-Everything a model, a card or a visitor wrote passes through ``esc`` before it reaches the page.
+Everything a model, a card or a visitor wrote passes through ``esc`` before it reaches the page, and every message does:
+there it is said in the reader's language.
 """
 
 from __future__ import annotations
 
 import html
 import re
+
+from playground.ui.i18n import say
 
 NOTHING = "–"
 
@@ -23,8 +26,11 @@ FINISHED = {
 
 
 def esc(text: str) -> str:
-    """``text`` as HTML that shows exactly it; lone surrogates, which no browser can be sent, become ``?``."""
-    return html.escape(text.encode("utf-8", "replace").decode("utf-8"), quote=True)
+    """``text`` as HTML that shows exactly it, a message in the reader's language.
+
+    Lone surrogates, which no browser can be sent, become ``?``.
+    """
+    return html.escape(say(text).encode("utf-8", "replace").decode("utf-8"), quote=True)
 
 
 def link(url: str, label: str) -> str:

@@ -54,6 +54,27 @@ class PlaygroundError(Exception):
     def __str__(self) -> str:
         return self.message  # not a plain copy: str(error) can be translated too
 
+    def to_json(self) -> dict[str, Any]:
+        """The error for another process: ``kind``, the nearest class of this module; ``what``, ``next_step``."""
+        kind = next(each for each in type(self).__mro__ if each.__module__ == __name__)
+        return {"kind": kind.__name__, "what": self.what.to_json(), "next_step": self.next_step.to_json()}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any], unknown: type[PlaygroundError] | None = None) -> PlaygroundError:
+        """The error that another process raised, of the same class and with the same two messages.
+
+        Args:
+            unknown: The class where ``kind`` is none of this module's; ``PlaygroundError`` by default.
+        """
+        found = globals().get(str(data["kind"]))
+        is_ours = isinstance(found, type) and issubclass(found, PlaygroundError)
+        kind: type[PlaygroundError] = found if is_ours else unknown or PlaygroundError
+        # Not by the class's own __init__: it makes messages of other values, and these messages are made.
+        error = kind.__new__(kind)
+        what, next_step = (Translatable.from_json(data[name]) for name in ("what", "next_step"))
+        PlaygroundError.__init__(error, what, next_step)
+        return error
+
 
 class UsageError(PlaygroundError):
     """The command or the form was wrong; nothing was started."""
@@ -75,6 +96,13 @@ def either(names: Sequence[str]) -> Translatable:
     if len(names) == 1:
         return msg("{name}", name=names[0])
     return msg("{names} or {last}", names=names[:-1], last=names[-1])
+
+
+def all_of(names: Sequence[str]) -> Translatable:
+    """Names that are all meant: "a, b and c"."""
+    if len(names) == 1:
+        return msg("{name}", name=names[0])
+    return msg("{names} and {last}", names=names[:-1], last=names[-1])
 
 
 class UnknownModel(UsageError):

@@ -67,8 +67,9 @@ class PlaygroundError(Exception):
             unknown: The class where ``kind`` is none of this module's; ``PlaygroundError`` by default.
         """
         found = globals().get(str(data["kind"]))
-        is_ours = isinstance(found, type) and issubclass(found, PlaygroundError)
-        kind: type[PlaygroundError] = found if is_ours else unknown or PlaygroundError
+        kind = unknown or PlaygroundError
+        if isinstance(found, type) and issubclass(found, PlaygroundError):
+            kind = found
         # Not by the class's own __init__: it makes messages of other values, and these messages are made.
         error = kind.__new__(kind)
         what, next_step = (Translatable.from_json(data[name]) for name in ("what", "next_step"))

@@ -20,9 +20,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from playground.errors import Stopped, StorageError
+from playground.messages import Translatable
 from playground.records import Record
 
-Progress = Callable[[str, float | None], None]
+Progress = Callable[[Translatable, float | None], None]
 """Called with the step in words and how much of it is done, 0 to 1, or None where that is unknown."""
 
 Cancelled = Callable[[], bool]

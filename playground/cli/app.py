@@ -15,6 +15,7 @@ import typer
 
 from playground.cli import choose, compare, costs, diff, models, output, space
 from playground.errors import PlaygroundError
+from playground.messages import foreign, msg, sentences
 
 app = typer.Typer(
     name="playground",
@@ -72,11 +73,14 @@ def _command_line_error(error: typer.TyperException, args: Sequence[str]) -> Pla
 
     context = getattr(error, "ctx", None)
     command = context.command_path if context else _name()
-    advice = f"See {command} --help."
+    advice = msg("See {command} --help.", command=command)
     meant = getattr(error, "option_name", "") or next((arg for arg in args if arg.startswith("-") and " " in arg), "")
     if meant and context and any(parameter.name == "prompt" for parameter in context.command.params):
-        advice = f'A prompt that begins with a dash comes last, behind two dashes: -- "{meant.split()[0]} …". {advice}'
-    return UsageError(error.format_message(), advice)
+        last = msg(
+            'A prompt that begins with a dash comes last, behind two dashes: -- "{word} …".', word=meant.split()[0]
+        )
+        advice = sentences(last, advice)
+    return UsageError(foreign(error.format_message()), advice)
 
 
 def _home() -> Path | None:

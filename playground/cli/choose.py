@@ -10,6 +10,7 @@ import typer
 from playground.cli import output
 from playground.cli.common import JsonOption
 from playground.errors import UsageError, some
+from playground.messages import msg
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,7 @@ def choose(
     limits = Constraints(max_memory, max_ttft, min_speed, commercial, min_openness, min_context)
     check_limits(limits)
     if quality and scores:
-        raise UsageError("Both --quality and --scores are given", "Choose one quality figure.")
+        raise UsageError(msg("Both --quality and --scores are given"), msg("Choose one quality figure."))
     own = read_scores(scores) if scores else None
     with Playground(load_settings()) as playground:
         kept = stored(playground)
@@ -79,7 +80,10 @@ def read_scores(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"{path} can't be read ({error.strerror})", "Check the path of the score file.") from None
+        raise UsageError(
+            msg("{path} can't be read ({reason})", path=str(path), reason=error.strerror),
+            msg("Check the path of the score file."),
+        ) from None
 
 
 def _quality(found: Board, name: str) -> Quality:
@@ -95,8 +99,10 @@ def _quality(found: Board, name: str) -> Quality:
             return quality
     shown = [known for known in names if not known.startswith("card:")]
     if not shown:
-        raise UsageError("No two of these models have a quality figure in common", "Bring your own: --scores FILE.")
-    raise UsageError(f"No two of these models have the quality figure '{name}'", closest(name, shown))
+        raise UsageError(
+            msg("No two of these models have a quality figure in common"), msg("Bring your own: --scores FILE.")
+        )
+    raise UsageError(msg("No two of these models have the quality figure '{name}'", name=name), closest(name, shown))
 
 
 def _json(

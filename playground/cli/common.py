@@ -8,6 +8,7 @@ import typer
 
 from playground.cli import output
 from playground.errors import UsageError
+from playground.messages import msg
 
 if TYPE_CHECKING:
     from playground.catalog.entries import Catalog, CatalogEntry, Terms
@@ -25,7 +26,9 @@ def read_prompt(text: str) -> str:
         # Some editors write a mark of byte order first, and Windows ends a line by two characters.
         return sys.stdin.buffer.read().decode("utf-8").removeprefix("\ufeff").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
-        raise UsageError(f"The prompt on stdin is not UTF-8 (byte {error.start})", "Convert it to UTF-8.") from None
+        raise UsageError(
+            msg("The prompt on stdin is not UTF-8 (byte {byte})", byte=error.start), msg("Convert it to UTF-8.")
+        ) from None
 
 
 def print_terms(catalog: Catalog, ids: list[str]) -> None:

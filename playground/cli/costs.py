@@ -9,6 +9,7 @@ import typer
 from playground.cli import output
 from playground.cli.common import JsonOption
 from playground.errors import UsageError
+from playground.messages import msg
 
 if TYPE_CHECKING:
     from playground.results.costs import ModelCost, Tier
@@ -39,8 +40,8 @@ def costs(
         found = collect(playground, tiers)
     if missing := [name for name in wanted if name not in found]:
         raise UsageError(
-            f"{' and '.join(missing)}: no figures of it are kept here",
-            f"Measure it: python -m playground bench models -m {missing[0]}",
+            msg("{models}: no figures of it are kept here", models=" and ".join(missing)),
+            msg("Measure it: python -m playground bench models -m {model}", model=missing[0]),
         )
     rows = [found[name] for name in wanted or found]
     if json:

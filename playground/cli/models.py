@@ -12,6 +12,7 @@ from playground.catalog.kinds import WORDS, kind_told
 from playground.cli import output
 from playground.cli.common import JsonOption, _print_terms, read_prompt
 from playground.errors import PlaygroundError, SourceError, UsageError
+from playground.messages import msg
 
 if TYPE_CHECKING:
     from playground.catalog.entries import CatalogEntry
@@ -93,7 +94,7 @@ def prepare(
                     artifact = playground.preparer.prepare(variant, progress, lambda: False)
             except PlaygroundError as error:
                 failed.append({"variant": str(variant), **output.error_json(error)})
-                output.stderr().print(f"{variant}: {error}")
+                output.stderr().print(f"{variant}: {output.clean(error.message)}")
                 continue
             done.append(artifact.to_json())
             if not json:
@@ -155,7 +156,7 @@ def _hub(entry: CatalogEntry, home: Path, online: bool) -> HubInfo | None:
 
     if not entry.spec.upstream:
         if online:
-            raise UsageError(f"{entry.spec.id} is not on the Hub", "Leave --online out.")
+            raise UsageError(msg("{model} is not on the Hub", model=entry.spec.id), msg("Leave --online out."))
         return None
     revision = entry.spec.revision if entry.spec.source.startswith("hub:") else ""
     if online or entry.card:
@@ -163,7 +164,8 @@ def _hub(entry: CatalogEntry, home: Path, online: bool) -> HubInfo | None:
     try:
         return hub_cards.read(entry.spec.upstream, revision, home, online=True)
     except SourceError as error:
-        output.stderr().print(f"Warning: {error} What follows was read earlier, if anything.", soft_wrap=True)
+        warning = msg("Warning: {error} What follows was read earlier, if anything.", error=error.message)
+        output.stderr().print(output.clean(warning), soft_wrap=True)
         return hub_cards.remembered(entry.spec.upstream, home)
 
 
@@ -209,7 +211,9 @@ def parse_count(text: str) -> int:
     """``135M``, ``1.5B`` or a plain number."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmb]?)", text.strip().lower())
     if not match:
-        raise UsageError(f"'{text}' is not a number of parameters", "Write it like 300M, 1.5B or 135000000.")
+        raise UsageError(
+            msg("'{text}' is not a number of parameters", text=text), msg("Write it like 300M, 1.5B or 135000000.")
+        )
     return int(float(match[1]) * {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}[match[2]])
 
 
@@ -220,7 +224,7 @@ def _choice(value: str, option: str, known: tuple[Choice, ...]) -> Choice:
         if choice == value.lower():
             return choice
     names = [str(choice) for choice in known if choice]
-    raise UsageError(f"'{value}' is no value of {option}", closest(value, names))
+    raise UsageError(msg("'{value}' is no value of {option}", value=value, option=option), closest(value, names))
 
 
 def _model_json(playground: Playground, item: Listed) -> dict[str, Any]:
@@ -285,7 +289,13 @@ def _print_models(rows: list[dict[str, Any]]) -> None:
     console.print("prepared: on this disk and checked. Any other variant is prepared when it is first asked for.")
     for row in rows:
         if row["refused"]:
-            console.print(f"{row['id']}: {row['refused']} Instead: {row['instead']}.", soft_wrap=True)
+            instead = msg(
+                "{model}: {refused} Instead: {instead}.",
+                model=row["id"],
+                refused=row["refused"],
+                instead=row["instead"],
+            )
+            console.print(output.clean(instead), soft_wrap=True)
     console.print()
 
 
@@ -417,4 +427,4 @@ def _print_view(view: PromptView) -> None:
     for token_id, token in zip(view.token_ids, view.tokens, strict=True):
         console.print(f"{token_id:>8}  {output.clean(token)!r}", soft_wrap=True)
     for warning in view.warnings:
-        output.stderr().print(f"Warning: {warning}", soft_wrap=True)
+        output.stderr().print(output.clean(msg("Warning: {warning}", warning=warning)), soft_wrap=True)

@@ -15,9 +15,11 @@ from playground.catalog.cards import card_markdown, openness_score
 from playground.catalog.facts import full_facts
 from playground.errors import PlaygroundError, UnknownModel, UsageError
 from playground.experiments.admission import check_request, request_from
+from playground.messages import msg, sentences
 from playground.records import LoadSpec, Request, Variant
 from playground.results.receipts import with_receipts
 from playground.ui import jobs, offered
+from playground.ui.i18n import say
 from playground.ui.tabs import form
 
 if TYPE_CHECKING:
@@ -83,22 +85,26 @@ async def _told(work: Awaitable[T]) -> T:
     try:
         return await work
     except PlaygroundError as error:
-        raise gr.Error(str(error), print_exception=False) from error
+        raise gr.Error(say(error.message), print_exception=False) from error
 
 
 def _request(given: dict[str, Any]) -> Request:
     """The request in the parameters of ``compare``: what no list can be made of is refused as the rest is later."""
     if not isinstance(given["stop"], (list, type(None))):
-        raise UsageError(f"stop is {type(given['stop']).__name__}, not a list of texts", "Send a list of strings.")
+        kind = type(given["stop"]).__name__
+        raise UsageError(msg("stop is {kind}, not a list of texts", kind=kind), msg("Send a list of strings."))
     return request_from(given)
 
 
 def _variants(playground: Playground, models: Any) -> list[Variant]:
     if not isinstance(models, list):
-        raise UsageError(f"models is {type(models).__name__}, not a list of names", "Send a list of strings.")
+        kind = type(models).__name__
+        raise UsageError(msg("models is {kind}, not a list of names", kind=kind), msg("Send a list of strings."))
     most = playground.settings.limits.max_models
     if len(models) > most:
-        raise UsageError(f"{len(models):,} models are too many for one comparison", f"Choose at most {most}.")
+        raise UsageError(
+            msg("{n:,} models are too many for one comparison", n=len(models)), msg("Choose at most {most}.", most=most)
+        )
     return [served_variant(playground, text) for text in models]
 
 
@@ -110,14 +116,14 @@ def served_variant(playground: Playground, text: Any) -> Variant:
         UnknownVariant: The model is not offered so.
     """
     if not isinstance(text, str) or len(text) > offered.MAX_LETTERS:
-        raise UsageError("A model is named by a short text", "/models lists those that are served here.")
+        raise UsageError(msg("A model is named by a short text"), msg("/models lists those that are served here."))
     served = set(offered.served(playground))
     model = text.rpartition("@")[0] if "@" in text else text
     if not served & {model.strip(), model.strip().lower()}:
         closest = UnknownModel(model.strip(), served).next_step
         raise UsageError(
-            f"'{model.strip()}' is not served by the API of this app",
-            f"{closest} It serves what app.models in spaces.yaml names; /models lists them.",
+            msg("'{model}' is not served by the API of this app", model=model.strip()),
+            sentences(closest, msg("It serves what app.models in spaces.yaml names; /models lists them.")),
         )
     return playground.catalog.resolve(text)[1]
 

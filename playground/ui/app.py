@@ -24,6 +24,8 @@ import psutil
 
 from playground.config.settings import Settings, load_settings
 from playground.errors import ConfigError, PlaygroundError, UsageError
+from playground.messages import msg, render
+from playground.translations import for_terminal
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -47,10 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = replace(settings, port=free_port(settings.host, settings.port))
         return serve(settings)
     except (UsageError, ConfigError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(_said(msg("Error: {error}", error=error.message)), file=sys.stderr)
         return WRONG
     except PlaygroundError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(_said(msg("Error: {error}", error=error.message)), file=sys.stderr)
         return FAILED
 
 
@@ -101,14 +103,14 @@ def free_port(host: str, port: int) -> int:
             return int(probe.getsockname()[1])
     except socket.gaierror as error:
         raise UsageError(
-            f"'{host}' is not an address to listen on", "Try --host 127.0.0.1 or --host 0.0.0.0."
+            msg("'{host}' is not an address to listen on", host=host), msg("Try --host 127.0.0.1 or --host 0.0.0.0.")
         ) from error
     except OverflowError as error:
-        raise UsageError(f"{port} is not a port", "Give a number from 0 to 65535.") from error
+        raise UsageError(msg("{port} is not a port", port=port), msg("Give a number from 0 to 65535.")) from error
     except OSError as error:
         raise UsageError(
-            f"Port {port} on {host} can't be used: {error.strerror}",
-            "Choose another one with --port or PORT, e.g. --port 7861; --port 0 takes any free one.",
+            msg("Port {port} on {host} can't be used: {reason}", port=port, host=host, reason=error.strerror),
+            msg("Choose another one with --port or PORT, e.g. --port 7861; --port 0 takes any free one."),
         ) from error
 
 
@@ -126,10 +128,10 @@ def serve(settings: Settings) -> int:
             launch(demo, settings)
             try:
                 shown = f"http://{_shown(settings.host)}:{settings.port}"
-                print(f"Open-Model Playground: {shown} (Ctrl-C ends it)", flush=True)
+                print(_said(msg("Open-Model Playground: {address} (Ctrl-C ends it)", address=shown)), flush=True)
                 start_preparing(playground)
                 ended.wait()
-                print("Ending: stopping the models.", flush=True)
+                print(_said(msg("Ending: stopping the models.")), flush=True)
             finally:
                 playground.close()  # first, so that runs end and their pages' streams with them
                 demo.close(verbose=False)
@@ -153,7 +155,8 @@ def quiet_gradio(settings: Settings) -> Iterator[None]:
         folder = scratch / f"app-{os.getpid()}"
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        print(f"Warning: {settings.home} can't be written: nothing new is prepared or kept.", file=sys.stderr)
+        warning = msg("Warning: {home} can't be written: nothing new is prepared or kept.", home=str(settings.home))
+        print(_said(warning), file=sys.stderr)
         folder = Path(tempfile.mkdtemp(prefix="playground-"))
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     try:
@@ -195,7 +198,9 @@ def launch(demo: gr.Blocks, settings: Settings) -> None:
             head=theme.head(),
         )
     except OSError as error:
-        raise UsageError(f"Port {settings.port} was taken meanwhile", "Start again with another --port.") from error
+        raise UsageError(
+            msg("Port {port} was taken meanwhile", port=settings.port), msg("Start again with another --port.")
+        ) from error
 
 
 def doors(demo: gr.Blocks) -> Doors:
@@ -220,6 +225,11 @@ def start_preparing(playground: Playground) -> None:
 
     for variant in default_variants(playground):
         playground.preparer.start(variant)
+
+
+def _said(text: str) -> str:
+    """A message to whoever started the app, in the language of their terminal."""
+    return render(text, for_terminal(os.environ))
 
 
 def _shown(host: str) -> str:

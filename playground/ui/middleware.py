@@ -263,7 +263,9 @@ def _check_plain(sent: Any) -> None:
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            raise Refused(400, msg("Send texts, numbers and lists: this app takes no files, addresses or other objects."))
+            raise Refused(
+                400, msg("Send texts, numbers and lists: this app takes no files, addresses or other objects.")
+            )
         if isinstance(value, list):
             waiting.extend(value)
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from playground.errors import PlaygroundError, UnknownModel, UsageError
+from playground.messages import msg, sentences
 from playground.records import Variant
 
 if TYPE_CHECKING:
@@ -29,18 +30,23 @@ def variant(playground: Playground, text: Any) -> Variant:
         UsageError: It is no name, or not one that may be given here.
     """
     if not isinstance(text, str):
-        raise UsageError(f"A model's name is text, not {type(text).__name__}", "Choose one of the list.")
+        kind = type(text).__name__
+        raise UsageError(msg("A model's name is text, not {kind}", kind=kind), msg("Choose one of the list."))
     if len(text) > MAX_LETTERS:
-        raise UsageError(f"A model's name has at most {MAX_LETTERS} characters", "Choose one of the list.")
+        raise UsageError(
+            msg("A model's name has at most {most} characters", most=MAX_LETTERS), msg("Choose one of the list.")
+        )
     try:
         model = Variant.parse(text).model
     except ValueError:
         model = text.strip().rpartition("@")[0]
     if not _may_be_named(playground, model):
         raise UsageError(
-            f"'{model}' is not offered here",
-            f"{UnknownModel(model, playground.catalog.ids()).next_step} Folders and files can be named only where the "
-            "app is used from its own machine alone.",
+            msg("'{model}' is not offered here", model=model),
+            sentences(
+                UnknownModel(model, playground.catalog.ids()).next_step,
+                msg("Folders and files can be named only where the app is used from its own machine alone."),
+            ),
         )
     return playground.catalog.resolve(text)[1]
 
@@ -76,7 +82,7 @@ def served(playground: Playground) -> tuple[str, ...]:
 def _few(texts: Iterable[Any]) -> list[Any]:
     listed = list(texts)
     if len(listed) > MAX_NAMES:
-        raise UsageError(f"{len(listed):,} models are named", f"Name at most {MAX_NAMES}.")
+        raise UsageError(msg("{n:,} models are named", n=len(listed)), msg("Name at most {most}.", most=MAX_NAMES))
     return listed
 
 

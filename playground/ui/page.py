@@ -14,6 +14,7 @@ import gradio as gr
 from gradio.utils import LRUCache
 
 from playground.errors import PlaygroundError, UsageError
+from playground.messages import msg
 from playground.records import Mode, Request, Variant
 from playground.ui import api, i18n, jobs, offered
 from playground.ui.html import costs, panel
@@ -164,7 +165,7 @@ class Page:
             chosen, mode, asked = form.read_request(values, len(self.form.choices))
             variants = tuple(offered.variants(self.playground, chosen))
             if not variants:
-                raise UsageError("No model is chosen", "Choose at least one above.")
+                raise UsageError(msg("No model is chosen"), msg("Choose at least one above."))
             async with aclosing(self._run(kept, request.session_hash or "", asked, variants, mode)) as updates:
                 async for update in updates:
                     yield update

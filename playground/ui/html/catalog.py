@@ -104,7 +104,8 @@ def hub_html(info: HubInfo, facts: ModelFacts, limit_mb: float) -> str:
     ]
     drawn = "".join(f'<tr><th scope="row">{name}</th><td>{cell}</td></tr>' for name, cell in rows)
     label = panel.Label(info.repo, Variant(f"hub:{info.repo}"))
-    read = f'<details class="rest"><summary>Its card, as its authors wrote it</summary>{card_html(info)}{_rest(info)}</details>'
+    card = card_html(info) + _rest(info)
+    read = f'<details class="rest"><summary>Its card, as its authors wrote it</summary>{card}</details>'
     return (
         f"<h3>{link(info.url, info.repo)}</h3>"
         + (_verdict(fits, expected, limit_mb) if not info.refusal else _warning(info.refusal))

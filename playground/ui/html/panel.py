@@ -258,7 +258,7 @@ def state_html(variant: Variant, prepared: Preparation) -> str:
         more = "".join(f" · {esc(part)}" for part in (size, verdict) if part)
         more += "".join(f"<small>{esc(note)}</small>" for note in artifact.notes)
     elif prepared.status == "failed" and prepared.error:
-        more = f'<span class="problem">{esc(str(prepared.error))}</span>'
+        more = f'<span class="problem">{esc(prepared.error)}</span>'
     return (
         f'<li class="is-{prepared.status}"><i aria-hidden="true"></i>'
         f"<span><code>{esc(precision_words(variant.runtime, variant.precision))}</code> {esc(what)}{more}</span></li>"

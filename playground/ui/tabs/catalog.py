@@ -18,6 +18,7 @@ from playground.catalog import hub_cards
 from playground.catalog.facts import full_facts
 from playground.catalog.search import Filters, Listed, Sort, choices, listed, select, smaller
 from playground.errors import PlaygroundError
+from playground.messages import msg
 from playground.system.memory import limit_mb
 from playground.ui.html import catalog
 from playground.ui.theme import html
@@ -170,7 +171,7 @@ def _show(playground: Playground, model: str) -> tuple[Any, ...]:
     limit = limit_mb()
     try:
         if model not in playground.catalog.ids():
-            raise PlaygroundError("That model is not in the catalogue", "Choose one of the list.")
+            raise PlaygroundError(msg("That model is not in the catalogue"), msg("Choose one of the list."))
         entry = playground.catalog.entry(model)
     except PlaygroundError as error:
         return _refused(error)
@@ -196,7 +197,7 @@ def _look_up(playground: Playground, text: str) -> tuple[Any, ...]:
         return _refused(error)
     except Exception:
         log.exception("A repository could not be looked up")
-        return _refused(PlaygroundError("Something broke while the Hub was asked; the log says what"))
+        return _refused(PlaygroundError(msg("Something broke while the Hub was asked; the log says what")))
     facts = full_facts(playground.catalog, entry, None, hub_cards.hub_facts(info))
     limit, expected = limit_mb(), info.footprint()
     fits = not info.refusal and (expected is None or expected.fits(limit))
@@ -206,7 +207,7 @@ def _look_up(playground: Playground, text: str) -> tuple[Any, ...]:
 
 
 def _refused(error: PlaygroundError) -> tuple[Any, ...]:
-    return catalog.problem_html(str(error)), *_nothing()[1:]
+    return catalog.problem_html(error.message), *_nothing()[1:]
 
 
 def _button(why_not: str) -> Any:
@@ -217,6 +218,3 @@ def _button(why_not: str) -> Any:
 def _nothing() -> tuple[Any, ...]:
     """What the tab shows while no model is chosen. Made anew each time: gradio takes updates apart."""
     return NOTHING_CHOSEN, gr.update(visible=False), "", gr.update(value=COMPARE, interactive=False), ""
-
-
-"""What the tab shows of a model when there is none."""

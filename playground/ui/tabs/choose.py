@@ -19,6 +19,7 @@ from playground.choose.board import Stored, board, candidates_of, stored, with_f
 from playground.choose.constraints import Constraints, check_limits
 from playground.choose.quality import Quality, file_scores
 from playground.errors import PlaygroundError, UsageError
+from playground.messages import msg
 from playground.records import Variant
 from playground.ui import offered
 from playground.ui.html import choose
@@ -158,14 +159,14 @@ def shown(
         verdicts = found.verdicts(limits)
         table = choose.verdicts_html(verdicts, limits) + _notes(found)
     except PlaygroundError as error:
-        return gr.skip(), _problem(str(error)), ""
+        return gr.skip(), _problem(error.message), ""
     except Exception:
         log.exception("The models could not be judged")
         return gr.skip(), _problem("Something broke in the app itself; its log says what."), ""
     try:
         mine = _own(playground, found, str(own or ""))
     except PlaygroundError as error:
-        return gr.skip(), table, _problem(str(error))
+        return gr.skip(), table, _problem(error.message)
     quality, choice = _chosen(found, mine, None if prefer_own else wanted)
     axis = below if below in dict(BELOW).values() else BELOW[0][1]
     drawn = choose.picture_html(found, quality, verdicts, limits, axis, memory=bool(memory))
@@ -201,7 +202,9 @@ def _number(value: Any) -> float | None:
     except ValueError:
         read = math.nan
     if not math.isfinite(read):
-        raise UsageError(f"'{str(value)[:40]}' is no limit", "Write a number, or leave the field empty.")
+        raise UsageError(
+            msg("'{value}' is no limit", value=str(value)[:40]), msg("Write a number, or leave the field empty.")
+        )
     return read
 
 
@@ -231,7 +234,10 @@ def _own(playground: Playground, found: Board, text: str) -> Quality | None:
     if not text.strip():
         return None
     if len(text) > OWN_CHARS:
-        raise UsageError(f"The scores have {len(text):,} characters", f"At most {OWN_CHARS:,}: one line a model.")
+        raise UsageError(
+            msg("The scores have {n:,} characters", n=len(text)),
+            msg("At most {most:,}: one line a model.", most=OWN_CHARS),
+        )
     content = text.encode("utf-8", "replace")
     return file_scores(content, OWN, [item.variant for item in found.candidates], playground.catalog.ids())
 

@@ -15,6 +15,7 @@ import gradio as gr
 from playground.catalog.kinds import WORDS
 from playground.catalog.search import listed
 from playground.errors import PlaygroundError, UsageError
+from playground.messages import msg
 from playground.records import Mode, Request, Variant
 from playground.system.memory import limit_mb
 from playground.ui import offered
@@ -179,9 +180,8 @@ def added_html(playground: Playground, chosen: list[str]) -> str:
         try:
             spec, variant = playground.catalog.resolve(str(offered.variant(playground, text)))
         except PlaygroundError as error:
-            lines.append(
-                f'<li class="is-failed"><i aria-hidden="true"></i><span class="problem">{esc(str(error))}</span></li>'
-            )
+            said = f'<span class="problem">{esc(error.message)}</span>'
+            lines.append(f'<li class="is-failed"><i aria-hidden="true"></i>{said}</li>')
             continue
         lines.append(f"<li>{esc(spec.name)}</li>{panel.state_html(variant, playground.preparer.state(variant))}")
     return f"<ul>{''.join(lines)}</ul>" if lines else ""
@@ -248,7 +248,7 @@ def number(name: str, value: Any) -> float:
         UsageError: It is none.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise UsageError(f"{name} is {str(value)[:40]!r}", "It must be a number.")
+        raise UsageError(msg("{name} is {value}", name=name, value=repr(str(value)[:40])), msg("It must be a number."))
     return float(value)
 
 

@@ -1,9 +1,8 @@
 """The OpenAI protocol as a client speaks it: requests out, a stream of pieces in, and all that can go wrong between.
 
-Chat goes through huggingface_hub's ``AsyncInferenceClient``. Its ``text_generation`` speaks another protocol (that of
-Text Generation Inference: ``inputs`` and ``parameters``) to any address of one's own, and can't stream
-``/v1/completions`` from anybody; base models are therefore asked over huggingface_hub's own HTTP session, with the
-same headers, hooks and time-outs. Nothing here knows events, timings or what a reader is told.
+Both ways of asking, ``/chat/completions`` and ``/completions``, answer with one kind of event stream, which httpx2
+decodes by its standard (https://html.spec.whatwg.org/multipage/server-sent-events.html) and within bounds. Nothing
+here knows events, timings or what a reader is told.
 """
 
 from __future__ import annotations
@@ -12,22 +11,21 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import httpx2
-from huggingface_hub import AsyncInferenceClient, get_async_session, set_async_client_factory
-from huggingface_hub.errors import InferenceTimeoutError, TextGenerationError
-from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from playground import __version__
+from playground.messages import Translatable, foreign, msg
 from playground.records import Remote
-from playground.runtimes.remote.messages import Piece, error_in, piece_of, retry_after, words_of
+from playground.runtimes.remote.payload import Piece, error_in, piece_of, retry_after, words_of
 
 CHAT = "/chat/completions"
+COMPLETION = "/completions"
 CONNECT_S = 10.0
 """A server that does not accept a connection by then is not there."""
 BETWEEN_S = 30.0
@@ -47,8 +45,12 @@ BACKOFF_S = 0.5
 MAX_WAIT_S = 20.0
 """A server that asks for more is asked again by the reader, not by the program."""
 ERROR_BYTES = 64_000
+EVENT_BYTES = 1_000_000
+"""Of one event; a piece has about 300 bytes around its token."""
 STREAM_BYTES = 32_000_000
-"""Far above any answer (a piece has about 300 bytes around its token): what sends more is no language model."""
+"""Of one answer, far above any: what sends more is no language model. And of the list of models."""
+END = "[DONE]"
+"""The protocol's last event."""
 
 
 class Refused(Exception):
@@ -72,7 +74,11 @@ class Refused(Exception):
 
 
 class Unreachable(Exception):
-    """No connection: refused, no such host, no time."""
+    """No connection: refused, no such host, no time. ``reason`` says which."""
+
+    def __init__(self, reason: Translatable) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Silent(Exception):
@@ -103,7 +109,7 @@ class Retry:
     seconds: float
 
 
-class Wire:
+class Client:
     """One server.
 
     Args:
@@ -148,7 +154,7 @@ class Wire:
 
         Args:
             path: ``/chat/completions`` or ``/completions``.
-            body: All of the request but ``stream``; ``extra_body`` holds what OpenAI's own protocol does not know.
+            body: The request.
 
         Raises:
             Refused, Unreachable, Silent, Broken, Garbage: As their docstrings say.
@@ -171,15 +177,15 @@ class Wire:
 
     async def _attempt(self, path: str, body: dict[str, Any]) -> AsyncGenerator[Piece]:
         """One request and its stream, with a time limit on every silence."""
-        messages = self._chat(body) if path == CHAT else self._completion(path, body)
+        events = self._events(path, body)
         limit = left = self._remote.timeout_s
         begun = finished = counted = False
-        async with aclosing(messages):
+        async with aclosing(events):
             while not (finished and counted):
                 asked = time.monotonic()
                 try:
                     async with asyncio.timeout(left):
-                        message = await _next(messages)
+                        message = await anext(events)
                 except StopAsyncIteration:
                     break
                 except TimeoutError:
@@ -198,37 +204,29 @@ class Wire:
         if not finished:
             raise Broken
 
-    async def _chat(self, body: dict[str, Any]) -> AsyncGenerator[Any]:
-        client = AsyncInferenceClient(
-            base_url=self._remote.url + CHAT,
-            api_key=self._key or "none",  # without one, the client would look for a stored Hub token and send that
-            headers=self._headers(),  # type: ignore[arg-type]
-            timeout=self._timeout(),  # type: ignore[arg-type]
-        )
-        async with client:
-            async for message in await client.chat_completion(stream=True, **body):
-                yield message
-
-    async def _completion(self, path: str, body: dict[str, Any]) -> AsyncGenerator[Any]:
-        plain = {name: value for name, value in body.items() if name != "extra_body"}
-        sent = plain | body.get("extra_body", {}) | {"stream": True}
-        async with get_async_session() as session:
-            url, headers = self._remote.url + path, self._headers()
-            call = session.stream("POST", url, json=sent, headers=_present(headers), timeout=self._timeout())
-            async with call as response:
-                async for line in response.aiter_lines():
-                    data = line.removeprefix("data:").strip()
-                    if data == "[DONE]":
+    async def _events(self, path: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """The JSON of each event of one answer, up to the protocol's end mark."""
+        try:
+            async with (
+                self._session() as session,
+                session.sse(self._remote.url + path, method="POST", json=body, max_event_size=EVENT_BYTES) as events,
+            ):
+                await _check(events.response, streams=True)
+                async for event in events:
+                    if events.response.num_bytes_downloaded > STREAM_BYTES:
+                        raise Garbage
+                    if event.data.strip() == END:
                         return
-                    if line.startswith("data:"):
-                        yield _parsed(data)
+                    if event.data:
+                        yield _parsed(event)
+        except Exception as error:
+            raise _known(error) from None
 
     async def _list(self) -> tuple[str, ...] | None:
         try:
-            async with get_async_session() as session:
-                url = self._remote.url + "/models"
-                response = await session.get(url, headers=_present(self._headers()), timeout=self._timeout())
-                document = response.json()
+            async with self._session() as session, session.stream("GET", self._remote.url + "/models") as response:
+                await _check(response, streams=False)
+                document = json.loads(await _body(response, STREAM_BYTES))
         except Exception as error:
             raise _known(error) from None
         models = document.get("data") if isinstance(document, dict) else None
@@ -236,23 +234,19 @@ class Wire:
             return None
         return tuple(str(model["id"]) for model in models if isinstance(model, dict) and "id" in model)
 
-    def _headers(self) -> dict[str, str | None]:
-        """None takes a header out: huggingface_hub fills in a Hub token and a talkative user agent of its own."""
-        return {
-            "authorization": f"Bearer {self._key}" if self._key else None,
-            "user-agent": f"open-model-playground/{__version__}",
-        }
-
-    def _timeout(self) -> httpx2.Timeout:
-        """Of the connection alone; silence is watched in ``_attempt``, which tells an empty message from content."""
-        return httpx2.Timeout(None, connect=min(CONNECT_S, self._remote.timeout_s))
-
-
-def set_up() -> None:
-    """Once in a process, before the first ``Wire``: huggingface_hub gets our sessions, and what is slow is done."""
-    set_async_client_factory(_session)
-    _certificates()
-    build_hf_headers(token=False)  # looks about, once, for what to tell the Hub (in a worker it may not ask anybody)
+    def _session(self) -> httpx2.AsyncClient:
+        """No redirects, which would take prompt and key elsewhere. The time limit is of the connection alone: silence
+        is watched in ``_attempt``, which tells an empty message from content.
+        """
+        headers = {"accept-encoding": "identity", "user-agent": f"open-model-playground/{__version__}"}
+        if self._key:
+            headers["authorization"] = f"Bearer {self._key}"
+        return httpx2.AsyncClient(
+            headers=headers,
+            timeout=httpx2.Timeout(None, connect=min(CONNECT_S, self._remote.timeout_s)),
+            follow_redirects=False,
+            verify=_certificates(),
+        )
 
 
 class _Patience:
@@ -272,119 +266,77 @@ class _Patience:
         return seconds if seconds <= MAX_WAIT_S else None
 
 
-class _OneLineAMessage(httpx2.AsyncByteStream):
-    """The stream with U+0085, U+2028 and U+2029 written as JSON escapes.
-
-    Servers send these characters as they are, and the HTTP client takes them for line ends as ``str.splitlines``
-    does, in the middle of a message. An event stream ends its lines with CR and LF alone
-    (https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
-    """
-
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        held, size = b"", 0
-        async for chunk in self._stream:
-            size += len(chunk)
-            if size > STREAM_BYTES:
-                raise Garbage
-            data = held + chunk
-            cut = len(data) - next((len(part) for part in _BEGUN if data.endswith(part)), 0)
-            held = data[cut:]
-            data = data[:cut]
-            for raw, escaped in _LINE_ENDS:
-                data = data.replace(raw, escaped)
-            yield data
-        if held:
-            yield held
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-_LINE_ENDS = ((b"\xc2\x85", rb"\u0085"), (b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"))
-_BEGUN = (b"\xe2\x80", b"\xe2", b"\xc2")
-
-
-def _session() -> httpx2.AsyncClient:
-    """huggingface_hub's sessions in this process: no redirects, which would take prompt and key elsewhere."""
-    return httpx2.AsyncClient(
-        follow_redirects=False,
-        headers={"accept-encoding": "identity"},
-        event_hooks={"response": [_check]},
-        verify=_certificates(),
-    )
-
-
 @cache
 def _certificates() -> ssl.SSLContext:
     """Reading them takes a tenth of a second, which is no part of an answer."""
     return httpx2.create_ssl_context()
 
 
-async def _check(response: httpx2.Response) -> None:
-    """Look at an answer before anybody reads it as a stream.
+async def _check(response: httpx2.Response, *, streams: bool) -> None:
+    """Look at an answer before anybody reads it.
+
+    Args:
+        streams: Whether a stream of events is wanted, or a document.
 
     Raises:
         Refused: It is none.
         Garbage: It is compressed.
     """
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    streams = response.request.method == "GET" or kind not in ("application/json", "text/html")
-    assert isinstance(response.stream, httpx2.AsyncByteStream)
     if response.headers.get("content-encoding", "identity") != "identity":
         raise Garbage  # none was accepted, and a compressed stream has no size one could watch
-    if response.status_code == 200 and streams:
-        response.encoding = "utf-8"  # event streams and JSON are, whatever the header says
-        response.stream = _OneLineAMessage(response.stream)
-        return
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if response.status_code != 200 or (streams and kind in ("application/json", "text/html")):
+        try:
+            async with asyncio.timeout(ERROR_S):
+                body = await _body(response, ERROR_BYTES)
+        except (TimeoutError, httpx2.HTTPError, Garbage):
+            body = b""  # the status says enough, and a part of the words might end inside a key that is to be taken out
+        raise Refused(response, kind, body)
+    if streams:  # whatever the header says: some servers name another kind, or another charset
+        response.headers["content-type"] = "text/event-stream"
+        response.encoding = "utf-8-sig"
+
+
+async def _body(response: httpx2.Response, most: int) -> bytes:
+    """All of a body.
+
+    Raises:
+        Garbage: It has more than ``most`` bytes.
+    """
     body = b""
-    try:
-        async with asyncio.timeout(ERROR_S):
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > ERROR_BYTES:
-                    body = b""  # not a part of it, which might end inside a key that is to be taken out
-                    break
-    except (TimeoutError, httpx2.HTTPError):
-        pass  # the status says enough
-    raise Refused(response, kind, body)
-
-
-async def _next(messages: AsyncGenerator[Any]) -> Any:
-    """The next message; what libraries raise becomes one of this module's errors."""
-    try:
-        return await anext(messages)
-    except Exception as error:
-        raise _known(error) from None
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > most:
+            raise Garbage
+    return body
 
 
 def _known(error: Exception) -> Exception:
     """The error as one of this module's. Nothing else of it is kept: libraries hang requests, with headers, on it."""
-    if isinstance(error, (StopAsyncIteration, TimeoutError, Refused, Unreachable, Silent, Broken, Garbage)):
-        return error
-    if isinstance(error, (InferenceTimeoutError, httpx2.TimeoutException)):
-        return Unreachable("no connection in time")
-    if isinstance(error, (httpx2.ConnectError, httpx2.UnsupportedProtocol, httpx2.ProxyError)):
-        return Unreachable(str(error) or "no connection")
-    if isinstance(error, TextGenerationError):
-        return Broken(words_of(error.args[0] if error.args else ""))
-    if isinstance(error, httpx2.TransportError):
-        return Broken()
-    if isinstance(error, (httpx2.HTTPError, ValueError, TypeError, AttributeError, KeyError, RecursionError)):
-        return Garbage()  # httpx2, json and huggingface_hub's parser each have their own
-    return error
+    match error:
+        case httpx2.TimeoutException():
+            return Unreachable(msg("no connection in time"))
+        case httpx2.ConnectError() | httpx2.UnsupportedProtocol() | httpx2.ProxyError():
+            return Unreachable(foreign(str(error)) or msg("no connection"))
+        case httpx2.SSEError():  # an event beyond its bound
+            return Garbage()
+        case httpx2.TransportError():
+            return Broken()
+        case httpx2.HTTPError() | ValueError() | RecursionError():  # httpx2 and json each have their own
+            return Garbage()
+        case _:
+            return error
 
 
-def _present(headers: dict[str, str | None]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if value is not None}
-
-
-def _parsed(data: str) -> dict[str, Any]:
-    message = json.loads(data)
+def _parsed(event: httpx2.ServerSentEvent) -> dict[str, Any]:
+    """
+    Raises:
+        Broken: The server reports an error.
+        Garbage: It is no JSON object.
+    """
+    message = json.loads(event.data)
     if not isinstance(message, dict):
         raise Garbage
-    if message.get("error") is not None:
-        raise Broken(words_of(message["error"]))
+    if message.get("error") is not None or event.event == "error":
+        raise Broken(words_of(message.get("error") or message))
     return message

@@ -6,10 +6,12 @@ A server may repeat the key it was given, so its words pass ``_quoted``, and of 
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
 from playground.config.endpoints import host
-from playground.errors import ContextOverflow, RunError
+from playground.errors import ContextOverflow, RunError, all_of
+from playground.messages import Translatable, msg, plural
 from playground.records import Remote
 from playground.runtimes.remote.client import Broken, Garbage, Refused, Silent, Unreachable
 
@@ -38,84 +40,129 @@ def explain(
         listed: Models the server says it has.
         extra: Parameters that were sent and are not part of OpenAI's protocol.
     """
-    at = f"remote:{remote.name}: {host(remote)}"
+    server = _server(remote)
     match error:
         case Refused():
             return _refused(error, remote, key, listed, extra)
         case Unreachable():
+            reason = error.reason if error.reason.template else _quoted(error.reason, key)
             return RunError(
-                f"{at} can't be reached ({_quoted(str(error), key)})", "Check that the server runs and its url."
-            )
-        case Silent(begun=True):
-            return RunError(
-                f"{at} fell silent inside its answer, for {error.seconds:g} s after {pieces} pieces", "Try again."
+                msg("{server} can't be reached ({reason})", server=server, reason=reason),
+                msg("Check that the server runs and its url."),
             )
         case Silent():
-            return RunError(
-                f"{at} took the request and sent nothing for {error.seconds:g} s",
-                "Try again; a server that starts models on demand needs a larger timeout_s.",
-            )
-        case Broken() if error.said:
-            return RunError(
-                f"{at} failed after {pieces} pieces: {_quoted(error.said, key)}", "Look at the server's log."
-            )
-        case Broken() if not pieces:
-            return RunError(
-                f"{at} closed the connection without an answer", "Check its url, or look at the server's log."
-            )
+            return _silent(error, server, pieces)
         case Broken():
-            return RunError(
-                f"{at} broke off its answer after {pieces} pieces", "Try again, or look at the server's log."
-            )
+            return _broken(error, server, key, pieces)
         case _:
             return RunError(
-                f"{at} sent something that is no part of an OpenAI-compatible stream",
-                f"Check that {remote.url} is its OpenAI-compatible address; it often ends in /v1.",
+                msg("{server} sent something that is no part of an OpenAI-compatible stream", server=server),
+                msg("Check that {url} is its OpenAI-compatible address; it often ends in /v1.", url=remote.url),
             )
+
+
+def _server(remote: Remote) -> str:
+    return f"remote:{remote.name}: {host(remote)}"
+
+
+def _silent(error: Silent, server: str, pieces: int) -> RunError:
+    if error.begun:
+        what = plural(
+            "{server} fell silent inside its answer, for {seconds:g} s after {n} piece",
+            "{server} fell silent inside its answer, for {seconds:g} s after {n} pieces",
+            pieces,
+            server=server,
+            seconds=error.seconds,
+        )
+        return RunError(what, msg("Try again."))
+    return RunError(
+        msg("{server} took the request and sent nothing for {seconds:g} s", server=server, seconds=error.seconds),
+        msg("Try again; a server that starts models on demand needs a larger timeout_s."),
+    )
+
+
+def _broken(error: Broken, server: str, key: str, pieces: int) -> RunError:
+    if error.said:
+        what = plural(
+            "{server} failed after {n} piece: {said}",
+            "{server} failed after {n} pieces: {said}",
+            pieces,
+            server=server,
+            said=_quoted(error.said, key),
+        )
+        return RunError(what, msg("Look at the server's log."))
+    if not pieces:
+        return RunError(
+            msg("{server} closed the connection without an answer", server=server),
+            msg("Check its url, or look at the server's log."),
+        )
+    what = plural(
+        "{server} broke off its answer after {n} piece",
+        "{server} broke off its answer after {n} pieces",
+        pieces,
+        server=server,
+    )
+    return RunError(what, msg("Try again, or look at the server's log."))
 
 
 def _refused(error: Refused, remote: Remote, key: str, listed: tuple[str, ...], extra: tuple[str, ...]) -> RunError:
-    status = error.status
-    at = f"remote:{remote.name}: {host(remote)}"
-    said = f": {_quoted(error.said, key)}" if error.said else ""
-    if status == 200:
-        return RunError(f"{at} answered with {error.content_type}, not with a stream{said}", "Check its url and model.")
-    if status in (401, 403):
-        step = (
-            f"Check the key in {remote.key_env}." if remote.key_env else "It wants a key: name its variable in key_env."
-        )
-        return RunError(f"{at} refused the key (HTTP {status})", step)
-    if 300 <= status < 400:
-        target = urlsplit(error.location).hostname or "another address"
+    at: dict[str, Any] = {"server": _server(remote), "status": error.status}
+
+    def told(what: Translatable) -> Translatable:
+        return msg("{what}: {said}", what=what, said=_quoted(error.said, key)) if error.said else what
+
+    if error.status == 200:
+        what = msg("{server} answered with {kind}, not with a stream", server=at["server"], kind=error.content_type)
+        return RunError(told(what), msg("Check its url and model."))
+    if error.status in (401, 403):
+        step = msg("It wants a key: name its variable in key_env.")
+        if remote.key_env:
+            step = msg("Check the key in {variable}.", variable=remote.key_env)
+        return RunError(msg("{server} refused the key (HTTP {status})", **at), step)
+    if 300 <= error.status < 400:
+        named = urlsplit(error.location).hostname
+        target = _quoted(named, key) if named else msg("another address")
         return RunError(
-            f"{at} redirects to {_quoted(target, key)} (HTTP {status}); prompt and key are not sent on",
-            "Put the final address into url.",
+            msg("{server} redirects to {target} (HTTP {status}); prompt and key are not sent on", target=target, **at),
+            msg("Put the final address into url."),
         )
     if any(code in error.code for code in OVERFLOW):
-        return ContextOverflow(f"{at} has no room for prompt and answer (HTTP {status}){said}", "Shorten one of them.")
-    return RunError(f"{at} {_status_words(error, remote)} (HTTP {status}){said}", _step(status, key, listed, extra))
+        full = msg("{server} has no room for prompt and answer (HTTP {status})", **at)
+        return ContextOverflow(told(full), msg("Shorten one of them."))
+    return RunError(told(_status(error, remote, at)), _step(error.status, key, listed, extra))
 
 
-def _status_words(error: Refused, remote: Remote) -> str:
+def _status(error: Refused, remote: Remote, at: dict[str, Any]) -> Translatable:
     if error.status == 404:
-        return f"knows no model '{remote.model}', or not this address"
+        return msg("{server} knows no model '{model}', or not this address (HTTP {status})", model=remote.model, **at)
+    if error.status in (429, 503) and error.retry_after:
+        return msg(
+            "{server} has no room for the request now; it asks to wait {seconds:.0f} s (HTTP {status})",
+            seconds=error.retry_after,
+            **at,
+        )
     if error.status in (429, 503):
-        asked = f"; it asks to wait {error.retry_after:.0f} s" if error.retry_after else ""
-        return f"has no room for the request now{asked}"
-    return "refused the request" if error.status < 500 else "failed"
+        return msg("{server} has no room for the request now (HTTP {status})", **at)
+    if error.status < 500:
+        return msg("{server} refused the request (HTTP {status})", **at)
+    return msg("{server} failed (HTTP {status})", **at)
 
 
-def _step(status: int, key: str, listed: tuple[str, ...], extra: tuple[str, ...]) -> str:
+def _step(status: int, key: str, listed: tuple[str, ...], extra: tuple[str, ...]) -> Translatable:
     if status == 404 and listed:
-        return f"It offers: {_quoted(', '.join(listed[:8]), key)}."
+        return msg("It offers: {models}.", models=_quoted(", ".join(listed[:8]), key))
     if status == 404:
-        return "Check url and model."
+        return msg("Check url and model.")
     if status in (429, 503):
-        return "Wait a while, or choose another model."
+        return msg("Wait a while, or choose another model.")
     if status in (400, 422) and extra:
-        them = "it" if len(extra) == 1 else "them"
-        return f"Not every server knows {' and '.join(extra)}: set {them} back to the default."
-    return "Look at the server's log." if status >= 500 else "Check model and parameters."
+        return plural(
+            "Not every server knows {names}: set it back to the default.",
+            "Not every server knows {names}: set them back to the default.",
+            len(extra),
+            names=all_of(extra),
+        )
+    return msg("Look at the server's log.") if status >= 500 else msg("Check model and parameters.")
 
 
 def _quoted(words: str, key: str) -> str:

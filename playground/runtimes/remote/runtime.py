@@ -11,11 +11,13 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from playground.errors import RunError
+from playground.errors import RunError, all_of
+from playground.messages import Translatable, msg, plural
 from playground.records import (
     Cancelled,
     DecodedTokens,
@@ -32,8 +34,8 @@ from playground.records import (
 from playground.runtimes.generation.text_stream import StopStrings
 from playground.runtimes.generation.timing import decode_rate
 from playground.runtimes.remote import errors
-from playground.runtimes.remote.client import CHAT, Retry, Wire, set_up
-from playground.runtimes.remote.messages import Piece, Usage
+from playground.runtimes.remote.client import CHAT, COMPLETION, Client, Retry
+from playground.runtimes.remote.payload import Piece, Usage
 
 POLL_S = 0.05
 """Between two looks at Stop while the server is silent."""
@@ -55,13 +57,13 @@ class RemoteRuntime:
         remote = load.spec.remote
         if remote is None:
             raise RunError(
-                f"{load.spec.id}: nothing is known of this remote", "Add it to spaces.yaml (docs/remote.md)."
+                msg("{model}: nothing is known of this remote", model=load.spec.id),
+                msg("Add it to spaces.yaml (docs/remote.md)."),
             )
         self._load, self._remote = load, remote
         self._key = _key(remote)
-        set_up()
         try:
-            listed = asyncio.run(Wire(remote, self._key).models())
+            listed = asyncio.run(Client(remote, self._key).models())
         except errors.KNOWN as error:
             raise errors.explain(error, remote, self._key) from None
         self._listed = listed or ()
@@ -69,93 +71,104 @@ class RemoteRuntime:
     def inspect(self, request: Request) -> PromptView:
         """What is sent. Template and tokenizer are the server's: there are no token ids to show."""
         body, warnings = request_body(self._remote, request)
-        text = body["prompt"] if "prompt" in body else json.dumps(body["messages"], ensure_ascii=False, indent=2)
-        unseen = "The server turns this into tokens" + (
-            " with a template of its own" if self._remote.kind == "chat" else ""
-        )
-        return PromptView(self._load.spec.id, text, (), (), (f"{unseen}; they can't be seen from here.", *warnings))
+        if self._remote.kind == "chat":
+            text = json.dumps(body["messages"], ensure_ascii=False, indent=2)
+            unseen = msg("The server turns this into tokens with a template of its own; they can't be seen from here.")
+        else:
+            text = body["prompt"]
+            unseen = msg("The server turns this into tokens; they can't be seen from here.")
+        return PromptView(self._load.spec.id, text, (), (), (unseen, *warnings))
 
     def generate(self, request: Request, cancelled: Cancelled) -> Iterator[Event]:
         return _Answer(self._load, self._remote, self._key, self._listed, request).events(cancelled)
 
     def score(self, prompt: Sequence[int], answer: Sequence[int], cancelled: Cancelled) -> Iterator[None]:
-        raise self._no_tokens("logits")
+        raise self._only_text(msg("{model}: the server gives texts, no logits", model=self._load.spec.id))
 
     def decode(self, ids: Sequence[int]) -> DecodedTokens:
-        raise self._no_tokens("token ids")
+        raise self._only_text(msg("{model}: the server gives texts, no token ids", model=self._load.spec.id))
 
-    def _no_tokens(self, what: str) -> RunError:
-        return RunError(
-            f"{self._load.spec.id}: the server gives texts, no {what}", "Compare a model that runs on this machine."
-        )
+    def _only_text(self, what: Translatable) -> RunError:
+        return RunError(what, msg("Compare a model that runs on this machine."))
 
     def close(self) -> None:
         self._key = ""
 
 
-def request_body(remote: Remote, request: Request) -> tuple[dict[str, Any], list[str]]:
+def request_body(remote: Remote, request: Request) -> tuple[dict[str, Any], list[Translatable]]:
     """The request in the protocol's names, and what a reader should know of it.
 
     ``temperature`` and ``top_p`` are always sent, because servers fill in what is missing from the model's own
     generation_config. What OpenAI's protocol does not know goes out only where it is not its default.
     """
-    extra, warnings = _extra(request)
-    if request.min_new_tokens:
-        warnings.append("The server decides where an answer ends: a least length can't be asked for.")
     body: dict[str, Any] = {
         "model": f"{remote.model}:{remote.provider}" if remote.provider not in ("", "auto") else remote.model,
         "max_tokens": request.max_new_tokens,
         "temperature": request.temperature,
         "top_p": request.top_p,
+        "stream": True,
         "stream_options": {"include_usage": True},
     }
     if request.seed is not None:
         body["seed"] = request.seed
     if request.stop:
         body["stop"] = list(request.stop)
-    if extra:
-        body["extra_body"] = extra
-    messages = [message.to_json() for message in request.messages] or [{"role": "user", "content": request.prompt}]
-    own_system = messages[0]["role"] == "system"
-    if remote.kind == "chat":
-        if request.system and own_system:
-            warnings.append("The messages bring their own system message; the system prompt is not used.")
-        elif request.system:
-            messages.insert(0, {"role": "system", "content": request.system})
-        return body | {"messages": messages}, warnings
-    if request.system or own_system:
-        warnings.append("This is a base model; the system prompt is not used.")
-    said = [message["content"] for message in messages if message["role"] != "system"]
-    if len(said) > 1:
-        warnings.append("The messages were joined by blank lines: there is no template that marks who speaks.")
-    return body | {"prompt": "\n\n".join(said)}, warnings
+    warnings = []
+    if extra := extra_fields(request):
+        warnings.append(
+            plural(
+                "{names}: not part of OpenAI's protocol; a server may ignore it.",
+                "{names}: not part of OpenAI's protocol; a server may ignore them.",
+                len(extra),
+                names=all_of(list(extra)),
+            )
+        )
+    if request.min_new_tokens:
+        warnings.append(msg("The server decides where an answer ends: a least length can't be asked for."))
+    said, about_said = _said(remote, request)
+    return body | extra | said, warnings + about_said
 
 
-def _extra(request: Request) -> tuple[dict[str, Any], list[str]]:
+def extra_fields(request: Request) -> dict[str, Any]:
+    """What of the request is not its default and not part of OpenAI's protocol."""
     values = {"top_k": request.top_k, "min_p": request.min_p, "repetition_penalty": request.repetition_penalty}
     defaults = Request()
-    extra = {name: value for name, value in values.items() if value != getattr(defaults, name)}
-    if not extra:
-        return {}, []
-    names = " and ".join(extra)
-    return extra, [
-        f"{names}: not part of OpenAI's protocol; a server may ignore {'it' if len(extra) == 1 else 'them'}."
-    ]
+    return {name: value for name, value in values.items() if value != getattr(defaults, name)}
+
+
+def _said(remote: Remote, request: Request) -> tuple[dict[str, Any], list[Translatable]]:
+    """``messages`` for a chat model and ``prompt`` for a base model, and what a reader should know of it."""
+    messages = [message.to_json() for message in request.messages] or [{"role": "user", "content": request.prompt}]
+    own_system = messages[0]["role"] == "system"
+    warnings = []
+    if remote.kind == "chat":
+        if request.system and own_system:
+            warnings.append(msg("The messages bring their own system message; the system prompt is not used."))
+        elif request.system:
+            messages.insert(0, {"role": "system", "content": request.system})
+        return {"messages": messages}, warnings
+    if request.system or own_system:
+        warnings.append(msg("This is a base model; the system prompt is not used."))
+    texts = [message["content"] for message in messages if message["role"] != "system"]
+    if len(texts) > 1:
+        warnings.append(msg("The messages were joined by blank lines: there is no template that marks who speaks."))
+    return {"prompt": "\n\n".join(texts)}, warnings
 
 
 def _key(remote: Remote) -> str:
     if not remote.key_env:
         return ""
     key = os.environ.get(remote.key_env, "").strip()
+    named = {"name": remote.name, "variable": remote.key_env}
     if not key:
         raise RunError(
-            f"remote:{remote.name}: the environment variable {remote.key_env}, which should hold its key, is not set",
-            f"Set {remote.key_env} and start again.",
+            msg("remote:{name}: the environment variable {variable}, which should hold its key, is not set", **named),
+            msg("Set {variable} and start again.", variable=remote.key_env),
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise RunError(
-            f"remote:{remote.name}: what {remote.key_env} holds can't be a key",
-            "It should be one word of plain characters.",
+            msg("remote:{name}: what {variable} holds can't be a key", **named),
+            msg("It should be one word of plain characters."),
         )
     return key
 
@@ -171,7 +184,7 @@ class _Answer:
     request: Request
     stamps: list[float] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Translatable] = field(default_factory=list)
     usage: Usage | None = None
     finish: str = ""
     reasoned: int = 0
@@ -181,12 +194,13 @@ class _Answer:
         """All that ``Runtime.generate`` promises."""
         body, self.warnings = request_body(self.remote, self.request)
         self._stop = StopStrings(self.request.stop)
-        self._wire = Wire(self.remote, self.key)
+        self._client = Client(self.remote, self.key)
         stopped = False
         try:
-            with _Pull(self._wire.answer(CHAT if "messages" in body else "/completions", body)) as pull:
-                yield self._event("prefill")
-                for item in pull.items(cancelled):
+            yield self._event("prefill")
+            source = self._client.answer(CHAT if self.remote.kind == "chat" else COMPLETION, body)
+            with closing(_pulled(source, cancelled)) as items:
+                for item in items:
                     if isinstance(item, Piece):
                         if self._has_enough(item):
                             break
@@ -194,9 +208,10 @@ class _Answer:
                     elif not self.stamps:
                         self.waited_s += item.seconds if isinstance(item, Retry) else 0.0
                         yield self._event("prefill", text=_waiting(item))
-                stopped = pull.cancelled
+        except _Interrupted:
+            stopped = True
         except errors.KNOWN as error:
-            pieces, extra = len(self.stamps), tuple(body.get("extra_body", ()))
+            pieces, extra = len(self.stamps), tuple(extra_fields(self.request))
             raise errors.explain(error, self.remote, self.key, pieces=pieces, listed=self.listed, extra=extra) from None
         if tail := self._stop.finish():
             yield self._event("token", text=self._add(tail))
@@ -249,23 +264,37 @@ class _Answer:
         if self._stop.stopped:
             return "stop"
         if len(self.stamps) == self._most and not self.finish:
-            self.warnings.append(f"The server ignores max_tokens; it was cut off after {len(self.stamps)} pieces.")
+            self.warnings.append(
+                plural(
+                    "The server ignores max_tokens; it was cut off after {n} piece.",
+                    "The server ignores max_tokens; it was cut off after {n} pieces.",
+                    len(self.stamps),
+                )
+            )
             return "length"
         if self.finish not in ("stop", "length", "eos_token", "stop_sequence", "eos"):
-            self.warnings.append(f"The server says that it ended because of: {self.finish[:40]}.")
+            self.warnings.append(msg("The server says that it ended because of: {reason}.", reason=self.finish[:40]))
         return "length" if self.finish == "length" else "stop"
 
     def _timings(self, ended: float) -> Timings:
-        began = self._wire.began or ended
+        began = self._client.began or ended
         if self.waited_s:
             self.warnings.append(
-                f"The server had no room at first: {self.waited_s:.1f} s of waiting, and the refused requests, are not "
-                "in the figures."
+                msg(
+                    "The server had no room at first: {waited_s:.1f} s of waiting, and the refused requests, are not "
+                    "in the figures.",
+                    waited_s=self.waited_s,
+                )
             )
         if self.reasoned:
             self.warnings.append(
-                f"The server sent {self.reasoned} pieces of reasoning apart from the answer: they are in the figures, "
-                "not in the text."
+                plural(
+                    "The server sent {n} piece of reasoning apart from the answer: it is in the figures, not in the "
+                    "text.",
+                    "The server sent {n} pieces of reasoning apart from the answer: they are in the figures, not in "
+                    "the text.",
+                    self.reasoned,
+                )
             )
         unit, tokens, rate = counted(self.stamps, self.usage, self.warnings)
         return Timings(
@@ -280,7 +309,7 @@ class _Answer:
 
 
 def counted(
-    stamps: list[float], usage: Usage | None, warnings: list[str]
+    stamps: list[float], usage: Usage | None, warnings: list[Translatable]
 ) -> tuple[Literal["token", "chunk"], int | None, float | None]:
     """Unit, count and rate of an answer that came in ``stamps``.
 
@@ -292,63 +321,58 @@ def counted(
     rate = decode_rate(stamps)
     if usage is None:
         if stamps:
-            warnings.append("No count of tokens came from the server: the figures count the pieces it sent.")
+            warnings.append(msg("No count of tokens came from the server: the figures count the pieces it sent."))
         return "chunk", len(stamps), rate
     sent, pieces = usage.completion - usage.hidden, len(stamps)
     if rate is not None and sent not in (pieces, pieces + 1):
         # rate × sent / pieces = sent × (1 − 1 / pieces) / (last − first)
         rate *= sent / pieces
-        warnings.append(f"The server sent its {sent} tokens in {pieces} pieces; tokens per second assumes equal ones.")
+        warnings.append(
+            msg(
+                "The server sent its {tokens} tokens in {pieces} pieces; tokens per second assumes equal ones.",
+                tokens=sent,
+                pieces=pieces,
+            )
+        )
     return "token", usage.completion, rate
 
 
-def _waiting(item: Retry | None) -> str:
-    return f"HTTP {item.status}, asking again in {item.seconds:.1f} s" if item else "waiting for the server"
+def _waiting(item: Retry | None) -> Translatable:
+    if item is None:
+        return msg("waiting for the server")
+    return msg("HTTP {status}, asking again in {seconds:.1f} s", status=item.status, seconds=item.seconds)
 
 
-class _Pull:
-    """An async iterator, pulled from a thread that has to look at Stop in between.
+class _Interrupted(Exception):
+    """The reader pressed Stop."""
 
-    Leaving the context closes the iterator, and with it the connection.
+
+def _pulled(source: AsyncGenerator[T], cancelled: Cancelled) -> Generator[T | None]:
+    """The items of ``source`` for a thread that looks at Stop in between; None every ``HEARTBEAT_S`` without one.
+
+    Closing this iterator closes ``source``, and with it the connection.
+
+    Raises:
+        _Interrupted: ``cancelled`` said so.
     """
-
-    def __init__(self, source: AsyncGenerator[T]) -> None:
-        self._source = source
-        self._loop = asyncio.new_event_loop()
-        self.cancelled = False
-
-    def __enter__(self) -> _Pull:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.run_until_complete(self._source.aclose())
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
-
-    def items(self, cancelled: Cancelled) -> Iterator[Any]:
-        """The items, and None every ``HEARTBEAT_S`` without one; ends early, with ``cancelled`` set, on Stop."""
-        while True:
-            task = self._loop.create_task(_one(self._source))
-            silent_since = time.monotonic()
+    with asyncio.Runner() as runner:
+        try:
             while True:
-                if cancelled():  # asked before each wait: items that come quicker must not drown Stop
-                    self.cancelled = True
-                    task.cancel()
-                    self._loop.run_until_complete(asyncio.wait({task}))
+                task = runner.get_loop().create_task(_one(source))
+                silent_since = time.monotonic()
+                while not task.done():
+                    if cancelled():  # asked before each wait: items that come quicker must not drown Stop
+                        raise _Interrupted
+                    if time.monotonic() - silent_since > HEARTBEAT_S:
+                        silent_since = time.monotonic()
+                        yield None
+                    runner.run(asyncio.wait({task}, timeout=POLL_S))
+                if not (items := task.result()):
                     return
-                if self._done(task):
-                    break
-                if time.monotonic() - silent_since > HEARTBEAT_S:
-                    silent_since = time.monotonic()
-                    yield None
-            items = task.result()
-            if not items:
-                return
-            yield items[0]
-
-    def _done(self, task: asyncio.Task[Any]) -> bool:
-        self._loop.run_until_complete(asyncio.wait({task}, timeout=POLL_S))
-        return task.done()
+                yield items[0]
+        finally:
+            task.cancel()
+            runner.run(_close(task, source))
 
 
 async def _one(source: AsyncGenerator[T]) -> list[T]:
@@ -356,3 +380,8 @@ async def _one(source: AsyncGenerator[T]) -> list[T]:
     async for item in source:
         return [item]
     return []
+
+
+async def _close(task: asyncio.Task[Any], source: AsyncGenerator[Any]) -> None:
+    await asyncio.wait({task})
+    await source.aclose()

@@ -32,9 +32,8 @@ ASK = Request("Say hello", max_new_tokens=32)
 
 @pytest.fixture(autouse=True)
 def quick_and_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short back-off; no proxy, and no look at the Hub for the user agent (workers have HF_HUB_OFFLINE for that)."""
+    """Short back-off, no proxy."""
     monkeypatch.setattr(client, "BACKOFF_S", 0.05)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -253,9 +252,40 @@ def test_a_wrong_charset_does_not_spoil_the_text() -> None:
     assert answer(stream(chat("日本語"), kind="text/event-stream; charset=iso-8859-1")).text == "日本語"
 
 
-def test_lines_may_end_in_crlf_and_comments_are_no_content() -> None:
-    data = b"".join(chat("a", "b", usage=(1, 2))).replace(b"\n\n", b"\r\n\r\n: ping\r\n\r\n")
-    assert answer(server_side.raw(b": hello\r\n\r\n" + data)).text == "ab"
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+@pytest.mark.parametrize("split", [False, True], ids=["at once", "byte by byte"])
+@pytest.mark.parametrize("kind", ["chat", "base"])
+def test_lines_may_end_as_the_standard_allows_and_comments_are_no_content(end: bytes, split: bool, kind: str) -> None:
+    events = (chat if kind == "chat" else completion)("a", "b", usage=(1, 2))
+    data = b": hello\n\n" + b"".join(events).replace(b"\n\n", b"\n\n: ping\n\n:\n")
+    data = data.replace(b"\n", end)
+    assert answer(server_side.byte_by_byte([data]) if split else server_side.raw(data), kind=kind).text == "ab"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b'\xef\xbb\xbfdata: {"choices": [{"text": "a"}]}\n\n',  # a byte order mark
+        b'data:{"choices": [{"text": "a"}]}\n\n',  # no space, of which one would be left out
+        b'data: {"choices":\ndata: [{"text": "a"}]}\n\n',  # lines of one event
+        b'event: message\nid: 7\nretry: 10\ndata: {"choices": [{"text": "a"}]}\n\n',
+        b'id\n\nretry: soon\nunknown: field\n\ndata: {"choices": [{"text": "a"}]}\n\n',
+        b'data\n\ndata:\n\ndata: {"choices": [{"text": "a"}]}\n\n',  # events without data
+    ],
+)
+def test_an_event_is_read_as_the_standard_writes_it(written: bytes) -> None:
+    rest = b'data: {"choices": [{"text": "b", "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+    assert answer(server_side.raw(written + rest), kind="base").text == "ab"
+
+
+def test_bytes_that_are_no_utf8_spoil_their_character_alone() -> None:
+    events = b"".join(completion("a?", "b")).replace(b"?", b"\xff")
+    assert answer(server_side.raw(events), kind="base").text == "a\ufffdb"
+
+
+def test_what_stands_behind_the_end_mark_is_not_read() -> None:
+    events = b"".join([*completion("a"), *completion("b")])
+    assert answer(server_side.raw(events), kind="base").text == "a"
 
 
 @pytest.mark.parametrize("respected", [True, False])
@@ -301,9 +331,29 @@ def test_a_server_that_does_not_end_is_cut_off() -> None:
     assert any("ignores max_tokens" in warning for warning in run.warnings)
 
 
-def test_a_line_without_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "STREAM_BYTES", 100_000)
-    assert "no part of an OpenAI-compatible stream" in str(failure(server_side.raw(b"data: " + b"x" * 1_000_000)))
+@pytest.mark.parametrize("kind", ["chat", "base"])
+def test_a_line_or_an_event_without_end_is_not_read_for_ever(kind: str) -> None:
+    for data in (b"data: " + b"x" * 3_000_000, b"data: x\n" * 500_000):
+        assert "no part of an OpenAI-compatible stream" in str(failure(server_side.raw(data), kind=kind))
+
+
+def test_a_stream_without_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "STREAM_BYTES", 1_000_000)
+    empty = event({"choices": [], "padding": "x" * 1000})
+    assert "no part of an OpenAI-compatible stream" in str(failure(stream([empty] * 3000)))
+
+
+def test_comments_without_end_are_not_read_for_ever() -> None:
+    def comments(handler: server_side.Handler) -> None:
+        handler.start()
+        try:
+            while True:
+                handler.send(b": ping\n\n" * 1000)
+                time.sleep(0.01)
+        except OSError:
+            handler.server.someone_left.set()
+
+    assert "sent nothing for 0.4 s" in str(failure(comments, timeout_s=0.4))
 
 
 # -- no room: 429 and 503 -------------------------------------------------------------------------------------------
@@ -463,10 +513,9 @@ def test_waiting_for_the_first_piece_is_told_from_time_to_time(monkeypatch: pyte
 @pytest.mark.parametrize("kind", ["chat", "base"])
 def test_half_an_answer_is_an_error_and_not_an_answer(kind: str) -> None:
     events = chat("a", "b", finish=None) if kind == "chat" else completion("a", "b", finish=None)
-    for reply in (stream(events), server_side.cut_off(*events)):
-        assert "broke off its answer after 2 pieces" in str(failure(reply, kind=kind))
     half_a_line = server_side.raw(b"".join(events) + b'data: {"choices": [{"de')
-    assert "no part of an OpenAI-compatible stream" in str(failure(half_a_line, kind=kind))
+    for reply in (stream(events), server_side.cut_off(*events), half_a_line):
+        assert "broke off its answer after 2 pieces" in str(failure(reply, kind=kind))
 
 
 @pytest.mark.parametrize(
@@ -486,6 +535,7 @@ def test_half_an_answer_is_an_error_and_not_an_answer(kind: str) -> None:
         (server_side.raw(b"data: {}", content_encoding="gzip"), "no part of an OpenAI"),
         (server_side.raw(b'data: {"error": {"message": "out of memory"}}\n\n'), "failed after 0 pieces: out of memory"),
         (server_side.raw(b'data: {"error": "worker died"}\n\n'), "failed after 0 pieces: worker died"),
+        (server_side.raw(b'event: error\ndata: {"message": "no memory"}\n\n'), "failed after 0 pieces: no memory"),
         (refusal(500, "CUDA error"), "failed (HTTP 500): CUDA error. Look at the server's log."),
         (server_side.raw(b"<h1>Bad gateway</h1>", 502, "text/html"), "failed (HTTP 502). Look"),
         (
@@ -555,7 +605,6 @@ def test_the_key_comes_from_the_environment_and_reaches_the_server_alone(key: st
 
 @pytest.mark.parametrize("kind", ["chat", "base"])
 def test_without_key_env_no_key_is_sent_not_even_the_hubs(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """huggingface_hub's client would send a stored Hub token to any address."""
     monkeypatch.setenv("HF_TOKEN", "hf_neverSendThis")
     events = chat("a") if kind == "chat" else completion("a")
     with serving(stream(events)) as server:
@@ -688,10 +737,11 @@ def test_nothing_is_left_running_after_an_answer() -> None:
         assert threading.active_count() <= before + 1  # the server's own thread for the last connection may linger
 
 
-def test_neither_torch_nor_onnxruntime_is_loaded() -> None:
+def test_no_library_that_computes_and_no_client_of_the_hub_is_loaded() -> None:
+    unwanted = ("torch", "onnxruntime", "transformers", "gradio", "numpy", "huggingface_hub")
     code = (
         "import sys; from playground.runtimes import create_runtime; create_runtime('remote');"
-        "print([name for name in ('torch', 'onnxruntime', 'transformers', 'gradio', 'numpy') if name in sys.modules])"
+        f"print([name for name in {unwanted} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""What stands in one message of an OpenAI-compatible server: a piece of an answer, a count, the words of an error.
+"""What stands in one event of an OpenAI-compatible server: a piece of an answer, a count, the words of an error.
 
 Servers leave fields out, add some and write null where they like, so every field is looked at before it is used. It
 knows no connection and no time.
@@ -64,10 +64,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _of(thing: Any, name: str) -> Any:
-    """A field of a JSON object, or of huggingface_hub's class for one (whose dict side forgets unknown fields)."""
-    if type(thing) is dict:
-        return thing.get(name)
-    return getattr(thing, name, None) if isinstance(thing, dict) else None
+    return thing.get(name) if isinstance(thing, dict) else None
 
 
 def error_in(body: bytes) -> tuple[str, str]:

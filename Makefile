@@ -2,6 +2,7 @@
 # make test        every test, with its own set-up
 # make test-quick  no weights, no browser, no servers or workers to wait for: about a minute
 # make check       lint, format, types, Space configuration
+# make messages    playground/locale: what readers are told, for translators, and what they made of it, for the app
 # make clean       remove the environment and the tools' caches
 #
 # PYTHON=… chooses the interpreter; PIP_ARGS=… goes to pip as it stands; TORCH=default takes pip's own build of torch and
@@ -23,7 +24,7 @@ SOURCES = $(wildcard playground tests benchmarks scripts app.py)
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input $(PIP_ARGS)
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: demo test test-quick check clean
+.PHONY: demo test test-quick check messages clean
 
 demo: $(APP_STAMP)
 	@HOST="$(HOST)" PORT="$(PORT)" $(BIN)/python app.py
@@ -42,7 +43,11 @@ check: $(DEV_STAMP)
 	$(BIN)/mypy playground
 	$(BIN)/mypy --explicit-package-bases scripts
 	$(BIN)/python scripts/render_requirements.py --check
+	$(BIN)/python scripts/messages.py --check
 	$(BIN)/python -m playground space check
+
+messages: $(DEV_STAMP)
+	@$(BIN)/python scripts/messages.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -77,6 +77,21 @@ class PlaygroundError(Exception):
         return error
 
 
+class Reason(ValueError):
+    """Why something can't be read or run, as a phrase that a ``PlaygroundError`` further up puts into its sentence."""
+
+    def __init__(self, reason: Translatable) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def reason_of(error: BaseException) -> Translatable:
+    """What an error says, as a value of a message: our own reason as a message, a library's words as they are."""
+    if isinstance(error, Reason):
+        return error.reason
+    return error.message if isinstance(error, PlaygroundError) else foreign(str(error))
+
+
 class UsageError(PlaygroundError):
     """The command or the form was wrong; nothing was started."""
 

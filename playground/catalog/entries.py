@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from playground.catalog.card_schema import CARD, ONNX, PROMPT_FORMAT
+from playground.catalog.config_names import CONTEXT_LENGTH, whole
 from playground.catalog.kinds import kind_in, read_json
 from playground.config import validation
 from playground.config.endpoints import remote_spec
@@ -310,7 +311,6 @@ def _path_spec(source: str, location: str) -> ModelSpec:
     folder = Path(location).expanduser()
     if not folder.exists():
         raise UsageError(f"There is no file or folder '{location}'", "Check the path after path:.")
-    length = read_json(folder / "config.json").get("max_position_embeddings")
     return ModelSpec(
         id=source,
         name=folder.name or source,
@@ -318,7 +318,7 @@ def _path_spec(source: str, location: str) -> ModelSpec:
         revision="",
         runtime="onnx",
         precision="int8",
-        context_length=length if isinstance(length, int) else 0,
+        context_length=whole(read_json(folder / "config.json"), *CONTEXT_LENGTH),
         # Without a config.json the folder holds a GGUF, whose template is inside.
         kind=kind_in(folder) or ("base" if (folder / "config.json").is_file() else "chat"),
         precisions=EXPORTED,

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from playground.catalog.config_names import ATTENTION_HEADS, HIDDEN_SIZE, INTERMEDIATE_SIZE, VOCAB_SIZE, whole
 from playground.catalog.kv_cache import Cache, cache_of
 from playground.records import Record
 
@@ -205,15 +206,12 @@ def scratch_mb(config: Mapping[str, Any], tokens: int, *, every_row: bool = Fals
     Args:
         every_row: The graph gives the logits of all positions, not of the last alone.
     """
-
-    def size(*names: str) -> int:
-        return next((int(config[name]) for name in names if isinstance(config.get(name), int)), 0)
-
     chunk = min(PREFILL_CHUNK, max(1, tokens))
-    hidden = size("hidden_size", "n_embd", "d_model")
-    inner = size("intermediate_size", "ffn_dim", "n_inner", "d_ff") or 4 * hidden
-    scores = size("num_attention_heads", "n_head", "num_heads") * tokens
-    rows = min(chunk * size("vocab_size"), 16_000_000) if every_row else size("vocab_size")
+    hidden = whole(config, *HIDDEN_SIZE)
+    inner = whole(config, *INTERMEDIATE_SIZE) or 4 * hidden
+    scores = whole(config, *ATTENTION_HEADS) * tokens
+    vocab = whole(config, *VOCAB_SIZE)
+    rows = min(chunk * vocab, 16_000_000) if every_row else vocab
     return 4.0 * (chunk * (8 * hidden + 3 * inner + 2 * scores) + 2 * rows) / MB
 
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from playground.catalog import config_names
 from playground.catalog.entries import HUB_ID, HUB_REVISION
 from playground.catalog.footprint import Footprint, estimate
 from playground.catalog.quantization import advice, quantisation, repositories
-from playground.catalog.weight_files import weights_of, why_none
+from playground.catalog.weight_files import is_pickled, weights_of, why_none
 from playground.errors import SourceError, UsageError
 from playground.records import Record
 
@@ -32,18 +33,17 @@ MAX_CONFIG = 1_000_000
 MAX_CARD = 2_000_000
 MAX_INDEX = 20_000_000
 """Bytes of config.json, of the card and of a list of shards that are fetched."""
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 HUB = "https://huggingface.co"
 
 _SHAPE = {
-    "layers": ("num_hidden_layers", "n_layer", "num_layers"),
-    "hidden_size": ("hidden_size", "n_embd", "d_model"),
-    "attention_heads": ("num_attention_heads", "n_head", "num_heads"),
-    "key_value_heads": ("num_key_value_heads", "num_kv_heads", "num_attention_heads", "n_head"),
-    "head_dim": ("head_dim",),
-    "vocab_size": ("vocab_size",),
+    "layers": config_names.LAYERS,
+    "hidden_size": config_names.HIDDEN_SIZE,
+    "attention_heads": config_names.ATTENTION_HEADS,
+    # Where a configuration does not tell them apart, every head has keys and values of its own.
+    "key_value_heads": (*config_names.KEY_VALUE_HEADS, *config_names.ATTENTION_HEADS),
+    "head_dim": config_names.HEAD_DIM,
+    "vocab_size": config_names.VOCAB_SIZE,
 }
-_CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 
 
 @dataclass(frozen=True)
@@ -251,22 +251,18 @@ def _read(
     return HubInfo(
         repo=info.id,
         revision=commit,
-        parameters=held if _whole(held) else 0,
+        parameters=held if config_names.is_whole(held) else 0,
         download_bytes=sum(sizes[name] for name in weights),
         gated=str(info.gated) if info.gated else "",
         license=license_id if isinstance(license_id, str) else "",
         architecture=str(names[0])[:100] if isinstance(names, list) and names else "",
         model_type=kind[:100],
-        context_length=next((inner[key] for key in _CONTEXT if _whole(inner.get(key))), 0),
+        context_length=config_names.whole(inner, *config_names.CONTEXT_LENGTH),
         onnx_files=onnx,
         way=_way(weights, onnx),
         refusal=refusal,
         notes=notes,
-        shape={
-            name: found
-            for name, keys in _SHAPE.items()
-            if (found := next((inner[key] for key in keys if _whole(inner.get(key))), 0))
-        },
+        shape={name: found for name, keys in _SHAPE.items() if (found := config_names.whole(inner, *keys))},
         config=config,
         card=card,
         tags=tuple(tag for tag in info.tags or [] if isinstance(tag, str))[:200],
@@ -278,7 +274,7 @@ def _refusal(usable: Sequence[str], names: Iterable[str], model_type: str, custo
     if not usable:
         if other := why_none(names):
             return f"It {other}."
-        if any(name.endswith(PICKLES) for name in names):
+        if any(is_pickled(name) for name in names):
             return (
                 "Its weights are pickle files (.bin, .pt), which can run code while they are read. Only safetensors, "
                 "GGUF and ONNX are loaded; ask its authors for safetensors."
@@ -311,10 +307,6 @@ def _way(weights: tuple[str, ...], onnx: tuple[str, ...]) -> str:
     if any(name.endswith(".safetensors") for name in weights):
         return "Exported to ONNX here and compared with torch; run by torch where no export is close enough"
     return "Imported from GGUF, then exported to ONNX here and compared with torch"
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**13
 
 
 def _json(text: str) -> dict[str, Any]:

@@ -14,18 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
+
+from playground.catalog.config_names import (
+    ATTENTION_HEADS,
+    HEAD_DIM,
+    HIDDEN_SIZE,
+    KEY_VALUE_HEADS,
+    LAYERS,
+    is_whole,
+    size,
+    whole,
+)
 
 BYTES = 4
 """Of one element: onnxruntime and torch keep caches in fp32, whatever the weights are."""
-
-_NAMES = {
-    "num_layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
-    "num_attention_heads": ("num_attention_heads", "n_head", "n_heads", "num_heads"),
-    "hidden_size": ("hidden_size", "n_embd", "d_model"),
-}
-"""What config.json files call it, where optimum does not know the family."""
 
 
 @dataclass(frozen=True)
@@ -74,31 +77,31 @@ def cache_of(config: Mapping[str, Any]) -> Cache | None:
         if kind == "sliding_attention":
             window += _heads(config, place) * width * BYTES
         elif "conv" in kind:
-            fixed += _whole(config, "hidden_size") * (_whole(config, "conv_L_cache") or 3) * BYTES
+            fixed += whole(config, "hidden_size") * (whole(config, "conv_L_cache") or 3) * BYTES
         elif "linear" in kind:
             fixed += _linear(config)
         elif "attention" in kind:
             full += _heads(config, place) * width * BYTES
     if not full + window + fixed:
         return None
-    return Cache(full, window, _whole(config, "sliding_window"), fixed)
+    return Cache(full, window, whole(config, "sliding_window"), fixed)
 
 
 def _kinds(config: Mapping[str, Any]) -> list[str]:
     """What each layer is, without layers that use the cache of an earlier one."""
-    layers = _size(config, "num_layers")
+    layers = size(config, LAYERS)
     kinds = config.get("layer_types")
     if not isinstance(kinds, list) or len(kinds) != layers:
         kinds = ["full_attention"] * layers
-    return [str(kind) for kind in kinds][: layers - _whole(config, "num_kv_shared_layers") or None]
+    return [str(kind) for kind in kinds][: layers - whole(config, "num_kv_shared_layers") or None]
 
 
 def _width(config: Mapping[str, Any]) -> float:
     """Of a key and its value together, for one head."""
-    if _whole(config, "kv_lora_rank"):
-        return float(sum(_whole(config, name) for name in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")))
-    heads = _size(config, "num_attention_heads")
-    head = _whole(config, "head_dim") or (_size(config, "hidden_size") / heads if heads else 0)
+    if whole(config, "kv_lora_rank"):
+        return float(sum(whole(config, name) for name in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")))
+    heads = size(config, ATTENTION_HEADS)
+    head = whole(config, *HEAD_DIM) or (size(config, HIDDEN_SIZE) / heads if heads else 0)
     return 2.0 * head
 
 
@@ -108,51 +111,30 @@ def _heads(config: Mapping[str, Any], layer: int) -> int:
     """
     if config.get("multi_query") and not config.get("new_decoder_architecture"):
         return 1
-    for name in ("num_key_value_heads", "num_kv_heads"):
+    for name in KEY_VALUE_HEADS:
         value = config.get(name)
         if isinstance(value, list) and layer < len(value) and isinstance(value[layer], int):
             return int(value[layer])
-        if isinstance(value, int) and value > 0:
+        if is_whole(value):
             # Falcon's config always has num_kv_heads; without the newer architecture it means nothing.
             if name == "num_kv_heads" and config.get("new_decoder_architecture") is False:
                 continue
             return value
-    return _size(config, "num_attention_heads")
+    return size(config, ATTENTION_HEADS)
 
 
 def _linear(config: Mapping[str, Any]) -> float:
     """State of one gated delta net: a matrix for each value head, and the convolution before it."""
-    keys = _whole(config, "linear_num_key_heads") * _whole(config, "linear_key_head_dim")
-    values = _whole(config, "linear_num_value_heads") * _whole(config, "linear_value_head_dim")
-    matrix = values * _whole(config, "linear_key_head_dim")
-    return float(matrix + (2 * keys + values) * _whole(config, "linear_conv_kernel_dim")) * BYTES
+    keys = whole(config, "linear_num_key_heads") * whole(config, "linear_key_head_dim")
+    values = whole(config, "linear_num_value_heads") * whole(config, "linear_value_head_dim")
+    matrix = values * whole(config, "linear_key_head_dim")
+    return float(matrix + (2 * keys + values) * whole(config, "linear_conv_kernel_dim")) * BYTES
 
 
 def _decoder(config: Mapping[str, Any]) -> Cache | None:
     """T5 and BART: the decoder's own keys and values, and those it made of the encoder's output."""
-    layers = _whole(config, "num_decoder_layers") or _whole(config, "decoder_layers") or _size(config, "num_layers")
-    heads = _whole(config, "decoder_attention_heads") or _size(config, "num_attention_heads")
-    width = _whole(config, "d_kv") or (_size(config, "hidden_size") / heads if heads else 0)
+    layers = whole(config, "num_decoder_layers", "decoder_layers") or size(config, LAYERS)
+    heads = whole(config, "decoder_attention_heads") or size(config, ATTENTION_HEADS)
+    width = whole(config, *HEAD_DIM) or (size(config, HIDDEN_SIZE) / heads if heads else 0)
     one = 2.0 * layers * heads * width * BYTES
     return Cache(one, cross_bytes=one) if one else None
-
-
-def _size(config: Mapping[str, Any], name: str) -> int:
-    """Layers, heads or width, whatever the family calls them; 0 where it is not said."""
-    if found := next((value for each in _NAMES[name] if (value := _whole(config, each))), 0):
-        return found
-    if "model_type" not in config:
-        return 0
-    from optimum.utils.normalized_config import NormalizedConfigManager  # 0.1 s, for families with odd names
-
-    try:
-        kind = NormalizedConfigManager.get_normalized_config_class(str(config.get("model_type")))
-        value = getattr(kind(SimpleNamespace(**config)), name)
-    except (KeyError, AttributeError, TypeError):
-        return 0
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def _whole(config: Mapping[str, Any], name: str) -> int:
-    value = config.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

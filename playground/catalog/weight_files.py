@@ -25,6 +25,13 @@ INDEX = "model.safetensors.index.json"
 INDEX_END = ".safetensors.index.json"
 """How every list of shards is called, whatever it begins with."""
 
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+"""Weights that Python unpickles: whoever wrote them says which code runs while they are read."""
+OTHER_LIBRARIES = (".h5", ".msgpack")
+"""Weights of TensorFlow and Flax, which nothing here reads."""
+REFUSED = (*PICKLED, *OTHER_LIBRARIES, ".py")
+"""What is never fetched nor read, whatever asks for it: pickles, weights of other libraries, and code."""
+
 _OTHER_THINGS = re.compile(
     r"^(consolidated|adapter|adapters|optimizer|scheduler|training|rng_state|mm_projector|embeddings)\b"
     r"|(^|[-_.])(lora|optimizer)([-_.]|$)|^adapter_model|^rng_state|^mm_projector"
@@ -104,6 +111,16 @@ def weights_of(where: str, names: Iterable[str], read: Read, choose: str = "") -
             choose.format(shown) or "Name one of them.",
         )
     return _whole_gguf(where, next(iter(ggufs.values()))) if ggufs else None
+
+
+def is_pickled(name: str) -> bool:
+    """Whether a file is by its name a pickle."""
+    return name.lower().endswith(PICKLED)
+
+
+def is_refused(name: str) -> bool:
+    """Whether a file is by its name one that is never fetched nor read."""
+    return name.lower().endswith(REFUSED)
 
 
 def why_none(names: Iterable[str]) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from playground.catalog.config_names import CONTEXT_LENGTH
+
 HERE = Path(__file__).parent
 
 PROMPT = 48
@@ -54,9 +56,6 @@ TEXTS = (
 
 QUICK_PROMPT, QUICK_STEPS = 64, 32
 """For a slow runtime: one text, of which few tokens are steps."""
-
-LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length")
-"""Where configurations say how many tokens a model holds; transformers maps most to the first."""
 
 WINDOWS = ("sliding_window", "attention_window_size", "window_size", "attention_chunk_size", "local_attention_window",
            "original_max_position_embeddings")  # fmt: skip
@@ -108,7 +107,7 @@ def quick_passages(tokens: Tokens, config: Any, vocabulary: int | None = None) -
 
 def context_of(config: Any) -> int | None:
     """Most tokens a model holds, as its configuration says it; None where it says nothing."""
-    return next(iter(_numbers(config, LENGTHS)), None)
+    return next(iter(_numbers(config, CONTEXT_LENGTH)), None)
 
 
 def _window(config: Any) -> int:

@@ -11,12 +11,11 @@ import json
 import os
 from pathlib import Path
 
-from playground.catalog.weight_files import INDEX_END, is_other_gguf, parts_of, weights_of, why_none
+from playground.catalog.weight_files import INDEX_END, is_other_gguf, is_pickled, parts_of, weights_of, why_none
 from playground.errors import ChecksumError, SourceError
 from playground.records import ModelSpec
 from playground.sources.files import FileRecord, Progress, storage_errors, write_text
 
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 TEXTS = (".json", ".jinja", ".txt", ".model")
 TEMPLATES = "additional_chat_templates"
 DEEPEST = 2
@@ -140,7 +139,7 @@ def _graphs(folder: Path) -> list[Path]:
 
 
 def _reason(*paths: Path) -> str:
-    if any(path.suffix.lower() in PICKLES for path in paths):
+    if any(is_pickled(path.name) for path in paths):
         return "Pickled weights can run code when they are loaded and are refused; convert them to safetensors."
     return "Name a .gguf file, or a folder with config.json, tokenizer.json and .safetensors files."
 

@@ -11,38 +11,45 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from playground.catalog.config_names import (
+    ATTENTION_HEADS,
+    CONTEXT_LENGTH,
+    HEAD_DIM,
+    HIDDEN_SIZE,
+    INTERMEDIATE_SIZE,
+    KEY_VALUE_HEADS,
+    LAYERS,
+    VOCAB_SIZE,
+)
+
 Config = Mapping[str, Any]
 
 _BOUNDS = {
-    4_000_000: ("vocab_size", "n_vocab"),
-    65_536: ("hidden_size", "n_embd", "d_model", "dim", "emb_dim", "embed_dim", "word_embed_proj_dim", "lru_width"),
+    4_000_000: VOCAB_SIZE,
+    65_536: (*HIDDEN_SIZE, "dim", "emb_dim", "embed_dim", "word_embed_proj_dim", "lru_width"),
     1_024: (
-        *("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks", "depth"),
+        *(*LAYERS, "num_blocks", "depth"),
         *("encoder_layers", "decoder_layers", "num_encoder_layers", "num_decoder_layers"),
-        *("num_attention_heads", "n_head", "n_heads", "num_heads", "num_key_value_heads", "num_kv_heads"),
-        *("encoder_attention_heads", "decoder_attention_heads"),
+        *(*ATTENTION_HEADS, *KEY_VALUE_HEADS, "encoder_attention_heads", "decoder_attention_heads"),
     ),
-    4_096: ("head_dim", "d_kv", "global_head_dim"),
+    4_096: (*HEAD_DIM, "global_head_dim"),
     1 << 20: (
-        *("intermediate_size", "moe_intermediate_size", "shared_expert_intermediate_size", "ffn_hidden_size"),
-        *("ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "n_inner", "d_inner"),
+        *(*INTERMEDIATE_SIZE, "moe_intermediate_size", "shared_expert_intermediate_size", "ffn_hidden_size"),
+        *("encoder_ffn_dim", "decoder_ffn_dim", "d_inner"),
     ),
     65_535: ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
-    1 << 24: ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length"),
+    1 << 24: CONTEXT_LENGTH,
 }
-"""Largest believable values, several times what published models have, and the fields they are for."""
+"""Largest believable values, several times what published models have, and the fields they are for: the sizes of the
+text's own network under all their names, and those of parts that are not it (towers, experts, encoders).
+"""
 
 _MOST = {field: most for most, fields in _BOUNDS.items() for field in fields}
 
-_NEVER_NONE = ("vocab_size", "hidden_size", "n_embd", "d_model", "num_hidden_layers", "n_layer")
+_NEVER_ZERO = (*VOCAB_SIZE, *HIDDEN_SIZE, *LAYERS)
 """Where the text's own part of a configuration states them, there must be something."""
 
 _TEXT_PARTS = ("text_config", "language_config", "llm_config", "thinker_config", "decoder")
-
-_VOCAB = ("vocab_size", "n_vocab")
-_HIDDEN = ("hidden_size", "n_embd", "d_model")
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-_WIDE = ("intermediate_size", "ffn_dim", "d_ff", "n_inner")
 
 
 def complaint(config: Config) -> str:
@@ -50,7 +57,7 @@ def complaint(config: Config) -> str:
     text = text_part(config)
     for place, block in blocks(config):
         for field in _MOST.keys() & block.keys():
-            least = 1 if block is text and field in _NEVER_NONE else 0
+            least = 1 if block is text and field in _NEVER_ZERO else 0
             most = _MOST[field]
             for value in _values(block[field]):
                 if not _believable(value, least, most):
@@ -111,10 +118,10 @@ def more_than(config: Config, parameters: int) -> str:
         parameters: What the weights hold.
     """
     text = text_part(config)
-    hidden, hidden_name = _size(text, _HIDDEN)
-    vocab, vocab_name = _size(text, _VOCAB)
-    layers, layers_name = _size(text, _LAYERS)
-    wide, wide_name = _size(text, _WIDE)
+    hidden, hidden_name = _size(text, HIDDEN_SIZE)
+    vocab, vocab_name = _size(text, VOCAB_SIZE)
+    layers, layers_name = _size(text, LAYERS)
+    wide, wide_name = _size(text, INTERMEDIATE_SIZE)
     narrow = min([hidden, *_embedding_widths(text)])
     described = {
         f"{vocab_name} {vocab:,} with embeddings of {narrow:,}": vocab * narrow,

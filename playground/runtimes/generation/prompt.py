@@ -13,6 +13,7 @@ from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
+from playground.catalog.config_names import CONTEXT_LENGTH, whole
 from playground.catalog.kinds import has_encoder
 from playground.catalog.template_files import find_template, named_tokens, read_json
 from playground.errors import ContextOverflow, RunError
@@ -338,7 +339,5 @@ def _read_tokenizer(folder: Path, spec: ModelSpec) -> Tokenizer:
 
 def _context_length(spec: ModelSpec, model: dict[str, Any]) -> int:
     """What the catalogue says, never more than the model's own configuration."""
-    names: Sequence[str] = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
-    own = next((model[name] for name in names if isinstance(model.get(name), int)), 0)
-    lengths = [length for length in (spec.context_length, own) if length]
+    lengths = [length for length in (spec.context_length, whole(model, *CONTEXT_LENGTH)) if length]
     return min(lengths) if lengths else 2048

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
 
+from playground.catalog import config_names
+from playground.catalog.config_names import ATTENTION_HEADS, HEAD_DIM, HIDDEN_SIZE, VOCAB_SIZE, Names
 from playground.runtimes.onnx.file import GraphError, OnnxFile
 
 Kind = Literal["shared", "growing", "whole"]
@@ -117,7 +118,7 @@ def read_graph(session: ort.InferenceSession, file: OnnxFile, config: Mapping[st
         slots=slots,
         one_token=inputs[TOKENS].shape[-1] == 1,
         last_only=rows == 1 or KEEP_LOGITS in inputs,
-        vocab=vocab if isinstance(vocab, int) else int(_size(config, "vocab_size", "the width of the logits")),
+        vocab=vocab if isinstance(vocab, int) else _size(config, VOCAB_SIZE, "the width of the logits"),
         logits_type=_type(outputs["logits"]),
         quantised=file.quantised_bits is not None,
     )
@@ -149,14 +150,14 @@ def _shape(node: Any, config: Mapping[str, Any]) -> tuple[tuple[int, ...], int |
             sizes.append(size)
         elif place == 0:
             # BLOOM before transformers 4.44 folded the heads into the batch.
-            sizes.append(_size(config, "num_attention_heads", node.name) if _FOLDED.search(str(size)[5:]) else 1)
+            sizes.append(_size(config, ATTENTION_HEADS, node.name) if _FOLDED.search(str(size)[5:]) else 1)
         elif axis is None and _GROWS.search(str(size)):
             axis = place
             sizes.append(0)
         elif place == len(node.shape) - 1:
             sizes.append(head_size(config))
         elif "head" in str(size):
-            sizes.append(int(config.get("num_key_value_heads") or _size(config, "num_attention_heads", node.name)))
+            sizes.append(int(config.get("num_key_value_heads") or _size(config, ATTENTION_HEADS, node.name)))
         else:
             raise GraphError(f"the graph leaves axis {place} of {node.name} open ('{size}', of {node.shape})")
     return tuple(sizes), axis
@@ -164,26 +165,18 @@ def _shape(node: Any, config: Mapping[str, Any]) -> tuple[tuple[int, ...], int |
 
 def head_size(config: Mapping[str, Any]) -> int:
     """Width of one attention head."""
-    if given := config.get("head_dim") or config.get("d_kv"):
-        return int(given)
-    return _size(config, "hidden_size", "head size") // _size(config, "num_attention_heads", "head size")
+    if given := config_names.whole(config, *HEAD_DIM):
+        return given
+    return _size(config, HIDDEN_SIZE, "head size") // _size(config, ATTENTION_HEADS, "head size")
 
 
-def _size(config: Mapping[str, Any], name: str, what: str) -> int:
-    """A size config.json has under this name, or under its family's own (``n_embd``, ``n_head``, ``d_model``)."""
-    value = config.get(name)
-    if value is None:
-        # 0.3 s, paid only by graphs that leave sizes open in families with names of their own.
-        from optimum.utils.normalized_config import NormalizedConfigManager
-
-        try:
-            normalised = NormalizedConfigManager.get_normalized_config_class(str(config.get("model_type")))
-            value = getattr(normalised(SimpleNamespace(**config)), name)
-        except (KeyError, AttributeError, TypeError) as error:
-            raise GraphError(f"neither the graph nor config.json says {name} ({what})") from error
-    if not isinstance(value, int) or value < 1:
-        raise GraphError(f"config.json says {name} is {value!r}")
-    return value
+def _size(config: Mapping[str, Any], names: Names, what: str) -> int:
+    """A size that config.json states under one of its names, or under the family's own."""
+    if (stated := config.get(names[0])) is not None and not config_names.is_whole(stated):
+        raise GraphError(f"config.json says {names[0]} is {stated!r}")
+    if found := config_names.size(config, names):
+        return found
+    raise GraphError(f"neither the graph nor config.json says {names[0]} ({what})")
 
 
 def _type(node: Any) -> type:

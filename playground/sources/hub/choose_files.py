@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatch
 
-from playground.catalog.weight_files import Read, Weights, weights_of, why_none
+from playground.catalog.weight_files import OTHER_LIBRARIES, Read, Weights, is_pickled, is_refused, weights_of, why_none
 from playground.errors import SourceError
 from playground.sources.hub.onnx_names import promised
 
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 DESCRIBING = (
     "config.json",
     "generation_config.json",
@@ -65,7 +64,7 @@ def needed(
     """
     every = sorted(set(names))
     wanted = [name for name in every if any(fnmatch(name, each) for each in extra)]
-    asked = [name for name in wanted if not name.endswith((*PICKLES, ".py"))]
+    asked = [name for name in wanted if not is_refused(name)]
     graphs = () if originals else promised(every, onnx)
     weights = None if graphs else _weights(repo, every, read)
     if weights is None and not asked:
@@ -102,7 +101,7 @@ def _weights(repo: str, names: list[str], read: Read | None) -> Weights | None:
 
 
 def _no_weights(repo: str, names: list[str], onnx: str) -> SourceError:
-    pickles = [name for name in names if name.endswith(PICKLES)]
+    pickles = [name for name in names if is_pickled(name)]
     graphs = [precision for precision in ("int8", "int4", "fp32") if promised(names, precision)]
     if graphs:
         what = f"no ONNX files that are called {onnx}" if onnx else "ONNX files only, without the original weights"
@@ -116,6 +115,11 @@ def _no_weights(repo: str, names: list[str], onnx: str) -> SourceError:
             f"hub:{repo} has pickled weights only ({pickles[0]}), which can run code when they are loaded",
             "They are refused. Look for a copy with safetensors, ask its authors for one, or convert it elsewhere "
             "(save_pretrained) and name the folder as path:FOLDER.",
+        )
+    if others := [name for name in names if name.lower().endswith(OTHER_LIBRARIES)]:
+        return SourceError(
+            f"hub:{repo} has weights for TensorFlow or Flax only ({others[0]})",
+            "Look for a copy with safetensors, or ask its authors for one.",
         )
     if any(name.endswith(".onnx") for name in names):
         return SourceError(

@@ -202,6 +202,7 @@ def test_a_repository_with_graphs_alone_is_fetched_in_the_precision_asked_for(hu
     ("files", "words"),
     [
         ({"config.json": b"{}", "pytorch_model.bin": b"\x80"}, "pickled weights only"),
+        ({"config.json": b"{}", "tf_model.h5": b"x"}, "for TensorFlow or Flax only (tf_model.h5)"),
         ({"README.md": b"# Nothing"}, "no weights in safetensors or GGUF"),
         ({"config.json": b"{}", "onnx/model.onnx": b"x"}, "ONNX files only"),
         ({"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"}, "an adapter without its base"),

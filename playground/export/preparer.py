@@ -258,7 +258,7 @@ class Preparer:
         finally:
             with self._change:
                 self._running = None
-            process.end()
+            process.kill()
 
     def _finish(self, job: _Job, result: Artifact | PlaygroundError) -> None:
         with self._change:

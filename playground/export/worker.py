@@ -7,31 +7,38 @@ print goes to stderr. When stdin closes, whoever started the job is gone, and th
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import signal
 import sys
-import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from playground.errors import ExportError, PlaygroundError, StorageError
+from playground.messages import Translatable, foreign, msg
 from playground.records import ModelSpec, Variant
 from playground.sources.files import Progress, storage_error
+from playground.system.child import Message, decode, encode, end_with_stdin, take_streams
 
 PROGRESS_INTERVAL_S = 0.1
+
+Send = Callable[[Message], None]
 
 
 def main() -> int:
     """Do one job."""
-    out = _own_stdout()
-    line = sys.stdin.readline()
+    commands, write = take_streams()
+    sys.stdout = sys.stderr
+    line = commands.readline()
     if not line:
         return 2
-    job = json.loads(line)
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    job = decode(line)
+    end_with_stdin(commands)
+
+    def send(message: Message) -> None:
+        write(encode(message))
+
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     # Only the process that fetches from the Hub may use the network, if the user did not forbid it.
     os.environ["PLAYGROUND_HUB_OFFLINE"] = os.environ.get("HF_HUB_OFFLINE", "")
@@ -41,18 +48,24 @@ def main() -> int:
     )
     home = Path(job["home"])
     try:
-        artifact = _run(job, home, _reporter(out))
+        artifact = _run(job, home, _reporter(send))
     except PlaygroundError as error:
-        return _fail(out, error)
+        return _fail(send, error)
     except OSError as error:
-        return _fail(out, storage_error(home, error))
+        return _fail(send, storage_error(home, error))
     except MemoryError:
-        return _fail(out, StorageError(f"There is not enough memory to prepare {job['spec']['name']}", "Free some."))
+        what = msg("There is not enough memory to prepare {model}", model=job["spec"]["name"])
+        return _fail(send, StorageError(what, msg("Free some.")))
     except Exception as error:
         logging.exception("preparing %s failed", job["variant"])
-        what = f"Preparing {job['spec']['name']} failed ({type(error).__name__}: {str(error)[:200]})"
-        return _fail(out, ExportError(what, f"The log is in {home / 'logs'}."))
-    _send(out, {"artifact": artifact})
+        what = msg(
+            "Preparing {model} failed ({kind}: {reason})",
+            model=job["spec"]["name"],
+            kind=type(error).__name__,
+            reason=foreign(str(error)[:200]),
+        )
+        return _fail(send, ExportError(what, msg("The log is in {folder}.", folder=home / "logs")))
+    send({"artifact": artifact})
     return 0
 
 
@@ -64,44 +77,23 @@ def _run(job: dict[str, Any], home: Path, report: Progress) -> dict[str, Any]:
     return make(spec, variant, home, report, lambda: False).to_json()
 
 
-def _own_stdout() -> IO[str]:
-    """Keep the pipe for ourselves; file descriptor 1, which C++ libraries print to as well, becomes stderr."""
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    return out
-
-
-def _end_with_stdin() -> None:
-    while os.read(0, 4096):
-        pass
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
-
-
-def _reporter(out: IO[str]) -> Progress:
+def _reporter(send: Send) -> Progress:
     last_step, last_time = "", 0.0
 
-    def report(step: str, progress: float | None) -> None:
+    def report(step: Translatable, progress: float | None) -> None:
         nonlocal last_step, last_time
         now = time.monotonic()
         if step != last_step or now - last_time >= PROGRESS_INTERVAL_S:
             last_step, last_time = step, now
-            _send(out, {"step": step, "progress": progress})
+            send({"step": foreign(step).to_json(), "progress": progress})
 
     return report
 
 
-def _fail(out: IO[str], error: PlaygroundError) -> int:
+def _fail(send: Send, error: PlaygroundError) -> int:
     logging.error("%s", error)
-    _send(out, {"error": {"type": type(error).__name__, "what": error.what, "next_step": error.next_step}})
+    send({"error": error.to_json()})
     return 1
-
-
-def _send(out: IO[str], message: dict[str, Any]) -> None:
-    out.write(json.dumps(message) + "\n")
-    out.flush()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from playground.records import Event, LoadSpec, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import Runtime
 from playground.runtimes.generation.scoring import Task, score
+from playground.system.child import take_streams
 from playground.system.memory import PeakMeter
 from playground.workers import protocol
 
@@ -137,27 +138,8 @@ class Server:
 def main() -> None:
     faulthandler.enable()
     _end_with_parent()
-    commands, send = _take_streams()
+    commands, send = take_streams()
     Server(commands, send).run()
-
-
-def _take_streams() -> tuple[BinaryIO, Callable[[bytes], None]]:
-    """Keep the pipes to ourselves: whatever a library prints goes to stderr, whatever it reads is empty."""
-    commands, replies = os.dup(0), os.dup(1)
-    os.dup2(2, 1)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-
-    def send(line: bytes) -> None:
-        rest = memoryview(line)
-        try:
-            while rest:
-                rest = rest[os.write(replies, rest) :]
-        except BrokenPipeError:
-            os._exit(0)
-
-    return os.fdopen(commands, "rb"), send
 
 
 def _end_with_parent() -> None:

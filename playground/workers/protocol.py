@@ -2,41 +2,19 @@
 
 Commands go down (``do``: load, generate, inspect, score, spell, stop, exit), replies come up (``say``: ready, event,
 view, progress, scored, spelling, error).
-JSON is ASCII, so neither a line break nor a lone surrogate in a text can break a line. The module knows messages; it
-does not know processes.
+The module knows messages; it does not know processes.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
-from playground import errors
 from playground.errors import PlaygroundError, RunError
 from playground.records import DecodedTokens, Event, LoadSpec, PromptView, Request
 from playground.runtimes.generation.scoring import Scored, Task
+from playground.system.child import Message, decode, encode
 
-Message = dict[str, Any]
-
-_ERRORS = {
-    kind.__name__: kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, PlaygroundError) and "__init__" not in vars(kind)
-}
-"""Errors that are made of their two texts alone; the others arrive as ``RunError`` with the same texts."""
-
-
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
-
-
-def encode(message: Message) -> bytes:
-    return _ENCODER.encode(message).encode("ascii") + b"\n"
-
-
-def decode(line: bytes) -> Message:
-    message: Message = json.loads(line)
-    return message
+__all__ = ["Message", "decode", "encode"]
 
 
 def load(spec: LoadSpec) -> Message:
@@ -95,16 +73,9 @@ def decoded(number: int, value: DecodedTokens) -> Message:
 
 def error(number: int | None, raised: PlaygroundError) -> Message:
     """``number`` is None for an error while loading."""
-    return {
-        "say": "error",
-        "id": number,
-        "kind": type(raised).__name__,
-        "what": raised.what,
-        "next_step": raised.next_step,
-    }
+    return {"say": "error", "id": number, "error": raised.to_json()}
 
 
 def error_of(message: Message) -> PlaygroundError:
     """The error a worker reported, as the app raises it."""
-    kind = _ERRORS.get(message["kind"], RunError)
-    return kind(message["what"], message["next_step"])
+    return PlaygroundError.from_json(message["error"], RunError)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -169,7 +168,7 @@ what = job["spec"]["source"]
 if what == "die":
     os.kill(os.getpid(), signal.SIGKILL)
 if what == "error":
-    say(error={"type": "ChecksumError", "what": "Tiny is damaged", "next_step": "Try again."})
+    say(error={"kind": "ChecksumError", "what": "Tiny is damaged", "next_step": "Try again."})
 if what == "work":
     made = {"path": "", "recipe": "fused", "revision": "", "sha256": "", "size_bytes": 1}
     say(artifact={"variant": job["variant"], **made})
@@ -192,11 +191,11 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[n
 
     yield start
     for one in started:
-        one.end()
+        one.kill()
 
 
 def pid(one: ExportProcess) -> int:
-    return one._process.pid
+    return one.pid
 
 
 def test_a_worker_gives_progress_and_an_artifact(scripted) -> None:  # type: ignore[no-untyped-def]
@@ -222,7 +221,7 @@ def test_calling_off_kills_the_worker_within_a_second(scripted) -> None:  # type
     begin = time.monotonic()
     with pytest.raises(Stopped):
         one.follow(nothing, lambda: time.monotonic() - begin > 0.5)
-    one.end()
+    one.kill()
     assert time.monotonic() - begin < 2
     with pytest.raises(ProcessLookupError):
         os.kill(pid(one), 0)
@@ -243,7 +242,7 @@ def test_a_suspended_worker_can_still_be_ended(scripted) -> None:  # type: ignor
     one = scripted("sleep")
     one.suspend()
     begin = time.monotonic()
-    one.end()
+    one.kill()
     assert time.monotonic() - begin < 2
 
 
@@ -256,9 +255,9 @@ def test_the_real_worker_ends_when_whoever_started_it_is_gone(tmp_path: Path) ->
     (home / "locks").mkdir(parents=True)
     with FileLock(home / "locks" / ("source-" + "0" * 16 + ".lock")):
         one = ExportProcess(spec, Variant("tiny", "onnx", "int8"), home)
-        assert one._process.stdout is not None
-        assert one._process.stdin is not None
-        assert json.loads(one._process.stdout.readline())["step"] == "waiting for another download"
-        one._process.stdin.close()
+        message = one.receive(10)
+        assert message is not None
+        assert message["step"]["text"] == "waiting for another download"
+        one._stdin.close()
         assert one._process.wait(timeout=5) == -signal.SIGKILL
-    one.end()
+    one.kill()

@@ -8,25 +8,20 @@ and not by itself. It knows the record and the child process, not HTTP (``downlo
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
-import queue
-import subprocess
-import sys
-import threading
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from playground import errors
 from playground.catalog.entries import HUB_ID, HUB_REVISION
 from playground.errors import PlaygroundError, SourceError, Stopped, UsageError
-from playground.paths import python_path
+from playground.messages import Translatable, msg
 from playground.records import ModelSpec
 from playground.sources.files import Cancelled, FileRecord, Progress, storage_errors, write_text
 from playground.system import memory
+from playground.system.child import Ending, JsonChild
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +29,7 @@ MODULE = "playground.sources.hub.worker"
 OFFLINE_ASKED = "PLAYGROUND_HUB_OFFLINE"
 """What HF_HUB_OFFLINE was before a preparation set it for transformers (export/worker.py)."""
 
-Found = tuple[tuple[Path, ...], str, tuple[str, ...]]
+Found = tuple[tuple[Path, ...], str, tuple[Translatable, ...]]
 """Files with weights first, commit, and notes for the reader."""
 
 
@@ -48,8 +43,12 @@ def parse(spec: ModelSpec) -> tuple[str, str]:
     revision = revision if hash_ else spec.revision
     if not HUB_ID.fullmatch(repo) or (revision and not HUB_REVISION.fullmatch(revision)):
         raise UsageError(
-            f"'{spec.source}' with the revision '{revision}' is not hub:OWNER/NAME#REVISION",
-            "Copy the name from the model's page.",
+            msg(
+                "'{source}' with the revision '{revision}' is not hub:OWNER/NAME#REVISION",
+                source=spec.source,
+                revision=revision,
+            ),
+            msg("Copy the name from the model's page."),
         )
     return repo, revision
 
@@ -63,7 +62,7 @@ def _kept(spec: ModelSpec, home: Path, extra: tuple[str, ...], onnx: str) -> Fou
     try:
         document = json.loads(_record(spec, home, extra, onnx).read_text(encoding="utf-8"))
         records = {Path(path): FileRecord.from_json(record) for path, record in document["files"].items()}
-        commit, notes = str(document["commit"]), tuple(map(str, document.get("notes", ())))
+        commit, notes = str(document["commit"]), tuple(map(Translatable.from_json, document.get("notes", ())))
     except (UsageError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     if records and all(record.untouched(path) for path, record in records.items()):
@@ -91,7 +90,7 @@ def fetch(
     repo, revision = parse(spec)
     job: dict[str, Any] = {"repo": repo, "revision": revision, "extra": extra, "onnx": onnx, "name": spec.name}
     job["limit_mb"] = memory.limit_mb()
-    notes: list[str] = []
+    notes: list[Translatable] = []
     answer = _work(job, spec.name, progress, cancelled, notes)
     files = {Path(path): digest for path, digest in answer["files"].values()}
     with storage_errors(home):
@@ -102,7 +101,12 @@ def fetch(
         weights = any(path.suffix in (".safetensors", ".gguf") for path in files)
         place = _record(spec, home, extra, "" if weights else onnx)
         place.parent.mkdir(parents=True, exist_ok=True)
-        document = {"repo": repo, "commit": answer["commit"], "notes": notes, "files": records}
+        document = {
+            "repo": repo,
+            "commit": answer["commit"],
+            "notes": [note.to_json() for note in notes],
+            "files": records,
+        }
         write_text(place, json.dumps(document, indent=1))
     return tuple(files), answer["commit"], tuple(notes)
 
@@ -114,64 +118,42 @@ def _record(spec: ModelSpec, home: Path, extra: tuple[str, ...], onnx: str) -> P
     return home / "sources" / f"hub-{key}.json"
 
 
-def _work(job: dict[str, Any], name: str, progress: Progress, cancelled: Cancelled, notes: list[str]) -> dict[str, Any]:
+class _Download(JsonChild):
+    """A running ``playground.sources.hub.worker``."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        environment = dict(os.environ)
+        environment["HF_HUB_OFFLINE"] = environment.pop(OFFLINE_ASKED, os.getenv("HF_HUB_OFFLINE", ""))
+        # It stays in our process group, so whoever kills or suspends the group has it too.
+        super().__init__(MODULE, environment, stderr=None, own_group=False)
+
+    def died(self, ending: Ending) -> SourceError:
+        return SourceError(
+            msg("The process that downloaded {model} ended early", model=self._name),
+            msg("Try again; what arrived is kept."),
+        )
+
+
+def _work(
+    job: dict[str, Any], name: str, progress: Progress, cancelled: Cancelled, notes: list[Translatable]
+) -> dict[str, Any]:
     """Run the child to its end, or kill it when called off; partial files stay and are carried on next time."""
-    environment = {**os.environ, "PYTHONPATH": python_path(os.environ)}
-    environment["HF_HUB_OFFLINE"] = environment.pop(OFFLINE_ASKED, os.getenv("HF_HUB_OFFLINE", ""))
-    # It stays in our process group, so whoever kills or suspends the group has it too.
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
-    reader.start()
+    process = _Download(name)
     try:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(job).encode() + b"\n")
-            process.stdin.close()
-        return _follow(lines, name, progress, cancelled, notes)
+        process.send(job)
+        for message in process.messages(cancelled):
+            if "error" in message:
+                raise PlaygroundError.from_json(message["error"], SourceError)
+            if "note" in message:
+                note = Translatable.from_json(message["note"])
+                log.warning("%s", note)
+                notes.append(note)
+                progress(note, None)
+            elif "step" in message:
+                progress(Translatable.from_json(message["step"]), message["progress"])
+            else:
+                return message
+        raise Stopped(msg("The download of {model} was called off", model=name))
     finally:
         process.kill()
-        process.wait()
-        reader.join(5)
-        process.stdout.close()
-
-
-def _follow(
-    lines: queue.SimpleQueue[bytes], name: str, progress: Progress, cancelled: Cancelled, notes: list[str]
-) -> dict[str, Any]:
-    while True:
-        if cancelled():
-            raise Stopped(f"The download of {name} was called off")
-        try:
-            line = lines.get(timeout=0.1)
-        except queue.Empty:
-            continue
-        if not line:
-            raise SourceError(f"The process that downloaded {name} ended early", "Try again; what arrived is kept.")
-        message = json.loads(line)
-        if "error" in message:
-            raise _error(message["error"])
-        if "note" in message:
-            log.warning("%s", message["note"])
-            notes.append(message["note"])
-            progress(message["note"], None)
-        elif "step" in message:
-            progress(message["step"], message["progress"])
-        else:
-            return dict(message)
-
-
-def _read(pipe: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:
-    with contextlib.suppress(ValueError, OSError):
-        for line in pipe:
-            lines.put(line)
-    lines.put(b"")
-
-
-def _error(said: dict[str, Any]) -> PlaygroundError:
-    kind = getattr(errors, str(said["type"]), SourceError)
-    error: PlaygroundError = kind(said["what"], said["next_step"])
-    return error

@@ -9,9 +9,7 @@ what the reader should know, then one ``{"commit", "files"}`` (path and SHA-256 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -31,6 +29,7 @@ from playground.sources import limits
 from playground.sources.files import of_the_disk, sha256_of, write_text
 from playground.sources.hub import choose_files
 from playground.sources.hub.download import TRIES, RemoteFile, Repository, check, patiently
+from playground.system.child import decode, encode, end_with_stdin, take_streams
 
 log = logging.getLogger(__name__)
 
@@ -266,8 +265,7 @@ def explained(error: Exception, job: dict[str, Any]) -> PlaygroundError:
 
 
 def main() -> int:
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
+    commands, write = take_streams()
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s"
     )
@@ -275,14 +273,14 @@ def main() -> int:
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
 
     def send(message: dict[str, Any]) -> None:
-        out.write(json.dumps(message) + "\n")
+        write(encode(message))
 
-    job = json.loads(sys.stdin.readline())
+    job = decode(commands.readline())
+    end_with_stdin(commands)
     try:
         send(bring(job, send))
     except Exception as error:
-        ours = explained(error, job)
-        send({"error": {"type": type(ours).__name__, "what": ours.what, "next_step": ours.next_step}})
+        send({"error": explained(error, job).to_json()})
         return 1
     return 0
 

@@ -1,0 +1,321 @@
+"""A process of ours that speaks JSON: one object a line, commands down its stdin, replies up its stdout.
+
+Both ends are here. ``JsonChild`` is a child as its parent sees it: started, written to, heard, suspended, ended;
+``take_streams`` is the first thing the child does. JSON is ASCII, so neither a line break nor a lone surrogate in a
+text can break a line. What is said, and what it means that a child is gone, its users know: they inherit and say it in
+``died``. Every child is to end when its stdin closes, so none outlives whoever started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Any, BinaryIO
+
+from playground.paths import python_path
+
+Message = dict[str, Any]
+
+MAX_LINE_BYTES = 64_000_000
+"""The longest message there is, the ids and texts of a long prompt, has a few MB. What sends more has lost its mind."""
+TAIL_LINES = 200
+TAIL_LINE_BYTES = 4000
+EXIT_GRACE_S = 1.0
+LOOK_S = 0.1
+"""Between two looks at whether the work was called off."""
+_PIPE_BYTES = 65_536
+_HANDFUL_S = 0.05
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """The message as a line."""
+    return _ENCODER.encode(message).encode("ascii") + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """The message in a line.
+
+    Raises:
+        ValueError: It is no JSON object.
+    """
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError("not an object")
+    return message
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a process ended.
+
+    Attributes:
+        code: Its exit code; below zero the signal that ended it, as ``subprocess`` has it.
+        flooded: Whether it was ended by its parent, because it sent more than ``MAX_LINE_BYTES`` in one line.
+    """
+
+    code: int
+    flooded: bool = False
+
+    @property
+    def signal(self) -> str:
+        """The name of the signal that ended it, "" where it ended by itself."""
+        if self.code >= 0:
+            return ""
+        try:
+            return signal.Signals(-self.code).name
+        except ValueError:
+            return f"signal {-self.code}"  # real-time signals have no names
+
+    @property
+    def killed(self) -> bool:
+        """Whether somebody else sent SIGKILL, as Linux does when memory runs out."""
+        return self.code == -signal.SIGKILL and not self.flooded
+
+
+class ChildDied(Exception):
+    """The process ended before it had said all."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending)
+        self.ending = ending
+
+
+class JsonChild:
+    """A running ``python -m MODULE`` of this package.
+
+    It is found wherever the app was started and from what folder, out of a checkout as out of an installed wheel.
+
+    Args:
+        module: What is run.
+        env: Its environment, to which the way to this package is added.
+        stderr: Where its stderr goes: an open file, None for that of this process. By default it is read, and ``tail``
+            keeps its last lines.
+        own_group: Whether it leads a session and a process group of its own. Signals then go to the group, so whatever
+            it started is met as well, and Ctrl-C in the terminal reaches the app alone, which tears down in order.
+
+    Attributes:
+        started_at: Before the process was made, on the clock of ``time.monotonic()``.
+        tail: Last lines of its stderr, and of its stdout what was no message.
+
+    Raises:
+        OSError: No process could be started.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        env: Mapping[str, str],
+        *,
+        stderr: IO[bytes] | int | None = subprocess.PIPE,
+        own_group: bool = True,
+    ) -> None:
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._own_group, self._swept, self._flooded = own_group, False, False
+        self._inbox: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
+        self._received: deque[bytes] = deque()
+        self._sending = threading.Lock()
+        self.started_at = self._sign_at = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env={**env, "PYTHONPATH": python_path(env)},
+            start_new_session=own_group,
+        )
+        assert self._process.stdin and self._process.stdout
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        ears = [(threading.Thread(target=self._hear, name=f"hear {module}", daemon=True), self._stdout)]
+        if self._process.stderr:
+            keep = threading.Thread(
+                target=self._keep_tail, args=(self._process.stderr,), name=f"log {module}", daemon=True
+            )
+            ears.append((keep, self._process.stderr))
+        self._ears = tuple(ears)
+        for thread, _ in self._ears:
+            thread.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return not self._reap()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since it was last heard, or told something."""
+        return time.monotonic() - self._sign_at
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Pass a message on.
+
+        Raises:
+            Exception: What ``died`` says; the process ended.
+        """
+        self._sign_at = time.monotonic()
+        try:
+            with self._sending:
+                self._stdin.write(encode(message))
+                self._stdin.flush()
+        except (OSError, ValueError):
+            raise self.death() from None
+
+    def receive(self, timeout: float) -> Message | None:
+        """The next message, or None after ``timeout`` seconds without one; for one reader at a time.
+
+        Raises:
+            Exception: What ``died`` says; the process ended, and every message it had sent was received.
+        """
+        while True:
+            while self._received:
+                line = self._received.popleft()
+                try:
+                    return decode(line)
+                except ValueError:
+                    self.tail.append(f"not a message: {line[:200]!r}")
+            try:
+                handful = self._inbox.get(timeout=timeout)
+            except queue.Empty:
+                self._reap()  # what a dead one left behind may hold the pipe open, and the end would not be heard
+                return None
+            if handful is None:
+                self._inbox.put(None)
+                raise self.death()
+            self._received.extend(handful)
+
+    def messages(self, cancelled: Callable[[], bool]) -> Iterator[Message]:
+        """Messages as they come, until ``cancelled`` says that nobody waits for more.
+
+        Raises:
+            Exception: What ``died`` says; the process ended.
+        """
+        while not cancelled():
+            message = self.receive(LOOK_S)
+            if message is not None:
+                yield message
+
+    def signal(self, number: int) -> None:
+        """Send a signal to its group, or to it alone where it has none of its own; nothing where it is gone."""
+        # A process that was not waited for keeps its number, so the group can't be somebody else's.
+        if not self.alive:
+            return
+        try:
+            if self._own_group:
+                os.killpg(self.pid, number)
+            else:
+                self._process.send_signal(number)
+        except (ProcessLookupError, PermissionError):
+            self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL for the process and whatever it started; returns when it is gone and its pipes are closed."""
+        self.signal(signal.SIGKILL)
+        self._process.wait()
+        self._reap()
+        for thread, pipe in self._ears:
+            thread.join(EXIT_GRACE_S)
+            if not thread.is_alive():
+                pipe.close()
+        with self._sending, contextlib.suppress(OSError):  # what was still to be written has no reader any more
+            self._stdin.close()
+
+    def death(self) -> Exception:
+        """What is raised where the process has ended. Kills it if it only closed its pipes, or never ends a line."""
+        if not self._flooded:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(EXIT_GRACE_S)
+        self.kill()
+        return self.died(Ending(self._process.returncode, self._flooded))
+
+    def died(self, ending: Ending) -> Exception:
+        """The error that tells a reader of its death."""
+        return ChildDied(ending)
+
+    def _reap(self) -> bool:
+        """Whether it has ended. Then what it started and left in its group is ended too, and at once: later, the number
+        of the group may be another's.
+        """
+        if self._process.poll() is None:
+            return False
+        if self._own_group and not self._swept:
+            self._swept = True
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        return True
+
+    def _hear(self) -> None:
+        """Take messages in by the handful, and pass a handful on at once. A model's threads want every core; waking
+        two threads here for every token cost it 5 % of its speed, though they computed for 1.4 % of the time. What
+        comes meanwhile waits in the pipe and outlives even the child.
+        """
+        rest = bytearray()
+        while heard := os.read(self._stdout.fileno(), _PIPE_BYTES):
+            self._sign_at = time.monotonic()
+            rest += heard
+            if b"\n" in heard:
+                *lines, begun = bytes(rest).split(b"\n")
+                self._inbox.put(lines)
+                rest = bytearray(begun)
+            elif len(rest) > MAX_LINE_BYTES:
+                self._flooded = True
+                break
+            if len(heard) < _PIPE_BYTES:
+                time.sleep(_HANDFUL_S)
+        self._inbox.put(None)
+
+    def _keep_tail(self, pipe: IO[bytes]) -> None:
+        while line := pipe.readline(TAIL_LINE_BYTES):
+            text = line.decode("utf-8", "backslashreplace").rstrip()
+            if text:
+                self.tail.append(text)
+
+
+def take_streams() -> tuple[BinaryIO, Callable[[bytes], None]]:
+    """The child's end: lines from the parent, and what takes an encoded line to it.
+
+    The pipes are kept to ourselves: whatever a library prints, from C++ too, goes to stderr, whatever it reads is
+    empty. The process ends at once where nobody reads what it sends.
+    """
+    commands, replies = os.dup(0), os.dup(1)
+    os.dup2(2, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+    def send(line: bytes) -> None:
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[os.write(replies, rest) :]
+        except BrokenPipeError:
+            os._exit(0)
+
+    return os.fdopen(commands, "rb"), send
+
+
+def end_with_stdin(commands: BinaryIO) -> None:
+    """The child's end, where no further command is expected: when the parent is gone, so is this process with all it
+    has started. Starts a thread.
+    """
+
+    def watch() -> None:
+        while commands.read(4096):
+            pass
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

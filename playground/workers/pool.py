@@ -359,7 +359,7 @@ class Pool:
             WorkerStalled: Nothing was heard for too long.
             WorkerDied: The process ended.
         """
-        heard_at, stop_at = time.monotonic(), None
+        stop_at = None
         while True:
             if stop_at is None and cancelled():
                 if number is None:
@@ -369,11 +369,9 @@ class Pool:
             message = process.receive(LOOK_S)
             if message is not None:
                 yield message
-                heard_at = time.monotonic()
-            now = time.monotonic()
-            if stop_at is not None and now - stop_at > STOP_GRACE_S:
+            if stop_at is not None and time.monotonic() - stop_at > STOP_GRACE_S:
                 raise Stopped(STOPPED)
-            if now - heard_at > self._stall_s:
+            if process.silent_s > self._stall_s:
                 raise WorkerStalled(
                     f"{process.model}: its worker reported nothing for {self._stall_s:g} s and was ended",
                     "The next prompt starts it again.",

@@ -1,6 +1,7 @@
 """What the control groups above this process allow it: processor time and memory, of cgroup v1, v2 and both mixed.
 
-A limit of any group above holds for all below it, so the least of them counts. Nothing is assumed of where a container
+The one reader of them: threads, receipts, budgets and contention ask here. A limit of any group above holds for all
+below it, so the least of them counts. Nothing is assumed of where a container
 mounts its own group: walking up from the path in ``/proc/self/cgroup`` reaches it from anywhere. The files are those
 of the kernel's documentation, ``admin-guide/cgroup-v2`` and ``admin-guide/cgroup-v1`` with ``scheduler/sched-bwc``.
 """
@@ -24,6 +25,14 @@ def cores(root: Path = ROOT, membership: Path = MEMBERSHIP) -> float | None:
     return min(_read(root, membership, "cpu", _cores_v2, _cores_v1), default=None)
 
 
+def throttled_s(root: Path = ROOT, membership: Path = MEMBERSHIP) -> float:
+    """How long the quota of a group above has kept this process's group from running, in seconds; 0 without a quota.
+
+    Each group counts what its own quota did. Pauses of several may overlap, so the longest is told, not their sum.
+    """
+    return max(_read(root, membership, "cpu", _throttled_v2, _throttled_v1), default=0.0)
+
+
 def _memory_v2(folder: Path) -> float | None:
     text = (folder / "memory.max").read_text().strip()
     return None if text == "max" else float(text)
@@ -43,16 +52,32 @@ def _cores_v1(folder: Path) -> float | None:
     return None if quota <= 0 else quota / float((folder / "cpu.cfs_period_us").read_text())
 
 
-_Limit = Callable[[Path], float | None]
+def _throttled_v2(folder: Path) -> float | None:
+    return _field(folder / "cpu.stat", "throttled_usec", 1e-6)
 
 
-def _read(root: Path, membership: Path, controller: str, v2: _Limit, v1: _Limit) -> Iterator[float]:
-    """Every limit of ``controller`` on the way from this process's groups to the top of each hierarchy."""
-    for top, path, limit in _hierarchies(root, membership, controller, v2, v1):
+def _throttled_v1(folder: Path) -> float | None:
+    return _field(folder / "cpu.stat", "throttled_time", 1e-9)
+
+
+def _field(path: Path, name: str, unit: float) -> float | None:
+    for line in path.read_text().splitlines():
+        key, _, value = line.partition(" ")
+        if key == name:
+            return float(value) * unit
+    return None
+
+
+_Figure = Callable[[Path], float | None]
+
+
+def _read(root: Path, membership: Path, controller: str, v2: _Figure, v1: _Figure) -> Iterator[float]:
+    """Every figure of ``controller`` on the way from this process's groups to the top of each hierarchy."""
+    for top, path, figure in _hierarchies(root, membership, controller, v2, v1):
         folder = top / path.lstrip("/")
         for place in (folder, *folder.parents):
             try:
-                value = limit(place)
+                value = figure(place)
             except (OSError, ValueError, ZeroDivisionError):
                 value = None
             if value is not None:
@@ -62,8 +87,8 @@ def _read(root: Path, membership: Path, controller: str, v2: _Limit, v1: _Limit)
 
 
 def _hierarchies(
-    root: Path, membership: Path, controller: str, v2: _Limit, v1: _Limit
-) -> Iterator[tuple[Path, str, _Limit]]:
+    root: Path, membership: Path, controller: str, v2: _Figure, v1: _Figure
+) -> Iterator[tuple[Path, str, _Figure]]:
     """Where the groups of ``controller`` are mounted, this process's place in them, and who reads them."""
     try:
         lines = membership.read_text().splitlines()

@@ -9,11 +9,11 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
-CGROUPS = Path("/sys/fs/cgroup")
+from playground.system import cgroups
+
 BUSY_CORES = 0.1
 """Others that use less than a tenth of a core hide in the noise of the figures."""
 
@@ -68,7 +68,7 @@ class CpuContention:
 
 def read() -> Counters:
     """The clocks now."""
-    return Counters(time.monotonic(), _used(), _own(), throttled_s())
+    return Counters(time.monotonic(), _used(), _own(), cgroups.throttled_s())
 
 
 def between(before: Counters, after: Counters) -> CpuContention:
@@ -105,17 +105,3 @@ def _process_times() -> Iterator[float]:
             continue  # it ended just now: it is in its parent's sum as soon as that was told
         # On Linux the times of children that ended are their parent's; elsewhere they are 0.
         yield float(times.user + times.system + times.children_user + times.children_system)
-
-
-def throttled_s(root: Path = CGROUPS) -> float:
-    """How long the container's CPU quota has held its threads back since it started; 0 where nothing says so."""
-    for name, field, unit in (("cpu.stat", "throttled_usec", 1e-6), ("cpu/cpu.stat", "throttled_time", 1e-9)):
-        try:
-            lines = (root / name).read_text().splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            key, _, value = line.partition(" ")
-            if key == field:
-                return float(value) * unit
-    return 0.0

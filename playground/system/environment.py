@@ -13,8 +13,8 @@ from pathlib import Path
 from playground import __version__
 from playground.paths import ROOT
 from playground.records import Environment
-from playground.system import memory
-from playground.system.cpu import _output, affinity_cores, cgroup_cores, cpu_name, usable_cores
+from playground.system import cgroups, memory
+from playground.system.cpu import affinity_cores, command_output, cpu_name, usable_cores
 
 PACKAGES = ("onnxruntime", "onnxruntime-genai", "transformers", "tokenizers", "torch", "optimum", "numpy", "gradio")
 
@@ -26,7 +26,7 @@ def environment() -> Environment:
         cpu=cpu_name(),
         cores=usable_cores(),
         cores_affinity=affinity_cores(),
-        cores_cgroup=cgroup_cores(),
+        cores_cgroup=cgroups.cores(),
         memory_limit_mb=memory.limit_mb(),
         versions=_versions(),
         commit=commit(ROOT),
@@ -37,7 +37,7 @@ def commit(checkout: Path) -> str | None:
     """The commit checked out in ``checkout``; None if it is no repository of its own, or there is no git."""
     if not (checkout / ".git").exists():
         return None
-    return _output("git", "-C", str(checkout), "rev-parse", "HEAD")
+    return command_output("git", "-C", str(checkout), "rev-parse", "HEAD")
 
 
 def _versions() -> dict[str, str]:

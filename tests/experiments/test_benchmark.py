@@ -182,15 +182,6 @@ def test_a_process_of_ours_that_computes_is_ours() -> None:
     assert after.used - before.used > 0.2
 
 
-def test_the_containers_throttling_is_read_from_either_kind_of_cgroup(tmp_path: Path) -> None:
-    assert contention.throttled_s(tmp_path) == 0
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu" / "cpu.stat").write_text("nr_throttled 3\nthrottled_time 2500000000\n")
-    assert contention.throttled_s(tmp_path) == 2.5
-    (tmp_path / "cpu.stat").write_text("usage_usec 5\nthrottled_usec 1500000\n")
-    assert contention.throttled_s(tmp_path) == 1.5
-
-
 # -- the whole ----------------------------------------------------------------------------------------------------
 
 

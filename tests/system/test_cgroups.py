@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from playground.config import settings
-from playground.system import cgroups
+from playground.system import cgroups, cpu, environment, memory
 
 
 def tree(root: Path, membership: str, files: dict[str, str]) -> tuple[Path, Path]:
@@ -81,14 +83,80 @@ def test_the_processor_quota(tmp_path: Path, membership: str, files: dict[str, s
     assert cgroups.cores(*tree(tmp_path, membership + "\n", files)) == expected
 
 
+@pytest.mark.parametrize(
+    ("membership", "files", "expected"),
+    [
+        pytest.param("0::/", {"cpu.stat": "usage_usec 5\nthrottled_usec 1500000"}, 1.5, id="v2"),
+        pytest.param("0::/a/b", {"a/cpu.stat": "throttled_usec 2500000"}, 2.5, id="v2, by the quota of a group above"),
+        pytest.param(
+            "0::/a/b",
+            {"a/cpu.stat": "throttled_usec 2500000", "a/b/cpu.stat": "throttled_usec 500000"},
+            2.5,
+            id="v2, both",
+        ),
+        pytest.param(
+            "4:cpu,cpuacct:/a",
+            {"cpu,cpuacct/a/cpu.stat": "nr_throttled 3\nthrottled_time 2500000000"},
+            2.5,
+            id="v1",
+        ),
+        pytest.param("4:cpu:/host/path", {"cpu/cpu.stat": "throttled_time 1000000000"}, 1.0, id="v1, in a container"),
+        pytest.param(
+            "0::/s\n4:cpu:/a",
+            {"cpu/a/cpu.stat": "throttled_time 1000000000", "unified/s/cpu.stat": "usage_usec 7"},
+            1.0,
+            id="both, mixed",
+        ),
+        pytest.param("0::/a", {"a/cpu.stat": "usage_usec 7"}, 0.0, id="no quota"),
+        pytest.param("0::/a", {"a/cpu.stat": "throttled_usec soon"}, 0.0, id="no number"),
+        pytest.param("0::/a", {"b/cpu.stat": "throttled_usec 7000000"}, 0.0, id="a neighbour's"),
+    ],
+)
+def test_how_long_threads_were_held_back(
+    tmp_path: Path, membership: str, files: dict[str, str], expected: float
+) -> None:
+    assert cgroups.throttled_s(*tree(tmp_path, membership + "\n", files)) == expected
+
+
 def test_without_control_groups_nothing_is_limited(tmp_path: Path) -> None:
     assert cgroups.cores(tmp_path, tmp_path / "none") is None
     assert cgroups.memory_bytes(tmp_path, tmp_path / "none") is None
+    assert cgroups.throttled_s(tmp_path, tmp_path / "none") == 0
 
 
 @pytest.mark.parametrize(("quota", "threads"), [(None, 8), (3.9, 3), (1.0, 1), (0.2, 1), (64.0, 8)])
 def test_threads_never_exceed_the_quota(monkeypatch: pytest.MonkeyPatch, quota: float | None, threads: int) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(cpu, "affinity_cores", lambda: 8)
     monkeypatch.setattr(cgroups, "cores", lambda: quota)
-    assert settings.usable_cores() == threads
-    assert settings.load_settings().threads == threads
+    assert cpu.usable_cores() == threads
+    assert settings.load_settings({}).threads == threads
+
+
+@pytest.mark.parametrize(
+    ("membership", "files"),
+    [
+        pytest.param("0::/pod/box", {"pod/cpu.max": "250000 100000", "pod/memory.max": "2000000000"}, id="v2, nested"),
+        pytest.param(
+            "4:cpu,cpuacct:/docker/id\n5:memory:/docker/id",
+            {
+                "cpu,cpuacct/cpu.cfs_quota_us": "250000",
+                "cpu,cpuacct/cpu.cfs_period_us": "100000",
+                "memory/memory.limit_in_bytes": "2000000000",
+            },
+            id="v1",
+        ),
+    ],
+)
+def test_threads_receipt_and_memory_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, membership: str, files: dict[str, str]
+) -> None:
+    place = tree(tmp_path, membership + "\n", files)
+    for reader in (cgroups.cores, cgroups.memory_bytes):
+        monkeypatch.setattr(cgroups, reader.__name__, partial(reader, *place))
+    monkeypatch.setattr(cpu, "affinity_cores", lambda: 8)
+    monkeypatch.setattr(environment, "affinity_cores", lambda: 8)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=64e9))
+    found = environment.environment.__wrapped__()
+    assert (found.cores, found.cores_affinity, found.cores_cgroup) == (2, 8, 2.5)
+    assert settings.load_settings({}).threads == found.cores
+    assert found.memory_limit_mb == memory.limit_mb() == 2000

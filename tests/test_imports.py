@@ -167,3 +167,21 @@ def test_an_onnx_worker_loads_neither_torch_nor_gradio() -> None:
     loaded = loaded_after("import playground.workers.main\nimport playground.runtimes.onnx.runtime")
     assert "onnxruntime" not in loaded  # it comes with the graph, where the kernels don't run it
     assert not loaded & {"torch", "gradio", "transformers.modeling_utils", "optimum"}
+
+
+def test_no_test_module_imports_another_one() -> None:
+    """What two of them need stands in tests/support, or as a fixture in a conftest.py."""
+    borrowed = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in _named(node)
+        if name.startswith("tests.") and any(part.startswith("test_") for part in name.split("."))
+    }
+    assert not borrowed
+
+
+def _named(node: ast.Import | ast.ImportFrom) -> list[str]:
+    names = [alias.name for alias in node.names]
+    return names if isinstance(node, ast.Import) else [f"{node.module or ''}.{name}" for name in names]

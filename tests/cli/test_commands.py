@@ -18,22 +18,9 @@ import yaml
 from playground.cli import main
 from playground.cli.output import clean, steps
 from playground.paths import ROOT
+from tests.support.scripted_models import catalog_entry
 
 TERMS = {"text": "Mind the terms.", "url": "https://terms.example/t", "policy_url": "https://terms.example/p"}
-
-
-def scripted(name: str, script: str, **more: Any) -> dict[str, Any]:
-    return {
-        "id": name,
-        "name": name.title(),
-        "kind": "chat",
-        "task": "text-generation",
-        "context_length": 64,
-        "source": f"fake:{script}",
-        "revision": "none",
-        "variants": ["fake-none"],
-        **more,
-    }
 
 
 @pytest.fixture(autouse=True)
@@ -46,12 +33,12 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "sources": ["https://a.example"],
     }
     catalogue = [
-        scripted("alpha", "text=one two three four&step_s=0.01", card=card),
-        scripted("beta", "text=eins zwei", terms=TERMS),
-        scripted("broken", "fail_at=2", card={**card, "verified": ["license", "parameters"]}),
-        scripted("slow", "text=a b c d e f g h&step_s=5"),
-        scripted("unmade", "prepare_error=no such weights"),
-        scripted("colourful", "text=%1b]0;title%07 red"),
+        catalog_entry("alpha", "text=one two three four&step_s=0.01", card=card),
+        catalog_entry("beta", "text=eins zwei", terms=TERMS),
+        catalog_entry("broken", "fail_at=2", card={**card, "verified": ["license", "parameters"]}),
+        catalog_entry("slow", "text=a b c d e f g h&step_s=5"),
+        catalog_entry("unmade", "prepare_error=no such weights"),
+        catalog_entry("colourful", "text=%1b]0;title%07 red"),
     ]
     (tmp_path / "catalog.yaml").write_text(yaml.safe_dump({"schema_version": 1, "models": catalogue}))
     (tmp_path / "spaces.yaml").write_text("app: {models: [alpha], limits: {max_prompt_chars: 20000}}\n")
@@ -141,7 +128,7 @@ DASHES = ["-5 + 3", "-m is what?", "--help me"]
 @pytest.mark.parametrize("prompt", DASHES)
 @pytest.mark.parametrize(
     "command",
-    [["inspect", "alpha"], ["compare", "-m", "alpha"], ["twins", "alpha", "alpha"], ["bench", "models", "-m", "alpha"]],
+    [["inspect", "alpha"], ["compare", "-m", "alpha"], ["diff", "alpha", "alpha"], ["bench", "models", "-m", "alpha"]],
     ids=" ".join,
 )
 def test_a_prompt_that_begins_with_a_dash_is_told_where_to_stand(
@@ -332,12 +319,12 @@ def test_ctrl_c_stops_the_models_and_exits_with_130() -> None:
 
 
 def test_a_reader_that_leaves_early_is_no_traceback() -> None:
-    process = start("compare", "--help")
-    assert process.stdout is not None
-    process.stdout.close()
-    assert process.stderr is not None
-    assert "Traceback" not in process.stderr.read()
-    process.wait(timeout=20)
+    with start("compare", "--help") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+        process.wait(timeout=20)
 
 
 def test_help_comes_within_a_second_of_processor_time() -> None:

@@ -5,18 +5,14 @@ The models are scripted (tests/data), but for the last test, which takes the two
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,91 +23,13 @@ from playground import paths
 from playground.config.settings import load_settings
 from playground.kernels import building
 from playground.paths import ROOT
+from tests.support.app import DATA, App, choose, notice, panel, run_to_end, serving
 
 pytestmark = pytest.mark.ui
 
-DATA = Path(__file__).parents[1] / "data"
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 HOSTILE = (
     "fake:text=%3Cimg+src%3Dhttps://evil.example/x.png+onerror%3Dalert(1)%3E+%3Cb%3Ebold%3C/b%3E+**stars**&step_s=0.01"
 )
-SPACE = """
-app:
-  models: [{models}]
-  limits: {{max_models: 4, max_new_tokens: 256, max_prompt_chars: 2000, max_sessions: 4, stall_timeout_s: {stall_s}}}
-"""
-
-
-@dataclass(frozen=True)
-class App:
-    url: str
-    process: subprocess.Popen[str]
-    cpu_s: float
-    """What it computed until the page was up: unlike the clock, this does not depend on who else is busy here."""
-
-    def workers(self) -> list[psutil.Process]:
-        """Its child processes that are alive."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
-
-
-@contextmanager
-def serving(
-    folder: Path,
-    models: str,
-    catalog: Path = DATA / "fake_catalog.yaml",
-    home: Path | None = None,
-    stall_s: float = 3,
-    **more: str,
-) -> Iterator[App]:
-    """``python app.py`` on a free port until the block ends; its home is in ``folder`` if none is given.
-
-    Args:
-        more: Further environment variables.
-    """
-    space = folder / "space.yaml"
-    space.write_text(SPACE.format(models=models, stall_s=stall_s), encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {
-        **os.environ,
-        "PLAYGROUND_HOME": str(home or folder / "home"),
-        "PLAYGROUND_SPACE": str(space),
-        "PLAYGROUND_CATALOG": str(catalog),
-        **more,
-    }
-    began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True
-    )
-    url = f"http://127.0.0.1:{port}/"
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None, "the app ended at once"
-                assert time.monotonic() - began < 60
-                time.sleep(0.1)
-        used = psutil.Process(process.pid).cpu_times()
-        yield App(url, process, used.user + used.system)
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(15)
-        finally:
-            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -138,68 +56,6 @@ def app(tmp_path_factory: pytest.TempPathFactory, catalog: Path) -> Iterator[App
     models = "fast, slow, base, hostile, fails, endless, slow-to-prepare, fails-to-prepare"
     with serving(tmp_path_factory.mktemp("home"), models, catalog) as app:
         yield app
-
-
-@contextmanager
-def chromium(*more: str) -> Iterator[Any]:
-    """Headless Chromium under Playwright, with ``more`` of its switches; skips where there is none."""
-    api = pytest.importorskip("playwright.sync_api")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no {CHROMIUM}")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *more])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Any, app: App) -> Iterator[Any]:
-    """A first visit. Fails if the page asks another host for anything."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    outside: list[str] = []
-    page.on("request", lambda request: request.url.startswith(app.url) or outside.append(request.url))
-    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
-    page.goto(app.url)
-    page.wait_for_selector("button#run")
-    yield page
-    context.close()
-    assert [url for url in outside if not url.startswith(("data:", "blob:"))] == []
-
-
-def choose(page: Any, *names: str) -> None:
-    """Have exactly these models chosen."""
-    for model in page.locator("#models .model").all():
-        box = model.locator("input[type=checkbox]")
-        wanted = model.locator("h3").inner_text() in names
-        if box.is_checked() != wanted:
-            box.click()
-    page.wait_for_function("n => document.querySelectorAll('#models input:checked').length === n", arg=len(names))
-    page.wait_for_timeout(300)
-
-
-def panel(page: Any, name: str) -> Any:
-    return page.locator(f"#outputs .panel[aria-label^='{name} ']")
-
-
-def notice(page: Any, starts: str, timeout_s: float = 30) -> str:
-    page.wait_for_function(
-        "starts => document.querySelector('#notice').innerText.trim().startsWith(starts)",
-        arg=starts,
-        timeout=timeout_s * 1000,
-    )
-    return str(page.locator("#notice").inner_text())
-
-
-def run_to_end(page: Any) -> str:
-    page.click("button#run")
-    return notice(page, "Done")
 
 
 def test_the_page_is_up_within_ten_seconds_with_models_still_to_prepare(app: App, page: Any) -> None:

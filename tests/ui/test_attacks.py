@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,11 @@ from playground.ui import app as serve
 from playground.ui.app import free_port, launch
 from playground.ui.middleware import CALL_BYTES, NOTHING
 from playground.ui.page import build_ui
-from tests.ui.test_app import App, serving
+from tests.support.app import App, serving
+from tests.support.web import MODELS, SPACE_HOST, WEB, call, functions, names, number_of
 
 pytestmark = pytest.mark.ui
 
-SPACE_HOST = "owner-name.hf.space"
-SPACE_ENV = {"SPACE_ID": "owner/name", "SPACE_HOST": SPACE_HOST, "HOST": "127.0.0.1"}
-MODELS = "fast, slow, base"
-WEB = httpx2.Client(timeout=60, verify=False)
-"""Everything here is plain HTTP; reading certificates would take longer than all of it."""
 REFUSED = {403, 404, 405, 413, 415}
 
 
@@ -47,42 +42,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def app(folder: Path) -> Iterator[App]:
     with serving(folder, MODELS, TMPDIR=str(folder / "tmp")) as app:
         yield app
-
-
-@pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """As a Space runs it, but for the address it listens on."""
-    with serving(tmp_path_factory.mktemp("space"), MODELS, **SPACE_ENV) as app:
-        yield app
-
-
-def names(app: App) -> dict[str, str]:
-    """Headers of the app's own page."""
-    return {"Origin": app.url.rstrip("/")}
-
-
-@cache
-def config(url: str) -> dict[str, Any]:
-    """What the page is told of itself."""
-    found: dict[str, Any] = WEB.get(f"{url}config").json()
-    return found
-
-
-def functions(app: App) -> dict[int, dict[str, Any]]:
-    """Gradio's functions by number, as the page is told of them."""
-    return {each["id"]: each for each in config(app.url)["dependencies"]}
-
-
-def number_of(app: App, name: str) -> int:
-    return next(number for number, each in functions(app).items() if each["api_name"] == name)
-
-
-def call(app: App, number: int, data: list[Any], session: str = "attacker", **headers: str) -> httpx2.Response:
-    """Call a function as the page does."""
-    queued = functions(app)[number]["queue"] is not False
-    path = "gradio_api/queue/join" if queued else "gradio_api/run/predict"
-    body = {"data": data, "fn_index": number, "session_hash": session}
-    return WEB.post(app.url + path, json=body, headers={**names(app), **headers})
 
 
 def routes_of(given: Any) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.ui.test_app import App, choose, chromium, panel, run_to_end, serving
+from tests.support.app import App, choose, panel, run_to_end, serving
 
 pytestmark = pytest.mark.ui
 
@@ -20,22 +20,6 @@ pytestmark = pytest.mark.ui
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     with serving(tmp_path_factory.mktemp("home"), "fast, slow, fails, endless") as app:
         yield app
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Any, app: App) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.goto(app.url)
-    page.wait_for_selector("button#run")
-    yield page
-    context.close()
 
 
 NOTE_STATES = """() => {

@@ -14,7 +14,7 @@ from playground.records import Request, Variant
 from playground.results.figures import Measured, Measurement, figure
 from playground.results.store import Store
 from playground.system.environment import environment
-from tests.ui.test_app import App, chromium, serving
+from tests.support.app import App, serving
 
 pytestmark = pytest.mark.ui
 MODELS = ("fast", "slow", "base")
@@ -35,12 +35,6 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     store.close()
     with serving(folder, "fast, slow", home=folder / "home") as app:
         yield app
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
 
 
 def opened(browser: Any, app: App, width: int, theme: str = "light") -> Any:

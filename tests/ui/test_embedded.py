@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.ui.test_app import App, chromium, serving
+from tests.support.app import App, chromium, serving
 
 pytestmark = pytest.mark.ui
 

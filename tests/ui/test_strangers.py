@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,10 @@ from playground.errors import UsageError
 from playground.records import Request, Variant
 from playground.service import Playground
 from playground.ui import offered
-from tests.ui.test_app import App, serving
-from tests.ui.test_attacks import MODELS, SPACE_ENV, WEB, call, config, functions, number_of
+from tests.support.app import App, serving
+from tests.support.web import MODELS, SPACE_ENV, WEB, call, config, functions, number_of
 
 pytestmark = pytest.mark.ui
-
-
-@pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """As a Space runs it, but for the address it listens on."""
-    with serving(tmp_path_factory.mktemp("space"), MODELS, **SPACE_ENV) as app:
-        yield app
 
 
 def started(app: App, number: int, data: list[Any]) -> str:

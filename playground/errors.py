@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from playground.messages import NOTHING, Translatable, foreign, msg, sentences
@@ -90,6 +91,19 @@ def reason_of(error: BaseException) -> Translatable:
     if isinstance(error, Reason):
         return error.reason
     return error.message if isinstance(error, PlaygroundError) else foreign(str(error))
+
+
+def first_line(said: str | BaseException, longest: int = 200) -> Translatable:
+    """The first line of somebody else's words, for a place in a sentence of ours; a reason of our own is whole."""
+    if isinstance(said, Reason | PlaygroundError):
+        return reason_of(said)
+    lines = str(said).strip().splitlines()
+    return foreign(lines[0].rstrip()[:longest]) if lines else msg("no message")
+
+
+def joined(reasons: Sequence[Translatable]) -> Translatable:
+    """Several reasons in one place: "a; b; c"."""
+    return reduce(lambda before, last: msg("{before}; {last}", before=before, last=last), reasons)
 
 
 class UsageError(PlaygroundError):

@@ -32,11 +32,14 @@ app.command("costs")(costs.costs)
 app.command("card")(models.card)
 app.command("inspect")(models.inspect)
 app.command("history")(compare.history)
-app.command("twins")(diff.twins)
-app.command("again")(diff.again)
+app.command("diff")(diff.diff)
+app.command("replay")(diff.replay)
 app.command("bench", context_settings=space.PASS_ON)(space.bench)
 app.command("serve", context_settings=space.PASS_ON)(space.serve)
 app.add_typer(space.space, name="space")
+
+RENAMED = {"twins": "diff", "again": "replay"}
+"""Commands of versions before 0.2 and what they are called now."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if args[:1] and args[0] in RENAMED:
+        return output.report(_renamed(args[0]), as_json)
     try:
         code = int(app(args=args or ["--help"], prog_name=_name(), standalone_mode=False) or output.OK)
     except typer.TyperException as error:
@@ -61,6 +66,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if code == output.INTERRUPTED:  # typer's answer to Ctrl-C
         output.report_interrupt(as_json)
     return code
+
+
+def _renamed(command: str) -> PlaygroundError:
+    from playground.errors import UsageError
+
+    now = RENAMED[command]
+    return UsageError(
+        msg("The command {old} is called {new} now", old=command, new=now),
+        msg("Run {command} --help.", command=f"{_name()} {now}"),
+    )
 
 
 def _name() -> str:

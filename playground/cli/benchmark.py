@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,6 +35,7 @@ def models(
     ] = False,
 ) -> int:
     """Measure models one after the other, in rotated order, with answers of equal length."""
+    from playground.cli.live import follow
     from playground.config.settings import load_settings
     from playground.records import Request
     from playground.results.receipts import with_receipts
@@ -49,13 +46,11 @@ def models(
         raise UsageError("--json and --markdown are both given", "Choose one.")
     request = Request(prompt=read_prompt(prompt), max_new_tokens=tokens)
     with Playground(load_settings()) as playground:
-        variants = [playground.catalog.resolve(text)[1] for text in model]
-        with output.working_on(", ".join(map(str, variants))), output.steps("measuring") as tell, _ctrl_c() as stopped:
-            measurement = playground.measurer.run(request, variants, repeats, tell, stopped.is_set)
-        if stopped.is_set():
-            raise KeyboardInterrupt
+        variants = playground.variants(model)
+        with output.working_on(", ".join(map(str, variants))):
+            measurement = follow(playground.benchmark(request, variants, repeats))
         if save:
-            playground.store.save_measurement(measurement)
+            playground.keep(measurement)
     if json:
         output.print_json(with_receipts(measurement))
     elif markdown:
@@ -68,23 +63,6 @@ def models(
 def main(args: list[str]) -> int:
     """Run the command with the arguments behind ``bench models``."""
     return int(app(args=args, prog_name="python -m playground bench models", standalone_mode=False) or output.OK)
-
-
-@contextmanager
-def _ctrl_c() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event, so that a model is stopped in order and its worker stays whole; twice, it interrupts."""
-    stopped = threading.Event()
-
-    def hear(number: int, frame: object) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-
-    before = signal.signal(signal.SIGINT, hear)
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _print(measurement: Measurement) -> None:

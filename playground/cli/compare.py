@@ -93,7 +93,7 @@ def history(
     if limit < 1:
         raise UsageError(f"--limit is {limit}", "It must be at least 1.")
     with Playground(load_settings()) as playground:
-        kept = list(playground.store.list(limit)) if id is None else [playground.store.get(id)]
+        kept = list(playground.comparisons(limit)) if id is None else [playground.comparison(id)]
     comparisons = [comparison for comparison in kept if comparison is not None]
     if id is not None and not comparisons:
         raise UsageError(f"No comparison has the id '{id}'", "python -m playground history lists them.")
@@ -134,19 +134,19 @@ def _run(
 
     done: list[Comparison] = []
     with Playground(load_settings()) as playground:
-        variants = [playground.catalog.resolve(text)[1] for text in models]
+        variants = playground.variants(models)
         if words := playground.memory_plan(variants, request).words(mode):
             output.stderr().print(words, soft_wrap=True)
         for number in range(1, repeat + 1):
             with output.working_on(", ".join(map(str, variants))):
-                comparison = follow(playground.comparer.start(request, variants, mode))
+                comparison = follow(playground.compare(request, variants, mode))
             done.append(comparison)
             if save:
-                playground.store.save(comparison)
+                playground.keep(comparison)
             if not quiet:
                 _print_answers(comparison, f"run {number} of {repeat}" if repeat > 1 else "")
         if not quiet:
-            print_terms(playground.catalog, [variant.model for variant in variants])
+            print_terms(playground, [variant.model for variant in variants])
     if repeat > 1 and not quiet:
         _print_medians(done)
     return done

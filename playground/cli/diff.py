@@ -1,4 +1,4 @@
-"""``twins`` and ``again``: one model in two variants token by token, and a stored comparison run once more."""
+"""``diff`` and ``replay``: one model in two variants token by token, and a stored comparison run once more."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ from playground.errors import UsageError
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from playground.experiments.diff import DiffJob, Side, VariantDiff
-    from playground.experiments.replay import Again, ModelAgain
+    from playground.experiments.diff import Side, VariantDiff
+    from playground.experiments.replay import ModelReplay, Replay
     from playground.experiments.teacher_forcing import Choice, Forced
     from playground.experiments.token_diff import Difference, Token
 
-POLL_S = 0.1
-STOP_WAIT_S = 3.0
 MAX_FLIPS = 12
 """Rows of the table of flips; --json has all."""
 
 
-def twins(
+def diff(
     reference: Annotated[str, typer.Argument(metavar="MODEL@RUNTIME-PRECISION", help="The reference.")],
-    twin: Annotated[str, typer.Argument(metavar="MODEL@RUNTIME-PRECISION", help="Another variant of that model.")],
+    candidate: Annotated[str, typer.Argument(metavar="MODEL@RUNTIME-PRECISION", help="Another variant of that model.")],
     prompt: Annotated[str, typer.Argument(help="The prompt; - reads it from stdin.", show_default=False)],
     *,
     system: Annotated[str, typer.Option(help="System prompt, for models that have a template for it.")] = "",
@@ -40,6 +38,7 @@ def twins(
     save: Annotated[bool, typer.Option("--save", help="Keep the two answers in the history.")] = False,
 ) -> int:
     """Two variants of one model: where their answers part, and how far apart they are on the same text."""
+    from playground.cli.live import follow
     from playground.config.settings import load_settings
     from playground.records import Request
     from playground.service import Playground
@@ -47,20 +46,19 @@ def twins(
     request = Request(
         prompt=read_prompt(prompt), system=system, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
     )
-    with Playground(load_settings()) as playground, output.working_on(f"{reference} and {twin}"):
-        diffing = playground.twins.start(request, reference, twin, with_prompt=with_prompt)
-        diff = _follow(diffing)
-        if save and diffing.comparison:
-            playground.store.save(diffing.comparison)
+    with Playground(load_settings()) as playground, output.working_on(f"{reference} and {candidate}"):
+        found = follow(playground.diff(request, reference, candidate, with_prompt=with_prompt))
+        if save:
+            playground.keep(found.answers())
         if json:
-            output.print_json(diff.to_json())
+            output.print_json(found.to_json())
         else:
-            _print_diff(diff)
-            print_terms(playground.catalog, [diff.reference.run.variant.model, diff.twin.run.variant.model])
+            _print_diff(found)
+            print_terms(playground, [side.run.variant.model for side in (found.reference, found.candidate)])
     return output.OK
 
 
-def again(
+def replay(
     id: Annotated[str, typer.Argument(metavar="ID", help="Of a stored comparison; history lists them.")],
     json: JsonOption = False,
     save: Annotated[bool, typer.Option("--save", help="Keep the rerun in the history too.")] = False,
@@ -74,50 +72,29 @@ def again(
     from playground.service import Playground
 
     with Playground(load_settings()) as playground:
-        stored = playground.store.get(id)
+        stored = playground.comparison(id)
         if stored is None:
             raise UsageError(f"No comparison has the id '{id}'", "python -m playground history lists them.")
         with output.working_on(id):
-            rerun = follow(playground.repeater.start(stored))
-            report = playground.repeater.report(stored, rerun)
+            report = follow(playground.replay(stored))
         if save:
-            playground.store.save(rerun)
+            playground.keep(report.rerun)
     if json:
         output.print_json(report.to_json())
     else:
-        _print_again(report)
+        _print_replay(report)
     return output.OK if report.same else output.FAILED
 
 
-def _follow(diffing: DiffJob) -> VariantDiff:
-    """Wait, telling on stderr what is done. Ctrl-C stops the models first, then passes on."""
-    try:
-        with output.steps("twins") as tell:
-            while not diffing.wait(POLL_S):
-                at = diffing.snapshot()
-                live = next((live for live in at.lives if live.run is None), None)
-                if live is None:
-                    tell(at.step, at.progress)
-                elif live.kind == "token":
-                    tell(f"{live.variant}: answering", live.n_tokens / diffing.request.max_new_tokens)
-                else:
-                    tell(f"{live.variant}: {live.message or live.kind}", live.progress)
-        return diffing.result()
-    except KeyboardInterrupt:
-        diffing.stop()
-        diffing.wait(STOP_WAIT_S)
-        raise
-
-
-# -- twins ------------------------------------------------------------------------------------------------------
+# -- diff -------------------------------------------------------------------------------------------------------
 
 
 def _print_diff(diff: VariantDiff) -> None:
     console = output.stdout()
     common = diff.common_tokens
     flips = set(diff.answer.flips)
-    for side, marked in ((diff.reference, flips), (diff.twin, set())):
-        name = "reference" if side is diff.reference else "twin"
+    for side, marked in ((diff.reference, flips), (diff.candidate, set())):
+        name = "reference" if side is diff.reference else "candidate"
         console.rule(f"{side.run.variant} ({name})", align="left")
         console.print(_marked(side, common if diff.difference else None, marked), soft_wrap=True)
         console.print(f"[{side.run.finish_reason}]")
@@ -132,7 +109,7 @@ def _print_diff(diff: VariantDiff) -> None:
 
 
 def _marked(side: Side, common: int | None, flips: set[int]) -> Text:
-    """The answer with its first other token in ⟦ ⟧, and tokens the twin would have chosen otherwise in ‹ ›."""
+    """The answer with its first other token in ⟦ ⟧, and tokens the candidate would have chosen otherwise in ‹ ›."""
     from rich.text import Text
 
     text = Text()
@@ -151,9 +128,9 @@ def _parting_words(diff: VariantDiff) -> str:
     found = diff.difference
     if found is None:
         return f"The same answer, all {diff.common_tokens:,} tokens."
-    words = f"The first {found.position:,} tokens are the same. Then: {_then(found, 'the reference', 'its twin')}."
-    if diff.parting:
-        for name, choices in (("reference", diff.parting.reference), ("twin", diff.parting.twin)):
+    words = f"The first {found.position:,} tokens are the same. Then: {_then(found, 'the reference', 'the candidate')}."
+    if diff.divergence:
+        for name, choices in (("reference", diff.divergence.reference), ("candidate", diff.divergence.candidate)):
             words += f"\n  {name + ':':<11}" + ", ".join(map(_choice, choices))
     return words
 
@@ -180,20 +157,20 @@ def _print_forced(forced: Forced, what: str, diff: VariantDiff) -> None:
     cut = f" of {forced.total:,}: more logits would not fit on the disk" if forced.total > count else ""
     console.print(f"\nBoth forced along {what} ({count:,} tokens{cut})")
     console.print(f"  top-1 flips  {len(forced.flips):,} of {count:,} ({len(forced.flips) / count:.1%})")
-    console.print(f"  mean KL      {forced.mean_kl:.4g} nats a token, KL(reference ‖ twin), whole vocabulary")
+    console.print(f"  mean KL      {forced.mean_kl:.4g} nats a token, KL(reference ‖ candidate), whole vocabulary")
     console.print(
-        f"  perplexity   reference {forced.reference_perplexity:.3f}, twin {forced.twin_perplexity:.3f}"
+        f"  perplexity   reference {forced.reference_perplexity:.3f}, candidate {forced.candidate_perplexity:.3f}"
         + (" (the text is the reference's own choice)" if forced is diff.answer else "")
     )
     if not forced.flips:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("token", "text", "reference's first choice", "twin's first choice", "KL, nats"):
+    for title in ("token", "text", "reference's first choice", "candidate's first choice", "KL, nats"):
         table.add_column(title, justify="right" if title in ("token", "KL, nats") else "left", overflow="fold")
     for place in forced.flips[:MAX_FLIPS]:
         at = forced.positions[place]
         text = repr(output.clean(at.token.text))
-        table.add_row(str(place + 1), text, _choice(at.reference), _choice(at.twin), f"{at.kl:.3f}")
+        table.add_row(str(place + 1), text, _choice(at.reference), _choice(at.candidate), f"{at.kl:.3f}")
     console.print(table)
     if len(forced.flips) > MAX_FLIPS:
         console.print(f"  and {len(forced.flips) - MAX_FLIPS:,} more; --json has all")
@@ -205,7 +182,7 @@ def _print_sides(diff: VariantDiff) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
     rows: dict[str, list[str]] = {}
-    for side in (diff.reference, diff.twin):
+    for side in (diff.reference, diff.candidate):
         table.add_column(str(side.run.variant), justify="right", overflow="fold")
         for name, value in _figures(side).items():
             rows.setdefault(name, []).append(value)
@@ -230,10 +207,10 @@ def _figures(side: Side) -> dict[str, str]:
     }
 
 
-# -- again ------------------------------------------------------------------------------------------------------
+# -- replay -----------------------------------------------------------------------------------------------------
 
 
-def _print_again(report: Again) -> None:
+def _print_replay(report: Replay) -> None:
     console = output.stdout()
     console.print(f"{report.stored} of {report.created_at}, run again as {report.rerun.id}\n", soft_wrap=True)
     for model in report.models:
@@ -252,7 +229,7 @@ def _print_again(report: Again) -> None:
         console.print(f"  {change.what}: {change.was or 'none'} → {change.now or 'none'}", soft_wrap=True)
 
 
-def _verdict_words(model: ModelAgain) -> str:
+def _verdict_words(model: ModelReplay) -> str:
     unit = "token" if model.compared == "tokens" else "character"
     if model.verdict == "identical":
         return f"identical, {model.count:,} {unit}{'' if model.count == 1 else 's'}"

@@ -1,70 +1,81 @@
-"""Following a comparison on stderr: panels that fill on a terminal, one line for each change elsewhere.
+"""Following an experiment on stderr: a screen that fills on a terminal, one line for each change elsewhere.
 
 It draws snapshots; it takes no figures: the rates it shows while tokens come are from the worker's own stamps.
 """
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from playground.cli.output import clean, stderr, tenth
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from playground.experiments.compare import Running
-    from playground.experiments.progress import LiveRun
-    from playground.records import Comparison
+    from playground.experiments.base import Experiment
+    from playground.experiments.progress import LiveRun, Snapshot
 
-REDRAW_EVERY_S = 0.1
-HEARTBEAT_S = 0.25
+POLL_S = 0.1
 STOP_WAIT_S = 3.0
 SIDE_BY_SIDE = 40
 """Fewest columns a panel needs to stand beside another one."""
 
+Result = TypeVar("Result")
 
-def follow(running: Running) -> Comparison:
-    """Show the comparison until it is over and return it. Ctrl-C stops the models first, then passes on.
+
+def follow(experiment: Experiment[Result]) -> Result:
+    """Show the experiment until it is over and return its result. Ctrl-C stops the models first, then passes on.
 
     Raises:
         KeyboardInterrupt: After every worker was told to stop.
+        PlaygroundError: It has no result; says why.
     """
     console = stderr()
     try:
         if console.is_terminal:
-            _draw(running, console)
+            _draw(experiment, console)
         else:
-            _print_changes(running, console)
-        return running.result()
+            _print_changes(experiment, console)
+        return experiment.result()
     except KeyboardInterrupt:
-        running.stop()
-        deadline = time.monotonic() + STOP_WAIT_S
-        while not running.done and time.monotonic() < deadline:
-            time.sleep(0.02)
+        experiment.stop()
+        experiment.wait(STOP_WAIT_S)
         raise
 
 
-def _draw(running: Running, console: Console) -> None:
+def _draw(experiment: Experiment[Any], console: Console) -> None:
     from rich.live import Live
 
-    with Live(_screen(running, console), console=console, auto_refresh=False, transient=True) as live:
-        drawn_at = 0.0
-        for _ in running.events(HEARTBEAT_S):
-            if time.monotonic() - drawn_at >= REDRAW_EVERY_S:
-                live.update(_screen(running, console), refresh=True)
-                drawn_at = time.monotonic()
+    shown = experiment.snapshot()
+    with Live(_screen(shown, console), console=console, auto_refresh=False, transient=True) as live:
+        while not experiment.wait(POLL_S):
+            at = experiment.snapshot()
+            if at != shown:
+                shown = at
+                live.update(_screen(at, console), refresh=True)
 
 
-def _screen(running: Running, console: Console) -> RenderableType:
+def _screen(at: Snapshot, console: Console) -> RenderableType:
+    """The step, where there is one, above the answers."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = [Text(step_line(at), overflow="ellipsis", no_wrap=True)] if at.step else []
+    if at.lives:
+        parts.append(_panels(at.lives, console, spent=len(parts)))
+    return Group(*parts)
+
+
+def _panels(runs: tuple[LiveRun, ...], console: Console, spent: int) -> RenderableType:
+    """A panel for each answer, beside each other where there is room; ``spent`` lines of the screen are taken."""
     from rich.console import Group
     from rich.panel import Panel
     from rich.table import Table
     from rich.text import Text
 
-    runs = running.snapshot()
-    beside = console.width // max(1, len(runs)) >= SIDE_BY_SIDE
-    lines = max(3, console.height - 4 if beside else console.height // max(1, len(runs)) - 3)
+    beside = console.width // len(runs) >= SIDE_BY_SIDE
+    height = console.height - spent
+    lines = max(3, height - 4 if beside else height // len(runs) - 3)
     width = (console.width // len(runs) if beside else console.width) - 6
     panels = [
         Panel(
@@ -92,6 +103,11 @@ def _tail(text: str, width: int, lines: int) -> list[str]:
     return folded[-lines:]
 
 
+def step_line(at: Snapshot) -> str:
+    """What is being done, and the share of it that is."""
+    return clean(at.step) + ("" if at.progress is None else f" {at.progress:.0%}")
+
+
 def status(run: LiveRun) -> str:
     """One line on where a run stands, with the decode rate while tokens come."""
     if run.kind == "token":
@@ -114,12 +130,22 @@ def _final_rate(run: LiveRun) -> str:
     return "" if rate is None else f", {rate:.1f} tok/s"
 
 
-def _print_changes(running: Running, console: Console) -> None:
-    """A line when a run changes what it is doing or a tenth of it is done; tokens alone are no change."""
+def _print_changes(experiment: Experiment[Any], console: Console) -> None:
+    """A line when the experiment or a model changes what it is doing or a tenth of it is done; tokens alone are no
+    change.
+    """
     shown: dict[str, tuple[str, str, int]] = {}
-    for _ in running.events(HEARTBEAT_S):
-        for run in running.snapshot():
-            change = (run.kind, run.message, tenth(run.progress))
-            if shown.get(str(run.variant)) != change:
-                shown[str(run.variant)] = change
-                console.print(f"{run.variant}: {status(run)}", soft_wrap=True)
+    is_over = False
+    while not is_over:
+        is_over = experiment.wait(POLL_S)
+        at = experiment.snapshot()
+        lines: dict[str, tuple[tuple[str, str, int], str]] = {}
+        if at.step:
+            lines[""] = ("", at.step, tenth(at.progress)), step_line(at)
+        for run in at.lives:
+            change: tuple[str, str, int] = (run.kind, run.message, tenth(run.progress))
+            lines[str(run.variant)] = (change, f"{run.variant}: {status(run)}")
+        for name, (doing, line) in lines.items():
+            if shown.get(name) != doing:
+                shown[name] = doing
+                console.print(line, soft_wrap=True)

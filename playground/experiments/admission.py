@@ -12,11 +12,12 @@ from dataclasses import fields
 from typing import Any
 
 from playground.errors import BadRequest
+from playground.messages import NOTHING, Translatable, msg
 from playground.records import Message, Request
 
 MAX_SEED = 2**63 - 1
 MAX_STOP_STRINGS = 16
-LIMITS = " (spaces.yaml sets the limits)"
+LIMITS = msg(" (spaces.yaml sets the limits)")
 ROLES = ("system", "user", "assistant")
 
 
@@ -41,79 +42,109 @@ def check_request(request: Request, max_new_tokens_limit: int, max_prompt_chars:
     """
     _check_texts(request, max_prompt_chars)
     _check_whole("max_new_tokens", request.max_new_tokens, 1, max_new_tokens_limit, LIMITS)
-    _check_whole("min_new_tokens", request.min_new_tokens, 0, request.max_new_tokens, " (max_new_tokens)")
-    _check_number("temperature", request.temperature, 0.0, math.inf, "0 (greedy) or more")
+    _check_whole("min_new_tokens", request.min_new_tokens, 0, request.max_new_tokens, msg(" (max_new_tokens)"))
+    _check_number("temperature", request.temperature, 0.0, math.inf, msg("0 (greedy) or more"))
     _check_whole("top_k", request.top_k, 0, None)
-    _check_number("top_p", request.top_p, 0.0, 1.0, "above 0 and at most 1", open_below=True)
-    _check_number("min_p", request.min_p, 0.0, 1.0, "between 0 and 1")
-    _check_number("repetition_penalty", request.repetition_penalty, 0.0, math.inf, "above 0", open_below=True)
+    _check_number("top_p", request.top_p, 0.0, 1.0, msg("above 0 and at most 1"), open_below=True)
+    _check_number("min_p", request.min_p, 0.0, 1.0, msg("between 0 and 1"))
+    _check_number("repetition_penalty", request.repetition_penalty, 0.0, math.inf, msg("above 0"), open_below=True)
     if request.seed is not None:
         _check_whole("seed", request.seed, 0, MAX_SEED)
     _check_stop(request.stop)
     if not isinstance(request.reuse, bool):
-        raise BadRequest(f"reuse is {request.reuse!r}", "It must be true or false.")
+        raise BadRequest(msg("reuse is {value}", value=repr(request.reuse)), msg("It must be true or false."))
 
 
 def _check_texts(request: Request, max_chars: int) -> None:
     if request.prompt and request.messages:
-        raise BadRequest("prompt and messages are both given", "Give one of them.")
+        raise BadRequest(msg("prompt and messages are both given"), msg("Give one of them."))
     _check_text("prompt", request.prompt)
     _check_text("system", request.system)
     for place, message in enumerate(request.messages):
         _check_message(place, message)
     asked = request.prompt or "".join(message.content for message in request.messages if message.role == "user")
     if not asked.strip():
-        raise BadRequest("The prompt is empty", "Write something for the models to answer.")
+        raise BadRequest(msg("The prompt is empty"), msg("Write something for the models to answer."))
     size = len(request.prompt) + len(request.system) + sum(len(message.content) for message in request.messages)
     if size > max_chars:
-        raise BadRequest(f"The prompt has {size:,} characters, {max_chars:,} are allowed", f"Shorten it{LIMITS}.")
+        raise BadRequest(
+            msg("The prompt has {size:,} characters, {most:,} are allowed", size=size, most=max_chars),
+            msg("Shorten it{aside}.", aside=LIMITS),
+        )
 
 
 def _check_message(place: int, message: Message) -> None:
     name = f"messages[{place}]"
     if message.role not in ROLES:
-        raise BadRequest(f"{name} has the role {message.role!r}", f"Roles are {', '.join(ROLES)}.")
+        raise BadRequest(
+            msg("{field} has the role {role}", field=name, role=repr(message.role)),
+            msg("Roles are {roles}.", roles=ROLES),
+        )
     if message.role == "system" and place > 0:
-        raise BadRequest(f"{name} is a system message", "Only the first message may be one.")
+        raise BadRequest(msg("{field} is a system message", field=name), msg("Only the first message may be one."))
     _check_text(name, message.content)
 
 
 def _check_text(name: str, text: Any) -> None:
     if not isinstance(text, str):
-        raise BadRequest(f"{name} is {type(text).__name__}, not text", "Send a string.")
+        raise BadRequest(
+            msg("{field} is {kind}, not text", field=name, kind=type(text).__name__), msg("Send a string.")
+        )
     nul = text.find("\0")
     if nul >= 0:
-        raise BadRequest(f"{name} holds a NUL character at position {nul}", "Take it out.")
+        raise BadRequest(
+            msg("{field} holds a NUL character at position {place}", field=name, place=nul), msg("Take it out.")
+        )
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         code = ord(text[error.start])
         raise BadRequest(
-            f"{name} holds half a character (lone surrogate U+{code:04X}) at position {error.start}",
-            "Take it out or paste the text again.",
+            msg(
+                "{field} holds half a character (lone surrogate U+{code}) at position {place}",
+                field=name,
+                code=f"{code:04X}",
+                place=error.start,
+            ),
+            msg("Take it out or paste the text again."),
         ) from None
 
 
-def _check_whole(name: str, value: Any, least: int, most: int | None, aside: str = "") -> None:
-    allowed = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most:,}"
+def _check_whole(name: str, value: Any, least: int, most: int | None, aside: Translatable = NOTHING) -> None:
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if not is_whole or value < least or (most is not None and value > most):
-        raise BadRequest(f"{name} is {value!r}", f"It must be {allowed}{aside}.")
+        allowed = msg("It must be a whole number of at least {least}{aside}.", least=least, aside=aside)
+        if most is not None:
+            allowed = msg(
+                "It must be a whole number from {least} to {most:,}{aside}.", least=least, most=most, aside=aside
+            )
+        raise BadRequest(msg("{field} is {value}", field=name, value=repr(value)), allowed)
 
 
-def _check_number(name: str, value: Any, least: float, most: float, allowed: str, *, open_below: bool = False) -> None:
+def _check_number(
+    name: str, value: Any, least: float, most: float, allowed: Translatable, *, open_below: bool = False
+) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     fits = is_number and math.isfinite(value) and least <= value <= most and not (open_below and value == least)
     if not fits:
-        raise BadRequest(f"{name} is {value!r}", f"It must be a number {allowed}.")
+        raise BadRequest(
+            msg("{field} is {value}", field=name, value=repr(value)),
+            msg("It must be a number {allowed}.", allowed=allowed),
+        )
 
 
 def _check_stop(stop: Any) -> None:
     if not isinstance(stop, tuple):
-        raise BadRequest(f"stop is {type(stop).__name__}, not a list of texts", "Send a list of strings.")
+        raise BadRequest(
+            msg("stop is {kind}, not a list of texts", kind=type(stop).__name__), msg("Send a list of strings.")
+        )
     if len(stop) > MAX_STOP_STRINGS:
-        raise BadRequest(f"{len(stop)} stop strings are given", f"At most {MAX_STOP_STRINGS} are allowed.")
+        raise BadRequest(
+            msg("{n} stop strings are given", n=len(stop)), msg("At most {most} are allowed.", most=MAX_STOP_STRINGS)
+        )
     for place, text in enumerate(stop):
         _check_text(f"stop[{place}]", text)
         if not text:
-            raise BadRequest(f"stop[{place}] is empty", "A stop string has at least one character.")
+            raise BadRequest(
+                msg("stop[{place}] is empty", place=place), msg("A stop string has at least one character.")
+            )

@@ -1,39 +1,249 @@
-"""What every experiment shares."""
+"""The mechanism that every experiment rides on: check → prepare → hold the machine → run → result.
+
+*Check* is the starter's part (``Comparer``, ``Measurer``, ``VariantDiffer``, ``Replayer``): it raises before any work,
+then ``Machine.begin`` starts a ``Job`` in a thread of its own. The job *prepares* its models, *holds* the machine while
+figures are taken, *runs*, and has a *result*; meanwhile it can be looked at and stopped from any thread. Front ends
+know jobs as ``Experiment`` alone. The module knows neither what is run nor how anything is shown.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
-from pathlib import Path
+import logging
+import threading
+import uuid
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from playground.records import Artifact, ModelSpec
+from playground.config.settings import Settings
+from playground.errors import PlaygroundError, RunError, Stopped, UsageError
+from playground.experiments.admission import check_request
+from playground.experiments.progress import Snapshot
+from playground.messages import Translatable, foreign, msg
+from playground.records import Artifact, ModelSpec, Request, Variant
+from playground.workers.pool import Pool
+
+if TYPE_CHECKING:
+    from playground.catalog.entries import Catalog
+    from playground.export import Preparer
+
+Result = TypeVar("Result")
+Part = TypeVar("Part")
+Result_co = TypeVar("Result_co", covariant=True)
+
+_log = logging.getLogger(__name__)
 
 
-def tokenizer_words(spec: ModelSpec, artifact: Artifact) -> str:
-    """Who counts a model's tokens: its own tokenizer, named so that another one would show.
+class Experiment(Protocol[Result_co]):
+    """Something that is going on and will have a result. Every method may be called from any thread."""
 
-    The file is hashed at the first call; ask when nothing is being measured.
+    def snapshot(self) -> Snapshot:
+        """Where it stands now. Cheap enough for ten times a second."""
+
+    def stop(self) -> None:
+        """Tell it to end; it does within 2 s. After its end this changes nothing."""
+
+    @property
+    def done(self) -> bool:
+        """Whether ``result`` returns at once."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for its end; False if it did not come within ``timeout`` seconds."""
+
+    def result(self) -> Result_co:
+        """Wait for its end.
+
+        Raises:
+            PlaygroundError: It has no result; says why.
+        """
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What all experiments of an app share: models, the workers and the queue in front of them."""
+
+    settings: Settings
+    catalog: Catalog
+    preparer: Preparer
+    pool: Pool
+    _jobs: weakref.WeakSet[Job[Any]] = field(default_factory=weakref.WeakSet, repr=False)
+
+    def begin(self, job: Job[Any]) -> None:
+        """Start a job that was checked; ``close`` reaches it from then on."""
+        self._jobs.add(job)
+        job.begin()
+
+    def close(self) -> None:
+        """Stop every experiment that is going on."""
+        for job in tuple(self._jobs):
+            job.stop()
+
+    def check(
+        self, request: Request, variants: Sequence[str | Variant], experiment: Translatable
+    ) -> list[tuple[ModelSpec, Variant]]:
+        """The models that are asked for, in their order, each once.
+
+        Args:
+            experiment: What they are too many for, in words.
+
+        Raises:
+            UsageError: The request, a model or the list is wrong.
+        """
+        limits = self.settings.limits
+        if not variants:
+            raise UsageError(msg("No model is chosen"), msg("Choose at least one."))
+        if len(variants) > limits.max_models:
+            raise UsageError(
+                msg("{n} models are too many for one {experiment}", n=len(variants), experiment=experiment),
+                msg("Choose at most {most}.", most=limits.max_models),
+            )
+        check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
+        found: list[tuple[ModelSpec, Variant]] = []
+        for wanted in variants:
+            spec, variant = self.catalog.resolve(str(wanted))
+            if any(variant == other for _, other in found):
+                raise UsageError(msg("{variant} is chosen twice", variant=variant), msg("Choose each variant once."))
+            found.append((spec, variant))
+        return found
+
+
+class Job(ABC, Generic[Result]):
+    """An experiment that is going on: what all of them have in common. Made and begun by a starter.
+
+    Attributes:
+        subject: What is worked on, in words that can begin a sentence.
+        created_at: UTC.
+        id: Of the comparison or measurement that comes of it.
     """
-    if spec.remote:
-        return f"the server of {spec.id}: its own count, where it sends one"
-    if artifact.variant.runtime == "fake":
-        return "the script's words"
-    revision = artifact.revision or spec.revision
-    origin = f"{spec.upstream or spec.source}" + (f", weights at {revision[:19]}" if revision else "")
-    path = Path(artifact.path) / "tokenizer.json"
-    try:
-        stat = path.stat()
-        digest = _sha256(str(path), stat.st_mtime_ns, stat.st_size)
-    except OSError:
-        return f"the model's own ({origin})"
-    return f"the model's own: tokenizer.json of {origin}, sha256 {digest[:12]}"
+
+    def __init__(self, machine: Machine, subject: str) -> None:
+        self.subject = foreign(subject)
+        self.created_at = datetime.now(UTC)
+        self.id = f"{self.created_at:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:8]}"
+        self._machine = machine
+        self._lock = threading.Condition()
+        self._stop = threading.Event()
+        self._done = threading.Event()
+        self._at = Snapshot(msg("waiting for its turn"))
+        self._part: Experiment[Any] | None = None
+        self._outcome: list[Result] = []
+        self._error: PlaygroundError | None = None
+
+    # -- for the caller -----------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start the thread; called once, by ``Machine.begin``."""
+        threading.Thread(target=self._work, name=str(self.subject), daemon=True).start()
+
+    def snapshot(self) -> Snapshot:
+        """Where it stands now. Cheap enough for ten times a second."""
+        with self._lock:
+            at, part = self._at, self._part
+        return replace(at, lives=part.snapshot().lives) if part else at
+
+    def stop(self) -> None:
+        """Tell it to end; it does within 2 s. After its end this changes nothing."""
+        with self._lock:
+            self._stop.set()
+            part = self._part
+        if part:
+            part.stop()
+
+    @property
+    def done(self) -> bool:
+        """Whether ``result`` returns at once."""
+        return self._done.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for its end; False if it did not come within ``timeout`` seconds."""
+        return self._done.wait(timeout)
+
+    def result(self) -> Result:
+        """Wait for its end.
+
+        Raises:
+            Stopped: It was stopped and has no result for that.
+            PlaygroundError: It has no result; says why.
+        """
+        self._done.wait()
+        if self._error:
+            raise self._error
+        return self._outcome[0]
+
+    # -- for the experiment, in the job's own thread ------------------------------------------------------------
+
+    @abstractmethod
+    def _run(self) -> Result:
+        """Prepare, hold the machine, run; returns the result. What it raises is raised by ``result``."""
+
+    def _work(self) -> None:
+        try:
+            self._outcome.append(self._run())
+        except Exception as error:
+            if isinstance(error, PlaygroundError) and self._stop.is_set():
+                self._error = Stopped(msg("{subject} was stopped", subject=self.subject))
+            else:
+                self._error = failure(error, self.subject)
+        finally:
+            self._done.set()
+
+    def _tell(self, step: Translatable, progress: float | None = None) -> None:
+        with self._lock:
+            self._at = Snapshot(step, progress)
+
+    def _prepare(self, variant: Variant) -> Artifact:
+        """The variant's artifact, which may have to be made first.
+
+        Raises:
+            Stopped: The job was stopped.
+            PlaygroundError: It can't be prepared; says why and what to do.
+        """
+
+        def tell(step: str, progress: float | None) -> None:
+            self._tell(msg("{model}: {step}", model=variant, step=step), progress)
+
+        return self._machine.preparer.prepare(variant, tell, self._stop.is_set)
+
+    @contextmanager
+    def _hold(self) -> Iterator[bool]:
+        """The machine for this job alone, as soon as it is this job's turn; preparations rest meanwhile.
+
+        Yields:
+            False if the job was stopped before.
+        """
+        with self._machine.pool.turns.hold(self._stop.is_set, self._tell_wait) as mine:
+            if not mine:
+                yield False
+                return
+            with self._machine.preparer.paused():
+                yield True
+
+    def _tell_wait(self, ahead: int) -> None:
+        self._tell(msg("waiting for the machine: {n} ahead", n=ahead))
+
+    def _wait_for(self, part: Experiment[Part]) -> Part:
+        """The result of an experiment that is part of this one: its answers are shown and it is stopped with it."""
+        with self._lock:
+            self._part = part
+        if self._stop.is_set():
+            part.stop()
+        return part.result()
+
+    def _created_words(self) -> str:
+        """``created_at`` as records have it."""
+        return self.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-@lru_cache(maxsize=256)
-def _sha256(path: str, mtime_ns: int, size: int) -> str:
-    """Of a file as it is now; a changed one has another time or size."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def failure(error: Exception, subject: object) -> PlaygroundError:
+    """What a reader is told of an error. One that nobody foresaw is ours: its traceback goes into the log."""
+    if isinstance(error, PlaygroundError):
+        return error
+    _log.error("%s", subject, exc_info=error)
+    return RunError(
+        msg("{subject}: {kind}: {error}", subject=subject, kind=type(error).__name__, error=str(error)),
+        msg("This is a bug of the playground; please report it."),
+    )

@@ -6,38 +6,24 @@ something waits. The module does not know the screen or the database, or what is
 
 from __future__ import annotations
 
-import logging
 import time
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-from playground.config.settings import Settings
+from playground.catalog.tokenizer_source import tokenizer_words
 from playground.errors import PlaygroundError, UsageError
-from playground.experiments.admission import check_request
-from playground.experiments.base import tokenizer_words
-from playground.records import Artifact, Cancelled, LoadSpec, ModelRun, ModelSpec, Request, Variant
+from playground.experiments.base import Job, Machine, failure
+from playground.messages import Translatable, foreign, msg, plural
+from playground.records import Artifact, LoadSpec, ModelRun, ModelSpec, Request, Variant
 from playground.results.figures import QUANTITIES, Figure, Measured, Measurement, characters_per_s, figure
 from playground.system import contention
 from playground.system.contention import CpuContention
 from playground.system.environment import environment
-from playground.workers.pool import Pool
-
-if TYPE_CHECKING:
-    from playground.catalog.entries import Catalog
-    from playground.export import Preparer
-
-Progress = Callable[[str, float | None], None]
-"""What is being done, and the share of answers given so far (0 to 1) where that is known."""
 
 REPEATS, MAX_REPEATS = 5, 50
 LOOK_S, NAP_S = 1.0, 0.05
 """How long the idle machine is watched, and how often Stop is looked for meanwhile."""
-STOPPED = "Stopped before it was measured"
-
-_log = logging.getLogger(__name__)
+STOPPED = msg("Stopped before it was measured.")
 
 
 @dataclass(eq=False)
@@ -51,182 +37,149 @@ class _Lane:
     runs: list[ModelRun] = field(default_factory=list)
     reloads: int = 0
     disturbance: CpuContention = field(default_factory=CpuContention)
-    error: str | None = None
+    error: Translatable | None = None
 
 
 class Measurer:
-    """Takes measurements; those that share a pool with comparisons share the machine through its queue."""
+    """Starts measurements; those that share a machine with comparisons share it through its queue."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, preparer: Preparer, pool: Pool) -> None:
-        self._settings, self._catalog, self._preparer, self._pool = settings, catalog, preparer, pool
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
 
-    def run(
-        self,
-        request: Request,
-        variants: Sequence[str | Variant],
-        repeats: int = REPEATS,
-        progress: Progress = lambda step, share: None,
-        cancelled: Cancelled = lambda: False,
-    ) -> Measurement:
-        """Measure, and wait for it.
+    def start(self, request: Request, variants: Sequence[str | Variant], repeats: int = REPEATS) -> BenchmarkJob:
+        """Check everything, then begin in the background.
 
         Args:
             request: Its ``max_new_tokens`` is the length of every answer; stop strings and reuse are left out.
             variants: ``MODEL`` or ``MODEL@RUNTIME-PRECISION``, in the order of the result.
             repeats: Answers of each model that count, after one that does not.
-            progress: Called by this thread, at least whenever another model's turn begins.
-            cancelled: After it says True the measurement ends within 2 s, with the rounds it has.
 
         Raises:
             UsageError: The request, a model or the number is wrong; no work was begun.
         """
         if isinstance(repeats, bool) or not 1 <= repeats <= MAX_REPEATS:
-            raise UsageError(f"{repeats} repeats are asked for", f"Choose from 1 to {MAX_REPEATS}.")
-        lanes = self._lanes(request, variants)
-        request = replace(request, min_new_tokens=request.max_new_tokens, stop=(), reuse=False)
-        return _Session(request, repeats, lanes, progress, cancelled).run(
-            self._preparer, self._pool, self._settings.threads
-        )
-
-    def _lanes(self, request: Request, variants: Sequence[str | Variant]) -> list[_Lane]:
-        limits = self._settings.limits
-        if not variants:
-            raise UsageError("No model is chosen", "Choose at least one.")
-        if len(variants) > limits.max_models:
             raise UsageError(
-                f"{len(variants)} models are too many for one measurement", f"Choose at most {limits.max_models}."
+                msg("{repeats} repeats are asked for", repeats=repeats),
+                msg("Choose from 1 to {most}.", most=MAX_REPEATS),
             )
-        check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
-        lanes: list[_Lane] = []
-        for wanted in variants:
-            spec, variant = self._catalog.resolve(str(wanted))
-            if any(lane.variant == variant for lane in lanes):
-                raise UsageError(f"{variant} is chosen twice", "Choose each variant once.")
-            lanes.append(_Lane(variant, spec))
-        return lanes
+        chosen = self._machine.check(request, variants, msg("measurement"))
+        request = replace(request, min_new_tokens=request.max_new_tokens, stop=(), reuse=False)
+        measuring = BenchmarkJob(self._machine, request, repeats, [_Lane(variant, spec) for spec, variant in chosen])
+        self._machine.begin(measuring)
+        return measuring
 
 
-@dataclass
-class _Session:
-    """One measurement on its way."""
+class BenchmarkJob(Job[Measurement]):
+    """A measurement that is going on; made by ``Measurer.start``.
 
-    request: Request
-    repeats: int
-    lanes: list[_Lane]
-    progress: Progress
-    cancelled: Cancelled
-    before: CpuContention = field(default_factory=CpuContention)
-    answers: int = 0
+    It always has a result: a model that fails says why, and after a stop there are the rounds until then.
+    """
 
-    def run(self, preparer: Preparer, pool: Pool, threads: int) -> Measurement:
-        created_at = datetime.now(UTC)
+    def __init__(self, machine: Machine, request: Request, repeats: int, lanes: list[_Lane]) -> None:
+        super().__init__(machine, msg("The measurement"))
+        self.request, self.repeats = request, repeats
+        self._lanes = lanes
+        self._before = CpuContention()
+        self._answers = 0
+
+    def _run(self) -> Measurement:
         there = environment()  # read before anything is measured: it asks git and the package metadata
-        for lane in self.lanes:
-            self._prepare(lane, preparer, threads)
-        with pool.turns.hold(self.cancelled, self._tell_wait) as mine:
+        for lane in self._lanes:
+            self._open(lane)
+        with self._hold() as mine:
             if mine and self._left():
-                with preparer.paused():
-                    self._measure(pool)
+                self._measure()
         return Measurement(
-            id=f"{created_at:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:8]}",
-            created_at=created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            id=self.id,
+            created_at=self._created_words(),
             request=self.request,
             repeats=self.repeats,
-            models=tuple(self._measured(lane) for lane in self.lanes),
+            models=tuple(self._measured(lane) for lane in self._lanes),
             environment=there,
             warnings=tuple(self._warnings()),
-            other_cpu_cores=self.before.cores,
+            other_cpu_cores=self._before.cores,
         )
 
     # -- the work -----------------------------------------------------------------------------------------------
 
     def _left(self) -> list[_Lane]:
-        return [] if self.cancelled() else [lane for lane in self.lanes if lane.error is None]
+        return [] if self._stop.is_set() else [lane for lane in self._lanes if lane.error is None]
 
-    def _prepare(self, lane: _Lane, preparer: Preparer, threads: int) -> None:
-        def tell(step: str, share: float | None) -> None:
-            self.progress(f"{lane.variant}: {step}", share)
-
+    def _open(self, lane: _Lane) -> None:
         try:
-            artifact = preparer.prepare(lane.variant, tell, self.cancelled)
+            lane.load = LoadSpec(lane.spec, self._prepare(lane.variant), self._machine.settings.threads)
         except Exception as error:
             self._fail(lane, error)
-        else:
-            lane.load = LoadSpec(lane.spec, artifact, threads)
 
-    def _tell_wait(self, ahead: int) -> None:
-        self.progress(f"waiting for the machine: {ahead} ahead", None)
-
-    def _measure(self, pool: Pool) -> None:
+    def _measure(self) -> None:
         """A look at the idle machine, a warm-up each, then the rounds; each begins with another model."""
         self._watch()
         for lane in self._left():
-            self._tell(lane, "warm-up")
-            run = self._answer(pool, lane)
+            self._tell_of(lane, msg("warm-up"))
+            run = self._answer(lane)
             if run and run.timings.cold:
                 lane.load_s = run.timings.load_s
         for number in range(self.repeats):
-            first = number % len(self.lanes)
-            for lane in self.lanes[first:] + self.lanes[:first]:
+            first = number % len(self._lanes)
+            for lane in self._lanes[first:] + self._lanes[:first]:
                 if lane in self._left():
-                    self._tell(lane, f"repeat {number + 1} of {self.repeats}")
-                    self._repeat(pool, lane)
+                    self._tell_of(lane, msg("repeat {number} of {repeats}", number=number + 1, repeats=self.repeats))
+                    self._repeat(lane)
 
     def _watch(self) -> None:
-        self.progress("looking whether the machine is idle", None)
+        self._tell(msg("looking whether the machine is idle"))
         before, end = contention.read(), time.monotonic() + LOOK_S
-        while time.monotonic() < end and not self.cancelled():
+        while time.monotonic() < end and not self._stop.is_set():
             time.sleep(NAP_S)
-        self.before = contention.between(before, contention.read())
+        self._before = contention.between(before, contention.read())
 
-    def _repeat(self, pool: Pool, lane: _Lane) -> None:
+    def _repeat(self, lane: _Lane) -> None:
         """One answer that counts. If the worker had to be loaded again (the models may not fit into memory together),
         that answer was its warm-up, and another one counts.
         """
         before = contention.read()
-        run = self._answer(pool, lane)
+        run = self._answer(lane)
         if run and run.timings.cold:
             lane.reloads += 1
             before = contention.read()
-            run = self._answer(pool, lane)
+            run = self._answer(lane)
         if run:
             lane.disturbance += contention.between(before, contention.read())
             lane.runs.append(run)
 
-    def _answer(self, pool: Pool, lane: _Lane) -> ModelRun | None:
+    def _answer(self, lane: _Lane) -> ModelRun | None:
         """One answer; None if there is none that counts, because it failed or was stopped."""
         assert lane.load
         run: ModelRun | None = None
         try:
-            for event in pool.generate(lane.load, self.request, self.cancelled):
+            for event in self._machine.pool.generate(lane.load, self.request, self._stop.is_set):
                 run = event.run or run
         except Exception as error:
             self._fail(lane, error)
             return None
-        self.answers += 1
+        self._answers += 1
         if run is None or run.error:
-            lane.error = (run and run.error) or f"{lane.variant}: it ended without an answer."
+            lane.error = msg("{model}: it ended without an answer.", model=lane.variant)
+            if run and run.error:
+                lane.error = foreign(run.error)
             return None
         return None if run.finish_reason == "stopped" else run
 
     def _fail(self, lane: _Lane, error: Exception) -> None:
-        if isinstance(error, PlaygroundError):
-            lane.error = STOPPED + "." if self.cancelled() else str(error)
-        else:
-            _log.error("%s", lane.variant, exc_info=error)
-            what = f"{lane.variant}: {type(error).__name__}: {error}"
-            lane.error = f"{what}. This is a bug of the playground; please report it."
+        is_ours = not isinstance(error, PlaygroundError)
+        stopped = self._stop.is_set() and not is_ours
+        lane.error = STOPPED if stopped else failure(error, lane.variant).message
 
-    def _tell(self, lane: _Lane, step: str) -> None:
-        every = len(self.lanes) * (self.repeats + 1)
-        self.progress(f"{lane.variant}: {step}", min(1.0, self.answers / every))
+    def _tell_of(self, lane: _Lane, step: Translatable) -> None:
+        every = len(self._lanes) * (self.repeats + 1)
+        self._tell(msg("{model}: {step}", model=lane.variant, step=step), min(1.0, self._answers / every))
 
     # -- the result ---------------------------------------------------------------------------------------------
 
     def _measured(self, lane: _Lane) -> Measured:
         artifact = lane.load.artifact if lane.load else None
         if lane.error or not lane.runs or artifact is None:
-            return Measured(lane.variant, error=lane.error or STOPPED + ".")
+            return Measured(lane.variant, error=lane.error or STOPPED)
         run = lane.runs[-1]
         return Measured(
             variant=lane.variant,
@@ -246,35 +199,53 @@ class _Session:
             other_cpu_cores=lane.disturbance.cores,
         )
 
-    def _notes(self, lane: _Lane, artifact: Artifact) -> list[str]:
-        notes = list(dict.fromkeys([*artifact.fallbacks, *(note for run in lane.runs for note in run.warnings)]))
+    def _notes(self, lane: _Lane, artifact: Artifact) -> list[Translatable]:
+        said = [*artifact.fallbacks, *(note for run in lane.runs for note in run.warnings)]
+        notes = list(map(foreign, dict.fromkeys(said)))
         lengths = sorted({run.timings.output_tokens or 0 for run in lane.runs})
         if lengths != [self.request.max_new_tokens]:
-            said = " to ".join(map(str, dict.fromkeys((lengths[0], lengths[-1]))))
-            unit = lane.runs[0].timings.unit
-            notes.append(
-                f"Its answers have {said} {unit}s instead of {self.request.max_new_tokens}: unequal work, not ranked."
-            )
+            notes.append(self._unequal(lengths, chunks=lane.runs[0].timings.unit == "chunk"))
         if lane.reloads:
             notes.append(
-                f"Loaded again {lane.reloads} time{'s' * (lane.reloads > 1)}, as its memory was wanted by others; each "
-                "time an answer that does not count came first."
+                plural(
+                    "Loaded again {n} time, as its memory was wanted by others; each time an answer that does not "
+                    "count came first.",
+                    "Loaded again {n} times, as its memory was wanted by others; each time an answer that does not "
+                    "count came first.",
+                    n=lane.reloads,
+                )
             )
         if len(lane.runs) < self.repeats:
-            notes.append(f"Stopped after {len(lane.runs)} of {self.repeats} repeats.")
+            notes.append(msg("Stopped after {done} of {repeats} repeats.", done=len(lane.runs), repeats=self.repeats))
         return notes
 
-    def _warnings(self) -> list[str]:
+    def _unequal(self, lengths: Sequence[int], *, chunks: bool) -> Translatable:
+        shortest, longest = lengths[0], lengths[-1]
+        said = msg("{n}", n=shortest) if shortest == longest else msg("{low} to {high}", low=shortest, high=longest)
+        wanted = self.request.max_new_tokens
+        if chunks:
+            return msg(
+                "Its answers have {n} chunks instead of {wanted}: unequal work, not ranked.", n=said, wanted=wanted
+            )
+        return msg("Its answers have {n} tokens instead of {wanted}: unequal work, not ranked.", n=said, wanted=wanted)
+
+    def _warnings(self) -> list[Translatable]:
         warnings = []
-        during = sum((lane.disturbance for lane in self.lanes), CpuContention())
-        if self.before.busy:
-            warnings.append(f"The machine was busy before: other programs used {_share(self.before)}.")
+        during = sum((lane.disturbance for lane in self._lanes), CpuContention())
+        if self._before.busy:
+            warnings.append(
+                msg("The machine was busy before: other programs used {share}.", share=_share(self._before))
+            )
         if during.busy:
-            warnings.append(f"The machine was busy: other programs used {_share(during)} while figures were taken.")
+            warnings.append(
+                msg("The machine was busy: other programs used {share} while figures were taken.", share=_share(during))
+            )
         if during.throttled_s > 0:
-            warnings.append(f"The container's CPU quota held threads back for {during.throttled_s:.2f} s in all.")
-        if self.cancelled():
-            warnings.append("Stopped before the last repeat.")
+            warnings.append(
+                msg("The container's CPU quota held threads back for {s:.2f} s in all.", s=during.throttled_s)
+            )
+        if self._stop.is_set():
+            warnings.append(msg("Stopped before the last repeat."))
         return warnings
 
 
@@ -302,6 +273,8 @@ def _one(values: set[int | None]) -> int | None:
     return next(iter(values)) if len(values) == 1 else None
 
 
-def _share(disturbance: CpuContention) -> str:
+def _share(disturbance: CpuContention) -> Translatable:
     cores = disturbance.cores or 0.0
-    return f"{cores * 100:.0f} % of a core" if cores < 1 else f"{cores:.1f} cores"
+    if cores < 1:
+        return msg("{percent:.0f} % of a core", percent=cores * 100)
+    return msg("{cores:.1f} cores", cores=cores)

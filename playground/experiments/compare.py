@@ -1,28 +1,23 @@
 """One request to several models: planned, run fair or fast, failures kept apart, events merged.
 
-A comparison of the moment is a ``Running``; when it is over it is a ``Comparison``, a value. The module does not know
-the screen, the database, or how a worker answers.
+A comparison of the moment is a ``CompareJob``; when it is over it is a ``Comparison``, a value. The module does not
+know the screen, the database, or how a worker answers.
 """
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
-import uuid
-import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
-from playground.config.settings import Settings
-from playground.errors import PlaygroundError, UsageError
-from playground.experiments.admission import check_request
-from playground.experiments.base import tokenizer_words
+from playground.catalog.tokenizer_source import tokenizer_words
+from playground.errors import UsageError
+from playground.experiments.base import Job, Machine, failure
 from playground.experiments.memory_plan import batches, plan_of
-from playground.experiments.progress import LiveRun, ModelProgress
+from playground.experiments.progress import LiveRun, ModelProgress, Snapshot
+from playground.messages import NOTHING, Translatable, foreign, msg, plural
 from playground.records import (
     Artifact,
     Comparison,
@@ -38,26 +33,17 @@ from playground.records import (
 )
 from playground.system.environment import environment
 from playground.workers.expected_memory import expected, refusal
-from playground.workers.pool import Pool
 
-if TYPE_CHECKING:
-    from playground.catalog.entries import Catalog
-    from playground.export import Preparer
-
-WAITING = "waiting for its turn"
-
-_log = logging.getLogger(__name__)
+WAITING = msg("waiting for its turn")
 
 
 class Comparer:
-    """Starts comparisons; those that share a pool share the machine through its queue."""
+    """Starts comparisons; those that share a machine share it through its queue."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, preparer: Preparer, pool: Pool) -> None:
-        self._settings, self._catalog = settings, catalog
-        self._machine = _Machine(preparer, pool, settings.threads)
-        self._running: weakref.WeakSet[Running] = weakref.WeakSet()
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
 
-    def start(self, request: Request, variants: Sequence[str | Variant], mode: Mode = "fair") -> Running:
+    def start(self, request: Request, variants: Sequence[str | Variant], mode: Mode = "fair") -> CompareJob:
         """Check everything, then begin in the background.
 
         Args:
@@ -68,31 +54,18 @@ class Comparer:
         Raises:
             UsageError: The request, a model or the list is wrong; no work was begun.
         """
-        limits = self._settings.limits
         if mode not in ("fair", "fast"):
-            raise UsageError(f"Unknown mode {mode!r}", "Modes are fair and fast.")
-        if not variants:
-            raise UsageError("No model is chosen", "Choose at least one.")
-        if len(variants) > limits.max_models:
+            raise UsageError(msg("Unknown mode {mode}", mode=repr(mode)), msg("Modes are fair and fast."))
+        chosen = self._machine.check(request, variants, msg("comparison"))
+        if request.reuse and self._machine.settings.on_space:
             raise UsageError(
-                f"{len(variants)} models are too many for one comparison", f"Choose at most {limits.max_models}."
+                msg("Visitors share the models here: what one skips would tell what another has asked"),
+                msg("Ask without reuse, or run the playground on your own machine."),
             )
-        check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
-        if request.reuse and self._settings.on_space:
-            raise UsageError(
-                "Visitors share the models here: what one skips would tell what another has asked",
-                "Ask without reuse, or run the playground on your own machine.",
-            )
-        lanes: list[ModelProgress] = []
-        for wanted in variants:
-            spec, variant = self._catalog.resolve(str(wanted))
-            if any(lane.variant == variant for lane in lanes):
-                raise UsageError(f"{variant} is chosen twice", "Choose each variant once.")
-            lanes.append(ModelProgress(variant, spec, LiveRun(variant)))
+        lanes = [ModelProgress(variant, spec, LiveRun(variant)) for spec, variant in chosen]
         together = self._plan(request, lanes)
-        running = Running(request, lanes, mode, self._machine, together)
-        self._running.add(running)
-        running.begin()
+        running = CompareJob(self._machine, request, lanes, mode, together)
+        self._machine.begin(running)
         return running
 
     def _plan(self, request: Request, lanes: list[ModelProgress]) -> int:
@@ -100,41 +73,27 @@ class Comparer:
         pool refuses); returns how many models fast mode will run at the same time.
         """
         machine, wanted = self._machine, [lane.variant for lane in lanes]
-        found = plan_of(self._catalog, machine.preparer, wanted, request, machine.pool.budget_mb)
+        found = plan_of(machine.catalog, machine.preparer, wanted, request, machine.pool.budget_mb)
         for lane, planned in zip(lanes, found.models, strict=True):
             lane.expected_mb = planned.expected_mb
             if planned.expected_mb is not None and not planned.alone:
                 lane.refusal = refusal(lane.variant, planned.expected_mb, found.budget_mb)
         return max(map(len, found.groups()), default=1)
 
-    def close(self) -> None:
-        """Stop every comparison that is going on."""
-        for running in tuple(self._running):
-            running.stop()
 
+class CompareJob(Job[Comparison]):
+    """A comparison that is going on. Every method may be called from any thread; made by ``Comparer.start``.
 
-@dataclass(frozen=True)
-class _Machine:
-    """What comparisons share."""
-
-    preparer: Preparer
-    pool: Pool
-    threads: int
-
-
-class Running:
-    """A comparison that is going on. Every method may be called from any thread; made by ``Comparer.start``."""
+    It always has a result: a model that fails or is stopped is a run that says so.
+    """
 
     def __init__(
-        self, request: Request, lanes: list[ModelProgress], mode: Mode, machine: _Machine, together: int
+        self, machine: Machine, request: Request, lanes: list[ModelProgress], mode: Mode, together: int
     ) -> None:
+        super().__init__(machine, msg("The comparison"))
         self.request, self.mode = request, mode
-        self.created_at = datetime.now(UTC)
-        self.id = f"{self.created_at:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:8]}"
-        self._lanes, self._machine = lanes, machine
+        self._lanes = lanes
         self._together = together  # how many fast mode runs at the same time, by the memory plan
-        self._lock = threading.Condition()
-        self._stop = threading.Event()
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._ready: list[ModelProgress] = []
 
@@ -157,32 +116,20 @@ class Running:
                 return
             yield event
 
-    def snapshot(self) -> tuple[LiveRun, ...]:
+    def snapshot(self) -> Snapshot:
         """Where each model stands now, in the order asked for. Cheap enough for ten times a second."""
         with self._lock:
-            return tuple(replace(lane.live, text=self._text(lane)) for lane in self._lanes)
+            lives = tuple(replace(lane.live, text=self._text(lane)) for lane in self._lanes)
+        return Snapshot(lives=lives)
 
     def stop(self) -> None:
         """End it: models that wait are stopped at once, one that answers within 2 s, with the text so far."""
-        self._stop.set()
+        super().stop()
         with self._lock:
             for lane in self._lanes:
                 if lane.live.started_at is None:
                     self._end(lane, "stopped", "stopped")
             self._lock.notify_all()
-
-    @property
-    def done(self) -> bool:
-        with self._lock:
-            return all(lane.live.run for lane in self._lanes)
-
-    def result(self) -> Comparison:
-        """Wait for the last model and return the comparison."""
-        with self._lock:
-            self._lock.wait_for(lambda: all(lane.live.run for lane in self._lanes))
-            runs = tuple(lane.live.run for lane in self._lanes if lane.live.run)
-        created_at = self.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return Comparison(self.id, created_at, self.request, runs, environment(), self.mode)
 
     # -- the work -----------------------------------------------------------------------------------------------
 
@@ -190,24 +137,25 @@ class Running:
         """Start the threads; called once."""
         for lane in self._lanes:
             self._note(lane, Event("", "queued", at=time.monotonic()))
-        threading.Thread(target=self._conduct, name=f"comparison {self.id}", daemon=True).start()
+        super().begin()
 
-    def _conduct(self) -> None:
+    def _run(self) -> Comparison:
         """Take a turn whenever models are ready, until none is left. Others may go in between while models are
         prepared, and models that are ready go before those.
         """
-        environment()  # read now, in this thread, and not when the result is wanted
+        there = environment()  # read before anything is measured: it asks git and the package metadata
         try:
             self._find_ready()
             while self._wait_for_ready():
-                with self._machine.pool.turns.hold(self._stop.is_set, self._tell_wait) as mine:
+                with self._hold() as mine:
                     if mine:
-                        with self._machine.preparer.paused():
-                            self._run_ready()
+                        self._run_ready()
         except Exception as error:
-            _log.exception("comparison %s", self.id)
             for lane in self._lanes:
                 self._fail(lane, error)
+        with self._lock:
+            runs = tuple(lane.live.run for lane in self._lanes if lane.live.run)
+        return Comparison(self.id, self._created_words(), self.request, runs, there, self.mode)
 
     def _find_ready(self) -> None:
         """Sort the models into those that can run now and those that are prepared first, each by a thread of its own:
@@ -226,10 +174,10 @@ class Running:
                 self._set_ready(lane, artifact)
             else:
                 threading.Thread(
-                    target=self._prepare, args=(lane,), name=f"prepare {lane.variant}", daemon=True
+                    target=self._make_ready, args=(lane,), name=f"prepare {lane.variant}", daemon=True
                 ).start()
 
-    def _prepare(self, lane: ModelProgress) -> None:
+    def _make_ready(self, lane: ModelProgress) -> None:
         def tell(step: str, progress: float | None) -> None:
             if (step, progress) != (lane.live.message, lane.live.progress):
                 self._note(lane, Event("", "preparing", text=step, progress=progress, at=time.monotonic()))
@@ -254,7 +202,7 @@ class Running:
             return not all(lane.live.run for lane in self._lanes)
 
     def _tell_wait(self, ahead: int) -> None:
-        text = f"{ahead} comparison{'s' if ahead > 1 else ''} ahead" if ahead else WAITING
+        text = plural("{n} comparison ahead", "{n} comparisons ahead", n=ahead) if ahead else WAITING
         with self._lock:
             for lane in self._ready:
                 if lane.live.message != text:
@@ -265,10 +213,10 @@ class Running:
         self._tell_wait(0)
         while batch := self._next_batch():
             if len(batch) == 1:
-                self._run(batch[0])
+                self._answer(batch[0])
                 continue
             threads = [
-                threading.Thread(target=self._run, args=(lane,), name=f"run {lane.variant}", daemon=True)
+                threading.Thread(target=self._answer, args=(lane,), name=f"run {lane.variant}", daemon=True)
                 for lane in batch
             ]
             for thread in threads:
@@ -293,9 +241,9 @@ class Running:
         groups = batches(peaks, self._machine.pool.budget_mb)
         return [waiting[place] for place in groups[0]] if groups else []
 
-    def _run(self, lane: ModelProgress) -> None:
+    def _answer(self, lane: ModelProgress) -> None:
         assert lane.artifact and lane.live.started_at is not None
-        threads = self._machine.threads
+        threads = self._machine.settings.threads
         if self.mode == "fast":
             threads = max(1, threads // self._together)
         load = LoadSpec(lane.spec, lane.artifact, threads)
@@ -328,7 +276,7 @@ class Running:
                 kind=event.kind,
                 n_tokens=event.n_tokens,
                 progress=event.progress,
-                message="" if event.kind == "token" else event.text,
+                message=NOTHING if event.kind == "token" else foreign(event.text),
                 run=event.run,
             )
             self._events.put(event)
@@ -361,14 +309,12 @@ class Running:
     def _fail(self, lane: ModelProgress, error: Exception) -> None:
         if self._stop.is_set():
             self._end(lane, "stopped", "stopped")
-        elif isinstance(error, PlaygroundError):
-            self._end(lane, "failed", "error", str(error))
         else:
-            _log.error("%s", lane.variant, exc_info=error)
-            what = f"{lane.variant}: {type(error).__name__}: {error}"
-            self._end(lane, "failed", "error", f"{what}. This is a bug of the playground; please report it.")
+            self._end(lane, "failed", "error", failure(error, lane.variant).message)
 
-    def _end(self, lane: ModelProgress, kind: EventKind, reason: FinishReason, error: str | None = None) -> None:
+    def _end(
+        self, lane: ModelProgress, kind: EventKind, reason: FinishReason, error: Translatable | None = None
+    ) -> None:
         """End a model that no worker ended."""
         variant = lane.artifact.variant if lane.artifact else lane.variant
         with self._lock:
@@ -381,7 +327,7 @@ class Running:
                 timings=Timings(expected_memory_mb=lane.expected_mb if lane.refusal else None),
                 error=error,
             )
-            self._note(lane, Event("", kind, text=error or "", at=time.monotonic(), run=run))
+            self._note(lane, Event("", kind, text=error or NOTHING, at=time.monotonic(), run=run))
 
     @staticmethod
     def _text(lane: ModelProgress) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Protocol
 
 from playground.catalog.search import footprint
+from playground.messages import NOTHING, Translatable, msg, sentences
 from playground.records import LoadSpec, Mode, Record, Request, Variant
 from playground.workers.expected_memory import expected, tokens_of
 
@@ -57,26 +59,52 @@ class MemoryPlan(Record):
         places = batches([model.expected_mb or 0.0 for model in running], self.budget_mb)
         return [[running[place].variant for place in group] for group in places]
 
-    def words(self, mode: Mode = "fair") -> str:
+    def words(self, mode: Mode = "fair") -> Translatable:
         """The plan in a few sentences; empty where nothing is known."""
-        known = [f"{model.variant} {model.expected_mb:,.0f} MB" for model in self.models if model.expected_mb]
+        known = [
+            msg("{model} {mb:,.0f} MB", model=model.variant, mb=model.expected_mb)
+            for model in self.models
+            if model.expected_mb
+        ]
         if not known:
-            return ""
-        told = f"Expected memory at the peak: {', '.join(known)}; models may take {self.budget_mb:,.0f} MB together."
-        return f"{told} {self.advice(mode)}".strip()
+            return NOTHING
+        return sentences(
+            msg(
+                "Expected memory at the peak: {models}; models may take {budget_mb:,.0f} MB together.",
+                models=known,
+                budget_mb=self.budget_mb,
+            ),
+            self.advice(mode),
+        )
 
-    def advice(self, mode: Mode) -> str:
+    def advice(self, mode: Mode) -> Translatable:
         """What becomes of models that do not fit; empty where all do."""
         told = []
         if not self.together and mode == "fast":
-            groups = [" with ".join(map(str, group)) for group in self.groups()]
-            told.append(f"Not all fit at once, so they run in groups: {', then '.join(groups)}.")
+            groups = [reduce(_with, map(_named, group)) for group in self.groups()]
+            told.append(msg("Not all fit at once, so they run in groups: {groups}.", groups=reduce(_then, groups)))
         elif not self.together:
-            told.append("Not all fit at once: the one unused for longest is unloaded before another is loaded.")
-        refused = [str(model.variant) for model in self.models if not model.alone]
+            told.append(msg("Not all fit at once: the one unused for longest is unloaded before another is loaded."))
+        refused = [_named(model.variant) for model in self.models if not model.alone]
         if refused:
-            told.append(f"{' and '.join(refused)} will be refused: too large even alone.")
-        return " ".join(told)
+            told.append(msg("{models} will be refused: too large even alone.", models=reduce(_and, refused)))
+        return sentences(*told)
+
+
+def _named(variant: Variant) -> Translatable:
+    return msg("{model}", model=variant)
+
+
+def _with(models: Translatable, model: Translatable) -> Translatable:
+    return msg("{models} with {model}", models=models, model=model)
+
+
+def _then(groups: Translatable, group: Translatable) -> Translatable:
+    return msg("{groups}, then {group}", groups=groups, group=group)
+
+
+def _and(models: Translatable, model: Translatable) -> Translatable:
+    return msg("{models} and {model}", models=models, model=model)
 
 
 def plan(items: Sequence[tuple[Variant, float | None]], budget_mb: float) -> MemoryPlan:

@@ -1,6 +1,6 @@
-"""One model of a comparison while it goes on: what is known of it, and the picture of it that others may take.
+"""What may be seen of an experiment while it goes on: a picture that others may take, and one model's part in it.
 
-Values and a record without behaviour; ``compare`` changes them.
+Values and a record without behaviour; ``compare`` changes it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from playground.errors import PlaygroundError
+from playground.messages import NOTHING, Translatable
 from playground.records import Artifact, EventKind, ModelRun, ModelSpec, Variant
 
 
@@ -34,7 +35,7 @@ class LiveRun:
     text: str = ""
     n_tokens: int = 0
     progress: float | None = None
-    message: str = ""
+    message: Translatable = NOTHING
     run: ModelRun | None = None
     started_at: float | None = None
     first_token_at: float | None = None
@@ -48,6 +49,21 @@ class LiveRun:
         if first is None or last is None or last <= first or self.n_tokens <= self.first_tokens:
             return None
         return (self.n_tokens - self.first_tokens) / (last - first)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where an experiment stands now.
+
+    Attributes:
+        step: What is being done, for a reader; empty where ``lives`` say it all.
+        progress: 0 to 1, None where unknown.
+        lives: The answers it has asked for, in the order of its models; empty before, and where nobody reads them.
+    """
+
+    step: Translatable = NOTHING
+    progress: float | None = None
+    lives: tuple[LiveRun, ...] = ()
 
 
 @dataclass(eq=False)

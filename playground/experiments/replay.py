@@ -1,4 +1,4 @@
-"""Same again? A stored comparison run once more, and for each model whether it gave the same answer.
+"""Replay: a stored comparison run once more, and for each model whether it gave the same answer.
 
 Decoding here is meant to be repeatable: the same request and seed on the same machine, software and artifact give the
 same tokens. This says whether they did, where they part, and what is no longer as it was. The module compares answers
@@ -13,15 +13,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from playground.errors import PlaygroundError, Stopped, UsageError
+from playground.experiments.base import Job, Machine
+from playground.experiments.progress import Snapshot
 from playground.experiments.token_diff import Difference, first_difference, first_text_difference
+from playground.messages import NOTHING, Translatable, msg, sentences
 from playground.records import Cancelled, Comparison, DecodedTokens, Environment, LoadSpec, ModelRun, Record, Variant
 from playground.workers import protocol
-from playground.workers.pool import Pool
 
 if TYPE_CHECKING:
-    from playground.catalog.entries import Catalog
-    from playground.experiments.compare import Comparer, Running
-    from playground.export import Preparer
+    from playground.experiments.compare import CompareJob, Comparer
 
 Sameness = Literal["identical", "different", "unknown"]
 
@@ -30,13 +30,13 @@ Sameness = Literal["identical", "different", "unknown"]
 class Change(Record):
     """Something that is no longer as it was; "" where it is or was absent."""
 
-    what: str
+    what: Translatable
     was: str
     now: str
 
 
 @dataclass(frozen=True)
-class ModelAgain(Record):
+class ModelReplay(Record):
     """One model's answer then and now.
 
     Attributes:
@@ -52,12 +52,12 @@ class ModelAgain(Record):
     compared: Literal["tokens", "text"] = "tokens"
     count: int = 0
     difference: Difference | None = None
-    detail: str = ""
+    detail: Translatable = NOTHING
     changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)
-class Again(Record):
+class Replay(Record):
     """A stored comparison and its rerun.
 
     Attributes:
@@ -69,7 +69,7 @@ class Again(Record):
     stored: str
     created_at: str
     rerun: Comparison
-    models: tuple[ModelAgain, ...]
+    models: tuple[ModelReplay, ...]
     changes: tuple[Change, ...] = ()
 
     @property
@@ -81,10 +81,10 @@ class Again(Record):
 class Replayer:
     """Runs stored comparisons again and compares."""
 
-    def __init__(self, catalog: Catalog, preparer: Preparer, pool: Pool, comparer: Comparer) -> None:
-        self._catalog, self._preparer, self._pool, self._comparer = catalog, preparer, pool, comparer
+    def __init__(self, machine: Machine, comparer: Comparer) -> None:
+        self._machine, self._comparer = machine, comparer
 
-    def start(self, stored: Comparison) -> Running:
+    def start(self, stored: Comparison) -> ReplayJob:
         """The same request, seed, variants and mode, in the background. Models that are gone are left out.
 
         Raises:
@@ -93,87 +93,101 @@ class Replayer:
         request = stored.request
         if request.temperature > 0 and request.seed is None:
             raise UsageError(
-                f"{stored.id} drew its tokens with a random seed that was not kept, so it can't be repeated",
-                "Set a seed, or temperature 0, for answers that can be.",
+                msg("{id} drew its tokens with a random seed that was not kept, so it can't be repeated", id=stored.id),
+                msg("Set a seed, or temperature 0, for answers that can be."),
             )
         known = [run.variant for run in stored.runs if not self._missing(run.variant)]
         if not known:
-            reasons = " ".join(self._missing(run.variant) for run in stored.runs)
-            raise UsageError(f"None of the models of {stored.id} is known any more", reasons)
-        return self._comparer.start(request, known, stored.mode)
+            reasons = sentences(*(self._missing(run.variant) for run in stored.runs))
+            raise UsageError(msg("None of the models of {id} is known any more", id=stored.id), reasons)
+        replaying = ReplayJob(self._machine, self, stored, self._comparer.start(request, known, stored.mode))
+        self._machine.begin(replaying)
+        return replaying
 
-    def report(self, stored: Comparison, rerun: Comparison, cancelled: Cancelled = lambda: False) -> Again:
+    def report(self, stored: Comparison, rerun: Comparison, cancelled: Cancelled = lambda: False) -> Replay:
         """Compare a stored comparison with its finished rerun. Waits for a turn only where a difference is spelt out,
-        since that may need the model loaded.
-
-        Raises:
-            Stopped: Called off while waiting.
+        since that may need the model loaded; called off, it gives the ids of tokens instead of their texts.
         """
         now = {str(run.variant): run for run in rerun.runs}
         models = []
         for run in stored.runs:
-            if again := now.get(str(run.variant)):
-                models.append(self._model(run, again, cancelled))
+            if rerun_of := now.get(str(run.variant)):
+                models.append(self._model(run, rerun_of, cancelled))
             else:
-                models.append(ModelAgain(run.variant, "unknown", detail=self._missing(run.variant)))
+                models.append(ModelReplay(run.variant, "unknown", detail=self._missing(run.variant)))
         changes = tuple(_environment_changes(stored.environment, rerun.environment))
-        return Again(stored.id, stored.created_at, rerun, tuple(models), changes)
+        return Replay(stored.id, stored.created_at, rerun, tuple(models), changes)
 
-    def _missing(self, variant: Variant) -> str:
-        """Why a variant can't be run any more, "" if it can."""
+    def _missing(self, variant: Variant) -> Translatable:
+        """Why a variant can't be run any more, empty if it can."""
         try:
-            self._catalog.resolve(str(variant))
+            self._machine.catalog.resolve(str(variant))
         except PlaygroundError as error:
-            return str(error)
-        return ""
+            return error.message
+        return NOTHING
 
-    def _model(self, was: ModelRun, now: ModelRun, cancelled: Cancelled) -> ModelAgain:
-        told = ModelAgain(was.variant, "unknown", changes=tuple(_run_changes(was, now)))
-        for run, when in ((was, "then"), (now, "now")):
-            if run.error:
-                return replace(told, detail=f"It failed {when}: {run.error}")
+    def _model(self, was: ModelRun, now: ModelRun, cancelled: Cancelled) -> ModelReplay:
+        told = ModelReplay(was.variant, "unknown", changes=tuple(_run_changes(was, now)))
+        if was.error:
+            return replace(told, detail=msg("It failed then: {error}", error=was.error))
+        if now.error:
+            return replace(told, detail=msg("It failed now: {error}", error=now.error))
         if now.finish_reason == "stopped":
-            return replace(told, detail="It was stopped now.")
+            return replace(told, detail=msg("It was stopped now."))
         cut = was.finish_reason == "stopped"
         if cut:
-            told = replace(told, detail="The stored run was stopped: compared as far as it went.")
+            told = replace(told, detail=msg("The stored run was stopped: compared as far as it went."))
         if was.token_ids is None or now.token_ids is None:
-            reason = "Only texts are known of a model served elsewhere."
+            reason = msg("Only texts are known of a model served elsewhere.")
             if now.token_ids is not None:
-                reason = "It was stored before token ids were: compared by text."
-            told = replace(told, compared="text", detail=f"{reason} {told.detail}".strip())
+                reason = msg("It was stored before token ids were: compared by text.")
+            told = replace(told, compared="text", detail=sentences(reason, told.detail))
             found = first_text_difference(was.text, now.text[: len(was.text)] if cut else now.text)
             return _judged(told, len(was.text), found)
         ids = now.token_ids[: len(was.token_ids)] if cut else now.token_ids
         if ids == was.token_ids:
-            # The same tokens may be spelt otherwise by another version of the tokenizer.
+            # Another version of the tokenizer may write the same tokens otherwise.
             return _judged(told, len(ids), None if cut else first_text_difference(was.text, now.text))
-        spelt = self._spelt(now, (was.token_ids, ids), cancelled)
-        return _judged(told, 0, first_difference(was.token_ids, spelt[0], ids, spelt[1]))
+        decoded = self._decoded(now, (was.token_ids, ids), cancelled)
+        return _judged(told, 0, first_difference(was.token_ids, decoded[0], ids, decoded[1]))
 
-    def _spelt(self, run: ModelRun, answers: Sequence[tuple[int, ...]], cancelled: Cancelled) -> list[DecodedTokens]:
+    def _decoded(self, run: ModelRun, answers: Sequence[tuple[int, ...]], cancelled: Cancelled) -> list[DecodedTokens]:
         """Both answers by the tokenizer of now. A model that can't tell any more leaves the bare ids."""
-        spec, variant = self._catalog.resolve(str(run.variant))
+        machine = self._machine
+        spec, variant = machine.catalog.resolve(str(run.variant))
         try:
-            with self._pool.turns.hold(cancelled, lambda _: None) as mine:
+            with machine.pool.turns.hold(cancelled, lambda _: None) as mine:
                 if not mine:
-                    raise Stopped("Stopped")
-                artifact = self._preparer.prepare(variant, lambda *_: None, cancelled)
+                    raise Stopped(msg("Stopped"))
+                artifact = machine.preparer.prepare(variant, lambda *_: None, cancelled)
                 load = LoadSpec(spec, artifact, run.timings.threads or 1)
                 return list(self._ask(load, answers, cancelled))
-        except Stopped:
-            raise
         except PlaygroundError:
             names = [tuple(f"<{token}>" for token in ids) for ids in answers]
             return [DecodedTokens(name, name, ()) for name in names]
 
     def _ask(self, load: LoadSpec, answers: Sequence[tuple[int, ...]], cancelled: Cancelled) -> Iterator[DecodedTokens]:
         for ids in answers:
-            reply = self._pool.ask(load, partial(protocol.decode_tokens, ids=ids), cancelled)
+            reply = self._machine.pool.ask(load, partial(protocol.decode_tokens, ids=ids), cancelled)
             yield DecodedTokens.from_json(reply["decoded"])
 
 
-def _judged(told: ModelAgain, whole: int, found: Difference | None) -> ModelAgain:
+class ReplayJob(Job[Replay]):
+    """A replay that is going on; made by ``Replayer.start``. Stopped, it tells of the models that had answered."""
+
+    def __init__(self, machine: Machine, replayer: Replayer, stored: Comparison, rerun: CompareJob) -> None:
+        super().__init__(machine, msg("The replay of {id}", id=stored.id))
+        self._replayer, self._stored = replayer, stored
+        self._at, self._part = Snapshot(), rerun
+        self._rerun = rerun
+
+    def _run(self) -> Replay:
+        rerun = self._wait_for(self._rerun)
+        self._tell(msg("comparing the answers"))
+        return self._replayer.report(self._stored, rerun, self._stop.is_set)
+
+
+def _judged(told: ModelReplay, whole: int, found: Difference | None) -> ModelReplay:
     """``whole``: how much is the same where nothing was ``found`` to differ."""
     if found is None:
         return replace(told, verdict="identical", count=whole)
@@ -181,14 +195,18 @@ def _judged(told: ModelAgain, whole: int, found: Difference | None) -> ModelAgai
 
 
 _RUN_FIELDS = {
-    "runtime": "runtime",
-    "precision": "precision",
-    "recipe": "export recipe",
-    "engine": "engine",
-    "revision": "revision of the weights",
-    "artifact_sha256": "artifact (sha256)",
+    "runtime": msg("runtime"),
+    "precision": msg("precision"),
+    "recipe": msg("export recipe"),
+    "engine": msg("engine"),
+    "revision": msg("revision of the weights"),
+    "artifact_sha256": msg("artifact (sha256)"),
 }
-_TIMING_FIELDS = {"threads": "threads", "prompt_tokens": "tokens of the prompt", "reused_tokens": "of them reused"}
+_TIMING_FIELDS = {
+    "threads": msg("threads"),
+    "prompt_tokens": msg("tokens of the prompt"),
+    "reused_tokens": msg("of them reused"),
+}
 
 
 def _run_changes(was: ModelRun, now: ModelRun) -> Iterator[Change]:
@@ -197,10 +215,10 @@ def _run_changes(was: ModelRun, now: ModelRun) -> Iterator[Change]:
 
 
 _MACHINE = {
-    "cpu": "processor",
-    "cores": "cores",
-    "memory_limit_mb": "memory limit, MB",
-    "commit": "commit of the playground",
+    "cpu": msg("processor"),
+    "cores": msg("cores"),
+    "memory_limit_mb": msg("memory limit, MB"),
+    "commit": msg("commit of the playground"),
 }
 
 
@@ -208,10 +226,10 @@ def _environment_changes(was: Environment, now: Environment) -> Iterator[Change]
     yield from _changed(was, now, _MACHINE)
     for name in sorted(was.versions.keys() | now.versions.keys()):
         if was.versions.get(name) != now.versions.get(name):
-            yield Change(f"version of {name}", was.versions.get(name, ""), now.versions.get(name, ""))
+            yield Change(msg("version of {name}", name=name), was.versions.get(name, ""), now.versions.get(name, ""))
 
 
-def _changed(was: Record, now: Record, names: dict[str, str]) -> Iterator[Change]:
+def _changed(was: Record, now: Record, names: dict[str, Translatable]) -> Iterator[Change]:
     """Fields that differ; what was not noted down then is not called changed."""
     for name, words in names.items():
         old, new = getattr(was, name), getattr(now, name)

@@ -21,6 +21,7 @@ import psutil
 
 from playground.errors import StorageError
 from playground.experiments.token_diff import Difference, Token
+from playground.messages import Translatable, msg
 from playground.records import Cancelled, DecodedTokens, LoadSpec, Record
 from playground.runtimes.generation.scoring import Scored, Task
 from playground.workers import protocol
@@ -48,17 +49,17 @@ class Position(Record):
 
     Attributes:
         token: What stands there.
-        kl: KL(reference ‖ twin) of the two distributions it was chosen from, in nats.
-        reference_chance, twin_chance: Probability each gave to ``token``.
-        reference, twin: The token each held for the most likely.
+        kl: KL(reference ‖ candidate) of the two distributions it was chosen from, in nats.
+        reference_probability, candidate_probability: Probability each gave to ``token``.
+        reference, candidate: The token each held for the most likely.
     """
 
     token: Token
     kl: float
     reference_probability: float
-    twin_probability: float
+    candidate_probability: float
     reference: Choice
-    twin: Choice
+    candidate: Choice
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Forced(Record):
         total: Tokens the text has; more than ``positions`` where the rest would have taken too much disk.
         flips: Positions where the most likely token differs, counted from 0.
         mean_kl: Mean of ``kl`` over the positions, in nats a token.
-        reference_perplexity, twin_perplexity: exp of the mean negative log-probability of the text's tokens.
+        reference_perplexity, candidate_perplexity: exp of the mean negative log-probability of the text's tokens.
     """
 
     positions: tuple[Position, ...]
@@ -78,7 +79,7 @@ class Forced(Record):
     flips: tuple[int, ...]
     mean_kl: float
     reference_perplexity: float
-    twin_perplexity: float
+    candidate_perplexity: float
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,14 @@ class Divergence(Record):
     """What each would have said where the answers part, behind the same text: its most likely tokens."""
 
     reference: tuple[Choice, ...]
-    twin: tuple[Choice, ...]
+    candidate: tuple[Choice, ...]
 
 
 class TeacherForcing:
     """Forces two models along texts. Their worker processes hold nothing of it afterwards.
 
     Args:
-        loads: The reference and its twin. The caller holds a turn of ``pool``.
+        loads: The reference and the candidate. The caller holds a turn of ``pool``.
         home: PLAYGROUND_HOME; the file of logits lies below it while it is needed.
         tell: Told what is being done and the share that is done, 0 to 1.
     """
@@ -104,7 +105,7 @@ class TeacherForcing:
         loads: tuple[LoadSpec, LoadSpec],
         home: Path,
         cancelled: Cancelled,
-        tell: Callable[[str, float | None], None],
+        tell: Callable[[Translatable, float | None], None],
     ) -> None:
         self._pool, self._loads, self._home = pool, loads, home
         self._cancelled, self._tell = cancelled, tell
@@ -113,14 +114,14 @@ class TeacherForcing:
         self,
         prompt: Sequence[int],
         text: Sequence[int],
-        spelling: DecodedTokens,
-        what: str,
+        decoded: DecodedTokens,
+        what: Translatable,
         difference: Difference | None = None,
     ) -> tuple[Forced, Divergence | None]:
         """Both models on ``text`` behind ``prompt``.
 
         Args:
-            spelling: Of ``text``.
+            decoded: ``text``, by the reference's tokenizer.
             what: The text's name in progress.
             difference: Where another answer parts from ``text``: what each would have said there is wanted.
 
@@ -135,15 +136,15 @@ class TeacherForcing:
             rest = Task(tuple(prompt), tuple(text[: len(one.logprobs)]), str(path), width=one.width)
             other = self._scored(self._loads[1], rest, what)
         names = [self._names(load, scored) for load, scored in zip(self._loads, (one, other), strict=True)]
-        forced = _forced(text, spelling, one, other, names)
+        forced = _forced(text, decoded, one, other, names)
         place = difference.position if difference else -1
         inside = difference is not None and difference.one.id >= 0 and difference.other.id >= 0
         if not inside or place >= len(one.best):
             return forced, None
         return forced, Divergence(_choices(one, names[0], place), _choices(other, names[1], place))
 
-    def _scored(self, load: LoadSpec, task: Task, what: str) -> Scored:
-        step = f"{load.artifact.variant}: scoring {what}"
+    def _scored(self, load: LoadSpec, task: Task, what: Translatable) -> Scored:
+        step = msg("{model}: scoring {text}", model=load.artifact.variant, text=what)
         self._tell(step, 0.0)
         reply = self._pool.ask(
             load, partial(protocol.score, task=task), self._cancelled, lambda share: self._tell(step, share)
@@ -158,27 +159,27 @@ class TeacherForcing:
 
 
 def _forced(
-    text: Sequence[int], spelling: DecodedTokens, one: Scored, other: Scored, names: Sequence[dict[int, str]]
+    text: Sequence[int], decoded: DecodedTokens, one: Scored, other: Scored, names: Sequence[dict[int, str]]
 ) -> Forced:
     count = len(one.logprobs)
     positions = tuple(
         Position(
-            token=Token(text[place], spelling.names[place]),
+            token=Token(text[place], decoded.names[place]),
             kl=other.divergence[place],
             reference_probability=math.exp(one.logprobs[place]),
-            twin_probability=math.exp(other.logprobs[place]),
+            candidate_probability=math.exp(other.logprobs[place]),
             reference=_choices(one, names[0], place)[0],
-            twin=_choices(other, names[1], place)[0],
+            candidate=_choices(other, names[1], place)[0],
         )
         for place in range(count)
     )
     return Forced(
         positions=positions,
         total=len(text),
-        flips=tuple(place for place, at in enumerate(positions) if at.reference.id != at.twin.id),
+        flips=tuple(place for place, at in enumerate(positions) if at.reference.id != at.candidate.id),
         mean_kl=math.fsum(other.divergence) / count,
         reference_perplexity=perplexity(one.logprobs),
-        twin_perplexity=perplexity(other.logprobs),
+        candidate_perplexity=perplexity(other.logprobs),
     )
 
 
@@ -209,8 +210,8 @@ def rows_file(home: Path) -> Iterator[tuple[Path, int]]:
         room = min(MAX_BYTES, int(shutil.disk_usage(folder).free * DISK_SHARE))
     except OSError as error:
         raise StorageError(
-            f"Logits can't be kept in {folder} ({error.strerror or error})",
-            "Free some space there, or set PLAYGROUND_HOME to another folder.",
+            msg("Logits can't be kept in {folder} ({reason})", folder=folder, reason=error.strerror or str(error)),
+            msg("Free some space there, or set PLAYGROUND_HOME to another folder."),
         ) from error
     path = Path(name)
     try:

@@ -56,19 +56,19 @@ def same_vocabulary(one: DecodedTokens, other: DecodedTokens) -> bool:
 
 
 def first_difference(
-    one: Sequence[int], spelt: DecodedTokens, other: Sequence[int], other_spelt: DecodedTokens
+    one: Sequence[int], decoded: DecodedTokens, other: Sequence[int], other_decoded: DecodedTokens
 ) -> Difference | None:
-    """The first token that differs, None where the answers are the same; ``spelt`` spells all of ``one``."""
+    """The first token that differs, None where the answers are the same; ``decoded`` are all of ``one``."""
     place = common(one, other)
     if place == len(one) == len(other):
         return None
     return Difference(
         position=place,
-        one=Token(one[place], spelt.names[place]) if place < len(one) else END,
-        other=Token(other[place], other_spelt.names[place]) if place < len(other) else END,
-        before="".join(spelt.pieces[:place])[-AROUND:],
-        one_after="".join(spelt.pieces[place + 1 :])[:AROUND],
-        other_after="".join(other_spelt.pieces[place + 1 :])[:AROUND],
+        one=Token(one[place], decoded.names[place]) if place < len(one) else END,
+        other=Token(other[place], other_decoded.names[place]) if place < len(other) else END,
+        before="".join(decoded.pieces[:place])[-AROUND:],
+        one_after="".join(decoded.pieces[place + 1 :])[:AROUND],
+        other_after="".join(other_decoded.pieces[place + 1 :])[:AROUND],
     )
 
 

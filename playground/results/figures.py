@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from playground.messages import Translatable
 from playground.records import Environment, Fidelity, Record, Request, Timings, Variant
 
 
@@ -64,9 +65,9 @@ class Measured(Record):
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     figures: dict[str, Figure] = field(default_factory=dict)
-    error: str | None = None
-    notes: tuple[str, ...] = ()
-    tokenizer: str | None = None
+    error: Translatable | None = None
+    notes: tuple[Translatable, ...] = ()
+    tokenizer: Translatable | None = None
     memory_method: str | None = None
     load_s: float | None = None
     other_cpu_cores: float | None = None
@@ -88,7 +89,7 @@ class Measurement(Record):
     repeats: int
     models: tuple[Measured, ...]
     environment: Environment
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Translatable, ...] = ()
     other_cpu_cores: float | None = None
 
 

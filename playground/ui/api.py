@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import gradio as gr
 
-from playground.catalog.cards import card_markdown, openness_score
-from playground.catalog.facts import full_facts
 from playground.errors import PlaygroundError, UnknownModel, UsageError
-from playground.experiments.admission import check_request, request_from
+from playground.experiments.admission import request_from
 from playground.messages import msg, sentences
-from playground.records import LoadSpec, Request, Variant
+from playground.records import Request, Variant
 from playground.results.receipts import with_receipts
 from playground.ui import jobs, offered
 from playground.ui.i18n import say
-from playground.ui.tabs import form
 
 if TYPE_CHECKING:
-    from playground.catalog.entries import CatalogEntry
     from playground.service import Playground
     from playground.ui.sessions import Sessions
 
@@ -32,7 +29,6 @@ T = TypeVar("T")
 
 def build(playground: Playground, sessions: Sessions) -> None:
     """Add the endpoints to the page that is being built."""
-    runner = jobs.Runner(playground, sessions)
 
     async def compare(  # noqa: PLR0917 (the API's parameters, which clients may give by position)
         prompt: str,
@@ -58,12 +54,13 @@ def build(playground: Playground, sessions: Sessions) -> None:
         given = locals()
         asked = await _told(asyncio.to_thread(_request, given))
         variants = await _told(asyncio.to_thread(_variants, playground, models))
-        result = await _told(runner.finish(request.session_hash or "", asked, variants, mode))
+        start = partial(playground.compare, asked, variants, mode)
+        result = await _told(jobs.finish(sessions, request.session_hash or "", start))
         return with_receipts(result)
 
     def models() -> list[dict[str, Any]]:
         """The models served here: name, kind, variants (the default first), and the state of each variant."""
-        return [_model(playground, entry) for entry in form.served(playground)]
+        return [playground.served_json(entry) for entry in playground.served()]
 
     async def card(model: str) -> dict[str, Any]:
         """What a model's card promises: each fact with its value, source, url and status, and the rest to read."""
@@ -117,7 +114,7 @@ def served_variant(playground: Playground, text: Any) -> Variant:
     """
     if not isinstance(text, str) or len(text) > offered.MAX_LETTERS:
         raise UsageError(msg("A model is named by a short text"), msg("/models lists those that are served here."))
-    served = set(offered.served(playground))
+    served = {entry.spec.id for entry in playground.served()}
     model = text.rpartition("@")[0] if "@" in text else text
     if not served & {model.strip(), model.strip().lower()}:
         closest = UnknownModel(model.strip(), served).next_step
@@ -125,43 +122,12 @@ def served_variant(playground: Playground, text: Any) -> Variant:
             msg("'{model}' is not served by the API of this app", model=model.strip()),
             sentences(closest, msg("It serves what app.models in spaces.yaml names; /models lists them.")),
         )
-    return playground.catalog.resolve(text)[1]
-
-
-def _model(playground: Playground, entry: CatalogEntry) -> dict[str, Any]:
-    states = {}
-    for variant in entry.variants:
-        prepared = playground.preparer.state(variant)
-        states[str(variant)] = {
-            "status": prepared.status,
-            "step": prepared.step,
-            "progress": prepared.progress,
-            "error": str(prepared.error) if prepared.error else None,
-        }
-    terms = entry.terms.to_json() if entry.terms else None
-    return {
-        "id": entry.spec.id,
-        "name": entry.spec.name,
-        "kind": entry.spec.kind,
-        "context_length": entry.spec.context_length,
-        "terms": terms,
-        "variants": states,
-    }
+    return playground.resolve(text)[1]
 
 
 def _card(playground: Playground, model: str) -> dict[str, Any]:
-    variant = served_variant(playground, model)
-    entry = playground.catalog.entry(variant.model)
-    facts = full_facts(playground.catalog, entry, playground.preparer.state(variant).artifact)
-    terms = entry.terms.to_json() if entry.terms else None
-    score = list(openness_score(facts))
-    return {**facts.to_json(), "openness_score": score, "terms": terms, "rest": card_markdown(entry)}
+    return playground.card(str(served_variant(playground, model))).to_json()
 
 
 def _inspect(playground: Playground, model: str, request: Request) -> dict[str, Any]:
-    limits = playground.settings.limits
-    check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
-    variant = served_variant(playground, model)
-    spec = playground.catalog.entry(variant.model).spec
-    artifact = playground.preparer.prepare(variant, lambda step, progress: None, lambda: False)
-    return playground.pool.inspect(LoadSpec(spec, artifact, playground.settings.threads), request).to_json()
+    return playground.inspect(str(served_variant(playground, model)), request).to_json()

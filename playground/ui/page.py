@@ -8,14 +8,15 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.utils import LRUCache
 
-from playground.errors import PlaygroundError, UsageError
-from playground.messages import msg
-from playground.records import Mode, Request, Variant
+from playground.errors import PlaygroundError, StorageError, UsageError
+from playground.messages import NOTHING, Translatable, msg
+from playground.records import Comparison, Mode, Request, Variant
 from playground.ui import api, i18n, jobs, offered
 from playground.ui.html import costs, panel
 from playground.ui.html.format import count, esc
@@ -71,13 +72,12 @@ class Page:
     def __init__(self, playground: Playground, sessions: Sessions) -> None:
         self.playground = playground
         self.sessions = sessions
-        self.runner = jobs.Runner(playground, sessions)
         most = playground.settings.limits.max_models
         remembered, measured = history.remembered(), benchmark.remembered()
         html(HEAD, elem_id="title")
         self.form = form.build(playground)
         first = self.form.first
-        labels = panel.labels(playground.catalog, first)
+        labels = panel.labels(playground, first)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Outputs", id="outputs"):
                 self.panels = outputs.build(labels, most)
@@ -85,8 +85,8 @@ class Page:
                 self.timings = timings.build()
             with gr.Tab("Measure", id="measure"):
                 self.measure = benchmark.build(playground, measured)
-            with gr.Tab("Twins", id="twins"):
-                self.twins = diff.build(playground)
+            with gr.Tab("Diff", id="diff"):
+                self.diff = diff.build(playground)
             with gr.Tab("Model cards", id="cards"):
                 self.cards = cards.build(playground, self.form.entries, first)
             with gr.Tab("Catalogue", id="catalogue"):
@@ -95,7 +95,7 @@ class Page:
                 self.chooser = choose.build(playground, choose_tab)
             with gr.Tab("History", id="history"):
                 self.history = history.build(remembered)
-                self.again = replay.build()
+                self.replay = replay.build()
                 self.history.shown.render()
             with gr.Tab("About", id="about"):
                 about.build()
@@ -150,8 +150,8 @@ class Page:
         # Not preprocessed: gradio would check the choice against the empty list the page was built with.
         self.history.entries.input(self.open_history, opens, self.history.shown, preprocess=False, **at_once)
         benchmark.connect(self.playground, self.measure, self.form, demo)
-        diff.connect(self.playground, self.twins, self.form, self.history, demo)
-        replay.connect(self.playground, self.again, self.history, demo)
+        diff.connect(self.playground, self.diff, self.form, self.history, demo)
+        replay.connect(self.playground, self.replay, self.history, demo)
         catalog.connect(self.playground, self.catalogue, self.form.added)
         choose.connect(self.playground, self.chooser, choices)
         demo.unload(self.leave)
@@ -179,24 +179,26 @@ class Page:
     async def _run(
         self, kept: Any, session: str, asked: Request, variants: tuple[Variant, ...], mode: Mode
     ) -> AsyncGenerator[dict[Any, Any]]:
-        labels = panel.labels(self.playground.catalog, variants)
+        labels = panel.labels(self.playground, variants)
         begun = False
-        async with aclosing(self.runner.follow(session, asked, variants, mode)) as steps:
+        start = partial(self.playground.compare, asked, variants, mode)
+        async with aclosing(jobs.follow(self.sessions, session, start)) as steps:
             async for step in steps:
                 if not begun:
                     begun = True
                     yield {**outputs.waiting(self.panels, labels), **self._busy()}
-                update = outputs.growing(self.panels, step.lives, labels)
-                if step.comparison is None:
+                update = outputs.growing(self.panels, step.at.lives, labels)
+                if step.result is None:
                     yield {**update, self.form.notice: _notice(_running_words(step, mode))}
                     continue
-                notice = await self.runner.keep(step.comparison)
+                problem = await jobs.keep(partial(self.playground.keep, step.result))
+                notice = _not_stored(problem) if problem else NOTHING
                 yield {
-                    **outputs.finished(self.panels, step.comparison, labels),
+                    **outputs.finished(self.panels, step.result, labels),
                     **self._idle(),
                     self.form.notice: _notice(notice, "problem") if notice else _notice(_done_words(step)),
-                    self.timings: timings.figures(step.comparison, labels, self.playground.tiers),
-                    self.history.ids: gr.skip() if notice else history.added(kept, step.comparison),
+                    self.timings: timings.figures(step.result, labels, self.playground.tiers),
+                    self.history.ids: gr.skip() if notice else history.added(kept, step.result),
                 }
 
     def _busy(self) -> dict[Any, Any]:
@@ -205,7 +207,7 @@ class Page:
             self.form.stop: gr.update(interactive=True, value="Stop"),
             self.timings: timings.BUSY,
             self.ran: True,
-            self.timer: gr.Timer(LOOK_S) if self.playground.preparer.busy else gr.skip(),
+            self.timer: gr.Timer(LOOK_S) if self.playground.preparing else gr.skip(),
         }
 
     def _idle(self) -> dict[Any, Any]:
@@ -231,7 +233,7 @@ class Page:
         """
         chosen = self._variants(choices)
         most = len(self.panels)
-        labels = panel.labels(self.playground.catalog, chosen[:most])
+        labels = panel.labels(self.playground, chosen[:most])
         fewer = f"fewer: one run has at most {most}."
         if len(chosen) > most:
             notice = _notice(f"Choose {count(len(chosen) - most, 'model')} {fewer}", "problem")
@@ -252,7 +254,7 @@ class Page:
 
     def look(self, seen: list[str], *choices: list[str]) -> list[Any]:
         """Now and then: the models' states, sending only those that changed; and when to look again."""
-        pace = LOOK_S if self.playground.preparer.busy else REST_S
+        pace = LOOK_S if self.playground.preparing else REST_S
         states = [form.states_html(self.playground, chosen or []) for chosen in choices[:-1]]
         states.append(form.added_html(self.playground, choices[-1] or []))
         looked = [str(pace), *states]
@@ -288,14 +290,18 @@ def _notice(text: str, kind: str = "hint") -> str:
     return f'<p class="{kind}" role="{role}">{esc(text)}</p>'
 
 
-def _running_words(step: jobs.Progress, mode: Mode) -> str:
-    done = sum(live.run is not None for live in step.lives)
+def _not_stored(error: StorageError) -> Translatable:
+    return msg("The result is on this page only, it was not stored: {error}", error=error.message)
+
+
+def _running_words(step: jobs.Update[Comparison], mode: Mode) -> str:
+    done = sum(live.run is not None for live in step.at.lives)
     how = "all at once" if mode == "fast" else "one at a time"
-    return f"Running {how}: {done} of {count(len(step.lives), 'model')} done."
+    return f"Running {how}: {done} of {count(len(step.at.lives), 'model')} done."
 
 
-def _done_words(step: jobs.Progress) -> str:
-    failed = [live for live in step.lives if live.run is not None and live.run.error]
+def _done_words(step: jobs.Update[Comparison]) -> str:
+    failed = [live for live in step.at.lives if live.run is not None and live.run.error]
     if failed:
         return (
             f"Done; {count(len(failed), 'model')} failed, and {'its' if len(failed) == 1 else 'their'} column says why."

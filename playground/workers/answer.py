@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from playground.messages import NOTHING, Translatable
 from playground.records import Event, EventKind, LoadSpec, ModelRun, Timings
 from playground.workers.expected_memory import Expected
 
@@ -52,7 +53,7 @@ class Answer:
             cache_mb_per_1000=self._expected.cache_mb_per_1000,
         )
 
-    def end(self, kind: EventKind, error: str | None = None) -> Event:
+    def end(self, kind: EventKind, error: Translatable | None = None) -> Event:
         """The last event of an answer that the worker did not finish itself."""
         variant = self._load.artifact.variant
         timings = Timings(
@@ -73,4 +74,4 @@ class Answer:
             timings=self._with_memory(timings),
             error=error,
         )
-        return self.event(kind, error or "", run)
+        return self.event(kind, error or NOTHING, run)

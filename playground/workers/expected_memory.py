@@ -14,18 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from playground.catalog.footprint import KERNELS_CACHE, OTHER_MB, PROCESS_MB, of_files
 from playground.catalog.kv_cache import cache_of
 from playground.errors import DoesNotFit
+from playground.messages import msg
 from playground.records import Artifact, LoadSpec, Record, Request, Variant
 from playground.runtimes.onnx.file import BadOnnxFile, read_onnx_file
 from playground.sources.headers import read_safetensors
 from playground.system.memory import MB
-
-if TYPE_CHECKING:
-    pass
 
 BYTES_A_TOKEN = 3.0
 """Of a prompt that is not tokenised yet, in UTF-8; texts in English have about 4, so this leaves room."""
@@ -71,8 +69,13 @@ def check_alone(load: LoadSpec, request: Request | None, budget_mb: float) -> No
 def refusal(variant: Variant, expected_mb: float, budget_mb: float) -> DoesNotFit:
     """Why a model is not loaded, with both figures."""
     return DoesNotFit(
-        f"{variant} is expected to take {expected_mb:,.0f} MB; models may take {budget_mb:,.0f} MB here",
-        "Choose a smaller model or precision, or a shorter prompt; PLAYGROUND_MEMORY_MB allows more.",
+        msg(
+            "{model} is expected to take {expected_mb:,.0f} MB; models may take {budget_mb:,.0f} MB here",
+            model=variant,
+            expected_mb=expected_mb,
+            budget_mb=budget_mb,
+        ),
+        msg("Choose a smaller model or precision, or a shorter prompt; PLAYGROUND_MEMORY_MB allows more."),
     )
 
 

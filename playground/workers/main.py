@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from playground.errors import PlaygroundError, RunError
+from playground.messages import msg
 from playground.records import Event, LoadSpec, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import Runtime
@@ -61,8 +62,9 @@ class Server:
                 self._say(protocol.error(number, error))
             except Exception as error:
                 traceback.print_exc()
-                what = f"{self._model}: {type(error).__name__}: {str(error).strip() or 'no message'}"
-                self._say(protocol.error(number, RunError(what, "The worker's log has the details.")))
+                said = str(error).strip() or msg("no message")
+                what = msg("{model}: {kind}: {error}", model=self._model, kind=type(error).__name__, error=said)
+                self._say(protocol.error(number, RunError(what, msg("The worker's log has the details."))))
 
     def _read(self) -> None:
         for line in self._commands:
@@ -81,7 +83,7 @@ class Server:
             self._load(LoadSpec.from_json(message["load"]))
             return
         if self._runtime is None:
-            raise RunError("The worker holds no model", "This is a bug of the playground; please report it.")
+            raise RunError(msg("The worker holds no model"), msg("This is a bug of the playground; please report it."))
         number = message["id"]
         if message["do"] == "score":
             self._score(self._runtime, number, Task.from_json(message["task"]))

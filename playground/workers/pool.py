@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from playground.config.settings import Settings
 from playground.errors import PlaygroundError, RunError, Stopped, WorkerStalled
+from playground.messages import msg
 from playground.records import Cancelled, Event, LoadSpec, PromptView, Record, Request
 from playground.system import memory
 from playground.workers import protocol
@@ -29,7 +30,7 @@ LOOK_S = 0.05
 """Between two looks at Stop while a worker is silent."""
 MEMORY_SHARE = 0.8
 """Of the memory limit that all workers together may take; the rest is the app's and the system's."""
-STOPPED = "Stopped before the model had answered"
+STOPPED = msg("Stopped before the model had answered")
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Pool:
             yield answer.end("stopped")
         except PlaygroundError as error:
             # After Stop it does not matter how the worker ended.
-            yield answer.end("stopped") if cancelled() else answer.end("failed", str(error))
+            yield answer.end("stopped") if cancelled() else answer.end("failed", error.message)
 
     def inspect(self, load: LoadSpec, request: Request) -> PromptView:
         """What the model reads; waits while its worker answers somebody else. A model that is not warm is loaded in a
@@ -278,15 +279,22 @@ class Pool:
         try:
             process = self._starter.submit(WorkerProcess, load, self._logs).result()
         except OSError as error:
-            raise RunError(f"{model}: no process could be started for it ({error.strerror})", "Try again.") from error
+            raise RunError(
+                msg(
+                    "{model}: no process could be started for it ({reason})",
+                    model=model,
+                    reason=error.strerror or str(error),
+                ),
+                msg("Try again."),
+            ) from error
         except RuntimeError:  # the starter's way to say that it was shut down
-            raise RunError(f"{model}: the playground is closing", "Start it again.") from None
+            raise _closing(model) from None
         with self._lock:
             self._processes.add(process)
             closed = self._closed
         if closed:
             self._end(process)
-            raise RunError(f"{model}: the playground is closing", "Start it again.")
+            raise _closing(model)
         return process
 
     def _make_room(self, mine: _Slot, load: LoadSpec, request: Request | None) -> None:
@@ -373,14 +381,22 @@ class Pool:
                 raise Stopped(STOPPED)
             if process.silent_s > self._stall_s:
                 raise WorkerStalled(
-                    f"{process.model}: its worker reported nothing for {self._stall_s:g} s and was ended",
-                    "The next prompt starts it again.",
+                    msg(
+                        "{model}: its worker reported nothing for {s:g} s and was ended",
+                        model=process.model,
+                        s=self._stall_s,
+                    ),
+                    msg("The next prompt starts it again."),
                 )
 
     def _number(self) -> int:
         with self._lock:
             self._requests += 1
             return self._requests
+
+
+def _closing(model: str) -> RunError:
+    return RunError(msg("{model}: the playground is closing", model=model), msg("Start it again."))
 
 
 def _never() -> bool:

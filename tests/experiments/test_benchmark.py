@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +15,7 @@ import pytest
 from playground.cli import main
 from playground.errors import UsageError
 from playground.experiments.admission import check_request
-from playground.experiments.benchmark import figures
+from playground.experiments.benchmark import BenchmarkJob, figures
 from playground.records import Environment, Event, ModelRun, Remote, Request, Timings, Variant
 from playground.results.figures import Measured, Measurement, figure, ranks_of
 from playground.runtimes.generation.decoding import DecodingRuntime
@@ -27,7 +26,7 @@ from playground.system import contention
 from playground.system.contention import Counters, CpuContention
 from tests.support import tiny
 from tests.support.scripted_models import scripted
-from tests.support.watching import script
+from tests.support.watching import script, until
 
 ASK = Request("What is the capital of France?", max_new_tokens=6)
 HERE = Environment("cpu", 2, 1000.0)
@@ -201,7 +200,7 @@ def test_what_is_wrong_is_said_before_any_work(
     playground: Playground, request_: Request, models: list[str], repeats: int, words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        playground.measurer.run(request_, models, repeats)
+        playground.measurer.start(request_, models, repeats)
     assert not playground.pool.loaded()
 
 
@@ -219,9 +218,13 @@ def test_models_take_turns_and_each_round_begins_with_another(
 
     monkeypatch.setattr(playground.pool, "generate", note)
     steps: list[tuple[str, float | None]] = []
-    found = playground.measurer.run(
-        replace(ASK, stop=("is",)), ["fast", "base", "fails"], 3, lambda step, share: steps.append((step, share))
+    tell = BenchmarkJob._tell
+    monkeypatch.setattr(
+        BenchmarkJob,
+        "_tell",
+        lambda job, *said: (steps.append((*said, None)[:2]), tell(job, *said)),  # type: ignore[func-returns-value]
     )
+    found = playground.measurer.start(replace(ASK, stop=("is",)), ["fast", "base", "fails"], 3).result()
     assert asked == ["fast", "base", "fails", "fast", "base", "base", "fast", "fast", "base"]
     fast, base, fails = found.models
     assert "token 3 fails" in (fails.error or "")
@@ -235,37 +238,25 @@ def test_models_take_turns_and_each_round_begins_with_another(
 
 @pytest.mark.waits
 def test_a_measurement_holds_the_machine_and_a_comparison_waits(playground: Playground) -> None:
-    seen = threading.Event()
-    ended: list[float] = []
-
-    def measure() -> None:
-        playground.measurer.run(ASK, ["fast"], 5, lambda step, share: seen.set() if "repeat" in step else None)
-        ended.append(time.monotonic())
-
-    thread = threading.Thread(target=measure)
-    thread.start()
-    assert seen.wait(20)
+    measuring = playground.measurer.start(ASK, ["slow"], 3)
+    until(lambda: "repeat" in measuring.snapshot().step, 20)
     running = playground.comparer.start(ASK, ["base"])
+    measuring.result()
+    ended = time.monotonic()
     started = [event.at for event in running.events() if event and event.kind == "loading"]
-    thread.join()
-    assert started[0] >= ended[0] - 0.2
+    assert started[0] >= ended - 0.2
 
 
 @pytest.mark.waits
 def test_stop_ends_it_within_two_seconds_and_keeps_the_rounds_there_are(playground: Playground) -> None:
-    stop, asked_at = threading.Event(), [0.0]
     slow = script(text="a b c d e f", step_s=0.3)
-
-    def progress(step: str, share: float | None) -> None:
-        if slow in step and "repeat 2" in step:
-            threading.Timer(0.3, press).start()
-
-    def press() -> None:
-        asked_at[0] = time.monotonic()
-        stop.set()
-
-    found = playground.measurer.run(ASK, [slow, "fast"], 9, progress, stop.is_set)
-    assert time.monotonic() - asked_at[0] < 2
+    measuring = playground.measurer.start(ASK, [slow, "fast"], 9)
+    until(lambda: slow in measuring.snapshot().step and "repeat 2" in measuring.snapshot().step, 30)
+    time.sleep(0.3)
+    asked_at = time.monotonic()
+    measuring.stop()
+    found = measuring.result()
+    assert time.monotonic() - asked_at < 2
     first, second = found.models
     assert len(first.figures["ttft_s"].values) == 1
     assert first.notes[0] == "Stopped after 1 of 9 repeats."
@@ -275,33 +266,38 @@ def test_stop_ends_it_within_two_seconds_and_keeps_the_rounds_there_are(playgrou
 
 @pytest.mark.waits
 def test_stopped_while_it_waits_for_the_machine_nothing_was_measured(playground: Playground) -> None:
-    stop = threading.Event()
     ahead = playground.comparer.start(replace(ASK, max_new_tokens=30), ["endless"])
-
-    def progress(step: str, share: float | None) -> None:
-        if step == "waiting for the machine: 1 ahead":
-            stop.set()
-
-    (found,) = playground.measurer.run(ASK, ["fast"], 3, progress, stop.is_set).models
+    until(lambda: ahead.snapshot().lives[0].kind == "token")
+    measuring = playground.measurer.start(ASK, ["fast"], 3)
+    until(lambda: measuring.snapshot().step == "waiting for the machine: 1 ahead")
+    measuring.stop()
+    (found,) = measuring.result().models
     assert (found.error, found.figures) == ("Stopped before it was measured.", {})
     ahead.stop()
     ahead.result()
 
 
 @pytest.mark.waits
-def test_a_model_that_has_to_be_loaded_again_answers_once_for_nothing(playground: Playground) -> None:
-    def progress(step: str, share: float | None) -> None:
-        if "repeat 2" in step:
-            playground.pool.unload("fast@fake-none")
+def test_a_model_that_has_to_be_loaded_again_answers_once_for_nothing(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate, asked = playground.pool.generate, []
 
-    (found,) = playground.measurer.run(ASK, ["fast"], 3, progress).models
+    def unload_before_the_second_repeat(*given: object) -> Iterator[Event]:
+        asked.append(given)
+        if len(asked) == 3:
+            playground.pool.unload("fast@fake-none")
+        return generate(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(playground.pool, "generate", unload_before_the_second_repeat)
+    (found,) = playground.measurer.start(ASK, ["fast"], 3).result().models
     assert len(found.figures["ttft_s"].values) == 3
     assert any("Loaded again 1 time," in note for note in found.notes)
 
 
 @pytest.mark.waits
 def test_a_measurement_is_kept_and_comes_back_as_it_was(playground: Playground) -> None:
-    found = playground.measurer.run(ASK, ["fast", "fails"], 1)
+    found = playground.measurer.start(ASK, ["fast", "fails"], 1).result()
     playground.store.save_measurement(found)
     assert playground.store.measurement(found.id) == found
     assert playground.store.measurements(5) == [found]
@@ -330,7 +326,7 @@ def test_bench_models_prints_one_document_and_says_by_its_code_that_a_model_fail
     printed = json.loads(capsys.readouterr().out)
     fast, fails = printed["models"]
     assert len(fast["figures"]["decode_tok_s"]["values"]) == 3
-    assert "token 3 fails" in fails["error"]
+    assert "token 3 fails" in fails["error"]["text"]
     assert printed["receipts"]["models"][0]["start"] == "warm"
 
 

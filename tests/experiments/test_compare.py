@@ -15,6 +15,7 @@ import pytest
 from playground.catalog.entries import Catalog
 from playground.config.settings import Settings
 from playground.errors import BadRequest, StorageError, UnknownModel, UnknownVariant, UsageError
+from playground.experiments.base import Machine
 from playground.experiments.compare import Comparer
 from playground.export import Preparation, Preparer
 from playground.records import Artifact, Comparison, Event, Fidelity, ModelRun, Request, Variant
@@ -136,7 +137,7 @@ def test_preparations_rest_while_figures_are_taken(
             self.inner.__exit__(None, None, None)
 
     monkeypatch.setattr(preparer, "paused", Watched)
-    running = Comparer(settings, fake_catalog, preparer, pool).start(ASK, ["fast", "base"])
+    running = Comparer(Machine(settings, fake_catalog, preparer, pool)).start(ASK, ["fast", "base"])
     events = everything(running)
     until(lambda: len(moments) == 2)
     assert [name for name, _ in moments] == ["paused", "resumed"]
@@ -205,7 +206,7 @@ def test_a_state_that_cannot_be_read_is_that_models_failure(
     settings: Settings, fake_catalog: Catalog, pool: Pool
 ) -> None:
     preparer = OneArtifact(StorageError("/home can't be read", "Mend it."))
-    comparer = Comparer(settings, fake_catalog, preparer, pool)  # type: ignore[arg-type]
+    comparer = Comparer(Machine(settings, fake_catalog, preparer, pool))  # type: ignore[arg-type]
     run = comparer.start(ASK, ["fast"]).result().runs[0]
     assert run.error == "/home can't be read. Mend it."
 
@@ -217,7 +218,7 @@ def test_a_state_that_cannot_be_read_is_that_models_failure(
 def test_stop_ends_every_model_and_keeps_what_was_said(playground: Playground, mode: str) -> None:
     endless = script(text="la la la la la la", step_s=0.5, prefill_s=0.01)
     running = playground.comparer.start(ASK, [endless, "endless", "slow-to-prepare"], mode)  # type: ignore[arg-type]
-    until(lambda: running.snapshot()[0].kind == "token")
+    until(lambda: running.snapshot().lives[0].kind == "token")
     stopped_at = time.monotonic()
     running.stop()
     comparison = running.result()
@@ -276,9 +277,9 @@ def test_snapshots_grow_to_the_final_text(playground: Playground) -> None:
     running = playground.comparer.start(ASK, ["slow"])
     seen = []
     while not running.done:
-        seen.append(running.snapshot()[0])
+        seen.append(running.snapshot().lives[0])
         time.sleep(0.02)
-    seen.append(running.snapshot()[0])
+    seen.append(running.snapshot().lives[0])
     texts = [each.text for each in seen]
     assert len(set(texts)) >= 5
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(texts))
@@ -314,7 +315,7 @@ def test_the_run_says_what_really_ran_and_why(settings: Settings, fake_catalog: 
         fidelity=fidelity,
         fallbacks=("fused: too far off",),
     )
-    comparer = Comparer(settings, fake_catalog, OneArtifact(artifact), pool)  # type: ignore[arg-type]
+    comparer = Comparer(Machine(settings, fake_catalog, OneArtifact(artifact), pool))  # type: ignore[arg-type]
     running = comparer.start(ASK, ["fast"])
     assert {event.model for event in everything(running)} == {"fast@fake-none"}
     run: ModelRun = running.result().runs[0]

@@ -1,4 +1,4 @@
-"""Twin diffs through the real pool and its worker processes, on scripted models; and the command."""
+"""Diffs through the real pool and its worker processes, on scripted models; and the command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from playground.experiments.diff import VariantDiff
 from playground.experiments.teacher_forcing import FOLDER
 from playground.records import Request
 from playground.service import Playground
-from playground.ui.html import diff as twin_view
+from playground.ui.html import diff as drawing
 from playground.ui.html import panel
 
 ONE = "fake:text=the+quick+brown+fox&sure=11"
@@ -30,7 +30,7 @@ def scratch(playground: Playground) -> list[Path]:
 
 
 def diff(playground: Playground, one: str, other: str, **more: Any) -> VariantDiff:
-    diffing = playground.twins.start(ASKED, one, other, **more)
+    diffing = playground.differ.start(ASKED, one, other, **more)
     assert diffing.wait(60)
     return diffing.result()
 
@@ -44,7 +44,7 @@ def diff(playground: Playground, one: str, other: str, **more: Any) -> VariantDi
         ("remote:far", "smollm2-135m-instruct@onnx-int8", "served elsewhere"),
     ],
 )
-def test_what_cannot_be_twins_is_refused_before_any_work(
+def test_what_cannot_be_compared_by_tokens_is_refused_before_any_work(
     make_settings: Any, monkeypatch: pytest.MonkeyPatch, one: str, other: str, words: str
 ) -> None:
     far = '[{"name": "far", "model": "m", "url": "http://127.0.0.1:9/v1"}]'
@@ -52,11 +52,11 @@ def test_what_cannot_be_twins_is_refused_before_any_work(
     with Playground(settings) as playground:
         monkeypatch.setattr(playground.preparer, "prepare", lambda *_: pytest.fail("work was begun"))
         with pytest.raises(UsageError, match=words):
-            playground.twins.start(ASKED, one, other)
+            playground.differ.start(ASKED, one, other)
 
 
 @pytest.mark.waits
-def test_twins_part_at_the_token_where_their_texts_do_and_flip_there_alone(playground: Playground) -> None:
+def test_variants_part_at_the_token_where_their_texts_do_and_flip_there_alone(playground: Playground) -> None:
     found = diff(playground, ONE, OTHER)
     assert found.common_tokens == 2
     assert found.difference
@@ -65,9 +65,9 @@ def test_twins_part_at_the_token_where_their_texts_do_and_flip_there_alone(playg
     at = found.answer.positions
     assert [position.kl > 1 for position in at] == [False, False, True, False]
     assert found.answer.mean_kl == pytest.approx(sum(position.kl for position in at) / 4)
-    assert found.answer.twin_perplexity > found.answer.reference_perplexity
-    assert found.parting
-    assert (found.parting.reference[0].text, found.parting.twin[0].text) == ("brown ", "red ")
+    assert found.answer.candidate_perplexity > found.answer.reference_perplexity
+    assert found.divergence
+    assert (found.divergence.reference[0].text, found.divergence.candidate[0].text) == ("brown ", "red ")
     assert found.reference.run.timings.decode_tok_s or found.reference.run.timings.output_tokens == 4
     assert "Nothing here says that the two are the same model" in found.notes[0]
     assert VariantDiff.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
@@ -78,7 +78,7 @@ def test_twins_part_at_the_token_where_their_texts_do_and_flip_there_alone(playg
 def test_the_same_text_with_other_certainty_diverges_without_a_flip(playground: Playground) -> None:
     found = diff(playground, ONE, ONE.replace("11", "12"), with_prompt=True)
     assert found.difference is None
-    assert found.parting is None
+    assert found.divergence is None
     assert found.answer.flips == ()
     assert found.answer.mean_kl > 0
     assert found.prompt
@@ -96,7 +96,7 @@ def test_the_same_text_with_other_certainty_diverges_without_a_flip(playground: 
         ("fake:fail_load=1", RunError, "fail_load.*loading fails"),
     ],
 )
-def test_a_twin_in_trouble_is_named_and_leaves_no_file(
+def test_a_variant_in_trouble_is_named_and_leaves_no_file(
     playground: Playground, other: str, kind: type[PlaygroundError], words: str
 ) -> None:
     with pytest.raises(kind, match=words):
@@ -108,7 +108,7 @@ def test_a_twin_in_trouble_is_named_and_leaves_no_file(
 @pytest.mark.waits
 def test_stop_ends_scoring_within_two_seconds_and_gives_the_machine_back(playground: Playground) -> None:
     slow = "fake:text=a+b+c+d+e+f&step_s=0.3"
-    diffing = playground.twins.start(ASKED, slow, f"{slow}&sure=9")
+    diffing = playground.differ.start(ASKED, slow, f"{slow}&sure=9")
     while "scoring" not in diffing.snapshot().step:
         assert not diffing.wait(0.05)
     waiting = playground.comparer.start(ASKED, ["fast"])
@@ -127,7 +127,7 @@ def test_stop_ends_scoring_within_two_seconds_and_gives_the_machine_back(playgro
 @pytest.mark.waits
 def test_a_diff_that_waits_for_its_turn_can_be_stopped(playground: Playground) -> None:
     with playground.pool.turns.hold(lambda: False, lambda _: None):
-        diffing = playground.twins.start(ASKED, ONE, OTHER)
+        diffing = playground.differ.start(ASKED, ONE, OTHER)
         while "ahead" not in diffing.snapshot().step:
             assert not diffing.wait(0.05)
         diffing.stop()
@@ -142,18 +142,18 @@ def test_the_command_prints_one_document_or_the_marked_texts(
     settings = make_settings()
     for name, value in (("HOME", settings.home), ("SPACE", settings.space_file), ("CATALOG", settings.catalog_file)):
         monkeypatch.setenv(f"PLAYGROUND_{name}", str(value))
-    assert main(["twins", ONE, OTHER, "Say it.", "--json", "--save"]) == 0
+    assert main(["diff", ONE, OTHER, "Say it.", "--json", "--save"]) == 0
     found = VariantDiff.from_json(json.loads(capsys.readouterr().out))
     assert found.answer.flips == (2,)
-    assert main(["again", found.comparison]) == 0
+    assert main(["replay", found.comparison]) == 0
     assert capsys.readouterr().out.count("identical, 4 tokens") == 2
-    assert main(["twins", ONE, OTHER, "Say it."]) == 0
+    assert main(["diff", ONE, OTHER, "Say it."]) == 0
     out = capsys.readouterr().out
     assert "the quick ⟦brown ⟧fox" in out
     assert "the quick ⟦red ⟧fox" in out
     assert "top-1 flips  1 of 4 (25.0%)" in out
-    assert "KL(reference ‖ twin)" in out
-    assert main(["twins", ONE, ONE, "Say it.", "--json"]) == 2
+    assert "KL(reference ‖ candidate)" in out
+    assert main(["diff", ONE, ONE, "Say it.", "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "UsageError"
 
 
@@ -161,8 +161,8 @@ def test_the_command_prints_one_document_or_the_marked_texts(
 def test_the_page_shows_what_models_say_as_text(playground: Playground) -> None:
     wild = "fake:text=%3Cimg+src%3Dx+onerror%3Dalert(1)%3E+end&sure="
     found = diff(playground, f"{wild}9", f"{wild.replace('end', '%3Cb%3E')}8")
-    labels = panel.labels(playground.catalog, [found.reference.run.variant, found.twin.run.variant])
-    drawn = twin_view.diff_html(found, labels)
+    labels = panel.labels(playground.catalog, [found.reference.run.variant, found.candidate.run.variant])
+    drawn = drawing.diff_html(found, labels)
     assert "<img" not in drawn
     assert "<b>&lt;" not in drawn
     assert drawn.count('<mark class="parts">') == 3  # one a text, one in the legend

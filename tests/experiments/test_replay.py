@@ -1,4 +1,4 @@
-"""Same again? What is said of a stored comparison and its rerun."""
+"""Replay: what is said of a stored comparison and its rerun."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from playground.cli import main
 from playground.errors import UsageError
-from playground.experiments.replay import Again, Replayer
+from playground.experiments.replay import Replay, Replayer
 from playground.records import Comparison, ModelRun, Request
 from playground.service import Playground
 from playground.ui.html import diff, panel
@@ -26,8 +26,8 @@ def with_run(comparison: Comparison, **changes: Any) -> Comparison:
     return replace(comparison, runs=(replace(comparison.runs[0], **changes), *comparison.runs[1:]))
 
 
-def report(playground: Playground, stored: Comparison) -> Again:
-    return playground.repeater.report(stored, playground.repeater.start(stored).result())
+def report(playground: Playground, stored: Comparison) -> Replay:
+    return playground.replayer.start(stored).result()
 
 
 @pytest.mark.waits
@@ -42,7 +42,7 @@ def test_the_same_answers_are_identical_and_nothing_has_changed(playground: Play
     assert found.models[0].count == stored.runs[0].timings.output_tokens
     assert found.same
     assert found.changes == ()
-    assert Again.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert Replay.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 @pytest.mark.waits
@@ -66,7 +66,7 @@ def test_a_difference_is_told_with_both_tokens_and_what_changed_since(playground
         ("artifact (sha256)", "abc"),
     ]
     assert [change.what for change in found.changes] == ["processor", "version of numpy"]
-    drawn = diff.again_html(found, panel.labels(playground.catalog, [run.variant for run in stored.runs]))
+    drawn = diff.replay_html(found, panel.labels(playground.catalog, [run.variant for run in stored.runs]))
     assert "3 tokens alike" in drawn
     assert "Paris is the <mark" in drawn
 
@@ -107,17 +107,17 @@ def test_models_that_failed_or_are_gone_are_not_called_the_same(playground: Play
 def test_what_was_drawn_without_a_seed_cannot_be_repeated_but_greedy_can(playground: Playground) -> None:
     stored = Comparison("c1", "", replace(ASKED, temperature=0.7, seed=None), (), _environment())
     with pytest.raises(UsageError, match=r"c1 .*random seed.*can't be repeated"):
-        playground.repeater.start(stored)
+        playground.replayer.start(stored)
     with pytest.raises(UsageError, match="None of the models of c1"):  # greedy passes the first check
-        playground.repeater.start(replace(stored, request=replace(ASKED, seed=None)))
+        playground.replayer.start(replace(stored, request=replace(ASKED, seed=None)))
 
 
 def test_of_a_served_model_only_texts_are_compared(playground: Playground) -> None:
-    repeater: Replayer = playground.repeater
+    replayer: Replayer = playground.replayer
     variant = playground.catalog.resolve("fast")[1]
     run = ModelRun(variant, "remote", "none", "The text.", "stop")
     stored = Comparison("c1", "", ASKED, (run,), _environment())
-    found = repeater.report(stored, replace(stored, id="c2")).models[0]
+    found = replayer.report(stored, replace(stored, id="c2")).models[0]
     assert (found.verdict, found.compared, found.detail) == (
         "identical",
         "text",
@@ -129,7 +129,7 @@ def test_an_unknown_id_is_a_wrong_command(
     make_settings: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PLAYGROUND_HOME", str(make_settings().home))
-    assert main(["again", "nothing", "--json"]) == 2
+    assert main(["replay", "nothing", "--json"]) == 2
     assert "No comparison has the id 'nothing'" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 

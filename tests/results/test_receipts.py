@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from playground.experiments.base import tokenizer_words
+from playground.catalog.tokenizer_source import tokenizer_words
 from playground.records import Artifact, Comparison, Environment, Fidelity, ModelRun, Remote, Request, Timings, Variant
 from playground.results import receipts
 from playground.results.figures import Measured, Measurement, figure
 from playground.results.receipts import condition_lines, figure_lines, machine_lines
 from playground.results.report import markdown
 from playground.service import Playground
-from playground.system import environment
 from playground.ui.html.receipts import ReceiptPopovers, downloads, slips
 from tests.support.scripted_models import scripted
 from tests.support.watching import compare
@@ -162,26 +161,6 @@ def test_what_a_model_or_a_file_is_called_can_not_become_markup() -> None:
     drawn = ReceiptPopovers(made, "here")
     page = drawn.wrap(0, "ttft_s", "100 ms") + drawn.html() + downloads(comparison(nasty, id='"><b>'))
     assert not {"<img", "<script", "<b>"} & set(re.findall(r"<\w+>?", page))
-
-
-@pytest.mark.parametrize(
-    ("files", "membership", "cores"),
-    [
-        ({}, "0::/\n", None),
-        ({"cpu.max": "max 100000"}, "0::/\n", None),
-        ({"cpu.max": "max 100000", "a/cpu.max": "150000 100000"}, "0::/a/b\n", 1.5),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, "3:cpu,cpuacct:/\n", None),
-        ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, "3:cpu,cpuacct:/x\n", 0.5),
-    ],
-)
-def test_the_cores_of_the_cgroup_are_its_tightest_quota(
-    tmp_path: Path, files: dict[str, str], membership: str, cores: float | None
-) -> None:
-    for name, text in files.items():
-        (tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "fs" / name).write_text(text + "\n")
-    (tmp_path / "cgroup").write_text(membership)
-    assert environment.cgroup_cores(tmp_path / "fs", tmp_path / "cgroup") == cores
 
 
 @pytest.mark.waits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from playground.experiments.compare import Running
+from playground.experiments.compare import CompareJob
 from playground.experiments.progress import LiveRun
 from playground.records import Comparison, Event, Request
 from playground.service import Playground
@@ -29,7 +29,7 @@ def compare(playground: Playground, *models: str, request: Request = ASK, mode: 
     return playground.comparer.start(request, models, mode).result()  # type: ignore[arg-type]
 
 
-def everything(running: Running) -> list[Event]:
+def everything(running: CompareJob) -> list[Event]:
     return [event for event in running.events() if event]
 
 
@@ -39,5 +39,5 @@ def interval(events: list[Event], model: str) -> tuple[float, float]:
     return mine[0].at, mine[-1].at
 
 
-def live(running: Running, model: str) -> LiveRun:
-    return next(live for live in running.snapshot() if live.variant.model == model)
+def live(running: CompareJob, model: str) -> LiveRun:
+    return next(live for live in running.snapshot().lives if live.variant.model == model)

@@ -1,11 +1,12 @@
-"""What the Twins tab and "Same again?" say, as HTML. Pure: values in, HTML out; every text a model made is escaped."""
+"""What the Diff tab and "Replay" say, as HTML. Pure: values in, HTML out; every text a model made is escaped."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from playground.experiments.diff import Progress, Side, VariantDiff
-from playground.experiments.replay import Again, Change, ModelAgain
+from playground.experiments.diff import Side, VariantDiff
+from playground.experiments.progress import Snapshot
+from playground.experiments.replay import Change, ModelReplay, Replay
 from playground.experiments.teacher_forcing import Choice, Forced, Position
 from playground.experiments.token_diff import Difference, Token
 from playground.ui.html import panel, tables
@@ -16,19 +17,19 @@ SHOWN_FLIPS = 12
 """Rows of the table of flips before the rest is folded away."""
 
 
-def progress_html(at: Progress) -> str:
+def progress_html(at: Snapshot) -> str:
     """What is being done, while it is."""
     share = "" if at.progress is None else f" · {at.progress * 100:.0f} %"
     return f'<p class="hint" role="status">{esc(at.step)}{share}</p>'
 
 
-def lives_html(at: Progress, labels: tuple[Label, ...]) -> str:
+def lives_html(at: Snapshot, labels: tuple[Label, ...]) -> str:
     """The two answers while they come."""
     panels = [panel.live_panel(live, label) for live, label in zip(at.lives, labels, strict=False)]
     return f'<div class="columns">{"".join(panels)}</div>' if panels else ""
 
 
-# -- twins ------------------------------------------------------------------------------------------------------
+# -- diff -------------------------------------------------------------------------------------------------------
 
 
 def diff_html(diff: VariantDiff, labels: tuple[Label, ...]) -> str:
@@ -36,15 +37,15 @@ def diff_html(diff: VariantDiff, labels: tuple[Label, ...]) -> str:
     flips = frozenset(diff.answer.flips)
     sides = [
         _side(side, label, diff.difference, diff.answer.positions if label is labels[0] else (), flips)
-        for side, label in zip((diff.reference, diff.twin), labels, strict=True)
+        for side, label in zip((diff.reference, diff.candidate), labels, strict=True)
     ]
     notes = "".join(f'<p class="note warn">{esc(note)}</p>' for note in diff.notes)
     prompt = "" if diff.prompt is None else _forced(diff.prompt, "the prompt")
     return (
         _tiles(diff)
         + f'<div class="columns">{"".join(sides)}</div>'
-        + '<p class="note"><mark class="parts">first token that differs</mark> · <mark class="flips">the twin would '
-        "have chosen another token here</mark></p>"
+        + '<p class="note"><mark class="parts">first token that differs</mark> · <mark class="flips">the candidate '
+        "would have chosen another token here</mark></p>"
         + _parting(diff, labels)
         + _forced(diff.answer, "the reference’s answer")
         + prompt
@@ -60,10 +61,10 @@ def _tiles(diff: VariantDiff) -> str:
     tiles = (
         ("First difference", parted, f"{count(diff.common_tokens, 'token')} alike"),
         ("Top-1 flips", f"{len(answer.flips):,} of {n:,}", percent(len(answer.flips) / n)),
-        ("Mean KL", f"{answer.mean_kl:.3g}", "nats a token, KL(reference ‖ twin)"),
+        ("Mean KL", f"{answer.mean_kl:.3g}", "nats a token, KL(reference ‖ candidate)"),
         (
             "Perplexity",
-            f"{answer.reference_perplexity:.3f} → {answer.twin_perplexity:.3f}",
+            f"{answer.reference_perplexity:.3f} → {answer.candidate_perplexity:.3f}",
             "on the reference’s own answer, which favours it",
         ),
     )
@@ -82,7 +83,7 @@ def _side(
         )
         for place, piece in enumerate(side.pieces)
     )
-    what = "twin" if label.position else "reference"
+    what = "candidate" if label.position else "reference"
     return (
         f'<article class="panel series-{label.position}" aria-label="{what}: {esc(label.name)} {esc(label.tail)}">'
         f"<header><h3>{esc(label.name)}</h3><code>{esc(label.tail)}</code>"
@@ -97,7 +98,7 @@ def _piece(piece: str, *, parts: bool, flip: Position | None) -> str:
     if parts:
         return f'<mark class="parts">{shown or "▯"}</mark>'
     if flip is not None:
-        said = f"twin: {_quoted(flip.twin.text)} {percent(flip.twin.probability)}"
+        said = f"candidate: {_quoted(flip.candidate.text)} {percent(flip.candidate.probability)}"
         return f'<mark class="flips" title="{esc(said)}">{shown or "▯"}</mark>'
     return shown
 
@@ -106,11 +107,11 @@ def _parting(diff: VariantDiff, labels: tuple[Label, ...]) -> str:
     found = diff.difference
     if found is None:
         return f'<p class="note">Both gave the same answer, {count(diff.common_tokens, "token")}.</p>'
-    if diff.parting is None:
+    if diff.divergence is None:
         ended = labels[0 if found.one.id < 0 else 1]
         return f'<p class="note">There the answer of {esc(ended.name)} {esc(ended.tail)} had ended.</p>'
     said = [_token(found.one), _token(found.other)]
-    best = [_choices(diff.parting.reference), _choices(diff.parting.twin)]
+    best = [_choices(diff.divergence.reference), _choices(diff.divergence.candidate)]
     rows = [("Said", "with its id in the vocabulary", said), ("Likeliest there", "softmax at temperature 1", best)]
     return tables.table(f"At token {found.position + 1:,}", rows, labels)
 
@@ -131,7 +132,7 @@ def _forced(forced: Forced, what: str) -> str:
     if what == "the prompt":
         head += (
             f"; {count(len(forced.flips), 'top-1 flip')}, mean KL {forced.mean_kl:.3g} nats, perplexity "
-            f"{forced.reference_perplexity:.2f} → {forced.twin_perplexity:.2f}"
+            f"{forced.reference_perplexity:.2f} → {forced.candidate_perplexity:.2f}"
         )
     return f'<h3 class="below">{esc(head)}</h3>{_strip(forced)}{_flips(forced)}'
 
@@ -156,7 +157,7 @@ def _flips(forced: Forced) -> str:
     if not forced.flips:
         return '<p class="note">At every token both hold the same one for the likeliest.</p>'
     rows = [_flip(place, forced.positions[place]) for place in forced.flips]
-    heads = ("Token", "In the text", "Reference", "Twin", "KL, nats")
+    heads = ("Token", "In the text", "Reference", "Candidate", "KL, nats")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
 
     def table(part: Sequence[str]) -> str:
@@ -171,7 +172,7 @@ def _flip(place: int, at: Position) -> str:
     cells = (
         ("In the text", _code(at.token.text)),
         ("Reference", f"{_code(at.reference.text)} {percent(at.reference.probability)}"),
-        ("Twin", f"{_code(at.twin.text)} {percent(at.twin.probability)}"),
+        ("Candidate", f"{_code(at.candidate.text)} {percent(at.candidate.probability)}"),
         ("KL, nats", f"{at.kl:.3g}"),
     )
     drawn = "".join(f'<td data-model="{name}">{cell}</td>' for name, cell in cells)
@@ -179,7 +180,7 @@ def _flip(place: int, at: Position) -> str:
 
 
 def _figures(diff: VariantDiff, labels: tuple[Label, ...]) -> str:
-    sides = (diff.reference, diff.twin)
+    sides = (diff.reference, diff.candidate)
     runs = [side.run for side in sides]
     checks = [esc(panel.fidelity_words(run.fidelity)) if run.fidelity else NOTHING for run in runs]
     rows = [
@@ -208,20 +209,20 @@ def _quoted(text: str) -> str:
     return text.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥") or "▯"
 
 
-# -- same again? ------------------------------------------------------------------------------------------------
+# -- replay ----------------------------------------------------------------------------------------------------
 
 
-def again_html(report: Again, labels: tuple[Label, ...]) -> str:
+def replay_html(report: Replay, labels: tuple[Label, ...]) -> str:
     """The verdict for each model, and what has changed since."""
-    models = "".join(_again(model, label) for model, label in zip(report.models, labels, strict=True))
+    models = "".join(_model(model, label) for model, label in zip(report.models, labels, strict=True))
     changed = "Machine and software are as they were." if not report.changes else "Changed since then:"
     return (
-        f'<section class="again"><h3 class="below">Run again</h3><ul class="verdict-list">{models}</ul>'
+        f'<section class="replay"><h3 class="below">Replay</h3><ul class="verdict-list">{models}</ul>'
         f'<p class="note">{changed}</p>{_changes(report.changes)}</section>'
     )
 
 
-def _again(model: ModelAgain, label: Label) -> str:
+def _model(model: ModelReplay, label: Label) -> str:
     unit = "token" if model.compared == "tokens" else "character"
     badge = {"identical": "is-eligible", "different": "is-out", "unknown": "is-undecided"}[model.verdict]
     words = {"identical": "identical", "different": "different", "unknown": "can’t be told"}[model.verdict]

@@ -1,31 +1,28 @@
 """The Measure tab: the models chosen above, repeated in rotated order; medians, spreads, and ranks where they show.
 
-``Measurer`` measures, ``measure_tables`` draws; this file has the components, their events, and the thread that a
-measurement runs in. The browser remembers the ids of its own measurements, as it does for comparisons.
+``Measurer`` measures, ``html.benchmark`` draws; this file has the components and their events. The browser remembers
+the ids of its own measurements, as it does for comparisons.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import threading
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from playground.errors import PlaygroundError, StorageError, UsageError
-from playground.records import Request, Variant
+from playground.errors import PlaygroundError, UsageError
+from playground.messages import msg
 from playground.results.figures import Measurement
-from playground.ui import offered
+from playground.ui import jobs, offered
 from playground.ui.html import benchmark
-from playground.ui.html.format import count, esc
-from playground.ui.jobs import HEARTBEAT_S, POLL_S
+from playground.ui.html.format import count
 from playground.ui.sessions import Sessions
-from playground.ui.tabs import form, history
+from playground.ui.tabs import buttons, form, history
+from playground.ui.tabs.buttons import QUIET, Buttons, Changes, problem_html
 from playground.ui.tabs.form import Form
 from playground.ui.theme import html
 
@@ -42,7 +39,6 @@ EMPTY = (
     '<div class="empty"><h3>Nothing measured yet</h3><p>One run says how fast a model was once. Measure says how much '
     "that varies, and whether a difference is one.</p></div>"
 )
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,8 +48,7 @@ class Measure:
     ids: gr.BrowserState
     repeats: gr.Slider
     tokens: gr.Slider
-    start: gr.Button
-    stop: gr.Button
+    buttons: Buttons
     state: gr.HTML
     entries: gr.Dropdown
     shown: gr.HTML
@@ -80,50 +75,56 @@ def build(playground: Playground, ids: gr.BrowserState) -> Measure:
             min_width=200,
         )
     with gr.Row():
-        start = gr.Button("Measure", variant="primary", elem_id="measure", min_width=120, scale=2)
-        stop = gr.Button("Stop", variant="stop", elem_id="stop-measure", min_width=80, interactive=False)
+        run = buttons.build("Measure", "measure")
     state = html("", elem_id="measure-state")
     entries = gr.Dropdown([], label="Measurements of this browser", visible=False, elem_id="measurements")
-    return Measure(ids, repeats, tokens, start, stop, state, entries, html(EMPTY, elem_id="measured"))
+    return Measure(ids, repeats, tokens, run, state, entries, html(EMPTY, elem_id="measured"))
 
 
 def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks) -> None:
     """Say which event does what."""
-    sessions: Sessions = Sessions()
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    sessions = Sessions()
 
     async def run(
         request: gr.Request, kept: Any, repeats: float | None, tokens: float | None, *values: Any
-    ) -> AsyncIterator[dict[Any, Any]]:
-        try:
-            names, _, asked = form.read_request(values, len(chosen.choices))
-            variants = offered.variants(playground, names)
-            if not variants:
-                raise UsageError("No model is chosen", "Choose at least one above.")
-            times = form.whole("Repeats", repeats or 0)  # a slider's box can be emptied
-            if times > MAX_REPEATS:
-                raise UsageError(f"{times} repeats are too many here", f"Choose at most {MAX_REPEATS}.")
-            job = Job(playground, replace(asked, max_new_tokens=form.whole("Tokens", tokens or 0)), variants, times)
-            yield {tab.start: gr.update(interactive=False, value="Measuring…"), tab.stop: gr.update(interactive=True)}
-            async with aclosing(_follow(job, sessions, request.session_hash or "")) as states:
-                async for state in states:
-                    yield {tab.state: state}
-            assert job.result
-            problem = await asyncio.to_thread(_keep, playground, job.result)
-            yield {
-                **_idle(tab),
-                tab.state: _problem(problem) if problem else _done_words(job.result),
-                tab.ids: gr.skip() if problem else [job.result.id, *history.known_ids(kept)][: history.MOST],
-            }
-        except PlaygroundError as error:
-            yield {**_idle(tab), tab.state: _problem(str(error))}
-        except Exception:
-            log.exception("The measurement broke off")
-            yield {**_idle(tab), tab.state: _problem("Something broke in the app itself; its log says what.")}
+    ) -> AsyncIterator[Changes]:
+        work = steps(request.session_hash or "", kept, repeats, tokens, values)
+        async with aclosing(tab.buttons.told(work, tab.state)) as changes:
+            async for change in changes:
+                yield change
 
-    def stop(request: gr.Request) -> Any:
-        sessions.stop(request.session_hash or "")
-        return gr.update(interactive=False, value="Stopping…")
+    async def steps(
+        session: str, kept: Any, repeats: float | None, tokens: float | None, values: tuple[Any, ...]
+    ) -> AsyncGenerator[Changes]:
+        names, _, asked = form.read_request(values, len(chosen.choices))
+        variants = offered.variants(playground, names)
+        if not variants:
+            raise UsageError(msg("No model is chosen"), msg("Choose at least one above."))
+        times = form.whole("Repeats", repeats or 0)  # a slider's box can be emptied
+        if times > MAX_REPEATS:
+            raise UsageError(
+                msg("{repeats} repeats are too many here", repeats=times),
+                msg("Choose at most {most}.", most=MAX_REPEATS),
+            )
+        request = replace(asked, max_new_tokens=form.whole("Tokens", tokens or 0))
+        start = partial(playground.benchmark, request, variants, times)
+        yield tab.buttons.busy("Measuring…")
+        async with aclosing(jobs.follow(sessions, session, start)) as updates:
+            async for update in updates:
+                if update.result is None:
+                    yield {tab.state: benchmark.state_html(update.at.step, update.at.progress)}
+                    continue
+                problem = await jobs.keep(partial(playground.keep, update.result))
+                words = (
+                    msg("It was measured, but can't be kept and shown: {error}", error=problem.message)
+                    if problem
+                    else ""
+                )
+                yield {
+                    **tab.buttons.idle(),
+                    tab.state: problem_html(words) if words else _done_words(update.result),
+                    tab.ids: gr.skip() if problem else [update.result.id, *history.known_ids(kept)][: history.MOST],
+                }
 
     def listed(kept: Any) -> dict[Any, Any]:
         choices = [(_line(found), found.id) for found in _found(playground, history.known_ids(kept))]
@@ -135,70 +136,21 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
 
     def opened(wanted: Any, kept: Any) -> str:
         found = _found(playground, [wanted]) if wanted in history.known_ids(kept) else []
-        return benchmark.measurement_html(found[0], playground.catalog) if found else EMPTY
+        return benchmark.measurement_html(found[0], playground) if found else EMPTY
 
-    def leave(request: gr.Request) -> None:
-        sessions.leave(request.session_hash or "")
-
-    tab.start.click(
+    tab.buttons.start.click(
         run,
         [tab.ids, tab.repeats, tab.tokens, *chosen.inputs],
-        [tab.start, tab.stop, tab.state, tab.ids],
+        [tab.buttons.start, tab.buttons.stop, tab.state, tab.ids],
         trigger_mode="once",
         concurrency_limit=playground.settings.limits.max_sessions,
         concurrency_id="measure",
-        **quiet,
+        **QUIET,
     )
-    tab.stop.click(stop, None, [tab.stop], queue=False, **quiet)
-    gr.on([demo.load, tab.ids.change], listed, tab.ids, [tab.entries, tab.shown], queue=False, **quiet)
+    gr.on([demo.load, tab.ids.change], listed, tab.ids, [tab.entries, tab.shown], queue=False, **QUIET)
     # Not preprocessed: gradio would check the choice against the empty list the page was built with.
-    tab.entries.input(opened, [tab.entries, tab.ids], tab.shown, preprocess=False, queue=False, **quiet)
-    demo.unload(leave)
-
-
-@dataclass(eq=False)
-class Job:
-    """A measurement that is going on, in a thread of its own."""
-
-    playground: Playground
-    request: Request
-    variants: Sequence[Variant]
-    repeats: int
-    state: tuple[str, float | None] = ("waiting for the machine", None)
-    result: Measurement | None = None
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    def run(self) -> Measurement:
-        """Measure; blocks.
-
-        Raises:
-            UsageError: The request can't be measured.
-        """
-        return self.playground.measurer.run(self.request, self.variants, self.repeats, self._tell, self._stop.is_set)
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def _tell(self, step: str, share: float | None) -> None:
-        self.state = (step, share)
-
-
-async def _follow(job: Job, sessions: Sessions, session: str) -> AsyncGenerator[str]:
-    """Run the job and tell how it goes, at least once a second: a client that left is noticed at a yield."""
-    sessions.begin(session)
-    sessions.add(session, job)
-    working = asyncio.ensure_future(asyncio.to_thread(job.run))
-    try:
-        shown, told = None, 0.0
-        while not working.done():
-            if job.state != shown or time.monotonic() - told >= HEARTBEAT_S:
-                shown, told = job.state, time.monotonic()
-                yield benchmark.state_html(*shown)
-            await asyncio.wait([working], timeout=POLL_S)
-        job.result = working.result()
-    finally:
-        sessions.remove(session, job)
-        job.stop()
+    tab.entries.input(opened, [tab.entries, tab.ids], tab.shown, preprocess=False, queue=False, **QUIET)
+    tab.buttons.connect(sessions, demo)
 
 
 def _done_words(measurement: Measurement) -> str:
@@ -207,31 +159,11 @@ def _done_words(measurement: Measurement) -> str:
     return f'<p class="hint" role="status">{words}</p>'
 
 
-def _keep(playground: Playground, measurement: Measurement) -> str:
-    """Store it; returns what to tell the reader if it could not be stored."""
-    try:
-        playground.store.save_measurement(measurement)
-    except StorageError as error:
-        return f"It was measured, but can't be kept and shown: {error}"
-    return ""
-
-
-def _idle(tab: Measure) -> dict[Any, Any]:
-    return {
-        tab.start: gr.update(interactive=True, value="Measure"),
-        tab.stop: gr.update(interactive=False, value="Stop"),
-    }
-
-
-def _problem(text: str) -> str:
-    return f'<p class="problem" role="alert">{esc(text)}</p>'
-
-
 def _found(playground: Playground, ids: Sequence[str]) -> list[Measurement]:
     found = []
     for measurement_id in ids:
         try:
-            measurement = playground.store.measurement(measurement_id)
+            measurement = playground.measurement(measurement_id)
         except PlaygroundError:
             continue
         if measurement is not None:

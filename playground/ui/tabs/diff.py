@@ -1,34 +1,30 @@
-"""The Twins tab: two variants of one model on the prompt above, compared token by token.
+"""The Diff tab: two variants of one model on the prompt above, compared token by token.
 
-``VariantDiffer`` works, ``twin_view`` draws; this file has the components and their events.
+``VariantDiffer`` works, ``html.diff`` draws; this file has the components and their events.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from playground.errors import PlaygroundError, StorageError, UsageError
-from playground.ui import offered
-from playground.ui.html import diff as twin_view
-from playground.ui.html import panel
-from playground.ui.html.format import esc
-from playground.ui.jobs import HEARTBEAT_S, POLL_S
+from playground.errors import StorageError, UsageError
+from playground.messages import Translatable, msg
+from playground.ui import jobs, offered
+from playground.ui.html import diff, panel
 from playground.ui.sessions import Sessions
-from playground.ui.tabs import form, history
+from playground.ui.tabs import buttons, form, history
+from playground.ui.tabs.buttons import QUIET, Buttons, Changes, problem_html
 from playground.ui.tabs.form import Form
 from playground.ui.tabs.history import History
 from playground.ui.theme import html
 
 if TYPE_CHECKING:
-    from playground.experiments.diff import DiffJob, Progress
     from playground.service import Playground
 
 HEAD = (
@@ -40,145 +36,99 @@ EMPTY = (
     '<div class="empty"><h3>Nothing compared yet</h3><p>What does int8 change in the answer to your own prompt? Choose '
     "two variants of one model to see where they part.</p></div>"
 )
-log = logging.getLogger(__name__)
+DONE = '<p class="hint" role="status">Done.</p>'
 
 
 @dataclass(frozen=True)
-class Twins:
+class Diff:
     """The components."""
 
     reference: gr.Dropdown
-    twin: gr.Dropdown
+    candidate: gr.Dropdown
     with_prompt: gr.Checkbox
-    start: gr.Button
-    stop: gr.Button
+    buttons: Buttons
     state: gr.HTML
     shown: gr.HTML
 
 
-def build(playground: Playground) -> Twins:
+def build(playground: Playground) -> Diff:
     """Draw the tab. On a Space only variants of the served models can be chosen."""
     own = not playground.settings.on_space
-    entries = [entry for entry in form.served(playground) if entry.spec.remote is None]
+    entries = [entry for entry in playground.served() if entry.spec.remote is None]
     names = [str(variant) for entry in entries for variant in entry.variants]
     first, second = _first_pair(names)
     html(HEAD)
     with gr.Row(equal_height=True):
         reference = gr.Dropdown(
-            names, value=first, label="Reference", allow_custom_value=own, elem_id="twin-reference", min_width=240
+            names, value=first, label="Reference", allow_custom_value=own, elem_id="diff-reference", min_width=240
         )
-        twin = gr.Dropdown(
-            names, value=second, label="Twin", allow_custom_value=own, elem_id="twin-other", min_width=240
+        candidate = gr.Dropdown(
+            names, value=second, label="Candidate", allow_custom_value=own, elem_id="diff-candidate", min_width=240
         )
     with_prompt = gr.Checkbox(False, label="Score the prompt’s own tokens too", info="reads it one token at a time")
     with gr.Row():
-        start = gr.Button("Compare twins", variant="primary", elem_id="twins", min_width=140, scale=2)
-        stop = gr.Button("Stop", variant="stop", elem_id="stop-twins", min_width=80, interactive=False)
-    state = html("", elem_id="twins-state")
-    return Twins(reference, twin, with_prompt, start, stop, state, html(EMPTY, elem_id="twins-shown"))
+        run = buttons.build("Compare variants", "diff")
+    state = html("", elem_id="diff-state")
+    return Diff(reference, candidate, with_prompt, run, state, html(EMPTY, elem_id="diff-shown"))
 
 
-def connect(playground: Playground, tab: Twins, chosen: Form, kept: History, demo: gr.Blocks) -> None:
+def connect(playground: Playground, tab: Diff, chosen: Form, kept: History, demo: gr.Blocks) -> None:
     """Say which event does what. The two answers join the history of this browser."""
     sessions = Sessions()
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     async def run(
-        request: gr.Request, ids: Any, reference: str, twin: str, with_prompt: bool, *values: Any
-    ) -> AsyncIterator[dict[Any, Any]]:
-        try:
-            asked = form.read_request(values, len(chosen.choices))[2]
-            if not (reference and twin):
-                raise UsageError("Two variants are needed", "Choose a reference and its twin.")
-            pair = offered.variants(playground, (reference, twin))
-            labels = panel.labels(playground.catalog, pair)
-            diffing = await asyncio.to_thread(playground.twins.start, asked, *pair, with_prompt=bool(with_prompt))
-            yield {
-                tab.start: gr.update(interactive=False, value="Comparing…"),
-                tab.stop: gr.update(interactive=True),
-                tab.shown: "",
-            }
-            async with aclosing(_follow(diffing, sessions, request.session_hash or "")) as steps:
-                async for at in steps:
-                    yield {tab.state: twin_view.progress_html(at), tab.shown: twin_view.lives_html(at, labels)}
-            diff = await asyncio.to_thread(diffing.result)
-            problem = await asyncio.to_thread(_keep, playground, diffing)
-            assert diffing.comparison
-            yield {
-                **_idle(tab),
-                tab.state: _problem(problem) if problem else '<p class="hint" role="status">Done.</p>',
-                tab.shown: twin_view.diff_html(diff, labels),
-                kept.ids: gr.skip() if problem else history.added(ids, diffing.comparison),
-            }
-        except PlaygroundError as error:
-            yield {**_idle(tab), tab.state: _problem(str(error))}
-        except Exception:
-            log.exception("A twin diff broke off")
-            yield {**_idle(tab), tab.state: _problem("Something broke in the app itself; its log says what.")}
+        request: gr.Request, ids: Any, reference: str, candidate: str, with_prompt: bool, *values: Any
+    ) -> AsyncIterator[Changes]:
+        work = steps(request.session_hash or "", ids, (reference, candidate), bool(with_prompt), values)
+        async with aclosing(tab.buttons.told(work, tab.state)) as changes:
+            async for change in changes:
+                yield change
 
-    def stop(request: gr.Request) -> Any:
-        sessions.stop(request.session_hash or "")
-        return gr.update(interactive=False, value="Stopping…")
+    async def steps(
+        session: str, ids: Any, names: tuple[str, str], with_prompt: bool, values: tuple[Any, ...]
+    ) -> AsyncGenerator[Changes]:
+        asked = form.read_request(values, len(chosen.choices))[2]
+        if not all(names):
+            raise UsageError(msg("Two variants are needed"), msg("Choose a reference and a candidate."))
+        pair = offered.variants(playground, names)
+        labels = panel.labels(playground, pair)
+        start = partial(playground.diff, asked, *pair, with_prompt=with_prompt)
+        yield {**tab.buttons.busy("Comparing…"), tab.shown: ""}
+        async with aclosing(jobs.follow(sessions, session, start)) as updates:
+            async for update in updates:
+                if update.result is None:
+                    yield {tab.state: diff.progress_html(update.at), tab.shown: diff.lives_html(update.at, labels)}
+                    continue
+                answers = update.result.answers()
+                problem = await jobs.keep(partial(playground.keep, answers))
+                yield {
+                    **tab.buttons.idle(),
+                    tab.state: problem_html(_not_stored(problem)) if problem else DONE,
+                    tab.shown: diff.diff_html(update.result, labels),
+                    kept.ids: gr.skip() if problem else history.added(ids, answers),
+                }
 
-    def leave(request: gr.Request) -> None:
-        sessions.leave(request.session_hash or "")
-
-    tab.start.click(
+    tab.buttons.start.click(
         run,
-        [kept.ids, tab.reference, tab.twin, tab.with_prompt, *chosen.inputs],
-        [tab.start, tab.stop, tab.state, tab.shown, kept.ids],
+        [kept.ids, tab.reference, tab.candidate, tab.with_prompt, *chosen.inputs],
+        [tab.buttons.start, tab.buttons.stop, tab.state, tab.shown, kept.ids],
         trigger_mode="once",
         concurrency_limit=playground.settings.limits.max_sessions,
-        concurrency_id="twins",
-        **quiet,
+        concurrency_id="diff",
+        **QUIET,
     )
-    tab.stop.click(stop, None, [tab.stop], queue=False, **quiet)
-    demo.unload(leave)
+    tab.buttons.connect(sessions, demo)
 
 
-async def _follow(diffing: DiffJob, sessions: Sessions, session: str) -> AsyncGenerator[Progress]:
-    """Where it stands, at least once a second: a client that left is noticed at a yield."""
-    sessions.begin(session)
-    sessions.add(session, diffing)
-    try:
-        shown, told = None, 0.0
-        while not diffing.done:
-            at = diffing.snapshot()
-            if at != shown or time.monotonic() - told >= HEARTBEAT_S:
-                shown, told = at, time.monotonic()
-                yield at
-            await asyncio.sleep(POLL_S)
-    finally:
-        sessions.remove(session, diffing)
-        if not diffing.done:
-            diffing.stop()
+def _not_stored(error: StorageError) -> Translatable:
+    return msg("The result is on this page only, the answers were not stored: {error}", error=error.message)
 
 
 def _first_pair(names: list[str]) -> tuple[str | None, str | None]:
     """The default variant of the first model with several, behind its most precise one."""
-    for twin in names:
-        model = twin.rpartition("@")[0]
-        precise = [name for name in names if name.startswith(f"{model}@") and name != twin]
+    for candidate in names:
+        model = candidate.rpartition("@")[0]
+        precise = [name for name in names if name.startswith(f"{model}@") and name != candidate]
         if precise:
-            return next((name for name in precise if name.endswith("onnx-fp32")), precise[-1]), twin
+            return next((name for name in precise if name.endswith("onnx-fp32")), precise[-1]), candidate
     return (names[0] if names else None), (names[1] if len(names) > 1 else None)
-
-
-def _keep(playground: Playground, diffing: DiffJob) -> str:
-    assert diffing.comparison
-    try:
-        playground.store.save(diffing.comparison)
-    except StorageError as error:
-        return f"The result is on this page only, the answers were not stored: {error}"
-    return ""
-
-
-def _idle(tab: Twins) -> dict[Any, Any]:
-    return {
-        tab.start: gr.update(interactive=True, value="Compare twins"),
-        tab.stop: gr.update(interactive=False, value="Stop"),
-    }
-
-
-def _problem(text: str) -> str:
-    return f'<p class="problem" role="alert">{esc(text)}</p>'

@@ -58,7 +58,7 @@ def medians(model: Measured) -> dict[str, float]:
 
 
 def measured(playground: Playground, *models: str) -> list[dict[str, float]]:
-    return [medians(model) for model in playground.measurer.run(EQUAL, models, 5).models]
+    return [medians(model) for model in playground.measurer.start(EQUAL, models, 5).result().models]
 
 
 def test_known_delays_are_reported_within_two_per_cent(playground: Playground) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from playground.errors import UsageError
+from playground.messages import msg
 from playground.runtimes.base import Runtime
 
 RUNTIMES = {
@@ -16,9 +17,15 @@ RUNTIMES = {
 
 
 def create_runtime(name: str) -> Runtime:
-    """Import and make the runtime called ``name``; it holds no model yet."""
+    """Import and make the runtime called ``name``; it holds no model yet.
+
+    Raises:
+        UsageError: There is none.
+    """
     if name not in RUNTIMES:
-        raise UsageError(f"Unknown runtime '{name}'", f"Known runtimes: {', '.join(RUNTIMES)}.")
+        raise UsageError(
+            msg("Unknown runtime '{name}'", name=name), msg("Known runtimes: {names}.", names=list(RUNTIMES))
+        )
     module, _, attribute = RUNTIMES[name].partition(":")
     runtime: Runtime = getattr(import_module(module), attribute)()
     return runtime

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from playground.errors import ContextOverflow, RunError, Stopped, UsageError
+from playground.messages import Translatable, msg, plural
 from playground.records import (
     Cancelled,
     DecodedTokens,
@@ -96,14 +97,19 @@ class Script:
         for name, given in parse_qs(source.partition(":")[2], keep_blank_values=True).items():
             default = getattr(cls, name, None) if name in cls.__dataclass_fields__ else None
             if default is None:
-                fields = ", ".join(cls.__dataclass_fields__)
-                raise UsageError(f"{source}: a fake model has no field '{name}'", f"Fields: {fields}.")
+                raise UsageError(
+                    msg("{source}: a fake model has no field '{name}'", source=source, name=name),
+                    msg("Fields: {names}.", names=list(cls.__dataclass_fields__)),
+                )
             try:
                 value = type(default)(given[-1])
                 if isinstance(value, (int, float)) and value < 0:
                     raise ValueError(value)
             except ValueError:
-                raise UsageError(f"{source}: {name} is {given[-1]!r}", "Give a number of 0 or more.") from None
+                raise UsageError(
+                    msg("{source}: {name} is {value}", source=source, name=name, value=repr(given[-1])),
+                    msg("Give a number of 0 or more."),
+                ) from None
             values[name] = value
         return cls(**values)  # type: ignore[arg-type]
 
@@ -116,15 +122,17 @@ class FakeRuntime:
         self._script = Script.parse(load.spec.source)
         time.sleep(self._script.load_s)
         if self._script.fail_load:
-            raise RunError(f"{load.spec.id}: its script says that loading fails", "Choose another model.")
+            raise RunError(
+                msg("{model}: its script says that loading fails", model=load.spec.id), msg("Choose another model.")
+            )
         self._ballast = b"\x01" * int(self._script.memory_mb * 1_000_000)
         self._known = {_id(word): word for word in _words(self._script.text)}
 
     def inspect(self, request: Request) -> PromptView:
-        warnings = []
+        warnings: list[Translatable] = []
         said = [f"{message.role}: {message.content}" for message in request.messages] or [request.prompt]
         if request.system and not self._script.template:
-            warnings.append("This is a base model; the system prompt is not used.")
+            warnings.append(msg("This is a base model; the system prompt is not used."))
         elif request.system:
             said.insert(0, f"system: {request.system}")
         text = "\n".join(said)
@@ -142,9 +150,14 @@ class FakeRuntime:
         room = self._load.spec.context_length - len(view.token_ids)
         if room < 1:
             raise ContextOverflow(
-                f"{self._load.spec.id}: the prompt has {len(view.token_ids):,} tokens, its context holds "
-                f"{self._load.spec.context_length:,}",
-                "Shorten the prompt or choose a model with a longer context.",
+                plural(
+                    "{model}: the prompt has {n:,} token, its context holds {context:,}",
+                    "{model}: the prompt has {n:,} tokens, its context holds {context:,}",
+                    len(view.token_ids),
+                    model=self._load.spec.id,
+                    context=self._load.spec.context_length,
+                ),
+                msg("Shorten the prompt or choose a model with a longer context."),
             )
         _burn(self._script.cpu_s)
         yield from answer.prefill(self._script.prefill_s)
@@ -160,9 +173,12 @@ class FakeRuntime:
         time.sleep(script.prefill_s)
         for place in range(len(answer)):
             if cancelled():
-                raise Stopped(f"{self._load.spec.id}: scoring was stopped")
+                raise Stopped(msg("{model}: scoring was stopped", model=self._load.spec.id))
             if place + 1 == script.fail_score:
-                raise RunError(f"{self._load.spec.id}: its script says that scoring fails", "Choose another model.")
+                raise RunError(
+                    msg("{model}: its script says that scoring fails", model=self._load.spec.id),
+                    msg("Choose another model."),
+                )
             row = np.zeros(VOCABULARY, np.float32)
             if place < len(scripted):
                 row[scripted[place]] = script.sure
@@ -183,7 +199,8 @@ class FakeRuntime:
             time.sleep(3600)
         if number == script.fail_at:
             raise RunError(
-                f"{self._load.spec.id}: its script says that token {number} fails", "The other models are not affected."
+                msg("{model}: its script says that token {number} fails", model=self._load.spec.id, number=number),
+                msg("The other models are not affected."),
             )
 
     def close(self) -> None:

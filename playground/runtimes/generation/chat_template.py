@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from playground.errors import Reason
+from playground.messages import foreign
+
 _PROBE = "\U000f0002\U000f0003\U000f0004"
 """No one types this, and no template looks for it."""
 
@@ -22,7 +25,7 @@ Manner = Literal["text", "parts"]
 """How a template wants a content: as text, or as a list of parts, each with its type."""
 
 
-class Refused(Exception):
+class Refused(Reason):
     """The template raised an error; its words are the reason."""
 
 
@@ -191,4 +194,4 @@ class _refusals:
 
     def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
         if isinstance(error, Exception) and not isinstance(error, MemoryError | Refused):
-            raise Refused(str(error) or type(error).__name__) from error
+            raise Refused(foreign(str(error) or type(error).__name__)) from error

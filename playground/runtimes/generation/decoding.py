@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from playground.errors import ContextOverflow, RunError, Stopped
+from playground.errors import ContextOverflow, RunError, Stopped, reason_of
+from playground.messages import Translatable, msg, plural, sentences
 from playground.records import (
     Artifact,
     Cancelled,
@@ -42,7 +43,7 @@ from playground.runtimes.generation.vocabulary import decoded, vocabulary
 POLL_S = 0.05
 """How often Stop is looked for while an engine reads a long prompt in one go."""
 
-READ_AGAIN = (
+READ_AGAIN = msg(
     "The whole prompt was read again, though reuse was asked for: what this model keeps of a text can't be taken back "
     "to where two prompts part."
 )
@@ -97,7 +98,7 @@ class DecodingRuntime:
 
     def _ready(self) -> _Loaded:
         if self._loaded is None:
-            raise RunError("No model is loaded", "Load one first.")
+            raise RunError(msg("No model is loaded"), msg("Load one first."))
         return self._loaded
 
 
@@ -147,9 +148,7 @@ class _Answer:
             if logits is not None:
                 reason = yield from self._decode(logits, most, stream)
         except (RuntimeError, MemoryError, FloatingPointError) as error:  # what onnxruntime, torch and numpy raise
-            raise RunError(
-                f"{self._name}: computing failed ({error})", "Try a shorter prompt or another variant."
-            ) from error
+            raise self._failed(error) from error
         if tail := stream.finish():  # after Stop: text that was held back
             yield self._token(tail)
         ended = time.monotonic()
@@ -171,9 +170,7 @@ class _Answer:
             self._check_running(logits)
             yield logits
         except (RuntimeError, MemoryError, FloatingPointError) as error:
-            raise RunError(
-                f"{self._name}: computing failed ({error})", "Try a shorter prompt or another variant."
-            ) from error
+            raise self._failed(error) from error
 
     def _fit(self, view: PromptView) -> int:
         """See ``Prompter.fit``; where the engine holds less than the model, an error says so."""
@@ -182,12 +179,23 @@ class _Answer:
         except ContextOverflow as error:
             if self.loaded.engine.context_limit is None:
                 raise
+            what = plural(
+                "{model}: the prompt has {n:,} token.",
+                "{model}: the prompt has {n:,} tokens.",
+                len(view.token_ids),
+                model=self._name,
+            )
             raise ContextOverflow(
-                f"{self._name}: the prompt has {len(view.token_ids):,} tokens. {self.loaded.engine.context_note}",
-                "Shorten the prompt or choose that variant.",
+                sentences(what, self.loaded.engine.context_note), msg("Shorten the prompt or choose that variant.")
             ) from error
 
-    def _notes(self, view: PromptView) -> tuple[str, ...]:
+    def _failed(self, error: Exception) -> RunError:
+        return RunError(
+            msg("{model}: computing failed ({reason})", model=self._name, reason=reason_of(error)),
+            msg("Try a shorter prompt or another variant."),
+        )
+
+    def _notes(self, view: PromptView) -> tuple[Translatable, ...]:
         """What the engine has to say about this answer."""
         engine, notes = self.loaded.engine, self.loaded.engine.warnings
         if engine.context_limit and len(view.token_ids) + self.request.max_new_tokens > engine.context_limit:
@@ -196,15 +204,21 @@ class _Answer:
 
     def _check_running(self, logits: Logits | None) -> None:
         if logits is None or self.cancelled():
-            raise Stopped(f"{self._name}: scoring was stopped")
+            raise Stopped(msg("{model}: scoring was stopped", model=self._name))
 
     def _check_room(self, prompt: int, answer: int) -> None:
         room = self.loaded.prompter.context_length
         apart = self.loaded.engine.starts_with is not None  # an encoder's prompt takes none of the decoder's room
         if (max(prompt, answer) if apart else prompt + answer) > room:
             raise ContextOverflow(
-                f"{self._name}: prompt ({prompt:,} tokens) and answer ({answer:,}) exceed its context of {room:,}",
-                "Shorten the prompt or the answer.",
+                msg(
+                    "{model}: prompt ({prompt:,} tokens) and answer ({answer:,}) exceed its context of {context:,}",
+                    model=self._name,
+                    prompt=prompt,
+                    answer=answer,
+                    context=room,
+                ),
+                msg("Shorten the prompt or the answer."),
             )
 
     def _prefill(self) -> Generator[Event, None, Logits | None]:

@@ -10,6 +10,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from playground.errors import Reason
+from playground.messages import NOTHING, Translatable
+
 PREFILL_CHUNK = 128
 """Prompt tokens computed at once. Stop is heard between chunks; larger ones are hardly faster on a CPU and want more
 scratch memory."""
@@ -22,6 +25,10 @@ Logits = NDArray[Any]
 
 class Interrupted(Exception):
     """``interrupt`` ended a run; the engine wants a reset."""
+
+
+class EngineError(Reason, RuntimeError):
+    """What was asked for can't be computed here."""
 
 
 class Engine:
@@ -41,9 +48,9 @@ class Engine:
     name: str = ""
     chunk: int = PREFILL_CHUNK
     starts_with: tuple[int, ...] | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Translatable, ...] = ()
     context_limit: int | None = None
-    context_note: str = ""
+    context_note: Translatable = NOTHING
 
     def reset(self, length: int) -> None:
         """Forget everything and make room for ``length`` tokens of prompt and answer."""

@@ -16,7 +16,8 @@ from tokenizers import Encoding, Tokenizer
 from playground.catalog.config_names import CONTEXT_LENGTH, whole
 from playground.catalog.kinds import has_encoder
 from playground.catalog.template_files import find_template, named_tokens, read_json
-from playground.errors import ContextOverflow, RunError
+from playground.errors import ContextOverflow, RunError, reason_of
+from playground.messages import Translatable, foreign, msg, plural
 from playground.records import ModelSpec, PromptView, Request
 from playground.runtimes.generation.chat_template import ChatTemplate, Refused, Turn
 from playground.runtimes.generation.provenance import Control, Provenance, trace
@@ -75,13 +76,32 @@ class Prompter:
         rendered, ids, warnings = self._chat(template, request) if template else self._plain(request)
         room = self._room(ids)
         if beyond := self._beyond(ids):
-            warnings.append(f"The model has no embedding for {', '.join(beyond)}: {self._rows:,} tokens have one.")
+            warnings.append(
+                msg(
+                    "The model has no embedding for {tokens}: {rows:,} tokens have one.", tokens=beyond, rows=self._rows
+                )
+            )
         if room < 1:
-            warnings.append(f"The prompt has {len(ids):,} tokens; the model's context holds {self.context_length:,}.")
+            warnings.append(
+                plural(
+                    "The prompt has {n:,} token; the model's context holds {context:,}.",
+                    "The prompt has {n:,} tokens; the model's context holds {context:,}.",
+                    len(ids),
+                    context=self.context_length,
+                )
+            )
         elif room < request.max_new_tokens:
             warnings.append(
-                f"The answer is cut to {room:,} tokens instead of {request.max_new_tokens:,}: prompt ({len(ids):,}) "
-                f"and answer share a context of {self.context_length:,}."
+                plural(
+                    "The answer is cut to {n:,} token instead of {wanted:,}: prompt ({prompt:,}) and answer share a "
+                    "context of {context:,}.",
+                    "The answer is cut to {n:,} tokens instead of {wanted:,}: prompt ({prompt:,}) and answer share a "
+                    "context of {context:,}.",
+                    room,
+                    wanted=request.max_new_tokens,
+                    prompt=len(ids),
+                    context=self.context_length,
+                )
             )
         tokens = tuple(self.detokenizer.readable(token) for token in ids)
         return PromptView(self._spec.id, rendered, tuple(ids), tokens, tuple(warnings))
@@ -94,19 +114,33 @@ class Prompter:
             RunError: The prompt has no token at all, or one that the model does not know.
         """
         if not view.token_ids:
-            raise RunError(f"{self._spec.id}: its tokenizer makes no token of this prompt", "Write something else.")
+            raise RunError(
+                msg("{model}: its tokenizer makes no token of this prompt", model=self._spec.id),
+                msg("Write something else."),
+            )
         if beyond := self._beyond(view.token_ids):
             typed = any(beyond[0] in text for text in (request.prompt, *(said.content for said in request.messages)))
             raise RunError(
-                f"{self._spec.id}: the prompt holds {beyond[0]}, for which the model has no embedding",
-                "Leave it out of the prompt." if typed else "The model's tokenizer and weights don't belong together.",
+                msg(
+                    "{model}: the prompt holds {token}, for which the model has no embedding",
+                    model=self._spec.id,
+                    token=beyond[0],
+                ),
+                msg("Leave it out of the prompt.")
+                if typed
+                else msg("The model's tokenizer and weights don't belong together."),
             )
         room = self._room(view.token_ids)
         if room < 1:
             raise ContextOverflow(
-                f"{self._spec.id}: the prompt has {len(view.token_ids):,} tokens, its context holds "
-                f"{self.context_length:,}",
-                "Shorten the prompt or choose a model with a longer context.",
+                plural(
+                    "{model}: the prompt has {n:,} token, its context holds {context:,}",
+                    "{model}: the prompt has {n:,} tokens, its context holds {context:,}",
+                    len(view.token_ids),
+                    model=self._spec.id,
+                    context=self.context_length,
+                ),
+                msg("Shorten the prompt or choose a model with a longer context."),
             )
         return min(request.max_new_tokens, room)
 
@@ -122,13 +156,18 @@ class Prompter:
 
     # -- prompts ------------------------------------------------------------------------------------------------
 
-    def _chat(self, template: ChatTemplate, request: Request) -> tuple[str, list[int], list[str]]:
+    def _chat(self, template: ChatTemplate, request: Request) -> tuple[str, list[int], list[Translatable]]:
         turns, warnings = self._turns(template, request)
         try:
             rendered = template.render(turns, generate=True)
         except Refused as error:
             raise RunError(
-                f"{self._spec.id}: its chat template refuses the messages ({error})", "Try another order of messages."
+                msg(
+                    "{model}: its chat template refuses the messages ({reason})",
+                    model=self._spec.id,
+                    reason=reason_of(error),
+                ),
+                msg("Try another order of messages."),
             ) from error
         encoding = self._encode(rendered)
         known = trace(
@@ -136,78 +175,107 @@ class Prompter:
         )
         self._check(turns, known)
         if known.users:
-            names = ", ".join(sorted({token.name for token in known.users}))
-            warnings.append(f"Control tokens in your text are read as plain text: {names}")
-        for said, numbers in (("leaves out all of", known.lost), ("leaves out or changes a part of", known.changed)):
-            warnings += [f"The chat template {said} {_called(turns, number)}." for number in numbers]
+            names = sorted({token.name for token in known.users})
+            warnings.append(msg("Control tokens in your text are read as plain text: {names}", names=names))
+        warnings += [
+            msg("The chat template leaves out all of {turn}.", turn=_called(turns, number)) for number in known.lost
+        ]
+        warnings += [
+            msg("The chat template leaves out or changes a part of {turn}.", turn=_called(turns, number))
+            for number in known.changed
+        ]
         ids = self._encode_apart(rendered, known.users) if known.users else list(encoding.ids)
         return rendered, ids, warnings
 
-    def _turns(self, template: ChatTemplate, request: Request) -> tuple[list[Turn], list[str]]:
+    def _turns(self, template: ChatTemplate, request: Request) -> tuple[list[Turn], list[Translatable]]:
         warnings = []
         if self._documented:
-            warnings.append("The tokenizer brings no chat template; the format documented for this model is used.")
+            warnings.append(msg("The tokenizer brings no chat template; the format documented for this model is used."))
         turns: list[Turn] = [(message.role, message.content) for message in request.messages]
         turns = turns or [("user", request.prompt)]
         if request.system and turns[0][0] != "system":
             turns.insert(0, ("system", request.system))
         elif request.system:
-            warnings.append("The messages bring their own system message; the system prompt is not used.")
+            warnings.append(msg("The messages bring their own system message; the system prompt is not used."))
         if turns[0][0] == "system" and not self.accepts_system:
-            warnings.append("This model's chat template has no place for a system prompt; it is not used.")
+            warnings.append(msg("This model's chat template has no place for a system prompt; it is not used."))
             turns = turns[1:]
         if turns[0][0] != "system" and template.default_system:
-            warnings.append(f"The chat template adds a system prompt of its own: “{template.default_system}”")
+            warnings.append(
+                msg("The chat template adds a system prompt of its own: “{prompt}”", prompt=template.default_system)
+            )
         return turns, warnings
 
     def _check(self, turns: Sequence[Turn], known: Provenance) -> None:
         if known.unclear:
             raise RunError(
-                f"{self._spec.id}: its chat template works on {', '.join(known.unclear)} in the text, so that it can't "
-                "be told from the control token that the template writes",
-                "Write it differently, for example with a space in it.",
+                msg(
+                    "{model}: its chat template works on {tokens} in the text, so that it can't be told from the "
+                    "control token that the template writes",
+                    model=self._spec.id,
+                    tokens=known.unclear,
+                ),
+                msg("Write it differently, for example with a space in it."),
             )
         asked = max((number for number, (role, _) in enumerate(turns) if role == "user"), default=None)
         if asked in known.lost:
             raise RunError(
-                f"{self._spec.id}: its chat template leaves out all of {_called(turns, asked)}",
-                "Write it differently, or choose another model.",
+                msg(
+                    "{model}: its chat template leaves out all of {turn}",
+                    model=self._spec.id,
+                    turn=_called(turns, asked),
+                ),
+                msg("Write it differently, or choose another model."),
             )
 
-    def _plain(self, request: Request) -> tuple[str, list[int], list[str]]:
+    def _plain(self, request: Request) -> tuple[str, list[int], list[Translatable]]:
         warnings = []
         if self._spec.kind == "chat":
-            warnings.append("This model brings no chat template; the prompt is sent as it stands.")
+            warnings.append(msg("This model brings no chat template; the prompt is sent as it stands."))
         system = request.system or any(message.role == "system" for message in request.messages)
         if system:
-            reason = "This is a base model" if self._spec.kind == "base" else "This model has no chat template"
-            warnings.append(f"{reason}; the system prompt is not used.")
+            warnings.append(
+                msg("This is a base model; the system prompt is not used.")
+                if self._spec.kind == "base"
+                else msg("This model has no chat template; the system prompt is not used.")
+            )
         said = [message.content for message in request.messages if message.role != "system"]
         if len(said) > 1:
-            warnings.append("The messages were joined by blank lines: there is no template that marks who speaks.")
+            warnings.append(msg("The messages were joined by blank lines: there is no template that marks who speaks."))
         text = request.prompt or "\n\n".join(said)
         body: list[int] = self._encode(text).ids
         special = self.detokenizer.special_ids.intersection(body)
         typed = sorted(map(self.detokenizer.readable, special - self._unknown))
         for name in map(self.detokenizer.readable, special & self._unknown):
-            warnings.append(f"The tokenizer does not know all of the prompt; what it does not know is read as {name}.")
+            warnings.append(
+                msg(
+                    "The tokenizer does not know all of the prompt; what it does not know is read as {token}.",
+                    token=name,
+                )
+            )
         if typed:
-            warnings.append(f"Control tokens in the prompt are read as such: {', '.join(typed)}")
+            warnings.append(msg("Control tokens in the prompt are read as such: {names}", names=typed))
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=True).ids
         if ids == [*self._head, *body, *self._tail]:
             return self._with_one_of_each(text, body, warnings)
         return text, ids, warnings
 
-    def _with_one_of_each(self, text: str, body: list[int], warnings: list[str]) -> tuple[str, list[int], list[str]]:
+    def _with_one_of_each(
+        self, text: str, body: list[int], warnings: list[Translatable]
+    ) -> tuple[str, list[int], list[Translatable]]:
         """What the tokenizer puts around a text is read once, even where the text already has it."""
         head, tail = self._head, self._tail
         before, behind = self._names(head), self._names(tail)
         if head and body[: len(head)] == head:
-            warnings.append(f"The prompt begins with {before}, which is added anyway; the model reads it once.")
+            warnings.append(
+                msg("The prompt begins with {tokens}, which is added anyway; the model reads it once.", tokens=before)
+            )
         while head and body[: len(head)] == head:
             body, text = body[len(head) :], text.removeprefix(before)
         if tail and body[-len(tail) :] == tail:
-            warnings.append(f"The prompt ends with {behind}, which is added anyway; the model reads it once.")
+            warnings.append(
+                msg("The prompt ends with {tokens}, which is added anyway; the model reads it once.", tokens=behind)
+            )
         while tail and body[-len(tail) :] == tail:
             body, text = body[: -len(tail)], text.removesuffix(behind)
         return before + text + behind, [*head, *body, *tail], warnings
@@ -259,8 +327,12 @@ class Prompter:
         ids = [token for character in text for token in self._by_the_model(character)]
         if not control.isdisjoint(ids):
             raise RunError(
-                f"{self._spec.id}: its tokenizer knows {text.strip()} as a control token only, not as text",
-                "Write it differently, for example with a space in it.",
+                msg(
+                    "{model}: its tokenizer knows {token} as a control token only, not as text",
+                    model=self._spec.id,
+                    token=text.strip(),
+                ),
+                msg("Write it differently, for example with a space in it."),
             )
         return ids
 
@@ -318,12 +390,14 @@ def _pieces(text: str, users: Sequence[Control]) -> Iterator[tuple[str, bool]]:
         yield text[at:], False
 
 
-def _called(turns: Sequence[Turn], number: int) -> str:
+def _called(turns: Sequence[Turn], number: int) -> Translatable:
     """A turn for its reader."""
     role, users = turns[number][0], [role for role, _ in turns].count("user")
     if role == "system":
-        return "the system prompt"
-    return "the prompt" if role == "user" and users == 1 else f"message {number + 1} (role: {role})"
+        return msg("the system prompt")
+    if role == "user" and users == 1:
+        return msg("the prompt")
+    return msg("message {number} (role: {role})", number=number + 1, role=role)
 
 
 def _read_tokenizer(folder: Path, spec: ModelSpec) -> Tokenizer:
@@ -331,7 +405,10 @@ def _read_tokenizer(folder: Path, spec: ModelSpec) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception for a missing file and for bad JSON alike
-        raise RunError(f"{spec.id}: its tokenizer can't be read ({error})", "Prepare the model again.") from error
+        raise RunError(
+            msg("{model}: its tokenizer can't be read ({reason})", model=spec.id, reason=foreign(str(error))),
+            msg("Prepare the model again."),
+        ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from playground.errors import Reason
+from playground.messages import msg
 from playground.records import Request
 from playground.runtimes.generation.logits_processors import Repetition, Rule, Scores
 
@@ -22,6 +24,10 @@ SCAN_BLOCK = 1024
 PART = 16_384  # numbers worked on in one go: their three passes stay in the processor's cache
 GROUP = 256
 FIRST_GUESS = 256  # candidates looked at before the nucleus of top-p is searched in all of the vocabulary
+
+
+class NotFinite(Reason, FloatingPointError):
+    """A row of logits holds NaN, or no finite number."""
 
 
 class Sampler:
@@ -48,7 +54,7 @@ class Sampler:
             history: Ids of the prompt and of the answer so far. Between calls it only grows.
 
         Raises:
-            FloatingPointError: The logits hold NaN, or no finite number.
+            NotFinite: The logits hold NaN, or no finite number.
         """
         if self._request.temperature == 0:
             scores = self._adjusted(logits, history)
@@ -63,7 +69,7 @@ class Sampler:
         """The tokens that may be drawn, by ascending id, and their probabilities after all filters.
 
         Raises:
-            FloatingPointError: The logits hold NaN, or no finite number.
+            NotFinite: The logits hold NaN, or no finite number.
         """
         ids, weights = self._candidates(logits, history)
         ids = np.arange(len(weights)) if ids is None else ids
@@ -137,7 +143,7 @@ def _draw(weights: Scores, probability: float) -> int:
 
 def _check_top(top: np.float32) -> None:
     if not np.isfinite(top):
-        raise FloatingPointError(f"the largest logit is {top}")
+        raise NotFinite(msg("the largest logit is {value}", value=str(top)))
 
 
 def _top_k(scores: Scores, k: int) -> Ids | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from playground.errors import RunError, StorageError
+from playground.messages import foreign, msg
 from playground.records import Cancelled, Record
 from playground.runtimes.base import Runtime
 
@@ -88,7 +89,13 @@ def score(runtime: Runtime, model: str, task: Task, cancelled: Cancelled, tell: 
                 tell(len(tally.logprobs) / len(task.answer))
     except OSError as error:
         raise StorageError(
-            f"{model}: its logits can't be kept in {task.rows} ({error.strerror or error})", "Free some space there."
+            msg(
+                "{model}: its logits can't be kept in {file} ({reason})",
+                model=model,
+                file=task.rows,
+                reason=foreign(error.strerror or str(error)),
+            ),
+            msg("Free some space there."),
         ) from error
     return tally.scored()
 
@@ -116,9 +123,14 @@ class _Tally:
         if self.logprobs:
             return False
         raise StorageError(
-            f"{self._model}: the logits of one token take {needed / 1e6:.1f} MB, the disk of {self._task.rows} has "
-            f"room for {self._task.most_bytes / 1e6:.1f}",
-            "Free some space there.",
+            msg(
+                "{model}: the logits of one token take {need_mb:.1f} MB, the disk of {file} has room for {free_mb:.1f}",
+                model=self._model,
+                need_mb=needed / 1e6,
+                file=self._task.rows,
+                free_mb=self._task.most_bytes / 1e6,
+            ),
+            msg("Free some space there."),
         )
 
     def add(self, row: NDArray[Any], file: BinaryIO) -> None:
@@ -128,8 +140,12 @@ class _Tally:
         values = row.astype(np.float64)
         if not np.isfinite(values).all():
             raise RunError(
-                f"{self._model}: its logits for token {place + 1} of the answer are not numbers",
-                "Prepare the model again, or choose another variant.",
+                msg(
+                    "{model}: its logits for token {number} of the answer are not numbers",
+                    model=self._model,
+                    number=place + 1,
+                ),
+                msg("Prepare the model again, or choose another variant."),
             )
         if self._task.width:
             self._divergence.append(self._compared(values, file, place))
@@ -150,13 +166,25 @@ class _Tally:
 
         data = file.read(self._task.width * BYTES)
         if len(data) < self._task.width * BYTES:
-            raise OSError(f"it ends before token {place + 1}")
+            raise StorageError(
+                msg(
+                    "{model}: {file} ends before token {number} of the answer",
+                    model=self._model,
+                    file=self._task.rows,
+                    number=place + 1,
+                ),
+                msg("Run it again."),
+            )
         shared = min(self._task.width, len(values))
         gap: float = kl_divergence(np.frombuffer(data, np.float32)[:shared].astype(np.float64), values[:shared])
         if not np.isfinite(gap):
             raise RunError(
-                f"{self._model}: its divergence at token {place + 1} of the answer is not a number",
-                "Prepare the model again, or choose another variant.",
+                msg(
+                    "{model}: its divergence at token {number} of the answer is not a number",
+                    model=self._model,
+                    number=place + 1,
+                ),
+                msg("Prepare the model again, or choose another variant."),
             )
         return gap
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from playground.errors import all_of
+from playground.messages import Translatable, msg
 from playground.records import Request
 from playground.runtimes.generation import logits_processors
 from playground.runtimes.generation.logits_processors import Rule
@@ -35,7 +37,7 @@ class OwnSettings:
 
     Attributes:
         obeyed: Settings that can be obeyed and would change something, by their names in transformers.
-        left_out: In words, those that are not served whatever the request says.
+        left_out: Of those that are not served whatever the request says, what a reader is told.
         for_greedy: Those that only matter where the likeliest token is taken.
         for_drawn: Those that only matter where tokens are drawn.
         ends: ``eos_token_id``.
@@ -43,9 +45,9 @@ class OwnSettings:
     """
 
     obeyed: Mapping[str, Any] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
-    for_greedy: tuple[str, ...] = ()
-    for_drawn: tuple[str, ...] = ()
+    left_out: tuple[Translatable, ...] = ()
+    for_greedy: tuple[Translatable, ...] = ()
+    for_drawn: tuple[Translatable, ...] = ()
     ends: tuple[int, ...] = ()
     starts: int | None = None
 
@@ -76,7 +78,7 @@ class OwnSettings:
         at = _Place(prompt, begun, most, ends, self.ends or ends, "forced_bos_token_id" in own)
         return [make(own[name], at) for name, make in _RULES.items() if name in own]
 
-    def warnings(self, request: Request, begun: int) -> tuple[str, ...]:
+    def warnings(self, request: Request, begun: int) -> tuple[Translatable, ...]:
         """What a reader of an answer to ``request`` should know of them; ``begun`` as in ``rules``."""
         instead = _overruled(request)
         beaten = {name: value for name, value in self.obeyed.items() if name in instead or _beaten(name, instead)}
@@ -85,22 +87,29 @@ class OwnSettings:
         obeyed = {name: value for name, value in self.obeyed.items() if name not in beaten.keys() | unused}
         said = []
         if obeyed:
-            listed = _listed([f"{name} {_shown(value)}".strip() for name, value in obeyed.items()])
-            said.append(f"The model's own files set {listed}: obeyed, as by transformers' generate.")
+            said.append(
+                msg(
+                    "The model's own files set {settings}: obeyed, as by transformers' generate.",
+                    settings=_listed(obeyed),
+                )
+            )
         if beaten:
-            listed = _listed([f"{name} {_shown(value)}" for name, value in beaten.items()])
-            taken = _listed([f"{name} {_shown(value)}" for name, value in instead.items() if _matters(name, beaten)])
-            said.append(f"The model's own files set {listed}; the request's {taken} is used instead.")
-        left_out = self.left_out + (self.for_drawn if request.temperature else self.for_greedy)
-        said += [f"The model's own files set {words}" for words in left_out]
-        return tuple(said)
+            taken = {name: value for name, value in instead.items() if _matters(name, beaten)}
+            said.append(
+                msg(
+                    "The model's own files set {settings}; the request's {instead} is used instead.",
+                    settings=_listed(beaten),
+                    instead=_listed(taken),
+                )
+            )
+        return (*said, *self.left_out, *(self.for_drawn if request.temperature else self.for_greedy))
 
 
 def read_settings(folder: Path) -> OwnSettings:
     """The settings of the model in ``folder``; none where its files hold none, or can't be read."""
     given = _given(folder)
     obeyed: dict[str, Any] = {}
-    left_out: list[str] = []
+    left_out: list[Translatable] = []
     for name, read in _OBEYED.items():
         if (value := given.get(name)) is None:
             continue
@@ -108,7 +117,9 @@ def read_settings(folder: Path) -> OwnSettings:
             if (meant := read(value)) is not None:
                 obeyed[name] = meant
         except (TypeError, ValueError, OverflowError):
-            left_out.append(f"{name} to a value that has no meaning; it is not used.")
+            left_out.append(
+                msg("The model's own files set {name} to a value that has no meaning; it is not used.", name=name)
+            )
     if (least := obeyed.get("min_new_tokens")) is not None:
         obeyed.pop("min_length", None)  # even a 0 stands in its place
         if not least:
@@ -287,7 +298,7 @@ _RULES: dict[str, Callable[[Any, _Place], Rule]] = {
 
 # -- what is not served: when it would change an answer, and what is done instead -------------------------------------
 
-_Served = dict[str, tuple[Callable[[Any], bool], str]]
+_Served = dict[str, tuple[Callable[[Any], bool], Translatable]]
 
 
 def _above(least: float, below: float = math.inf) -> Callable[[Any], bool]:
@@ -299,33 +310,35 @@ def _is_set(value: Any) -> bool:
 
 
 _NOT_SERVED: _Served = {
-    "num_beams": (_above(1), "beam search is not served, tokens are chosen one by one."),
-    "guidance_scale": (lambda value: _is_set(value) and value != 1, "guidance by a second pass is not served."),
-    "watermarking_config": (_is_set, "no watermark is put into answers."),
-    "dola_layers": (_is_set, "contrasting layers is not served."),
-    "constraints": (_is_set, "constraints are not served."),
-    "force_words_ids": (_is_set, "words that an answer must have are not served."),
-    "token_healing": (_is_set, "the end of a prompt stays as it is."),
-    "max_time": (_is_set, "an answer is not ended by the clock."),
-    "cache_implementation": (lambda value: value == "quantized", "the cache is kept as it is computed."),
+    "num_beams": (_above(1), msg("beam search is not served, tokens are chosen one by one.")),
+    "guidance_scale": (lambda value: _is_set(value) and value != 1, msg("guidance by a second pass is not served.")),
+    "watermarking_config": (_is_set, msg("no watermark is put into answers.")),
+    "dola_layers": (_is_set, msg("contrasting layers is not served.")),
+    "constraints": (_is_set, msg("constraints are not served.")),
+    "force_words_ids": (_is_set, msg("words that an answer must have are not served.")),
+    "token_healing": (_is_set, msg("the end of a prompt stays as it is.")),
+    "max_time": (_is_set, msg("an answer is not ended by the clock.")),
+    "cache_implementation": (lambda value: value == "quantized", msg("the cache is kept as it is computed.")),
 }
 _GREEDY: _Served = {
-    "penalty_alpha": (_above(0), "contrastive search is not served, the likeliest token is taken."),
+    "penalty_alpha": (_above(0), msg("contrastive search is not served, the likeliest token is taken.")),
 }
 _DRAWN: _Served = {
-    "typical_p": (_above(-math.inf, 1), "this filter is not served."),
-    "epsilon_cutoff": (_above(0, 1), "this filter is not served."),
-    "eta_cutoff": (_above(0, 1), "this filter is not served."),
-    "top_h": (_is_set, "this filter is not served."),
+    "typical_p": (_above(-math.inf, 1), msg("this filter is not served.")),
+    "epsilon_cutoff": (_above(0, 1), msg("this filter is not served.")),
+    "eta_cutoff": (_above(0, 1), msg("this filter is not served.")),
+    "top_h": (_is_set, msg("this filter is not served.")),
 }
 
 
-def _words(table: _Served, given: Mapping[str, Any]) -> tuple[str, ...]:
+def _words(table: _Served, given: Mapping[str, Any]) -> tuple[Translatable, ...]:
     found = [(name, given[name], words) for name, (counts, words) in table.items() if counts(given.get(name))]
     return tuple(
-        f"{name} {_shown(value)}: {words}"
-        if isinstance(value, (int, float, str)) and value is not True
-        else f"{name}: {words}"
+        msg(
+            "The model's own files set {setting}: {consequence}",
+            setting=_setting(name, value) if isinstance(value, (int, float, str)) else name,
+            consequence=words,
+        )
         for name, value, words in found
     )
 
@@ -351,16 +364,19 @@ def _matters(name: str, beaten: Mapping[str, Any]) -> bool:
     return name in beaten or (name == "min_new_tokens" and "min_length" in beaten)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any) -> Any:
     """A value as it stands in a sentence: short ones as they are, of long ones how much it is."""
-    if value is True:
-        return ""
     if isinstance(value, tuple) and len(value) <= SHORT and all(isinstance(item, (int, float, str)) for item in value):
-        return ", ".join(f"“{item}”" if isinstance(item, str) else _shown(item) for item in value)
+        return [f"“{item}”" if isinstance(item, str) else _shown(item) for item in value]
     if isinstance(value, (tuple, Mapping)):
-        return f"({len(value)} of them)"
+        return msg("({count} of them)", count=len(value))
     return f"{value:g}" if isinstance(value, float) else str(value)[:40]
 
 
-def _listed(parts: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+def _setting(name: str, value: Any) -> str:
+    """A setting with its value; of one that is switched on, the name says it."""
+    return name if value is True else msg("{name} {value}", name=name, value=_shown(value))
+
+
+def _listed(settings: Mapping[str, Any]) -> Translatable:
+    return all_of([_setting(name, value) for name, value in settings.items()])

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from playground.kernels.building import LIBRARY, Built
+from playground.messages import msg
 from playground.runtimes.onnx.file import GraphError
 
 DOCUMENT = "artifact.json"
@@ -29,7 +30,9 @@ def recorded(folder: Path) -> Built | None:
             return None
         sha256 = document["files"][LIBRARY]["sha256"]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise GraphError(f"{DOCUMENT} does not say what computes it ({type(error).__name__})") from error
+        raise GraphError(
+            msg("{file} does not say what computes it ({error})", file=DOCUMENT, error=type(error).__name__)
+        ) from error
     if not re.fullmatch("[0-9a-f]{64}", str(sha256)):
-        raise GraphError(f"{DOCUMENT} has no checksum of {LIBRARY}")
+        raise GraphError(msg("{file} has no checksum of {library}", file=DOCUMENT, library=LIBRARY))
     return Built(folder / LIBRARY, sha256)

@@ -1,6 +1,6 @@
 """One loop for each kind of decoder graph: what is bound, what is fed, what is kept between two runs.
 
-The sequence position is counted here and the cache lives here; kinds and names come from ``onnx_graph``. The module
+The sequence position is counted here and the cache lives here; kinds and names come from ``graph``. The module
 does not know text, sampling, time, or where a graph came from.
 """
 
@@ -13,7 +13,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from playground.runtimes.generation.engine import PREFILL_CHUNK, ROOM, Engine, Interrupted, Logits
+from playground.messages import msg
+from playground.runtimes.generation.engine import PREFILL_CHUNK, ROOM, Engine, EngineError, Interrupted, Logits
 from playground.runtimes.onnx.file import GraphError
 from playground.runtimes.onnx.graph import CACHE_POSITION, KEEP_LOGITS, MASK, POSITIONS, TOKENS, USE_CACHE, DecoderGraph
 
@@ -59,7 +60,7 @@ class OnnxEngine(Engine):
     @property
     def session(self) -> ort.InferenceSession:
         if self._session is None:
-            raise RuntimeError("the session is closed")
+            raise EngineError(msg("the session is closed"))
         return self._session
 
     def _values(self, ids: Sequence[int], start: int) -> dict[str, Array]:
@@ -271,12 +272,12 @@ class GrowingEngine(OnnxEngine):
 class WholeEngine(OnnxEngine):
     """No cache: each run reads the whole text again. Right, and slower with every token."""
 
-    warnings = ("This export keeps no KV cache: each token computes the whole text again, slower and slower.",)
+    warnings = (msg("This export keeps no KV cache: each token computes the whole text again, slower and slower."),)
 
     def __init__(self, session: ort.InferenceSession, graph: DecoderGraph) -> None:
         super().__init__(session, graph)
         if graph.one_token:
-            raise GraphError("the graph reads one token at a time and keeps nothing of those before")
+            raise GraphError(msg("the graph reads one token at a time and keeps nothing of those before"))
         self.chunk = 0
         self._ids: list[int] = []
 

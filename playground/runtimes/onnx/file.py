@@ -17,6 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from playground.errors import Reason
+from playground.messages import msg
+
 # onnx.TensorProto.DataType: bits for each element of the types weights come in.
 ELEMENT_BITS = {
     "float32": 32,
@@ -66,11 +69,11 @@ def is_data_file(location: str) -> bool:
     return is_data is not None and all(_PLAIN.fullmatch(folder) for folder in folders)
 
 
-class BadOnnxFile(ValueError):
+class BadOnnxFile(Reason):
     """The bytes are not an ONNX model."""
 
 
-class GraphError(ValueError):
+class GraphError(Reason):
     """No loop here can drive this graph; the message says what it has and what is missing."""
 
 
@@ -131,11 +134,11 @@ def read_onnx_file(path: Path) -> OnnxFile:
         try:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError as error:  # an empty file can't be mapped
-            raise BadOnnxFile(f"{path.name} is empty") from error
+            raise BadOnnxFile(msg("{file} is empty", file=path.name)) from error
         with data:
             _model(data, found)
     if not found.operators:
-        raise BadOnnxFile(f"{path.name} holds no graph")
+        raise BadOnnxFile(msg("{file} holds no graph", file=path.name))
     return found
 
 
@@ -155,7 +158,7 @@ def _model(data: mmap.mmap, found: OnnxFile) -> None:
 
 def _graph(data: mmap.mmap, span: Span, found: OnnxFile, depth: int) -> None:
     if depth > DEEPEST:
-        raise BadOnnxFile("its subgraphs are nested too deep")
+        raise BadOnnxFile(msg("its subgraphs are nested too deep"))
     for number, value in _fields(data, span):
         if number == _GRAPH_NODE:
             _node(data, _span(value), found, depth)
@@ -244,9 +247,9 @@ def _fields(data: mmap.mmap, span: Span) -> Iterator[tuple[int, int | Span]]:
         elif kind in (_FIXED64, _FIXED32):
             size = 8 if kind == _FIXED64 else 4
         else:
-            raise BadOnnxFile("it is not in ONNX's format")
+            raise BadOnnxFile(msg("it is not in ONNX's format"))
         if at + size > end:
-            raise BadOnnxFile("it is cut off, or not in ONNX's format")
+            raise BadOnnxFile(msg("it is cut off, or not in ONNX's format"))
         yield tag >> 3, (at, at + size)
         at += size
 
@@ -260,7 +263,7 @@ def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         shift += 7
-    raise BadOnnxFile("it is cut off, or not in ONNX's format")
+    raise BadOnnxFile(msg("it is cut off, or not in ONNX's format"))
 
 
 def _packed(data: mmap.mmap, value: int | Span) -> list[int]:
@@ -276,7 +279,7 @@ def _packed(data: mmap.mmap, value: int | Span) -> list[int]:
 
 def _span(value: int | Span) -> Span:
     if isinstance(value, int):
-        raise BadOnnxFile("it is not in ONNX's format")
+        raise BadOnnxFile(msg("it is not in ONNX's format"))
     return value
 
 

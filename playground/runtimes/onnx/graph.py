@@ -17,6 +17,7 @@ import onnxruntime as ort
 
 from playground.catalog import config_names
 from playground.catalog.config_names import ATTENTION_HEADS, HEAD_DIM, HIDDEN_SIZE, VOCAB_SIZE, Names
+from playground.messages import Translatable, msg
 from playground.runtimes.onnx.file import GraphError, OnnxFile
 
 Kind = Literal["shared", "growing", "whole"]
@@ -106,10 +107,14 @@ def read_graph(session: ort.InferenceSession, file: OnnxFile, config: Mapping[st
     pasts = [name for name in inputs if name.startswith("past")]
     unknown = sorted(set(inputs) - set(pasts) - KNOWN)
     if unknown or TOKENS not in inputs:
-        wanted = f"unknown inputs {', '.join(unknown)}" if unknown else f"no input {TOKENS}"
-        raise GraphError(f"the graph has {wanted} (all inputs: {', '.join(_shortened(inputs))})")
+        names = _shortened(inputs)
+        if unknown:
+            raise GraphError(
+                msg("the graph has unknown inputs {unknown} (all inputs: {names})", unknown=unknown, names=names)
+            )
+        raise GraphError(msg("the graph has no input {missing} (all inputs: {names})", missing=TOKENS, names=names))
     if "logits" not in outputs:
-        raise GraphError(f"the graph gives no logits (its outputs: {', '.join(_shortened(outputs))})")
+        raise GraphError(msg("the graph gives no logits (its outputs: {names})", names=_shortened(outputs)))
     slots = tuple(_slot(inputs[name], outputs, config) for name in pasts)
     rows, vocab = outputs["logits"].shape[-2:]
     return DecoderGraph(
@@ -118,7 +123,7 @@ def read_graph(session: ort.InferenceSession, file: OnnxFile, config: Mapping[st
         slots=slots,
         one_token=inputs[TOKENS].shape[-1] == 1,
         last_only=rows == 1 or KEEP_LOGITS in inputs,
-        vocab=vocab if isinstance(vocab, int) else _size(config, VOCAB_SIZE, "the width of the logits"),
+        vocab=vocab if isinstance(vocab, int) else _size(config, VOCAB_SIZE, msg("the width of the logits")),
         logits_type=_type(outputs["logits"]),
         quantised=file.quantised_bits is not None,
     )
@@ -136,7 +141,7 @@ def _slot(node: Any, outputs: Mapping[str, Any], config: Mapping[str, Any]) -> S
     present = next((name for name in (f"present{tail}", f"present_key_values{tail}") if name in outputs), "")
     # A decoder behind an encoder takes the encoder's keys and values in each step and may return them no more.
     if not present and ".encoder." not in node.name:
-        raise GraphError(f"the graph takes {node.name} and gives nothing to continue it with")
+        raise GraphError(msg("the graph takes {name} and gives nothing to continue it with", name=node.name))
     shape, axis = _shape(node, config)
     return Slot(node.name, present, _type(node), shape, axis)
 
@@ -159,7 +164,15 @@ def _shape(node: Any, config: Mapping[str, Any]) -> tuple[tuple[int, ...], int |
         elif "head" in str(size):
             sizes.append(int(config.get("num_key_value_heads") or _size(config, ATTENTION_HEADS, node.name)))
         else:
-            raise GraphError(f"the graph leaves axis {place} of {node.name} open ('{size}', of {node.shape})")
+            raise GraphError(
+                msg(
+                    "the graph leaves axis {axis} of {name} open ('{size}', of {shape})",
+                    axis=place,
+                    name=node.name,
+                    size=str(size),
+                    shape=str(node.shape),
+                )
+            )
     return tuple(sizes), axis
 
 
@@ -167,26 +180,28 @@ def head_size(config: Mapping[str, Any]) -> int:
     """Width of one attention head."""
     if given := config_names.whole(config, *HEAD_DIM):
         return given
-    return _size(config, HIDDEN_SIZE, "head size") // _size(config, ATTENTION_HEADS, "head size")
+    return _size(config, HIDDEN_SIZE, msg("head size")) // _size(config, ATTENTION_HEADS, msg("head size"))
 
 
-def _size(config: Mapping[str, Any], names: Names, what: str) -> int:
+def _size(config: Mapping[str, Any], names: Names, what: str | Translatable) -> int:
     """A size that config.json states under one of its names, or under the family's own."""
     if (stated := config.get(names[0])) is not None and not config_names.is_whole(stated):
-        raise GraphError(f"config.json says {names[0]} is {stated!r}")
+        raise GraphError(msg("config.json says {name} is {value}", name=names[0], value=repr(stated)))
     if found := config_names.size(config, names):
         return found
-    raise GraphError(f"neither the graph nor config.json says {names[0]} ({what})")
+    raise GraphError(msg("neither the graph nor config.json says {name} ({what})", name=names[0], what=what))
 
 
 def _type(node: Any) -> type:
     if node.type not in TYPES:
-        raise GraphError(f"{node.name} is of type {node.type}, which this runtime does not feed")
+        raise GraphError(
+            msg("{name} is of type {type}, which this runtime does not feed", name=node.name, type=node.type)
+        )
     return TYPES[node.type]
 
 
-def _shortened(names: Mapping[str, Any]) -> list[str]:
+def _shortened(names: Mapping[str, Any]) -> list[str | Translatable]:
     """Names for a message: of a long row of cache tensors only the first."""
     caches = [name for name in names if name.startswith(("past", "present"))]
     rest = [name for name in names if name not in caches]
-    return [*rest, *caches[:1], *([f"and {len(caches) - 1} more like it"] if len(caches) > 1 else [])]
+    return [*rest, *caches[:1], *([msg("and {more} more like it", more=len(caches) - 1)] if len(caches) > 1 else [])]

@@ -2,8 +2,8 @@
 
 An artifact's folder holds ``model.onnx``, or ``encoder_model.onnx`` and its decoder, with config.json beside it. Where
 its artifact.json says that it was compared with the original as the playground's kernels compute it, they compute it
-here; ONNX Runtime does everything else. The module knows files and sessions; what a graph is, ``onnx_graph`` and
-``kernel_reader`` read from it. It loads no torch, and onnxruntime only where that is to run.
+here; ONNX Runtime does everything else. The module knows files and sessions; what a graph is, ``graph`` and
+``native.lowering`` read from it. It loads no torch, and onnxruntime only where that is to run.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playground.errors import RunError
+from playground.errors import RunError, reason_of
 from playground.kernels.building import Built
+from playground.messages import msg
 from playground.records import LoadSpec
 from playground.runtimes.generation.decoding import DecodingRuntime
 from playground.runtimes.generation.engine import Engine
@@ -34,18 +35,23 @@ class OnnxRuntime(DecodingRuntime):
         try:
             library = recorded(folder) if load.artifact.engine.startswith("kernels ") else None
             if library is None and load.artifact.engine.startswith("kernels "):
-                raise GraphError("it was compared as the kernels compute it, and artifact.json says otherwise")
+                raise GraphError(msg("it was compared as the kernels compute it, and artifact.json says otherwise"))
             return _limited(open_engine(folder, load.threads, library=library), folder)
         except (GraphError, BadOnnxFile) as error:
             raise RunError(
-                f"{load.artifact.variant}: no loop here can run it: {error}",
-                "Prepare the model again, or choose another variant.",
+                msg("{model}: no loop here can run it: {reason}", model=load.artifact.variant, reason=error.reason),
+                msg("Prepare the model again, or choose another variant."),
             ) from error
         except Exception as error:  # onnxruntime's own exceptions have no common ancestor below this one
-            who, next_step = "onnxruntime", "Prepare the model again."
-            if library is not None:
-                who, next_step = "the playground's kernels", f"Delete {folder} and prepare the model again."
-            raise RunError(f"{load.artifact.variant}: {who} can't load it ({error})", next_step) from error
+            said = {"model": load.artifact.variant, "reason": reason_of(error)}
+            if library is None:
+                raise RunError(
+                    msg("{model}: onnxruntime can't load it ({reason})", **said), msg("Prepare the model again.")
+                ) from error
+            raise RunError(
+                msg("{model}: the playground's kernels can't load it ({reason})", **said),
+                msg("Delete {folder} and prepare the model again.", folder=folder),
+            ) from error
 
 
 def open_engine(folder: Path, threads: int, spinning: bool = True, library: Built | None = None) -> Engine:
@@ -87,9 +93,10 @@ def _limited(engine: Engine, folder: Path) -> Engine:
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     engine.context_limit = steady_length(config.get("text_config") or config)
     if engine.context_limit:
-        engine.context_note = (
-            f"As an ONNX graph this model has a context of {engine.context_limit:,} tokens: a longer text needs other "
-            "rotary factors from its first token on. Its torch-fp32 variant reads longer ones."
+        engine.context_note = msg(
+            "As an ONNX graph this model has a context of {context:,} tokens: a longer text needs other rotary factors "
+            "from its first token on. Its torch-fp32 variant reads longer ones.",
+            context=engine.context_limit,
         )
     return engine
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from playground.errors import all_of
+from playground.messages import msg
 from playground.runtimes.generation.engine import Logits
 from playground.runtimes.generation.settings import read_settings
 from playground.runtimes.onnx.engines import OnnxEngine, last_row, ort_value
@@ -35,11 +37,18 @@ def open_encoder_decoder(folder: Path, config: Mapping[str, Any], open_session: 
     parts = (MERGED,) if (folder / MERGED).is_file() else (FIRST, NEXT)
     missing = [name for name in parts if not (folder / name).is_file()]
     if missing:
-        raise GraphError(f"beside {ENCODER} there is no {MERGED}, nor {' and '.join(missing)}")
+        raise GraphError(
+            msg(
+                "beside {encoder} there is no {merged}, nor {missing}",
+                encoder=ENCODER,
+                merged=MERGED,
+                missing=all_of(missing),
+            )
+        )
     encoder = open_session(folder / ENCODER)
     taken = {node.name for node in encoder.get_inputs()}
-    if taken - {TOKENS, MASK}:
-        raise GraphError(f"the encoder has unknown inputs {', '.join(sorted(taken - {TOKENS, MASK}))}")
+    if unknown := sorted(taken - {TOKENS, MASK}):
+        raise GraphError(msg("the encoder has unknown inputs {names}", names=unknown))
     decoders = []
     options = ort.RunOptions()  # one for all: whichever is running is the one that Stop ends
     for name in parts:
@@ -47,7 +56,7 @@ def open_encoder_decoder(folder: Path, config: Mapping[str, Any], open_session: 
         graph = read_graph(session, read_onnx_file(folder / name), config)
         decoders.append(_Decoder(session, graph, options))
     if not decoders[-1].graph.slots:
-        raise GraphError(f"{parts[-1]} keeps no cache")
+        raise GraphError(msg("{file} keeps no cache", file=parts[-1]))
     return EncoderDecoderEngine(encoder, options, decoders[0], decoders[-1], decoder_start(folder, config))
 
 
@@ -57,7 +66,7 @@ def decoder_start(folder: Path, config: Mapping[str, Any]) -> int:
     for start in found:
         if isinstance(start, int):
             return start
-    raise GraphError("config.json does not say which token the decoder starts with")
+    raise GraphError(msg("config.json does not say which token the decoder starts with"))
 
 
 class _Decoder(OnnxEngine):

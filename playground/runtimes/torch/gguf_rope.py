@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from playground.messages import NOTHING, Translatable, msg
+
 _TABLES = ("rope_freqs", "rope_factors_long", "rope_factors_short")
 _LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 """Of every Llama from 3.1 on; a file holds what follows from them, and they are proven against it."""
 
 
-def complete_rope(path: Path, config: Any) -> str:
+def complete_rope(path: Path, config: Any) -> Translatable:
     """Put what the file says of rotary positions into ``config.rope_parameters``.
 
     Returns:
@@ -41,24 +43,24 @@ def complete_rope(path: Path, config: Any) -> str:
     }
     present = getattr(config, "rope_parameters", None)
     if not isinstance(present, dict) or present.get("rope_type", "default") != "default" or "rope_theta" not in present:
-        return ""  # a family whose positions transformers reads, or writes down itself
+        return NOTHING  # a family whose positions transformers reads, or writes down itself
     stretched = _stretched(said, tables, present)
     if isinstance(stretched, str):
         return stretched
     if stretched:
         config.rope_parameters = {**present, **stretched}
-    return ""
+    return NOTHING
 
 
 def _stretched(
     said: Mapping[str, Any], tables: Mapping[str, np.ndarray[Any, Any]], present: Mapping[str, Any]
-) -> dict[str, Any] | str:
+) -> dict[str, Any] | Translatable:
     """What to add to the parameters, or why that is unknown."""
     kind = said.get("type", "none")
     original = {"original_max_position_embeddings": said["original_context_length"]} if _original(said) else {}
     if {"rope_factors_long", "rope_factors_short"} <= tables.keys():
         if not original:
-            return "its factors of rotary positions come without the length that they begin at"
+            return msg("its factors of rotary positions come without the length that they begin at")
         factors = {
             f"{name}_factor": [float(each) for each in tables[f"rope_factors_{name}"]] for name in ("long", "short")
         }
@@ -73,8 +75,10 @@ def _stretched(
         factor = float(divisors.max())
         if np.allclose(_llama3(factor, float(present["rope_theta"]), len(divisors)), divisors, rtol=1e-3):
             return {"rope_type": "llama3", "factor": factor, **_LLAMA3}
-        return "its factors of rotary positions (rope_freqs.weight) follow no rule that transformers knows"
-    return {} if kind in ("none", "linear", "yarn") else f"its rotary positions are stretched by the method {kind!r}"
+        return msg("its factors of rotary positions (rope_freqs.weight) follow no rule that transformers knows")
+    if kind in ("none", "linear", "yarn"):
+        return {}
+    return msg("its rotary positions are stretched by the method {method}", method=repr(kind))
 
 
 def _original(said: Mapping[str, Any]) -> bool:

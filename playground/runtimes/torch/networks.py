@@ -10,11 +10,13 @@ from __future__ import annotations
 import copy
 import re
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from playground.catalog import quantization
-from playground.errors import some
+from playground.errors import Reason, some
+from playground.messages import NOTHING, msg
 from playground.runtimes.torch.gguf_rope import complete_rope
 from playground.runtimes.torch.skeletons import too_large
 
@@ -34,7 +36,7 @@ FEW = 4
 """Names of tensors that an error lists: they are long."""
 
 
-class IncompleteWeights(ValueError):
+class IncompleteWeights(Reason):
     """The files and the network that config.json describes do not fit together."""
 
 
@@ -111,7 +113,7 @@ def load_network(folder: Path, gguf: str = "") -> Network:
         return Network(model.eval(), has_encoder, others or described is not config)
     if problem is not None:
         raise problem
-    raise ValueError(f"transformers has no class that writes text for '{config.model_type}'")
+    raise Reason(msg("transformers has no class that writes text for '{family}'", family=config.model_type))
 
 
 _INSIDE = {
@@ -185,14 +187,10 @@ def _check(found: Any) -> None:
     nobodys = sorted(
         name for name in found["unexpected_keys"] if not (_BUFFERS.search(name) or _OTHER_PARTS.search(name))
     )
-    said = [
-        f"{what} {some(names, FEW)}"
-        for what, names in (
-            ("weights are missing:", missing),
-            ("weights of another shape:", mismatched),
-            ("weights that are no part of the network:", nobodys),
-        )
-        if names
-    ]
-    if said:
-        raise IncompleteWeights("; ".join(said))
+    said = (
+        msg("weights are missing: {names}", names=some(missing, FEW)) if missing else NOTHING,
+        msg("weights of another shape: {names}", names=some(mismatched, FEW)) if mismatched else NOTHING,
+        msg("weights that are no part of the network: {names}", names=some(nobodys, FEW)) if nobodys else NOTHING,
+    )
+    if wrong := [each for each in said if each]:
+        raise IncompleteWeights(reduce(lambda before, last: msg("{before}; {last}", before=before, last=last), wrong))

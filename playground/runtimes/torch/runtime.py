@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from playground.errors import RunError
+from playground.errors import RunError, reason_of
+from playground.messages import msg
 from playground.records import LoadSpec
 from playground.runtimes.generation.decoding import DecodingRuntime
 from playground.runtimes.generation.engine import Engine
@@ -19,7 +20,7 @@ from playground.runtimes.torch.causal import TorchEngine
 from playground.runtimes.torch.networks import load_network
 from playground.runtimes.torch.seq2seq import TorchSeq2SeqEngine
 
-_NEXT_STEP = "Prepare the model again, or choose another variant."
+_NEXT_STEP = msg("Prepare the model again, or choose another variant.")
 
 
 class TorchRuntime(DecodingRuntime):
@@ -34,11 +35,22 @@ class TorchRuntime(DecodingRuntime):
             if network.has_encoder:
                 return TorchSeq2SeqEngine(network.model)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError, its own and safetensors' errors
-            raise RunError(f"{load.artifact.variant}: transformers can't load it ({error})", _NEXT_STEP) from error
+            raise RunError(
+                msg(
+                    "{model}: transformers can't load it ({reason})",
+                    model=load.artifact.variant,
+                    reason=reason_of(error),
+                ),
+                _NEXT_STEP,
+            ) from error
         try:
             return TorchEngine(network.model)
         except Exception as error:  # a class that can't generate lacks whatever is asked for first
             raise RunError(
-                f"{load.artifact.variant}: transformers' network computes nothing from text alone ({error})",
-                "Choose another model.",
+                msg(
+                    "{model}: transformers' network computes nothing from text alone ({reason})",
+                    model=load.artifact.variant,
+                    reason=reason_of(error),
+                ),
+                msg("Choose another model."),
             ) from error

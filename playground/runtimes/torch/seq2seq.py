@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from playground.runtimes.generation.engine import Engine, Logits
+from playground.messages import msg
+from playground.runtimes.generation.engine import Engine, EngineError, Logits
 from playground.runtimes.torch.interrupt import interruptible
 
 _TOKENS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
@@ -24,7 +25,7 @@ class TorchSeq2SeqEngine(Engine):
     """One encoder-decoder model: the prompt is encoded once, and its keys and values for cross-attention are kept.
 
     Raises:
-        ValueError: Its files do not say which token the decoder starts with.
+        EngineError: Its files do not say which token the decoder starts with.
     """
 
     name = "torch"
@@ -84,7 +85,7 @@ def _start(config: GenerationConfig) -> int:
         found = said[0] if isinstance(said, list) and len(said) == 1 else said
         if isinstance(found, int):
             return found
-    raise ValueError("its files do not say which token the decoder starts with (decoder_start_token_id)")
+    raise EngineError(msg("its files do not say which token the decoder starts with (decoder_start_token_id)"))
 
 
 def _prepared(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from playground.catalog import quantization
+from playground.messages import NOTHING, Translatable, msg
 from playground.sources.headers import LyingHeader, read_gguf, read_safetensors
 from playground.sources.limits import described
 from playground.system import memory
@@ -20,7 +21,7 @@ ROOM = 2
 """Times what the files hold: tables of positions that are computed, parts without weights of their own."""
 
 
-def too_large(reader: Any, config: Any, files: Iterable[Path]) -> str:
+def too_large(reader: Any, config: Any, files: Iterable[Path]) -> Translatable:
     """Why the network would take more memory than its files account for; "" where it would not.
 
     Args:
@@ -38,15 +39,23 @@ def too_large(reader: Any, config: Any, files: Iterable[Path]) -> str:
             build = getattr(reader, "from_config", None) or reader._from_config
             skeleton = build(copy.deepcopy(_plain(config)))
     except Exception:
-        return ""
+        return NOTHING
     parameters = sum(each.numel() for each in skeleton.parameters())
     constants_mb = sum(each.numel() * each.element_size() for each in skeleton.buffers()) / 1e6
     held = _held(config, files)
     if held and parameters > ROOM * held:
-        return f"the network of its configuration has {parameters:,} parameters, its weights hold {held:,}"
+        return msg(
+            "the network of its configuration has {parameters:,} parameters, its weights hold {held:,}",
+            parameters=parameters,
+            held=held,
+        )
     if constants_mb > (limit := memory.limit_mb()):
-        return f"tables of its configuration's sizes take {constants_mb / 1000:.1f} GB, there are {limit / 1000:.1f} GB"
-    return ""
+        return msg(
+            "tables of its configuration's sizes take {need_gb:.1f} GB, there are {limit_gb:.1f} GB",
+            need_gb=constants_mb / 1000,
+            limit_gb=limit / 1000,
+        )
+    return NOTHING
 
 
 def _plain(config: Any) -> Any:

@@ -59,11 +59,11 @@ def choose(
     own = read_scores(scores) if scores else None
     with Playground(load_settings()) as playground:
         kept = stored(playground)
-        variants = [playground.catalog.resolve(text)[1] for text in model or ()] or candidates_of(playground, kept)
+        variants = playground.variants(model or ()) or candidates_of(playground, kept)
         found = board(playground, variants, kept)
         chosen = _quality(found, quality) if quality else None
         if scores and own is not None:
-            chosen = file_scores(own, scores.name, variants, playground.catalog.ids())
+            chosen = file_scores(own, scores.name, variants, playground.ids())
         verdicts = found.verdicts(limits)
     if json:
         output.print_json(_json(limits, found, verdicts, chosen))

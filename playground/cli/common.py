@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,8 @@ from playground.errors import UsageError
 from playground.messages import msg
 
 if TYPE_CHECKING:
-    from playground.catalog.entries import Catalog, CatalogEntry, Terms
+    from playground.catalog.entries import Terms
+    from playground.service import Playground
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -31,13 +33,9 @@ def read_prompt(text: str) -> str:
         ) from None
 
 
-def print_terms(catalog: Catalog, ids: list[str]) -> None:
-    """The conditions of the models offered, as their licences ask."""
-    _print_terms([catalog.entry(model) for model in dict.fromkeys(ids)])
-
-
-def _print_terms(entries: list[CatalogEntry]) -> None:
-    """Each text once, after the names of all the models it is about."""
+def print_terms(playground: Playground, ids: Iterable[str]) -> None:
+    """The conditions of these models, as their licences ask: each text once, after the names of all it is about."""
+    entries = [playground.entry(model) for model in dict.fromkeys(ids)]
     bound: dict[Terms, list[str]] = {}
     for entry in entries:
         if entry.terms:

@@ -36,7 +36,7 @@ def costs(
     settings = load_settings()
     tiers = chosen(load_tiers(settings.hardware_file), tier, price)
     with Playground(settings) as playground:
-        wanted = [str(playground.catalog.resolve(name)[1]) for name in model or ()]
+        wanted = list(map(str, playground.variants(model or ())))
         found = collect(playground, tiers)
     if missing := [name for name in wanted if name not in found]:
         raise UsageError(
@@ -60,12 +60,12 @@ def collect(playground: Playground, tiers: tuple[Tier, ...]) -> dict[str, ModelC
     from playground.results.costs import of_run, with_medians
 
     found: dict[str, ModelCost] = {}
-    for comparison in playground.store.list(NEWEST):
+    for comparison in playground.comparisons(NEWEST):
         for run in comparison.runs:
             if comparison.mode == "fair" and not run.error and run.timings.decode_tok_s:
                 found.setdefault(str(run.variant), of_run(run, tiers))
     seen: set[str] = set()
-    for measurement in playground.store.measurements(NEWEST):
+    for measurement in playground.measurements(NEWEST):
         for measured in measurement.models:
             name = str(measured.variant)
             if measured.figures and name not in seen:

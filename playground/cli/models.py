@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from playground.catalog.kinds import WORDS, kind_told
 from playground.cli import output
-from playground.cli.common import JsonOption, _print_terms, read_prompt
-from playground.errors import PlaygroundError, SourceError, UsageError
+from playground.cli.common import JsonOption, print_terms, read_prompt
+from playground.errors import PlaygroundError, UsageError
 from playground.messages import msg
 
 if TYPE_CHECKING:
     from playground.catalog.entries import CatalogEntry
     from playground.catalog.hub import HubInfo
-    from playground.catalog.search import Listed
     from playground.records import Artifact, Fact, ModelFacts, PromptView
-    from playground.service import Playground
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -43,7 +40,7 @@ def models(  # noqa: PLR0917 (typer's options, never given by position)
     json: JsonOption = False,
 ) -> None:
     """List the models of the catalogue, their variants and what is ready. hub:OWNER/NAME works beside them."""
-    from playground.catalog.search import SORTS, Filters, choices, select
+    from playground.catalog.search import SORTS, Filters
     from playground.config.settings import load_settings
     from playground.service import Playground
     from playground.system.memory import limit_mb
@@ -61,19 +58,16 @@ def models(  # noqa: PLR0917 (typer's options, never given by position)
     )
     order = _choice(sort, "--sort", SORTS)
     with Playground(load_settings()) as playground:
-        limit = limit_mb()
-        found = select(playground.catalog, filters, order, limit_mb=limit)
-        rows = [_model_json(playground, item) for item in found]
-        offered = {} if found else choices(playground.catalog, limit)
-    if json:
-        output.print_json({"models": rows, "memory_limit_mb": round(limit)})
-        return
-    if rows:
-        _print_models(rows)
-        _print_terms([item.entry for item in found])
-    else:
-        asked = {"task": task, "license": license, "family": family, "specialisation": specialisation}
-        _print_none_fits({name: value for name, value in asked.items() if value}, offered)
+        found = playground.search(filters, order)
+        rows = [playground.model_json(item) for item in found]
+        if json:
+            output.print_json({"models": rows, "memory_limit_mb": round(limit_mb())})
+        elif rows:
+            _print_models(rows)
+            print_terms(playground, [item.entry.spec.id for item in found])
+        else:
+            asked = {"task": task, "license": license, "family": family, "specialisation": specialisation}
+            _print_none_fits({name: value for name, value in asked.items() if value}, playground.filter_choices())
 
 
 def prepare(
@@ -87,11 +81,10 @@ def prepare(
     done: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     with Playground(load_settings()) as playground:
-        variants = [playground.catalog.resolve(text)[1] for text in models]
-        for variant in dict.fromkeys(variants):
+        for variant in dict.fromkeys(playground.variants(models)):
             try:
                 with output.working_on(variant), output.steps(str(variant)) as progress:
-                    artifact = playground.preparer.prepare(variant, progress, lambda: False)
+                    artifact = playground.prepare(variant, progress)
             except PlaygroundError as error:
                 failed.append({"variant": str(variant), **output.error_json(error)})
                 output.stderr().print(f"{variant}: {output.clean(error.message)}")
@@ -112,72 +105,23 @@ def card(
     json: JsonOption = False,
 ) -> None:
     """What the model's card really says: each fact with its source, then the rest to read."""
-    from playground.catalog.cards import card_markdown, openness_score
-    from playground.catalog.facts import full_facts
-    from playground.catalog.hub_cards import hub_facts, remembered
     from playground.config.settings import load_settings
     from playground.service import Playground
 
-    settings = load_settings()
-    with Playground(settings) as playground:
-        spec, variant = playground.catalog.resolve(model)
-        entry = playground.catalog.entry(spec.id)
-        info = _hub(entry, settings.home, online)
-        facts = full_facts(
-            playground.catalog,
-            entry,
-            playground.preparer.state(variant).artifact,
-            hub_facts(info) if info else None,
-            lambda repo: hub_facts(kept) if (kept := remembered(repo, settings.home)) else None,
-        )
-    yes, of = openness_score(facts)
-    if json:
-        terms = entry.terms.to_json() if entry.terms else None
-        output.print_json(
-            {
-                **facts.to_json(),
-                "openness_score": [yes, of],
-                "terms": terms,
-                "rest": card_markdown(entry),
-                "hub": _hub_json(info) if info else None,
-            }
-        )
-        return
-    _print_facts(entry, facts, f"{yes} of {of}", "" if info else f": {WORDS[entry.spec.kind]}")
-    if info:
-        _print_hub(info)
-    if entry.card or not info:
-        _print_markdown(card_markdown(entry))
-
-
-def _hub(entry: CatalogEntry, home: Path, online: bool) -> HubInfo | None:
-    """What the Hub says of the model: asked where the reader wants it, or where nothing else is known of it."""
-    from playground.catalog import hub_cards
-
-    if not entry.spec.upstream:
-        if online:
-            raise UsageError(msg("{model} is not on the Hub", model=entry.spec.id), msg("Leave --online out."))
-        return None
-    revision = entry.spec.revision if entry.spec.source.startswith("hub:") else ""
-    if online or entry.card:
-        return hub_cards.read(entry.spec.upstream, revision, home, online=online)
-    try:
-        return hub_cards.read(entry.spec.upstream, revision, home, online=True)
-    except SourceError as error:
-        warning = msg("Warning: {error} What follows was read earlier, if anything.", error=error.message)
+    with Playground(load_settings()) as playground:
+        found = playground.card(model, "always" if online else "unknown")
+    if found.problem:
+        warning = msg("Warning: {error} What follows was read earlier, if anything.", error=found.problem)
         output.stderr().print(output.clean(warning), soft_wrap=True)
-        return hub_cards.remembered(entry.spec.upstream, home)
-
-
-def _hub_json(info: HubInfo) -> dict[str, Any]:
-    expected = info.footprint()
-    told = info.to_json()
-    shown = ("repo", "revision", "download_bytes", "gated", "architecture", "onnx_files", "way", "refusal", "notes")
-    kind = kind_told(info.config, info.tags)
-    return {name: told[name] for name in shown} | {
-        "kind": kind,
-        "expected_memory": expected.to_json() if expected else None,
-    }
+    if json:
+        output.print_json(found.to_json())
+        return
+    yes, of = found.openness
+    _print_facts(found.entry, found.facts, f"{yes} of {of}", "" if found.hub else f": {WORDS[found.entry.spec.kind]}")
+    if found.hub:
+        _print_hub(found.hub)
+    if found.entry.card or not found.hub:
+        _print_markdown(found.rest)
 
 
 def inspect(
@@ -188,19 +132,14 @@ def inspect(
 ) -> None:
     """Show what the model would really read: rendered prompt, token ids, warnings."""
     from playground.config.settings import load_settings
-    from playground.experiments.admission import check_request
-    from playground.records import LoadSpec, Request
+    from playground.records import Request
     from playground.service import Playground
 
-    settings = load_settings()
     request = Request(prompt=read_prompt(prompt), system=system)
-    limits = settings.limits
-    check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
-    with Playground(settings) as playground:
-        spec, variant = playground.catalog.resolve(model)
+    with Playground(load_settings()) as playground:
+        variant = playground.resolve(model)[1]
         with output.working_on(variant), output.steps(str(variant)) as progress:
-            artifact = playground.preparer.prepare(variant, progress, lambda: False)
-            view = playground.pool.inspect(LoadSpec(spec, artifact, settings.threads), request)
+            view = playground.inspect(str(variant), request, progress)
     if json:
         output.print_json(view.to_json())
     else:
@@ -225,36 +164,6 @@ def _choice(value: str, option: str, known: tuple[Choice, ...]) -> Choice:
             return choice
     names = [str(choice) for choice in known if choice]
     raise UsageError(msg("'{value}' is no value of {option}", value=value, option=option), closest(value, names))
-
-
-def _model_json(playground: Playground, item: Listed) -> dict[str, Any]:
-    entry, variants = item.entry, []
-    for variant in entry.variants:
-        state = playground.preparer.state(variant)
-        variants.append(
-            {
-                "variant": str(variant),
-                "status": state.status,
-                "step": state.step,
-                "error": str(state.error or "") or None,
-            }
-        )
-    return {
-        **entry.spec.to_json(),
-        "task": entry.task,
-        "license": item.license_id or None,
-        "commercial_use": item.commercial,
-        "parameters": item.facts.parameters.value,
-        "family": item.family or None,
-        "specialisation": item.facts.specialisation.value,
-        "open_items": item.open_items,
-        "expected_memory": item.footprint.to_json() if item.footprint else None,
-        "runs_here": item.fits,
-        "refused": item.refused or None,
-        "instead": item.instead or None,
-        "terms": entry.terms.to_json() if entry.terms else None,
-        "variants": variants,
-    }
 
 
 def _print_models(rows: list[dict[str, Any]]) -> None:

@@ -30,7 +30,6 @@ from playground.translations import for_terminal
 if TYPE_CHECKING:
     import gradio as gr
 
-    from playground.service import Playground
     from playground.ui.middleware import Doors
 
 OK, FAILED, WRONG = 0, 1, 2
@@ -129,7 +128,7 @@ def serve(settings: Settings) -> int:
             try:
                 shown = f"http://{_shown(settings.host)}:{settings.port}"
                 print(_said(msg("Open-Model Playground: {address} (Ctrl-C ends it)", address=shown)), flush=True)
-                start_preparing(playground)
+                playground.prepare_served()
                 ended.wait()
                 print(_said(msg("Ending: stopping the models.")), flush=True)
             finally:
@@ -217,14 +216,6 @@ def doors(demo: gr.Blocks) -> Doors:
     }
     direct = frozenset(number for number, fn in page.items() if fn.queue is False)
     return Doors(direct, frozenset(page) - direct, public)
-
-
-def start_preparing(playground: Playground) -> None:
-    """Fetch and export the served models in the background; the page shows how it goes."""
-    from playground.ui.tabs.form import default_variants
-
-    for variant in default_variants(playground):
-        playground.preparer.start(variant)
 
 
 def _said(text: str) -> str:

@@ -44,11 +44,11 @@ def variant(playground: Playground, text: Any) -> Variant:
         raise UsageError(
             msg("'{model}' is not offered here", model=model),
             sentences(
-                UnknownModel(model, playground.catalog.ids()).next_step,
+                UnknownModel(model, playground.ids()).next_step,
                 msg("Folders and files can be named only where the app is used from its own machine alone."),
             ),
         )
-    return playground.catalog.resolve(text)[1]
+    return playground.resolve(text)[1]
 
 
 def variants(playground: Playground, texts: Iterable[Any]) -> list[Variant]:
@@ -74,11 +74,6 @@ def names(choices: Iterable[Any]) -> list[Any]:
     return [text for choice in choices if isinstance(choice, (list, tuple)) for text in choice]
 
 
-def served(playground: Playground) -> tuple[str, ...]:
-    """The ids of the models that the app was told to serve, in that order."""
-    return tuple(dict.fromkeys(playground.catalog.resolve(text)[0].id for text in playground.settings.models))
-
-
 def _few(texts: Iterable[Any]) -> list[Any]:
     listed = list(texts)
     if len(listed) > MAX_NAMES:
@@ -88,8 +83,8 @@ def _few(texts: Iterable[Any]) -> list[Any]:
 
 def _may_be_named(playground: Playground, model: str) -> bool:
     settings = playground.settings
-    if not settings.strangers or model.lower() in playground.catalog.ids():
+    if not settings.strangers or model.lower() in playground.ids():
         return True
     if model.startswith("hub:") and not settings.on_space:
         return True
-    return model in served(playground)
+    return any(model == entry.spec.id for entry in playground.served())

@@ -12,11 +12,11 @@ from playground.results.figures import ONE_LOAD, QUANTITIES, Figure, Measured, M
 from playground.ui.html import panel, receipts, tables
 from playground.ui.html.charts import bars
 from playground.ui.html.format import NOTHING, characters, esc, megabytes, rate, seconds
-from playground.ui.html.panel import Label
+from playground.ui.html.panel import Label, Models
 from playground.ui.html.receipts import ReceiptPopovers
 
 if TYPE_CHECKING:
-    from playground.catalog.entries import Catalog
+    pass
 
 WORDS: dict[str, Callable[[float | None], str]] = {
     "s": seconds,
@@ -38,9 +38,9 @@ HOW = {
 NO_DIFFERENCE = "no difference seen"
 
 
-def measurement_html(measurement: Measurement, catalog: Catalog) -> str:
+def measurement_html(measurement: Measurement, models: Models) -> str:
     """Everything of one measurement."""
-    labels = panel.labels(catalog, [model.variant for model in measurement.models])
+    labels = panel.labels(models, [model.variant for model in measurement.models])
     slips = receipts.slips(measurement, "measure")
     charts = "".join(_bars(measurement, labels, slips, name, hint) for name, hint in CHARTED.items())
     return (

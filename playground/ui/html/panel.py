@@ -6,8 +6,9 @@ Model output is untrusted: it is escaped, never read as markdown or HTML. Knows 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from playground.errors import PlaygroundError
 from playground.records import Comparison, Fidelity, ModelRun, Timings, Variant
@@ -28,7 +29,7 @@ from playground.ui.html.format import (
 from playground.ui.html.receipts import ReceiptPopovers, slips
 
 if TYPE_CHECKING:
-    from playground.catalog.entries import Catalog, Terms
+    from playground.catalog.entries import CatalogEntry, Terms
     from playground.experiments.progress import LiveRun
     from playground.export.preparer import Preparation
 
@@ -53,22 +54,30 @@ class Label:
         return f"{self.variant.runtime}-{self.variant.precision}" if self.variant.runtime else ""
 
 
-def labels(catalog: Catalog, variants: list[Variant] | tuple[Variant, ...]) -> tuple[Label, ...]:
+class Models(Protocol):
+    """Who knows the models by name: the service, or a catalogue."""
+
+    def ids(self) -> tuple[str, ...]: ...
+
+    def entry(self, model: str) -> CatalogEntry: ...
+
+
+def labels(models: Models, variants: Sequence[Variant]) -> tuple[Label, ...]:
     """A label for each variant, in order. A model the catalogue no longer knows keeps its id as its name."""
     made = []
     for position, variant in enumerate(variants):
-        if variant.model in catalog.ids():
-            entry = catalog.entry(variant.model)
+        if variant.model in models.ids():
+            entry = models.entry(variant.model)
             made.append(Label(entry.spec.name, variant, position, entry.spec.kind, entry.terms))
         else:
-            made.append(Label(variant.model, variant, position, _kind(catalog, variant.model)))
+            made.append(Label(variant.model, variant, position, _kind(models, variant.model)))
     return tuple(made)
 
 
-def _kind(catalog: Catalog, model: str) -> str:
+def _kind(models: Models, model: str) -> str:
     """What a model outside the catalogue does, as far as the Hub's cache tells."""
     try:
-        return catalog.entry(model).spec.kind if model.startswith("hub:") else "chat"
+        return models.entry(model).spec.kind if model.startswith("hub:") else "chat"
     except PlaygroundError:
         return "chat"
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from playground.catalog.cards import card_markdown
-from playground.catalog.facts import full_facts
-from playground.catalog.hub_cards import hub_facts, remembered
 from playground.records import Variant
 from playground.ui.html import panel, tables
 from playground.ui.theme import html
@@ -45,14 +43,7 @@ def facts_html(playground: Playground, chosen: tuple[Variant, ...]) -> str:
     """The comparison for these variants; what was measured is each variant's own."""
     if not chosen:
         return EMPTY
-    catalog, home = playground.catalog, playground.settings.home
-    facts = []
-    for variant in chosen:
-        entry = catalog.entry(variant.model)
-        kept = remembered(entry.spec.upstream, home) if entry.spec.upstream else None
-        artifact = playground.preparer.state(variant).artifact
-        facts.append(full_facts(catalog, entry, artifact, hub_facts(kept) if kept else None))
-    return tables.cards_html(facts, panel.labels(playground.catalog, chosen))
+    return tables.cards_html([playground.facts(variant) for variant in chosen], panel.labels(playground, chosen))
 
 
 def chosen_changed(playground: Playground, cards: Cards, chosen: tuple[Variant, ...]) -> dict[Any, Any]:

@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import gradio as gr
 
-from playground.catalog import hub as hubinfo
-from playground.catalog import hub_cards
-from playground.catalog.facts import full_facts
-from playground.catalog.search import Filters, Listed, Sort, choices, listed, select, smaller
+from playground.catalog.search import Filters, Listed, Sort
 from playground.errors import PlaygroundError
 from playground.messages import msg
 from playground.system.memory import limit_mb
@@ -63,9 +60,8 @@ class Catalogue:
 
 def build(playground: Playground) -> Catalogue:
     """Draw the tab with the whole catalogue."""
-    limit = limit_mb()
-    offered = choices(playground.catalog, limit)
-    found = select(playground.catalog, Filters(), limit_mb=limit)
+    offered = playground.filter_choices()
+    found = playground.search(Filters())
     with gr.Row():
         search = gr.Textbox("", label="Search", placeholder="name, family, data set, language …", scale=2)
         made_for = gr.Dropdown(_any(offered["specialisation"]), value=ANY, label="Made for", min_width=120)
@@ -101,8 +97,8 @@ def connect(playground: Playground, tab: Catalogue, added: gr.Dropdown) -> None:
     shown = [tab.detail, tab.more, tab.rest, tab.compare, tab.shown]
 
     def narrow(*values: Any) -> tuple[Any, ...]:
-        found = select(playground.catalog, _filters(values), _order(values), limit_mb=limit_mb())
-        total = len(playground.catalog.ids())
+        found = playground.search(_filters(values), _order(values))
+        total = len(playground.ids())
         return catalog.list_html(found, total), gr.update(choices=_names(found), value=None), *_nothing()
 
     def show(model: str | None) -> tuple[Any, ...]:
@@ -168,19 +164,14 @@ def _names(found: list[Listed]) -> list[tuple[str, str]]:
 
 
 def _show(playground: Playground, model: str) -> tuple[Any, ...]:
-    limit = limit_mb()
     try:
-        if model not in playground.catalog.ids():
+        if model not in playground.ids():
             raise PlaygroundError(msg("That model is not in the catalogue"), msg("Choose one of the list."))
-        entry = playground.catalog.entry(model)
+        entry = playground.entry(model)
     except PlaygroundError as error:
         return _refused(error)
-    item = listed(entry, limit)
-    artifact = playground.preparer.state(entry.variants[0]).artifact
-    kept = hub_cards.remembered(entry.spec.upstream, playground.settings.home) if entry.spec.upstream else None
-    facts = full_facts(playground.catalog, entry, artifact, hub_cards.hub_facts(kept) if kept else None)
-    every = [listed(other, limit) for other in playground.catalog]
-    detail = catalog.detail_html(item, facts, smaller(item, every), limit)
+    item = playground.listed(entry)
+    detail = catalog.detail_html(item, playground.facts(entry.variants[0]), playground.smaller(item), limit_mb())
     why_not = "Refused here" if item.refused else "Too large here" if item.fits is False else ""
     return detail, gr.update(visible=True), catalog.rest(item), _button(why_not), "" if why_not else model
 
@@ -188,22 +179,20 @@ def _show(playground: Playground, model: str) -> tuple[Any, ...]:
 def _look_up(playground: Playground, text: str) -> tuple[Any, ...]:
     """Ask the Hub about a repository. It can be compared where it runs and fits."""
     try:
-        repo, revision = hubinfo.parse(text)
-        info = hub_cards.read(repo, revision, playground.settings.home, online=True)
-        assert info is not None
-        source = f"hub:{info.repo}#{info.revision}"
-        entry = playground.catalog.entry(source)
+        card = playground.hub_card(text)
     except PlaygroundError as error:
         return _refused(error)
     except Exception:
         log.exception("A repository could not be looked up")
         return _refused(PlaygroundError(msg("Something broke while the Hub was asked; the log says what")))
-    facts = full_facts(playground.catalog, entry, None, hub_cards.hub_facts(info))
+    info = card.hub
+    assert info is not None
     limit, expected = limit_mb(), info.footprint()
     fits = not info.refusal and (expected is None or expected.fits(limit))
     why_not = "" if fits else "Refused here" if info.refusal else "Too large here"
     button = _button(why_not)
-    return catalog.hub_html(info, facts, limit), gr.update(visible=False), "", button, source if fits else ""
+    source = f"hub:{info.repo}#{info.revision}"
+    return catalog.hub_html(info, card.facts, limit), gr.update(visible=False), "", button, source if fits else ""
 
 
 def _refused(error: PlaygroundError) -> tuple[Any, ...]:

@@ -212,7 +212,7 @@ def _variants(
     playground: Playground, kept: Stored, models: Any, choices: Sequence[Any], *, every: bool
 ) -> list[Variant]:
     """What is chosen here; else what is chosen above and what has figures. Names that mean nothing are left out."""
-    ids = set(playground.catalog.ids())
+    ids = set(playground.ids())
     texts = [text for text in offered.names([models]) if str(text).partition("@")[0] in ids]
     if not texts and not every:
         texts = [*offered.names(choices), *map(str, with_figures(playground, kept))]
@@ -222,7 +222,7 @@ def _variants(
 
 
 def _offered(playground: Playground) -> list[Variant]:
-    return [variant for entry in playground.catalog for variant in entry.variants]
+    return [variant for entry in playground.entries() for variant in entry.variants]
 
 
 def _own(playground: Playground, found: Board, text: str) -> Quality | None:
@@ -239,7 +239,7 @@ def _own(playground: Playground, found: Board, text: str) -> Quality | None:
             msg("At most {most:,}: one line a model.", most=OWN_CHARS),
         )
     content = text.encode("utf-8", "replace")
-    return file_scores(content, OWN, [item.variant for item in found.candidates], playground.catalog.ids())
+    return file_scores(content, OWN, [item.variant for item in found.candidates], playground.ids())
 
 
 def _chosen(found: Board, mine: Quality | None, wanted: Any) -> tuple[Quality | None, Any]:

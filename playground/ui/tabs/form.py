@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from playground.catalog.kinds import WORDS
-from playground.catalog.search import listed
+from playground.catalog.search import Filters
 from playground.errors import PlaygroundError, UsageError
 from playground.messages import msg
 from playground.records import Mode, Request, Variant
-from playground.system.memory import limit_mb
 from playground.ui import offered
 from playground.ui.html import panel
 from playground.ui.html.format import esc, precision_words
@@ -67,8 +66,8 @@ class Form:
 def build(playground: Playground) -> Form:
     """Draw the form. The served models' default variants are chosen, as many as one run may have."""
     limits = playground.settings.limits
-    entries = served(playground)
-    first = default_variants(playground)[: limits.max_models]
+    entries = playground.served()
+    first = playground.default_variants()[: limits.max_models]
     with gr.Row(elem_id="compose", equal_height=False):
         with gr.Column(scale=3, min_width=300):
             prompt = gr.Textbox(
@@ -90,7 +89,7 @@ def build(playground: Playground) -> Form:
                 lines=1,
                 max_lines=6,
                 elem_id="system",
-                **system_options(panel.labels(playground.catalog, first)),
+                **system_options(panel.labels(playground, first)),
             )
             with gr.Row(elem_id="actions"):
                 run = gr.Button("Run", variant="primary", elem_id="run", min_width=120, scale=2)
@@ -114,16 +113,6 @@ def build(playground: Playground) -> Form:
     return Form(entries, first, choices, added, states, prompt, system, fields, mode, run, stop, notice, memory)
 
 
-def served(playground: Playground) -> tuple[CatalogEntry, ...]:
-    """The entries of the models this app serves, in the order of spaces.yaml."""
-    return tuple(playground.catalog.entry(model) for model in offered.served(playground))
-
-
-def default_variants(playground: Playground) -> tuple[Variant, ...]:
-    """What ``settings.models`` means: the variant named there, or each model's default one."""
-    return tuple(dict.fromkeys(playground.catalog.resolve(text)[1] for text in playground.settings.models))
-
-
 def system_options(labels: tuple[panel.Label, ...]) -> dict[str, Any]:
     """The system prompt's box for these models: off where none of them would read it, with a note who does not."""
     ignored = bool(labels) and all(label.kind != "chat" for label in labels)
@@ -145,11 +134,10 @@ def _model(playground: Playground, entry: CatalogEntry, first: tuple[Variant, ..
 def _added(playground: Playground, entries: tuple[CatalogEntry, ...]) -> tuple[gr.Dropdown, gr.HTML]:
     """The picker of further models: those of the catalogue that fit into memory. On a Space these and no others."""
     served_ids = {entry.spec.id for entry in entries}
-    limit = limit_mb()
     fitting = [
-        (entry.spec.name, entry.spec.id)
-        for entry in playground.catalog
-        if entry.spec.id not in served_ids and listed(entry, limit).fits
+        (item.entry.spec.name, item.entry.spec.id)
+        for item in playground.search(Filters(runs_here=True))
+        if item.entry.spec.id not in served_ids
     ]
     own = not playground.settings.on_space
     with gr.Column(elem_classes="further", min_width=0, visible=bool(fitting) or own):
@@ -168,7 +156,7 @@ def _added(playground: Playground, entries: tuple[CatalogEntry, ...]) -> tuple[g
 def states_html(playground: Playground, chosen: list[str]) -> str:
     """The states of the chosen variants of one model."""
     lines = [
-        panel.state_html(variant, playground.preparer.state(variant)) for variant in offered.known(playground, chosen)
+        panel.state_html(variant, playground.preparation(variant)) for variant in offered.known(playground, chosen)
     ]
     return f"<ul>{''.join(lines)}</ul>" if lines else '<p class="off">not chosen</p>'
 
@@ -178,12 +166,12 @@ def added_html(playground: Playground, chosen: list[str]) -> str:
     lines = []
     for text in chosen:
         try:
-            spec, variant = playground.catalog.resolve(str(offered.variant(playground, text)))
+            spec, variant = playground.resolve(str(offered.variant(playground, text)))
         except PlaygroundError as error:
             said = f'<span class="problem">{esc(error.message)}</span>'
             lines.append(f'<li class="is-failed"><i aria-hidden="true"></i>{said}</li>')
             continue
-        lines.append(f"<li>{esc(spec.name)}</li>{panel.state_html(variant, playground.preparer.state(variant))}")
+        lines.append(f"<li>{esc(spec.name)}</li>{panel.state_html(variant, playground.preparation(variant))}")
     return f"<ul>{''.join(lines)}</ul>" if lines else ""
 
 

@@ -74,7 +74,7 @@ def opened(playground: Playground, chosen: Any, kept: Any) -> str:
     if not found:
         return ""
     comparison = found[0]
-    labels = panel.labels(playground.catalog, [run.variant for run in comparison.runs])
+    labels = panel.labels(playground, [run.variant for run in comparison.runs])
     return (
         tables.request_html(comparison.request)
         + panel.comparison_panels(comparison, labels)
@@ -86,7 +86,7 @@ def _found(playground: Playground, ids: list[str]) -> list[Comparison]:
     found = []
     for comparison_id in ids:
         try:
-            comparison = playground.store.get(comparison_id)
+            comparison = playground.comparison(comparison_id)
         except PlaygroundError:
             continue
         if comparison is not None:
@@ -95,7 +95,7 @@ def _found(playground: Playground, ids: list[str]) -> list[Comparison]:
 
 
 def _line(playground: Playground, comparison: Comparison) -> str:
-    labels = panel.labels(playground.catalog, [run.variant for run in comparison.runs])
+    labels = panel.labels(playground, [run.variant for run in comparison.runs])
     prompt = " ".join(comparison.request.prompt.split())
     short = prompt if len(prompt) <= 70 else f"{prompt[:69]}…"
     when = comparison.created_at[:16].replace("T", " ")

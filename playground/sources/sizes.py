@@ -21,6 +21,7 @@ from playground.catalog.config_names import (
     LAYERS,
     VOCAB_SIZE,
 )
+from playground.messages import NOTHING, Translatable, msg
 
 Config = Mapping[str, Any]
 
@@ -52,7 +53,7 @@ _NEVER_ZERO = (*VOCAB_SIZE, *HIDDEN_SIZE, *LAYERS)
 _TEXT_PARTS = ("text_config", "language_config", "llm_config", "thinker_config", "decoder")
 
 
-def complaint(config: Config) -> str:
+def complaint(config: Config) -> Translatable:
     """What is unbelievable about the sizes, with the field, its value and why; "" where nothing is."""
     text = text_part(config)
     for place, block in blocks(config):
@@ -61,11 +62,15 @@ def complaint(config: Config) -> str:
             most = _MOST[field]
             for value in _values(block[field]):
                 if not _believable(value, least, most):
-                    return (
-                        f"{place}{field} is {str(value)[:40]}; a whole number from {least} to {most:,} is believable, "
-                        "and memory is taken by it"
+                    return msg(
+                        "{field} is {value}; a whole number from {least} to {most:,} is believable, and memory is "
+                        "taken by it",
+                        field=f"{place}{field}",
+                        value=str(value)[:40],
+                        least=least,
+                        most=most,
                     )
-    return ""
+    return NOTHING
 
 
 def _values(value: Any) -> Iterator[Any]:
@@ -107,7 +112,7 @@ def text_part(config: Config) -> Config:
     return config
 
 
-def more_than(config: Config, parameters: int) -> str:
+def more_than(config: Config, parameters: int) -> Translatable:
     """Why the network of ``config`` is larger than its weights, in words; "" where it may well fit.
 
     transformers makes up what is missing from the weights, at its full size. Each product below is a part of every
@@ -123,18 +128,28 @@ def more_than(config: Config, parameters: int) -> str:
     layers, layers_name = _size(text, LAYERS)
     wide, wide_name = _size(text, INTERMEDIATE_SIZE)
     narrow = min([hidden, *_embedding_widths(text)])
+    depth = {"layers_name": layers_name, "layers": layers, "hidden_name": hidden_name, "hidden": hidden}
     described = {
-        f"{vocab_name} {vocab:,} with embeddings of {narrow:,}": vocab * narrow,
-        f"{layers_name} {layers:,} with {hidden_name} {hidden:,}": layers * hidden * hidden // _ROOM,
-        f"{layers_name} {layers:,} with {hidden_name} {hidden:,} and {wide_name} {wide:,}": layers
-        * hidden
-        * wide
-        // _ROOM,
+        msg(
+            "{vocab_name} {vocab:,} with embeddings of {width:,}", vocab_name=vocab_name, vocab=vocab, width=narrow
+        ): vocab * narrow,
+        msg("{layers_name} {layers:,} with {hidden_name} {hidden:,}", **depth): layers * hidden * hidden // _ROOM,
+        msg(
+            "{layers_name} {layers:,} with {hidden_name} {hidden:,} and {wide_name} {wide:,}",
+            **depth,
+            wide_name=wide_name,
+            wide=wide,
+        ): layers * hidden * wide // _ROOM,
     }
-    words, least = max(described.items(), key=lambda each: each[1])
+    said, least = max(described.items(), key=lambda each: each[1])
     if least <= 2 * parameters:
-        return ""
-    return f"{words} need at least {least:,} parameters, its weights hold {parameters:,}"
+        return NOTHING
+    return msg(
+        "{sizes} need at least {least:,} parameters, its weights hold {parameters:,}",
+        sizes=said,
+        least=least,
+        parameters=parameters,
+    )
 
 
 _ROOM = 32

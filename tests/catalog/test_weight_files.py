@@ -14,6 +14,7 @@ from playground.catalog.hub import fetch_model_info
 from playground.catalog.weight_files import IncompleteFiles, Weights, weights_of
 from playground.errors import SourceError
 from playground.export.weights import original_folder
+from playground.messages import foreign
 from playground.records import ModelSpec
 from tests.support import ggufs
 from tests.support.hub_repos import tiny_llama
@@ -29,7 +30,7 @@ def index(places: dict[str, str]) -> str:
 
 
 def chosen(names: list[str], lists: dict[str, dict[str, str]] | None = None) -> Weights | None:
-    return weights_of("it", names, lambda name: index((lists or {})[name]), "Choose: {}")
+    return weights_of("it", names, lambda name: index((lists or {})[name]), lambda name: foreign(f"Choose: {name}"))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatch
 
-from playground.catalog.weight_files import OTHER_LIBRARIES, Read, Weights, is_pickled, is_refused, weights_of, why_none
-from playground.errors import SourceError
+from playground.catalog.weight_files import (
+    ADAPTER,
+    OTHER_LIBRARIES,
+    Read,
+    Weights,
+    is_pickled,
+    is_refused,
+    weights_of,
+    why_none,
+)
+from playground.errors import SourceError, either
+from playground.messages import Translatable, msg
 from playground.sources.hub.onnx_names import promised
 
 DESCRIBING = (
@@ -76,7 +86,10 @@ def needed(
         return (*weights.files, *(name for name in _beside(every, "") if name != "config.json"), *legal)
     folder = weights.folder + "/" if weights and f"{weights.folder}/config.json" in every else ""
     if f"{folder}config.json" not in every:
-        raise SourceError(f"hub:{repo} has no config.json", "This is not a transformers model; look for another copy.")
+        raise SourceError(
+            msg("hub:{repo} has no config.json", repo=repo),
+            msg("This is not a transformers model; look for another copy."),
+        )
     return tuple(dict.fromkeys((*(weights.names if weights else ()), *asked, *_beside(every, folder), *legal)))
 
 
@@ -96,7 +109,13 @@ def _weights(repo: str, names: list[str], read: Read | None) -> Weights | None:
     def unreadable(name: str) -> str:
         raise OSError(name)
 
-    choose = f"Choose one: `hf download {repo} --include '{{}}' --local-dir .`, then name it as path:FILE."
+    def choose(name: str) -> Translatable:
+        return msg(
+            "Choose one: `hf download {repo} --include '{file}' --local-dir .`, then name it as path:FILE.",
+            repo=repo,
+            file=name,
+        )
+
     return weights_of(f"hub:{repo}", names, read or unreadable, choose)
 
 
@@ -104,28 +123,39 @@ def _no_weights(repo: str, names: list[str], onnx: str) -> SourceError:
     pickles = [name for name in names if is_pickled(name)]
     graphs = [precision for precision in ("int8", "int4", "fp32") if promised(names, precision)]
     if graphs:
-        what = f"no ONNX files that are called {onnx}" if onnx else "ONNX files only, without the original weights"
-        ways = " or ".join(f"hub:{repo}@onnx-{precision}" for precision in graphs)
-        return SourceError(f"hub:{repo} has {what}", f"Ask for {ways}, or name the repository it was converted from.")
+        if onnx:
+            what = msg("hub:{repo} has no ONNX files that are called {precision}", repo=repo, precision=onnx)
+        else:
+            what = msg("hub:{repo} has ONNX files only, without the original weights", repo=repo)
+        ways = either([f"hub:{repo}@onnx-{precision}" for precision in graphs])
+        return SourceError(what, msg("Ask for {ways}, or name the repository it was converted from.", ways=ways))
     if other := why_none(names):
-        adapter = "Merge it into its base and share that." if "adapter" in other else ""
-        return SourceError(f"hub:{repo} {other}", adapter or "Look for the model's repository with safetensors.")
+        elsewhere = msg("Look for the model's repository with safetensors.")
+        next_step = msg("Merge it into its base and share that.") if other == ADAPTER else elsewhere
+        return SourceError(msg("hub:{repo} {problem}", repo=repo, problem=other), next_step)
     if pickles:
         return SourceError(
-            f"hub:{repo} has pickled weights only ({pickles[0]}), which can run code when they are loaded",
-            "They are refused. Look for a copy with safetensors, ask its authors for one, or convert it elsewhere "
-            "(save_pretrained) and name the folder as path:FOLDER.",
+            msg(
+                "hub:{repo} has pickled weights only ({file}), which can run code when they are loaded",
+                repo=repo,
+                file=pickles[0],
+            ),
+            msg(
+                "They are refused. Look for a copy with safetensors, ask its authors for one, or convert it elsewhere "
+                "(save_pretrained) and name the folder as path:FOLDER."
+            ),
         )
     if others := [name for name in names if name.lower().endswith(OTHER_LIBRARIES)]:
         return SourceError(
-            f"hub:{repo} has weights for TensorFlow or Flax only ({others[0]})",
-            "Look for a copy with safetensors, or ask its authors for one.",
+            msg("hub:{repo} has weights for TensorFlow or Flax only ({file})", repo=repo, file=others[0]),
+            msg("Look for a copy with safetensors, or ask its authors for one."),
         )
     if any(name.endswith(".onnx") for name in names):
         return SourceError(
-            f"hub:{repo} has ONNX files only, and none of them is called as a whole language model is",
-            "Name the repository it was converted from.",
+            msg("hub:{repo} has ONNX files only, and none of them is called as a whole language model is", repo=repo),
+            msg("Name the repository it was converted from."),
         )
     return SourceError(
-        f"hub:{repo} has no weights in safetensors or GGUF", "Check the name; look at the Files tab of its page."
+        msg("hub:{repo} has no weights in safetensors or GGUF", repo=repo),
+        msg("Check the name; look at the Files tab of its page."),
     )

@@ -27,6 +27,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from playground.errors import ChecksumError, StorageError
+from playground.messages import msg
 from playground.sources.files import READ_BYTES, sha256_of
 
 T = TypeVar("T")
@@ -86,9 +87,14 @@ class Repository:
         missing, free = self.missing(files), shutil.disk_usage(place).free
         if missing > free:
             raise StorageError(
-                f"hub:{self._repo} needs {missing / 1e9:.2f} GB more, the disk that holds {self.cache} has "
-                f"{free / 1e9:.2f} GB left",
-                "Free some space or set HF_HOME to a folder on another disk.",
+                msg(
+                    "hub:{repo} needs {need_gb:.2f} GB more, the disk that holds {folder} has {free_gb:.2f} GB left",
+                    repo=self._repo,
+                    need_gb=missing / 1e9,
+                    folder=str(self.cache),
+                    free_gb=free / 1e9,
+                ),
+                msg("Free some space or set HF_HOME to a folder on another disk."),
             )
 
     def fetch(self, file: RemoteFile) -> str:
@@ -151,8 +157,12 @@ class Repository:
 
     def _wrong(self, file: RemoteFile) -> ChecksumError:
         return ChecksumError(
-            f"{file.name} of hub:{self._repo} arrived twice with other bytes than the Hub promises",
-            "Nothing of it was kept. Try again later; a proxy between here and the Hub may be changing it.",
+            msg(
+                "{file} of hub:{repo} arrived twice with other bytes than the Hub promises",
+                file=file.name,
+                repo=self._repo,
+            ),
+            msg("Nothing of it was kept. Try again later; a proxy between here and the Hub may be changing it."),
         )
 
     def _continue(self, file: RemoteFile, part: Path) -> None:

@@ -25,6 +25,7 @@ from huggingface_hub.hf_api import RepoFile
 from playground.catalog import hub, quantization
 from playground.catalog.weight_files import IncompleteFiles
 from playground.errors import PlaygroundError, SourceError, StorageError
+from playground.messages import Translatable, msg
 from playground.sources import limits
 from playground.sources.files import of_the_disk, sha256_of, write_text
 from playground.sources.hub import choose_files
@@ -51,15 +52,15 @@ def bring(job: dict[str, Any], send: Send) -> dict[str, Any]:
         return choose_files.needed(repo, names, tuple(job["extra"]), job["onnx"], read=read)
 
     if constants.HF_HUB_OFFLINE:
-        return _cached(repo, revision, choose, "HF_HUB_OFFLINE is set", send)
-    send({"step": "asking the Hub", "progress": None})
+        return _cached(repo, revision, choose, msg("HF_HUB_OFFLINE is set"), send)
+    _step(send, msg("asking the Hub"), None)
     try:
         repo, commit, elements, bases = _resolve(repo, revision, send)
         files = _listing(repo, commit)
     except (httpx2.TransportError, HfHubHTTPError) as error:
         if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
             raise
-        reason = f"the Hub can't be reached ({type(error).__name__})"
+        reason = msg("the Hub can't be reached ({error})", error=type(error).__name__)
         try:
             return _cached(repo, revision, choose, reason, send)
         except LocalEntryNotFoundError:
@@ -82,10 +83,20 @@ def bring(job: dict[str, Any], send: Send) -> dict[str, Any]:
     return result
 
 
+def _step(send: Send, step: Translatable, progress: float | None) -> None:
+    send({"step": step.to_json(), "progress": progress})
+
+
+def _note(send: Send, note: Translatable) -> None:
+    send({"note": note.to_json()})
+
+
 def _index(repo: str, commit: str, file: RemoteFile) -> str:
     """The text of a list of shards, which alone tells what they are called."""
     if file.size > limits.MAX_TEXT:
-        raise SourceError(f"hub:{repo}: {file.name} is refused, it has {file.size / 1e6:.0f} MB", "")
+        raise SourceError(
+            msg("hub:{repo}: {file} is refused, it has {mb:.0f} MB", repo=repo, file=file.name, mb=file.size / 1e6)
+        )
     place = Repository(repo, commit, lambda count: None)
     place.check_space([file])
     place.fetch(file)
@@ -97,11 +108,14 @@ def _without_originals(repo: str, files: Iterable[str], job: dict[str, Any], nee
     graphs = choose_files.needed(repo, files, tuple(job["extra"]), job["onnx"], originals=False)
     if any(name.endswith((".safetensors", ".gguf")) for name in graphs):
         return []
-    note = (
-        f"The ready-made ONNX files of hub:{repo} are taken as they are: comparing them with the original weights "
-        f"takes {need_mb / 1000:.1f} GB of memory, this machine has {job['limit_mb'] / 1000:.1f} GB."
+    note = msg(
+        "The ready-made ONNX files of hub:{repo} are taken as they are: comparing them with the original weights "
+        "takes {need_gb:.1f} GB of memory, this machine has {limit_gb:.1f} GB.",
+        repo=repo,
+        need_gb=need_mb / 1000,
+        limit_gb=job["limit_mb"] / 1000,
     )
-    send({"note": note})
+    _note(send, note)
     return list(graphs)
 
 
@@ -134,9 +148,12 @@ def _resolve(repo: str, revision: str, send: Send) -> tuple[str, str, dict[str, 
     tries = 1 if _snapshot(repo, revision)[0].is_dir() else TRIES
     info = patiently(lambda: api.model_info(repo, revision=revision, timeout=LOOKUP_S), tries=tries)
     if not info.sha:
-        raise SourceError(f"hub:{repo}: the Hub names no commit for '{revision}'", "Try again later.")
+        raise SourceError(
+            msg("hub:{repo}: the Hub names no commit for '{revision}'", repo=repo, revision=revision),
+            msg("Try again later."),
+        )
     if info.id != repo:
-        send({"note": f"hub:{repo} is called {info.id} now; that is what was fetched."})
+        _note(send, msg("hub:{repo} is called {name} now; that is what was fetched.", repo=repo, name=info.id))
     weights = info.safetensors
     bases = quantization.repositories(getattr(info.card_data, "base_model", None))
     return info.id, info.sha, dict(weights.parameters) if weights else {}, bases
@@ -162,18 +179,18 @@ def _download(
         done += count
         if time.monotonic() - told >= INTERVAL_S:
             told = time.monotonic()
-            send({"step": "downloading", "progress": min(1.0, done / total)})
+            _step(send, msg("downloading"), min(1.0, done / total))
 
     place = Repository(repo, commit, more)
     place.check_space(files)
-    send({"step": "downloading", "progress": 0.0})
+    _step(send, msg("downloading"), 0.0)
     found: dict[str, tuple[Path, str]] = {}
     # Small files first: a configuration that is refused costs no gigabytes.
     for file in sorted(files, key=lambda file: (file.name.endswith(WEIGHTS), file.size)):
         found[file.name] = (place.path(file.name), place.fetch(file))
         if file.name == "config.json":
             check_config(place.path(file.name))
-    send({"step": "downloading", "progress": 1.0})
+    _step(send, msg("downloading"), 1.0)
     return _result(commit, {file.name: found[file.name] for file in files})
 
 
@@ -187,7 +204,7 @@ def _check_memory(
     limits.check_memory(job["name"], parameters, job["limit_mb"])
 
 
-def _cached(repo: str, revision: str, choose: Choose, reason: str, send: Send) -> dict[str, Any]:
+def _cached(repo: str, revision: str, choose: Choose, reason: Translatable, send: Send) -> dict[str, Any]:
     """What the cache holds of the revision, if it is complete.
 
     Raises:
@@ -197,16 +214,22 @@ def _cached(repo: str, revision: str, choose: Choose, reason: str, send: Send) -
     snapshot, commit = _snapshot(repo, revision)
     names = [str(path.relative_to(snapshot)) for path in snapshot.rglob("*") if path.exists() and path.is_file()]
     if not names:
-        raise LocalEntryNotFoundError(f"nothing of {repo} is cached")
-    send({"step": "verifying", "progress": None})
+        raise LocalEntryNotFoundError(repo)
+    _step(send, msg("verifying"), None)
     try:
         chosen = choose(repo, names, lambda name: (snapshot / name).read_text(encoding="utf-8", errors="replace"))
     except IncompleteFiles as error:
-        raise _partial(repo, error.what.removeprefix(f"hub:{repo}: "), reason) from error
+        raise _partial(repo, error.problem, reason) from error
     found = {name: (snapshot / name, _verified(snapshot / name)) for name in chosen}
     if broken := sorted(name for name, (_, digest) in found.items() if not digest):
-        raise _partial(repo, f"{broken[0]} is broken", reason)
-    send({"note": f"{reason}: what the cache holds of hub:{repo} is used (commit {commit[:12]})."})
+        raise _partial(repo, msg("{file} is broken", file=broken[0]), reason)
+    note = msg(
+        "{reason}: what the cache holds of hub:{repo} is used (commit {commit}).",
+        reason=reason,
+        repo=repo,
+        commit=commit[:12],
+    )
+    _note(send, note)
     return _result(commit, found)
 
 
@@ -219,9 +242,15 @@ def _verified(path: Path) -> str:
     return check(path, promised)
 
 
-def _partial(repo: str, what: str, reason: str) -> SourceError:
+def _partial(repo: str, problem: Translatable, reason: Translatable) -> SourceError:
     return SourceError(
-        f"hub:{repo} is in the cache in part only ({what}), and {reason}", "Connect to the network and try again."
+        msg(
+            "hub:{repo} is in the cache in part only ({problem}), and {reason}",
+            repo=repo,
+            problem=problem,
+            reason=reason,
+        ),
+        msg("Connect to the network and try again."),
     )
 
 
@@ -238,24 +267,31 @@ def explained(error: Exception, job: dict[str, Any]) -> PlaygroundError:
         cause = error.__cause__
         if isinstance(cause, OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
             return SourceError(
-                f"hub:{repo} is not in the cache, and HF_HUB_OFFLINE is set",
-                "Unset it, or fetch the model once before.",
+                msg("hub:{repo} is not in the cache, and HF_HUB_OFFLINE is set", repo=repo),
+                msg("Unset it, or fetch the model once before."),
             )
         error = cause if isinstance(cause, Exception) else error
     if isinstance(error, OSError) and not isinstance(error, HfHubHTTPError) and (disk := of_the_disk(error)):
         return StorageError(
-            f"hub:{repo} can't be written to {constants.HF_HUB_CACHE} ({disk.strerror})",
-            "Free some space there, or set HF_HOME to a folder that can be written. What arrived is kept.",
+            msg(
+                "hub:{repo} can't be written to {folder} ({error})",
+                repo=repo,
+                folder=constants.HF_HUB_CACHE,
+                error=disk.strerror,
+            ),
+            msg("Free some space there, or set HF_HOME to a folder that can be written. What arrived is kept."),
         )
     if isinstance(error, HfHubHTTPError) and error.response.status_code == 429:
         return SourceError(
-            f"hub:{repo}: the Hub answered 429, too many requests from this address",
-            "Wait a few minutes; with a token (HF_TOKEN or `hf auth login`) more are allowed. What arrived is kept.",
+            msg("hub:{repo}: the Hub answered 429, too many requests from this address", repo=repo),
+            msg(
+                "Wait a few minutes; with a token (HF_TOKEN or `hf auth login`) more are allowed. What arrived is kept."
+            ),
         )
     if isinstance(error, HfHubHTTPError) and error.response.status_code == 401 and type(error) is HfHubHTTPError:
         return SourceError(
-            f"hub:{repo}: the Hub does not accept the token it was given",
-            "Set HF_TOKEN to a valid one (huggingface.co/settings/tokens), or run `hf auth login`, or give none.",
+            msg("hub:{repo}: the Hub does not accept the token it was given", repo=repo),
+            msg("Set HF_TOKEN to a valid one (huggingface.co/settings/tokens), or run `hf auth login`, or give none."),
         )
     try:
         with hub.hub_errors(repo, job["revision"]):

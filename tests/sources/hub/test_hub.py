@@ -195,7 +195,7 @@ def test_a_repository_with_graphs_alone_is_fetched_in_the_precision_asked_for(hu
 
     assert graphs("int8") == {"model_int8.onnx"}
     assert graphs("int4") == {"model_q4.onnx", "model_q4.onnx_data"}
-    assert "Ask for hub:someone/tiny@onnx-int8 or" in refused(tmp_path, spec())
+    assert "hub:someone/tiny@onnx-int4 or hub:someone/tiny@onnx-fp32" in refused(tmp_path, spec())
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from playground.errors import Reason
 from playground.export import kernels
 from playground.export.fidelity import Pair, compare
 from playground.export.passages import HERE, Passage, passages, quick_passages
 from playground.export.reference import Expected, Reference, ask
+from playground.messages import Translatable, msg
 from playground.records import Artifact, Fidelity, LoadSpec, ModelSpec, Variant
 from playground.runtimes.generation.engine import Engine, Logits
 from playground.runtimes.generation.prefix_cache import PrefixCache
@@ -24,9 +26,9 @@ from playground.system.cpu import usable_cores
 PROBE = HERE / "probe.txt"
 """The long text of the check."""
 
-REFERENCE = "transformers in fp32 on the original files"
+REFERENCE = msg("transformers in fp32 on the original files")
 
-ASKING = "asking transformers"
+ASKING = msg("asking transformers")
 """The step before the comparison: the original reads the texts, which of a large one takes a while."""
 
 GREEDY_KIND = "generate's own words"
@@ -36,7 +38,9 @@ PIECES = 4
 """A prompt is read in as many pieces, so that most of it is read behind a cache, as long prompts are."""
 
 
-def fidelity(folder: Path, original: Path, precision: str, progress: Progress, reference: str = REFERENCE) -> Fidelity:
+def fidelity(
+    folder: Path, original: Path, precision: str, progress: Progress, reference: Translatable = REFERENCE
+) -> Fidelity:
     """Compare the export in ``folder`` with the original.
 
     Args:
@@ -61,7 +65,7 @@ def fidelity(folder: Path, original: Path, precision: str, progress: Progress, r
         engine.close()
 
 
-def torch_fidelity(imported: Path, original: Path, progress: Progress, reference: str = REFERENCE) -> Fidelity:
+def torch_fidelity(imported: Path, original: Path, progress: Progress, reference: Translatable = REFERENCE) -> Fidelity:
     """Compare what the torch runtime makes of the import with the original.
 
     Few positions, for it also runs where a step takes a second. See ``fidelity``.
@@ -109,15 +113,21 @@ def _told(asked: Reference, found: Iterable[Pair], progress: Progress) -> Iterat
     """The pairs, with progress told and padding of the original's that the export lacks cut off.
 
     Raises:
-        ValueError: The export has fewer logits than the tokenizer has ids.
+        Reason: The export has fewer logits than the tokenizer has ids.
     """
     total = sum(len(each.rows) + max(0, len(each.greedy) - 1) for each in asked.expected)
     for position, pair in enumerate(found):
         if position % 16 == 0:
-            progress("checking", min(1.0, position / total))
+            progress(msg("checking"), min(1.0, position / total))
         width = len(pair.export)
         if width < min(asked.tokens, len(pair.original)):
-            raise ValueError(f"there are {width:,} logits for a tokenizer of {asked.tokens:,} tokens")
+            raise Reason(
+                msg(
+                    "there are {logits:,} logits for a tokenizer of {tokens:,} tokens",
+                    logits=width,
+                    tokens=asked.tokens,
+                )
+            )
         yield Pair(pair.kind, pair.original[:width], pair.export)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 from playground.errors import ExportError, Stopped
+from playground.messages import foreign, msg
 from playground.records import Artifact, ModelSpec, Variant
 from playground.sources.files import Cancelled, Progress
 
@@ -25,12 +26,14 @@ def prepare(spec: ModelSpec, variant: Variant, home: Path, progress: Progress, c
     seconds, error = script(spec)
     start = time.monotonic()
     while (passed := time.monotonic() - start) < seconds:
-        progress("preparing", passed / seconds)
+        progress(msg("preparing"), passed / seconds)
         if cancelled():
-            raise Stopped(f"Preparing {spec.name} was called off")
+            raise Stopped(msg("Preparing {model} was called off", model=spec.name))
         time.sleep(min(0.05, seconds - passed))
     if error:
-        raise ExportError(f"{spec.name}: {error}", "This model is scripted to fail.")
+        raise ExportError(
+            msg("{model}: {reason}", model=spec.name, reason=foreign(error)), msg("This model is scripted to fail.")
+        )
     return artifact(spec, variant, home)
 
 

@@ -30,6 +30,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from playground.errors import joined
+from playground.messages import NOTHING, Translatable, msg
 from playground.records import Fidelity, Verdict
 from playground.runtimes.generation.divergence import Row, kl_divergence
 
@@ -189,7 +191,9 @@ class Figures:
     kinds: tuple[tuple[str, float, float], ...] = ()
 
 
-def compare(pairs: Iterable[Pair], reference: str, precision: str, notes: Sequence[str] = ()) -> Fidelity:
+def compare(
+    pairs: Iterable[Pair], reference: Translatable, precision: str, notes: Sequence[Translatable] = ()
+) -> Fidelity:
     """Judge an export.
 
     Args:
@@ -221,60 +225,86 @@ def compare(pairs: Iterable[Pair], reference: str, precision: str, notes: Sequen
         mean_kl=figures.mean_kl if finite else -1.0,
         max_logit_error=whole.largest if finite else -1.0,
         verdict=verdict,
-        reason="; ".join((reason, *notes)),
+        reason=joined((reason, *notes)),
         relative_error=figures.error if finite else -1.0,
         overturned=figures.overturned,
         kl_by_text={kind: kl for kind, kl, _ in figures.kinds} if finite else {},
     )
 
 
-def judge(positions: int, top1: float, mean_kl: float, precision: str) -> tuple[Verdict, str]:
+def judge(positions: int, top1: float, mean_kl: float, precision: str) -> tuple[Verdict, Translatable]:
     """``verdict_on`` where no more is known."""
     return verdict_on(Figures(positions, top1, mean_kl), precision)
 
 
-def verdict_on(found: Figures, precision: str) -> tuple[Verdict, str]:
+def verdict_on(found: Figures, precision: str) -> tuple[Verdict, Translatable]:
     """The verdict and its reason, in words for a reader. A divergence that is not a number is rejected."""
     if found.positions < LEAST_POSITIONS:
-        return "rejected", f"only {found.positions} positions could be compared, at least {LEAST_POSITIONS} are needed"
+        return "rejected", msg(
+            "only {positions} positions could be compared, at least {needed} are needed",
+            positions=found.positions,
+            needed=LEAST_POSITIONS,
+        )
     if not np.isfinite(found.mean_kl):
-        return "rejected", "the export or the original gives logits that are not numbers"
-    figures = f"{found.top1:.1%} of {found.positions} most likely tokens agree, mean KL {found.mean_kl:.2g} nats"
+        return "rejected", msg("the export or the original gives logits that are not numbers")
+    figures = msg(
+        "{share:.1%} of {positions} most likely tokens agree, mean KL {kl:.2g} nats",
+        share=found.top1,
+        positions=found.positions,
+        kl=found.mean_kl,
+    )
     if fault := _fault(found, WORST[precision], precision):
-        return "rejected", f"{figures}; {fault}"
+        return "rejected", joined((figures, fault))
     if found.mean_kl < EXACT_MEAN_KL:
-        return "exact", f"{figures}: equal but for rounding"
+        return "exact", msg("{figures}: equal but for rounding", figures=figures)
     if found.mean_kl <= FAITHFUL_MEAN_KL and found.top1 >= FAITHFUL_TOP1:
-        return "faithful", f"{figures}: answers rarely differ"
-    return "lossy", f"{figures}: the same model, but answers differ soon"
+        return "faithful", msg("{figures}: answers rarely differ", figures=figures)
+    return "lossy", msg("{figures}: the same model, but answers differ soon", figures=figures)
 
 
-def _fault(found: Figures, worst: Limit, precision: str) -> str:
+def _fault(found: Figures, worst: Limit, precision: str) -> Translatable:
     """What the precision does not explain; empty where it explains all."""
     if found.mean_kl > worst.mean_kl:
-        return f"{precision} explains at most {worst.mean_kl:g} nats{_worst_kind(found)}"
+        return msg(
+            "{precision} explains at most {limit:g} nats{worst}",
+            precision=precision,
+            limit=worst.mean_kl,
+            worst=_worst_kind(found),
+        )
     if found.error > worst.error:
-        return (
-            f"logits are off by {found.error:.2g} of their spread, {precision} explains at most "
-            f"{worst.error:g}{_worst_kind(found)}"
+        return msg(
+            "logits are off by {error} of their spread, {precision} explains at most {limit:g}{worst}",
+            error=f"{found.error:.2g}",  # which may be infinite, and JSON has no such number
+            precision=precision,
+            limit=worst.error,
+            worst=_worst_kind(found),
         )
     usual = float(np.median([error for _, _, error in found.kinds])) if found.kinds else 0.0
     for kind, kl, error in found.kinds:
         if kl > worst.mean_kl * KIND**2 or error > worst.error * KIND:
-            return f"in the text '{kind}' it is {kl:.2g} nats, more than {precision} explains"
+            return msg(
+                "in the text '{kind}' it is {kl:.2g} nats, more than {precision} explains",
+                kind=kind,
+                kl=kl,
+                precision=precision,
+            )
         # Below half of what rounding may cost, a kind that is worse than others is still as good as right.
         if error > UNEVEN * usual and error > worst.error / 2:
-            return f"in the text '{kind}' logits are off by {error / usual:.1f} times as much as in others"
+            return msg(
+                "in the text '{kind}' logits are off by {times} times as much as in others",
+                kind=kind,
+                times=f"{error / usual:.1f}",
+            )
     if found.overturned > OVERTURNED * found.positions:
-        return f"at {found.overturned} of them the original's lead was larger than what rounding turns over"
-    return ""
+        return msg("at {n} of them the original's lead was larger than what rounding turns over", n=found.overturned)
+    return NOTHING
 
 
-def _worst_kind(found: Figures) -> str:
+def _worst_kind(found: Figures) -> Translatable:
     if len(found.kinds) < 2:
-        return ""
+        return NOTHING
     kind, kl, _ = max(found.kinds, key=lambda each: each[1])
-    return f" (worst: '{kind}', {kl:.2g} nats)"
+    return msg(" (worst: '{kind}', {kl:.2g} nats)", kind=kind, kl=kl)
 
 
 def _sum(tallies: Iterable[Tally]) -> Tally:

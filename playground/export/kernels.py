@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from playground.errors import reason_of
 from playground.kernels import building
+from playground.messages import Translatable, foreign, msg
 from playground.runtimes.onnx.file import DECODER
 from playground.sources.files import Progress
 
@@ -20,7 +22,7 @@ _BUILT: dict[Path, building.Built] = {}
 """What this process has compiled, by the folder it lies in."""
 
 
-def attach(folder: Path, progress: Progress) -> str | None:
+def attach(folder: Path, progress: Progress) -> Translatable | None:
     """Compile the kernels into ``folder`` if they can run the graph there.
 
     Returns:
@@ -30,19 +32,19 @@ def attach(folder: Path, progress: Progress) -> str | None:
     from playground.runtimes.native.program import NotForKernels
 
     if reason := building.obstacle():
-        return reason
+        return foreign(reason)
     if not (folder / DECODER).is_file():
-        return "the model is more than a decoder"
+        return msg("the model is more than a decoder")
     try:
         program = read_program(folder / DECODER)
         del program  # it keeps the weights mapped
-        progress("compiling kernels", None)
+        progress(msg("compiling kernels"), None)
         _BUILT[folder.absolute()] = building.build(folder)
     except NotForKernels as error:
         log.info("%s: not for the kernels", folder.name, exc_info=error)
-        return str(error)
+        return reason_of(error)
     except building.KernelsUnavailable as error:
-        return str(error)
+        return reason_of(error)
     return None
 
 

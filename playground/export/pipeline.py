@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from playground import sources
-from playground.errors import ExportError, FidelityError, PlaygroundError
+from playground.errors import ExportError, FidelityError, PlaygroundError, Reason, first_line, joined
 from playground.export import cache
 from playground.export.recipes.base import Recipe, Work
 from playground.export.recipes.overlay import OverlayError
 from playground.export.weights import original_folder
+from playground.messages import NOTHING, Translatable, msg
 from playground.records import Artifact, Fidelity, ModelSpec, Variant
 from playground.sources.files import Cancelled, Progress, locked, of_the_disk, put_in_place, staging, storage_errors
 
@@ -34,8 +35,8 @@ TORCH = ("torch", "fp32")
 EXACT = ("onnx", "fp32")
 """Runtime and precision of a graph without rounding, used where the rounding alone was too coarse."""
 
-GGUF_REFERENCE = "transformers' own reading of the GGUF file, in fp32"
-NOTHING_TO_COMPARE = "The source brings ONNX files alone: there is no original that they could be compared with."
+GGUF_REFERENCE = msg("transformers' own reading of the GGUF file, in fp32")
+NOTHING_TO_COMPARE = msg("The source brings ONNX files alone: there is no original that they could be compared with.")
 
 RETRY_S = 3600.0
 """How long torch stands in where the exporter could not be installed; then it is tried again."""
@@ -55,7 +56,7 @@ class _Job:
         """Two processes that want the same folder make it once."""
 
         def waiting() -> None:
-            self.progress("waiting for another process", None)
+            self.progress(msg("waiting for another process"), None)
 
         return locked(self.home, folder.name, self.cancelled, waiting)
 
@@ -73,9 +74,14 @@ def make(spec: ModelSpec, variant: Variant, home: Path, progress: Progress, canc
     onnx = variant.precision if variant.runtime == "onnx" else ""
     fetched = sources.fetch(spec, home, progress, cancelled, onnx=onnx)
     if _only_onnx(fetched) and variant.runtime != "onnx":
+        precision = spec.precision if spec.runtime == "onnx" else "int8"
         raise ExportError(
-            f"{spec.name} brings ONNX files and no weights that {variant.runtime} reads",
-            f"Ask for {spec.id}@onnx-{spec.precision if spec.runtime == 'onnx' else 'int8'}.",
+            msg(
+                "{model} brings ONNX files and no weights that {runtime} reads",
+                model=spec.name,
+                runtime=variant.runtime,
+            ),
+            msg("Ask for {variant}.", variant=Variant(spec.id, "onnx", precision)),
         )
     return _made(job, _Material(fetched, None if _only_onnx(fetched) else _import(job, fetched)))
 
@@ -94,7 +100,7 @@ class _Material:
         return self.imported
 
     @property
-    def original(self) -> tuple[Path, str]:
+    def original(self) -> tuple[Path, Translatable]:
         """What everything is compared with and its name; of a GGUF file transformers reads no more than we import."""
         from playground.export.check import REFERENCE
 
@@ -103,7 +109,7 @@ class _Material:
         return original_folder(self.fetched.files), REFERENCE
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Translatable, ...]:
         return self.imported.notes if self.imported else (*self.fetched.notes, NOTHING_TO_COMPARE)
 
 
@@ -134,9 +140,13 @@ def _judge_torch(job: _Job, folder: Path, material: _Material) -> Artifact:
         fidelity = _judged(job, "torch", compare)
     except FidelityError as error:
         raise FidelityError(
-            f"{job.spec.name} can't be served: what the torch runtime makes of it is not what transformers makes of "
-            f"the original files ({error.what})",
-            "This is a fault of the playground or of the model's files; the log is in PLAYGROUND_HOME.",
+            msg(
+                "{model} can't be served: what the torch runtime makes of it is not what transformers makes of the "
+                "original files ({reason})",
+                model=job.spec.name,
+                reason=error.what,
+            ),
+            msg("This is a fault of the playground or of the model's files; the log is in PLAYGROUND_HOME."),
         ) from error
     return _refer(job, folder, dataclasses.replace(imported, fidelity=fidelity, created_at=_now()))
 
@@ -167,7 +177,7 @@ def _import(job: _Job, fetched: sources.Fetched) -> Artifact:
 
 
 def _export(job: _Job, folder: Path, material: _Material) -> Artifact:
-    refused: list[str] = []
+    refused: list[Translatable] = []
     retry = rounding = False
     for recipe in _applicable(job, material.fetched):
         with staging(job.home, "export") as stage:
@@ -176,7 +186,7 @@ def _export(job: _Job, folder: Path, material: _Material) -> Artifact:
                 checked = _build_and_check(job, recipe, work, material)
             except ExportError as error:
                 log.warning("%s: recipe %s is not used: %s", job.variant, recipe.name, error)
-                refused.append(f"{recipe.name}: {error.what}")
+                refused.append(msg("{recipe}: {reason}", recipe=recipe.name, reason=error.what))
                 retry |= isinstance(error, OverlayError)
                 rounding |= isinstance(error, FidelityError)
                 continue
@@ -198,16 +208,21 @@ def _export(job: _Job, folder: Path, material: _Material) -> Artifact:
             cache.write(stage, job.home, artifact, records)
             put_in_place(stage, folder)
         return _found(folder, job.home)
-    reasons = refused or [f"there is no recipe for onnx-{job.variant.precision}"]
+    reasons = refused or [msg("there is no recipe for onnx-{precision}", precision=job.variant.precision)]
     if material.imported is None:
         raise ExportError(
-            f"None of the ONNX files of {job.spec.name} can be used ({'; '.join(reasons)})",
-            "Choose another precision, or a source with safetensors.",
+            msg(
+                "None of the ONNX files of {model} can be used ({reasons})",
+                model=job.spec.name,
+                reasons=joined(reasons),
+            ),
+            msg("Choose another precision, or a source with safetensors."),
         )
     # What was built and rejected may be right but for its rounding; a graph in fp32 is still faster than torch.
     way = EXACT if rounding and job.variant.precision != EXACT[1] else TORCH
     other = _made(dataclasses.replace(job, variant=Variant(job.spec.id, *way)), material)
-    told = (*reasons, *(f"{EXACT[1]}: {reason}" for reason in other.fallbacks))
+    deeper = (msg("{precision}: {reason}", precision=EXACT[1], reason=reason) for reason in other.fallbacks)
+    told = (*reasons, *deeper)
     return _refer(
         job, folder, dataclasses.replace(other, fallbacks=told, created_at=_now()), RETRY_S if retry else None
     )
@@ -257,7 +272,7 @@ class _Checked:
 
     precision: str
     engine: str
-    engine_note: str = ""
+    engine_note: Translatable = NOTHING
     fidelity: Fidelity | None = None
 
 
@@ -273,7 +288,7 @@ def _build_and_check(job: _Job, recipe: Recipe, work: Work, material: _Material)
     with _Timed(f"{job.variant}: build ({recipe.name})"):
         precision = _built(job, recipe, work)
     if material.imported is None:
-        return _Checked(precision, "onnxruntime", "there is no original to compare the kernels with")
+        return _Checked(precision, "onnxruntime", msg("there is no original to compare the kernels with"))
     original, reference = material.original
 
     def compared() -> Fidelity:
@@ -286,7 +301,7 @@ def _build_and_check(job: _Job, recipe: Recipe, work: Work, material: _Material)
         note = kernels.attach(work.target, job.progress)
     if note is None:
         try:
-            return _Checked(precision, kernels.engine(work.target), "", compared())
+            return _Checked(precision, kernels.engine(work.target), NOTHING, compared())
         except FidelityError as error:
             log.warning("%s by %s: the kernels are not used: %s", job.variant, recipe.name, error)
             kernels.detach(work.target)
@@ -308,7 +323,7 @@ def _built(job: _Job, recipe: Recipe, work: Work) -> str:
         if disk := of_the_disk(error):
             raise disk from error
         log.exception("%s: recipe %s failed", job.variant, recipe.name)
-        raise ExportError(f"it failed ({type(error).__name__}: {_first_line(error)})") from error
+        raise ExportError(msg("it failed ({reason})", reason=_said(error))) from error
 
 
 def _judged(job: _Job, way: str, compare: Callable[[], Fidelity]) -> Fidelity:
@@ -326,10 +341,10 @@ def _judged(job: _Job, way: str, compare: Callable[[], Fidelity]) -> Fidelity:
             if disk := of_the_disk(error):
                 raise disk from error
             log.exception("%s by %s does not run", job.variant, way)
-            raise FidelityError(f"it does not run ({type(error).__name__}: {_first_line(error)})") from error
+            raise FidelityError(msg("it does not run ({reason})", reason=_said(error))) from error
     log.info("%s by %s: %s, %s", job.variant, way, fidelity.verdict, fidelity.reason)
     if fidelity.verdict == "rejected":
-        raise FidelityError(f"rejected, {fidelity.reason}")
+        raise FidelityError(msg("rejected, {reason}", reason=fidelity.reason))
     return fidelity
 
 
@@ -338,14 +353,20 @@ def _pinned(recipe: Recipe) -> dict[str, str]:
     return {f"{package} (export)": version for package, version in recipe.pinned.items()}
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0][:160]
+def _said(error: BaseException) -> Translatable:
+    """A reason of our own, or what kind of error a library raised and the first line of what it says."""
+    if isinstance(error, Reason):
+        return error.reason
+    return msg("{kind}: {reason}", kind=type(error).__name__, reason=first_line(error, 160))
 
 
 def _found(folder: Path, home: Path) -> Artifact:
     artifact = cache.read(folder, home)
     if artifact is None:
-        raise ExportError(f"{folder.name} changed while it was made", "Is another program at work in PLAYGROUND_HOME?")
+        raise ExportError(
+            msg("{folder} changed while it was made", folder=folder.name),
+            msg("Is another program at work in PLAYGROUND_HOME?"),
+        )
     return artifact
 
 

@@ -16,16 +16,17 @@ from typing import Literal, Protocol
 
 from playground import sources
 from playground.config.endpoints import remote_artifact
-from playground.errors import ExportError, PlaygroundError, Stopped
+from playground.errors import ExportError, PlaygroundError, Stopped, reason_of
 from playground.export import cache, fake
 from playground.export.process import ExportProcess
+from playground.messages import NOTHING, Translatable, msg
 from playground.records import Artifact, ModelSpec, Record, Variant
 from playground.sources.files import Cancelled, Progress
 
 log = logging.getLogger(__name__)
 
 Status = Literal["missing", "preparing", "ready", "failed"]
-QUEUED = "waiting for its turn"
+QUEUED = msg("waiting for its turn")
 
 
 class Catalogue(Protocol):
@@ -46,9 +47,9 @@ class Preparation(Record):
     """Where one variant stands. ``progress`` is 0 to 1 within ``step``, None where unknown."""
 
     status: Status
-    step: str = ""
+    step: Translatable = NOTHING
     progress: float | None = None
-    error: str | None = None
+    error: Translatable | None = None
     artifact: Artifact | None = None
 
 
@@ -62,7 +63,7 @@ class _Job:
     called_off: bool = False
     done: threading.Event = field(default_factory=threading.Event)
     result: Artifact | PlaygroundError | None = None
-    steps: list[str] = field(default_factory=list)
+    steps: list[Translatable] = field(default_factory=list)
 
 
 class Preparer:
@@ -147,7 +148,7 @@ class Preparer:
                     break
                 progress(job.state.step, job.state.progress)
                 if cancelled():
-                    raise Stopped(f"Preparing {spec.name} was called off")
+                    raise Stopped(msg("Preparing {model} was called off", model=spec.name))
         finally:
             with self._change:
                 job.waiting -= 1
@@ -203,7 +204,7 @@ class Preparer:
     def _job(self, spec: ModelSpec, variant: Variant) -> _Job:
         """The job under way for this variant, or a new one. Needs the lock."""
         if self._closed:
-            raise Stopped(f"Preparing {spec.name} was called off: the app is closing")
+            raise Stopped(msg("Preparing {model} was called off: the app is closing", model=spec.name))
         job = self._jobs.get(str(variant))
         if job is None or job.done.is_set() or job.called_off:
             job = _Job(spec, variant, Preparation("preparing", QUEUED))
@@ -226,7 +227,8 @@ class Preparer:
         with self._change:
             left, self._queue = self._queue, []
         for job in left:
-            self._finish(job, Stopped(f"Preparing {job.spec.name} was called off: the app is closing"))
+            called_off = msg("Preparing {model} was called off: the app is closing", model=job.spec.name)
+            self._finish(job, Stopped(called_off))
 
     def _outcome(self, job: _Job) -> Artifact | PlaygroundError:
         try:
@@ -235,19 +237,26 @@ class Preparer:
             return error
         except Exception as error:  # a fault here must end this job, not the queue
             log.exception("preparing %s failed", job.variant)
-            return ExportError(f"Preparing {job.spec.name} failed ({type(error).__name__}: {error})")
+            return ExportError(
+                msg(
+                    "Preparing {model} failed ({kind}: {reason})",
+                    model=job.spec.name,
+                    kind=type(error).__name__,
+                    reason=reason_of(error),
+                )
+            )
 
     def _make(self, job: _Job) -> Artifact:
-        def progress(step: str, share: float | None) -> None:
+        def progress(step: Translatable, share: float | None) -> None:
             if step not in job.steps[-1:]:
                 job.steps.append(step)
             job.state = Preparation("preparing", step, share)
 
         if job.called_off:
-            raise Stopped(f"Preparing {job.spec.name} was called off")
+            raise Stopped(msg("Preparing {model} was called off", model=job.spec.name))
         if job.variant.runtime == "fake":
             return fake.prepare(job.spec, job.variant, self._home, progress, lambda: job.called_off)
-        progress("starting", None)
+        progress(msg("starting"), None)
         process = ExportProcess(job.spec, job.variant, self._home)
         try:
             with self._change:
@@ -266,7 +275,7 @@ class Preparer:
             if isinstance(result, Stopped):
                 job.state = Preparation("missing")
             elif isinstance(result, PlaygroundError):
-                job.state = replace(job.state, status="failed", error=str(result))
+                job.state = replace(job.state, status="failed", error=result.message)
             else:
                 job.state = Preparation("ready", progress=1.0, artifact=result)
             job.done.set()

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from playground.catalog.template_files import find_template
-from playground.errors import PlaygroundError
+from playground.errors import PlaygroundError, first_line
+from playground.messages import NOTHING, Translatable, msg
 from playground.records import Message, ModelSpec, Request
 from playground.runtimes.generation.prompt import Prompter
 
@@ -52,7 +53,7 @@ class PromptVerdict:
     """
 
     compared: int
-    differences: tuple[str, ...]
+    differences: tuple[Translatable, ...]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def check_prompts(tokenizer: Any, folder: Path, spec: ModelSpec) -> PromptVerdic
         prompter = Prompter(folder, spec)
         template = _template(tokenizer, folder, spec)
     except Exception as error:
-        return PromptVerdict(0, (f"the prompts can't be made ({_reason(error)})",))
+        return PromptVerdict(0, (msg("the prompts can't be made ({reason})", reason=_reason(error)),))
     expected = _Chats(tokenizer, template) if template else _Plain(tokenizer)
     cases = list(_cases(tokenizer, prompter, bool(template)))
     found = [
@@ -82,7 +83,7 @@ def check_prompts(tokenizer: Any, folder: Path, spec: ModelSpec) -> PromptVerdic
         if (difference := _difference(prompter, expected, case)) and _lasts(prompter, expected, case)
     ]
     if len(found) > _KEEP:
-        found[_KEEP:] = [f"and {len(found) - _KEEP} more"]
+        found[_KEEP:] = [msg("and {n} more", n=len(found) - _KEEP)]
     return PromptVerdict(len(cases), tuple(found))
 
 
@@ -129,29 +130,46 @@ Expected = tuple[str, Sequence[int] | None]
 """The text, and its ids where transformers has any that are meant."""
 
 
-def _difference(prompter: Prompter, expected: _Chats | _Plain, case: _Case) -> str:
-    """In words; "" where both agree, or transformers refuses what the playground refuses."""
+def _difference(prompter: Prompter, expected: _Chats | _Plain, case: _Case) -> Translatable:
+    """In words; empty where both agree, or transformers refuses what the playground refuses."""
     try:
         text, ids = expected.prompt(case.request)
     except Exception as error:  # a template or a tokenizer raises whatever it likes
-        return "" if _refuses(prompter, case) else f"{case.kind}: transformers refuses it ({_reason(error)})"
+        if _refuses(prompter, case):
+            return NOTHING
+        return msg("{prompt}: transformers refuses it ({reason})", prompt=case.kind, reason=_reason(error))
     try:
         ours = prompter.view(case.request)
     except PlaygroundError as error:
         # A template that leaves out what is asked is refused, and rightly.
-        return f"{case.kind}: it is refused ({_reason(error)})" if expected.reads else ""
+        if not expected.reads:
+            return NOTHING
+        return msg("{prompt}: it is refused ({reason})", prompt=case.kind, reason=_reason(error))
     except Exception as error:
-        return f"{case.kind}: it can't be made ({_reason(error)})"
+        return msg("{prompt}: it can't be made ({reason})", prompt=case.kind, reason=_reason(error))
     if ours.rendered != text:
         at = next((n for n, (a, b) in enumerate(zip(ours.rendered, text, strict=False)) if a != b), len(ours.rendered))
         at = min(at, len(text))
-        return f"{case.kind}: the text differs at character {at + 1}, {_near(ours.rendered, at)} for {_near(text, at)}"
+        return msg(
+            "{prompt}: the text differs at character {place}, {ours} for {theirs}",
+            prompt=case.kind,
+            place=at + 1,
+            ours=_near(ours.rendered, at),
+            theirs=_near(text, at),
+        )
     if ids is not None and list(ours.token_ids) != list(ids):
         at = next((n for n, (a, b) in enumerate(zip(ours.token_ids, ids, strict=False)) if a != b), len(ours.token_ids))
         at = min(at, len(ids))
-        some = f"{list(ours.token_ids[at : at + 4])} for {list(ids[at : at + 4])}"
-        return f"{case.kind}: {len(ours.token_ids)} token ids for {len(ids)}, from the one numbered {at + 1} on {some}"
-    return ""
+        return msg(
+            "{prompt}: {our_count} token ids for {their_count}, from the one numbered {place} on {ours} for {theirs}",
+            prompt=case.kind,
+            our_count=len(ours.token_ids),
+            their_count=len(ids),
+            place=at + 1,
+            ours=str(list(ours.token_ids[at : at + 4])),
+            theirs=str(list(ids[at : at + 4])),
+        )
+    return NOTHING
 
 
 def _lasts(prompter: Prompter, expected: _Chats | _Plain, case: _Case) -> bool:
@@ -175,8 +193,8 @@ def _near(text: str, at: int) -> str:
     return repr(text[max(at - 4, 0) : at + 16])
 
 
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:200]}"
+def _reason(error: BaseException) -> Translatable:
+    return msg("{kind}: {reason}", kind=type(error).__name__, reason=first_line(error))
 
 
 class _Plain:

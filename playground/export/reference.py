@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from playground.errors import Reason
 from playground.export.fidelity import Logits, aligned
 from playground.export.passages import Passage, Tokens, context_of
+from playground.messages import Translatable, msg
 from playground.runtimes.generation.divergence import kl_divergence
 from playground.runtimes.torch.networks import load_network
 
@@ -32,7 +34,7 @@ SAME_KL = 1e-4
 """Nats by which the forward pass and ``generate`` may differ at the same place: both are fp32, with other kernels at
 most. What sees the future differs by whole nats."""
 
-CONTRADICTION = "transformers' forward pass and its generate contradict each other: compared with generate alone"
+CONTRADICTION = msg("transformers' forward pass and its generate contradict each other: compared with generate alone")
 
 NO_PLACES = np.empty((0, 0), np.float32)
 
@@ -67,7 +69,7 @@ class Reference:
 
     expected: tuple[Expected, ...]
     tokens: int
-    notes: tuple[str, ...] = ()
+    notes: tuple[Translatable, ...] = ()
 
 
 Choose = Callable[[Tokens, Any, int | None], list[Passage]]
@@ -84,7 +86,7 @@ def ask(original: Path, choose: Choose, spare: Path | None = None, alone: bool =
         alone: Whether ``generate`` alone is asked, step by step along the texts.
 
     Raises:
-        ValueError: There is nothing that it can read.
+        Reason: There is nothing that it can read.
         Exception: Whatever transformers raises.
     """
     network = load_network(original)
@@ -92,7 +94,7 @@ def ask(original: Path, choose: Choose, spare: Path | None = None, alone: bool =
     encode, tokens = tokenizer_of(original, spare)
     texts = choose(encode, model.config, _embeddings(model))
     found: list[Expected] = []
-    notes: list[str] = [CONTRADICTION] if alone else []
+    notes: list[Translatable] = [CONTRADICTION] if alone else []
     for passage in texts:
         try:
             if CONTRADICTION in notes:
@@ -101,14 +103,25 @@ def ask(original: Path, choose: Choose, spare: Path | None = None, alone: bool =
                 found.append(_expected(model, network.has_encoder, passage, notes))
         except (IndexError, RuntimeError, ValueError, NotImplementedError) as error:
             log.warning("the original can't read %s", passage.kind, exc_info=error)
-            notes.append(f"the original itself could not read the {passage.kind} ({type(error).__name__})")
+            notes.append(
+                msg(
+                    "the original itself could not read the {text} ({kind})",
+                    text=passage.kind,
+                    kind=type(error).__name__,
+                )
+            )
             failed = error
     if not found:
         if texts:
             raise failed
-        raise ValueError("the texts of the check have no tokens that the model knows")
+        raise Reason(msg("the texts of the check have no tokens that the model knows"))
     if len(texts) > len({passage.kind for passage in texts}):
-        notes.append(f"the texts were read in parts of {context_of(model.config)} tokens, all that the context holds")
+        notes.append(
+            msg(
+                "the texts were read in parts of {tokens} tokens, all that the context holds",
+                tokens=context_of(model.config),
+            )
+        )
     return Reference(tuple(found), tokens, tuple(dict.fromkeys(notes)))
 
 
@@ -137,7 +150,7 @@ def _embeddings(model: Any) -> int | None:
         return None
 
 
-def _expected(model: Any, has_encoder: bool, passage: Passage, notes: list[str]) -> Expected:
+def _expected(model: Any, has_encoder: bool, passage: Passage, notes: list[Translatable]) -> Expected:
     rows = _forward(model, has_encoder, passage)
     if not passage.greedy:
         return Expected(passage, rows, (), NO_PLACES)
@@ -145,7 +158,7 @@ def _expected(model: Any, has_encoder: bool, passage: Passage, notes: list[str])
         continued, greedy = _generate(model, has_encoder, passage)
     except (IndexError, RuntimeError, ValueError, NotImplementedError, AttributeError, TypeError, KeyError) as error:
         log.warning("generate can't be asked about %s", passage.kind, exc_info=error)
-        notes.append(f"transformers' generate could not be asked ({type(error).__name__})")
+        notes.append(msg("transformers' generate could not be asked ({kind})", kind=type(error).__name__))
         return Expected(passage, rows, (), NO_PLACES)
     found = Expected(passage, rows, continued, greedy)
     apart = _contradiction(model, has_encoder, found)
@@ -250,4 +263,4 @@ def _start(model: Any) -> int:
             token = getattr(settings, name, None)
             if isinstance(token, int):
                 return token
-    raise ValueError("config.json does not say which token the decoder starts with")
+    raise Reason(msg("config.json does not say which token the decoder starts with"))

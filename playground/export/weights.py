@@ -12,17 +12,19 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from playground.catalog import quantization
 from playground.catalog.template_files import bring_template
-from playground.errors import ExportError, PlaygroundError
+from playground.errors import ExportError, PlaygroundError, first_line, joined
 from playground.export.gguf.reading import check_read, quick_gguf
 from playground.export.gguf.splits import merge
 from playground.export.gguf.tokens import keep_to_vocabulary
 from playground.export.prompt_check import check_prompts
 from playground.export.text_part import text_part
+from playground.messages import Translatable, msg
 from playground.records import ModelSpec
 from playground.runtimes.torch.networks import IncompleteWeights, Network, load_network
 from playground.sources.files import Progress, of_the_disk
@@ -33,7 +35,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jin
 SIDE_FILES = (*TOKENIZER_FILES, "config.json", "generation_config.json")
 """What stands beside the weights, in the import and, unchanged, in every export made from it."""
 
-TEXT_ONLY = (
+TEXT_ONLY = msg(
     "This model is made for more than text. Only its language part answers here: images, video and sound are not "
     "served."
 )
@@ -47,7 +49,9 @@ def copy_side_files(model: Path, target: Path) -> None:
             shutil.copyfile(model / name, target / name)
 
 
-def import_model(spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Progress) -> tuple[str, ...]:
+def import_model(
+    spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Progress
+) -> tuple[Translatable, ...]:
     """Write model.safetensors and ``SIDE_FILES`` (a chat template only where there is one) into ``target``.
 
     Args:
@@ -62,33 +66,53 @@ def import_model(spec: ModelSpec, files: tuple[Path, ...], target: Path, progres
     Raises:
         ExportError: The files hold no model that transformers can read, or not all of its weights.
     """
-    progress("importing", None)
+    progress(msg("importing"), None)
     try:
         notes = _import(spec, files, target, progress)
     except (PlaygroundError, MemoryError):
         raise
     except IncompleteWeights as error:
         raise ExportError(
-            f"{spec.name} is refused: its files and the network they describe do not fit together ({error})",
-            "transformers would put random numbers where weights are missing and leave out those it does not know. "
-            "Take a copy whose weights are whole and have the names that its config.json's architecture uses.",
+            msg(
+                "{model} is refused: its files and the network they describe do not fit together ({reason})",
+                model=spec.name,
+                reason=error.reason,
+            ),
+            msg(
+                "transformers would put random numbers where weights are missing and leave out those it does not know. "
+                "Take a copy whose weights are whole and have the names that its config.json's architecture uses."
+            ),
         ) from error
     except ImportError as error:
         raise ExportError(
-            f"{spec.name} can't be read by transformers without another package: {_first_line(error)}",
-            "Install what is named, and prepare the model again.",
+            msg(
+                "{model} can't be read by transformers without another package: {reason}",
+                model=spec.name,
+                reason=_said(error),
+            ),
+            msg("Install what is named, and prepare the model again."),
         ) from error
     except Exception as error:  # transformers, gguf and safetensors raise whatever happens to break
         if disk := of_the_disk(error):
             raise disk from error
         raise ExportError(
-            f"{spec.name} can't be read by transformers ({type(error).__name__}: {_first_line(error)})",
-            "Check that the file is whole and that its architecture is one transformers knows.",
+            msg(
+                "{model} can't be read by transformers ({kind}: {reason})",
+                model=spec.name,
+                kind=type(error).__name__,
+                reason=_said(error),
+            ),
+            msg("Check that the file is whole and that its architecture is one transformers knows."),
         ) from error
     missing = [name for name in ("tokenizer.json", "config.json", "model.safetensors") if not (target / name).exists()]
     if missing:
         raise ExportError(
-            f"Importing {spec.name} gave no {' and no '.join(missing)}", "See the log in PLAYGROUND_HOME."
+            msg(
+                "Importing {model} gave no {files}",
+                model=spec.name,
+                files=reduce(lambda before, last: msg("{before} and no {last}", before=before, last=last), missing),
+            ),
+            msg("See the log in PLAYGROUND_HOME."),
         )
     return notes
 
@@ -98,12 +122,12 @@ def original_folder(files: tuple[Path, ...]) -> Path:
     return next((path.parent for path in files if path.name == "config.json"), files[0].parent)
 
 
-def _import(spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Progress) -> tuple[str, ...]:
+def _import(spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Progress) -> tuple[Translatable, ...]:
     from transformers import AutoTokenizer
 
     folder = original_folder(files)
     gguf = files[0].name if files[0].suffix.lower() == ".gguf" else ""
-    with _joined(files, target) as joined, quick_gguf(lambda share: progress("importing", share)) as reading:
+    with _joined(files, target) as joined, quick_gguf(lambda share: progress(msg("importing"), share)) as reading:
         folder, gguf = (joined.parent, joined.name) if joined else (folder, gguf)
         tokenizer: Any = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, **({"gguf_file": gguf} if gguf else {})
@@ -134,9 +158,12 @@ def _judge_prompts(spec: ModelSpec, tokenizer: Any, target: Path) -> None:
     verdict = check_prompts(tokenizer, target, spec)
     if verdict.differences:
         raise ExportError(
-            f"{spec.name} can't be served: the prompts made from its files are not transformers' own "
-            f"({'; '.join(verdict.differences)})",
-            "This is a fault of the playground or of the model's tokenizer files; the log is in PLAYGROUND_HOME.",
+            msg(
+                "{model} can't be served: the prompts made from its files are not transformers' own ({differences})",
+                model=spec.name,
+                differences=joined(verdict.differences),
+            ),
+            msg("This is a fault of the playground or of the model's tokenizer files; the log is in PLAYGROUND_HOME."),
         )
     log.info("%s: %d prompts are the same text and ids as transformers'", spec.id, verdict.compared)
 
@@ -156,7 +183,7 @@ def _joined(files: tuple[Path, ...], target: Path) -> Iterator[Path | None]:
         shutil.rmtree(place)
 
 
-def _kept(network: Network) -> tuple[Any, tuple[str, ...]]:
+def _kept(network: Network) -> tuple[Any, tuple[Translatable, ...]]:
     """What is written down of a network, and what is to be said of it."""
     if not network.sees or network.has_encoder:
         return network.model, ()
@@ -180,7 +207,7 @@ def _forget_places(path: Path) -> None:
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _first_line(error: BaseException) -> str:
-    first, *more = [line.strip() for line in str(error).strip().splitlines()] or ["no message"]
+def _said(error: BaseException) -> Translatable:
+    first, *more = [line.strip() for line in str(error).strip().splitlines()] or [""]
     # A line that ends in a colon announces what is wrong; the next one says it.
-    return " ".join([first, *more[: first.endswith(":")]])[:200]
+    return first_line(" ".join([first, *more[: first.endswith(":")]]))

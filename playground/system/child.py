@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from playground.paths import python_path
@@ -92,13 +93,12 @@ class ChildDied(Exception):
 
 
 class JsonChild:
-    """A running ``python -m MODULE`` of this package.
-
-    It is found wherever the app was started and from what folder, out of a checkout as out of an installed wheel.
+    """A running program of ours.
 
     Args:
-        module: What is run.
-        env: Its environment, to which the way to this package is added.
+        program: A module of this package, as for ``python -m``: it is found wherever the app was started and from what
+            folder, out of a checkout as out of an installed wheel. Or a file, which has to do without this package.
+        env: Its environment; for a module, the way to this package is added.
         stderr: Where its stderr goes: an open file, None for that of this process. By default it is read, and ``tail``
             keeps its last lines.
         own_group: Whether it leads a session and a process group of its own. Signals then go to the group, so whatever
@@ -114,7 +114,7 @@ class JsonChild:
 
     def __init__(
         self,
-        module: str,
+        program: str | Path,
         env: Mapping[str, str],
         *,
         stderr: IO[bytes] | int | None = subprocess.PIPE,
@@ -126,20 +126,24 @@ class JsonChild:
         self._received: deque[bytes] = deque()
         self._sending = threading.Lock()
         self.started_at = self._sign_at = time.monotonic()
+        if isinstance(program, Path):
+            command = [str(program)]
+        else:
+            command, env = ["-m", program], {**env, "PYTHONPATH": python_path(env)}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module],
+            [sys.executable, "-P", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env={**env, "PYTHONPATH": python_path(env)},
+            env=env,
             start_new_session=own_group,
         )
         assert self._process.stdin and self._process.stdout
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        ears = [(threading.Thread(target=self._hear, name=f"hear {module}", daemon=True), self._stdout)]
+        ears = [(threading.Thread(target=self._hear, name=f"hear {program}", daemon=True), self._stdout)]
         if self._process.stderr:
             keep = threading.Thread(
-                target=self._keep_tail, args=(self._process.stderr,), name=f"log {module}", daemon=True
+                target=self._keep_tail, args=(self._process.stderr,), name=f"log {program}", daemon=True
             )
             ears.append((keep, self._process.stderr))
         self._ears = tuple(ears)
@@ -219,6 +223,13 @@ class JsonChild:
                 self._process.send_signal(number)
         except (ProcessLookupError, PermissionError):
             self._process.send_signal(number)
+
+    def finish(self) -> None:
+        """Tell it by closing its stdin that nothing more comes, and wait a second for it to end."""
+        with self._sending, contextlib.suppress(OSError):
+            self._stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(EXIT_GRACE_S)
 
     def kill(self) -> None:
         """SIGKILL for the process and whatever it started; returns when it is gone and its pipes are closed."""

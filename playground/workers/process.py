@@ -5,16 +5,16 @@ It knows what a worker may have of our environment; it does not know requests, r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from playground.errors import WorkerDied
 from playground.messages import NOTHING, Translatable, foreign, msg, sentences
 from playground.records import LoadSpec
-from playground.system.child import EXIT_GRACE_S, MAX_LINE_BYTES, Ending, JsonChild
+from playground.system.child import MAX_LINE_BYTES, Ending, JsonChild
 from playground.workers import protocol
 
 MODULE = "playground.workers.main"
@@ -68,12 +68,9 @@ class WorkerProcess(JsonChild):
 
     def close(self) -> None:
         """End the process: by its own will, or by SIGKILL when it does not answer within a second."""
-        try:
-            if self.alive:
-                self.send(protocol.leave())
-            self._process.wait(EXIT_GRACE_S)
-        except (WorkerDied, subprocess.TimeoutExpired):
-            pass
+        with contextlib.suppress(WorkerDied):
+            self.send(protocol.leave())
+        self.finish()
         self.kill()
 
     def died(self, ending: Ending) -> WorkerDied:

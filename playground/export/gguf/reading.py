@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from playground.errors import some
+from playground.messages import msg
 from playground.runtimes.torch.networks import FEW, IncompleteWeights
 
 _KNOWN = re.compile(
@@ -64,7 +65,7 @@ def check_read(reading: Reading) -> None:
         IncompleteWeights: With the names of the tensors.
     """
     if unread := reading.unread():
-        raise IncompleteWeights(f"tensors of the GGUF that nobody reads: {some(unread, FEW)}")
+        raise IncompleteWeights(msg("tensors of the GGUF that nobody reads: {names}", names=some(unread, FEW)))
 
 
 class _Places(dict[str, str]):

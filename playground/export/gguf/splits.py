@@ -12,6 +12,7 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+from playground.messages import msg
 from playground.runtimes.torch.networks import IncompleteWeights
 from playground.sources.headers import FIELDS, Header, Layout, read_gguf
 
@@ -57,13 +58,27 @@ def _check(parts: Sequence[Path], headers: Sequence[Header]) -> None:
     names = [name for header in headers for name in header.tensors]
     said = headers[0].metadata
     if said.get("split.count", len(parts)) != len(parts):
-        raise IncompleteWeights(f"{parts[0].name} is one of {said['split.count']} parts, {len(parts)} are there")
+        raise IncompleteWeights(
+            msg(
+                "{file} is one of {parts} parts, {found} are there",
+                file=parts[0].name,
+                parts=said["split.count"],
+                found=len(parts),
+            )
+        )
     for number, (part, header) in enumerate(zip(parts, headers, strict=True)):
         if header.metadata.get("split.no", number) != number:
-            raise IncompleteWeights(f"{part.name} calls itself part {header.metadata['split.no'] + 1}")
+            raise IncompleteWeights(
+                msg("{file} calls itself part {number}", file=part.name, number=header.metadata["split.no"] + 1)
+            )
     if len(set(names)) != len(names) or said.get("split.tensors.count", len(names)) != len(names):
         raise IncompleteWeights(
-            f"{parts[0].name} counts {said.get('split.tensors.count')} tensors, its parts hold {len(set(names))}"
+            msg(
+                "{file} counts {counted} tensors, its parts hold {found}",
+                file=parts[0].name,
+                counted=said.get("split.tensors.count"),
+                found=len(set(names)),
+            )
         )
 
 

@@ -27,6 +27,7 @@ from playground.export.quantization.blocks import (
     round8,
 )
 from playground.kernels.library import packed
+from playground.messages import msg
 from playground.sources.files import Progress
 
 WORTH_SUMS = 1 << 19
@@ -204,7 +205,7 @@ class _Rounding:
         inner, outer = self._weights[weight].dims
         if weight not in self._stored:  # the branches of a merged decoder share their weights
             self._stored[weight] = self._store(weight, self._rounded(node.name, weight))
-            self._progress("rounding weights", min(1.0, len(self._stored) / self._total))
+            self._progress(msg("rounding weights"), min(1.0, len(self._stored) / self._total))
         stored, source = self._stored[weight], node.input[0]
         before: list[Any] = []
         if stored.with_means:

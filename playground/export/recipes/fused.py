@@ -14,12 +14,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import IO, Any
 
-from playground.errors import ExportError
+from playground.errors import ExportError, first_line
 from playground.export.quantization import graph
 from playground.export.quantization.blocks import QUANT_BLOCK
 from playground.export.recipes.base import Work
 from playground.export.weights import copy_side_files
 from playground.kernels import building
+from playground.messages import Translatable, msg
 from playground.sources.files import Progress, of_the_disk
 
 MODEL = "model.onnx"
@@ -53,7 +54,7 @@ def build_fused(work: Work) -> str:
     stage = work.target if bits is None else work.target / ".plain"
     _build_plain(work, stage)
     if bits is not None:
-        work.progress("rounding weights", 0.0)
+        work.progress(msg("rounding weights"), 0.0)
         sums = graph.WORTH_SUMS if building.obstacle() else 0
         graph.rewrite(stage / MODEL, work.target / MODEL, bits, work.progress, sums)
         for path in (path for path in stage.iterdir() if not path.name.startswith(MODEL)):
@@ -70,7 +71,7 @@ def _build_plain(work: Work, target: Path) -> None:
 
     target.mkdir(exist_ok=True)
     arguments = ("", str(work.model), str(target), "fp32", "cpu", str(target / ".cache"))
-    work.progress("building", 0.0)
+    work.progress(msg("building"), 0.0)
     with _Narrated(work.progress, _layers(work.model)):
         try:
             options = [f"{name}={value}" for name, value in FUSED_OPTIONS.items()]
@@ -102,12 +103,12 @@ def _say_layer_types(config: Any) -> None:
         config.layer_types = ["sliding_attention"] * config.num_hidden_layers
 
 
-def _reason(error: Exception, model: Path) -> str:
+def _reason(error: Exception, model: Path) -> Translatable:
     """What went wrong, without places on this machine."""
     if isinstance(error, NotImplementedError) and "not currently supported" in str(error):
-        return "the model builder does not know this architecture"
-    said = (str(error).strip().splitlines() or ["no message"])[0].replace(str(model), "the model")[:200]
-    return f"the model builder failed ({type(error).__name__}: {said})"
+        return msg("the model builder does not know this architecture")
+    said = first_line(str(error).replace(str(model), "the model"))
+    return msg("the model builder failed ({kind}: {reason})", kind=type(error).__name__, reason=said)
 
 
 def _layers(model: Path) -> int:
@@ -125,7 +126,7 @@ class _Narrated:
 
     def _line(self, line: str) -> None:
         if match := re.search(r"Reading layer (\d+)", line):
-            self._progress("building", min(1.0, int(match[1]) / self._layers))
+            self._progress(msg("building"), min(1.0, int(match[1]) / self._layers))
 
     def __enter__(self) -> None:
         self._redirect.__enter__()

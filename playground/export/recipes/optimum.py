@@ -8,13 +8,10 @@ optimum knows an architecture it says itself.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,9 @@ from playground.export.quantization.blocks import QUANT_BLOCK
 from playground.export.recipes.base import Work
 from playground.export.recipes.overlay import OverlayError, ensure_overlay
 from playground.export.weights import copy_side_files
+from playground.messages import NOTHING, Translatable, foreign, msg
 from playground.sources.files import discard, of_the_disk
+from playground.system.child import Ending, JsonChild
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +46,12 @@ def build_optimum(work: Work) -> str:
     source.mkdir(parents=True)
     task = write_source(work.model, source)
     overlay = ensure_overlay(work.home, work.progress, lambda: False)
-    work.progress("exporting", None)
+    work.progress(msg("exporting"), None)
     exporter_in(overlay).export(source, exported, task)
     names = PARTS if task.startswith("text2text") else ("model.onnx",)
     try:
         for name in names:
-            work.progress("rounding weights", None)
+            work.progress(msg("rounding weights"), None)
             graph.rewrite(exported / name, work.target / name, graph.bits_of(work.options), work.progress)
     except MemoryError:
         raise
@@ -60,7 +59,13 @@ def build_optimum(work: Work) -> str:
         if disk := of_the_disk(error):
             raise disk from error
         log.exception("rounding %s failed", exported)
-        raise ExportError(f"its graph can't be rounded to {work.precision} ({type(error).__name__})") from error
+        raise ExportError(
+            msg(
+                "its graph can't be rounded to {precision} ({kind})",
+                precision=work.precision,
+                kind=type(error).__name__,
+            )
+        ) from error
     shutil.rmtree(stage)
     copy_side_files(work.model, work.target)
     return work.precision
@@ -109,7 +114,7 @@ def older_config(config: Mapping[str, Any], weights: frozenset[str] = frozenset(
         scaled = bool(older.pop("scale_decoder_outputs"))
         older["tie_word_embeddings"] = scaled
         if scaled == ("lm_head.weight" in weights):
-            raise ExportError("transformers 4 can't tell scaled outputs and a head of its own apart")
+            raise ExportError(msg("transformers 4 can't tell scaled outputs and a head of its own apart"))
     return older
 
 
@@ -120,65 +125,51 @@ def _weight_names(path: Path) -> frozenset[str]:
         return frozenset(file.keys())
 
 
-class Exporter:
+class Exporter(JsonChild):
     """A running ``optimum_worker``. It ends with this process, or with ``close``.
 
     Raises:
         OverlayError: It does not start; the overlay is thrown away, so that the next attempt installs it anew.
+        OSError: No process could be started.
     """
 
     def __init__(self, overlay: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": str(overlay), "PYTHONUNBUFFERED": "1"}
         # In our process group, as whoever started us wants to end it with us.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-        )
-        if not self._read().get("ready"):
-            self.close()
+        super().__init__(WORKER, environment, stderr=None, own_group=False)
+        try:
+            self._answer()
+        except ExportError:
             discard(overlay)
-            raise OverlayError("optimum can't be started in its own environment", "Prepare the model again.")
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
+            raise OverlayError(
+                msg("optimum can't be started in its own environment"), msg("Prepare the model again.")
+            ) from None
 
     def export(self, model: Path, target: Path, task: str) -> None:
         """Export ``model`` into ``target``.
 
         Raises:
             ExportError: optimum does not know the architecture, fails, or died.
+            OSError: The disk.
         """
-        assert self._process.stdin is not None
-        job = {"model": str(model), "target": str(target), "task": task}
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(job).encode() + b"\n")
-            self._process.stdin.flush()
-        answer = self._read()
+        self.send({"model": str(model), "target": str(target), "task": task})
+        answer = self._answer()
         if "error" in answer:
             if disk := of_the_disk(OSError(answer["error"])):
                 raise disk
             raise ExportError(_reason(answer))
-        if "done" not in answer:
-            code = self._process.wait()
-            raise ExportError(f"optimum's process ended early ({code})" + (": is memory short?" if code == -9 else ""))
 
     def close(self) -> None:
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        """End it: by its own will, or by SIGKILL."""
+        self.finish()
+        self.kill()
 
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {}
-        return answer
+    def died(self, ending: Ending) -> ExportError:
+        memory = msg(": is memory short?") if ending.killed else NOTHING
+        return ExportError(msg("optimum's process ended early ({code}){memory}", code=ending.code, memory=memory))
+
+    def _answer(self) -> dict[str, Any]:
+        return next(self.messages(lambda: False))
 
 
 _exporters: dict[Path, Exporter] = {}
@@ -192,9 +183,9 @@ def exporter_in(overlay: Path) -> Exporter:
     return _exporters[overlay]
 
 
-def _reason(answer: Mapping[str, str]) -> str:
+def _reason(answer: Mapping[str, str]) -> Translatable:
     """optimum's own words; its advice on how to teach it an architecture is for programmers."""
     said = answer["error"].split(", that is a custom or unsupported architecture")
     if len(said) > 1:
-        return "optimum does not know this architecture"
-    return f"optimum failed ({answer['type']}: {answer['error'][:200]})"
+        return msg("optimum does not know this architecture")
+    return msg("optimum failed ({kind}: {reason})", kind=answer["type"], reason=foreign(answer["error"][:200]))

@@ -16,7 +16,8 @@ import platform
 import sys
 from pathlib import Path
 
-from playground.errors import ExportError, StorageError
+from playground.errors import ExportError, StorageError, first_line
+from playground.messages import msg
 from playground.sources.files import Cancelled, Progress, bytes_in, locked, put_in_place, staging, storage_errors
 from playground.sources.pip import run_pip
 
@@ -63,7 +64,7 @@ def ensure_overlay(home: Path, progress: Progress, cancelled: Cancelled) -> Path
     folder = overlay_folder(home)
 
     def waiting() -> None:
-        progress("waiting for another process", None)
+        progress(msg("waiting for another process"), None)
 
     with locked(home, f"overlay-{folder.name}", cancelled, waiting), storage_errors(home):
         if not folder.is_dir():
@@ -81,9 +82,9 @@ def _install(stage: Path, home: Path, progress: Progress, cancelled: Cancelled) 
 
     def tick() -> None:
         # pip unpacks into its temporary folder and moves everything at the end.
-        progress("installing the exporter", min(0.99, bytes_in(stage) / SIZE))
+        progress(msg("installing the exporter"), min(0.99, bytes_in(stage) / SIZE))
 
-    if run_pip(install, said, temporary, cancelled=cancelled, what="Installing the exporter", tick=tick):
+    if run_pip(install, said, temporary, cancelled=cancelled, what=msg("Installing the exporter"), tick=tick):
         raise _error(home, said.read_text(encoding="utf-8", errors="replace"))
 
 
@@ -91,14 +92,20 @@ def _error(home: Path, said: str) -> ExportError | StorageError:
     log.error("pip could not install the exporter:\n%s", said.strip())
     if "No space left on device" in said or "Disk quota exceeded" in said:
         return StorageError(
-            f"The disk that holds {home} is full", "Free some space or set PLAYGROUND_HOME to another disk."
+            msg("The disk that holds {home} is full", home=home),
+            msg("Free some space or set PLAYGROUND_HOME to another disk."),
         )
     if "No module named pip" in said:
-        return OverlayError("optimum can't be installed: this Python has no pip", "Run `python -m ensurepip`.")
+        return OverlayError(
+            msg("optimum can't be installed: this Python has no pip"), msg("Run `python -m ensurepip`.")
+        )
     if "from versions: none" in said or "Connection" in said or "timed out" in said:
-        reason = "the package index can't be reached"
+        reason = msg("the package index can't be reached")
     elif "from versions:" in said:
-        reason = "the package index does not offer what it needs"
+        reason = msg("the package index does not offer what it needs")
     else:
-        reason = f"pip failed: {(said.strip().splitlines() or ['no message'])[-1][:160]}"
-    return OverlayError(f"optimum can't be installed: {reason}", "Check the network and pip's settings.")
+        last = (said.strip().splitlines() or [""])[-1]
+        reason = msg("pip failed: {reason}", reason=first_line(last, 160))
+    return OverlayError(
+        msg("optimum can't be installed: {reason}", reason=reason), msg("Check the network and pip's settings.")
+    )

@@ -1,4 +1,7 @@
-"""ONNX files that a model's folder already brings: which there are, what they truly are, which of them runs here.
+"""The prebuilt way: ONNX files that the model's own repository brings, taken as they are.
+
+Here is found out which there are, what they truly are, and which of them runs here. Like every other graph they are
+compared with torch afterwards, where the source has the weights to compare with.
 
 Repositories name their files by precision (``onnx/model_int8.onnx``, ``model_q4f16.onnx``, ``model_quantized.onnx``
 …). A name is a hint for the order of trying only: what a file is, its operators and weight types say, and whether
@@ -18,11 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from playground.errors import ExportError
+from playground.errors import ExportError, first_line, joined, reason_of
+from playground.export.recipes.base import Work
 from playground.export.weights import SIDE_FILES
+from playground.messages import NOTHING, Translatable, msg
 from playground.runtimes.onnx.file import BadOnnxFile, GraphError, OnnxFile, is_data_file, read_onnx_file
-from playground.runtimes.onnx.graph import read_graph
 from playground.sources.hub.onnx_names import ENDINGS, INSTEAD, PLACES, base, ending, graph_sets
+
+PREBUILT_PRECISIONS: dict[str, dict[str, str]] = {"int8": {}, "int4": {}, "fp32": {}, "fp16": {}}
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,20 @@ class Prebuilt:
     size_bytes: int
 
 
-def find_prebuilt(folder: Path, precision: str, refused: list[str] | None = None) -> Prebuilt | None:
+def take_prebuilt(work: Work) -> str:
+    """Put the source's best ONNX files into the target. See ``base.Build``."""
+    work.progress(msg("looking for ONNX files"), None)
+    refused: list[Translatable] = []
+    found = find_prebuilt(work.source, work.precision, refused)
+    if found is None:
+        if refused:
+            raise ExportError(joined(refused[:3]))
+        raise ExportError(msg("none of the ONNX files is {precision}", precision=work.precision))
+    place_prebuilt(found, work.source, work.target)
+    return found.precision
+
+
+def find_prebuilt(folder: Path, precision: str, refused: list[Translatable] | None = None) -> Prebuilt | None:
     """The best files in ``folder`` for onnx-``precision`` that onnxruntime loads and the runtime can drive.
 
     Args:
@@ -50,17 +69,17 @@ def find_prebuilt(folder: Path, precision: str, refused: list[str] | None = None
         precision: int8, int4, fp32 or fp16. For fp32, a half-precision file is taken if there is no other.
         refused: Gets a line for each file of this precision that can't be used, and why.
     """
-    reasons: list[str] = [] if refused is None else refused
+    reasons: list[Translatable] = [] if refused is None else refused
     config = _config(folder)
     if config is None:
         if next(_sets(folder), None):
-            reasons.append("there are ONNX files, but no config.json that could be read")
+            reasons.append(msg("there are ONNX files, but no config.json that could be read"))
         return None
     found = [candidate for files in _sets(folder) if (candidate := _candidate(folder, files, reasons))]
     for wanted in (precision, INSTEAD.get(precision)):
         for candidate in sorted((each for each in found if each.precision == wanted), key=_order):
             if reason := _why_not(candidate, config):
-                reasons.append(f"{candidate.name}: {reason}")
+                reasons.append(msg("{file}: {reason}", file=candidate.name, reason=reason))
             else:
                 return candidate
     return None
@@ -76,7 +95,8 @@ def place_prebuilt(prebuilt: Prebuilt, folder: Path, target: Path) -> None:
     """
     if not (folder / "tokenizer.json").is_file():
         raise ExportError(
-            f"{folder.name} holds {prebuilt.name}, but no tokenizer.json", "Copy it from the model's repository."
+            msg("{folder} holds {file}, but no tokenizer.json", folder=folder.name, file=prebuilt.name),
+            msg("Copy it from the model's repository."),
         )
     beside = [(folder / name, name) for name in SIDE_FILES if (folder / name).is_file()]
     for source, name in (*prebuilt.files, *beside):
@@ -84,7 +104,10 @@ def place_prebuilt(prebuilt: Prebuilt, folder: Path, target: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         # Also where a disk takes upper and lower case for one. A copy would go through the link that is there.
         if os.path.lexists(place):
-            raise ExportError(f"{prebuilt.name} has two files that would be called {name}", "Rename one of them.")
+            raise ExportError(
+                msg("{file} has two files that would be called {name}", file=prebuilt.name, name=name),
+                msg("Rename one of them."),
+            )
         try:
             os.link(source.resolve(), place)
         except OSError:
@@ -98,7 +121,7 @@ def _sets(folder: Path) -> Iterator[tuple[Path, ...]]:
         yield tuple(folder / name for name in files)
 
 
-def _candidate(folder: Path, files: tuple[Path, ...], reasons: list[str]) -> Prebuilt | None:
+def _candidate(folder: Path, files: tuple[Path, ...], reasons: list[Translatable]) -> Prebuilt | None:
     """What a set of files is, read from them; None, with a reason, where that can't be said or a file is missing."""
     name = files[-1].relative_to(folder).as_posix()
     wanted: list[tuple[Path, str]] = []
@@ -109,7 +132,8 @@ def _candidate(folder: Path, files: tuple[Path, ...], reasons: list[str]) -> Pre
             wanted += [(path, _canonical(path)), *_external(path, file)]
             kinds.append(_precision(file))
         except (BadOnnxFile, OSError, ExportError) as error:
-            reasons.append(f"{name}: {error.what if isinstance(error, ExportError) else error}")
+            reason = error.what if isinstance(error, ExportError) else reason_of(error)
+            reasons.append(msg("{file}: {reason}", file=name, reason=reason))
             return None
     precision = min(kinds, key=["int4", "int8", "fp16", "fp32"].index)  # a set is what its coarsest part is
     size = sum(path.stat().st_size for path, _ in wanted)
@@ -120,10 +144,10 @@ def _precision(file: OnnxFile) -> str:
     bits = file.quantised_bits
     if bits is not None:
         if bits not in (4, 8):
-            raise ExportError(f"its weights have {bits} bits, which no precision here stands for")
+            raise ExportError(msg("its weights have {bits} bits, which no precision here stands for", bits=bits))
         return f"int{bits}"
     if file.float_type == "bfloat16":
-        raise ExportError("its weights are bfloat16, for which onnxruntime has hardly a kernel on CPUs")
+        raise ExportError(msg("its weights are bfloat16, for which onnxruntime has hardly a kernel on CPUs"))
     return "fp16" if file.float_type == "float16" else "fp32"
 
 
@@ -136,11 +160,13 @@ def _external(path: Path, file: OnnxFile) -> Iterator[tuple[Path, str]]:
     for location in sorted(file.external):
         place = PurePosixPath(location)
         if place.is_absolute() or ".." in place.parts or "\\" in location or not place.parts:
-            raise ExportError(f"it wants weights from outside its folder ('{location}')")
+            raise ExportError(msg("it wants weights from outside its folder ('{location}')", location=location))
         if not is_data_file(location):
-            raise ExportError(f"it keeps weights in '{location[:80]}', which is not a data file's name")
+            raise ExportError(
+                msg("it keeps weights in '{location}', which is not a data file's name", location=location[:80])
+            )
         if not (path.parent / place).is_file():
-            raise ExportError(f"its weights ({location}) are missing")
+            raise ExportError(msg("its weights ({location}) are missing", location=location))
         yield path.parent / place, place.as_posix()
 
 
@@ -155,9 +181,12 @@ def _order(candidate: Prebuilt) -> tuple[int, int]:
     return (endings.index(its) if its in endings else len(endings), candidate.size_bytes)
 
 
-def _why_not(candidate: Prebuilt, config: Mapping[str, Any]) -> str:
+def _why_not(candidate: Prebuilt, config: Mapping[str, Any]) -> Translatable:
     """Why these files can't be run, in one line; empty if they can."""
+    # Here, and not above: the app process reads this module for the recipe's name, and needs no onnxruntime.
     import onnxruntime as ort
+
+    from playground.runtimes.onnx.graph import read_graph
 
     options = ort.SessionOptions()
     options.log_severity_level = 4
@@ -171,19 +200,18 @@ def _why_not(candidate: Prebuilt, config: Mapping[str, Any]) -> str:
             if not name.startswith("encoder"):
                 read_graph(session, read_onnx_file(path), config)
         except GraphError as error:
-            return str(error)
+            return reason_of(error)
         except MemoryError:
             raise
         except Exception as error:  # onnxruntime's own exceptions have no common ancestor below this one
-            return f"onnxruntime can't load it ({_said(error, path)})"
-    return ""
+            return msg("onnxruntime can't load it ({reason})", reason=_said(error, path))
+    return NOTHING
 
 
-def _said(error: Exception, path: Path) -> str:
+def _said(error: Exception, path: Path) -> Translatable:
     """What onnxruntime says, without codes and places on this machine."""
-    line = (str(error).strip().splitlines() or ["no message"])[0]
-    line = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", line)
-    return line.replace(str(path), path.name).replace(str(path.parent), "…")[:200]
+    said = re.sub(r"^\s*\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
+    return first_line(said.replace(str(path), path.name).replace(str(path.parent), "…"))
 
 
 def _config(folder: Path) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from playground.export.recipes.base import Build, Recipe, Work
 from playground.export.recipes.fused import FUSED_PRECISIONS, build_fused
 from playground.export.recipes.optimum import OPTIMUM_PRECISIONS, build_optimum
 from playground.export.recipes.overlay import pins
-from playground.export.recipes.taking import PREBUILT_PRECISIONS, take_prebuilt
+from playground.export.recipes.prebuilt import PREBUILT_PRECISIONS, take_prebuilt
 
 __all__ = ["RECIPES", "Build", "Recipe", "Work"]
 

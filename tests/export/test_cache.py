@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from playground.errors import ExportError, FidelityError, StorageError
 from playground.export import cache, check, pipeline, weights
 from playground.export.fidelity import judge
 from playground.export.recipes.registry import RECIPES, Recipe, Work
+from playground.kernels import building
 from playground.records import Artifact, Fidelity, ModelSpec, Variant
 from playground.sources.files import FileRecord, Progress
 
@@ -119,7 +121,7 @@ def test_torch_has_a_verdict_of_its_own_on_the_import(tmp_path: Path) -> None:
 
 
 class Kitchen:
-    """``making.make`` with recipes that write a line, an import that copies nothing, and a judge told what to say."""
+    """``pipeline.make`` with recipes that write a line, an import that copies nothing, and a judge told what to say."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
         self.home, self.built, self.imports = home, [], 0  # type: ignore[var-annotated]
@@ -300,3 +302,66 @@ def test_records_tell_touched_from_changed(tmp_path: Path) -> None:
     assert not record.matches(path)
     path.unlink()
     assert not record.matches(path)
+
+
+def test_an_artifact_of_before_messages_is_used_and_says_what_it_said(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    document = json.loads((folder / cache.DOCUMENT).read_text())
+    said = {
+        "notes": ["It came by post."],
+        "fallbacks": ["fused: it failed", "fp32: optimum: no"],
+        "engine_note": "the model is more than a decoder",
+        "fidelity": {
+            "reference": "transformers in fp32 on the original files",
+            "positions": 576,
+            "top1_agreement": 1.0,
+            "mean_kl": 0.0,
+            "max_logit_error": 0.0,
+            "verdict": "exact",
+            "reason": "100.0% of 576 most likely tokens agree",
+        },
+    }
+    (folder / cache.DOCUMENT).write_text(json.dumps(document | said))
+    artifact = cache.read(folder, tmp_path)
+    assert artifact is not None
+    assert artifact.fidelity is not None
+    assert list(artifact.fallbacks) == said["fallbacks"]
+    assert list(artifact.notes) == said["notes"]
+    assert artifact.engine_note == said["engine_note"]
+    assert artifact.fidelity.reason == "100.0% of 576 most likely tokens agree"
+    assert cache.verify(folder, tmp_path) == artifact
+
+
+def test_messages_of_an_artifact_can_be_told_in_another_language_later(kitchen: Kitchen) -> None:
+    kitchen.verdicts |= {"fused": (0.2, 7.0)}
+    kitchen.make()
+    artifact = cache.read(folder_of(kitchen.home), kitchen.home)
+    assert artifact is not None
+    assert artifact.fidelity is not None
+    assert artifact.fallbacks[0].template == "{recipe}: {reason}"
+    assert artifact.fallbacks[0].values["reason"].template == "rejected, {reason}"
+    assert artifact.fidelity.reason.template == "{figures}: equal but for rounding"
+    assert artifact.fidelity.reference.template
+
+
+KEYS = {
+    "onnx-int8": "38cd74ff0abaad83",
+    "onnx-int4": "332bd3ccb1a3fed1",
+    "onnx-fp32": "13dc35f57d373f3c",
+    "onnx-fp16": "9306e9a95005d037",
+    "torch-fp32": "1f64639574d19c46",
+}
+
+
+def test_keys_are_those_of_artifacts_that_people_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change here makes every prepared model be made again. Where that is meant, the new names go into ``KEYS``; a
+    text for readers must never be the reason.
+    """
+    monkeypatch.setattr(cache, "tool_version", lambda package: "1")
+    monkeypatch.setattr(building, "identity", lambda: "none")
+    assert cache.import_folder(tmp_path, SPEC, REVISION).name == "tiny-1ee9beb8326f8b9b"
+    found = {}
+    for name in KEYS:
+        runtime, precision = name.split("-")
+        found[name] = folder_of(tmp_path, Variant("tiny", runtime, precision)).name.rpartition("-")[2]
+    assert found == KEYS

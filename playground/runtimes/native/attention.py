@@ -1,6 +1,6 @@
 """What one ``GroupQueryAttention`` of a graph asks for: heads, window, scale and the angles of positions.
 
-Part of ``kernel_reader``. It knows the operator's attributes
+Part of ``lowering``. It knows the operator's attributes
 (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md), not where its values lie.
 """
 
@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from playground.messages import msg
 from playground.runtimes.native.checks import check_heads
 from playground.runtimes.native.program import Array, Heads, known_only, refuse, whole
 
@@ -38,11 +39,20 @@ def heads_of(node: Any, settings: Mapping[str, Any], width: int, packed: bool) -
         NotForKernels: The kernels have no such heads, or an attribute says what can't be.
     """
     known_only(node, settings, _KNOWN)
-    heads = whole("attention whose num_heads is", settings["num_heads"])
-    kv_heads = whole("attention whose kv_num_heads is", settings["kv_num_heads"])
+    heads = whole(
+        lambda found: msg("the graph has attention whose num_heads is {value}", value=found), settings["num_heads"]
+    )
+    kv_heads = whole(
+        lambda found: msg("the graph has attention whose kv_num_heads is {value}", value=found),
+        settings["kv_num_heads"],
+    )
     size = width // (heads + 2 * kv_heads if packed else heads)
     window = settings.get("local_window_size", -1)
-    window = 0 if window == -1 else whole("a local_window_size of", window)
+    window = (
+        0
+        if window == -1
+        else whole(lambda found: msg("the graph has a local_window_size of {value}", value=found), window)
+    )
     scale = float(settings.get("scale", 0.0)) or (1.0 / math.sqrt(size) if size > 0 else 1.0)
     found = Heads(heads, kv_heads, size, window, scale)
     check_heads(found)
@@ -65,5 +75,5 @@ def angles(settings: Mapping[str, Any], size: int, table: Callable[[int], Array]
         return (), 0
     cosines, sines = table(7), table(8)
     if cosines.ndim != 2 or cosines.shape != sines.shape or not 0 < 2 * cosines.shape[1] <= size or not len(cosines):
-        refuse("rotary tables of another width than a head")
+        refuse(msg("the graph has rotary tables of another width than a head"))
     return (cosines, sines), 2 * int(cosines.shape[1])

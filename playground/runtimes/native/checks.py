@@ -1,18 +1,20 @@
 """Whether a program stays inside its buffers and its constants, looked at once, before the kernels see it.
 
 The kernels check nothing while they run, and a program is made of a graph that anybody may have written. So every
-place, size and type of every step is compared here with what there is; ``kernel_reader`` need not be right for a graph
+place, size and type of every step is compared here with what there is; ``lowering`` need not be right for a graph
 to be harmless. The module knows what each step reads and writes; it knows neither ONNX nor why a step is there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from playground.kernels.library import BLOCK, MAX_HEAD, MAX_QUERIES, PANEL, Kind, Weights
+from playground.messages import Translatable, msg
 from playground.runtimes.native.program import Array, Heads, Program, Step, Value, refuse, whole
 
 VECTOR = 16
@@ -27,13 +29,13 @@ def check(program: Program) -> None:
     Raises:
         NotForKernels: A step would reach beyond what it was given.
     """
-    whole("a vocabulary of", program.tokens)
+    whole(lambda found: msg("the graph has a vocabulary of {value}", value=found), program.tokens)
     if program.longest is not None:
-        whole("positions for", program.longest)
+        whole(lambda found: msg("the graph has positions for {value}", value=found), program.longest)
     for width in program.widths:
-        whole("a buffer of", width)
+        whole(lambda found: msg("the graph has a buffer of {value}", value=found), width)
     if not program.layers:
-        refuse("no attention")
+        refuse(msg("the graph has no attention"))
     for heads in program.layers:
         check_heads(heads)
     walk = _Walk(program)
@@ -41,7 +43,7 @@ def check(program: Program) -> None:
         walk.step(step)
     logits = program.logits
     if logits is None or not walk.can_read(logits) or not logits.one or logits.width != program.vocab:
-        refuse("logits that no step gives")
+        refuse(msg("the graph has logits that no step gives"))
 
 
 def check_heads(heads: Heads) -> None:
@@ -50,12 +52,23 @@ def check_heads(heads: Heads) -> None:
     Raises:
         NotForKernels: They have not.
     """
-    for what in ("heads", "kv_heads", "size"):
-        whole(f"attention whose {what} is", getattr(heads, what))
-    whole("a window of", heads.window, least=0)
+    for name in ("heads", "kv_heads", "size"):
+        whole(partial(_attention_whose, name), getattr(heads, name))
+    whole(lambda found: msg("the graph has a window of {value}", value=found), heads.window, least=0)
     groups, odd = divmod(heads.heads, heads.kv_heads)
     if heads.size % VECTOR or heads.size > MAX_HEAD or odd or groups > MAX_QUERIES:
-        refuse(f"heads of {heads.size} numbers, {heads.heads} over {heads.kv_heads}")
+        refuse(
+            msg(
+                "the graph has heads of {size} numbers, {heads} over {kv_heads}",
+                size=heads.size,
+                heads=heads.heads,
+                kv_heads=heads.kv_heads,
+            )
+        )
+
+
+def _attention_whose(name: str, found: str) -> Translatable:
+    return msg("the graph has attention whose {name} is {value}", name=name, value=found)
 
 
 class _Walk:
@@ -70,11 +83,13 @@ class _Walk:
 
     def step(self, step: Step) -> None:
         """Look at one step, which the kernels take behind those before."""
-        kind, whose = step.kind, f"a step {step.kind.name} of"
+        kind = step.kind
         if kind in (Kind.ROPE, Kind.FLASH_ATTN, Kind.ATTN_REDUCE):
             self._attention(step)
             return
-        width = whole(whose, step.width)
+        width = whole(
+            lambda found: msg("the graph has a step {kind} of {value}", kind=kind.name, value=found), step.width
+        )
         if kind == Kind.QUANTISE:
             self._takes(step, width, 1, 1)
             self._fits(not step.outputs and step.extra == -(-width // BLOCK), step)
@@ -92,7 +107,7 @@ class _Walk:
         else:
             self._takes(step, width, *((2, 2) if kind in (Kind.ADD, Kind.MUL) else (1, 2)))
         if kind == Kind.RMS_NORM:
-            size = whole("a norm of", step.extra)
+            size = whole(lambda found: msg("the graph has a norm of {value}", value=found), step.extra)
             self._fits(width % size == 0, step)
             self._tensors(step, (np.float32, (size,)))
         elif kind == Kind.ADD_ROW:
@@ -138,7 +153,9 @@ class _Walk:
             self._fits(weights.zeros.size == size, step)
             self._array(step, weights.zeros, np.uint8, weights.zeros.shape)
         out = step.outputs[0] if step.outputs else None
-        panels = whole("outputs of a product,", -(-outputs // PANEL) * PANEL)
+        panels = whole(
+            lambda found: msg("the graph has outputs of a product, {value}", value=found), -(-outputs // PANEL) * PANEL
+        )
         self._fits(out is not None and out.offset == 0 and self._width(out) >= panels, step)
 
     def _width(self, value: Value) -> int:
@@ -183,9 +200,12 @@ class _Walk:
 
     def _angles(self, step: Step, heads: Heads) -> None:
         """Cosines and sines for every position there may be, of a part of a head at most."""
-        turned, longest = whole("angles for", step.width, least=0), self._program.longest
+        turned, longest = (
+            whole(lambda found: msg("the graph has angles for {value}", value=found), step.width, least=0),
+            self._program.longest,
+        )
         self._fits(turned % 2 == 0 and turned <= heads.size and (turned == 0) == (not any_of(step.tensors)), step)
-        whole("angles that are interleaved", step.extra, least=0)
+        whole(lambda found: msg("the graph has angles that are interleaved {value}", value=found), step.extra, least=0)
         if turned:
             rows = len(step.tensors[0]) if step.tensors[0] is not None else 0
             self._fits(longest is not None and longest <= rows, step)
@@ -204,7 +224,7 @@ class _Walk:
     @staticmethod
     def _fits(good: bool | None, step: Step) -> None:
         if not good:
-            refuse(f"a step {step.kind.name} that does not fit what there is for it")
+            refuse(msg("the graph has a step {kind} that does not fit what there is for it", kind=step.kind.name))
 
 
 def any_of(tensors: Sequence[Array | None]) -> bool:

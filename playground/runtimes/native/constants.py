@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from playground.kernels.library import BLOCK, Weights
+from playground.messages import msg
 from playground.runtimes.native.program import refuse
 from playground.runtimes.onnx.file import is_data_file
 
@@ -51,7 +52,7 @@ class Constants:
         """
         value = next((each.t for each in node.attribute if each.name == "value"), None)
         if value is None:
-            refuse("a constant that is no tensor")
+            refuse(msg("the graph has a constant that is no tensor"))
         named = TensorProto()
         named.CopyFrom(value)
         named.name = node.output[0]
@@ -69,7 +70,7 @@ class Constants:
             return found
         tensor = self._tensors.get(name)
         if tensor is None:
-            refuse(f"{name}, which is no constant")
+            refuse(msg("the graph has {name}, which is no constant", name=name))
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
         _must_be(name, dtype, wanted)
         if tensor.data_location != TensorProto.EXTERNAL:
@@ -77,13 +78,13 @@ class Constants:
         place = {entry.key: entry.value for entry in tensor.external_data}
         location = place.get("location", "")
         if place.keys() - _EXTERNAL or not is_data_file(location) or "/" in location:
-            refuse(f"{name} in a file that is no data file beside the graph")
+            refuse(msg("the graph has {name} in a file that is no data file beside the graph", name=name))
         if location not in self._maps:
             self._maps[location] = np.memmap(self._folder / location, np.uint8, "r")
         data, start = self._maps[location], int(place.get("offset", 0))
         size = math.prod(tensor.dims) * dtype.itemsize
         if min(start, *tensor.dims) < 0 or start + size > len(data) or start % dtype.itemsize:
-            refuse(f"{name}, which lies outside its file")
+            refuse(msg("the graph has {name}, which lies outside its file", name=name))
         mapped: Array = data[start : start + size].view(dtype).reshape(tuple(tensor.dims))
         return mapped
 
@@ -97,7 +98,7 @@ class Constants:
         middles = self.array(zeros, np.uint8) if zeros else None
         shape = (len(table), table.shape[-1] // BLOCK) if table.ndim == 2 else ()
         if not shape or table.shape[1] % BLOCK or by.shape != shape or (middles is not None and middles.shape != shape):
-            refuse("an embedding whose blocks are not of 32")
+            refuse(msg("the graph has an embedding whose blocks are not of 32"))
         return table, by, middles
 
     def matrix(self, names: list[str], bits: int, outputs: int, width: int, means: int) -> Weights:
@@ -118,13 +119,13 @@ class Constants:
         zeros = self.array(names[2], np.uint8) if len(names) > 2 and names[2] else None
         packed = BLOCK * bits // 8
         if values.size != outputs * blocks * packed or scales.size != outputs * blocks:
-            refuse("weights of another shape than the product's")
+            refuse(msg("the graph has weights of another shape than the product's"))
         if zeros is not None and zeros.size != outputs * (blocks if bits == 8 else -(-blocks // 2)):
-            refuse("zero points of another shape than the weights'")
+            refuse(msg("the graph has zero points of another shape than the weights'"))
         shaped = values.reshape(outputs, blocks, packed), scales.reshape(outputs, blocks)
         return Weights(bits, *shaped, zeros, mean_blocks=-(-means // BLOCK))
 
 
 def _must_be(name: str, dtype: Any, wanted: type | None) -> None:
     if wanted is not None and dtype != wanted:
-        refuse(f"{name} in {dtype}")
+        refuse(msg("the graph has {name} in {dtype}", name=name, dtype=dtype))

@@ -30,7 +30,8 @@ from playground.kernels.library import (
     Shape,
     large_pages,
 )
-from playground.runtimes.generation.engine import PREFILL_CHUNK, ROOM, Engine, Logits
+from playground.messages import Translatable, msg, plural
+from playground.runtimes.generation.engine import PREFILL_CHUNK, ROOM, Engine, EngineError, Logits
 from playground.runtimes.native.checks import check
 from playground.runtimes.native.program import MOST, Program, Step, Value
 
@@ -99,9 +100,9 @@ class KernelEngine(Engine):
 
     def prefill(self, ids: Sequence[int]) -> Logits:
         if not ids:
-            raise RuntimeError("there is nothing to read")
+            raise EngineError(msg("there is nothing to read"))
         if min(ids) < 0 or max(ids) >= self._vocabulary:
-            raise RuntimeError("a token the model does not have")
+            raise EngineError(msg("a token the model does not have"))
         for start in range(0, len(ids), PREFILL_CHUNK):
             part = np.asarray(ids[start : start + PREFILL_CHUNK], np.int64)
             self._run(part.ctypes.data, len(part))
@@ -109,7 +110,7 @@ class KernelEngine(Engine):
 
     def step(self, token: int) -> Logits:
         if not 0 <= token < self._vocabulary:
-            raise RuntimeError("a token the model does not have")
+            raise EngineError(msg("a token the model does not have"))
         self._token[0] = token
         self._run(self._token_address, 1)
         return self._row
@@ -131,7 +132,7 @@ class KernelEngine(Engine):
         end = self._length + count
         longest = self._program.longest
         if not self._handle or end > self._capacity or (longest and end > longest):
-            raise RuntimeError(f"there is no room for {end:,} tokens")
+            raise EngineError(_no_room(end))
         self._library.run(self._handle, ids, count, self._length)
         self._length = end
 
@@ -139,7 +140,7 @@ class KernelEngine(Engine):
         """A cache for ``capacity`` tokens; its memory is taken as it is written, not now."""
         self._capacity = 0  # should memory run out below, nothing may run on what was given back
         if capacity > MOST:
-            raise MemoryError(f"there is no room for {capacity:,} tokens")
+            raise EngineError(_no_room(capacity))
         layers = self._program.layers
         shape = [(layer.kv_heads, capacity // CHUNK, layer.size, CHUNK) for layer in layers]
         self._keys = [np.zeros(sizes, np.float16) for sizes in shape]
@@ -167,6 +168,10 @@ class KernelEngine(Engine):
             heads = step.heads
             op.shape = Shape(heads.heads, heads.heads // heads.kv_heads, heads.size, heads.window, heads.scale)
         return op
+
+
+def _no_room(tokens: int) -> Translatable:
+    return plural("there is no room for {n:,} token", "there is no room for {n:,} tokens", tokens)
 
 
 def open_kernels(built: Built, program: Program, threads: int, spinning: bool = True) -> KernelEngine:

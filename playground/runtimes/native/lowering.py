@@ -3,7 +3,7 @@
 Each node becomes a step over buffers, or a part of one: an activation and the product behind it are one step, views
 cost nothing, the mask's arithmetic is dropped because the kernels count positions themselves. A graph with anything
 the kernels don't know, an attribute included, is refused with its name, and ONNX Runtime runs it. A graph may be
-anybody's: what was made of it, ``kernel_checks`` looks at once more. The module reads graphs and says what is to be
+anybody's: what was made of it, ``checks`` looks at once more. The module reads graphs and says what is to be
 done; it runs nothing.
 """
 
@@ -21,7 +21,9 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from playground.errors import reason_of
 from playground.kernels.library import BLOCK, PANEL, Kind
+from playground.messages import msg
 from playground.runtimes.native.attention import angles, heads_of
 from playground.runtimes.native.checks import check
 from playground.runtimes.native.constants import Constants
@@ -44,7 +46,8 @@ def read_program(path: Path) -> Program:
     except NotForKernels:
         raise
     except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
-        raise NotForKernels(f"the graph can't be read ({type(error).__name__}: {error})") from error
+        said = {"kind": type(error).__name__, "reason": reason_of(error)}
+        raise NotForKernels(msg("the graph can't be read ({kind}: {reason})", **said)) from error
     check(program)
     return program
 
@@ -60,7 +63,7 @@ class _Reader:
         try:
             self._graph = onnx.load(str(path), load_external_data=False).graph
         except DecodeError as error:
-            raise NotForKernels("the file is no ONNX model") from error
+            raise NotForKernels(msg("the file is no ONNX model")) from error
         self._constants = Constants(path.parent, self._graph)
         self._values: dict[str, Value | Pending] = {}
         self._positional = {MASK, POSITIONS}  # values made of the mask and of positions alone
@@ -74,7 +77,7 @@ class _Reader:
         for node in self._graph.node:
             self._node(node)
         if not (self._program.layers and self._program.tokens):
-            refuse("no attention, or no embedding")
+            refuse(msg("the graph has no attention, or no embedding"))
         logits = self._value("logits")
         if not logits.one:
             logits = self._only_last(logits)
@@ -83,12 +86,10 @@ class _Reader:
 
     def _only_last(self, logits: Value) -> Value:
         """A graph that gives all positions' logits is asked for the last one's."""
-        if len(self._program.steps) < 2:
-            refuse("logits that are not the last product's")
-        rounding, product = self._program.steps[-2:]
-        source = rounding.inputs[0] if rounding.kind == Kind.QUANTISE else None
-        if product.kind != Kind.MUL_MAT or product.outputs[0] != logits or source is None:
-            refuse("logits that are not the last product's")
+        *_, rounding, product = [None, None, *self._program.steps]
+        source = rounding.inputs[0] if rounding and rounding.kind == Kind.QUANTISE else None
+        if not (rounding and product and source and product.kind == Kind.MUL_MAT and product.outputs[0] == logits):
+            refuse(msg("the graph has logits that are not the last product's"))
         row, room = self._new(source.width, one=True), self._new(self._program.widths[logits.buffer], one=True)
         out = replace(room, width=logits.width)
         self._program.steps[-2:] = [
@@ -102,16 +103,18 @@ class _Reader:
         names = [each.name for each in self._graph.input if each.name not in self._constants]
         unknown = [name for name in names if name not in (TOKENS, MASK, POSITIONS) and not name.startswith("past")]
         if TOKENS not in names or unknown:
-            refuse(f"the inputs {', '.join(unknown) or 'without ' + TOKENS}")
+            if not unknown:
+                refuse(msg("the graph has the inputs without {name}", name=TOKENS))
+            refuse(msg("the graph has the inputs {names}", names=unknown))
 
     # -- nodes ------------------------------------------------------------------------------------------------------
 
     def _node(self, node: Any) -> None:
         if not (node.output and node.output[0]):
-            refuse(f"a {node.op_type} whose result has no name")
+            refuse(msg("the graph has a {operator} whose result has no name", operator=node.op_type))
         for name in filter(None, node.output):
             if name in self._names:
-                refuse(f"two values that are called {name}")
+                refuse(msg("the graph has two values that are called {name}", name=name))
             self._names.add(name)
         if node.op_type == "Constant":
             self._constants.add(node)
@@ -123,9 +126,7 @@ class _Reader:
         handlers: Mapping[str, Callable[[Any, dict[str, Any]], None]] = {
             "GatherBlockQuantized": self._embed_rounded,
             "Gather": self._gather,
-            "Unsqueeze": self._alias,
-            "Squeeze": self._alias,
-            "Reshape": self._reshape,
+            **dict.fromkeys(("Unsqueeze", "Squeeze", "Reshape"), self._alias),
             "Transpose": self._transpose,
             "Cast": self._cast,
             "SimplifiedLayerNormalization": self._norm,
@@ -137,21 +138,18 @@ class _Reader:
             "Concat": self._with_means,
             "Add": self._add,
             "Mul": self._multiply,
-            "Sigmoid": self._activation,
-            "Gelu": self._activation,
-            "FastGelu": self._activation,
-            "Relu": self._activation,
+            **dict.fromkeys(_ACTIVATIONS, self._activation),
         }
         if node.op_type == "MatMul":
-            refuse("products whose weights are not rounded")
+            refuse(msg("the graph has products whose weights are not rounded"))
         if node.op_type not in handlers:
-            refuse(f"the operator {node.op_type}")
+            refuse(msg("the graph has the operator {operator}", operator=node.op_type))
         handlers[node.op_type](node, {each.name: helper.get_attribute_value(each) for each in node.attribute})
 
     def _embed_rounded(self, node: Any, settings: dict[str, Any]) -> None:
         known_only(node, settings, {"bits": 8, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 1})
         if node.input[1] != TOKENS:
-            refuse("a lookup of something other than tokens")
+            refuse(msg("the graph has a lookup of something other than tokens"))
         tensors = self._constants.table(node.input[0], *node.input[2:4])
         rows, width = tensors[0].shape
         self._program.tokens = min(rows, self._program.tokens or rows)
@@ -161,7 +159,7 @@ class _Reader:
         if node.input[1] == TOKENS and settings.get("axis", 0) == 0:
             table = self._constants.array(node.input[0], np.float32)
             if table.ndim != 2:
-                refuse("an embedding that is no table")
+                refuse(msg("the graph has an embedding that is no table"))
             self._program.tokens = min(len(table), self._program.tokens or len(table))
             self._step(Kind.GET_ROWS_F32, (), node.output[0], table.shape[1], tensors=(table,))
             return
@@ -171,31 +169,28 @@ class _Reader:
             or self._constants.array(node.input[1]).tolist() not in (-1, [-1])
             or source.one
         ):
-            refuse("a Gather other than of tokens and of the last position")
+            refuse(msg("the graph has a Gather other than of tokens and of the last position"))
         self._step(Kind.GET_ROWS_LAST, (source,), node.output[0], source.width, one=True)
 
     def _alias(self, node: Any, settings: dict[str, Any]) -> None:
-        """Axes of size one come and go; rows are rows."""
-        self._values[node.output[0]] = self._value(node.input[0])
-
-    def _reshape(self, node: Any, settings: dict[str, Any]) -> None:
-        """Heads side by side in a row, or one behind the other: the same numbers in the same order. Only norms, which
-        look at as many numbers as they have weights, and attention see them.
+        """Axes of size one come and go; rows are rows. Heads side by side in a row, or one behind the other, are the
+        same numbers in the same order: only norms, which look at as many numbers as they have weights, and attention
+        see them.
         """
         self._values[node.output[0]] = self._value(node.input[0])
 
     def _transpose(self, node: Any, settings: dict[str, Any]) -> None:
         """Of a constant: a small embedding that is stored as the head has it."""
         if node.input[0] not in self._constants:
-            refuse("a Transpose of what was computed")
+            refuse(msg("the graph has a Transpose of what was computed"))
         table = self._constants.array(node.input[0])
         if table.ndim != 2 or list(settings.get("perm", (1, 0))) != [1, 0]:
-            refuse("a Transpose of something other than a table")
+            refuse(msg("the graph has a Transpose of something other than a table"))
         self._constants.keep(node.output[0], np.ascontiguousarray(table.T))
 
     def _cast(self, node: Any, settings: dict[str, Any]) -> None:
         if settings["to"] != TensorProto.FLOAT:
-            refuse("a Cast to something other than fp32")
+            refuse(msg("the graph has a Cast to something other than fp32"))
         self._values[node.output[0]] = self._value(node.input[0])
 
     def _norm(self, node: Any, settings: dict[str, Any]) -> None:
@@ -204,13 +199,15 @@ class _Reader:
         source = self._value(node.input[0])
         skip = self._value(node.input[1]) if skips else None
         if len(node.input) > 2 + skips and any(node.input[2 + skips :]):
-            refuse("a norm with a bias")
+            refuse(msg("the graph has a norm with a bias"))
         weight = self._constants.array(node.input[1 + skips], np.float32).reshape(-1)
-        if source.width % whole("a norm of", int(weight.size)) or (skip and skip.width != source.width):
-            refuse("a norm over something other than heads or rows")
+        if source.width % whole(
+            lambda found: msg("the graph has a norm of {value}", value=found), int(weight.size)
+        ) or (skip and skip.width != source.width):
+            refuse(msg("the graph has a norm over something other than heads or rows"))
         normed, *unknown, total = [*node.output, "", "", ""][:4]
         if any(unknown):
-            refuse("a norm that gives mean or deviation")
+            refuse(msg("the graph has a norm that gives mean or deviation"))
         self._step(
             Kind.RMS_NORM,
             (source, skip),
@@ -223,19 +220,22 @@ class _Reader:
         )
 
     def _product(self, node: Any, settings: dict[str, Any]) -> None:
-        width, outputs = whole("a product of columns,", settings["K"]), whole("a product of rows,", settings["N"])
+        width, outputs = (
+            whole(lambda found: msg("the graph has a product of columns, {value}", value=found), settings["K"]),
+            whole(lambda found: msg("the graph has a product of rows, {value}", value=found), settings["N"]),
+        )
         bits = settings.get("bits", 4)
         known_only(node, settings, {"bits": None, "K": None, "N": None, "block_size": BLOCK, "accuracy_level": None})
         source = self._value(node.input[0])
         if bits not in (4, 8):
-            refuse(f"weights of {bits} bits")
+            refuse(msg("the graph has weights of {bits} bits", bits=bits))
         if len(node.input) > 4 and any(node.input[4:]):
-            refuse("a product with a group index or a bias")
+            refuse(msg("the graph has a product with a group index or a bias"))
         means = source.width // BLOCK if source.means else 0
         if source.means and (bits != 4 or source.width % BLOCK):
-            refuse("means beside activations in a product of another kind")
+            refuse(msg("the graph has means beside activations in a product of another kind"))
         if source.width + means != width:
-            refuse("a product of other columns than there are")
+            refuse(msg("the graph has a product of other columns than there are"))
         weights = self._constants.matrix(list(node.input[1:4]), bits, outputs, width, means)
         source = replace(source, means=False)  # beside it or not, they are rounded alike
         if self._rounded != source:
@@ -246,7 +246,7 @@ class _Reader:
     def _attention(self, node: Any, settings: dict[str, Any]) -> None:
         names = [*node.input, *[""] * (12 - len(node.input))]
         if any(name and name not in self._positional for name in (*names[5:7], *names[9:])):
-            refuse("attention with a mask, a bias or sinks of its own")
+            refuse(msg("the graph has attention with a mask, a bias or sinks of its own"))
         first = self._value(names[0])
         shape = heads_of(node, settings, first.width, packed=not names[1])
         wide, narrow = shape.heads * shape.size, shape.kv_heads * shape.size
@@ -254,10 +254,10 @@ class _Reader:
             parts = (first, self._value(names[1]), self._value(names[2]))
         else:
             spans = ((0, wide), (wide, wide + narrow), (wide + narrow, first.width))
-            parts = tuple(_columns(first, start, end) for start, end in spans)  # type: ignore[assignment]
+            parts = tuple(first.columns(start, end) for start, end in spans)  # type: ignore[assignment]
         widths = [part.width for part in parts]
         if widths != [wide, narrow, narrow] or any(part.one or part.means for part in (first, *parts)):
-            refuse("queries, keys and values of other widths than its heads")
+            refuse(msg("the graph has queries, keys and values of other widths than its heads"))
         tables, turned = angles(settings, shape.size, lambda place: self._constants.array(names[place], np.float32))
         if turned:
             self._program.longest = min(len(tables[0]), self._program.longest or len(tables[0]))
@@ -273,16 +273,20 @@ class _Reader:
     def _split(self, node: Any, settings: dict[str, Any]) -> None:
         source = self._value(node.input[0])
         if settings.get("axis", 0) not in (-1, 2) or source.means:
-            refuse("a Split of something other than columns")
+            refuse(msg("the graph has a Split of something other than columns"))
         if len(node.input) > 1 and node.input[1]:
             sizes = [int(size) for size in self._constants.array(node.input[1])]
         else:
             sizes = [source.width // len(node.output)] * len(node.output)
-        if len(sizes) != len(node.output) or sum(whole("a Split of", size) for size in sizes) != source.width:
-            refuse(f"a Split of {source.width} columns that gives others")
+        if (
+            len(sizes) != len(node.output)
+            or sum(whole(lambda found: msg("the graph has a Split of {value}", value=found), size) for size in sizes)
+            != source.width
+        ):
+            refuse(msg("the graph has a Split of {columns} columns that gives others", columns=source.width))
         start = 0
         for name, size in zip(node.output, sizes, strict=True):
-            self._values[name] = _columns(source, start, start + size)
+            self._values[name] = source.columns(start, start + size)
             start += size
 
     def _means(self, node: Any, settings: dict[str, Any]) -> None:
@@ -291,7 +295,7 @@ class _Reader:
         known_only(node, settings, blocks)
         source = self._value(node.input[0])
         if settings != blocks or source.means or source.width % BLOCK:
-            refuse("means of something other than blocks of activations")
+            refuse(msg("the graph has means of something other than blocks of activations"))
         self._values[node.output[0]] = Value(source.buffer, source.offset, 0, source.one, means=True)
 
     def _with_means(self, node: Any, settings: dict[str, Any]) -> None:
@@ -303,7 +307,7 @@ class _Reader:
             or source.means
             or means != replace(source, width=0, means=True)
         ):
-            refuse("a Concat of something other than activations and their means")
+            refuse(msg("the graph has a Concat of something other than activations and their means"))
         self._values[node.output[0]] = replace(source, means=True)
 
     def _activation(self, node: Any, settings: dict[str, Any]) -> None:
@@ -311,7 +315,7 @@ class _Reader:
         if settings.get("approximate") == b"tanh":
             kind = Kind.GELU
         if len(node.input) > 1 and any(node.input[1:]):
-            refuse(f"{node.op_type} with a bias")
+            refuse(msg("the graph has {operator} with a bias", operator=node.op_type))
         self._values[node.output[0]] = Pending(kind, self._value(node.input[0]))
         self._settle_if_shared(node)
 
@@ -320,7 +324,7 @@ class _Reader:
             if this in self._constants:
                 factor = self._constants.array(this)
                 if factor.size != 1:
-                    refuse("a product with a constant row")
+                    refuse(msg("the graph has a product with a constant row"))
                 value = self._value(other)
                 self._step(Kind.SCALE, (value,), node.output[0], value.width, number=float(factor.reshape(-1)[0]))
                 return
@@ -347,7 +351,7 @@ class _Reader:
             if this in self._constants:
                 row, value = self._constants.array(this, np.float32).reshape(-1), self._value(other)
                 if row.size != value.width:
-                    refuse("a sum with a constant that is no row")
+                    refuse(msg("the graph has a sum with a constant that is no row"))
                 self._step(Kind.ADD_ROW, (value,), node.output[0], value.width, tensors=(row,))
                 return
         first, second = self._value(node.input[0]), self._value(node.input[1])
@@ -361,7 +365,7 @@ class _Reader:
             self._step(found.kind, (found.source,), name, found.source.width)
             found = self._values[name]
         if found is None:
-            refuse(f"{name}, which is made in no way known here")
+            refuse(msg("the graph has {name}, which is made in no way known here", name=name))
         assert isinstance(found, Value)
         return found
 
@@ -377,10 +381,10 @@ class _Reader:
     ) -> None:
         values = [value for value in inputs if value]
         if any(value.width != width or value.means for value in values) and kind != Kind.GET_ROWS_LAST:
-            refuse(f"operands of different widths in {kind.name}")
+            refuse(msg("the graph has operands of different widths in {kind}", kind=kind.name))
         one = more.pop("one", False) or any(value.one for value in values)
         if kind != Kind.GET_ROWS_LAST and any(value.one != one for value in values):
-            refuse("the last position together with all")
+            refuse(msg("the graph has the last position together with all"))
         room = -(-width // PANEL) * PANEL if kind == Kind.MUL_MAT else width
         made = self._new(room, one)
         out = Value(made.buffer, 0, width, one)
@@ -392,7 +396,3 @@ class _Reader:
 
     def _append(self, step: Step) -> None:
         self._program.steps.append(step)
-
-
-def _columns(value: Value, start: int, end: int) -> Value:
-    return Value(value.buffer, value.offset + start, end - start, value.one)

@@ -1,17 +1,19 @@
 """What the playground's kernels are to do for one model: steps over buffers, as values.
 
-``kernel_reader`` makes a program of a graph, ``kernel_engine`` runs it. The module knows neither ONNX nor the library.
+``lowering`` makes a program of a graph, ``engine`` runs it. The module knows neither ONNX nor the library.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from numpy.typing import NDArray
 
+from playground.errors import Reason
 from playground.kernels.library import Kind, Weights
+from playground.messages import Translatable, msg
 
 Array = NDArray[Any]
 
@@ -19,7 +21,7 @@ MOST = 2**31 - 1
 """The largest size: C takes them as ``int``, and ctypes cuts off what is too long without a word."""
 
 
-class NotForKernels(ValueError):
+class NotForKernels(Reason):
     """The kernels can't run this graph; the message says what is in it that they don't know."""
 
 
@@ -40,6 +42,10 @@ class Value:
     width: int
     one: bool = False
     means: bool = False
+
+    def columns(self, start: int, end: int) -> Value:
+        """A part of the columns."""
+        return Value(self.buffer, self.offset + start, end - start, self.one)
 
 
 @dataclass(frozen=True)
@@ -102,18 +108,25 @@ class Program:
     longest: int | None = None
 
 
-def refuse(what: str) -> NoReturn:
-    raise NotForKernels(f"the graph has {what}")
+def refuse(what: Translatable) -> NoReturn:
+    """
+    Raises:
+        NotForKernels: Always.
+    """
+    raise NotForKernels(what)
 
 
-def whole(what: str, value: Any, least: int = 1) -> int:
+def whole(refusal: Callable[[str], Translatable], value: Any, least: int = 1) -> int:
     """``value`` as a size that C can take.
+
+    Args:
+        refusal: What is said of a value that is none.
 
     Raises:
         NotForKernels: It is no whole number, below ``least`` or beyond ``MOST``.
     """
     if type(value) is not int or not least <= value <= MOST:
-        refuse(f"{what} {str(value)[:40]}")
+        refuse(refusal(str(value)[:40]))
     return value
 
 
@@ -130,4 +143,6 @@ def known_only(node: Any, settings: Mapping[str, Any], known: Mapping[str, Any])
         if name in _IGNORED:
             continue
         if name not in known or (known[name] is not None and value != known[name]):
-            refuse(f"{node.op_type} with {name} {value}")
+            refuse(
+                msg("the graph has {operator} with {name} {value}", operator=node.op_type, name=name, value=str(value))
+            )

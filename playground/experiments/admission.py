@@ -98,12 +98,12 @@ def _check_text(name: str, text: Any) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        code = ord(text[error.start])
+        code = f"{ord(text[error.start]):04X}"
         raise BadRequest(
             msg(
                 "{field} holds half a character (lone surrogate U+{code}) at position {place}",
                 field=name,
-                code=f"{code:04X}",
+                code=code,
                 place=error.start,
             ),
             msg("Take it out or paste the text again."),

@@ -139,7 +139,7 @@ class TeacherForcing:
         forced = _forced(text, decoded, one, other, names)
         place = difference.position if difference else -1
         inside = difference is not None and difference.one.id >= 0 and difference.other.id >= 0
-        if not inside or place >= len(one.best):
+        if not inside or place >= len(one.top_ids):
             return forced, None
         return forced, Divergence(_choices(one, names[0], place), _choices(other, names[1], place))
 
@@ -153,7 +153,7 @@ class TeacherForcing:
 
     def _names(self, load: LoadSpec, scored: Scored) -> dict[int, str]:
         """How the model's own tokenizer spells its most likely tokens, each alone."""
-        ids = sorted({token for best in scored.best for token in best})
+        ids = sorted({token for top in scored.top_ids for token in top})
         reply = self._pool.ask(load, partial(protocol.decode_tokens, ids=ids), self._cancelled)
         return dict(zip(ids, DecodedTokens.from_json(reply["decoded"]).names, strict=True))
 
@@ -189,7 +189,7 @@ def perplexity(logprobs: Sequence[float]) -> float:
 
 
 def _choices(scored: Scored, names: dict[int, str], place: int) -> tuple[Choice, ...]:
-    pairs = zip(scored.best[place], scored.probabilities[place], strict=True)
+    pairs = zip(scored.top_ids[place], scored.top_probabilities[place], strict=True)
     return tuple(Choice(token, names[token], probability) for token, probability in pairs)
 
 

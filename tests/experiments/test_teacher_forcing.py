@@ -107,19 +107,19 @@ def test_divergence_and_perplexity_of_scripted_models_are_those_of_the_formula(f
     assert scores[0].divergence == ()
     assert scores[1].divergence == pytest.approx([kl] * 3, rel=1e-6)
     assert perplexity(scores[0].logprobs) == pytest.approx(math.exp(-log_p[0]), rel=1e-9)
-    assert [best[0] for best in scores[1].best] == list(run.token_ids or ())
+    assert [top[0] for top in scores[1].top_ids] == list(run.token_ids or ())
 
 
 def test_rows_of_different_width_are_compared_over_the_ids_both_have(file: str) -> None:
     one = forced([[1.0, 2.0, 3.0, 9.0]], Task((1,), (0,), file, most_bytes=100))
     other = forced([[1.0, 2.0, 3.0]], Task((1,), (0,), file, width=one.width))
     assert other.divergence == pytest.approx((0.0,), abs=1e-12)
-    assert other.best == ((2, 1, 0),)
+    assert other.top_ids == ((2, 1, 0),)
 
 
 def test_of_equally_likely_tokens_the_lower_id_comes_first_as_greedy_takes_it(file: str) -> None:
     scored = forced([[5.0, 7.0, 7.0, 7.0, 7.0]], Task((1,), (0,), file, most_bytes=100))
-    assert scored.best == ((1, 2, 3),)
+    assert scored.top_ids == ((1, 2, 3),)
 
 
 def test_what_would_not_fit_on_the_disk_is_left_out_and_nothing_at_all_is_an_error(file: str) -> None:

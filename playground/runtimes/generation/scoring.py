@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-BEST = 3
+TOP = 3
 """Most likely tokens reported for each position."""
 BYTES = 4
 """Of a logit in the file."""
@@ -54,15 +54,15 @@ class Scored(Record):
     Attributes:
         width: Logits in a row: the vocabulary, with the rows an embedding may be padded by.
         logprobs: ln of the probability of the answer's own token, by a softmax at temperature 1.
-        best: Ids of the most likely tokens, the likeliest first.
-        chances: Their probabilities.
+        top_ids: Ids of the ``TOP`` most likely tokens, the likeliest first.
+        top_probabilities: Of those, 0 to 1.
         divergence: KL(reference ‖ this model) in nats; empty for the reference itself.
     """
 
     width: int
     logprobs: tuple[float, ...]
-    best: tuple[tuple[int, ...], ...]
-    probabilities: tuple[tuple[float, ...], ...]
+    top_ids: tuple[tuple[int, ...], ...]
+    top_probabilities: tuple[tuple[float, ...], ...]
     divergence: tuple[float, ...] = ()
 
 
@@ -107,8 +107,8 @@ class _Tally:
         self._model, self._task = model, task
         self._width = 0
         self.logprobs: list[float] = []
-        self._best: list[tuple[int, ...]] = []
-        self._chances: list[tuple[float, ...]] = []
+        self._top_ids: list[tuple[int, ...]] = []
+        self._top_probabilities: list[tuple[float, ...]] = []
         self._divergence: list[float] = []
 
     def has_room(self, row: NDArray[Any]) -> bool:
@@ -153,10 +153,10 @@ class _Tally:
             file.write(np.ascontiguousarray(row, np.float32).data)
         values -= values.max()
         values -= np.log(np.exp(values).sum())
-        best = _highest(values, BEST)
+        top = _highest(values, TOP)
         self.logprobs.append(float(values[self._task.answer[place]]))
-        self._best.append(tuple(int(token) for token in best))
-        self._chances.append(tuple(float(chance) for chance in np.exp(values[best])))
+        self._top_ids.append(tuple(int(token) for token in top))
+        self._top_probabilities.append(tuple(float(probability) for probability in np.exp(values[top])))
 
     def _compared(self, values: NDArray[np.float64], file: BinaryIO, place: int) -> float:
         """Over the ids both have: beyond a tokenizer's last one, rows may be padded to different widths."""
@@ -192,8 +192,8 @@ class _Tally:
         return Scored(
             width=self._width,
             logprobs=tuple(self.logprobs),
-            best=tuple(self._best),
-            probabilities=tuple(self._chances),
+            top_ids=tuple(self._top_ids),
+            top_probabilities=tuple(self._top_probabilities),
             divergence=tuple(self._divergence),
         )
 

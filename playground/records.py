@@ -43,7 +43,7 @@ class Record:
     """JSON for dataclasses: ``to_json`` gives plain dicts and lists, ``from_json`` the value again."""
 
     def to_json(self) -> dict[str, Any]:
-        return {name: _plain(getattr(self, name)) for name in _names(type(self))}  # type: ignore[arg-type]
+        return {name: plain_json(getattr(self, name)) for name in _names(type(self))}  # type: ignore[arg-type]
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
@@ -71,15 +71,16 @@ def _is_plain(hint: Any) -> bool:
     return hint in (str, int, float, bool, type(None), Any) or get_origin(hint) is Literal
 
 
-def _plain(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
+    """A value as JSON has it: records and messages as objects, in lists and mappings too."""
     if value is None or type(value) in (str, int, float):
         return value
     if isinstance(value, (Record, Translatable)):
         return value.to_json()
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain_json(item) for item in value]
     return value
 
 
@@ -347,7 +348,7 @@ class Timings(Record):
     peak_memory_mb: float | None = None
     disk_mb: float | None = None
     cache_mb_per_1000: float | None = None
-    memory_method: str | None = None
+    memory_method: Translatable | None = None
     threads: int | None = None
     mode: Mode | None = None
     unit: Literal["token", "chunk"] = "token"

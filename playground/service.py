@@ -40,11 +40,12 @@ from playground.records import (
     PromptView,
     Request,
     Variant,
+    plain_json,
 )
 from playground.results.costs import load_tiers
 from playground.results.figures import Measurement
 from playground.results.store import Store
-from playground.sources import Progress
+from playground.sources.files import Progress
 from playground.system.memory import limit_mb
 from playground.workers.pool import Pool
 
@@ -238,7 +239,7 @@ class Playground:
     def model_json(self, item: Listed) -> dict[str, Any]:
         """A model of the catalogue with all that it is listed by and the state of each variant."""
         entry = item.entry
-        return {
+        told = {
             **entry.spec.to_json(),
             "task": entry.task,
             "license": item.license_id or None,
@@ -254,6 +255,7 @@ class Playground:
             "terms": _terms(entry),
             "variants": [{"variant": str(each)} | self._state_json(each) for each in entry.variants],
         }
+        return {name: plain_json(value) for name, value in told.items()}
 
     def served_json(self, entry: CatalogEntry) -> dict[str, Any]:
         """A served model for strangers: nothing of where its files lie."""

@@ -145,9 +145,9 @@ def _print(limits: Constraints, found: Board, verdicts: Sequence[Eligibility], q
     if not limits.stated:
         console.print("No limit is stated: every model is eligible. See --help for the limits.\n")
     for verdict in verdicts:
-        console.print(f"{verdict.variant}: {verdict.words}", soft_wrap=True)
+        console.print(f"{verdict.variant}: {output.clean(verdict.words)}", soft_wrap=True)
         for check in verdict.deciding:
-            where = f"  [{check.url or check.source}]" if check.url or check.source else ""
+            where = f"  [{output.clean(check.url or check.source)}]" if check.url or check.source else ""
             console.print(f"  {MARKS[check.answer]} {output.clean(check.words)}{where}", soft_wrap=True)
             if check.next_step:
                 console.print(f"    {output.clean(check.next_step)}", soft_wrap=True)
@@ -180,7 +180,7 @@ def _print_quality(found: Board, quality: Quality) -> None:
     rows = [item for item in found.candidates if str(item.variant) in quality.values]
     for item in rows:
         shown = [
-            spread_words(item.figures[name].figure) if name in item.figures else "–"
+            output.say(spread_words(item.figures[name].figure)) if name in item.figures else "–"
             for name in ("decode_tok_s", "peak_memory_mb")
         ]
         value = number(float(quality.values[str(item.variant)].value))
@@ -191,6 +191,5 @@ def _print_quality(found: Board, quality: Quality) -> None:
     console.print(f"◆ {FRONT}")
     lacking = quality.lacking(item.variant for item in found.candidates)
     if lacking:
-        console.print(f"Without this figure: {some([str(each) for each in lacking])}", soft_wrap=True)
-    for caution in quality.cautions:
-        console.print(f"note: {output.clean(caution)}", soft_wrap=True)
+        without = msg("Without this figure: {models}", models=some(list(map(str, lacking))))
+        console.print(output.clean(without), soft_wrap=True)

@@ -49,7 +49,7 @@ def costs(
         output.print_json({**tables, "assumption": ASSUMPTION})
     elif rows:
         _print(rows, tiers)
-        output.stdout().print(ASSUMPTION)
+        output.stdout().print(output.say(ASSUMPTION))
     else:
         output.stdout().print("Nothing was measured here yet: python -m playground bench models -m MODEL does it.")
     return output.OK
@@ -75,9 +75,10 @@ def collect(playground: Playground, tiers: tuple[Tier, ...]) -> dict[str, ModelC
 
 
 def _bare(name: str) -> ModelCost:
+    from playground.messages import NOTHING
     from playground.results.costs import ModelCost
 
-    return ModelCost(name, "", None, None, None, None, None, None, ())
+    return ModelCost(name, NOTHING, None, None, None, None, None, None, ())
 
 
 def _print(rows: list[ModelCost], tiers: tuple[Tier, ...]) -> None:
@@ -86,7 +87,7 @@ def _print(rows: list[ModelCost], tiers: tuple[Tier, ...]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
     for row in rows:
-        table.add_column(f"{row.variant}\n{row.how}", justify="right", overflow="fold")
+        table.add_column(f"{row.variant}\n{output.say(row.how)}", justify="right", overflow="fold")
     lines = [
         ("answer, tokens", [_number(row.output_tokens, 0) for row in rows]),
         ("CPU time of it, s", [_number(row.cpu_s_per_answer, 2) for row in rows]),
@@ -106,7 +107,7 @@ def _print(rows: list[ModelCost], tiers: tuple[Tier, ...]) -> None:
     for tier in tiers:
         console.print(
             f"{tier.name}: {tier.vcpu} vCPU, {tier.memory_gb:g} GB, {tier.per_hour:g} {tier.currency} an hour "
-            f"({tier.source}, {tier.as_of}). {tier.note}",
+            f"({tier.source}, {tier.as_of}). {output.say(tier.note)}",
             soft_wrap=True,
         )
 

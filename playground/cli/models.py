@@ -16,6 +16,7 @@ from playground.messages import msg
 if TYPE_CHECKING:
     from playground.catalog.entries import CatalogEntry
     from playground.catalog.hub import HubInfo
+    from playground.catalog.search import Listed
     from playground.records import Artifact, Fact, ModelFacts, PromptView
 
 Choice = TypeVar("Choice", bound=str)
@@ -63,7 +64,7 @@ def models(  # noqa: PLR0917 (typer's options, never given by position)
         if json:
             output.print_json({"models": rows, "memory_limit_mb": round(limit_mb())})
         elif rows:
-            _print_models(rows)
+            _print_models(found, rows)
             print_terms(playground, [item.entry.spec.id for item in found])
         else:
             asked = {"task": task, "license": license, "family": family, "specialisation": specialisation}
@@ -117,7 +118,9 @@ def card(
         output.print_json(found.to_json())
         return
     yes, of = found.openness
-    _print_facts(found.entry, found.facts, f"{yes} of {of}", "" if found.hub else f": {WORDS[found.entry.spec.kind]}")
+    _print_facts(
+        found.entry, found.facts, f"{yes} of {of}", "" if found.hub else f": {output.say(WORDS[found.entry.spec.kind])}"
+    )
     if found.hub:
         _print_hub(found.hub)
     if found.entry.card or not found.hub:
@@ -166,10 +169,10 @@ def _choice(value: str, option: str, known: tuple[Choice, ...]) -> Choice:
     raise UsageError(msg("'{value}' is no value of {option}", value=value, option=option), closest(value, names))
 
 
-def _print_models(rows: list[dict[str, Any]]) -> None:
+def _print_models(found: list[Listed], rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    from playground.catalog.card_schema import OPENNESS
+    from playground.catalog.cards import OPENNESS
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     figures = ("parameters", "context", "licence", "made for", "open items", "memory")
@@ -196,15 +199,12 @@ def _print_models(rows: list[dict[str, Any]]) -> None:
     for names, some in _offers(rows).items():
         console.print(f"variants{some}: {', '.join(names)}; the first is the default.", soft_wrap=True)
     console.print("prepared: on this disk and checked. Any other variant is prepared when it is first asked for.")
-    for row in rows:
-        if row["refused"]:
-            instead = msg(
-                "{model}: {refused} Instead: {instead}.",
-                model=row["id"],
-                refused=row["refused"],
-                instead=row["instead"],
+    for item in found:
+        if item.refused:
+            told = msg(
+                "{model}: {why} Instead: {other}.", model=item.entry.spec.id, why=item.refused, other=item.instead
             )
-            console.print(output.clean(instead), soft_wrap=True)
+            console.print(output.clean(told), soft_wrap=True)
     console.print()
 
 
@@ -240,14 +240,15 @@ def _print_none_fits(asked: dict[str, str], offered: dict[str, list[str]]) -> No
 
 def _print_hub(info: HubInfo) -> None:
     expected = info.footprint()
+    runs = output.say(info.refusal or info.way)
     lines = [
         f"On the Hub: {info.url} at {info.revision[:12]}",
         f"  to fetch  {info.download_bytes / 1e6:,.0f} MB" if info.download_bytes else "",
         f"  gated     {info.gated}: accept its licence on that page, then set HF_TOKEN" if info.gated else "",
-        f"  does      {WORDS[kind]}" if (kind := kind_told(info.config, info.tags)) else "",
-        f"  runs here {info.refusal or info.way}",
+        f"  does      {output.say(WORDS[kind])}" if (kind := kind_told(info.config, info.tags)) else "",
+        f"  runs here {runs}",
         f"  memory    about {expected.need_mb / 1000:.1f} GB (estimate)" if expected else "",
-        *(f"  note      {note}" for note in info.notes),
+        *(f"  note      {output.say(note)}" for note in info.notes),
     ]
     output.stdout().print(output.clean("\n".join(filter(None, lines))) + "\n", soft_wrap=True)
 
@@ -263,7 +264,8 @@ def _print_artifact(artifact: Artifact) -> None:
     fidelity = artifact.fidelity
     if fidelity:
         lines.append(
-            f"  fidelity  {fidelity.verdict}, compared with {fidelity.reference}, over {fidelity.positions} positions: "
+            f"  fidelity  {fidelity.verdict}, compared with {output.say(fidelity.reference)}, "
+            f"over {fidelity.positions} positions: "
             f"top-1 agreement {fidelity.top1_agreement:.1%}, mean KL {fidelity.mean_kl:.4f} nats, "
             f"largest logit error {fidelity.max_logit_error:.3g}"
         )
@@ -296,7 +298,7 @@ def _print_facts(entry: CatalogEntry, facts: ModelFacts, openness: str, does: st
     named |= facts.extra | facts.quality
     for name, fact in named.items():
         shown = output.clean(_shown(name, fact.value))
-        table.add_row(fact_title(name), MARKS[fact.status], shown, output.clean(fact.url or fact.source))
+        table.add_row(output.say(fact_title(name)), MARKS[fact.status], shown, output.clean(fact.url or fact.source))
     console = output.stdout()
     console.print(f"{entry.spec.name}{does}\n")
     console.print(table)

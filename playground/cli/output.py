@@ -34,7 +34,9 @@ PLAIN_WIDTH = 160
 
 def print_json(document: Any) -> None:
     """The one document of ``--json``. ASCII escapes keep it whole in every locale."""
-    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    from playground.records import plain_json
+
+    sys.stdout.write(json.dumps(plain_json(document), indent=2, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 

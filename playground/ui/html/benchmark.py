@@ -14,6 +14,7 @@ from playground.ui.html.charts import bars
 from playground.ui.html.format import NOTHING, characters, esc, megabytes, rate, seconds
 from playground.ui.html.panel import Label, Models
 from playground.ui.html.receipts import ReceiptPopovers
+from playground.ui.i18n import say
 
 if TYPE_CHECKING:
     pass
@@ -69,7 +70,7 @@ def _bars(measurement: Measurement, labels: tuple[Label, ...], slips: ReceiptPop
         (label, taken.median if (taken := model.figures.get(name)) else None)
         for label, model in zip(labels, measurement.models, strict=True)
     ]
-    title = f"{QUANTITIES[name].title}, median"
+    title = f"{say(QUANTITIES[name].title)}, median"
     return bars(title, hint, rows, WORDS[unit], lambda place, shown: slips.wrap(place, name, shown))
 
 
@@ -86,7 +87,7 @@ def _table(measurement: Measurement, labels: tuple[Label, ...], slips: ReceiptPo
     drawn = tables.table(f"Medians of {answers}", rows, labels)
     return drawn + (
         '<p class="note">In brackets the middle half of the values. A rank stands where the spreads do not overlap; '
-        f"where they do, no difference was seen. {ONE_LOAD} Each figure opens its receipt.</p>"
+        f"where they do, no difference was seen. {esc(ONE_LOAD)} Each figure opens its receipt.</p>"
     )
 
 

@@ -11,6 +11,7 @@ from playground.choose.quality import Quality
 from playground.results.figures import QUANTITIES
 from playground.ui.html import scatter
 from playground.ui.html.format import NOTHING, count, esc, link
+from playground.ui.i18n import say
 
 if TYPE_CHECKING:
     from playground.choose.board import Board
@@ -112,10 +113,13 @@ def picture_html(
     ]
     limit = getattr(limits, LIMITS[below])
     axis = scatter.Axis(
-        f"{SHOWN[below]}, {UNITS[below]}", lambda v: f"{v:,g}", "right" if below == "decode_tok_s" else "left", limit
+        f"{say(SHOWN[below])}, {say(UNITS[below])}",
+        lambda v: f"{v:,g}",
+        "right" if below == "decode_tok_s" else "left",
+        limit,
     )
     side = scatter.Axis(quality.title, lambda v: f"{v:,g}")
-    caption = f"{quality.title} against {SHOWN[below].lower()}"
+    caption = f"{say(quality.title)} against {say(SHOWN[below]).lower()}"
     picture = scatter.scatter(marks, axis, side, caption, staircase=len(axes) == 1)
     if not marks:
         words = "None of these models has both a quality figure and measured figures: measure those you are asking for."
@@ -131,14 +135,16 @@ def _size(item: Candidate, below: str) -> float | None:
 def _told(place: int, item: Candidate, quality: Quality, state: str, *, first: bool) -> str:
     value = number(float(quality.values[str(item.variant)].value))
     told = [
-        f"{SHOWN[name].lower()} {spread_words(item.figures[name].figure)}" for name in SHOWN if name in item.figures
+        f"{say(SHOWN[name]).lower()} {say(spread_words(item.figures[name].figure))}"
+        for name in SHOWN
+        if name in item.figures
     ]
     pareto_front = ["on the Pareto front"] if first else []
-    return f"{place}: {item.name}: {quality.title} {value}, {', '.join([*told, *pareto_front])}, {state}"
+    return f"{place}: {item.name}: {say(quality.title)} {value}, {', '.join([*told, *pareto_front])}, {state}"
 
 
 def _cautions(quality: Quality, axes: Sequence[str], below: str) -> str:
-    named = " and ".join(["quality", *(SHOWN[axis].lower() for axis in axes)])
+    named = " and ".join(["quality", *(say(SHOWN[axis]).lower() for axis in axes)])
     size = "" if below == "peak_memory_mb" else " The area of a mark is the peak memory."
     start = " The quality axis does not start at 0."
     told = "".join(f"<li>{esc(caution)}</li>" for caution in quality.cautions)
@@ -183,7 +189,7 @@ def _left_out(board: Board, quality: Quality, drawn: Sequence[Candidate]) -> str
     for item in board.candidates:
         if item in drawn:
             continue
-        reasons = [] if str(item.variant) in quality.values else [f"no {quality.title}"]
+        reasons = [] if str(item.variant) in quality.values else [f"no {say(quality.title)}"]
         reasons += [] if item.figures else ["not measured here"]
         missing.setdefault(" and ".join(reasons) or "a figure of this picture is missing", []).append(item.name)
     rows = "".join(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from playground.errors import PlaygroundError
+from playground.messages import Translatable, msg
 from playground.records import Comparison, Fidelity, ModelRun, Timings, Variant
 from playground.ui.html.format import (
     FINISHED,
@@ -229,11 +230,15 @@ def way_words(run: ModelRun) -> str:
     return " · ".join(part for part in [*parts, RECIPES.get(run.recipe or "", "")] if part)
 
 
-def fidelity_words(fidelity: Fidelity) -> str:
+def fidelity_words(fidelity: Fidelity) -> Translatable:
     """The verdict and the figures it rests on."""
-    return (
-        f"{fidelity.verdict}: {percent(fidelity.top1_agreement)} same top token as {fidelity.reference}, "
-        f"mean KL {fidelity.mean_kl:.2g} over {fidelity.positions:,} positions"
+    return msg(
+        "{verdict}: {share} same top token as {reference}, mean KL {mean_kl:.2g} over {positions:,} positions",
+        verdict=fidelity.verdict,
+        share=percent(fidelity.top1_agreement),
+        reference=fidelity.reference,
+        mean_kl=fidelity.mean_kl,
+        positions=fidelity.positions,
     )
 
 

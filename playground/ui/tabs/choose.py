@@ -24,6 +24,7 @@ from playground.records import Variant
 from playground.ui import offered
 from playground.ui.html import choose
 from playground.ui.html.format import esc
+from playground.ui.i18n import say
 from playground.ui.theme import html
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ def _chosen(found: Board, mine: Quality | None, wanted: Any) -> tuple[Quality | 
     by_key = {quality.key: quality for quality in offered}
     quality = by_key.get(str(wanted)) or (offered[0] if offered else None)
     total = len(found.candidates)
-    names = [(f"{quality.title} · {len(quality.values)} of {total}", quality.key) for quality in offered]
+    names = [(f"{say(quality.title)} · {len(quality.values)} of {total}", quality.key) for quality in offered]
     return quality, gr.update(choices=names, value=quality.key if quality else None)
 
 

@@ -122,7 +122,7 @@ def system_options(labels: tuple[panel.Label, ...]) -> dict[str, Any]:
 def _model(playground: Playground, entry: CatalogEntry, first: tuple[Variant, ...]) -> tuple[gr.CheckboxGroup, gr.HTML]:
     pickable = [(precision_words(v.runtime, v.precision), str(v)) for v in entry.variants]
     defaults = [str(variant) for variant in first if variant.model == entry.spec.id]
-    kind = WORDS[entry.spec.kind]
+    kind = esc(WORDS[entry.spec.kind])
     with gr.Column(elem_classes="model", min_width=0):
         terms = f'<p class="terms">{panel.terms_html(entry.terms)}</p>' if entry.terms else ""
         html(f"<h3>{esc(entry.spec.name)}</h3><small>{kind}</small>{terms}", elem_classes="model-head")

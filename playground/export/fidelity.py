@@ -272,9 +272,10 @@ def _fault(found: Figures, worst: Limit, precision: str) -> Translatable:
             worst=_worst_kind(found),
         )
     if found.error > worst.error:
+        off = f"{found.error:.2g}"  # as a text: it may be infinite, and JSON has no such number
         return msg(
             "logits are off by {error} of their spread, {precision} explains at most {limit:g}{worst}",
-            error=f"{found.error:.2g}",  # which may be infinite, and JSON has no such number
+            error=off,
             precision=precision,
             limit=worst.error,
             worst=_worst_kind(found),
@@ -290,10 +291,11 @@ def _fault(found: Figures, worst: Limit, precision: str) -> Translatable:
             )
         # Below half of what rounding may cost, a kind that is worse than others is still as good as right.
         if error > UNEVEN * usual and error > worst.error / 2:
+            times = error / usual if usual else float("inf")
             return msg(
                 "in the text '{kind}' logits are off by {times} times as much as in others",
                 kind=kind,
-                times=f"{error / usual:.1f}",
+                times=str(round(times, 1)),
             )
     if found.overturned > OVERTURNED * found.positions:
         return msg("at {n} of them the original's lead was larger than what rounding turns over", n=found.overturned)

@@ -68,7 +68,7 @@ class Measured(Record):
     error: Translatable | None = None
     notes: tuple[Translatable, ...] = ()
     tokenizer: Translatable | None = None
-    memory_method: str | None = None
+    memory_method: Translatable | None = None
     load_s: float | None = None
     other_cpu_cores: float | None = None
 

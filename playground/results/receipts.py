@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from playground.messages import Translatable
 from playground.records import Comparison, Environment, Fidelity, Mode, ModelRun, Record, Variant
 from playground.results.figures import QUANTITIES, Figure, Measured, Measurement, characters_per_s, figure
 
@@ -95,7 +96,7 @@ class ModelReceipt(Record):
     warm_ups: int = 0
     unit: str = "token"
     tokenizer: str | None = None
-    memory_method: str | None = None
+    memory_method: Translatable | None = None
     other_cpu_cores: float | None = None
     figures: dict[str, FigureReceipt] = field(default_factory=dict)
     error: str | None = None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from playground.messages import Translatable, msg
 from playground.system import cgroups
 
 MB = 1_000_000
@@ -38,14 +39,15 @@ class PeakMeter:
         except OSError:
             self._was_reset = False
 
-    def read(self) -> tuple[float, str]:
+    def read(self) -> tuple[float, Translatable]:
         """The peak in MB, and the method in words."""
         try:
             peak = _status_bytes(self._proc / "status", "VmHWM") / MB
         except (OSError, ValueError):
-            return _rusage_bytes() / MB, "ru_maxrss of the worker since it started"
-        since = "while it answered" if self._was_reset else "since it started"
-        return peak, f"VmHWM of the worker {since}"
+            return _rusage_bytes() / MB, msg("ru_maxrss of the worker since it started")
+        if self._was_reset:
+            return peak, msg("VmHWM of the worker while it answered")
+        return peak, msg("VmHWM of the worker since it started")
 
 
 def resident_mb(pid: int) -> float | None:
@@ -66,7 +68,7 @@ def _status_bytes(path: Path, field: str) -> int:
     for line in path.read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
-    raise ValueError(f"{path} has no {field}")
+    raise ValueError(field)
 
 
 def _rusage_bytes() -> int:

@@ -20,7 +20,7 @@ import numpy as np
 
 from playground.errors import some
 from playground.messages import msg
-from playground.runtimes.torch.networks import FEW, IncompleteWeights
+from playground.runtimes.torch.networks import NAMED_TENSORS, IncompleteWeights
 
 _KNOWN = re.compile(
     r"^rope_(freqs|factors_long|factors_short)\.weight$|(^|\.)nextn\.|^mtp\.|\.rope\.freqs$|attn_rot_embd"
@@ -65,7 +65,8 @@ def check_read(reading: Reading) -> None:
         IncompleteWeights: With the names of the tensors.
     """
     if unread := reading.unread():
-        raise IncompleteWeights(msg("tensors of the GGUF that nobody reads: {names}", names=some(unread, FEW)))
+        names = some(unread, NAMED_TENSORS)
+        raise IncompleteWeights(msg("tensors of the GGUF that nobody reads: {names}", names=names))
 
 
 class _Places(dict[str, str]):

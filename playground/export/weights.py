@@ -106,9 +106,9 @@ def import_model(
         ) from error
     missing = [name for name in ("tokenizer.json", "config.json", "model.safetensors") if not (target / name).exists()]
     if missing:
-        files = reduce(lambda before, last: msg("{before} and no {last}", before=before, last=last), missing)
+        lacking = reduce(lambda before, last: msg("{before} and no {last}", before=before, last=last), missing)
         raise ExportError(
-            msg("Importing {model} gave no {files}", model=spec.name, files=files),
+            msg("Importing {model} gave no {files}", model=spec.name, files=lacking),
             msg("See the log in PLAYGROUND_HOME."),
         )
     return notes

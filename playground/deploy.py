@@ -21,10 +21,7 @@ from playground.errors import ConfigError, PlaygroundError, UsageError
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
-SHORT_DESCRIPTION_MAX = 60
-PYTHON_VERSIONS = ("3.11", "3.12", "3.13")
-"""What pyproject.toml asks for and the pinned wheels exist for."""
+    from playground.messages import Translatable
 
 DEPLOYED = (
     "README.md",
@@ -38,45 +35,6 @@ DEPLOYED = (
     "docs/**/*",
 )
 """What a Space needs to run, and what its README links to."""
-
-
-def _short_description(value: Any, where: str) -> None:
-    validation.text(value, where)
-    if len(value) > SHORT_DESCRIPTION_MAX:
-        raise ConfigError(
-            f"{where} has {len(value)} characters, the Hub shows {SHORT_DESCRIPTION_MAX} at most", "Shorten it."
-        )
-
-
-def _python_version(value: Any, where: str) -> None:
-    if not isinstance(value, str):
-        raise ConfigError(f"{where} is {value!r}", "Write it in quotes: YAML reads 3.10 as the number 3.1.")
-    if ".".join(value.split(".")[:2]) not in PYTHON_VERSIONS or not re.fullmatch(r"3\.\d+(\.\d+)?", value):
-        raise ConfigError(f"{where} {value} is not supported", f"Supported: {', '.join(PYTHON_VERSIONS)}.")
-
-
-_SPACE = {
-    "required": {
-        "title": validation.text,
-        "emoji": validation.text,
-        "colorFrom": validation.one_of(*COLOURS),
-        "colorTo": validation.one_of(*COLOURS),
-        "sdk": validation.one_of("gradio"),
-        "sdk_version": validation.text,
-        "python_version": _python_version,
-        "app_file": validation.text,
-        "license": validation.text,
-        "short_description": _short_description,
-    },
-    "optional": {
-        **dict.fromkeys(("suggested_hardware", "startup_duration_timeout", "thumbnail"), validation.text),
-        **dict.fromkeys(("pinned", "fullWidth", "hf_oauth", "disable_embedding"), validation.flag),
-        **dict.fromkeys(
-            ("models", "datasets", "tags", "preload_from_hub", "hf_oauth_scopes"), validation.list_of(validation.text)
-        ),
-        "header": validation.one_of("mini", "default"),
-    },
-}
 
 
 def front_matter(space: dict[str, Any]) -> str:
@@ -112,7 +70,7 @@ def render_readme(space_file: Path, readme: Path) -> bool:
 def check_space(space_file: Path, root: Path, catalog_file: Path) -> list[str]:
     """What disagrees, one sentence each; an empty list is good."""
     space = _space_block(space_file)
-    problems = _shape_problems(space, space_file.name)
+    problems: list[str] = [*_shape_problems(space, space_file.name)]
     if split_readme(_read(root / "README.md"))[0] != front_matter(space):
         problems.append(
             f"README.md's front matter differs from {space_file.name}: run `python -m playground space render`."
@@ -131,20 +89,11 @@ def check_space(space_file: Path, root: Path, catalog_file: Path) -> list[str]:
     return problems + _model_problems(space_file, space, catalog_file)
 
 
-def _shape_problems(space: dict[str, Any], name: str) -> list[str]:
+def _shape_problems(space: dict[str, Any], name: str) -> list[Translatable]:
     """Every key by itself, so that one mistake does not hide the next."""
-    known = {**_SPACE["required"], **_SPACE["optional"]}
-    problems = []
-    for key, value in space.items():
-        if key not in known:
-            problems.append(f"{name}: unknown key space.{key}. {validation.closest(str(key), known)}")
-            continue
-        try:
-            known[key](value, f"{name}: space.{key}")
-        except ConfigError as error:
-            problems.append(str(error))
-    missing = [key for key in _SPACE["required"] if key not in space]
-    return problems + [f"{name}: the key space.{key} is missing." for key in missing]
+    from playground.config.space_schema import SpaceBlock
+
+    return [each.message for each in validation.problems(SpaceBlock, space, f"{name}: space")]
 
 
 def _model_problems(space_file: Path, space: dict[str, Any], catalog_file: Path) -> list[str]:

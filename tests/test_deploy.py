@@ -85,7 +85,7 @@ def test_another_torch_than_requirements_ask_for_is_reported(project: Path) -> N
         ({"colorFrom": "teal"}, "space.colorFrom is 'teal'"),
         ({"python_version": "3.9"}, "python_version 3.9 is not supported"),
         ({"python_version": 3.11}, "Write it in quotes"),
-        ({"colourTo": "green"}, "unknown key space.colourTo. Did you mean colorTo?"),
+        ({"colourTo": "green"}, "space: unknown key 'colourTo'. Did you mean colorTo?"),
         ({"app_file": "main.py"}, "app_file main.py does not exist"),
         ({"sdk": "streamlit"}, "space.sdk is 'streamlit'"),
         ({"models": ["google/gemma-3-270m"]}, "space.models is not what app.models serves"),
@@ -99,7 +99,7 @@ def test_a_wrong_key_of_the_space_is_reported(project: Path, values: dict[str, A
 
 def test_a_served_model_outside_the_catalogue_is_reported_with_the_closest_name(project: Path) -> None:
     change(project, "app", models=["gemma-3-270"])
-    assert [problem for problem in problems(project) if "Did you mean gemma-3-270m " in problem]
+    assert [problem for problem in problems(project) if "Did you mean gemma-3-270m, " in problem]
 
 
 def test_every_problem_is_listed_not_only_the_first(project: Path) -> None:

@@ -10,42 +10,24 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from playground.catalog.card_schema import CARD, ONNX, PROMPT_FORMAT
 from playground.catalog.config_names import CONTEXT_LENGTH, whole
 from playground.catalog.kinds import kind_in, read_json
 from playground.config import validation
 from playground.config.endpoints import remote_spec
 from playground.errors import ConfigError, UnknownModel, UnknownVariant, UsageError
+from playground.messages import Translatable, foreign, msg
 from playground.records import ModelKind, ModelSpec, Record, Remote, Variant
+
+if TYPE_CHECKING:
+    from playground.catalog.card_schema import Card, EntryBlock, Onnx
 
 SCHEMA_VERSION = 1
 EXPORTED = ("onnx-int8", "onnx-int4", "onnx-fp32", "torch-fp32")
 """What any model with weights of its own can be asked for; the first is the default."""
 FAKE = "fake-none"
-
-_ENTRY = validation.mapping(
-    {
-        "id": validation.text,
-        "name": validation.text,
-        "kind": validation.one_of("chat", "base", "text2text"),
-        "task": validation.text,
-        "source": validation.text,
-        "variants": validation.list_of(validation.one_of(*EXPORTED, FAKE), least=1),
-    },
-    {
-        "context_length": validation.count,
-        "revision": validation.text,
-        "upstream": validation.text,
-        "download_bytes": validation.count,
-        "terms": validation.mapping({"text": validation.text, "url": validation.url}, {"policy_url": validation.url}),
-        "prompt_format": PROMPT_FORMAT,
-        "onnx": ONNX,
-        "card": CARD,
-    },
-)
 
 HUB_ID = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}(?<![.-])", re.ASCII)
 """``OWNER/NAME`` as the Hub allows it."""
@@ -70,23 +52,29 @@ class PromptFormat(Record):
     note: str = ""
 
 
+def _nothing_researched() -> Card:
+    from playground.catalog.card_schema import Card
+
+    return Card()
+
+
 @dataclass(frozen=True)
-class CatalogEntry(Record):
+class CatalogEntry:
     """One model: how to get and run it, and what was researched about it.
 
     Attributes:
-        card: The ``card`` block of catalog.yaml as it stands there; empty for a model that is not in the catalogue.
+        card: The ``card`` block of catalog.yaml; an empty one for a model that is not in the catalogue.
         terms: Present where the licence asks that its text be linked wherever the model is offered.
         prompt_format: Where the spec's chat template comes from.
         onnx: The ``onnx`` block of catalog.yaml: a repository with ready-made graphs and the files known to be in it.
     """
 
     spec: ModelSpec
-    card: dict[str, Any] = field(default_factory=dict)
+    card: Card = field(default_factory=_nothing_researched)
     task: str = "text-generation"
     terms: Terms | None = None
     prompt_format: PromptFormat | None = None
-    onnx: dict[str, Any] = field(default_factory=dict)
+    onnx: Onnx | None = None
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -136,8 +124,8 @@ class Catalog:
             return CatalogEntry(spec=_SOURCES[scheme](model, rest))
         if colon and re.fullmatch(r"[a-z]+", scheme):
             raise UsageError(
-                f"'{model}' is not a source this version can read",
-                "Use hub:OWNER/NAME, path:FOLDER_OR_GGUF or a name that `models` lists.",
+                msg("'{model}' is not a source this version can read", model=model),
+                msg("Use hub:OWNER/NAME, path:FOLDER_OR_GGUF or a name that `models` lists."),
             )
         raise UnknownModel(model, self._entries)
 
@@ -149,7 +137,8 @@ class Catalog:
         repo, hash_, revision = location.partition("#")
         if not HUB_ID.fullmatch(repo) or (hash_ and not HUB_REVISION.fullmatch(revision)):
             raise UsageError(
-                f"'{source}' is not hub:OWNER/NAME or hub:OWNER/NAME#REVISION", "Copy it from the model's page."
+                msg("'{source}' is not hub:OWNER/NAME or hub:OWNER/NAME#REVISION", source=source),
+                msg("Copy it from the model's page."),
             )
         known = self.upstream(repo)
         spec = _hub_spec(source, repo, revision)
@@ -158,8 +147,8 @@ class Catalog:
         old = known.spec
         spec = replace(spec, name=old.name, source=f"hub:{old.upstream}", upstream=old.upstream, kind=old.kind)
         spec = replace(spec, context_length=old.context_length, chat_template=old.chat_template)
-        card = {key: value for key, value in known.card.items() if key != "weights"}  # these come from the Hub itself
-        return replace(known, spec=spec, card=card, onnx={} if revision else known.onnx)
+        card = known.card.model_copy(update={"weights": None})  # these come from the Hub itself
+        return replace(known, spec=spec, card=card, onnx=None if revision else known.onnx)
 
     def resolve(self, text: str) -> tuple[ModelSpec, Variant]:
         """Read ``MODEL[@RUNTIME-PRECISION]`` and fill in what is left out.
@@ -193,79 +182,99 @@ def load_catalog(path: Path, remotes: Sequence[Remote] = ()) -> Catalog:
     Raises:
         ConfigError: With the file, the entry's id and the field.
     """
-    document = validation.read_yaml(path)
-    validation.mapping({"schema_version": validation.count, "models": validation.list_of(lambda *_: None, least=1)})(
-        document, f"{path.name}: "
-    )
-    if document["schema_version"] != SCHEMA_VERSION:
+    from playground.catalog.card_schema import CatalogFile, EntryBlock
+
+    file = validation.checked(CatalogFile, validation.read_yaml(path), f"{path.name}: ")
+    if file.schema_version != SCHEMA_VERSION:
         raise ConfigError(
-            f"{path.name}: schema_version is {document['schema_version']}, this version reads {SCHEMA_VERSION}",
-            "Use the catalogue that came with this version.",
+            msg(
+                "{file}: schema_version is {found}, this version reads {known}",
+                file=path.name,
+                found=file.schema_version,
+                known=SCHEMA_VERSION,
+            ),
+            msg("Use the catalogue that came with this version."),
         )
     entries: dict[str, CatalogEntry] = {}
-    for position, block in enumerate(document["models"]):
-        entry = _entry(block, path.name, position)
-        if entry.spec.id in entries:
-            raise ConfigError(f"{path.name}: {entry.spec.id}: id stands twice", "Give one of the two another id.")
-        entries[entry.spec.id] = entry
+    for position, block in enumerate(file.models, start=1):
+        name = block.get("id") if isinstance(block, dict) else None
+        where = f"{path.name}: {name or f'entry {position}'}: "
+        checked = validation.checked(EntryBlock, block, where)
+        _check_together(checked, where)
+        if checked.id in entries:
+            raise ConfigError(
+                msg("{place}id stands twice", place=foreign(where)), msg("Give one of the two another id.")
+            )
+        entries[checked.id] = _entry(checked)
     return Catalog(tuple(entries.values()), remotes)
 
 
-def _entry(block: Any, file: str, position: int) -> CatalogEntry:
-    name = block.get("id") if isinstance(block, dict) else None
-    where = f"{file}: {name or f'entry {position + 1}'}: "
-    _ENTRY(block, where)
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", block["id"]):
-        raise ConfigError(f"{where}id may have a-z, 0-9, '.', '_' and '-' only", "Rename it.")
-    _check_source(block, where)
-    variants = tuple(block["variants"])
-    if len(set(variants)) < len(variants):
-        raise ConfigError(f"{where}variants names one twice", "Leave each in once, the default first.")
-    scheme = block["source"].partition(":")[0]
-    if (scheme == "fake") != (FAKE in variants) or (FAKE in variants and len(variants) > 1):
-        raise ConfigError(f"{where}variants does not fit its source", f"A fake: source has {FAKE} alone.")
-    default = _variant(block["id"], variants[0])
+def _entry(block: EntryBlock) -> CatalogEntry:
+    default = _variant(block.id, block.variants[0])
+    documented = block.prompt_format
     spec = ModelSpec(
-        id=block["id"],
-        name=block["name"],
-        source=block["source"],
-        revision=block.get("revision", ""),
+        id=block.id,
+        name=block.name,
+        source=block.source,
+        revision=block.revision,
         runtime=default.runtime,
         precision=default.precision,
-        context_length=block.get("context_length", 0),
-        kind=block["kind"],
-        precisions=variants,
-        upstream=block.get("upstream", ""),
-        download_bytes=block.get("download_bytes", 0),
-        chat_template=block.get("prompt_format", {}).get("template", ""),
+        context_length=block.context_length,
+        kind=block.kind,
+        precisions=tuple(block.variants),
+        upstream=block.upstream,
+        download_bytes=block.download_bytes,
+        chat_template=documented.template if documented else "",
     )
-    terms = Terms(**block["terms"]) if "terms" in block else None
-    documented = block.get("prompt_format")
     return CatalogEntry(
         spec=spec,
-        card=block.get("card", {}),
-        task=block["task"],
-        terms=terms,
-        prompt_format=PromptFormat(documented["source"], documented.get("note", "")) if documented else None,
-        onnx=block.get("onnx", {}),
+        card=block.card,
+        task=block.task,
+        terms=Terms(block.terms.text, block.terms.url, block.terms.policy_url) if block.terms else None,
+        prompt_format=PromptFormat(documented.source, documented.note) if documented else None,
+        onnx=block.onnx,
     )
 
 
-def _check_source(block: dict[str, Any], where: str) -> None:
-    scheme, _, location = block["source"].partition(":")
-    if scheme not in ("pypi", "path", "hub", "fake"):
-        raise ConfigError(f"{where}source is '{block['source']}'", "Start it with pypi:, path:, hub: or fake:.")
-    if scheme == "hub" and not HUB_ID.fullmatch(location):
-        raise ConfigError(f"{where}source is '{block['source']}'", "Write hub:OWNER/NAME; a commit goes into revision.")
-    if scheme != "hub" and "revision" not in block:
-        raise ConfigError(f"{where}the key 'revision' is missing", "Pin what is fetched.")
+def _check_together(block: EntryBlock, where: str) -> None:
+    """What the fields of an entry say about each other.
+
+    Raises:
+        ConfigError: With the place and the next step.
+    """
+    scheme, _, location = block.source.partition(":")
+    variants = block.variants
+
+    def check(fits: bool, what: Translatable, next_step: Translatable) -> None:
+        if not fits:
+            raise ConfigError(msg("{place}{problem}", place=foreign(where), problem=what), next_step)
+
+    check(
+        bool(re.fullmatch(r"[a-z0-9][a-z0-9._-]*", block.id)),
+        msg("id may have a-z, 0-9, '.', '_' and '-' only"),
+        msg("Rename it."),
+    )
+    source = msg("source is '{source}'", source=block.source)
+    check(scheme in ("pypi", "path", "hub", "fake"), source, msg("Start it with pypi:, path:, hub: or fake:."))
+    hub_name = scheme != "hub" or bool(HUB_ID.fullmatch(location))
+    check(hub_name, source, msg("Write hub:OWNER/NAME; a commit goes into revision."))
+    pinned = scheme == "hub" or bool(block.revision)
+    check(pinned, msg("the key 'revision' is missing"), msg("Pin what is fetched."))
+    once = len(set(variants)) == len(variants)
+    check(once, msg("variants names one twice"), msg("Leave each in once, the default first."))
+    scripted = (scheme == "fake") == (FAKE in variants) and (FAKE not in variants or len(variants) == 1)
+    check(
+        scripted,
+        msg("variants does not fit its source"),
+        msg("A fake: source has {variant} alone.", variant=FAKE),
+    )
 
 
 def _unknown_remote(model: str, known: Iterable[str]) -> UnknownModel:
     names = list(known)
     error = UnknownModel(model, names)
     if not names:
-        error.next_step = "No served model is set up: add one under app.remotes in spaces.yaml (docs/remote.md)."
+        error.next_step = msg("No served model is set up: add one under app.remotes in spaces.yaml (docs/remote.md).")
     return error
 
 
@@ -310,7 +319,7 @@ def _path_spec(source: str, location: str) -> ModelSpec:
     """
     folder = Path(location).expanduser()
     if not folder.exists():
-        raise UsageError(f"There is no file or folder '{location}'", "Check the path after path:.")
+        raise UsageError(msg("There is no file or folder '{path}'", path=location), msg("Check the path after path:."))
     return ModelSpec(
         id=source,
         name=folder.name or source,

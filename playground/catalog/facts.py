@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
-from playground.catalog.cards import model_facts
+from playground.catalog.cards import license_id, model_facts
 from playground.catalog.entries import Catalog, CatalogEntry
 from playground.catalog.licenses import cautions
 from playground.catalog.lineage import ReadHub, lineage_fact, trace
@@ -36,7 +36,7 @@ def full_facts(
     if hub is not None:
         facts = merged(facts, hub)
     lineage = trace(catalog, entry, facts, read_hub)
-    licence = str(hub.license.value) if hub and hub.license.value else _license_id(entry, facts)
+    licence = str(hub.license.value) if hub and hub.license.value else license_id(entry, facts)
     found = cautions(licence, [(step.repo, step.license_id) for step in lineage.steps[1:]], facts.datasets.value or ())
     extra = dict(facts.extra)
     if (drawn := lineage_fact(lineage)) != UNKNOWN:
@@ -93,7 +93,3 @@ _LICENCE_NAMES = {
     "gemma": "gemma terms of use",
 }
 """Ids of cards and the names the catalogue writes for them, in lower case."""
-
-
-def _license_id(entry: CatalogEntry, facts: ModelFacts) -> str:
-    return str(entry.card.get("license", {}).get("id", "")) if facts.license.value else ""

@@ -11,15 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playground.catalog.card_html import (
-    BadFrontMatter,
-    front_matter,
-    is_cut,
-    repository_url,
-    safe_html,
-    safe_url,
-    split,
-)
+from playground.catalog.card_text import BadFrontMatter, front_matter, repository_url, safe_url, split
 from playground.catalog.hub import HubInfo, fetch_model_info
 from playground.records import UNKNOWN, Fact, ModelFacts
 
@@ -68,11 +60,15 @@ def hub_facts(info: HubInfo) -> ModelFacts:
 
 def card_html(info: HubInfo) -> str:
     """The card to read, made safe; of a very long one its beginning (``rest_url``)."""
+    from playground.catalog.card_html import safe_html
+
     return safe_html(info.card, repository_url(info.repo, info.revision))
 
 
 def rest_url(info: HubInfo) -> str:
     """Where the whole card is read; "" where ``card_html`` has all of it."""
+    from playground.catalog.card_html import is_cut
+
     return repository_url(info.repo, info.revision).replace("/blob/", "/tree/") if is_cut(info.card) else ""
 
 

@@ -63,7 +63,7 @@ def trace(catalog: Catalog, entry: CatalogEntry, facts: ModelFacts, read_hub: Re
         if base.lower() in seen or len(steps) > MAX_STEPS:
             return Lineage(tuple(steps), cyclic=True)
         known = catalog.upstream(base)
-        licence = str(known.card.get("license", {}).get("id", "")) if known else ""
+        licence = known.card.license.id if known and known.card.license else ""
         step = Ancestor(base, str(facts.base_model_relation.value or ""), facts.base_model.url, licence)
         steps.append(step)
         seen.add(base.lower())

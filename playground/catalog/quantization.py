@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from playground.catalog import card_html
+from playground.catalog import card_text
 
 Config = Mapping[str, Any]
 
@@ -169,8 +169,8 @@ def advice(bases: Iterable[str] = (), repo: str = "") -> str:
 def bases_of(card: str) -> tuple[str, ...]:
     """The repositories that a card's metadata calls ``base_model``; () where it can't be read."""
     try:
-        return repositories(card_html.front_matter(card_html.split(card)[0]).get("base_model"))
-    except card_html.BadFrontMatter:
+        return repositories(card_text.front_matter(card_text.split(card)[0]).get("base_model"))
+    except card_text.BadFrontMatter:
         return ()
 
 

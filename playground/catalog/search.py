@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from playground.catalog.cards import model_facts, openness_score
+from playground.catalog.cards import license_id, model_facts, openness_score
 from playground.catalog.entries import CatalogEntry
 from playground.catalog.footprint import CONTEXT, Footprint, estimate
+from playground.messages import NOTHING, Translatable, foreign, msg
 from playground.records import ModelFacts, Variant
 
 Sort = Literal["catalogue", "name", "parameters", "openness", "context", "release"]
@@ -39,25 +40,27 @@ class Listed:
         return openness_score(self.facts)[0]
 
     @property
-    def refused(self) -> str:
+    def refused(self) -> Translatable:
         """Why it never runs here, whatever the machine; "" where it may."""
-        code = self.entry.card.get("own_code")
-        return f"It needs code of its own, which is never run here. {code['note']}" if code else ""
+        code = self.entry.card.own_code
+        if code is None:
+            return NOTHING
+        return msg("It needs code of its own, which is never run here. {note}", note=foreign(code.note))
 
     @property
     def instead(self) -> str:
         """The model of the catalogue to take instead of one that is refused, "" where it may run."""
-        return str(self.entry.card.get("own_code", {}).get("instead", ""))
+        return self.entry.card.own_code.instead if self.entry.card.own_code else ""
 
     @property
     def license_id(self) -> str:
-        return str(self.entry.card.get("license", {}).get("id", "")) if self.facts.license.value else ""
+        return license_id(self.entry, self.facts)
 
     @property
     def commercial(self) -> str:
         """yes, no, conditional or unknown."""
-        licence = self.entry.card.get("license", {}) if self.facts.license.value else {}
-        return str(licence.get("commercial_use", "unknown"))
+        licence = self.entry.card.license
+        return licence.commercial_use if licence and self.facts.license.value else "unknown"
 
     @property
     def family(self) -> str:
@@ -102,7 +105,7 @@ def listed(entry: CatalogEntry, limit_mb: float) -> Listed:
     """
     facts = model_facts(entry)
     expected = footprint(entry, facts)
-    if "own_code" in entry.card:
+    if entry.card.own_code:
         return Listed(entry, facts, expected, fits=False)
     elsewhere = entry.spec.runtime not in ("onnx", "torch")  # served by others, or scripted
     return Listed(entry, facts, expected, True if elsewhere else expected.fits(limit_mb) if expected else None)
@@ -121,7 +124,9 @@ def footprint(
     runtime, precision = (variant or entry.spec).runtime, (variant or entry.spec).precision
     if not parameters or runtime not in ("onnx", "torch"):
         return None
-    return estimate(parameters, runtime, precision, entry.card.get("architecture_detail"), tokens or CONTEXT)
+    detail = entry.card.architecture_detail
+    shape = detail.model_dump(exclude_unset=True) if detail else None
+    return estimate(parameters, runtime, precision, shape, tokens or CONTEXT)
 
 
 def select(

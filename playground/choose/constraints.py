@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from playground.catalog.card_schema import OPENNESS
+from playground.catalog.cards import OPENNESS
 from playground.catalog.licenses import commercial_use, forbids_commercial_use
 from playground.choose.evidence import Taken
 from playground.errors import UsageError

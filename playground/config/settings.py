@@ -22,16 +22,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import platformdirs
-import yaml
 
+from playground.config import validation
 from playground.config.endpoints import load_remotes
 from playground.errors import ConfigError
+from playground.messages import msg
 from playground.paths import CATALOG, HARDWARE, SPACE
 from playground.records import Remote
 from playground.system.cpu import usable_cores
+
+if TYPE_CHECKING:
+    from playground.config.schema import AppBlock
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if env is None else env
     space_file = Path(env.get("PLAYGROUND_SPACE") or SPACE)
     app = _app_block(space_file)
-    limits = _limits(app.get("limits") or {}, space_file)
+    limits = Limits(**app.limits.model_dump(exclude_unset=True)) if app.limits else Limits()
     on_space = bool(env.get("SPACE_ID"))
     home = env.get("PLAYGROUND_HOME") or platformdirs.user_cache_dir("open-model-playground")
     return Settings(
@@ -106,12 +110,12 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         threads=_number(env, "PLAYGROUND_THREADS", usable_cores(), least=1),
         host=env.get("HOST") or ("0.0.0.0" if on_space else "127.0.0.1"),
         port=_number(env, "PORT", 7860, least=0),
-        models=tuple(app["models"]),
+        models=tuple(app.models),
         limits=limits,
         on_space=on_space,
         memory_mb=_number(env, "PLAYGROUND_MEMORY_MB", 0, least=1) or limits.memory_mb,
         hardware_file=Path(env.get("PLAYGROUND_HARDWARE") or HARDWARE),
-        remotes=load_remotes(app.get("remotes"), env, str(space_file)),
+        remotes=load_remotes(app.remotes, env, str(space_file)),
         hosts=_hosts(env, on_space=on_space),
     )
 
@@ -130,8 +134,8 @@ def _hosts(env: Mapping[str, str], *, on_space: bool) -> tuple[str, ...]:
     for name in named:
         if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?", name):
             raise ConfigError(
-                f"PLAYGROUND_HOSTS: {name!r} is not the name of a host",
-                "Write names alone, without https:// and paths, e.g. PLAYGROUND_HOSTS=play.example.org,10.0.0.5.",
+                msg("PLAYGROUND_HOSTS: {name} is not the name of a host", name=repr(name)),
+                msg("Write names alone, without https:// and paths, e.g. PLAYGROUND_HOSTS=play.example.org,10.0.0.5."),
             )
     given = env.get("SPACE_HOST", "") if on_space else ""
     return tuple(dict.fromkeys([*named, *(name.strip() for name in given.split(",") if name.strip())]))
@@ -147,33 +151,20 @@ def _number(env: Mapping[str, str], name: str, default: int, least: int) -> int:
         value = least - 1
     if value < least:
         raise ConfigError(
-            f"{name}={text!r} is not a whole number of at least {least}", f"Set {name} to one or unset it."
+            msg("{name}={value} is not a whole number of at least {least}", name=name, value=repr(text), least=least),
+            msg("Set {name} to one or unset it.", name=name),
         )
     return value
 
 
-def _app_block(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"{path} can't be read ({error.strerror})", "Restore spaces.yaml or set PLAYGROUND_SPACE."
-        ) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}", "Mend the line it names.") from error
+def _app_block(path: Path) -> AppBlock:
+    from playground.config.schema import AppBlock
+
+    document = validation.read_yaml(path, msg("Restore spaces.yaml or set PLAYGROUND_SPACE."))
     app = document.get("app") if isinstance(document, dict) else None
-    models = app.get("models") if isinstance(app, dict) else None
-    if not isinstance(models, list) or not models or not all(isinstance(name, str) for name in models):
-        raise ConfigError(f"{path} has no list of models under app", "Add app: {models: [smollm2-135m-instruct]}.")
-    assert isinstance(app, dict)
-    return app
-
-
-def _limits(block: dict[str, Any], path: Path) -> Limits:
-    known = Limits.__dataclass_fields__
-    for name, value in block.items():
-        if name not in known:
-            raise ConfigError(f"{path}: unknown limit '{name}'", f"Known limits: {', '.join(known)}.")
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
-            raise ConfigError(f"{path}: limit {name} must be a number above 0, not {value!r}", "Mend it.")
-    return Limits(**block)
+    if not isinstance(app, dict) or not app.get("models"):
+        raise ConfigError(
+            msg("{path} has no list of models under app", path=path),
+            msg("Add app: {{models: [smollm2-135m-instruct]}}."),
+        )
+    return validation.checked(AppBlock, app, f"{path}: app")

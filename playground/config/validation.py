@@ -1,23 +1,34 @@
-"""Small checks for values read from YAML: each names the place it found wrong and what to do.
+"""YAML read, and pydantic's errors told as ours: the place, what is wrong there, and what to do.
 
-A check takes the value and where it stands, and raises ``ConfigError``. Places read ``catalog.yaml: gemma-3-270m:
-card.license.url``: who starts a check passes the part up to the last colon, with ``": "`` at its end. It knows
-nothing of models or Spaces; ``catalog/`` and ``deploy.py`` put checks together.
+Places read ``catalog.yaml: gemma-3-270m: card.license.url``: who asks for a check passes the part up to the last
+colon, with ``": "`` at its end. What a block may hold, ``schema.py`` and the schemas of other packages say; they load
+pydantic, this module does not. It knows nothing of models or Spaces.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 
 from playground.errors import ConfigError
+from playground.messages import Translatable, foreign, msg
 
-Check = Callable[[Any, str], None]
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic_core import ErrorDetails
+
+    Block = TypeVar("Block", bound=BaseModel)
+
+Place = tuple[int | str, ...]
+Tell = Callable[[str], ConfigError]
+"""The error about what stands at a place."""
+
+RESTORE = msg("Restore the file.")
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -30,14 +41,19 @@ class _UniqueKeys(_Loader):  # type: ignore[misc]
         for key, _ in node.value:
             name = key.value
             if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{name}' stands twice", key.start_mark)
+                # PyYAML writes lines and columns around it; both are shown as they are.
+                problem = msg("the key '{name}' stands twice", name=str(name))
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(name)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return mapping
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, restore: Translatable = RESTORE) -> Any:
     """Parse a YAML file; equal keys in one mapping are an error.
+
+    Args:
+        restore: What to do where it can't be read.
 
     Raises:
         ConfigError: The file can't be read or is not YAML; the message has the line.
@@ -45,87 +61,176 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except OSError as error:
-        raise ConfigError(f"{path} can't be read ({error.strerror})", "Restore the file.") from error
+        reason = foreign(str(error.strerror))
+        raise ConfigError(msg("{path} can't be read ({reason})", path=path, reason=reason), restore) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text", "Save it as UTF-8.") from error
+        raise ConfigError(msg("{path} is not UTF-8 text", path=path), msg("Save it as UTF-8.")) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}", "Mend the line it names.") from error
+        reason = foreign(str(error))
+        raise ConfigError(
+            msg("{path} is not valid YAML: {reason}", path=path, reason=reason), msg("Mend the line it names.")
+        ) from error
 
 
-def text(value: Any, where: str) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigError(f"{where} must be text, not {value!r}", "Write it in quotes.")
+def checked(block: type[Block], value: Any, where: str) -> Block:
+    """``value`` as a block.
+
+    Raises:
+        ConfigError: About the first mistake: a key that is unknown before one that is missing before a wrong value.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return block.model_validate(value)
+    except ValidationError as error:
+        found = mistakes(block, error, where)
+    raise found[0]  # not "from" pydantic's error, which repeats values
 
 
-def count(value: Any, where: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise ConfigError(f"{where} must be a whole number above 0, not {value!r}", "Leave it out where it is unknown.")
+def problems(block: type[BaseModel], value: Any, where: str) -> list[ConfigError]:
+    """Every mistake in ``value``, so that one does not hide the next."""
+    from pydantic import ValidationError
+
+    try:
+        block.model_validate(value)
+    except ValidationError as error:
+        return mistakes(block, error, where)
+    return []
 
 
-def scalar(value: Any, where: str) -> None:
-    if not isinstance(value, (str, int, float)) or value == "":
-        raise ConfigError(f"{where} must be a number or text, not {value!r}", "Leave it out where it is unknown.")
+def mistakes(block: type[BaseModel], error: Any, where: str) -> list[ConfigError]:
+    """What pydantic found (a ``ValidationError`` about ``block``), in our words."""
+    details: list[ErrorDetails] = error.errors(include_url=False)
+    unknown = [each for each in details if each["type"] == "extra_forbidden"]
+    missing: dict[Place, list[str]] = {}
+    for each in details:
+        if each["type"] == "missing":
+            missing.setdefault(each["loc"][:-1], []).append(str(each["loc"][-1]))
+    others = [each for each in details if each["type"] not in ("extra_forbidden", "missing")]
+    return [
+        *(unknown_key(str(each["loc"][-1]), _keys(block, each["loc"][:-1]), _block(where, each)) for each in unknown),
+        *(_missing(names, place_of(where, loc).rstrip(": ")) for loc, names in missing.items()),
+        *(_wrong(block, each, where) for each in others),
+    ]
 
 
-def flag(value: Any, where: str) -> None:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{where} must be true or false, not {value!r}", "Write it without quotes.")
+def unknown_key(key: str, known: Sequence[str], place: str) -> ConfigError:
+    return ConfigError(msg("{place}: unknown key '{key}'", place=place, key=key), closest(key, known))
 
 
-def url(value: Any, where: str) -> None:
-    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/]+\S*", value):
-        raise ConfigError(f"{where} must be an http(s) address, not {value!r}", "Give a full address.")
-
-
-def one_of(*choices: str) -> Check:
-    def check(value: Any, where: str) -> None:
-        if not isinstance(value, str) or value not in choices:
-            hint = " (quote it: YAML reads yes and no as true and false)" if isinstance(value, bool) else ""
-            raise ConfigError(f"{where} is {value!r}{hint}", closest(str(value), choices))
-
-    return check
-
-
-def nullable(check: Check) -> Check:
-    def checked(value: Any, where: str) -> None:
-        if value is not None:
-            check(value, where)
-
-    return checked
-
-
-def list_of(check: Check, *, least: int = 0) -> Check:
-    def checked(value: Any, where: str) -> None:
-        if not isinstance(value, list) or len(value) < least:
-            raise ConfigError(f"{where} must be a list{f' of at least {least}' if least else ''}", "Write [a, b].")
-        for position, item in enumerate(value):
-            check(item, f"{where}[{position}]")
-
-    return checked
-
-
-def mapping(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
-    """A block with known keys. Its errors name every key that is missing, or the first that is unknown or wrong."""
-    known = {**required, **(optional or {})}
-
-    def checked(value: Any, where: str) -> None:
-        place = where.rstrip(": ")
-        if not isinstance(value, dict):
-            raise ConfigError(f"{place} must be a block of keys, not {value!r}", f"Known keys: {', '.join(known)}.")
-        for key in value:
-            if key not in known:
-                raise ConfigError(f"{place}: unknown key '{key}'", closest(str(key), known))
-        if missing := [key for key in required if key not in value]:
-            names = " and ".join(f"'{key}'" for key in missing)
-            what = f"the key {names} is missing" if len(missing) == 1 else f"the keys {names} are missing"
-            raise ConfigError(f"{place}: {what}", f"Add {' and '.join(missing)}.")
-        for key, item in value.items():
-            known[key](item, where + key if where.endswith(": ") else f"{where}.{key}")
-
-    return checked
-
-
-def closest(name: str, known: Mapping[str, Any] | tuple[str, ...] | list[str]) -> str:
+def closest(name: str, known: Iterable[str]) -> Translatable:
     """The next step for a misspelt name."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return msg("Did you mean {name}?", name=close[0]) if close else msg("Known: {names}.", names=names)
+
+
+def place_of(where: str, loc: Place) -> str:
+    """Where something stands, in the words of a reader: ``where`` and then keys and positions."""
+    for step in loc:
+        if isinstance(step, int):
+            where += f"[{step}]"
+        else:
+            where += step if where.endswith(": ") else f".{step}"
+    return where
+
+
+def _block(where: str, detail: ErrorDetails) -> str:
+    """The block that a key stands in."""
+    return place_of(where, detail["loc"][:-1]).rstrip(": ")
+
+
+def _missing(names: list[str], place: str) -> ConfigError:
+    add = msg("Add {names}.", names=all_of(names))
+    if len(names) == 1:
+        return ConfigError(msg("{place}: the key '{name}' is missing", place=place, name=names[0]), add)
+    return ConfigError(
+        msg("{place}: the keys {names} are missing", place=place, names=all_of([f"'{name}'" for name in names])), add
+    )
+
+
+def all_of(names: Sequence[str]) -> Translatable:
+    """Names all of which are meant: ``a and b and c``."""
+    if len(names) == 1:
+        return msg("{name}", name=names[0])
+    return msg("{first} and {rest}", first=names[0], rest=all_of(names[1:]))
+
+
+def _wrong(block: type[BaseModel], detail: ErrorDetails, where: str) -> ConfigError:
+    place, value, context = place_of(where, detail["loc"]), detail["input"], detail.get("ctx", {})
+    if "tell" in context:  # raised by a check of ours
+        told: ConfigError = context["tell"](place)
+        return told
+    if detail["type"] in ("model_type", "model_attributes_type"):
+        return not_a_block(place.rstrip(": "), value, _keys(block, detail["loc"]))
+    if detail["type"] == "literal_error":
+        return _not_one_of(place, value, re.findall(r"'([^']*)'", context["expected"]))
+    if detail["type"] in ("list_type", "too_short"):
+        least = context.get("min_length", 0)
+        what = msg("{place} must be a list of at least {least}", place=place, least=least)
+        return ConfigError(what if least else msg("{place} must be a list", place=place), msg("Write [a, b]."))
+    return _not_a_value(detail["type"], place, value, context, foreign(detail["msg"]))
+
+
+def not_text(value: Any, place: str) -> ConfigError:
+    what = msg("{place} must be text, not {value}", place=place, value=repr(value))
+    return ConfigError(what, msg("Write it in quotes."))
+
+
+def not_an_address(value: Any, place: str) -> ConfigError:
+    what = msg("{place} must be an http(s) address, not {value}", place=place, value=repr(value))
+    return ConfigError(what, msg("Give a full address."))
+
+
+def not_a_block(place: str, value: Any, known: Sequence[str]) -> ConfigError:
+    what = msg("{place} must be a block of keys, not {value}", place=place, value=repr(value))
+    return ConfigError(what, msg("Known keys: {names}.", names=known))
+
+
+def _not_one_of(place: str, value: Any, choices: list[str]) -> ConfigError:
+    if isinstance(value, bool):
+        what = msg(
+            "{place} is {value} (quote it: YAML reads yes and no as true and false)", place=place, value=repr(value)
+        )
+    else:
+        what = msg("{place} is {value}", place=place, value=repr(value))
+    return ConfigError(what, closest(str(value), choices))
+
+
+def _not_a_value(kind: str, place: str, value: Any, context: Mapping[str, Any], reason: Translatable) -> ConfigError:
+    named = {"place": place, "value": repr(value)}
+    leave_out = msg("Leave it out where it is unknown.")
+    if kind.startswith("string"):
+        return not_text(value, place)
+    if kind.startswith("bool"):
+        return ConfigError(msg("{place} must be true or false, not {value}", **named), msg("Write it without quotes."))
+    if kind.startswith("int") or (kind == "greater_than" and isinstance(context["gt"], int)):
+        return ConfigError(msg("{place} must be a whole number above 0, not {value}", **named), leave_out)
+    if kind in ("float_type", "finite_number"):
+        return ConfigError(msg("{place} must be a number, not {value}", **named), msg("Mend it."))
+    if kind == "greater_than":
+        what = msg("{place} must be a number above {least:g}, not {value}", least=context["gt"], **named)
+        return ConfigError(what, msg("Mend it."))
+    if kind == "greater_than_equal":
+        what = msg("{place} must be a number of at least {least:g}, not {value}", least=context["ge"], **named)
+        return ConfigError(what, msg("Mend it."))
+    if kind.startswith("date"):
+        return ConfigError(msg("{place} must be a date like 2026-07-21, not {value}", **named), msg("Mend it."))
+    return ConfigError(msg("{place} is {value}: {reason}", reason=reason, **named), msg("Mend it."))
+
+
+def _keys(block: type[BaseModel], loc: Place) -> list[str]:
+    """The keys of the block at a place of ``block``."""
+    found: type[BaseModel] = block
+    for step in loc:
+        if isinstance(step, str):
+            found = _block_in(found.model_fields[step].annotation) or found
+    return list(found.model_fields)
+
+
+def _block_in(annotation: Any) -> type[BaseModel] | None:
+    """The block that a type is made of: ``list[Score]``, ``License | None``."""
+    if hasattr(annotation, "model_fields"):
+        block: type[BaseModel] = annotation
+        return block
+    return next((found for each in get_args(annotation) if (found := _block_in(each))), None)

@@ -14,15 +14,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from playground.config import validation
 from playground.errors import ConfigError, UsageError
+from playground.messages import Translatable, msg
 from playground.paths import HARDWARE
 from playground.records import ModelRun, Record
 from playground.results.figures import Measured
 
-ASSUMPTION = (
+ASSUMPTION = msg(
     "At the speed measured on this machine, one request after the other, never idle: what a tier of other cores would "
     "reach is not known here."
 )
@@ -68,7 +68,7 @@ class ModelCost(Record):
     """
 
     variant: str
-    how: str
+    how: Translatable
     output_tokens: int | None
     cpu_s_per_answer: float | None
     peak_memory_mb: float | None
@@ -84,13 +84,15 @@ def load_tiers(path: Path = HARDWARE) -> tuple[Tier, ...]:
     Raises:
         ConfigError: It can't be read or says something else; names the place.
     """
-    document = validation.read_yaml(path)
-    where = path.name
-    _FILE(document, f"{where}: ")
-    beside = {"currency": document["currency"], "source": document["source"], "as_of": str(document["as_of"])}
-    tiers = tuple(Tier(**{"note": "", **tier, **beside}) for tier in document["tiers"])
+    from playground.results.price_file import PriceFile
+
+    file = validation.checked(PriceFile, validation.read_yaml(path), f"{path.name}: ")
+    tiers = tuple(
+        Tier(**tier.model_dump(), currency=file.currency, source=file.source, as_of=str(file.as_of))
+        for tier in file.tiers
+    )
     if len({tier.flavor for tier in tiers}) < len(tiers):
-        raise ConfigError(f"{where}: a flavor stands twice", "Name each tier once.")
+        raise ConfigError(msg("{file}: a flavor stands twice", file=path.name), msg("Name each tier once."))
     return tiers
 
 
@@ -101,9 +103,9 @@ def chosen(tiers: Sequence[Tier], flavor: str, price: float | None = None) -> tu
         UsageError: No such tier, or a price that is none.
     """
     if price is not None and not (math.isfinite(price) and price >= 0):
-        raise UsageError(f"The price of an hour is {price}", "It must be 0 or more.")
+        raise UsageError(msg("The price of an hour is {price}", price=price), msg("It must be 0 or more."))
     if price is not None and not flavor:
-        raise UsageError("A price is given without its tier", "Name the tier it is for.")
+        raise UsageError(msg("A price is given without its tier"), msg("Name the tier it is for."))
     if not flavor:
         return tuple(tiers)
     for tier in tiers:
@@ -111,8 +113,9 @@ def chosen(tiers: Sequence[Tier], flavor: str, price: float | None = None) -> tu
             if price is None:
                 return (tier,)
             today = datetime.date.today().isoformat()
-            return (Tier(**{**vars(tier), "per_hour": price, "source": "given with the command", "as_of": today}),)
-    raise UsageError(f"There is no tier '{flavor}'", f"Known: {', '.join(tier.flavor for tier in tiers)}.")
+            return (replace(tier, per_hour=price, source=msg("given with the command"), as_of=today),)
+    known = [tier.flavor for tier in tiers]
+    raise UsageError(msg("There is no tier '{flavor}'", flavor=flavor), msg("Known: {names}.", names=known))
 
 
 def of_run(run: ModelRun, tiers: Sequence[Tier]) -> ModelCost:
@@ -121,7 +124,7 @@ def of_run(run: ModelRun, tiers: Sequence[Tier]) -> ModelCost:
     counted = taken.unit == "token" and run.error is None
     return ModelCost(
         variant=str(run.variant),
-        how="one run" if taken.mode == "fair" else "one run beside others: not to be compared",
+        how=msg("one run") if taken.mode == "fair" else msg("one run beside others: not to be compared"),
         output_tokens=taken.output_tokens,
         cpu_s_per_answer=taken.cpu_s,
         peak_memory_mb=taken.peak_memory_mb,
@@ -144,7 +147,7 @@ def with_medians(cost: ModelCost, measured: Measured, tiers: Sequence[Tier]) -> 
     peak = median.get("peak_memory_mb", cost.peak_memory_mb)
     return replace(
         cost,
-        how=f"median of {repeats} repeats",
+        how=msg("median of {repeats} repeats", repeats=repeats),
         output_tokens=measured.output_tokens,
         cpu_s_per_answer=median.get("cpu_s", cost.cpu_s_per_answer),
         peak_memory_mb=peak,
@@ -167,35 +170,3 @@ def _on(tiers: Sequence[Tier], decode: float | None, prefill: float | None, peak
 def per_million(per_hour: float, tokens_a_second: float | None) -> float | None:
     """Money for 10^6 tokens; None where the speed is unknown."""
     return None if not tokens_a_second else per_hour / 3600 * 1e6 / tokens_a_second
-
-
-def _price(value: Any, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise ConfigError(f"{where} must be a number of at least 0, not {value!r}", "Mend it.")
-
-
-def _day(value: Any, where: str) -> None:
-    if not isinstance(value, datetime.date):
-        raise ConfigError(f"{where} must be a date like 2026-07-21, not {value!r}", "Mend it.")
-
-
-_FILE = validation.mapping(
-    {
-        "source": validation.url,
-        "as_of": _day,
-        "currency": validation.text,
-        "tiers": validation.list_of(
-            validation.mapping(
-                {
-                    "flavor": validation.text,
-                    "name": validation.text,
-                    "vcpu": validation.count,
-                    "memory_gb": validation.count,
-                    "per_hour": _price,
-                },
-                {"note": validation.text},
-            ),
-            least=1,
-        ),
-    }
-)

@@ -9,16 +9,8 @@ import pytest
 from markdown_it.renderer import RendererHTML
 
 from playground.catalog import card_html
-from playground.catalog.card_html import (
-    MAX_TEXT,
-    BadFrontMatter,
-    front_matter,
-    is_cut,
-    repository_url,
-    safe_html,
-    safe_url,
-    split,
-)
+from playground.catalog.card_html import MAX_TEXT, is_cut, safe_html
+from playground.catalog.card_text import BadFrontMatter, front_matter, repository_url, safe_url, split
 
 BASE = repository_url("owner/name", "abc123")
 ALLOWED = {

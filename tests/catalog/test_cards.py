@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from playground import paths
+from playground.catalog.card_schema import Card, License
 from playground.catalog.cards import MAIN, PAGE, PRIMARY, card_markdown, model_facts, openness_score
 from playground.catalog.entries import CatalogEntry, load_catalog
 from playground.records import UNKNOWN, Artifact, Fact, Fidelity, ModelFacts, ModelSpec, Variant
@@ -19,7 +20,7 @@ SMOLLM, GEMMA = CATALOG.entry("smollm2-135m-instruct"), CATALOG.entry("gemma-3-2
 
 def card_of(**card: Any) -> CatalogEntry:
     spec = ModelSpec("x", "X", "path:x", "", "onnx", "int8", 64, "chat", ("onnx-int8",), upstream="owner/x")
-    return CatalogEntry(spec=spec, card=card)
+    return CatalogEntry(spec=spec, card=Card.model_validate(card))
 
 
 def all_facts(facts: ModelFacts) -> dict[str, Fact]:
@@ -112,7 +113,9 @@ def test_text_of_a_card_cannot_become_markup() -> None:
 
 
 def test_links_lead_to_web_addresses_only() -> None:
-    entry = card_of(license={"id": "l", "name": "L", "url": "javascript:alert(1)"}, sources=["data:text/html,x"])
+    """Even if the schema let them pass."""
+    licence = License.model_construct(id="l", name="L", url="javascript:alert(1)")
+    entry = replace(card_of(), card=Card.model_construct(license=licence, sources=["data:text/html,x"]))
     assert "](" not in card_markdown(entry)
     assert "<" not in card_markdown(entry).replace("\\<", "")
 
@@ -133,12 +136,12 @@ def test_a_fact_whose_own_address_was_not_noted_says_that_its_link_is_the_entrys
 def test_the_models_that_need_code_of_their_own_are_those_whose_type_transformers_does_not_know() -> None:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    unknown = {e.spec.id for e in CATALOG if e.card.get("model_type", "gpt2") not in CONFIG_MAPPING_NAMES}
-    marked = {entry.spec.id: entry.card["own_code"] for entry in CATALOG if "own_code" in entry.card}
+    unknown = {e.spec.id for e in CATALOG if (e.card.model_type or "gpt2") not in CONFIG_MAPPING_NAMES}
+    marked = {entry.spec.id: entry.card.own_code for entry in CATALOG if entry.card.own_code}
     assert set(marked) == unknown
     for model, code in marked.items():
-        assert "own_code" not in CATALOG.entry(code["instead"]).card
-        assert model_facts(CATALOG.entry(model)).extra["own_code"].url == code["source"]
+        assert CATALOG.entry(code.instead).card.own_code is None
+        assert model_facts(CATALOG.entry(model)).extra["own_code"].url == code.source
 
 
 def test_what_is_served_elsewhere_has_no_size_on_this_disk() -> None:

@@ -67,7 +67,7 @@ def test_every_family_of_the_lesson_is_there(catalog: Catalog, upstream: str) ->
 
 @pytest.mark.parametrize("licence", ["gemma", "llama2", "llama3.2", "falcon-llm-license", "lfm1.0"])
 def test_models_under_a_licence_with_conditions_carry_them(catalog: Catalog, licence: str) -> None:
-    found = [entry for entry in catalog if entry.card["license"]["id"] == licence]
+    found = [entry for entry in catalog if entry.card.license and entry.card.license.id == licence]
     assert found
     assert all(entry.terms and entry.terms.url for entry in found)
 
@@ -82,8 +82,8 @@ def test_a_hub_model_the_catalogue_knows_keeps_its_card_its_length_and_its_promp
 
 
 def test_a_repackaged_file_is_not_what_the_hub_has(catalog: Catalog) -> None:
-    assert "weights" in catalog.entry("smollm2-135m-instruct").card
-    assert "weights" not in catalog.entry("hub:HuggingFaceTB/SmolLM2-135M-Instruct").card
+    assert catalog.entry("smollm2-135m-instruct").card.weights is not None
+    assert catalog.entry("hub:HuggingFaceTB/SmolLM2-135M-Instruct").card.weights is None
 
 
 def test_any_hub_model_resolves_without_network(catalog: Catalog) -> None:

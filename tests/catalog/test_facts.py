@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from playground import paths
+from playground.catalog.card_schema import Card
 from playground.catalog.entries import Catalog, CatalogEntry, load_catalog
 from playground.catalog.facts import full_facts, merged
 from playground.catalog.hub import HubInfo
@@ -54,10 +55,11 @@ def test_the_check_above_finds_a_planted_fact_without_a_source() -> None:
 
 @pytest.mark.parametrize("entry", list(CATALOG), ids=lambda entry: entry.spec.id)
 def test_nothing_recalled_or_guessed_is_in_the_catalogue(entry: CatalogEntry) -> None:
-    assert not {"from_memory", "unverified"} & entry.card.keys()
-    assert not re.search(r"from memory|unverified", json.dumps(entry.card), re.IGNORECASE)
-    read = {*entry.card["verified"], *entry.card.get("verified_via_secondary", ())}
-    assert all(key.partition(".")[0] in entry.card for key in read), read
+    written = entry.card.model_dump(exclude_unset=True)
+    assert not {"from_memory", "unverified"} & written.keys()
+    assert not re.search(r"from memory|unverified", json.dumps(written), re.IGNORECASE)
+    read = {*entry.card.verified, *entry.card.verified_via_secondary}
+    assert all(key.partition(".")[0] in written for key in read), read
 
 
 # -- catalogue and card ------------------------------------------------------------------------------------------
@@ -171,11 +173,13 @@ def chain(*pairs: tuple[str, str]) -> Catalog:
         tuple(
             CatalogEntry(
                 ModelSpec(repo.replace("/", "-"), repo, f"hub:{repo}", "", "onnx", "int8", 0, "chat", upstream=repo),
-                {
-                    "base_model": {"id": base, "relation": "finetune"},
-                    "verified": ["base_model"],
-                    "sources": ["https://a.example"],
-                },
+                Card.model_validate(
+                    {
+                        "base_model": {"id": base, "relation": "finetune"},
+                        "verified": ["base_model"],
+                        "sources": ["https://a.example"],
+                    }
+                ),
             )
             for repo, base in pairs
         )

@@ -100,14 +100,18 @@ def test_before_a_download_config_and_the_hubs_tags_tell() -> None:
 
 
 def test_page_and_terminal_say_what_a_repository_does_before_it_is_fetched(capsys: pytest.CaptureFixture[str]) -> None:
+    from playground.catalog.entries import load_catalog
     from playground.catalog.hub import HubInfo
     from playground.catalog.hub_cards import hub_facts
     from playground.cli import models
+    from playground.paths import CATALOG
+    from playground.service import Card
     from playground.ui.html.catalog import hub_html
 
     info = HubInfo("someone/t5", "a1b2", config={"model_type": "t5"}, way="Exported")
     assert WORDS["text2text"] in hub_html(info, hub_facts(info), 4000)
-    assert models._hub_json(info)["kind"] == "text2text"
+    entry = load_catalog(CATALOG).entry("hub:someone/t5")
+    assert Card(entry, hub_facts(info), hub=info).to_json()["hub"]["kind"] == "text2text"
     models._print_hub(info)
     assert WORDS["text2text"] in capsys.readouterr().out
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from playground import paths
+from playground.catalog.card_schema import Card
 from playground.catalog.entries import CatalogEntry, load_catalog
 from playground.catalog.search import SORTS, Filters, Listed, choices, listed, select, smaller
 from playground.records import ModelSpec
@@ -23,7 +24,7 @@ def entry_of(model: str, **card: Any) -> CatalogEntry:
     spec = ModelSpec(
         model, model, f"hub:a/{model}", "", "onnx", "int8", 64, "chat", ("onnx-int8",), upstream=f"a/{model}"
     )
-    return CatalogEntry(spec, {**card, "verified": list(card), "sources": ["https://a.example"]})
+    return CatalogEntry(spec, Card.model_validate({**card, "verified": list(card), "sources": ["https://a.example"]}))
 
 
 def test_no_filter_gives_the_catalogue_as_it_stands() -> None:
@@ -73,7 +74,8 @@ def test_an_unknown_size_fits_no_limit_of_size_or_memory() -> None:
 
 def test_a_value_nobody_read_satisfies_no_filter() -> None:
     entry = CatalogEntry(
-        entry_of("x").spec, {"specialisation": "math", "parameters": 5, "sources": ["https://a.example"]}
+        entry_of("x").spec,
+        Card.model_validate({"specialisation": "math", "parameters": 5, "sources": ["https://a.example"]}),
     )
     item = listed(entry, SPACE_MB)
     assert (item.specialisations, item.footprint, item.fits) == ((), None, None)

@@ -59,7 +59,8 @@ _FITS = {True: "yes", False: "too large", None: "unknown"}
 
 
 def _refused(item: Listed) -> str:
-    source = link(item.entry.card["own_code"]["source"], "source")
+    code = item.entry.card.own_code
+    source = link(code.source if code else "", "source")
     return (
         f'<p class="note warn"><strong>Refused here.</strong> {esc(item.refused)} ({source}) '
         f"Take <code>{esc(item.instead)}</code> instead, or serve it elsewhere and compare it as "
@@ -98,7 +99,7 @@ def hub_html(info: HubInfo, facts: ModelFacts, limit_mb: float) -> str:
         ("Revision", f"<code>{esc(info.revision)}</code>"),
         ("To download", megabytes(info.download_bytes / 1e6) if info.download_bytes else NOTHING),
         ("Access", _access(info)),
-        ("What it does", WORDS[kind] if (kind := kind_told(info.config, info.tags)) else NOTHING),
+        ("What it does", esc(WORDS[kind]) if (kind := kind_told(info.config, info.tags)) else NOTHING),
         ("How it would run", esc(info.refusal or info.way)),
         *(("Note", esc(note)) for note in info.notes),
     ]

@@ -1,0 +1,67 @@
+"""spaces.yaml and the environment as settings: every mistake names the file, the place and what to write instead."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from playground.config.settings import Limits, load_settings
+from playground.errors import ConfigError
+
+
+def load(folder: Path, text: str) -> Limits:
+    path = folder / "spaces.yaml"
+    path.write_text(text)
+    return load_settings({"PLAYGROUND_SPACE": str(path)}).limits
+
+
+def test_what_is_left_out_keeps_its_default(tmp_path: Path) -> None:
+    assert load(tmp_path, "app: {models: [m]}") == Limits()
+    assert load(tmp_path, "app:\n  models: [m]\n  limits:\n") == Limits()
+    assert load(tmp_path, "app: {models: [m], limits: {max_models: 2, stall_timeout_s: 5}}") == Limits(
+        max_models=2, stall_timeout_s=5.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("app: {models: [m], limits: {max_model: 2}}", "app.limits: unknown key 'max_model'. Did you mean max_models?"),
+        ("app: {models: [m], limts: {}}", "spaces.yaml: app: unknown key 'limts'. Did you mean limits?"),
+        ("app: {models: [m], limits: {max_models: 0}}", "app.limits.max_models must be a whole number above 0, not 0"),
+        ("app: {models: [m], limits: {max_models: '2'}}", "app.limits.max_models must be a whole number above 0"),
+        ("app: {models: [m], limits: {max_models: true}}", "whole number above 0, not True"),
+        ("app: {models: [m], limits: {memory_mb: -1}}", "app.limits.memory_mb must be a number above 0, not -1"),
+        ("app: {models: [m], limits: {memory_mb: .nan}}", "app.limits.memory_mb must be a number"),
+        ("app: {models: [m], limits: {memory_mb: much}}", "app.limits.memory_mb must be a number, not 'much'"),
+        ("app: {models: [m], limits: 3}", "app.limits must be a block of keys, not 3. Known keys: max_models,"),
+        ("app: {models: [m, 7]}", "spaces.yaml: app.models[1] must be text, not 7. Write it in quotes."),
+        ("app: {models: m}", "app.models must be a list"),
+        ("app: {models: []}", "has no list of models under app. Add app: {models: [smollm2-135m-instruct]}."),
+        ("app: [m]", "has no list of models under app"),
+        ("", "has no list of models under app"),
+        ("app: {models: [m]}\napp: {models: [n]}", "the key 'app' stands twice"),
+        ("app: {", "is not valid YAML"),
+    ],
+)
+def test_a_mistake_in_spaces_yaml_names_its_place_and_the_next_step(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert message in str(caught.value)
+    assert str(tmp_path / "spaces.yaml") in str(caught.value)
+    assert caught.value.next_step
+
+
+def test_a_file_that_is_not_there_names_the_variable_that_points_to_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Restore spaces\.yaml or set PLAYGROUND_SPACE"):
+        load_settings({"PLAYGROUND_SPACE": str(tmp_path / "none.yaml")})
+
+
+def test_pydantic_is_loaded_where_a_file_is_read_and_by_no_worker() -> None:
+    modules = "playground.workers.main, playground.config.settings, playground.catalog.entries"
+    code = f"import sys, {modules}; print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\n"

@@ -18,8 +18,8 @@ from urllib.parse import parse_qs
 import numpy as np
 from numpy.typing import NDArray
 
-from playground.errors import ContextOverflow, RunError, Stopped, UsageError
-from playground.messages import Translatable, msg, plural
+from playground.errors import RunError, Stopped, UsageError
+from playground.messages import Translatable, msg
 from playground.records import (
     Cancelled,
     DecodedTokens,
@@ -31,6 +31,7 @@ from playground.records import (
     PromptView,
     Request,
 )
+from playground.runtimes.generation.notes import BASE_WITHOUT_SYSTEM, prompt_too_long
 from playground.runtimes.generation.timing import Stamps, timings
 
 DEFAULT_TEXT = "This answer was scripted, not thought up."
@@ -132,7 +133,7 @@ class FakeRuntime:
         warnings: list[Translatable] = []
         said = [f"{message.role}: {message.content}" for message in request.messages] or [request.prompt]
         if request.system and not self._script.template:
-            warnings.append(msg("This is a base model; the system prompt is not used."))
+            warnings.append(BASE_WITHOUT_SYSTEM)
         elif request.system:
             said.insert(0, f"system: {request.system}")
         text = "\n".join(said)
@@ -149,16 +150,7 @@ class FakeRuntime:
         answer.view = view
         room = self._load.spec.context_length - len(view.token_ids)
         if room < 1:
-            raise ContextOverflow(
-                plural(
-                    "{model}: the prompt has {n:,} token, its context holds {context:,}",
-                    "{model}: the prompt has {n:,} tokens, its context holds {context:,}",
-                    len(view.token_ids),
-                    model=self._load.spec.id,
-                    context=self._load.spec.context_length,
-                ),
-                msg("Shorten the prompt or choose a model with a longer context."),
-            )
+            raise prompt_too_long(self._load.spec.id, len(view.token_ids), self._load.spec.context_length)
         _burn(self._script.cpu_s)
         yield from answer.prefill(self._script.prefill_s)
         yield from answer.decode(self._script, min(request.max_new_tokens, room), self._mishap)

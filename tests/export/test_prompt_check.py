@@ -16,6 +16,7 @@ from playground.catalog.template_files import bring_template
 from playground.export import prompt_check
 from playground.export.prompt_check import check_prompts
 from playground.records import Request
+from playground.runtimes.generation.encoding import Encoder
 from playground.runtimes.generation.prompt import Prompter
 from tests.support.tiny import SPECIALS, TEMPLATE, spec, write_tokenizer
 
@@ -183,7 +184,7 @@ def test_a_prompter_that_reads_typed_control_tokens_as_such_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer, folder = imported(tmp_path)
-    monkeypatch.setattr(Prompter, "_encode_apart", lambda self, text, users: list(self._encode(text).ids))
+    monkeypatch.setattr(Encoder, "encode_apart", lambda self, text, users: list(self.encode(text).ids))
     found = check_prompts(tokenizer, folder, spec()).differences
     assert len(found) == 2 and all("control token" in difference for difference in found)
 

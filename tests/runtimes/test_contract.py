@@ -294,7 +294,7 @@ def test_what_two_prompts_have_in_common_is_read_once_and_changes_no_word(real: 
 
 def test_an_answer_can_be_gone_on_from_without_reading_it_again(real: Runtime) -> None:
     ids = real.inspect(Request(PROMPT)).token_ids
-    reading = real._loaded.reading  # type: ignore[attr-defined]
+    reading = real._loaded.cache  # type: ignore[attr-defined]
     assert reading.begin(ids, 60, reuse=False) == 0
     logits = reading.prefill(ids)
     said = []

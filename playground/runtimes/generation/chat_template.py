@@ -21,7 +21,7 @@ _PROBE = "\U000f0002\U000f0003\U000f0004"
 
 Turn = tuple[str, str]
 """Who speaks, and what is said."""
-Manner = Literal["text", "parts"]
+ContentFormat = Literal["text", "parts"]
 """How a template wants a content: as text, or as a list of parts, each with its type."""
 
 
@@ -40,14 +40,15 @@ class ChatTemplate:
         named: See ``named_tokens``.
 
     Attributes:
-        manners: By role, how a content is given so that it is not lost; a role that is missing loses it either way.
+        content_formats: By role, how a content is given so that it is not lost; a role that is missing loses it either
+            way.
         default_system: The system prompt it adds where the messages have none; "" if it adds none.
     """
 
     def __init__(self, source: str, named: Mapping[str, str]) -> None:
         self.source = source
         self.named = dict(named)
-        self.manners: dict[str, Manner] = {}
+        self.content_formats: dict[str, ContentFormat] = {}
         x = "x"
         for role, turns in (
             ("user", [("user", _PROBE)]),
@@ -55,7 +56,7 @@ class ChatTemplate:
             ("assistant", [("user", x), ("assistant", _PROBE), ("user", x)]),
         ):
             self._try_out(role, turns)
-        self.default_system = self._own_system() if "system" in self.manners else ""
+        self.default_system = self._own_system() if "system" in self.content_formats else ""
 
     def render(self, turns: Sequence[Turn], generate: bool) -> str:
         """The prompt, up to where the answer begins if ``generate``.
@@ -113,20 +114,23 @@ class ChatTemplate:
 
     def _messages(self, turns: Sequence[Turn]) -> list[dict[str, Any]]:
         return [
-            {"role": role, "content": [{"type": "text", "text": text}] if self.manners.get(role) == "parts" else text}
+            {
+                "role": role,
+                "content": [{"type": "text", "text": text}] if self.content_formats.get(role) == "parts" else text,
+            }
             for role, text in turns
         ]
 
     def _try_out(self, role: str, turns: Sequence[Turn]) -> None:
-        manners: tuple[Manner, ...] = ("text", "parts")
-        for manner in manners:
-            self.manners[role] = manner
+        forms: tuple[ContentFormat, ...] = ("text", "parts")
+        for form in forms:
+            self.content_formats[role] = form
             try:
                 if _PROBE in self.render(turns, generate=True):
                     return
             except Refused:
                 pass
-        del self.manners[role]
+        del self.content_formats[role]
 
     def _own_system(self) -> str:
         head, _, tail = self.render([("system", _PROBE), ("user", "x")], generate=True).partition(_PROBE)

@@ -106,7 +106,7 @@ class DecodingRuntime:
 class _Loaded:
     prompter: Prompter
     engine: Engine
-    reading: PrefixCache
+    cache: PrefixCache
     own: OwnSettings
     artifact: Artifact
     threads: int
@@ -143,7 +143,7 @@ class _Answer:
         stream = TextStream(prompter.detokenizer, self.request.stop + self.loaded.own.stop_strings, prompter.eos_ids)
         reason: FinishReason = "stopped"
         try:
-            self.reused = self.loaded.reading.begin(self.ids, len(self.ids) + most, self.request.reuse)
+            self.reused = self.loaded.cache.begin(self.ids, len(self.ids) + most, self.request.reuse)
             logits = yield from self._prefill()
             if logits is not None:
                 reason = yield from self._decode(logits, most, stream)
@@ -161,12 +161,12 @@ class _Answer:
         self.ids = list(prompt)
         try:
             # Read as a prompt and then step by step, as when it was generated: the same kernels, the same rounding.
-            self.loaded.reading.begin(self.ids, len(prompt) + len(answer), reuse=False)
+            self.loaded.cache.begin(self.ids, len(prompt) + len(answer), reuse=False)
             logits = yield from _signs(self._prefill())
             for token in answer[:-1]:
                 self._check_running(logits)
                 yield logits
-                logits = self.loaded.reading.step(token)
+                logits = self.loaded.cache.step(token)
             self._check_running(logits)
             yield logits
         except (RuntimeError, MemoryError, FloatingPointError) as error:
@@ -200,7 +200,7 @@ class _Answer:
         engine, notes = self.loaded.engine, self.loaded.engine.warnings
         if engine.context_limit and len(view.token_ids) + self.request.max_new_tokens > engine.context_limit:
             notes += (engine.context_note,)
-        return (*notes, READ_AGAIN) if self.loaded.reading.refused else notes
+        return (*notes, READ_AGAIN) if self.loaded.cache.refused else notes
 
     def _check_running(self, logits: Logits | None) -> None:
         if logits is None or self.cancelled():
@@ -233,7 +233,7 @@ class _Answer:
                 return None
             try:
                 with self._interrupting(chunk):
-                    logits = self.loaded.reading.prefill(prompt[start : start + chunk])
+                    logits = self.loaded.cache.prefill(prompt[start : start + chunk])
             except Interrupted:
                 return None
             at = time.monotonic()
@@ -266,7 +266,7 @@ class _Answer:
 
     def _decode(self, logits: Logits, most: int, stream: TextStream) -> Generator[Event, None, FinishReason]:
         """Choose a token and compute the next logits, until something ends the answer; returns what it was."""
-        reading, eos_ids = self.loaded.reading, self.loaded.prompter.eos_ids
+        cache, eos_ids = self.loaded.cache, self.loaded.prompter.eos_ids
         rules = self.loaded.own.rules(self.request, self.ids, len(self.history), most, eos_ids)
         sampler = Sampler(self.request, rules)
         while not self.cancelled():
@@ -280,7 +280,7 @@ class _Answer:
             yield self._token(piece + stream.finish() if reason else piece)
             if reason:
                 return reason
-            logits = reading.step(token)
+            logits = cache.step(token)
         return "stopped"
 
     def _reason(self, stopped: bool, most: int) -> FinishReason | None:

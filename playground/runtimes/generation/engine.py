@@ -17,7 +17,7 @@ PREFILL_CHUNK = 128
 """Prompt tokens computed at once. Stop is heard between chunks; larger ones are hardly faster on a CPU and want more
 scratch memory."""
 
-ROOM = 256
+CACHE_GROWTH = 256
 """Tokens by which a cache of its own place grows: 32k of context are not allocated for a short answer."""
 
 Logits = NDArray[Any]

@@ -7,20 +7,27 @@ fake a turn. The module knows tokenizers and templates; it does not know runtime
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from playground.catalog.config_names import CONTEXT_LENGTH, whole
 from playground.catalog.kinds import has_encoder
 from playground.catalog.template_files import find_template, named_tokens, read_json
-from playground.errors import ContextOverflow, RunError, reason_of
+from playground.errors import RunError, reason_of
 from playground.messages import Translatable, foreign, msg, plural
 from playground.records import ModelSpec, PromptView, Request
 from playground.runtimes.generation.chat_template import ChatTemplate, Refused, Turn
-from playground.runtimes.generation.provenance import Control, Provenance, trace
+from playground.runtimes.generation.encoding import Encoder, control_ids
+from playground.runtimes.generation.notes import (
+    BASE_WITHOUT_SYSTEM,
+    JOINED_MESSAGES,
+    OWN_SYSTEM_MESSAGE,
+    prompt_too_long,
+)
+from playground.runtimes.generation.provenance import Provenance, trace
 from playground.runtimes.generation.text_stream import Detokenizer
 
 
@@ -58,12 +65,10 @@ class Prompter:
         source = brought or spec.chat_template if spec.kind == "chat" else ""
         self._template = ChatTemplate(source, named) if source else None
         self._documented = bool(self._template) and not brought
-        self.accepts_system = self._template is not None and "system" in self._template.manners
+        self.accepts_system = self._template is not None and "system" in self._template.content_formats
+        control = control_ids(self.tokenizer, self._template, config.get("chat_control_tokens"))
+        self._encoder = Encoder(self.tokenizer, control, spec.id)
         self._head, self._tail = self._around_a_text()
-        self._control = self._control_ids(config.get("chat_control_tokens"))
-        # What stands for characters that the tokenizer does not know, as nobody's private one.
-        unknown = self.tokenizer.model.tokenize("\U000f0002")
-        self._unknown = self._control.intersection(token.id for token in unknown)
         self.eos_ids = self._ends(named.get("eos_token"), model, generation)
 
     def view(self, request: Request) -> PromptView:
@@ -132,16 +137,7 @@ class Prompter:
             )
         room = self._room(view.token_ids)
         if room < 1:
-            raise ContextOverflow(
-                plural(
-                    "{model}: the prompt has {n:,} token, its context holds {context:,}",
-                    "{model}: the prompt has {n:,} tokens, its context holds {context:,}",
-                    len(view.token_ids),
-                    model=self._spec.id,
-                    context=self.context_length,
-                ),
-                msg("Shorten the prompt or choose a model with a longer context."),
-            )
+            raise prompt_too_long(self._spec.id, len(view.token_ids), self.context_length)
         return min(request.max_new_tokens, room)
 
     def _beyond(self, ids: Sequence[int]) -> list[str]:
@@ -169,9 +165,9 @@ class Prompter:
                 ),
                 msg("Try another order of messages."),
             ) from error
-        encoding = self._encode(rendered)
+        encoding = self._encoder.encode(rendered)
         known = trace(
-            template, turns, rendered, lambda text: self._controls(text, encoding if text == rendered else None)
+            template, turns, rendered, lambda text: self._encoder.controls(text, encoding if text == rendered else None)
         )
         self._check(turns, known)
         if known.users:
@@ -184,7 +180,7 @@ class Prompter:
             msg("The chat template leaves out or changes a part of {turn}.", turn=_called(turns, number))
             for number in known.changed
         ]
-        ids = self._encode_apart(rendered, known.users) if known.users else list(encoding.ids)
+        ids = self._encoder.encode_apart(rendered, known.users) if known.users else list(encoding.ids)
         return rendered, ids, warnings
 
     def _turns(self, template: ChatTemplate, request: Request) -> tuple[list[Turn], list[Translatable]]:
@@ -196,7 +192,7 @@ class Prompter:
         if request.system and turns[0][0] != "system":
             turns.insert(0, ("system", request.system))
         elif request.system:
-            warnings.append(msg("The messages bring their own system message; the system prompt is not used."))
+            warnings.append(OWN_SYSTEM_MESSAGE)
         if turns[0][0] == "system" and not self.accepts_system:
             warnings.append(msg("This model's chat template has no place for a system prompt; it is not used."))
             turns = turns[1:]
@@ -235,18 +231,18 @@ class Prompter:
         system = request.system or any(message.role == "system" for message in request.messages)
         if system:
             warnings.append(
-                msg("This is a base model; the system prompt is not used.")
+                BASE_WITHOUT_SYSTEM
                 if self._spec.kind == "base"
                 else msg("This model has no chat template; the system prompt is not used.")
             )
         said = [message.content for message in request.messages if message.role != "system"]
         if len(said) > 1:
-            warnings.append(msg("The messages were joined by blank lines: there is no template that marks who speaks."))
+            warnings.append(JOINED_MESSAGES)
         text = request.prompt or "\n\n".join(said)
-        body: list[int] = self._encode(text).ids
+        body: list[int] = self._encoder.encode(text).ids
         special = self.detokenizer.special_ids.intersection(body)
-        typed = sorted(map(self.detokenizer.readable, special - self._unknown))
-        for name in map(self.detokenizer.readable, special & self._unknown):
+        typed = sorted(map(self.detokenizer.readable, special - self._encoder.unknown))
+        for name in map(self.detokenizer.readable, special & self._encoder.unknown):
             warnings.append(
                 msg(
                     "The tokenizer does not know all of the prompt; what it does not know is read as {token}.",
@@ -282,87 +278,12 @@ class Prompter:
 
     # -- tokens -------------------------------------------------------------------------------------------------
 
-    def _encode(self, text: str) -> Encoding:
-        return self.tokenizer.encode(text, add_special_tokens=False)
-
     def _names(self, ids: Sequence[int]) -> str:
         return "".join(self.tokenizer.id_to_token(token) or "" for token in ids)
 
-    def _controls(self, text: str, encoding: Encoding | None = None) -> list[Control]:
-        """The control tokens that the tokenizer reads in ``text``; ``encoding`` is the text's, where it is known."""
-        encoding = encoding or self._encode(text)
-        if self._control.isdisjoint(encoding.ids):
-            return []
-        found = []
-        for token, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
-            if token in self._control:
-                taken = text[start:stop]  # some take the spaces beside them, too
-                name, at = taken.strip(), start + len(taken) - len(taken.lstrip())
-                if token in self._unknown and name != self.tokenizer.id_to_token(token):
-                    continue
-                found.append(Control(token, name, at, at + len(name)))
-        return found
-
-    def _encode_apart(self, text: str, users: Sequence[Control]) -> list[int]:
-        """Encode a rendered chat in which some control tokens are the user's and never become one."""
-        ids: list[int] = []
-        for piece, is_users in _pieces(text, users):
-            encode = self._encode_as_text if is_users else lambda piece: list(self._encode(piece).ids)
-            ids += encode(piece) if not ids else self._behind_a_line(encode, piece)
-        return ids
-
-    def _behind_a_line(self, encode: Any, piece: str) -> list[int]:
-        """Encoded behind a newline, because some tokenizers put a space before the start of a text."""
-        newline: list[int] = self._encode("\n").ids
-        ids: list[int] = encode("\n" + piece)
-        if ids[: len(newline)] == newline:
-            return ids[len(newline) :]
-        whole: list[int] = encode(piece)
-        return whole
-
-    def _encode_as_text(self, text: str) -> list[int]:
-        ids, control = self._by_the_model(text), self._control - self._unknown
-        if control.isdisjoint(ids):
-            return ids
-        ids = [token for character in text for token in self._by_the_model(character)]
-        if not control.isdisjoint(ids):
-            raise RunError(
-                msg(
-                    "{model}: its tokenizer knows {token} as a control token only, not as text",
-                    model=self._spec.id,
-                    token=text.strip(),
-                ),
-                msg("Write it differently, for example with a space in it."),
-            )
-        return ids
-
-    def _by_the_model(self, text: str) -> list[int]:
-        tokenizer = self.tokenizer
-        if tokenizer.normalizer is not None:
-            text = tokenizer.normalizer.normalize_str(text)
-        splits = [text]
-        if tokenizer.pre_tokenizer is not None:
-            splits = [split for split, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
-        return [token.id for split in splits for token in tokenizer.model.tokenize(split)]
-
-    def _control_ids(self, listed: Any) -> frozenset[int]:
-        """Special tokens, and added ones that the template writes or looks for, unless its authors list them."""
-        try:
-            literals = self._template.literals if self._template else ""
-        except Refused:  # whoever asks for a prompt is told
-            literals = ""
-        said = set(listed) if isinstance(listed, list) else None
-        added = self.tokenizer.get_added_tokens_decoder().items()
-        # Spaces and newlines are ordinary text of a template, even where they are added tokens.
-        written = (
-            content for _, token in added if not (content := str(token.content)).isspace() and content in literals
-        )
-        named = set(written) if said is None else said
-        return frozenset(index for index, token in added if token.content and (token.special or token.content in named))
-
     def _around_a_text(self) -> tuple[list[int], list[int]]:
         """What the tokenizer's post-processor puts before and behind a plain text."""
-        bare, whole = self._encode("a").ids, self.tokenizer.encode("a", add_special_tokens=True).ids
+        bare, whole = self._encoder.encode("a").ids, self.tokenizer.encode("a", add_special_tokens=True).ids
         start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), len(whole))
         return list(whole[:start]), list(whole[start + len(bare) :])
 
@@ -370,24 +291,12 @@ class Prompter:
         ids: set[Any] = {self.tokenizer.token_to_id(eos) if eos else None}
         if self._template:
             # The added token behind an assistant's message, whether it is marked as special or not.
-            first = self._encode(self._template.behind_an_answer().lstrip()).ids[:1]
+            first = self._encoder.encode(self._template.behind_an_answer().lstrip()).ids[:1]
             ids.update(token for token in first if token in self.tokenizer.get_added_tokens_decoder())
         for config in configs:
             given = config.get("eos_token_id")
             ids.update(given if isinstance(given, list) else [given])
         return frozenset(index for index in ids if isinstance(index, int) and not isinstance(index, bool))
-
-
-def _pieces(text: str, users: Sequence[Control]) -> Iterator[tuple[str, bool]]:
-    """``text`` cut at the user's control tokens, each piece with whether it is one; none is empty."""
-    at = 0
-    for token in users:
-        if text[at : token.start]:
-            yield text[at : token.start], False
-        yield text[token.start : token.stop], True
-        at = token.stop
-    if text[at:]:
-        yield text[at:], False
 
 
 def _called(turns: Sequence[Turn], number: int) -> Translatable:

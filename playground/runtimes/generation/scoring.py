@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TOP = 3
 """Most likely tokens reported for each position."""
-BYTES = 4
+LOGIT_BYTES = 4
 """Of a logit in the file."""
 
 
@@ -117,7 +117,7 @@ class _Tally:
         Raises:
             StorageError: Not even one.
         """
-        needed = len(row) * BYTES
+        needed = len(row) * LOGIT_BYTES
         if self._task.width or (len(self.logprobs) + 1) * needed <= self._task.most_bytes:
             return True
         if self.logprobs:
@@ -164,8 +164,8 @@ class _Tally:
 
         from playground.runtimes.generation.divergence import kl_divergence
 
-        data = file.read(self._task.width * BYTES)
-        if len(data) < self._task.width * BYTES:
+        data = file.read(self._task.width * LOGIT_BYTES)
+        if len(data) < self._task.width * LOGIT_BYTES:
             raise StorageError(
                 msg(
                     "{model}: {file} ends before token {number} of the answer",

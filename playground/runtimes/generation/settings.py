@@ -24,7 +24,7 @@ from playground.records import Request
 from playground.runtimes.generation import logits_processors
 from playground.runtimes.generation.logits_processors import Rule
 
-SHORT = 3
+MAX_NAMED = 3
 """Values of a list that a sentence can name."""
 
 _INNER = ("decoder", "generator", "text_config")
@@ -366,7 +366,11 @@ def _matters(name: str, beaten: Mapping[str, Any]) -> bool:
 
 def _shown(value: Any) -> Any:
     """A value as it stands in a sentence: short ones as they are, of long ones how much it is."""
-    if isinstance(value, tuple) and len(value) <= SHORT and all(isinstance(item, (int, float, str)) for item in value):
+    if (
+        isinstance(value, tuple)
+        and len(value) <= MAX_NAMED
+        and all(isinstance(item, (int, float, str)) for item in value)
+    ):
         return [f"“{item}”" if isinstance(item, str) else _shown(item) for item in value]
     if isinstance(value, (tuple, Mapping)):
         return msg("({count} of them)", count=len(value))

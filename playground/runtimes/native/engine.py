@@ -31,9 +31,9 @@ from playground.kernels.library import (
     large_pages,
 )
 from playground.messages import Translatable, msg, plural
-from playground.runtimes.generation.engine import PREFILL_CHUNK, ROOM, Engine, EngineError, Logits
+from playground.runtimes.generation.engine import CACHE_GROWTH, PREFILL_CHUNK, Engine, EngineError, Logits
 from playground.runtimes.native.checks import check
-from playground.runtimes.native.program import MOST, Program, Step, Value
+from playground.runtimes.native.program import INT_MAX, Program, Step, Value
 
 Array = NDArray[Any]
 
@@ -81,7 +81,7 @@ class KernelEngine(Engine):
         self._vocabulary = program.tokens
 
     def reset(self, length: int) -> None:
-        needed = -(-length // ROOM) * ROOM
+        needed = -(-length // CACHE_GROWTH) * CACHE_GROWTH
         if self._capacity < needed or self._capacity > 4 * needed:
             self._keys, self._values = [], []  # before there are new ones
             self._allocate(needed)
@@ -90,7 +90,7 @@ class KernelEngine(Engine):
     def rewind(self, kept: int, length: int) -> bool:
         if self._capacity < length:
             keys, values, chunks = self._keys, self._values, -(-kept // CHUNK)
-            self._allocate(-(-length // ROOM) * ROOM)
+            self._allocate(-(-length // CACHE_GROWTH) * CACHE_GROWTH)
             for old, new in zip(keys, self._keys, strict=True):
                 new[:, :chunks] = old[:, :chunks]
             for old, new in zip(values, self._values, strict=True):
@@ -139,7 +139,7 @@ class KernelEngine(Engine):
     def _allocate(self, capacity: int) -> None:
         """A cache for ``capacity`` tokens; its memory is taken as it is written, not now."""
         self._capacity = 0  # should memory run out below, nothing may run on what was given back
-        if capacity > MOST:
+        if capacity > INT_MAX:
             raise EngineError(_no_room(capacity))
         layers = self._program.layers
         shape = [(layer.kv_heads, capacity // CHUNK, layer.size, CHUNK) for layer in layers]

@@ -17,7 +17,7 @@ from playground.messages import Translatable, msg
 
 Array = NDArray[Any]
 
-MOST = 2**31 - 1
+INT_MAX = 2**31 - 1
 """The largest size: C takes them as ``int``, and ctypes cuts off what is too long without a word."""
 
 
@@ -123,9 +123,9 @@ def whole(refusal: Callable[[str], Translatable], value: Any, least: int = 1) ->
         refusal: What is said of a value that is none.
 
     Raises:
-        NotForKernels: It is no whole number, below ``least`` or beyond ``MOST``.
+        NotForKernels: It is no whole number, below ``least`` or beyond ``INT_MAX``.
     """
-    if type(value) is not int or not least <= value <= MOST:
+    if type(value) is not int or not least <= value <= INT_MAX:
         refuse(refusal(str(value)[:40]))
     return value
 

@@ -14,13 +14,13 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from playground.messages import msg
-from playground.runtimes.generation.engine import PREFILL_CHUNK, ROOM, Engine, EngineError, Interrupted, Logits
+from playground.runtimes.generation.engine import CACHE_GROWTH, PREFILL_CHUNK, Engine, EngineError, Interrupted, Logits
 from playground.runtimes.onnx.file import GraphError
 from playground.runtimes.onnx.graph import CACHE_POSITION, KEEP_LOGITS, MASK, POSITIONS, TOKENS, USE_CACHE, DecoderGraph
 
 MAX_LOGITS = 16_000_000
 """Logits one run may return where a graph gives all positions': 64 MB in fp32. Wide vocabularies get shorter chunks."""
-PROBE = 12
+PROBE_TOKENS = 12
 """Tokens of the check that a graph may be given a prompt in parts."""
 
 Array = NDArray[Any]
@@ -113,7 +113,7 @@ class SharedEngine(OnnxEngine):
 
     def reset(self, length: int) -> None:
         super().reset(length)
-        needed = -(-length // ROOM) * ROOM
+        needed = -(-length // CACHE_GROWTH) * CACHE_GROWTH
         if self._capacity < needed or self._capacity > 4 * needed:
             self._allocate(needed)
         self._length = self._turn = 0
@@ -126,7 +126,7 @@ class SharedEngine(OnnxEngine):
         super().reset(length)
         if self._capacity < length:
             read = self._cache
-            self._allocate(-(-length // ROOM) * ROOM)
+            self._allocate(-(-length // CACHE_GROWTH) * CACHE_GROWTH)
             for slot, old, new in zip(self._growing, read, self._cache, strict=True):
                 first = (slice(None),) * (slot.axis or 0) + (slice(kept),)
                 new[first] = old[first]
@@ -250,12 +250,12 @@ class GrowingEngine(OnnxEngine):
         Some graphs were traced with one new token only and mask nothing within a part. What the same rows of a short
         text look like both ways decides, not the name of a family.
         """
-        ids = [(7 * place + 1) % self.graph.vocab for place in range(PROBE)]
+        ids = [(7 * place + 1) % self.graph.vocab for place in range(PROBE_TOKENS)]
         whole = self._rows(ids)
         self.reset(0)
         try:
-            self._rows(ids[: PROBE // 2])
-            parts = self._rows(ids[PROBE // 2 :])
+            self._rows(ids[: PROBE_TOKENS // 2])
+            parts = self._rows(ids[PROBE_TOKENS // 2 :])
         except Interrupted:
             raise
         except Exception:  # a shape that was fixed when the graph was traced

@@ -31,6 +31,7 @@ from playground.records import (
     Request,
     Timings,
 )
+from playground.runtimes.generation.notes import BASE_WITHOUT_SYSTEM, JOINED_MESSAGES, OWN_SYSTEM_MESSAGE
 from playground.runtimes.generation.text_stream import StopStrings
 from playground.runtimes.generation.timing import decode_rate
 from playground.runtimes.remote import errors
@@ -143,15 +144,15 @@ def _said(remote: Remote, request: Request) -> tuple[dict[str, Any], list[Transl
     warnings = []
     if remote.kind == "chat":
         if request.system and own_system:
-            warnings.append(msg("The messages bring their own system message; the system prompt is not used."))
+            warnings.append(OWN_SYSTEM_MESSAGE)
         elif request.system:
             messages.insert(0, {"role": "system", "content": request.system})
         return {"messages": messages}, warnings
     if request.system or own_system:
-        warnings.append(msg("This is a base model; the system prompt is not used."))
+        warnings.append(BASE_WITHOUT_SYSTEM)
     texts = [message["content"] for message in messages if message["role"] != "system"]
     if len(texts) > 1:
-        warnings.append(msg("The messages were joined by blank lines: there is no template that marks who speaks."))
+        warnings.append(JOINED_MESSAGES)
     return {"prompt": "\n\n".join(texts)}, warnings
 
 

@@ -25,7 +25,7 @@ from playground.runtimes.generation.rotary import steady_length
 from playground.runtimes.torch.interrupt import interruptible
 from playground.runtimes.torch.state import Unchanged
 
-PROBE = 16
+PROBE_TOKENS = 16
 """Tokens of the check that a prompt may be read in parts, with a way back between them."""
 
 LIKE_WHOLE = 1e-3
@@ -163,8 +163,10 @@ class TorchEngine(Engine):
         chunk of a state-space scan does. Plain keys and values are compared on a short text: some networks look ahead
         within a prompt, or number each part from 0.
         """
-        context = getattr(self._model.config.get_text_config(decoder=True), "max_position_embeddings", None) or PROBE
-        count = PROBE if context < 1 else min(PROBE, context)
+        context = (
+            getattr(self._model.config.get_text_config(decoder=True), "max_position_embeddings", None) or PROBE_TOKENS
+        )
+        count = PROBE_TOKENS if context < 1 else min(PROBE_TOKENS, context)
         ids = [(7 * place + 11) % vocab for place in range(count)]
         head = count // 2 - 1
         whole = self.prefill(ids)
@@ -181,7 +183,7 @@ class TorchEngine(Engine):
         self._rewinds = bool(detour)
         try:
             self.prefill([*head, *detour])
-            if detour and not self.rewind(len(head), PROBE):
+            if detour and not self.rewind(len(head), PROBE_TOKENS):
                 return False
             parts = self.prefill(tail)
         except RuntimeError:

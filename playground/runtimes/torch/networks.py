@@ -32,7 +32,7 @@ _OTHER_PARTS = re.compile(
 )
 """Parts of a checkpoint that no text passes through: towers for images and sounds, and heads that guess ahead."""
 
-FEW = 4
+NAMED_TENSORS = 4
 """Names of tensors that an error lists: they are long."""
 
 
@@ -188,9 +188,11 @@ def _check(found: Any) -> None:
         name for name in found["unexpected_keys"] if not (_BUFFERS.search(name) or _OTHER_PARTS.search(name))
     )
     said = (
-        msg("weights are missing: {names}", names=some(missing, FEW)) if missing else NOTHING,
-        msg("weights of another shape: {names}", names=some(mismatched, FEW)) if mismatched else NOTHING,
-        msg("weights that are no part of the network: {names}", names=some(nobodys, FEW)) if nobodys else NOTHING,
+        msg("weights are missing: {names}", names=some(missing, NAMED_TENSORS)) if missing else NOTHING,
+        msg("weights of another shape: {names}", names=some(mismatched, NAMED_TENSORS)) if mismatched else NOTHING,
+        msg("weights that are no part of the network: {names}", names=some(nobodys, NAMED_TENSORS))
+        if nobodys
+        else NOTHING,
     )
     if wrong := [each for each in said if each]:
         raise IncompleteWeights(reduce(lambda before, last: msg("{before}; {last}", before=before, last=last), wrong))

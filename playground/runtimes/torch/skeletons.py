@@ -14,10 +14,10 @@ from typing import Any
 from playground.catalog import quantization
 from playground.messages import NOTHING, Translatable, msg
 from playground.sources.headers import LyingHeader, read_gguf, read_safetensors
-from playground.sources.limits import described
+from playground.sources.limits import parameter_count
 from playground.system import memory
 
-ROOM = 2
+MAX_RATIO = 2
 """Times what the files hold: tables of positions that are computed, parts without weights of their own."""
 
 
@@ -43,7 +43,7 @@ def too_large(reader: Any, config: Any, files: Iterable[Path]) -> Translatable:
     parameters = sum(each.numel() for each in skeleton.parameters())
     constants_mb = sum(each.numel() * each.element_size() for each in skeleton.buffers()) / 1e6
     held = _held(config, files)
-    if held and parameters > ROOM * held:
+    if held and parameters > MAX_RATIO * held:
         return msg(
             "the network of its configuration has {parameters:,} parameters, its weights hold {held:,}",
             parameters=parameters,
@@ -76,4 +76,4 @@ def _held(config: Any, files: Iterable[Path]) -> int:
     except (OSError, LyingHeader):
         return 0
     settings = quantization.settings_of(config)
-    return described({"quantization_config": settings}, elements)
+    return parameter_count({"quantization_config": settings}, elements)

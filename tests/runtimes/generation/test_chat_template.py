@@ -244,7 +244,7 @@ def test_spaces_around_a_text_and_its_case_are_the_templates_to_change(tmp_path:
 def test_a_system_prompt_of_the_templates_own_is_found_where_contents_are_parts(tmp_path: Path) -> None:
     own = "{% if messages[0].role != 'system' %}<|turn|>system\nBe brief.<|end|>\n{% endif %}"
     template = ChatTemplate(own + TURN + PARTS + END, {})
-    assert template.manners == {"user": "parts", "system": "parts", "assistant": "parts"}
+    assert template.content_formats == {"user": "parts", "system": "parts", "assistant": "parts"}
     assert "Be brief." in template.default_system
 
 

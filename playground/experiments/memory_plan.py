@@ -14,7 +14,7 @@ from playground.workers.expected_memory import expected, tokens_of
 
 if TYPE_CHECKING:
     from playground.catalog.entries import Catalog
-    from playground.export.preparer import Preparation
+    from playground.export import Preparation
 
 
 class States(Protocol):

@@ -32,7 +32,7 @@ from playground.ui.html.receipts import ReceiptPopovers, slips
 if TYPE_CHECKING:
     from playground.catalog.entries import CatalogEntry, Terms
     from playground.experiments.progress import LiveRun
-    from playground.export.preparer import Preparation
+    from playground.export import Preparation
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,11 @@ A tab is named by gradio's session hash. This file knows nothing of models and n
 from __future__ import annotations
 
 import threading
+import time
 from typing import Protocol
+
+JUST_LEFT_S = 2.0
+"""What a tab asks for so soon after it left was sent before: the click was overtaken by the closing of the tab."""
 
 
 class Stoppable(Protocol):
@@ -21,7 +25,7 @@ class Sessions:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: dict[str, set[Stoppable]] = {}
-        self._gone: set[str] = set()
+        self._gone: dict[str, float] = {}
 
     def add(self, session: str, running: Stoppable) -> None:
         """Remember ``running``; it is stopped at once if its tab went away while it started."""
@@ -41,9 +45,10 @@ class Sessions:
                 self._running.pop(session, None)
 
     def begin(self, session: str) -> None:
-        """A tab that had lost its connection is back and asks for something."""
+        """A tab asks for something: one that had lost its connection for a while is back."""
         with self._lock:
-            self._gone.discard(session)
+            if time.monotonic() - self._gone.get(session, 0.0) > JUST_LEFT_S:
+                self._gone.pop(session, None)
 
     def stop(self, session: str) -> None:
         """Stop what this session started; the runs end by themselves and keep their text."""
@@ -57,5 +62,5 @@ class Sessions:
         with self._lock:
             if len(self._gone) > 10_000:  # names of tabs long gone; far more than can be between start and add
                 self._gone.clear()
-            self._gone.add(session)
+            self._gone[session] = time.monotonic()
         self.stop(session)

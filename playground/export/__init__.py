@@ -1,7 +1,10 @@
 """From fetched weights to something a runtime can load, checked before it is used, made once and kept.
 
-``Preparer`` is the door; the work itself happens in processes of its own (``worker.py``), because torch and the
-exporter take gigabytes that must go back. This package knows nothing of the screen or of comparisons.
+The work itself happens in processes of its own (``worker.py``), because torch and the exporter take gigabytes that must
+go back. This package knows nothing of the screen, of prompts that people ask, or of experiments.
+
+Door:
+    __init__: Preparation, Preparer
 """
 
 from playground.export.preparer import Preparation, Preparer

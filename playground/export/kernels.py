@@ -27,6 +27,9 @@ def attach(folder: Path, progress: Progress) -> Translatable | None:
 
     Returns:
         Why not, or None where they are there now.
+
+    Raises:
+        OSError: The disk.
     """
     from playground.runtimes.native.lowering import read_program
     from playground.runtimes.native.program import NotForKernels

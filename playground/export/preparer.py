@@ -110,7 +110,12 @@ class Preparer:
             return not all(job.done.is_set() for job in self._jobs.values())
 
     def start(self, variant: Variant) -> None:
-        """Prepare in the background. Does nothing if that is done or under way; tries again what failed."""
+        """Prepare in the background. Does nothing if that is done or under way; tries again what failed.
+
+        Raises:
+            UsageError: No such model or variant.
+            Stopped: The preparer was closed.
+        """
         spec, variant = self._catalog.resolve(str(variant))
         if self._artifact(spec, variant) is None:
             with self._change:
@@ -124,6 +129,7 @@ class Preparer:
         here inside that block.
 
         Raises:
+            UsageError: No such model or variant.
             Stopped: ``cancelled`` said so, or the preparer was closed.
             PlaygroundError: It can't be prepared; says why and what to do.
         """

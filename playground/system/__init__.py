@@ -1,1 +1,10 @@
-"""system"""
+"""The machine below: its cores and memory, what control groups leave of them, what other programs take meanwhile, and
+child processes of this program. It does not know models, workers or what is measured.
+
+Door:
+    child: Ending, JsonChild, MAX_LINE_BYTES, Message, decode, encode, end_with_stdin, take_streams
+    contention: CpuContention, between, read
+    cpu: usable_cores
+    environment: environment
+    memory: MB, PeakMeter, limit_mb, resident_mb
+"""

@@ -49,7 +49,7 @@ FUSED_PRECISIONS = {
 
 
 def build_fused(work: Work) -> str:
-    """Run onnxruntime-genai's model builder, then round. See ``recipe.Build``."""
+    """Run onnxruntime-genai's model builder, then round. See ``base.Build``."""
     bits = graph.bits_of(work.options)
     stage = work.target if bits is None else work.target / ".plain"
     _build_plain(work, stage)

@@ -40,7 +40,7 @@ PARTS = ("encoder_model.onnx", "decoder_model_merged.onnx")
 
 
 def build_optimum(work: Work) -> str:
-    """Export with optimum, then round. See ``recipe.Build``."""
+    """Export with optimum, then round. See ``base.Build``."""
     stage = work.target / ".optimum"
     source, exported = stage / "source", stage / "exported"
     source.mkdir(parents=True)
@@ -93,6 +93,9 @@ def older_config(config: Mapping[str, Any], weights: frozenset[str] = frozenset(
     Args:
         config: The content of config.json.
         weights: Names of the tensors in the file.
+
+    Raises:
+        ExportError: transformers 4 has no words for it.
     """
     older = {name: value for name, value in config.items() if name not in ("rope_parameters", "transformers_version")}
     if "dtype" in older:

@@ -84,6 +84,12 @@ def fetch(
     Args:
         extra: Patterns of further files in the repository, such as ``onnx/model_int8.onnx*``.
         onnx: The precision whose graphs are taken where there are no weights.
+
+    Raises:
+        UsageError: The source is not written as it should be.
+        SourceError: The repository is not there or not to be had, or holds nothing that is served.
+        StorageError: The disk.
+        Stopped: ``cancelled`` said so.
     """
     if found := present(spec, home, extra, onnx):
         return found

@@ -1,6 +1,7 @@
 # make demo        the app on http://127.0.0.1:7860; HOST=… PORT=… change that
 # make test        every test, with its own set-up
 # make test-quick  no weights, no browser, no servers or workers to wait for: about a minute
+# make test-kernels  the kernels with assertions and sanitizers, in every instruction set this processor can run
 # make check       lint, format, types, Space configuration
 # make messages    playground/locale: what readers are told, for translators, and what they made of it, for the app
 # make clean       remove the environment and the tools' caches
@@ -24,7 +25,7 @@ SOURCES = $(wildcard playground tests benchmarks scripts app.py)
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input $(PIP_ARGS)
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: demo test test-quick check messages clean
+.PHONY: demo test test-quick test-kernels check messages clean
 
 demo: $(APP_STAMP)
 	@HOST="$(HOST)" PORT="$(PORT)" $(BIN)/python app.py
@@ -36,6 +37,9 @@ test: $(DEV_STAMP)
 
 test-quick: $(DEV_STAMP)
 	@$(BIN)/python -m pytest -n 2 -m "not integration and not ui and not waits"
+
+test-kernels: $(DEV_STAMP)
+	@KERNEL_TESTS="every set" $(BIN)/python -m pytest tests/kernels
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check $(SOURCES)

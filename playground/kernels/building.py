@@ -47,8 +47,8 @@ LEVELS: Mapping[str, tuple[frozenset[str], tuple[str, ...]]] = {
         ("-mavx2", "-mfma", "-mf16c", "-mavxvnni"),
     ),
     "avx2": (frozenset(("avx2", "fma", "f16c")), ("-mavx2", "-mfma", "-mf16c")),
-    "neon": (frozenset(("asimd", "asimddp")), ("-march=armv8.2-a+dotprod",)),
-    "scalar": (frozenset(), ("-DPG_SCALAR",)),
+    "neon": (frozenset(("asimd", "asimddp")), ("-mcpu=generic+dotprod",)),
+    "scalar": (frozenset(), ("-O2", "-DPG_SCALAR")),
 }
 """Instruction sets from the best: what /proc/cpuinfo must name, and how a compiler is told. All give the same bits."""
 

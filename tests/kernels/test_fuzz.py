@@ -1,4 +1,4 @@
-"""Changed graphs under address and undefined-behaviour sanitizers: each is refused, or does no harm."""
+"""Changed graphs under assertions and sanitizers (addresses, undefined behaviour): each is refused, or does no harm."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from playground.kernels import building
 from playground.paths import ROOT
+from tests.support import kernel_sets
 
 SEED, COUNT, SECONDS = 7, 600, 30
 """With this seed the first 600 hold, and found, every fault that these kernels and their reader have had: windows
@@ -21,45 +21,24 @@ beyond 31 bits, rounding kept by a name, a product of -1 rows, splits below noth
 AT_LEAST = 25
 """Graphs that must have been tried when time is up, on the slowest and busiest of machines."""
 
-SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-ENVIRONMENT = {
-    "ASAN_OPTIONS": "detect_leaks=0:exitcode=99:allocator_may_return_null=1:max_allocation_size_mb=2000",
-    "UBSAN_OPTIONS": "print_stacktrace=1",
-    "PYTHONMALLOC": "malloc",
-    "OMP_NUM_THREADS": "1",
-}
+EVERY_SET = os.environ.get("KERNEL_TESTS") == "every set"
+"""Whether each instruction set that this processor can run is tried, or plain C and the best."""
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.skipif(building.obstacle() is not None, reason=building.obstacle() or ""),
+    kernel_sets.needs_compiler,
 ]
 
 
-def runtimes(compiler: tuple[str, ...]) -> list[str]:
-    """The sanitizers' own libraries, which have to be loaded before all others."""
-    found = []
-    for name in ("libasan.so", "libubsan.so"):
-        said = subprocess.run([*compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=False)
-        path = Path(said.stdout.strip())
-        if said.returncode or not path.is_absolute() or not path.is_file():
-            pytest.skip(f"{Path(compiler[0]).name} has no {name}")
-        found.append(str(path))
-    return found
+def tried() -> list[str]:
+    found = kernel_sets.sets()
+    return found if EVERY_SET else [found[0], found[-1]]
 
 
-@pytest.fixture(scope="module")
-def sanitized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The kernels with sanitizers, and what has to be loaded before Python for them."""
-    compiler, level = building.compiler(), building.level()
-    assert compiler is not None and level is not None
-    preload = runtimes(compiler)
-    target = tmp_path_factory.mktemp("sanitized") / building.LIBRARY
-    options = [each for each in building.OPTIONS if not each.startswith("-O")]
-    unit = str(building.SOURCE / building.UNIT)
-    command = [*compiler, *SANITIZED, *options, *building.LEVELS[level][1], unit, "-o", str(target), "-lm"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return target, ":".join(preload)
+@pytest.fixture(scope="module", params=tried())
+def sanitized(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The kernels with assertions and sanitizers, and what has to be loaded before Python for them."""
+    return kernel_sets.compile_sanitized(request.param, tmp_path_factory.mktemp("sanitized"))
 
 
 def test_a_changed_graph_is_refused_or_does_no_harm(sanitized: tuple[Path, str]) -> None:
@@ -75,7 +54,7 @@ def test_a_changed_graph_is_refused_or_does_no_harm(sanitized: tuple[Path, str])
         str(COUNT),
         str(SECONDS),
     ]
-    environment = {**os.environ, **ENVIRONMENT, "LD_PRELOAD": preload, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **kernel_sets.ENVIRONMENT, "LD_PRELOAD": preload, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT, env=environment, errors="replace"
     )
@@ -103,10 +82,21 @@ library.product(matrix, np.ones((3, 4 * BLOCK), np.float32))
 print("right", flush=True)
 library.product(matrix, np.ones((3, 1), np.float32))
 """
-    environment = {**os.environ, **ENVIRONMENT, "LD_PRELOAD": preload, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **kernel_sets.ENVIRONMENT, "LD_PRELOAD": preload, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, env=environment
     )
     assert "right" in done.stdout
     assert done.returncode == 99
     assert "AddressSanitizer" in done.stderr
+
+
+@pytest.mark.parametrize("isa", tried())
+def test_each_operation_stays_within_its_memory_and_within_what_c_defines(isa: str, tmp_path: Path) -> None:
+    driver = Path(__file__).with_name("sets.c")
+    options = [*kernel_sets.SANITIZED, "-std=gnu11", "-pthread", "-ffp-contract=off"]
+    program = kernel_sets.compile_c(isa, options, driver, tmp_path / "driver")
+    done = subprocess.run(
+        [str(program)], capture_output=True, text=True, check=False, env={**os.environ, **kernel_sets.ENVIRONMENT}
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -17,19 +17,18 @@ from playground.kernels import building
 from playground.kernels.library import BLOCK, Library, Weights, large_pages
 from playground.kernels.library import packed as pack_nibbles
 from playground.kernels.trial import rounded
+from tests.support import kernel_sets
 
 Array = NDArray[Any]
 
-EMULATED = ("-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512vl", "-mavx512vnni")
-"""Processors with AVX-512 VNNI can run the code for AVX-VNNI: its products mean the same and are spelt otherwise."""
-
 needs_kernels = pytest.mark.skipif(building.obstacle() is not None, reason=building.obstacle() or "")
+needs_compiler = kernel_sets.needs_compiler
 
 
 @pytest.fixture(autouse=True)
 def fresh_answers() -> Iterator[None]:
     """What is asked of the machine once a process is asked again in each test."""
-    caches = (building.level, building.compiler, building.identity)
+    caches = (building._flags, building.compiler, building.identity)
     for cached in caches:
         cached.cache_clear()
     yield
@@ -37,28 +36,10 @@ def fresh_answers() -> Iterator[None]:
         cached.cache_clear()
 
 
-def runnable() -> list[str]:
-    best = building.level()
-    names = list(building.LEVELS)
-    return [] if best is None else names if best == "avx512_vnni" else names[names.index(best) :]
-
-
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, building.Built]:
     """A library for each instruction set this processor can run."""
-    found = {}
-    for isa in runnable():
-        folder = tmp_path_factory.mktemp(isa)
-        if isa == "avx2_vnni" and building.level() == "avx512_vnni":
-            target = folder / building.LIBRARY
-            unit = str(building.SOURCE / building.UNIT)
-            subprocess.run(
-                [*(building.compiler() or ()), *building.OPTIONS, *EMULATED, unit, "-o", target, "-lm"], check=True
-            )
-            found[isa] = building.Built.of(target)
-        else:
-            found[isa] = building.build(folder, isa)
-    return found
+    return {isa: kernel_sets.compile_library(isa, tmp_path_factory.mktemp(isa)) for isa in kernel_sets.sets()}
 
 
 @pytest.fixture(params=list(building.LEVELS))
@@ -94,7 +75,7 @@ def matrix(bits: int, outputs: int, width: int, rest: bool = False) -> tuple[Wei
 
 
 @pytest.mark.integration
-@needs_kernels
+@needs_compiler
 @pytest.mark.parametrize("rest", [False, True])
 @pytest.mark.parametrize(("outputs", "width"), [(1, 32), (32, 96), (70, 576), (33, 1536)])
 @pytest.mark.parametrize("bits", [8, 4])
@@ -114,7 +95,7 @@ def test_a_product_is_numpys_with_rounded_activations(
 
 
 @pytest.mark.integration
-@needs_kernels
+@needs_compiler
 def test_a_width_that_is_no_multiple_of_a_block_is_filled_up_with_nothing(library: Library) -> None:
     stored, weights = matrix(8, 32, 40)
     panels = large_pages(stored.packed_bytes)
@@ -126,7 +107,7 @@ def test_a_width_that_is_no_multiple_of_a_block_is_filled_up_with_nothing(librar
 
 
 @pytest.mark.integration
-@needs_kernels
+@needs_compiler
 @pytest.mark.parametrize("bits", [8, 4])
 def test_a_row_gives_the_same_bits_alone_and_in_any_company(library: Library, bits: int) -> None:
     stored, _ = matrix(bits, 96, 576)
@@ -140,7 +121,7 @@ def test_a_row_gives_the_same_bits_alone_and_in_any_company(library: Library, bi
 
 
 @pytest.mark.integration
-@needs_kernels
+@needs_compiler
 @pytest.mark.parametrize("factor", [1e-12, 1e-6, 1.0, 1e6])
 def test_scales_of_any_size_keep_their_precision(library: Library, factor: float) -> None:
     stored, weights = matrix(4, 32, 96)
@@ -153,7 +134,7 @@ def test_scales_of_any_size_keep_their_precision(library: Library, factor: float
 
 
 @pytest.mark.integration
-@needs_kernels
+@needs_compiler
 def test_activations_and_weights_of_nothing_give_nothing(library: Library) -> None:
     values = np.full((32, 3, BLOCK), 128, np.uint8)
     stored = Weights(8, values, np.zeros((32, 3), np.float32), None)
@@ -164,7 +145,7 @@ def test_activations_and_weights_of_nothing_give_nothing(library: Library) -> No
 
 
 @pytest.mark.integration
-@needs_kernels
+@needs_compiler
 def test_eight_bits_around_another_middle_are_refused(library: Library) -> None:
     stored, _ = matrix(8, 32, 96)
     other = Weights(8, stored.values, stored.scales, np.full((32, 3), 120, np.uint8))
@@ -172,20 +153,31 @@ def test_eight_bits_around_another_middle_are_refused(library: Library) -> None:
         library.pack(other, large_pages(other.packed_bytes))
 
 
-def test_the_instruction_set_is_the_best_that_the_processor_names(tmp_path: Path) -> None:
+def test_the_instruction_set_is_the_best_that_the_processor_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def level(flags: str) -> str | None:
-        building.level.cache_clear()
+        building._flags.cache_clear()
         cpuinfo = tmp_path / "cpuinfo"
-        cpuinfo.write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n")
+        cpuinfo.write_text(f"processor\t: 0\n{'Features' if 'asimd' in flags else 'flags'}\t: fpu {flags}\n")
         return building.level(cpuinfo)
+
+    monkeypatch.delenv(building.OFF, raising=False)
+    monkeypatch.setattr(building.platform, "system", lambda: "Linux")
 
     assert level("avx2 fma f16c") == "avx2"
     assert level("avx2 fma f16c avx_vnni") == "avx2_vnni"
     assert level("avx2 fma f16c avx512f avx512bw avx512vl") == "avx2"
     assert level("avx2 fma f16c avx512f avx512bw avx512vl avx512_vnni") == "avx512_vnni"
     assert level("sse4_2 avx") is None
-    building.level.cache_clear()
+    assert level("asimd asimddp") is None, "its speed was measured nowhere"
+    building._flags.cache_clear()
     assert building.level(tmp_path / "none") is None
+    monkeypatch.setenv(building.OFF, "neon")
+    assert level("asimd asimddp") == "neon"
+    assert level("avx2 fma f16c") is None
+    monkeypatch.setenv(building.OFF, "Scalar")
+    assert level("asimd") == level("avx2 fma f16c") == "scalar"
 
 
 def test_what_stands_in_the_way_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,8 +189,15 @@ def test_what_stands_in_the_way_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(building, "compiler", lambda: None)
     monkeypatch.setattr(building.platform, "system", lambda: "Linux")
     assert "no C compiler" in (building.obstacle() or "")
+    monkeypatch.setattr(building.platform, "system", lambda: "Windows")
+    assert "for this system" in (building.obstacle() or "")
     monkeypatch.setattr(building.platform, "system", lambda: "Darwin")
-    assert "processor and system" in (building.obstacle() or "")
+    monkeypatch.setattr(building, "level", lambda: None)
+    assert "PLAYGROUND_KERNELS=scalar compiles them as plain C" in (building.obstacle() or "")
+    monkeypatch.setenv(building.OFF, "neon")
+    assert building.obstacle() == "PLAYGROUND_KERNELS is neon, which this processor does not have"
+    monkeypatch.setenv(building.OFF, "sse9")
+    assert "PLAYGROUND_KERNELS is sse9, which is none of off, avx512_vnni" in (building.obstacle() or "")
 
 
 def test_the_compiler_is_the_one_that_is_named_then_the_systems_then_zigs(
@@ -236,9 +235,9 @@ def test_a_compiler_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("float scale = most / 127.0f", "float scale = most / 126.0f"),
-        ("void pg_pack(const Stored *s, float up, int from, int to, uint8_t *panels) {",
-         "void pg_pack(const Stored *s, float up, int from, int to, uint8_t *panels) { *(volatile int *)8 = 1;"),
+        ("float scale = max / 127.0f", "float scale = max / 126.0f"),
+        ("void pg_pack(const Stored *s, float factor, int from, int to, void *panels) {",
+         "void pg_pack(const Stored *s, float factor, int from, int to, void *panels) { *(volatile int *)8 = 1;"),
     ],
     ids=["wrong numbers", "a crash"],
 )  # fmt: skip
@@ -258,7 +257,7 @@ def test_a_library_that_computes_wrongly_is_thrown_away(
 
 
 @needs_kernels
-def test_other_source_and_another_instruction_set_make_another_identity(
+def test_artifacts_depend_on_what_is_computed_and_by_which_instructions_not_on_how_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = building.identity()
@@ -267,8 +266,122 @@ def test_other_source_and_another_instruction_set_make_another_identity(
     (source / "pool.h").write_text((source / "pool.h").read_text(encoding="utf-8") + "\n", encoding="utf-8")
     monkeypatch.setattr(building, "SOURCE", source)
     building.identity.cache_clear()
-    other = building.identity()
-    assert other != one and other.split("-")[0] == one.split("-")[0]
+    assert building.identity() == one
+    monkeypatch.setattr(building, "REVISION", "other")
+    building.identity.cache_clear()
+    assert building.identity() == f"{one.split('-')[0]}-other"
     monkeypatch.setattr(building, "level", lambda: "avx2")
     building.identity.cache_clear()
-    assert building.identity().startswith("avx2-")
+    assert building.identity() == "avx2-other"
+
+
+# -- what Python and C have in common ------------------------------------------------------------------------------
+
+
+@pytest.mark.integration
+@needs_compiler
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "said"),
+    [
+        ("plan.h", "    ROPE, ", "    ROPE = 40, ", "its ROPE is 40, 5 was expected"),
+        ("attention.h", "#define CHUNK 64", "#define CHUNK 128", "its CHUNK is 128, 64 was expected"),
+        (
+            "plan.h",
+            "    int layer;\n} Op;",
+            "    int added, layer;\n} Op;",
+            r"its sizeof\(Op\) is 168, 160 was expected",
+        ),
+        ("plan.h", "    int width, extra;", "    int extra, width;", "its Op.width is 12, 8 was expected"),
+        ("constants.h", "NUMBER(BLOCK), ", "", "its BLOCK is missing, 32 was expected"),
+        ("constants.h", "NUMBER(BLOCK), ", "NUMBER(BLOCK), NUMBER(ROWS), ", r"its ROWS is \d, missing was expected"),
+    ],
+)
+def test_a_library_with_other_numbers_or_structures_is_refused_by_the_name_of_the_first(
+    file: str, right: str, wrong: str, said: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(building.SOURCE, source)
+    text = (source / file).read_text(encoding="utf-8")
+    assert right in text
+    (source / file).write_text(text.replace(right, wrong), encoding="utf-8")
+    options = [each for each in building.OPTIONS if not each.startswith("-O")]
+    unit, target = source / building.UNIT, tmp_path / building.LIBRARY
+    kernel_sets.compile_c(kernel_sets.sets()[0], [*options, "-O0"], unit, target)
+    with pytest.raises(RuntimeError, match=f"another version's: {said}"):
+        Library(building.Built.of(target))
+
+
+@pytest.mark.integration
+@needs_compiler
+@pytest.mark.parametrize("added", [False, True])
+def test_a_library_from_before_the_table_of_constants_is_used_if_its_steps_have_the_size_they_had(
+    added: bool, tmp_path: Path
+) -> None:
+    """Models that were prepared before have one."""
+    source = tmp_path / "source"
+    shutil.copytree(building.SOURCE, source)
+    for file, right, wrong in (
+        ("program.c", "const Constant *pg_constants(void) { return CONSTANTS; }",
+         "int pg_op_size(void) { return (int)sizeof(Op); }"),
+        ("products.h", "pg_max_scale", "pg_reach"),
+        ("plan.h", "    int layer;", "    int layer, added[2];" if added else "    int layer;"),
+    ):  # fmt: skip
+        text = (source / file).read_text(encoding="utf-8")
+        assert right in text
+        (source / file).write_text(text.replace(right, wrong), encoding="utf-8")
+    options = [each for each in building.OPTIONS if not each.startswith("-O")]
+    target = tmp_path / building.LIBRARY
+    kernel_sets.compile_c(kernel_sets.sets()[0], [*options, "-O0"], source / building.UNIT, target)
+    if added:
+        with pytest.raises(RuntimeError, match="another version's: it has no table"):
+            Library(building.Built.of(target))
+        return
+    found, (stored, weights) = Library(building.Built.of(target)), matrix(8, 32, 96)
+    panels = large_pages(stored.packed_bytes)
+    x = np.random.default_rng(4).normal(size=(2, 96)).astype(np.float32)
+    assert np.abs(found.product(found.pack(stored, panels), x) - rounded(x) @ weights.T).max() < 1e-2
+
+
+FAILING = """
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+static int left;
+static void *failing_calloc(size_t n, size_t size) { return left-- > 0 ? calloc(n, size) : NULL; }
+#define calloc failing_calloc
+#include "program.c"
+int main(void) {
+    float *buffers[1] = {0};
+    Op op = {.kind = ADD};
+    Plan plan = {.ops = 1, .threads = 2, .list = &op, .buffers = buffers};
+    int failed = 0;
+    for (int allowed = 0; allowed < 8; allowed++) {
+        left = allowed;
+        Run *run = pg_open(&plan, 16, 0);
+        if (run) pg_close(run);
+        else failed++;
+    }
+    printf("%d", failed);
+    return 0;
+}
+"""
+
+
+@needs_compiler
+def test_memory_that_cannot_be_had_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    """Each of the five tables that opening a plan takes, refused in turn."""
+    (tmp_path / "driver.c").write_text(FAILING)
+    options = ["-O1", "-std=gnu11", "-pthread", "-DPG_SCALAR"]
+    driver = tmp_path / "driver"
+    command = [*(building.compiler() or ()), *options, "-I", str(building.SOURCE), str(tmp_path / "driver.c")]
+    subprocess.run([*command, "-o", str(driver), "-lm"], check=True)
+    assert subprocess.run([str(driver)], check=True, capture_output=True, text=True).stdout == "5"
+
+
+@needs_compiler
+@pytest.mark.parametrize("header", sorted(path.name for path in building.SOURCE.glob("*.h")))
+def test_a_header_includes_what_it_uses(header: str) -> None:
+    if header.startswith("vec_"):
+        pytest.skip("a part of vec.h")
+    command = [*(building.compiler() or ()), "-std=gnu11", "-DPG_SCALAR", "-fsyntax-only", "-x", "c"]
+    subprocess.run([*command, str(building.SOURCE / header)], check=True)

@@ -88,7 +88,7 @@ INLINE int32_t four(const int8_t *p) {
  * panels at a time (docs/engine.md). */
 INLINE void ask_for(const void *block, const int bytes) {
     const uint8_t *p = block;
-#pragma GCC unroll 17
+    UNROLL(17)
     for (int i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
 }
 
@@ -104,18 +104,18 @@ INLINE void tile8(const Panel8 *panel, int blocks, const int rows, int first_gro
         if (rows == 1) ask_for(panel, sizeof *panel);
         for (int t = 0; t < rows; t++)
             for (int g = 0; g < groups; g++) acc[t][g] = i_set(bias[t]);
-#pragma GCC unroll 8
+        UNROLL(8)
         for (int quad = 0; quad < 8; quad++) {
             bytes64 w[2];
             for (int g = 0; g < groups; g++) w[g] = b_load(panel->values[first_group + g][quad]);
-#pragma GCC unroll 6
+            UNROLL(6)
             for (int t = 0; t < rows; t++) {
                 int32_t a = four(bytes + (quad * rows + t) * 4);
                 for (int g = 0; g < groups; g++) acc[t][g] = dot8(acc[t][g], w[g], a);
             }
         }
         const half *scale = panel->scales + first_group * 16;
-#pragma GCC unroll 6
+        UNROLL(6)
         for (int t = 0; t < rows; t++)
             for (int g = 0; g < groups; g++)
                 sum[t][g] = f_fma(i_to_f(acc[t][g]), f_mul(f_half(scale + g * 16), f_set(scales[t])), sum[t][g]);
@@ -135,24 +135,24 @@ INLINE void tile4(const Panel4 *panel, int blocks, const int rows, int first_gro
         if (rows == 1) ask_for(panel, sizeof *panel);
         for (int t = 0; t < rows; t++)
             for (int g = 0; g < groups; g++) acc[t][g] = i_set(0);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int pair = 0; pair < 4; pair++) {
             bytes64 both[2], w[2];
             for (int g = 0; g < groups; g++) both[g] = b_load(panel->values[first_group + g][pair]), w[g] = b_low(both[g]);
-#pragma GCC unroll 6
+            UNROLL(6)
             for (int t = 0; t < rows; t++) {
                 int32_t a = four(bytes + (pair * rows + t) * 4);
                 for (int g = 0; g < groups; g++) acc[t][g] = dot4(acc[t][g], w[g], a);
             }
             for (int g = 0; g < groups; g++) w[g] = b_high(both[g]);
-#pragma GCC unroll 6
+            UNROLL(6)
             for (int t = 0; t < rows; t++) {
                 int32_t a = four(bytes + ((pair + 4) * rows + t) * 4);
                 for (int g = 0; g < groups; g++) acc[t][g] = dot4(acc[t][g], w[g], a);
             }
         }
         const half *scale = panel->scales + first_group * 16, *min = panel->mins + first_group * 16;
-#pragma GCC unroll 6
+        UNROLL(6)
         for (int t = 0; t < rows; t++)
             for (int g = 0; g < groups; g++) {
                 v16f by = f_mul(f_half(scale + g * 16), f_set(scales[t]));
@@ -178,8 +178,9 @@ INLINE size_t panel_bytes(const Matrix *m) {
 /* Panels `from` to `to` for all rows; `out` is [rows][stride]. */
 static void mul_mat(const Matrix *m, Acts acts, int rows, int from, int to, float *out, size_t stride) {
     assert((uintptr_t)m->panels % 64 == 0 && from >= 0 && to <= m->outputs / PANEL && rows > 0);
+    size_t bytes_each = panel_bytes(m);
     for (int p = from; p < to; p++) {
-        const void *panel = (const uint8_t *)m->panels + p * panel_bytes(m);
+        const void *panel = (const uint8_t *)m->panels + p * bytes_each;
         for (int row = 0; row < rows; row += ROWS) {
             size_t at = (size_t)row * m->blocks;
             const int8_t *bytes = acts.bytes + at * BLOCK;

@@ -32,6 +32,14 @@ typedef uint16_t half;
 #include "vec_scalar.h"
 #endif
 
+/* The loop behind it is unrolled, so that what it works on stays in registers; plain C has none that are wide enough. */
+#ifdef PLAYGROUND_VEC_SCALAR_H
+#define UNROLL(n)
+#else
+#define PRAGMA(x) _Pragma(#x)
+#define UNROLL(n) PRAGMA(GCC unroll n)
+#endif
+
 /* exp(x) to about two units in the last place; exactly 0 below -87. Cephes' expf: x = n·ln 2 + r, a polynomial in r. */
 INLINE v16f f_exp(v16f x) {
     v16f bounded = f_min(f_max(x, f_set(-87.0f)), f_set(88.0f));

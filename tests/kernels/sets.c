@@ -1,0 +1,177 @@
+/* Prints a checksum of what each operation of vec.h gives on many numbers, and of what is made of them: compiled for two
+ * instruction sets, it says in what they differ. No numbers that are none: sets may differ there. */
+#include <stdio.h>
+#include "program.c"
+
+#define COUNT 4096 /* numbers, of which each operation sees sixteen at a time */
+
+static uint64_t state, hash;
+static uint32_t draw(void) { /* Knuth's MMIX constants */
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(state >> 32);
+}
+static void feed(const void *what, size_t bytes) { /* FNV-1a */
+    for (size_t i = 0; i < bytes; i++) hash = (hash ^ ((const uint8_t *)what)[i]) * 1099511628211u;
+}
+static void say(const char *name) {
+    printf("%s %016llx\n", name, (unsigned long long)hash);
+    hash = 14695981039346656037u;
+}
+static float number(float limit) { return ((float)draw() / 4294967296.0f * 2.0f - 1.0f) * limit; }
+
+static float a[COUNT + 16], b[COUNT + 16], c[COUNT + 16], out[COUNT + 16];
+static half narrow[COUNT + 16];
+
+/* All sizes of numbers, subnormal and infinite ones, zeros, halves between whole numbers. */
+static void fill(float *to) {
+    static const float odd[] = {0.0f, -0.0f, INFINITY, -INFINITY, 1e-45f, -1e-40f, 3.4e38f, 65504.0f, 65519.9f, 65520.0f,
+                                65536.0f, 5.9e-8f, 2.9e-8f, 6.1e-5f, 0.5f, 1.5f, -2.5f, 8388607.5f, 2147483520.0f};
+    for (int i = 0; i < COUNT; i++)
+        if (draw() % 16 == 0) to[i] = odd[draw() % (sizeof odd / sizeof *odd)];
+        else if (draw() % 8 == 0) to[i] = (float)((int)(draw() % 4001) - 2000) / 2;
+        else {
+            int exponent = (int)(draw() % 252) - 126; /* before the number: compilers may choose which is drawn first */
+            to[i] = ldexpf(number(1.0f), exponent);
+        }
+}
+static void fill_within(float *to, float limit) {
+    for (int i = 0; i < COUNT; i++) to[i] = number(limit);
+}
+static void feed_numbers(const float *x, int count) {
+    for (int i = 0; i < count; i++)
+        if (x[i] == x[i]) feed(x + i, sizeof *x);
+        else feed("none", 4);
+}
+
+#define OPERATION(name, expression) \
+    for (int i = 0; i < COUNT; i += 16) f_store(out + i, expression); \
+    feed_numbers(out, COUNT), say(name)
+#define A f_load(a + i)
+#define B f_load(b + i)
+#define C f_load(c + i)
+
+static void operations(void) {
+    fill(a), fill(b), fill(c);
+    OPERATION("add", f_add(A, B));
+    OPERATION("sub", f_sub(A, B));
+    OPERATION("mul", f_mul(A, B));
+    OPERATION("div", f_div(A, B));
+    OPERATION("fma", f_fma(A, B, C));
+    OPERATION("max", f_max(A, B));
+    OPERATION("min", f_min(A, B));
+    OPERATION("abs", f_abs(A));
+    OPERATION("unless_below", f_unless_below(A, B, C));
+    for (int i = 0; i < COUNT; i += 16) f_to_half(narrow + i, A);
+    feed(narrow, COUNT * sizeof *narrow), say("to_half");
+    for (int i = 0; i < 65536; i += 16) {
+        half all[16];
+        for (int j = 0; j < 16; j++) all[j] = (half)(i + j);
+        f_store(out, f_half(all)), feed_numbers(out, 16);
+    }
+    say("half");
+    for (int i = 0; i < COUNT; i += 16) {
+        float sums[2] = {f_hsum(A), f_hmax(A)};
+        feed_numbers(sums, 2);
+        v16i whole = i_of(A);
+        int32_t sum = i_hsum(whole);
+        int8_t bytes[16];
+        i_to_bytes(bytes, whole), feed(&sum, 4), feed(bytes, 16);
+        f_store(out, i_to_f(i_add(whole, i_set((int32_t)draw())))), feed(out, 64);
+    }
+    say("sums and whole numbers");
+    fill_within(a, 120.0f), fill_within(b, 1.0f);
+    OPERATION("round", f_round(A));
+    OPERATION("power", f_power(B, f_round(A)));
+    OPERATION("exp", f_exp(A));
+    OPERATION("sigmoid", f_sigmoid(A));
+    OPERATION("tanh", f_tanh(A));
+    for (int i = 0; i + 1 < COUNT; i++) a[i] = ldexpf(1.0f + b[i], -12), c[i] = ldexpf(1.0f + b[i + 1], 13); /* ties */
+    OPERATION("fma of near numbers", f_fma(A, B, C));
+}
+
+static _Alignas(64) uint8_t weights[64 * 64];
+
+static void bytes(void) {
+    for (int i = 0; i < COUNT; i++) weights[i] = (uint8_t)draw();
+    for (int kind = 0; kind < 2; kind++) {
+        for (int i = 0; i < COUNT; i += 64) {
+            int8_t four_[4] = {127, -127, 127, -127};
+            if (i) for (int j = 0; j < 4; j++) four_[j] = (int8_t)((int)(draw() % 255) - 127);
+            /* with its bias every set has the same sum, which without one differs */
+            int32_t acts = four(four_), bias = -BIAS8 * (four_[0] + four_[1] + four_[2] + four_[3]);
+            v16i sum = kind ? dot4(dot4(i_set(7), b_low(b_load(weights + i)), acts), b_high(b_load(weights + i)), acts)
+                            : dot8(i_set(bias), b_load(weights + i), acts);
+            f_store(out, i_to_f(sum)), feed(out, 64);
+        }
+        say(kind ? "dot of four bits" : "dot of eight bits");
+    }
+}
+
+#define OUTPUTS 70
+#define BLOCKS 5
+#define MOST_TOKENS 13
+
+static void products(int bits) {
+    static uint8_t values[OUTPUTS * (BLOCKS + 1) * BLOCK];
+    static float scales[OUTPUTS * (BLOCKS + 1)], x[MOST_TOKENS * BLOCKS * BLOCK], found[MOST_TOKENS * 3 * PANEL];
+    static uint8_t zeros[OUTPUTS * (BLOCKS + 1)];
+    static _Alignas(64) uint8_t panels[3 * BLOCKS * sizeof(Panel8)];
+    static int8_t acts_bytes[MOST_TOKENS * BLOCKS * BLOCK];
+    static float acts_scales[MOST_TOKENS * BLOCKS], acts_sums[MOST_TOKENS * BLOCKS];
+    static int32_t acts_bias[MOST_TOKENS * BLOCKS];
+    for (size_t i = 0; i < sizeof values; i++) values[i] = (uint8_t)draw();
+    for (size_t i = 0; i < sizeof zeros; i++) zeros[i] = (uint8_t)draw();
+    for (int i = 0; i < OUTPUTS * (BLOCKS + 1); i++) scales[i] = number(0.01f);
+    for (int i = 0; i < MOST_TOKENS * BLOCKS * BLOCK; i++) x[i] = number(3.0f);
+    Stored stored = {values, scales, bits == 4 ? zeros : NULL, bits, OUTPUTS, BLOCKS, bits == 4};
+    float max = pg_max_scale(&stored);
+    feed(&max, sizeof max);
+    pg_pack(&stored, 64.0f, 0, 3, panels);
+    Matrix m = {panels, bits, BLOCKS, 3 * PANEL, 1.0f / 64.0f};
+    for (int rows = 1; rows <= MOST_TOKENS; rows++) {
+        pg_product(&m, (Acts){acts_bytes, acts_scales, acts_sums, acts_bias}, x, BLOCKS * BLOCK - 3, rows, found);
+        feed(found, sizeof(float) * (size_t)rows * 3 * PANEL);
+    }
+    say(bits == 8 ? "product in eight bits" : "product in four bits");
+}
+
+static void attention(void) {
+    static float q[8 * 48], scores[8 * CHUNK], weighted[8 * 48], sofar[48];
+    static half keys[48 * CHUNK];
+    for (int i = 0; i < 8 * 48; i++) q[i] = number(2.0f);
+    fill_within(a, 2.0f);
+    for (int i = 0; i < 48 * CHUNK; i += 16) f_to_half(keys + i, f_load(a + i));
+    widen(keys, c, 48 * CHUNK);
+    for (int rows = 1; rows <= 8; rows++) {
+        float max = -INFINITY, sum = 0;
+        scores_half(q, keys, 48, rows, scores), feed(scores, sizeof(float) * (size_t)rows * CHUNK);
+        scores_float(q, c, 48, rows, scores), feed(scores, sizeof(float) * (size_t)rows * CHUNK);
+        for (int r = 0; r < rows; r++) {
+            float max2, sum2;
+            softmax_chunk(scores + r * CHUNK, rows, 40 + 3 * rows, &max2, &sum2);
+            weighted_half(scores + r * CHUNK, keys, 48, CHUNK, 1, weighted + r * 48);
+            merge_partial(&max, &sum, sofar, max2, sum2, weighted + r * 48, 48);
+        }
+        weighted_float(scores, c, 48, CHUNK, rows, weighted);
+        feed(weighted, sizeof(float) * (size_t)rows * 48), feed(sofar, sizeof sofar), feed(&sum, sizeof sum);
+    }
+    say("attention");
+}
+
+static void rows_(void) {
+    fill_within(a, 4.0f), fill_within(b, 1.0f);
+    Op op = {.width = 100, .extra = 50, .number = 1e-5f, .data = {c}};
+    fill_within(c, 1.0f);
+    rms_norm(&op, a, b, out, out + 200), feed(out, 300 * sizeof(float));
+    for (int kind = SILU; kind <= SIGMOID; kind++) {
+        op.kind = kind;
+        if (kind != GELU_ERF) activate(&op, a, b, out), feed(out, 100 * sizeof(float)); /* erff is the C library's */
+    }
+    say("norms and activations");
+}
+
+int main(void) {
+    say(ISA);
+    operations(), bytes(), products(8), products(4), attention(), rows_();
+    return 0;
+}

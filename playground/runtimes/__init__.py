@@ -1,4 +1,26 @@
-"""The runtimes by name. A runtime is imported only in the process that uses it."""
+"""From a prompt to tokens, to logits, to text: whatever runs one model in one process, behind one seam.
+
+A runtime loads an artifact and answers requests one at a time, as events with time stamped beside the token
+(``base.Runtime``). It knows weights, tokens and arithmetic; it does not know which process it is in, who asks, what a
+comparison is, or what becomes of an answer. Runtimes are known by name here and imported only in the process that uses
+them: what one needs (torch, onnxruntime) the others do without.
+
+Door:
+    __init__: create_runtime
+    base: Runtime
+    generation.divergence: Row, kl_divergence
+    generation.engine: Engine, Logits
+    generation.prefix_cache: PrefixCache, common
+    generation.prompt: Prompter
+    generation.scoring: Scored, Task, score
+    native.lowering: read_program
+    native.program: NotForKernels
+    onnx.file: BadOnnxFile, DECODER, GraphError, OnnxFile, is_data_file, read_onnx_file
+    onnx.graph: read_graph
+    onnx.runtime: open_engine
+    torch.networks: IncompleteWeights, NAMED_TENSORS, Network, load_network
+    torch.runtime: TorchRuntime
+"""
 
 from __future__ import annotations
 
@@ -8,7 +30,7 @@ from playground.errors import UsageError
 from playground.messages import msg
 from playground.runtimes.base import Runtime
 
-RUNTIMES = {
+RUNTIMES = {  # name → "module:class"
     "onnx": "playground.runtimes.onnx.runtime:OnnxRuntime",
     "torch": "playground.runtimes.torch.runtime:TorchRuntime",
     "remote": "playground.runtimes.remote.runtime:RemoteRuntime",

@@ -16,7 +16,12 @@ if TYPE_CHECKING:  # the app loads no numpy for this
 
 
 class Runtime(Protocol):
-    """One model in memory."""
+    """One model in memory, or behind an address: loaded once, then asked by one caller at a time, from one thread.
+
+    A runtime is made without arguments by ``create_runtime`` and holds nothing until ``load``, which every other method
+    wants. An iterator that is left early gives back what it holds when it is closed; the next request then begins as if
+    it had not been.
+    """
 
     def load(self, load: LoadSpec) -> None:
         """Bring the model into memory, warmed up: the first request pays nothing for set-up.
@@ -26,12 +31,23 @@ class Runtime(Protocol):
         """
 
     def inspect(self, request: Request) -> PromptView:
-        """What the model would read for this request; generates nothing."""
+        """What the model would read for this request; generates nothing.
+
+        Raises:
+            RunError: The model's template refuses the messages, or loses what the user wrote.
+        """
 
     def generate(self, request: Request, cancelled: Cancelled) -> Iterator[Event]:
         """Answer. Yields ``prefill`` (n_tokens: of the prompt; progress) once or more, ``token`` for each piece of
         text, and ends with exactly one ``done`` or ``stopped`` whose ``run`` holds text, finish reason and
-        the timings a runtime can know (tokenize_s … total_s, token_stamps, threads, unit). Errors are raised.
+        the timings a runtime can know (tokenize_s … total_s, token_stamps, threads, unit).
+
+        Args:
+            cancelled: Asked between two steps, and while the model works on one for long.
+
+        Raises:
+            ContextOverflow: The prompt leaves no room for an answer.
+            RunError: It can't be computed; a served model: can't be had.
         """
 
     def score(

@@ -119,6 +119,12 @@ class FakeRuntime:
     """Plays a ``Script``."""
 
     def load(self, load: LoadSpec) -> None:
+        """See ``Runtime.load``.
+
+        Raises:
+            RunError: The script says that loading fails.
+            UsageError: There is no such script.
+        """
         self._load = load
         self._script = Script.parse(load.spec.source)
         time.sleep(self._script.load_s)
@@ -144,6 +150,12 @@ class FakeRuntime:
         return PromptView(self._load.spec.id, rendered, ids, tokens, tuple(warnings))
 
     def generate(self, request: Request, cancelled: Cancelled) -> Iterator[Event]:
+        """See ``Runtime.generate``.
+
+        Raises:
+            ContextOverflow: The prompt leaves no room.
+            RunError: The script says so.
+        """
         answer = _Answer(self._load, request, cancelled)
         view = self.inspect(request)
         answer.tokenized = time.monotonic()
@@ -159,7 +171,12 @@ class FakeRuntime:
     def score(
         self, prompt: Sequence[int], answer: Sequence[int], cancelled: Cancelled
     ) -> Iterator[NDArray[np.float32]]:
-        """Rows that expect the script's words one after the other, whatever came before; behind the last, nothing."""
+        """Rows that expect the script's words one after the other, whatever came before; behind the last, nothing.
+
+        Raises:
+            Stopped: ``cancelled`` said so.
+            RunError: The script says so.
+        """
         script = self._script
         scripted = [_id(word) for word in _words(script.text)]
         time.sleep(script.prefill_s)

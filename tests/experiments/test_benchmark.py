@@ -20,7 +20,7 @@ from playground.records import Environment, Event, ModelRun, Remote, Request, Ti
 from playground.results.figures import Measured, Measurement, figure, ranks_of
 from playground.runtimes.generation.decoding import DecodingRuntime
 from playground.runtimes.generation.engine import Engine, Logits
-from playground.runtimes.remote.runtime import request_body
+from playground.runtimes.remote.request import request_body
 from playground.service import Playground
 from playground.system import contention
 from playground.system.contention import Counters, CpuContention

@@ -53,7 +53,11 @@ class Engine:
     context_note: Translatable = NOTHING
 
     def reset(self, length: int) -> None:
-        """Forget everything and make room for ``length`` tokens of prompt and answer."""
+        """Forget everything and make room for ``length`` tokens of prompt and answer.
+
+        Raises:
+            RuntimeError, MemoryError: There is none. Of whatever fails in an engine, these are what the loop knows.
+        """
         raise NotImplementedError
 
     def rewind(self, kept: int, length: int) -> bool:
@@ -73,11 +77,16 @@ class Engine:
 
         Raises:
             Interrupted: Another thread called ``interrupt``.
+            RuntimeError, MemoryError: It can't be computed.
         """
         raise NotImplementedError
 
     def step(self, token: int) -> Logits:
-        """Like ``prefill`` of one token, as fast as it can be."""
+        """Like ``prefill`` of one token, as fast as it can be.
+
+        Raises:
+            RuntimeError, MemoryError: It can't be computed.
+        """
         raise NotImplementedError
 
     def interrupt(self) -> None:

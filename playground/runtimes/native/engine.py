@@ -99,6 +99,11 @@ class KernelEngine(Engine):
         return True
 
     def prefill(self, ids: Sequence[int]) -> Logits:
+        """See ``Engine.prefill``.
+
+        Raises:
+            EngineError: There are no tokens, one that the model does not have, or more than there is room for.
+        """
         if not ids:
             raise EngineError(msg("there is nothing to read"))
         if min(ids) < 0 or max(ids) >= self._vocabulary:
@@ -109,6 +114,11 @@ class KernelEngine(Engine):
         return self._row
 
     def step(self, token: int) -> Logits:
+        """See ``Engine.step``.
+
+        Raises:
+            EngineError: The model has no such token, or there is no room for it.
+        """
         if not 0 <= token < self._vocabulary:
             raise EngineError(msg("a token the model does not have"))
         self._token[0] = token

@@ -59,6 +59,10 @@ class OnnxEngine(Engine):
 
     @property
     def session(self) -> ort.InferenceSession:
+        """
+        Raises:
+            EngineError: It was closed.
+        """
         if self._session is None:
             raise EngineError(msg("the session is closed"))
         return self._session
@@ -270,7 +274,11 @@ class GrowingEngine(OnnxEngine):
 
 
 class WholeEngine(OnnxEngine):
-    """No cache: each run reads the whole text again. Right, and slower with every token."""
+    """No cache: each run reads the whole text again. Right, and slower with every token.
+
+    Raises:
+        GraphError: The graph reads one token at a time.
+    """
 
     warnings = (msg("This export keeps no KV cache: each token computes the whole text again, slower and slower."),)
 

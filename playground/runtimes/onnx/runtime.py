@@ -30,6 +30,11 @@ class OnnxRuntime(DecodingRuntime):
     """The ``onnx`` runtime."""
 
     def open_engine(self, load: LoadSpec) -> Engine:
+        """See ``DecodingRuntime.open_engine``.
+
+        Raises:
+            RunError: No loop here can run the graph, or what is to run it can't load it.
+        """
         folder = Path(load.artifact.path)
         library = None
         try:

@@ -61,7 +61,11 @@ def open_encoder_decoder(folder: Path, config: Mapping[str, Any], open_session: 
 
 
 def decoder_start(folder: Path, config: Mapping[str, Any]) -> int:
-    """The token a decoder's sequence begins with: what transformers' ``generate`` takes, else what config.json says."""
+    """The token a decoder's sequence begins with: what transformers' ``generate`` takes, else what config.json says.
+
+    Raises:
+        GraphError: Neither says it.
+    """
     found = (read_settings(folder).starts, config.get("decoder_start_token_id"), config.get("bos_token_id"))
     for start in found:
         if isinstance(start, int):

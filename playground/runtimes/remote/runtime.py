@@ -1,8 +1,8 @@
 """Models that somebody else serves: one request over the OpenAI protocol, its pieces stamped when they come.
 
 What is measured here is what a user of the server would see: network, the server's queue and its prefill are in
-``ttft_s`` and can't be told apart. It knows what the protocol calls the request's parameters and how to tell a reader
-what went wrong; how bytes travel is ``client.py``'s. Neither torch nor onnxruntime is loaded.
+``ttft_s`` and can't be told apart. The module makes events and figures of pieces; how bytes travel is ``client``'s,
+what is sent ``request``'s, what a reader is told of a failure ``errors``'. Neither torch nor onnxruntime is loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from playground.errors import RunError, all_of
+from playground.errors import RunError
 from playground.messages import Translatable, msg, plural
 from playground.records import (
     Cancelled,
@@ -31,12 +31,12 @@ from playground.records import (
     Request,
     Timings,
 )
-from playground.runtimes.generation.notes import BASE_WITHOUT_SYSTEM, JOINED_MESSAGES, OWN_SYSTEM_MESSAGE
 from playground.runtimes.generation.text_stream import StopStrings
 from playground.runtimes.generation.timing import decode_rate
 from playground.runtimes.remote import errors
 from playground.runtimes.remote.client import CHAT, COMPLETION, Client, Retry
 from playground.runtimes.remote.payload import Piece, Usage
+from playground.runtimes.remote.request import extra_fields, request_body
 
 POLL_S = 0.05
 """Between two looks at Stop while the server is silent."""
@@ -81,12 +81,26 @@ class RemoteRuntime:
         return PromptView(self._load.spec.id, text, (), (), (unseen, *warnings))
 
     def generate(self, request: Request, cancelled: Cancelled) -> Iterator[Event]:
+        """See ``Runtime.generate``.
+
+        Raises:
+            ContextOverflow: The server says that prompt and answer are too long.
+            RunError: It can't be reached, refuses the request, falls silent, breaks off or speaks another protocol.
+        """
         return _Answer(self._load, self._remote, self._key, self._listed, request).events(cancelled)
 
     def score(self, prompt: Sequence[int], answer: Sequence[int], cancelled: Cancelled) -> Iterator[None]:
+        """
+        Raises:
+            RunError: Always: a server gives texts.
+        """
         raise self._only_text(msg("{model}: the server gives texts, no logits", model=self._load.spec.id))
 
     def decode(self, ids: Sequence[int]) -> DecodedTokens:
+        """
+        Raises:
+            RunError: Always: a server gives texts.
+        """
         raise self._only_text(msg("{model}: the server gives texts, no token ids", model=self._load.spec.id))
 
     def _only_text(self, what: Translatable) -> RunError:
@@ -94,66 +108,6 @@ class RemoteRuntime:
 
     def close(self) -> None:
         self._key = ""
-
-
-def request_body(remote: Remote, request: Request) -> tuple[dict[str, Any], list[Translatable]]:
-    """The request in the protocol's names, and what a reader should know of it.
-
-    ``temperature`` and ``top_p`` are always sent, because servers fill in what is missing from the model's own
-    generation_config. What OpenAI's protocol does not know goes out only where it is not its default.
-    """
-    body: dict[str, Any] = {
-        "model": f"{remote.model}:{remote.provider}" if remote.provider not in ("", "auto") else remote.model,
-        "max_tokens": request.max_new_tokens,
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    if request.seed is not None:
-        body["seed"] = request.seed
-    if request.stop:
-        body["stop"] = list(request.stop)
-    warnings = []
-    if extra := extra_fields(request):
-        warnings.append(
-            plural(
-                "{names}: not part of OpenAI's protocol; a server may ignore it.",
-                "{names}: not part of OpenAI's protocol; a server may ignore them.",
-                len(extra),
-                names=all_of(list(extra)),
-            )
-        )
-    if request.min_new_tokens:
-        warnings.append(msg("The server decides where an answer ends: a least length can't be asked for."))
-    said, about_said = _said(remote, request)
-    return body | extra | said, warnings + about_said
-
-
-def extra_fields(request: Request) -> dict[str, Any]:
-    """What of the request is not its default and not part of OpenAI's protocol."""
-    values = {"top_k": request.top_k, "min_p": request.min_p, "repetition_penalty": request.repetition_penalty}
-    defaults = Request()
-    return {name: value for name, value in values.items() if value != getattr(defaults, name)}
-
-
-def _said(remote: Remote, request: Request) -> tuple[dict[str, Any], list[Translatable]]:
-    """``messages`` for a chat model and ``prompt`` for a base model, and what a reader should know of it."""
-    messages = [message.to_json() for message in request.messages] or [{"role": "user", "content": request.prompt}]
-    own_system = messages[0]["role"] == "system"
-    warnings = []
-    if remote.kind == "chat":
-        if request.system and own_system:
-            warnings.append(OWN_SYSTEM_MESSAGE)
-        elif request.system:
-            messages.insert(0, {"role": "system", "content": request.system})
-        return {"messages": messages}, warnings
-    if request.system or own_system:
-        warnings.append(BASE_WITHOUT_SYSTEM)
-    texts = [message["content"] for message in messages if message["role"] != "system"]
-    if len(texts) > 1:
-        warnings.append(JOINED_MESSAGES)
-    return {"prompt": "\n\n".join(texts)}, warnings
 
 
 def _key(remote: Remote) -> str:

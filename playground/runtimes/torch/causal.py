@@ -98,6 +98,12 @@ class TorchEngine(Engine):
         return True
 
     def prefill(self, ids: Sequence[int]) -> Logits:
+        """See ``Engine.prefill``.
+
+        Raises:
+            Interrupted: Another thread called ``interrupt``.
+            RuntimeError: Whatever transformers or torch raised.
+        """
         try:
             with torch.inference_mode(), self._listening(len(ids)):
                 return self._read(torch.tensor([list(ids)]))

@@ -27,6 +27,11 @@ class TorchRuntime(DecodingRuntime):
     """The ``torch`` runtime."""
 
     def open_engine(self, load: LoadSpec) -> Engine:
+        """See ``DecodingRuntime.open_engine``.
+
+        Raises:
+            RunError: transformers can't load it, or its network computes nothing from text alone.
+        """
         torch.set_num_threads(load.threads)
         disable_progress_bar()  # stderr belongs to the worker's log
         folder = Path(load.artifact.path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gettext
 import re
+import struct
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -90,4 +91,7 @@ def _chosen(wanted: Iterable[str]) -> Catalogue:
 def _catalogue(folder: Path, language: str) -> Catalogue:
     if language == SOURCE_LANGUAGE:
         return ENGLISH
-    return gettext.translation(DOMAIN, folder, [language], fallback=True)
+    try:
+        return gettext.translation(DOMAIN, folder, [language], fallback=True)
+    except (OSError, ValueError, struct.error):  # what can't be read: English is better than no page
+        return ENGLISH

@@ -85,7 +85,7 @@ def _reporter(send: Send) -> Progress:
         now = time.monotonic()
         if step != last_step or now - last_time >= PROGRESS_INTERVAL_S:
             last_step, last_time = step, now
-            send({"step": foreign(step).to_json(), "progress": progress})
+            send({"step": step.to_json(), "progress": progress})
 
     return report
 

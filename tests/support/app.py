@@ -99,6 +99,8 @@ def serving(
             process.wait(15)
         finally:
             process.kill()
+            assert process.stdout
+            process.stdout.close()
 
 
 @contextmanager

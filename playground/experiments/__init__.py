@@ -1,1 +1,18 @@
-"""experiments"""
+"""What is run and what came of it: comparisons, measurements, diffs of two variants, replays of what was kept.
+
+All ride on one mechanism (``base``): a starter checks and begins, a job prepares its models, holds the machine, runs,
+and has a result; whoever looks on knows an ``Experiment``. This package knows models, workers and the queue in front of
+the machine; it does not know the screen, the database, or how a token is computed.
+
+Door:
+    base: Experiment, Machine
+    admission: check_request, request_from
+    benchmark: BenchmarkJob, Measurer
+    compare: CompareJob, Comparer
+    diff: DiffJob, Side, VariantDiff, VariantDiffer
+    memory_plan: MemoryPlan, plan_of
+    progress: LiveRun, Snapshot
+    replay: Change, ModelReplay, Replay, ReplayJob, Replayer
+    teacher_forcing: Choice, Forced, Position
+    token_diff: Difference, Token
+"""

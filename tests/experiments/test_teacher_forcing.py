@@ -17,7 +17,7 @@ from playground.experiments.token_diff import first_difference, first_text_diffe
 from playground.records import DecodedTokens, LoadSpec, Request
 from playground.runtimes.fake import VOCABULARY, FakeRuntime
 from playground.runtimes.generation.scoring import Task, score
-from playground.runtimes.generation.vocabulary import vocabulary
+from playground.runtimes.generation.vocabulary import vocabulary_digests
 from playground.runtimes.onnx.runtime import OnnxRuntime
 from tests.support import tiny
 from tests.support.graphs import Layout, reference, write_graph
@@ -179,11 +179,11 @@ def test_an_answer_that_goes_on_where_the_other_ended_differs_there() -> None:
 
 def test_vocabularies_are_the_same_but_for_fillers_and_what_one_has_at_its_end() -> None:
     tokenizer = tiny.byte_level_tokenizer()
-    plain = vocabulary(tokenizer)
+    plain = vocabulary_digests(tokenizer)
     tokenizer.add_tokens([f"[PAD{place}]" for place in range(2000)])
-    assert vocabulary(tokenizer) == plain
+    assert vocabulary_digests(tokenizer) == plain
     tokenizer.add_tokens(["<extra>"])
-    assert vocabulary(tokenizer)[: len(plain)] == plain
+    assert vocabulary_digests(tokenizer)[: len(plain)] == plain
     assert same_vocabulary(spelt(digests=("a", "b")), spelt(digests=("a", "b", "c")))
     assert not same_vocabulary(spelt(digests=("a", "b")), spelt(digests=("a", "c")))
     assert not same_vocabulary(spelt(digests=()), spelt(digests=()))

@@ -38,7 +38,7 @@ from playground.runtimes.generation.sampling import Sampler
 from playground.runtimes.generation.settings import OwnSettings, read_settings
 from playground.runtimes.generation.text_stream import TextStream
 from playground.runtimes.generation.timing import Stamps, timings
-from playground.runtimes.generation.vocabulary import decoded, vocabulary
+from playground.runtimes.generation.vocabulary import decode_tokens, vocabulary_digests
 
 POLL_S = 0.05
 """How often Stop is looked for while an engine reads a long prompt in one go."""
@@ -89,7 +89,7 @@ class DecodingRuntime:
 
     def decode(self, ids: Sequence[int]) -> DecodedTokens:
         loaded = self._ready()
-        return decoded(loaded.prompter, ids, loaded.vocabulary)
+        return decode_tokens(loaded.prompter, ids, loaded.vocabulary)
 
     def close(self) -> None:
         if self._loaded:
@@ -113,7 +113,7 @@ class _Loaded:
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
-        return vocabulary(self.prompter.tokenizer)
+        return vocabulary_digests(self.prompter.tokenizer)
 
 
 @dataclass

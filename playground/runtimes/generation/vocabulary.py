@@ -21,7 +21,7 @@ _FILLER = re.compile(r"\[PAD\d+\]")
 """What llama.cpp's converter writes for rows of the embedding that have no token."""
 
 
-def decoded(prompter: Prompter, ids: Sequence[int], digests: tuple[str, ...]) -> DecodedTokens:
+def decode_tokens(prompter: Prompter, ids: Sequence[int], digests: tuple[str, ...]) -> DecodedTokens:
     """See ``DecodedTokens``; the last piece takes what a stream would hold back."""
     stream = TextStream(prompter.detokenizer, (), prompter.eos_ids)
     pieces = [stream.push(token) for token in ids]
@@ -31,7 +31,7 @@ def decoded(prompter: Prompter, ids: Sequence[int], digests: tuple[str, ...]) ->
     return DecodedTokens(tuple(pieces), names, digests)
 
 
-def vocabulary(tokenizer: Tokenizer) -> tuple[str, ...]:
+def vocabulary_digests(tokenizer: Tokenizer) -> tuple[str, ...]:
     """A digest of each ``DIGEST_BLOCK`` ids and the tokens they stand for. 262,144 tokens take a third of a second."""
     blocks: dict[int, list[tuple[int, str]]] = {}
     for token, index in tokenizer.get_vocab(with_added_tokens=True).items():

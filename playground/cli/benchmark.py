@@ -9,6 +9,7 @@ import typer
 from playground.cli import output
 from playground.cli.common import JsonOption, read_prompt
 from playground.errors import UsageError
+from playground.messages import msg
 
 if TYPE_CHECKING:
     from playground.results.figures import Figure, Measurement
@@ -43,7 +44,7 @@ def models(
     from playground.service import Playground
 
     if json and markdown:
-        raise UsageError("--json and --markdown are both given", "Choose one.")
+        raise UsageError(msg("--json and --markdown are both given"), msg("Choose one."))
     request = Request(prompt=read_prompt(prompt), max_new_tokens=tokens)
     with Playground(load_settings()) as playground:
         variants = playground.variants(model)
@@ -80,7 +81,9 @@ def _print(measurement: Measurement) -> None:
         figures = [found.figures.get(name) for found in measurement.models]
         if not any(figures):
             continue
-        heading, factor, decimals = SCALES.get(name, (f"{quantity.title.lower()}, {quantity.unit}", 1, 1))
+        heading, factor, decimals = SCALES.get(
+            name, (f"{output.say(quantity.title).lower()}, {output.say(quantity.unit)}", 1, 1)
+        )
         ranks = [
             "" if place is None else f"  #{place.rank}" + ("=" if place.shared else "")
             for place in ranks_of(measurement, name)
@@ -99,15 +102,16 @@ def _print(measurement: Measurement) -> None:
     console.print(f"Median [quartiles] of {about}, {'/'.join(sorted(threads)) or 'no'} threads  ({measurement.id})")
     console.print(table)
     console.print("#: rank, only where the spreads do not overlap; =: no difference seen.", soft_wrap=True)
-    console.print(ONE_LOAD, soft_wrap=True)
+    console.print(output.say(ONE_LOAD), soft_wrap=True)
     for warning in measurement.warnings:
-        console.print(f"warning: {warning}", soft_wrap=True)
+        console.print(f"warning: {output.clean(warning)}", soft_wrap=True)
     for found in measurement.models:
-        for note in (*((f"failed: {found.error}",) if found.error else ()), *found.notes):
+        if found.error:
+            console.print(f"{found.variant}: failed: {output.clean(found.error)}", soft_wrap=True)
+        for note in found.notes:
             console.print(f"{found.variant}: {output.clean(note)}", soft_wrap=True)
-    console.print(
-        "\n".join(f"{label}: {text}" for label, text in machine_lines(measurement.environment)), soft_wrap=True
-    )
+    for label, text in machine_lines(measurement.environment):
+        console.print(f"{output.say(label)}: {output.clean(text)}", soft_wrap=True)
 
 
 def _cell(taken: Figure | None, factor: float, decimals: int, unit: str) -> str:

@@ -11,6 +11,7 @@ import typer
 from playground.cli import output
 from playground.cli.common import JsonOption, print_terms, read_prompt
 from playground.errors import UsageError
+from playground.messages import msg
 
 if TYPE_CHECKING:
     from playground.records import Comparison, ModelRun, Request, Timings
@@ -67,7 +68,7 @@ def compare(
     from playground.experiments.admission import request_from
 
     if not 1 <= repeat <= MAX_REPEATS:
-        raise UsageError(f"--repeat is {repeat}", f"It must be from 1 to {MAX_REPEATS}.")
+        raise UsageError(msg("--repeat is {n}", n=repeat), msg("It must be from 1 to {most}.", most=MAX_REPEATS))
     request = request_from({**options, "prompt": read_prompt(prompt)})
     comparisons = _run(request, model, mode, repeat=repeat, save=save, quiet=json)
     if json:
@@ -89,14 +90,14 @@ def history(
     from playground.service import Playground
 
     if markdown and (json or id is None):
-        raise UsageError("--markdown is of one comparison", "Give its id, and not --json.")
+        raise UsageError(msg("--markdown is of one comparison"), msg("Give its id, and not --json."))
     if limit < 1:
-        raise UsageError(f"--limit is {limit}", "It must be at least 1.")
+        raise UsageError(msg("--limit is {n}", n=limit), msg("It must be at least 1."))
     with Playground(load_settings()) as playground:
         kept = list(playground.comparisons(limit)) if id is None else [playground.comparison(id)]
     comparisons = [comparison for comparison in kept if comparison is not None]
     if id is not None and not comparisons:
-        raise UsageError(f"No comparison has the id '{id}'", "python -m playground history lists them.")
+        raise UsageError(msg("No comparison has the id '{id}'", id=id), msg("python -m playground history lists them."))
     if json:
         documents = [with_receipts(comparison) for comparison in comparisons]
         output.print_json({"comparisons": documents} if id is None else documents[0])
@@ -136,7 +137,7 @@ def _run(
     with Playground(load_settings()) as playground:
         variants = playground.variants(models)
         if words := playground.memory_plan(variants, request).words(mode):
-            output.stderr().print(words, soft_wrap=True)
+            output.stderr().print(output.clean(words), soft_wrap=True)
         for number in range(1, repeat + 1):
             with output.working_on(", ".join(map(str, variants))):
                 comparison = follow(playground.compare(request, variants, mode))

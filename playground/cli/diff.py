@@ -9,12 +9,13 @@ import typer
 from playground.cli import output
 from playground.cli.common import JsonOption, print_terms, read_prompt
 from playground.errors import UsageError
+from playground.messages import msg
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from playground.experiments.diff import Side, VariantDiff
-    from playground.experiments.replay import ModelReplay, Replay
+    from playground.experiments.replay import Change, ModelReplay, Replay
     from playground.experiments.teacher_forcing import Choice, Forced
     from playground.experiments.token_diff import Difference, Token
 
@@ -74,7 +75,9 @@ def replay(
     with Playground(load_settings()) as playground:
         stored = playground.comparison(id)
         if stored is None:
-            raise UsageError(f"No comparison has the id '{id}'", "python -m playground history lists them.")
+            raise UsageError(
+                msg("No comparison has the id '{id}'", id=id), msg("python -m playground history lists them.")
+            )
         with output.working_on(id):
             report = follow(playground.replay(stored))
         if save:
@@ -223,10 +226,15 @@ def _print_replay(report: Replay) -> None:
         if model.detail:
             console.print(f"  {output.clean(model.detail)}", soft_wrap=True)
         for change in model.changes:
-            console.print(f"  {change.what}: {change.was or 'none'} → {change.now or 'none'}", soft_wrap=True)
+            console.print(_change_line(change), soft_wrap=True)
     console.print("\nMachine and software: " + ("as they were" if not report.changes else "changed"))
     for change in report.changes:
-        console.print(f"  {change.what}: {change.was or 'none'} → {change.now or 'none'}", soft_wrap=True)
+        console.print(_change_line(change), soft_wrap=True)
+
+
+def _change_line(change: Change) -> str:
+    was, now = (output.clean(value) or "none" for value in (change.was, change.now))
+    return f"  {output.clean(change.what)}: {was} → {now}"
 
 
 def _verdict_words(model: ModelReplay) -> str:

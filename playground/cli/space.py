@@ -14,6 +14,7 @@ import typer
 
 from playground.cli import output
 from playground.errors import UsageError
+from playground.messages import NOTHING, msg, sentences
 
 if TYPE_CHECKING:
     from playground.config.settings import Settings
@@ -47,7 +48,7 @@ def check() -> int:
     root, settings = _project()
     problems = check_space(settings.space_file, root, settings.catalog_file)
     for problem in problems:
-        output.stdout().print(f"- {problem}", soft_wrap=True)
+        output.stdout().print(f"- {output.clean(problem)}", soft_wrap=True)
     if not problems:
         output.stdout().print("The Space's configuration is consistent.")
     return output.FAILED if problems else output.OK
@@ -65,7 +66,7 @@ def deploy(
     root, settings = _project()
     problems = check_space(settings.space_file, root, settings.catalog_file)
     if problems:
-        output.stderr().print("\n".join(f"- {problem}" for problem in problems), soft_wrap=True)
+        output.stderr().print("\n".join(f"- {output.clean(problem)}" for problem in problems), soft_wrap=True)
         output.stderr().print("Nothing was uploaded: mend these first.")
         return output.FAILED
     if dry_run:
@@ -92,8 +93,8 @@ def _project() -> tuple[Path, Settings]:
     here = Path.cwd()
     if not all((here / name).is_file() for name in ("spaces.yaml", "README.md", "app.py")):
         raise UsageError(
-            "There is no checkout of the playground here, and a Space is made from one",
-            "Run this in the folder that holds spaces.yaml, README.md and app.py.",
+            msg("There is no checkout of the playground here, and a Space is made from one"),
+            msg("Run this in the folder that holds spaces.yaml, README.md and app.py."),
         )
     return here, settings if os.environ.get("PLAYGROUND_SPACE") else replace(settings, space_file=here / "spaces.yaml")
 
@@ -112,9 +113,10 @@ def bench(context: typer.Context) -> int:
         output.stdout().print(BENCH_HELP + "\n".join(f"  {each}" for each in ("models", *found)))
         return output.OK
     if name not in found:
-        problem = f"There is no measurement '{name}'" if name else "The measurement is missing"
-        others = "" if found else " The others are in a checkout of the playground: run them there."
-        raise UsageError(problem, f"Known: {', '.join(['models', *found])}.{others}")
+        problem = msg("There is no measurement '{name}'", name=name) if name else msg("The measurement is missing")
+        known = msg("Known: {names}.", names=["models", *found])
+        others = NOTHING if found else msg("The others are in a checkout of the playground: run them there.")
+        raise UsageError(problem, sentences(known, others))
     return _run(lambda: runpy.run_path(found[name], run_name="__main__"), [found[name], *context.args[1:]])
 
 

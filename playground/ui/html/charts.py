@@ -76,7 +76,8 @@ def bars(
             f'<span class="figure">{wrap(place, words(value))}</span></li>'
         )
     return (
-        f'<figure class="chart"><figcaption>{title}<small>{hint}</small></figcaption><ul>{"".join(drawn)}</ul></figure>'
+        f'<figure class="chart"><figcaption>{esc(title)}<small>{esc(hint)}</small></figcaption>'
+        f"<ul>{''.join(drawn)}</ul></figure>"
     )
 
 

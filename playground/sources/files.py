@@ -42,7 +42,11 @@ class FileRecord(Record):
 
     @classmethod
     def of(cls, path: Path) -> FileRecord:
-        """Read the whole file."""
+        """Read the whole file.
+
+        Raises:
+            OSError: It can't be read.
+        """
         digest = sha256_of(path)
         stat = path.stat()
         return cls(stat.st_size, stat.st_mtime_ns, digest)
@@ -66,14 +70,22 @@ class FileRecord(Record):
 
 
 def sha256_of(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal."""
+    """The file's SHA-256 in hexadecimal.
+
+    Raises:
+        OSError: It can't be read.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
 def storage_errors(home: Path) -> Iterator[None]:
-    """Turn what the operating system says of the disk into a ``StorageError`` with a next step."""
+    """Turn what the operating system says of the disk into a ``StorageError`` with a next step.
+
+    Raises:
+        StorageError: In place of an ``OSError``.
+    """
     try:
         yield
     except Timeout:  # an OSError by descent, but it speaks of a lock that another process holds
@@ -170,6 +182,9 @@ def staging(home: Path, label: str) -> Iterator[Path]:
     """A new empty folder under ``home/staging`` that goes away at the end, whatever happens.
 
     Folders left there by processes that are dead are removed first.
+
+    Raises:
+        StorageError: It can't be made.
     """
     root = home / "staging"
     with storage_errors(home):
@@ -209,7 +224,11 @@ def clean_staging(home: Path) -> list[str]:
 
 
 def put_in_place(staged: Path, final: Path) -> None:
-    """Rename a finished folder to where it is looked for; whatever stood there is thrown away."""
+    """Rename a finished folder to where it is looked for; whatever stood there is thrown away.
+
+    Raises:
+        OSError: It can't be renamed.
+    """
     final.parent.mkdir(parents=True, exist_ok=True)
     if final.exists():
         discard(final)
@@ -228,7 +247,11 @@ def bytes_in(folder: Path) -> int:
 
 
 def discard(folder: Path) -> None:
-    """Make ``folder`` disappear at once by a rename, then delete it: half a folder is never seen at its place."""
+    """Make ``folder`` disappear at once by a rename, then delete it: half a folder is never seen at its place.
+
+    Raises:
+        OSError: It can't be renamed.
+    """
     doomed = folder.with_name(f".discarded-{folder.name}-{uuid.uuid4().hex[:8]}")
     with contextlib.suppress(FileNotFoundError):
         folder.rename(doomed)
@@ -239,7 +262,11 @@ def discard(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old text or the new one, never a part."""
+    """Write a small file so that a reader sees the old text or the new one, never a part.
+
+    Raises:
+        OSError: It can't be written.
+    """
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -80,7 +80,7 @@ def check(name: str, files: Iterable[Path], limit_mb: float | None = None, repo:
                 msg("{model}: {problem}, and transformers would misread it", model=name, problem=uneven),
                 quantization.advice(bases, repo),
             )
-    if parameters := described(config, elements):
+    if parameters := parameter_count(config, elements):
         _compare(name, inside or config, parameters)
         check_memory(name, parameters, limit_mb)
 
@@ -124,7 +124,7 @@ def _check_beside(name: str, path: Path) -> None:
         _check_text(name, path)
 
 
-def described(config: Mapping[str, Any], elements: Mapping[str, int]) -> int:
+def parameter_count(config: Mapping[str, Any], elements: Mapping[str, int]) -> int:
     """How many parameters so many elements of each type hold; rounded ones are packed several in one."""
     rounded = quantization.quantisation(config)
     return rounded.values(elements) if rounded else sum(elements.values())

@@ -39,7 +39,13 @@ def present(rest: str, home: Path) -> tuple[tuple[Path, ...], str] | None:
 
 
 def fetch(spec: ModelSpec, rest: str, home: Path, progress: Progress) -> tuple[tuple[Path, ...], str]:
-    """Check what lies at the path and take its checksum. See ``sources.fetch``."""
+    """Check what lies at the path and take its checksum. See ``sources.fetch``.
+
+    Raises:
+        SourceError: Nothing is there, or nothing that can be used.
+        ChecksumError: It is not what the catalogue promises.
+        StorageError: The record of its checksums can't be written.
+    """
     files = _files(rest, spec.name)
     found = present(rest, home)
     if found is None:

@@ -125,7 +125,14 @@ def present(spec: ModelSpec, home: Path) -> tuple[tuple[Path, ...], str] | None:
 
 
 def fetch(spec: ModelSpec, home: Path, progress: Progress, cancelled: Cancelled) -> tuple[tuple[Path, ...], str]:
-    """Download, take out, check, rename into place; or use what lies there. See ``sources.fetch``."""
+    """Download, take out, check, rename into place; or use what lies there. See ``sources.fetch``.
+
+    Raises:
+        SourceError: It is no such source, or pip brought nothing.
+        ChecksumError: What came is not what the catalogue promises.
+        StorageError: The disk is full or can't be written.
+        Stopped: ``cancelled`` said so.
+    """
     parts = parse(spec)
     if found := present(spec, home):
         return found

@@ -63,9 +63,10 @@ def complaint(config: Config) -> Translatable:
             for value in _values(block[field]):
                 if not _believable(value, least, most):
                     return msg(
-                        "{field} is {value}; a whole number from {least} to {most:,} is believable, and memory is "
-                        "taken by it",
-                        field=f"{place}{field}",
+                        "{place}{field} is {value}; a whole number from {least} to {most:,} is believable, and memory "
+                        "is taken by it",
+                        place=place,
+                        field=field,
                         value=str(value)[:40],
                         least=least,
                         most=most,

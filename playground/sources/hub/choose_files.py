@@ -21,7 +21,7 @@ from playground.catalog.weight_files import (
 )
 from playground.errors import SourceError, either
 from playground.messages import Translatable, msg
-from playground.sources.hub.onnx_names import promised
+from playground.sources.hub.onnx_names import precision_files
 
 DESCRIBING = (
     "config.json",
@@ -49,7 +49,7 @@ SLOW_TOKENIZERS = (
 LEGAL = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
 
 
-def needed(
+def files_to_fetch(
     repo: str,
     names: Iterable[str],
     extra: tuple[str, ...] = (),
@@ -75,10 +75,10 @@ def needed(
     every = sorted(set(names))
     wanted = [name for name in every if any(fnmatch(name, each) for each in extra)]
     asked = [name for name in wanted if not is_refused(name)]
-    graphs = () if originals else promised(every, onnx)
+    graphs = () if originals else precision_files(every, onnx)
     weights = None if graphs else _weights(repo, every, read)
     if weights is None and not asked:
-        asked = list(promised(every, onnx))
+        asked = list(precision_files(every, onnx))
     if weights is None and not asked:
         raise _no_weights(repo, every, onnx)
     legal = [name for name in every if name == CARD or any(_matches(name, each) for each in LEGAL)]
@@ -121,7 +121,7 @@ def _weights(repo: str, names: list[str], read: Read | None) -> Weights | None:
 
 def _no_weights(repo: str, names: list[str], onnx: str) -> SourceError:
     pickles = [name for name in names if is_pickled(name)]
-    graphs = [precision for precision in ("int8", "int4", "fp32") if promised(names, precision)]
+    graphs = [precision for precision in ("int8", "int4", "fp32") if precision_files(names, precision)]
     if graphs:
         if onnx:
             what = msg("hub:{repo} has no ONNX files that are called {precision}", repo=repo, precision=onnx)

@@ -34,10 +34,10 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-PIECE = 1 << 18
-TRIES = 5
+CHUNK_BYTES = 1 << 18
+MAX_TRIES = 5
 """Tries in a row that bring nothing new; a connection that brings something may break as often as it likes."""
-RETRIED = (408, 429, 500, 502, 503, 504)
+RETRIED_STATUS = (408, 429, 500, 502, 503, 504)
 MAX_WAIT_S = 30.0
 
 
@@ -55,7 +55,7 @@ class RemoteFile:
         return self.sha256 or self.git_sha1
 
 
-class Repository:
+class CachedRepository:
     """One repository at one commit, in the local cache.
 
     Args:
@@ -73,7 +73,7 @@ class Repository:
     def path(self, name: str) -> Path:
         return self.cache / self._folder / "snapshots" / self._commit / name
 
-    def missing(self, files: list[RemoteFile]) -> int:
+    def missing_bytes(self, files: list[RemoteFile]) -> int:
         """Bytes that are still to come."""
         return sum(file.size - self._here(file) for file in files)
 
@@ -84,7 +84,7 @@ class Repository:
             StorageError: The disk has less room than is missing.
         """
         place = next(each for each in (self.cache, *self.cache.parents) if each.exists())
-        missing, free = self.missing(files), shutil.disk_usage(place).free
+        missing, free = self.missing_bytes(files), shutil.disk_usage(place).free
         if missing > free:
             raise StorageError(
                 msg(
@@ -116,7 +116,7 @@ class Repository:
             path = Path(hf_hub_download(self._repo, file.name, revision=self._commit))
             if not file.sha256:
                 self._done(file.size - here)
-            if sha256 := check(path, file):
+            if sha256 := verified_sha256(path, file):
                 return sha256
             log.warning("%s of hub:%s is broken; it is thrown away.", file.name, self._repo)
             self._discard(path)
@@ -146,7 +146,7 @@ class Repository:
             if blob.exists():
                 return
             for _ in range(2):
-                patiently(lambda: self._continue(file, part), lambda: part.stat().st_size if part.exists() else 0)
+                retry(lambda: self._continue(file, part), lambda: part.stat().st_size if part.exists() else 0)
                 if sha256_of(part) == file.sha256:
                     part.replace(blob)
                     return
@@ -181,7 +181,7 @@ class Repository:
             if start and not carried_on:
                 self._done(-start)
             with part.open("ab" if carried_on else "wb") as output:
-                for piece in response.iter_bytes(chunk_size=PIECE):
+                for piece in response.iter_bytes(chunk_size=CHUNK_BYTES):
                     output.write(piece)
                     self._done(len(piece))
                     if output.tell() > file.size:
@@ -195,7 +195,7 @@ class Repository:
         path.unlink(missing_ok=True)
 
 
-def check(path: Path, file: RemoteFile) -> str:
+def verified_sha256(path: Path, file: RemoteFile) -> str:
     """The SHA-256 of the file if it is the promised one, else an empty text."""
     try:
         if path.stat().st_size != file.size:
@@ -212,7 +212,7 @@ def check(path: Path, file: RemoteFile) -> str:
     return digest.hexdigest() if git.hexdigest() == file.git_sha1 else ""
 
 
-def patiently(do: Callable[[], T], grown: Callable[[], int] = lambda: 0, tries: int = TRIES) -> T:
+def retry(do: Callable[[], T], grown: Callable[[], int] = lambda: 0, tries: int = MAX_TRIES) -> T:
     """Do it again after a broken connection, a time-out or a busy server.
 
     Args:
@@ -247,7 +247,7 @@ def _wait(error: Exception, failures: int) -> float | None:
     if not isinstance(error, HfHubHTTPError):
         cause = error.__cause__  # hf_hub_download tells of a failed look-up in an error about missing files
         return _wait(cause, failures) if isinstance(cause, httpx2.TransportError | HfHubHTTPError) else None
-    if int(error.response.status_code) not in RETRIED:
+    if int(error.response.status_code) not in RETRIED_STATUS:
         return None
     with contextlib.suppress(ValueError):
         asked = float(str(error.response.headers.get("Retry-After", backoff)))

@@ -67,7 +67,7 @@ def ending(name: str) -> str:
     return stem.removeprefix(base(stem))
 
 
-def promised(names: Iterable[str], precision: str) -> tuple[str, ...]:
+def precision_files(names: Iterable[str], precision: str) -> tuple[str, ...]:
     """The files to fetch for a precision where only names are known: one set of graphs, and the weights beside them.
 
     A plain name (``model.onnx``) promises fp32 and may be anything: it comes last for the other precisions.

@@ -29,27 +29,36 @@ from playground.messages import Translatable, msg
 from playground.sources import limits
 from playground.sources.files import of_the_disk, sha256_of, write_text
 from playground.sources.hub import choose_files
-from playground.sources.hub.download import TRIES, RemoteFile, Repository, check, patiently
+from playground.sources.hub.download import MAX_TRIES, CachedRepository, RemoteFile, retry, verified_sha256
 from playground.system.child import decode, encode, end_with_stdin, take_streams
 
 log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.1
-LOOKUP_S = 15.0
+LOOKUP_TIMEOUT_S = 15.0
 WEIGHTS = (".safetensors", ".gguf", ".onnx", ".onnx_data")
-BYTES_EACH = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
+DTYPE_BYTES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 
 Send = Callable[[dict[str, Any]], None]
 Read = Callable[[str], str]
 Choose = Callable[[str, Iterable[str], Read], tuple[str, ...]]
 
 
-def bring(job: dict[str, Any], send: Send) -> dict[str, Any]:
-    """Do one job; the message that ends it."""
+def run_job(job: dict[str, Any], send: Send) -> dict[str, Any]:
+    """Do one job; the message that ends it.
+
+    Args:
+        job: As in the module's docstring.
+        send: Told steps and notes.
+
+    Raises:
+        PlaygroundError: The repository has nothing that may be loaded, or it can't be kept here.
+        Exception: What the Hub's client raised; ``to_playground_error`` says it in our words.
+    """
     repo, revision = job["repo"], job["revision"] or "main"
 
     def choose(repo: str, names: Iterable[str], read: Read) -> tuple[str, ...]:
-        return choose_files.needed(repo, names, tuple(job["extra"]), job["onnx"], read=read)
+        return choose_files.files_to_fetch(repo, names, tuple(job["extra"]), job["onnx"], read=read)
 
     if constants.HF_HUB_OFFLINE:
         return _cached(repo, revision, choose, msg("HF_HUB_OFFLINE is set"), send)
@@ -67,7 +76,7 @@ def bring(job: dict[str, Any], send: Send) -> dict[str, Any]:
             raise error from None
     names = list(choose(repo, files, lambda name: _index(repo, commit, files[name])))
     if job["onnx"] and (need := limits.original_mb(sum(elements.values()))) > job["limit_mb"]:
-        names = _without_originals(repo, files, job, need, send) or names
+        names = _prebuilt_instead(repo, files, job, need, send) or names
     wanted = [files[name] for name in names]
     limits.check_tokenizer(f"hub:{repo}", [file.name for file in wanted])
     beside = [name for name in files if "/" not in name]
@@ -97,15 +106,15 @@ def _index(repo: str, commit: str, file: RemoteFile) -> str:
         raise SourceError(
             msg("hub:{repo}: {file} is refused, it has {mb:.0f} MB", repo=repo, file=file.name, mb=file.size / 1e6)
         )
-    place = Repository(repo, commit, lambda count: None)
+    place = CachedRepository(repo, commit, lambda count: None)
     place.check_space([file])
     place.fetch(file)
     return place.path(file.name).read_text(encoding="utf-8", errors="replace")
 
 
-def _without_originals(repo: str, files: Iterable[str], job: dict[str, Any], need_mb: float, send: Send) -> list[str]:
+def _prebuilt_instead(repo: str, files: Iterable[str], job: dict[str, Any], need_mb: float, send: Send) -> list[str]:
     """Ready-made graphs of a model whose weights can't be held here; none where the repository has none."""
-    graphs = choose_files.needed(repo, files, tuple(job["extra"]), job["onnx"], originals=False)
+    graphs = choose_files.files_to_fetch(repo, files, tuple(job["extra"]), job["onnx"], originals=False)
     if any(name.endswith((".safetensors", ".gguf")) for name in graphs):
         return []
     note = msg(
@@ -145,8 +154,8 @@ def _resolve(repo: str, revision: str, send: Send) -> tuple[str, str, dict[str, 
     """
     api = HfApi()
     # With a copy in the cache nobody has to wait for a network that is not there.
-    tries = 1 if _snapshot(repo, revision)[0].is_dir() else TRIES
-    info = patiently(lambda: api.model_info(repo, revision=revision, timeout=LOOKUP_S), tries=tries)
+    tries = 1 if _snapshot(repo, revision)[0].is_dir() else MAX_TRIES
+    info = retry(lambda: api.model_info(repo, revision=revision, timeout=LOOKUP_TIMEOUT_S), tries=tries)
     if not info.sha:
         raise SourceError(
             msg("hub:{repo}: the Hub names no commit for '{revision}'", repo=repo, revision=revision),
@@ -161,7 +170,7 @@ def _resolve(repo: str, revision: str, send: Send) -> tuple[str, str, dict[str, 
 
 def _listing(repo: str, commit: str) -> dict[str, RemoteFile]:
     api = HfApi()
-    entries = patiently(lambda: list(api.list_repo_tree(repo, recursive=True, revision=commit)))
+    entries = retry(lambda: list(api.list_repo_tree(repo, recursive=True, revision=commit)))
     return {
         entry.path: RemoteFile(entry.path, entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else "")
         for entry in entries
@@ -181,7 +190,7 @@ def _download(
             told = time.monotonic()
             _step(send, msg("downloading"), min(1.0, done / total))
 
-    place = Repository(repo, commit, more)
+    place = CachedRepository(repo, commit, more)
     place.check_space(files)
     _step(send, msg("downloading"), 0.0)
     found: dict[str, tuple[Path, str]] = {}
@@ -200,7 +209,7 @@ def _check_memory(
     """Refuse what can't be held here before its weights are fetched."""
     size = sum(file.size for file in files if file.name.endswith(".safetensors"))
     kind = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
-    parameters = limits.described(config, elements) or size // BYTES_EACH.get(kind, 4)
+    parameters = limits.parameter_count(config, elements) or size // DTYPE_BYTES.get(kind, 4)
     limits.check_memory(job["name"], parameters, job["limit_mb"])
 
 
@@ -239,7 +248,7 @@ def _verified(path: Path) -> str:
     promised = {64: RemoteFile(path.name, size, "", tag), 40: RemoteFile(path.name, size, tag)}.get(len(tag))
     if promised is None or not path.is_symlink():  # a file system without links keeps no etag
         return sha256_of(path)
-    return check(path, promised)
+    return verified_sha256(path, promised)
 
 
 def _partial(repo: str, problem: Translatable, reason: Translatable) -> SourceError:
@@ -258,7 +267,7 @@ def _result(commit: str, files: dict[str, tuple[Path, str]]) -> dict[str, Any]:
     return {"commit": commit, "files": {name: [str(path), digest] for name, (path, digest) in files.items()}}
 
 
-def explained(error: Exception, job: dict[str, Any]) -> PlaygroundError:
+def to_playground_error(error: Exception, job: dict[str, Any]) -> PlaygroundError:
     """Any failure as one of ours. Texts of the libraries are left out: they may hold signed addresses."""
     repo = job["repo"]
     if isinstance(error, PlaygroundError):
@@ -314,9 +323,9 @@ def main() -> int:
     job = decode(commands.readline())
     end_with_stdin(commands)
     try:
-        send(bring(job, send))
+        send(run_job(job, send))
     except Exception as error:
-        send({"error": explained(error, job).to_json()})
+        send({"error": to_playground_error(error, job).to_json()})
         return 1
     return 0
 

@@ -20,7 +20,7 @@ from playground.errors import ChecksumError, PlaygroundError, SourceError, Stopp
 from playground.records import ModelSpec
 from playground.sources.hub import download, onnx_names, worker
 from playground.sources.hub import fetch as hub_source
-from playground.sources.hub.choose_files import needed
+from playground.sources.hub.choose_files import files_to_fetch
 from playground.system import memory
 from tests.support.hub_server import READER, STRANGER, Hub, hub, tiny_llama, wait_for
 
@@ -178,7 +178,7 @@ GRAPHS = (
 def test_the_graphs_of_a_precision_are_found_by_their_names(
     names: tuple[str, ...], precision: str, chosen: set[str]
 ) -> None:
-    assert set(onnx_names.promised(names, precision)) == chosen
+    assert set(onnx_names.precision_files(names, precision)) == chosen
 
 
 def test_a_repository_with_graphs_alone_is_fetched_in_the_precision_asked_for(hub: Hub, tmp_path: Path) -> None:
@@ -232,9 +232,10 @@ def test_names_that_are_none_are_usage_errors(tmp_path: Path, source: str) -> No
 
 def test_without_tokenizer_json_the_slow_tokenizers_files_are_fetched() -> None:
     names = ["model.safetensors", "config.json", "tokenizer.model", "tokenizer_config.json"]
-    assert "tokenizer.model" in needed(NAME, names)
-    assert "tokenizer.model" not in needed(NAME, [*names, "tokenizer.json"])
-    assert "onnx/model_q4.onnx_data" in needed(NAME, [*names, "onnx/model_q4.onnx_data"], ("onnx/model_q4.onnx*",))
+    assert "tokenizer.model" in files_to_fetch(NAME, names)
+    assert "tokenizer.model" not in files_to_fetch(NAME, [*names, "tokenizer.json"])
+    graph = "onnx/model_q4.onnx_data"
+    assert graph in files_to_fetch(NAME, [*names, graph], ("onnx/model_q4.onnx*",))
 
 
 def test_a_tokenizer_that_nothing_here_can_read_is_refused_before_the_download(
@@ -243,10 +244,10 @@ def test_a_tokenizer_that_nothing_here_can_read_is_refused_before_the_download(
     hub.add(NAME, {name: FILES[name] for name in FILES if name != "tokenizer.json"} | {"tokenizer.model": b"x"})
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SourceError, match=r"hub:someone/tiny has its tokenizer as tokenizer\.model only"):
-        worker.bring(job(), lambda _: None)
+        worker.run_job(job(), lambda _: None)
     assert not hub.seen("GET", "/resolve/")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    assert "tokenizer.model" in worker.bring(job(), lambda _: None)["files"]
+    assert "tokenizer.model" in worker.run_job(job(), lambda _: None)["files"]
 
 
 # Broken networks
@@ -306,7 +307,7 @@ def test_a_server_that_stays_broken_is_an_error_after_bounded_tries(
     hub.add(NAME, FILES)
     hub.fail("/api/models", status=status)
     assert words in refused(tmp_path, spec())
-    assert len(hub.seen("GET", "/api/models")) == download.TRIES
+    assert len(hub.seen("GET", "/api/models")) == download.MAX_TRIES
 
 
 def test_wrong_bytes_once_are_fetched_again_and_twice_are_an_error(hub: Hub, tmp_path: Path) -> None:
@@ -377,7 +378,7 @@ def test_a_disk_without_room_is_found_out_before_the_download(hub: Hub, monkeypa
     hub.add(NAME, FILES)
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
     with pytest.raises(StorageError, match=r"hub:someone/tiny needs 0\.00 GB more.*HF_HOME"):
-        worker.bring(job(), lambda _: None)
+        worker.run_job(job(), lambda _: None)
     assert not hub.seen("GET", "/resolve/")
 
 
@@ -387,10 +388,10 @@ def test_a_disk_that_fills_up_half_way_is_a_storage_error(hub: Hub, monkeypatch:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(download.Repository, "_continue", full)
+    monkeypatch.setattr(download.CachedRepository, "_continue", full)
     with pytest.raises(OSError) as caught:
-        worker.bring(job(), lambda _: None)
-    told = worker.explained(caught.value, job())
+        worker.run_job(job(), lambda _: None)
+    told = worker.to_playground_error(caught.value, job())
     assert isinstance(told, StorageError)
     assert "HF_HOME" in str(told)
 
@@ -424,7 +425,7 @@ def test_ready_made_graphs_are_taken_where_the_original_weights_can_not_be_held(
         with pytest.raises(SourceError, match=r"24\.0 GB"):
             sources.fetch(spec(), tmp_path / "home", lambda *_: None, lambda: False, onnx=precision)
     monkeypatch.setattr(memory, "limit_mb", lambda: 64_000.0)
-    assert worker.bring(job(64_000.0) | {"onnx": "int8"}, lambda _: None)["files"].keys() >= {"model.safetensors"}
+    assert worker.run_job(job(64_000.0) | {"onnx": "int8"}, lambda _: None)["files"].keys() >= {"model.safetensors"}
 
 
 def test_code_of_its_own_is_refused_before_the_weights_are_fetched(hub: Hub, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from playground.experiments.admission import check_request
 from playground.experiments.progress import Snapshot
 from playground.messages import Translatable, foreign, msg
 from playground.records import Artifact, ModelSpec, Request, Variant
-from playground.workers.pool import Pool
+from playground.workers.executor import Executor
 
 if TYPE_CHECKING:
     from playground.catalog.entries import Catalog
@@ -69,7 +69,7 @@ class Machine:
     settings: Settings
     catalog: Catalog
     preparer: Preparer
-    pool: Pool
+    pool: Executor
     _jobs: weakref.WeakSet[Job[Any]] = field(default_factory=weakref.WeakSet, repr=False)
 
     def begin(self, job: Job[Any]) -> None:

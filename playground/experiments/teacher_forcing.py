@@ -25,7 +25,7 @@ from playground.messages import Translatable, msg
 from playground.records import Cancelled, DecodedTokens, LoadSpec, Record
 from playground.runtimes.generation.scoring import Scored, Task
 from playground.workers import protocol
-from playground.workers.pool import Pool
+from playground.workers.executor import Executor
 
 MAX_BYTES = 1_000_000_000
 """Most logits kept at once: a thousand tokens of a vocabulary of 262,144, five thousand of one of 49,152."""
@@ -101,7 +101,7 @@ class TeacherForcing:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: Executor,
         loads: tuple[LoadSpec, LoadSpec],
         home: Path,
         cancelled: Cancelled,

@@ -1,0 +1,42 @@
+"""What experiments need of whoever computes for them. ``Pool`` has processes on this machine; another may have more.
+
+A protocol and nothing else: it knows requests, questions and turns, not how they are answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from playground.records import Cancelled, Event, LoadSpec, Request
+from playground.workers import protocol
+from playground.workers.fair_lock import FairLock
+
+
+class Executor(Protocol):
+    """Answers requests by loaded models.
+
+    Attributes:
+        budget_mb: Memory that all models together may take, in MB of 10^6 bytes.
+        turns: The queue in front of the machine; whoever takes figures holds a turn.
+    """
+
+    budget_mb: float
+    turns: FairLock
+
+    def generate(self, load: LoadSpec, request: Request, cancelled: Cancelled) -> Iterator[Event]:
+        """One answer; what goes wrong is its last event, nothing is raised."""
+
+    def ask(
+        self,
+        load: LoadSpec,
+        question: Callable[[int], protocol.Message],
+        cancelled: Cancelled,
+        tell: Callable[[float], object] = lambda _: None,
+    ) -> protocol.Message:
+        """The reply to a question that is no request for an answer. The caller holds a turn.
+
+        Raises:
+            Stopped: ``cancelled`` said so.
+            PlaygroundError: The model can't be loaded, or can't do what was asked.
+        """

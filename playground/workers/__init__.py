@@ -1,7 +1,7 @@
 """A process for each loaded model: started when needed, kept warm, stopped, replaced when it dies.
 
-``Executor`` is what experiments ask, ``Pool`` is the one there is; ``main`` is what runs in a worker. This package knows
-processes, messages, memory and whose turn it is; it does not know what is run, or why.
+``Executor`` is what experiments ask, ``Pool`` is the one there is; ``main`` is what runs in a worker. This package
+knows processes, messages, memory and whose turn it is; it does not know what is run, or why.
 
 Door:
     executor: Executor

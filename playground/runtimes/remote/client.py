@@ -303,12 +303,12 @@ async def _body(response: httpx2.Response, most: int) -> bytes:
     Raises:
         Garbage: It has more than ``most`` bytes.
     """
-    body = b""
+    body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
         if len(body) > most:
             raise Garbage
-    return body
+    return bytes(body)
 
 
 def _known(error: Exception) -> Exception:

@@ -311,9 +311,10 @@ def _pulled(source: AsyncGenerator[T], cancelled: Cancelled) -> Generator[T | No
         _Interrupted: ``cancelled`` said so.
     """
     with asyncio.Runner() as runner:
+        loop = runner.get_loop()
         try:
             while True:
-                task = runner.get_loop().create_task(_one(source))
+                task = loop.create_task(_one(source))
                 silent_since = time.monotonic()
                 while not task.done():
                     if cancelled():  # asked before each wait: items that come quicker must not drown Stop
@@ -321,13 +322,13 @@ def _pulled(source: AsyncGenerator[T], cancelled: Cancelled) -> Generator[T | No
                     if time.monotonic() - silent_since > HEARTBEAT_S:
                         silent_since = time.monotonic()
                         yield None
-                    runner.run(asyncio.wait({task}, timeout=POLL_S))
+                    loop.run_until_complete(asyncio.wait({task}, timeout=POLL_S))
                 if not (items := task.result()):
                     return
                 yield items[0]
         finally:
             task.cancel()
-            runner.run(_close(task, source))
+            loop.run_until_complete(_close(task, source))
 
 
 async def _one(source: AsyncGenerator[T]) -> list[T]:

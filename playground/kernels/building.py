@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from playground.errors import Reason
+from playground.messages import Translatable, foreign, msg
 from playground.paths import python_path
 
 SOURCE = Path(__file__).with_name("source")
@@ -57,12 +59,12 @@ UNASKED = ("avx512_vnni", "avx2_vnni", "avx2")
 them: plain C is slower, and NEON was measured on no processor (docs/engine.md).
 """
 
-NO_COMPILER = "there is no C compiler (install gcc or clang, or: pip install ziglang)"
+NO_COMPILER = msg("there is no C compiler (install gcc or clang, or: pip install ziglang)")
 COMPILE_S, CHECK_S = 120, 60
 
 
-class KernelsUnavailable(RuntimeError):
-    """The kernels can't be used here; the message says why."""
+class KernelsUnavailable(Reason):
+    """The kernels can't be used here, and why."""
 
 
 @dataclass(frozen=True)
@@ -138,19 +140,22 @@ def _has_zig() -> bool:
     return find_spec("ziglang") is not None
 
 
-def obstacle() -> str | None:
+def obstacle() -> Translatable | None:
     """Why the kernels can't be used here, as far as that is known without compiling; None where they can."""
     named = _named()
     if named == "off":
-        return f"{OFF} is off"
+        return msg("{variable} is off", variable=OFF)
     if named and named not in LEVELS:
-        return f"{OFF} is {named}, which is none of off, {', '.join(LEVELS)}"
+        return msg("{variable} is {name}, which is none of {known}", variable=OFF, name=named, known=["off", *LEVELS])
     if platform.system() not in ("Linux", "Darwin"):
-        return "there are none for this system"
+        return msg("there are none for this system")
     if level() is None:
         if named:
-            return f"{OFF} is {named}, which this processor does not have"
-        return f"there are none that are fast on this processor and system ({OFF}=scalar compiles them as plain C)"
+            return msg("{variable} is {name}, which this processor does not have", variable=OFF, name=named)
+        return msg(
+            "there are none that are fast on this processor and system ({setting} compiles them as plain C)",
+            setting=f"{OFF}=scalar",
+        )
     if compiler() is None:
         return NO_COMPILER
     return None
@@ -180,20 +185,22 @@ def build(folder: Path, isa: str | None = None) -> Built:
     target = folder / LIBRARY
     target.unlink(missing_ok=True)  # a compiler may write through a link to somebody else's file
     arguments = [*OPTIONS, *LEVELS[isa or level() or "scalar"][1], str(SOURCE / UNIT), "-o", str(target), "-lm"]
-    said = _run([*command, *arguments], COMPILE_S, f"{Path(command[0]).name} failed")
+    name = Path(command[0]).name
+    said = _run([*command, *arguments], COMPILE_S, msg("{compiler} failed", compiler=name))
     if not target.is_file():
-        raise KernelsUnavailable(f"{Path(command[0]).name} made no library ({said or 'it said nothing'})")
+        words = foreign(said) if said else msg("it said nothing")
+        raise KernelsUnavailable(msg("{compiler} made no library ({said})", compiler=name, said=words))
     built = Built.of(target)
     trial = [sys.executable, "-P", "-m", "playground.kernels.trial", str(built.path), built.sha256]
     try:
-        _run(trial, CHECK_S, "the trial failed")
+        _run(trial, CHECK_S, msg("the trial failed"))
     except KernelsUnavailable:
         target.unlink(missing_ok=True)
         raise
     return built
 
 
-def _run(command: list[str], seconds: float, what: str) -> str:
+def _run(command: list[str], seconds: float, what: Translatable) -> str:
     """The last line it said.
 
     Raises:
@@ -203,10 +210,12 @@ def _run(command: list[str], seconds: float, what: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, env=env)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise KernelsUnavailable(f"{what} ({type(error).__name__})") from error
+        raise KernelsUnavailable(msg("{what} ({error})", what=what, error=type(error).__name__)) from error
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     said = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "")
     if done.returncode:
         said = said.replace(str(SOURCE), "source")[-200:]
-        raise KernelsUnavailable(f"{what} (exit code {done.returncode}{': ' + said if said else ''})")
+        if not said:
+            raise KernelsUnavailable(msg("{what} (exit code {code})", what=what, code=done.returncode))
+        raise KernelsUnavailable(msg("{what} (exit code {code}: {said})", what=what, code=done.returncode, said=said))
     return said

@@ -9,6 +9,8 @@ import ctypes
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_int64, c_void_p
 from enum import IntEnum
 
+from playground.messages import msg
+
 BLOCK = 32
 PANEL = 32
 """Outputs that lie together."""
@@ -148,7 +150,7 @@ def check(dll: ctypes.CDLL) -> None:
     ours = constants()
     if not hasattr(dll, "pg_constants"):
         if dll.pg_op_size() != ours["sizeof(Op)"] or ours["sizeof(Op)"] != _BEFORE_THE_TABLE:
-            raise RuntimeError("the library is another version's: it has no table of constants")
+            raise RuntimeError(msg("the library is another version's: it has no table of constants"))
         return
     dll.pg_constants.restype = POINTER(_Constant)
     table = dll.pg_constants()
@@ -157,5 +159,12 @@ def check(dll: ctypes.CDLL) -> None:
         theirs[entry.name.decode()] = int(entry.value)
     for name in ours | theirs:
         if ours.get(name) != theirs.get(name):
-            has, wants = (f"{each[name]:,}" if name in each else "missing" for each in (theirs, ours))
-            raise RuntimeError(f"the library is another version's: its {name} is {has}, {wants} was expected")
+            has, wants = (f"{each[name]:,}" if name in each else msg("missing") for each in (theirs, ours))
+            raise RuntimeError(
+                msg(
+                    "the library is another version's: its {constant} is {found}, {expected} was expected",
+                    constant=name,
+                    found=has,
+                    expected=wants,
+                )
+            )

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from playground.errors import Reason
 from playground.kernels.building import Built
 from playground.kernels.layout import (
     ALONE,
@@ -42,6 +43,7 @@ from playground.kernels.layout import (
     Stored,
     check,
 )
+from playground.messages import msg
 
 MAX_SCALE = float(2**14)
 """What the largest scale of a matrix is brought to, so that half floats hold them all."""
@@ -131,7 +133,7 @@ class Library:
         )
         scale = self._max_scale(ctypes.byref(stored))
         if scale < 0:
-            raise ValueError("weights of eight bits that are not around the middle of their range")
+            raise Reason(msg("weights of eight bits that are not around the middle of their range"))
         # A power of two, so that nothing is rounded by it.
         exponent = 0 if scale == 0 or not np.isfinite(scale) else int(np.floor(np.log2(MAX_SCALE / scale)))
         exponent = max(-100, min(100, exponent))
@@ -172,10 +174,10 @@ class Library:
         """
         wrong = self._dll.pg_unsound(ctypes.byref(plan), head_size)
         if wrong >= 0:
-            raise ValueError(f"step {wrong} of the plan reaches beyond its buffers")
+            raise Reason(msg("step {step} of the plan reaches beyond its buffers", step=wrong))
         handle = self._dll.pg_open(ctypes.byref(plan), head_size, int(spinning))
         if not handle:
-            raise MemoryError("the kernels got no memory or threads")
+            raise MemoryError(msg("the kernels got no memory or threads"))
         return handle
 
     def cache(self, handle: Any, keys: Sequence[Array], values: Sequence[Array], heads: int, size: int) -> Any:
@@ -187,7 +189,7 @@ class Library:
         """
         tables = tuple((c_void_p * len(all_))(*(array.ctypes.data for array in all_)) for all_ in (keys, values))
         if self._dll.pg_cache(handle, *tables, values[0].shape[1], heads, size):
-            raise MemoryError("the kernels got no memory for attention")
+            raise MemoryError(msg("the kernels got no memory for attention"))
         return tables
 
     def run(self, handle: Any, ids: int, count: int, start: int) -> None:
@@ -213,7 +215,7 @@ def _loaded(built: Built) -> ctypes.CDLL:
     if built.sha256 not in _LOADED:
         content = built.path.read_bytes()
         if hashlib.sha256(content).hexdigest() != built.sha256:
-            raise RuntimeError(f"{built.path.name} is not the library that was compiled here")
+            raise RuntimeError(msg("{file} is not the library that was compiled here", file=built.path.name))
         _LOADED[built.sha256] = _load(built.path.name, content)
     return _LOADED[built.sha256]
 

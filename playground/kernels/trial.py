@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from playground.kernels.building import Built
 from playground.kernels.library import BLOCK, Library, Weights, large_pages, packed
+from playground.messages import msg
 
 Array = NDArray[Any]
 
@@ -49,7 +50,14 @@ def _check(library: Library, bits: int, rows: int) -> None:
     expected = rounded(x) @ weights.T
     error = np.abs(found - expected).max() / np.abs(expected).max()
     if not error < ALLOWED:
-        raise SystemExit(f"error: a product of {rows} rows in {bits} bits is off by {error:.2g}")
+        raise SystemExit(
+            msg(
+                "error: a product of {rows} rows in {bits} bits is off by {off:.2g}",
+                rows=rows,
+                bits=bits,
+                off=float(error),
+            )
+        )
 
 
 def rounded(x: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -66,8 +67,18 @@ def test_a_changed_graph_is_refused_or_does_no_harm(sanitized: tuple[Path, str])
     assert outcomes["refused"] and outcomes["ran"] >= 4, "right graphs run"
 
 
-def test_the_sanitizers_see_what_the_kernels_do(sanitized: tuple[Path, str]) -> None:
-    """Activations of fewer columns than the matrix has: without a report nothing here would mean anything."""
+@pytest.mark.parametrize(
+    ("wrong", "code_", "said"),
+    [
+        ("np.lib.stride_tricks.as_strided(np.ones(4, np.float32), (3, 4 * BLOCK))", 99, "AddressSanitizer"),
+        ("np.ones((3, 1), np.float32)", -signal.SIGABRT, "Assertion"),
+    ],
+    ids=["fewer numbers than there should be", "fewer columns than the matrix has"],
+)
+def test_sanitizers_and_assertions_see_what_the_kernels_do(
+    wrong: str, code_: int, said: str, sanitized: tuple[Path, str]
+) -> None:
+    """Without a report nothing here would mean anything."""
     library, preload = sanitized
     code = f"""
 import numpy as np
@@ -80,15 +91,14 @@ panels = large_pages(stored.packed_bytes)
 matrix = library.pack(stored, panels)
 library.product(matrix, np.ones((3, 4 * BLOCK), np.float32))
 print("right", flush=True)
-library.product(matrix, np.ones((3, 1), np.float32))
+library.product(matrix, {wrong})
 """
     environment = {**os.environ, **kernel_sets.ENVIRONMENT, "LD_PRELOAD": preload, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, env=environment
     )
     assert "right" in done.stdout
-    assert done.returncode == 99
-    assert "AddressSanitizer" in done.stderr
+    assert (done.returncode, said in done.stderr) == (code_, True), done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("isa", tried())

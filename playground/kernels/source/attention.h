@@ -27,7 +27,7 @@ typedef struct {
 
 /* Keys of `chunk` times queries: scores [rows][64]. `keys` is float or half: halves are widened on the way. */
 #define SCORES(NAME, TYPE, LOAD) \
-INLINE void NAME##_tile(const float *q, const TYPE *keys, int size, const int rows, const int vecs, float *scores) { \
+TILED void NAME##_tile(const float *q, const TYPE *keys, int size, const int rows, const int vecs, float *scores) { \
     v16f sum[ATT_ROWS][ATT_VECS]; \
     for (int r = 0; r < rows; r++) \
         for (int v = 0; v < vecs; v++) sum[r][v] = f_set(0.0f); \
@@ -62,7 +62,7 @@ SCORES(scores_half, half, f_half)
 
 /* Weights [rows][64] times `values` [positions][size]: out [rows][size]. */
 #define WEIGHTED(NAME, TYPE, LOAD) \
-INLINE void NAME##_tile(const float *w, const TYPE *values, int size, int positions, const int rows, const int vecs, \
+TILED void NAME##_tile(const float *w, const TYPE *values, int size, int positions, const int rows, const int vecs, \
                         float *out) { \
     v16f sum[ATT_ROWS][ATT_VECS]; \
     for (int r = 0; r < rows; r++) \

@@ -94,7 +94,7 @@ INLINE void ask_for(const void *block, const int bytes) {
 
 /* `rows` and `groups` are constants wherever this is expanded, so that all sums stay in registers: where there are few of
  * those, a panel's two groups of sixteen outputs are taken one after the other. */
-INLINE void tile8(const Panel8 *panel, int blocks, const int rows, int first_group, const int groups, const int8_t *bytes,
+TILED void tile8(const Panel8 *panel, int blocks, const int rows, int first_group, const int groups, const int8_t *bytes,
                   const float *scales, const int32_t *bias, float factor, float *out, size_t stride) {
     v16f sum[ROWS][2];
     for (int t = 0; t < rows; t++)
@@ -125,7 +125,7 @@ INLINE void tile8(const Panel8 *panel, int blocks, const int rows, int first_gro
             f_store(out + t * stride + (first_group + g) * 16, f_mul(sum[t][g], f_set(factor)));
 }
 
-INLINE void tile4(const Panel4 *panel, int blocks, const int rows, int first_group, const int groups, const int8_t *bytes,
+TILED void tile4(const Panel4 *panel, int blocks, const int rows, int first_group, const int groups, const int8_t *bytes,
                   const float *scales, const float *sums, float factor, float *out, size_t stride) {
     v16f sum[ROWS][2];
     for (int t = 0; t < rows; t++)

@@ -32,10 +32,13 @@ typedef uint16_t half;
 #include "vec_scalar.h"
 #endif
 
-/* The loop behind it is unrolled, so that what it works on stays in registers; plain C has none that are wide enough. */
+/* Tiles are expanded for each number of rows and their loops unrolled, so that sums stay in registers. Plain C has none that
+ * are wide enough: it would only take long to compile. */
 #ifdef PLAYGROUND_VEC_SCALAR_H
+#define TILED static __attribute__((noinline))
 #define UNROLL(n)
 #else
+#define TILED INLINE
 #define PRAGMA(x) _Pragma(#x)
 #define UNROLL(n) PRAGMA(GCC unroll n)
 #endif

@@ -1,5 +1,8 @@
-"""The web page: the only room that imports gradio.
+"""The web page and its HTTP API: the only package that imports gradio. ``app.main`` is the way in.
 
-``words``, ``panels``, ``charts`` and ``tables`` make strings of records and import no gradio (``view`` is their front
-door); the other files are the page itself, one file a tab. None of them knows SQLite, torch or a model's file.
+``app`` reads options and starts and ends everything; ``page`` draws the page and says which event does what; ``api``
+has the endpoints for programs. ``tabs/`` has a module for each tab, with components and events; ``html/`` makes HTML of
+records and knows no gradio. ``middleware`` and ``hosts`` decide which requests get in, ``offered`` which models a
+visitor may name. ``jobs`` follows whatever is running, ``sessions`` knows to whom it belongs, ``i18n`` says messages in
+the reader's language. Everything else is asked of the service: nothing here knows SQLite, torch or a model's file.
 """

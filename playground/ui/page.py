@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 def build_ui(playground: Playground) -> gr.Blocks:
-    """Draw the page. The theme, the CSS and the script belong to ``launch`` (see ``serve``)."""
+    """Draw the page. The theme, the CSS and the script belong to ``app.launch``."""
     sessions = Sessions()
     with Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         Page(playground, sessions).connect(demo)

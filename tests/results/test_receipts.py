@@ -17,7 +17,7 @@ from playground.results.figures import Measured, Measurement, figure
 from playground.results.receipts import condition_lines, figure_lines, machine_lines
 from playground.results.report import markdown
 from playground.service import Playground
-from playground.ui.html.receipts import ReceiptPopovers, downloads, slips
+from playground.ui.html.receipts import ReceiptPopovers, downloads, popovers
 from tests.support.scripted_models import scripted
 from tests.support.watching import compare
 
@@ -144,7 +144,7 @@ def test_markdown_of_a_measurement_has_medians_quartiles_and_order() -> None:
 
 def test_on_the_page_a_figure_opens_the_receipt_of_that_figure_and_model() -> None:
     other = replace(RUN, variant=Variant("n", "onnx", "int4"), timings=replace(TAKEN, ttft_s=None))
-    drawn = slips(comparison(RUN, other), "here")
+    drawn = popovers(comparison(RUN, other), "here")
     opener = drawn.wrap(0, "ttft_s", "100 ms")
     assert drawn.wrap(1, "ttft_s", "–") == "–"  # no figure, no receipt
     assert 'popovertarget="slip-here-a-0-ttft_s"' in opener
@@ -172,6 +172,6 @@ def test_a_comparison_that_ran_has_a_receipt_for_each_of_its_figures(playground:
     shown = {name for name in receipts.DEFINITIONS if name != "decode_char_s"}
     assert shown | {"decode_char_s"} == set(fast["figures"])
     assert all(fast["figures"][name]["values"] == [taken[name]] for name in shown)
-    assert (fast["start"], fast["tokenizer"]) == ("cold", "the script's words")
+    assert (fast["start"], fast["tokenizer"]["text"]) == ("cold", "the script's words")
     assert "token 3 fails" in fails["error"]
     assert Comparison.from_json(document) == done  # an older reader passes over what it does not know

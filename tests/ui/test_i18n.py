@@ -25,7 +25,7 @@ from playground.service import Playground
 from playground.ui import i18n
 from playground.ui.app import free_port, launch, quiet_gradio
 from playground.ui.html import costs, panel
-from playground.ui.html.receipts import slips
+from playground.ui.html.receipts import popovers
 from tests.support.pseudo_language import LANGUAGE, write_pseudo_language
 
 TINY = Variant("tiny", "onnx", "int8")
@@ -76,7 +76,7 @@ def pieces() -> dict[str, str]:
     """Pieces of HTML that have messages in them."""
     live = LiveRun(TINY, "preparing", message=STEP)
     comparison = Comparison("a", "2026-11-24T10:00:00Z", Request("Hi"), (RUN,), Environment("A CPU", 2, 8000.0))
-    receipts = slips(comparison, "here")
+    receipts = popovers(comparison, "here")
     receipts.wrap(0, "decode_tok_s", "10 tok/s")
     return {
         "error, fallback and warning of a run": panel.run_panel(RUN, LABEL),

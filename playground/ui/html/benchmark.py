@@ -42,14 +42,14 @@ NO_DIFFERENCE = "no difference seen"
 def measurement_html(measurement: Measurement, models: Models) -> str:
     """Everything of one measurement."""
     labels = panel.labels(models, [model.variant for model in measurement.models])
-    slips = receipts.slips(measurement, "measure")
-    charts = "".join(_bars(measurement, labels, slips, name, hint) for name, hint in CHARTED.items())
+    popovers = receipts.popovers(measurement, "measure")
+    charts = "".join(_bars(measurement, labels, popovers, name, hint) for name, hint in CHARTED.items())
     return (
         _warnings(measurement)
         + f'<div class="charts">{charts}</div>'
-        + _table(measurement, labels, slips)
+        + _table(measurement, labels, popovers)
         + _notes(measurement, labels)
-        + slips.html()
+        + popovers.html()
         + receipts.downloads(measurement)
     )
 
@@ -64,22 +64,23 @@ def _warnings(measurement: Measurement) -> str:
     return "".join(f'<p class="note warn" role="alert">{esc(warning)}</p>' for warning in measurement.warnings)
 
 
-def _bars(measurement: Measurement, labels: tuple[Label, ...], slips: ReceiptPopovers, name: str, hint: str) -> str:
+def _bars(measurement: Measurement, labels: tuple[Label, ...], popovers: ReceiptPopovers, name: str, hint: str) -> str:
     unit = QUANTITIES[name].unit
     rows = [
         (label, taken.median if (taken := model.figures.get(name)) else None)
         for label, model in zip(labels, measurement.models, strict=True)
     ]
     title = f"{say(QUANTITIES[name].title)}, median"
-    return bars(title, hint, rows, WORDS[unit], lambda place, shown: slips.wrap(place, name, shown))
+    return bars(title, hint, rows, WORDS[unit], lambda place, shown: popovers.wrap(place, name, shown))
 
 
-def _table(measurement: Measurement, labels: tuple[Label, ...], slips: ReceiptPopovers) -> str:
+def _table(measurement: Measurement, labels: tuple[Label, ...], popovers: ReceiptPopovers) -> str:
     rows = []
     for name, quantity in QUANTITIES.items():
         ranks = ranks_of(measurement, name)
         cells = [
-            _cell(model.figures.get(name), ranks[place], place, slips) for place, model in enumerate(measurement.models)
+            _cell(model.figures.get(name), ranks[place], place, popovers)
+            for place, model in enumerate(measurement.models)
         ]
         if any(cell != NOTHING for cell in cells):
             rows.append((quantity.title, HOW[name], cells))
@@ -91,7 +92,7 @@ def _table(measurement: Measurement, labels: tuple[Label, ...], slips: ReceiptPo
     )
 
 
-def _cell(taken: Figure | None, rank: Place | None, model: int, slips: ReceiptPopovers) -> str:
+def _cell(taken: Figure | None, rank: Place | None, model: int, popovers: ReceiptPopovers) -> str:
     if taken is None:
         return NOTHING
     words = WORDS[taken.unit]
@@ -100,7 +101,7 @@ def _cell(taken: Figure | None, rank: Place | None, model: int, slips: ReceiptPo
         low, high = words(taken.low), words(taken.high)
         unit = high.rpartition(" ")[2]  # said once where both ends have it
         spread = f"<small>({low.removesuffix(f' {unit}')} … {high})</small>"
-    return slips.wrap(model, taken.name, words(taken.median)) + _rank(rank) + spread
+    return popovers.wrap(model, taken.name, words(taken.median)) + _rank(rank) + spread
 
 
 def _rank(place: Place | None) -> str:

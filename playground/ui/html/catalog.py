@@ -1,6 +1,6 @@
 """What the Catalogue tab says, as HTML: the list of models, one model with what it needs, a repository of the Hub.
 
-Pure: facts in, HTML out. Everything a card says is escaped, or made safe by ``cardtext``.
+Pure: facts in, HTML out. Everything a card says is escaped, or made safe by ``catalog.hub_cards``.
 """
 
 from __future__ import annotations

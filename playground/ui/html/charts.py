@@ -25,7 +25,7 @@ PHASES = {
 }
 
 
-def charts(runs: Sequence[ModelRun], labels: Sequence[Label], slips: ReceiptPopovers) -> str:
+def charts(runs: Sequence[ModelRun], labels: Sequence[Label], popovers: ReceiptPopovers) -> str:
     """The three bar charts and the timeline of one comparison; each figure opens its receipt."""
     taken = [run.timings for run in runs]
     unit = "token" if all(t.unit == "token" for t in taken) else "chunk"
@@ -34,7 +34,7 @@ def charts(runs: Sequence[ModelRun], labels: Sequence[Label], slips: ReceiptPopo
         return [(label, figure(t)) for label, t in zip(labels, taken, strict=True)]
 
     def opening(name: str) -> Callable[[int, str], str]:
-        return lambda place, shown: slips.wrap(place, name, shown)
+        return lambda place, shown: popovers.wrap(place, name, shown)
 
     return (
         '<div class="charts">'

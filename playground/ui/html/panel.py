@@ -27,7 +27,7 @@ from playground.ui.html.format import (
     rate,
     seconds,
 )
-from playground.ui.html.receipts import ReceiptPopovers, slips
+from playground.ui.html.receipts import ReceiptPopovers, popovers
 
 if TYPE_CHECKING:
     from playground.catalog.entries import CatalogEntry, Terms
@@ -109,11 +109,11 @@ def live_panel(live: LiveRun, label: Label) -> str:
     return _panel(label, live.kind, _live_state(live), f"{answer_html(live.text)}{waiting}", caret)
 
 
-def run_panel(run: ModelRun, label: Label, slips: ReceiptPopovers | None = None, place: int = 0) -> str:
+def run_panel(run: ModelRun, label: Label, popovers: ReceiptPopovers | None = None, place: int = 0) -> str:
     """The panel of a finished run.
 
     Args:
-        slips: The receipts that its figures open, once the comparison has ended.
+        popovers: The receipts that its figures open, once the comparison has ended.
         place: The run's place among them.
     """
     body = answer_html(run.text)
@@ -122,8 +122,8 @@ def run_panel(run: ModelRun, label: Label, slips: ReceiptPopovers | None = None,
         words = "Stopped before the first token." if stopped else "The model ended its answer at once: no text."
         body = f'<span class="ghost">{words}</span>'
     problem = f'<p class="problem" role="alert">{esc(run.error)}</p>' if run.error else ""
-    state = _final_state(run, slips, place)
-    below = problem + _provenance(run, label) + (slips.html() if slips else "")
+    state = _final_state(run, popovers, place)
+    below = problem + _provenance(run, label) + (popovers.html() if popovers else "")
     return _panel(label, run.finish_reason, state, body, below, copy=bool(run.text))
 
 
@@ -148,7 +148,7 @@ def finished_panels(comparison: Comparison, shown: tuple[Label, ...], where: str
         where: See ``receipts.ReceiptPopovers``.
     """
     pairs = enumerate(zip(comparison.runs, shown, strict=True))
-    return [run_panel(run, label, slips(comparison, where), place) for place, (run, label) in pairs]
+    return [run_panel(run, label, popovers(comparison, where), place) for place, (run, label) in pairs]
 
 
 def _panel(label: Label, kind: str, state: str, body: str, below: str = "", *, copy: bool = False) -> str:
@@ -195,9 +195,9 @@ def _bar(progress: float) -> str:
     return f'<span class="progress"><span style="width:{max(0.0, min(1.0, progress)) * 100:.1f}%"></span></span>'
 
 
-def _final_state(run: ModelRun, slips: ReceiptPopovers | None, place: int) -> str:
+def _final_state(run: ModelRun, popovers: ReceiptPopovers | None, place: int) -> str:
     def wrap(name: str, shown: str) -> str:
-        return slips.wrap(place, name, shown) if slips else shown
+        return popovers.wrap(place, name, shown) if popovers else shown
 
     taken = run.timings
     parts = [f"<strong>{FINISHED[run.finish_reason]}</strong>"]

@@ -49,9 +49,9 @@ class ReceiptPopovers:
 
     def html(self) -> str:
         """What the wrapped figures open; to stand in the same piece of HTML, outside of any table."""
-        return "".join(self._slip(key, model, name) for key, (model, name) in self._used.items())
+        return "".join(self._popover(key, model, name) for key, (model, name) in self._used.items())
 
-    def _slip(self, key: str, model: int, name: str) -> str:
+    def _popover(self, key: str, model: int, name: str) -> str:
         taken = self._receipts.models[model]
         parts = {
             "This figure": figure_lines(taken, name),
@@ -72,7 +72,7 @@ class ReceiptPopovers:
         )
 
 
-def slips(document: Comparison | Measurement, place: str) -> ReceiptPopovers:
+def popovers(document: Comparison | Measurement, place: str) -> ReceiptPopovers:
     """The receipts of a comparison or a measurement."""
     made = of_comparison(document) if isinstance(document, Comparison) else of_measurement(document)
     return ReceiptPopovers(made, place)

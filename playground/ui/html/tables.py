@@ -39,9 +39,9 @@ _ANSWERS = {"yes": "✓", "partial": "◐", "no": "✕", "unknown": "?"}
 Cell = Callable[[ModelRun], str]
 
 
-def timings_html(runs: Sequence[ModelRun], labels: Sequence[Label], mode: str, slips: ReceiptPopovers) -> str:
+def timings_html(runs: Sequence[ModelRun], labels: Sequence[Label], mode: str, popovers: ReceiptPopovers) -> str:
     """The Timings tab: what the mode means, charts, and every figure with how it was taken."""
-    return _mode_note(mode) + charts(runs, labels, slips) + timings_table(runs, labels, slips) + slips.html()
+    return _mode_note(mode) + charts(runs, labels, popovers) + timings_table(runs, labels, popovers) + popovers.html()
 
 
 def _mode_note(mode: str) -> str:
@@ -126,10 +126,10 @@ _FIGURES: list[tuple[str, str, Cell, str]] = [
 ]
 
 
-def timings_table(runs: Sequence[ModelRun], labels: Sequence[Label], slips: ReceiptPopovers) -> str:
+def timings_table(runs: Sequence[ModelRun], labels: Sequence[Label], popovers: ReceiptPopovers) -> str:
     """Every figure of every run, each opening its receipt; a dash where it was not taken."""
     rows = [
-        (title, how, [slips.wrap(place, name, cell(run)) for place, run in enumerate(runs)])
+        (title, how, [popovers.wrap(place, name, cell(run)) for place, run in enumerate(runs)])
         for title, how, cell, name in _FIGURES
     ]
     return table("All figures", rows, labels)

@@ -123,7 +123,9 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
                 yield {
                     **tab.buttons.idle(),
                     tab.state: problem_html(words) if words else _done_words(update.result),
-                    tab.ids: gr.skip() if problem else [update.result.id, *history.known_ids(kept)][: history.MOST],
+                    tab.ids: gr.skip()
+                    if problem
+                    else [update.result.id, *history.known_ids(kept)][: history.MAX_ENTRIES],
                 }
 
     def listed(kept: Any) -> dict[Any, Any]:

@@ -1,7 +1,7 @@
 """The Catalogue tab: find a model by what it is for, see what it needs, take it into the comparison.
 
 A visitor of a Space chooses among the catalogue's models; where the app runs for oneself, any repository of the Hub can
-be looked up and compared. What is shown is ``explorer``'s; this file has the components and their events.
+be looked up and compared. ``html.catalog`` draws; this file has the components and their events.
 """
 
 from __future__ import annotations

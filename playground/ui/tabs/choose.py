@@ -1,6 +1,6 @@
 """The Choose tab: state limits, see which models meet them and why, and quality against speed and memory.
 
-``choosing`` and ``verdicts`` decide, ``verdict_tables`` and ``scatter`` draw; this file has the components and their
+``playground.choose`` decides, ``html.choose`` and ``html.scatter`` draw; this file has the components and their
 events. Scores of a reader's own are pasted (or read by the browser into the box): the app takes no files.
 """
 

@@ -19,7 +19,7 @@ from playground.ui.theme import html
 if TYPE_CHECKING:
     from playground.service import Playground
 
-MOST = 50
+MAX_ENTRIES = 50
 STORAGE_KEY = "open-model-playground-history"
 SECRET = "ids only"
 """What the browser keeps is a list of ids, no secret; a fixed key lets it outlive a restart of the app."""
@@ -50,12 +50,12 @@ def build(ids: gr.BrowserState) -> History:
 
 def known_ids(kept: Any) -> list[str]:
     """The ids in what the browser sent, which anyone may have edited."""
-    return [item for item in kept if isinstance(item, str)][:MOST] if isinstance(kept, list) else []
+    return [item for item in kept if isinstance(item, str)][:MAX_ENTRIES] if isinstance(kept, list) else []
 
 
 def added(kept: Any, comparison: Comparison) -> list[str]:
     """The browser's list with ``comparison`` in front."""
-    return [comparison.id, *(item for item in known_ids(kept) if item != comparison.id)][:MOST]
+    return [comparison.id, *(item for item in known_ids(kept) if item != comparison.id)][:MAX_ENTRIES]
 
 
 def listed(playground: Playground, history: History, kept: Any) -> dict[Any, Any]:

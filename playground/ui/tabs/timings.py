@@ -35,7 +35,7 @@ def figures(comparison: Comparison, labels: tuple[Label, ...], tiers: Sequence[T
     versions = ", ".join(f"{name} {version}" for name, version in there.versions.items())
     machine = f"{there.cpu}, {there.cores} cores, {there.memory_limit_mb / 1000:.1f} GB of memory. {versions}"
     return (
-        tables.timings_html(comparison.runs, labels, comparison.mode, receipts.slips(comparison, place))
+        tables.timings_html(comparison.runs, labels, comparison.mode, receipts.popovers(comparison, place))
         + '<p class="note">Each figure is a button: it opens its receipt.</p>'
         + costs.costs_html(comparison.runs, labels, tiers)
         + receipts.downloads(comparison)

@@ -29,7 +29,7 @@ from playground.records import (
 )
 from playground.ui.html import charts, format, tables
 from playground.ui.html import panel as view
-from playground.ui.html.receipts import slips
+from playground.ui.html.receipts import popovers
 
 ANSWER = Variant("smollm2-135m-instruct", "onnx", "int8")
 LABEL = view.Label("SmolLM2 135M", ANSWER)
@@ -233,7 +233,7 @@ def test_an_axis_has_round_ticks(end: float, step: float) -> None:
 
 def test_fast_mode_is_labelled_and_tells_not_to_compare() -> None:
     fast = replace(RUN, timings=replace(TAKEN, mode="fast", threads=1))
-    shown = text_of(tables.timings_html([fast], [LABEL], "fast", slips(compared(fast), "here")))
+    shown = text_of(tables.timings_html([fast], [LABEL], "fast", popovers(compared(fast), "here")))
     assert "Do not compare the models" in shown
     assert "shared, 1 thread" in shown
     assert "shared CPU" in view.run_panel(fast, LABEL)
@@ -241,7 +241,7 @@ def test_fast_mode_is_labelled_and_tells_not_to_compare() -> None:
 
 def test_the_table_of_figures_has_units_and_says_how_each_was_taken() -> None:
     runs = RUN, replace(RUN, timings=Timings())
-    shown = tables.timings_table(runs, [LABEL, BASE], slips(compared(*runs), "here"))
+    shown = tables.timings_table(runs, [LABEL, BASE], popovers(compared(*runs), "here"))
     tags_of(shown)
     told = text_of(shown)
     for figure in ("80 ms", "61.2 tok/s", "312 MB", "VmHWM", "alone, 2 threads", "cold", "12 tokens", "–"):

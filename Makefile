@@ -30,9 +30,11 @@ SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 demo: $(APP_STAMP)
 	@HOST="$(HOST)" PORT="$(PORT)" $(BIN)/python app.py
 
-# What measures time, drives a browser or waits for servers has the machine to itself; everything else shares it.
+# What measures time, drives a browser or waits for servers has the machine to itself; everything else shares it, and its
+# coverage is told (`coverage report` has it by file): counting lines would slow what the second run measures.
 test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest -n 2 -m "tiny or not (integration or ui or waits)"
+	@$(BIN)/python -m pytest -n 2 -m "tiny or not (integration or ui or waits)" --cov --cov-report=
+	@echo "Lines of playground/ that this run reached: $$($(BIN)/coverage report --format=total) %"
 	@$(BIN)/python -m pytest -m "not tiny and (integration or ui or waits)"
 
 test-quick: $(DEV_STAMP)
@@ -54,7 +56,7 @@ messages: $(DEV_STAMP)
 	@$(BIN)/python scripts/messages.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(APP_STAMP): | $(BIN)/python

@@ -173,24 +173,19 @@ def test_children_find_the_package_without_a_path_before_the_standard_library(in
 @contextmanager
 def serving(installed: Path, folder: Path) -> Iterator[str]:
     """``open-model-playground`` until the block ends; yields its address."""
-    process = subprocess.Popen(
-        [str(installed / "open-model-playground"), "--port", "0"],
-        cwd=folder,
-        env=environment_of(folder, **FAKES),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        address = re.search(r"http://\S+", line)
-        assert address, line
-        yield address[0]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
-    finally:
-        process.kill()
-        process.wait()
+    command = [str(installed / "open-model-playground"), "--port", "0"]
+    environment = environment_of(folder, **FAKES)
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            address = re.search(r"http://\S+", line)
+            assert address, line
+            yield address[0]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
 
 
 def test_the_app_answers_on_the_page_and_over_its_api(installed: Path, empty: Path) -> None:

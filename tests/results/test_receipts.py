@@ -173,5 +173,5 @@ def test_a_comparison_that_ran_has_a_receipt_for_each_of_its_figures(playground:
     assert shown | {"decode_char_s"} == set(fast["figures"])
     assert all(fast["figures"][name]["values"] == [taken[name]] for name in shown)
     assert (fast["start"], fast["tokenizer"]["text"]) == ("cold", "the script's words")
-    assert "token 3 fails" in fails["error"]
+    assert "token 3 fails" in fails["error"]["text"]
     assert Comparison.from_json(document) == done  # an older reader passes over what it does not know

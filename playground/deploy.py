@@ -17,11 +17,10 @@ from playground.catalog.entries import load_catalog
 from playground.config import validation
 from playground.config.endpoints import load_remotes
 from playground.errors import ConfigError, PlaygroundError, UsageError
+from playground.messages import Translatable, foreign, msg
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-    from playground.messages import Translatable
 
 DEPLOYED = (
     "README.md",
@@ -63,29 +62,49 @@ def render_readme(space_file: Path, readme: Path) -> bool:
     try:
         readme.write_text(wanted + rest, encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{readme} can't be written ({error.strerror})", "Check its permissions.") from error
+        raise ConfigError(
+            msg("{file} can't be written ({error})", file=readme, error=error.strerror),
+            msg("Check its permissions."),
+        ) from error
     return True
 
 
-def check_space(space_file: Path, root: Path, catalog_file: Path) -> list[str]:
+def check_space(space_file: Path, root: Path, catalog_file: Path) -> list[Translatable]:
     """What disagrees, one sentence each; an empty list is good."""
     space = _space_block(space_file)
-    problems: list[str] = [*_shape_problems(space, space_file.name)]
+    problems = _shape_problems(space, space_file.name)
     if split_readme(_read(root / "README.md"))[0] != front_matter(space):
         problems.append(
-            f"README.md's front matter differs from {space_file.name}: run `python -m playground space render`."
+            msg(
+                "README.md's front matter differs from {file}: run `python -m playground space render`.",
+                file=space_file.name,
+            )
         )
     pin = _pin(root / "requirements.txt", "gradio")
     if space.get("sdk_version") != pin:
         version = space.get("sdk_version")
-        pinned = f"pins gradio {pin}" if pin else "does not pin gradio"
-        problems.append(f"{space_file.name}: sdk_version is {version}, but requirements.txt {pinned}.")
+        if pin:
+            said = msg(
+                "{file}: sdk_version is {version}, but requirements.txt pins gradio {pin}.",
+                file=space_file.name,
+                version=version,
+                pin=pin,
+            )
+        else:
+            said = msg(
+                "{file}: sdk_version is {version}, but requirements.txt does not pin gradio.",
+                file=space_file.name,
+                version=version,
+            )
+        problems.append(said)
     torch, first = _pin(root / "requirements.txt", "torch"), _pin(root / "pre-requirements.txt", "torch")
     if torch != first:
-        problems.append(f"pre-requirements.txt pins torch {first}, but requirements.txt {torch}.")
+        problems.append(
+            msg("pre-requirements.txt pins torch {first}, but requirements.txt {then}.", first=first, then=torch)
+        )
     app_file = space.get("app_file")
     if isinstance(app_file, str) and not (root / app_file).is_file():
-        problems.append(f"{space_file.name}: app_file {app_file} does not exist.")
+        problems.append(msg("{file}: app_file {app_file} does not exist.", file=space_file.name, app_file=app_file))
     return problems + _model_problems(space_file, space, catalog_file)
 
 
@@ -96,23 +115,28 @@ def _shape_problems(space: dict[str, Any], name: str) -> list[Translatable]:
     return [each.message for each in validation.problems(SpaceBlock, space, f"{name}: space")]
 
 
-def _model_problems(space_file: Path, space: dict[str, Any], catalog_file: Path) -> list[str]:
+def _model_problems(space_file: Path, space: dict[str, Any], catalog_file: Path) -> list[Translatable]:
     """The served models are in the catalogue, and the Space's page names their upstream models."""
     app = validation.read_yaml(space_file).get("app")
     remotes = load_remotes(app.get("remotes"), {}, space_file.name) if isinstance(app, dict) else ()
     catalog = load_catalog(catalog_file, remotes)
     served = app.get("models") if isinstance(app, dict) else None
     if not isinstance(served, list) or not served:
-        return [f"{space_file.name}: app.models lists no model."]
-    problems, upstream = [], []
+        return [msg("{file}: app.models lists no model.", file=space_file.name)]
+    problems: list[Translatable] = []
+    upstream: list[str] = []
     for name in served:
         try:
             upstream.append(catalog.resolve(str(name))[0].upstream)
         except UsageError as error:
-            problems.append(f"{space_file.name}: app.models: {error}")
+            problems.append(msg("{file}: app.models: {problem}", file=space_file.name, problem=error.message))
     if not problems and sorted(filter(None, set(upstream))) != sorted(map(str, space.get("models") or [])):
         problems.append(
-            f"{space_file.name}: space.models is not what app.models serves: {', '.join(filter(None, upstream))}."
+            msg(
+                "{file}: space.models is not what app.models serves: {models}.",
+                file=space_file.name,
+                models=list(filter(None, upstream)),
+            )
         )
     return problems
 
@@ -137,7 +161,7 @@ def deploy_space(repo: str, space_file: Path, root: Path, *, private: bool = Fal
         PlaygroundError: The Hub refused or can't be reached.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise UsageError(f"'{repo}' is not OWNER/NAME", "Give the Space's full name.")
+        raise UsageError(msg("'{name}' is not OWNER/NAME", name=repo), msg("Give the Space's full name."))
     from httpx2 import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
@@ -158,30 +182,36 @@ def deploy_space(repo: str, space_file: Path, root: Path, *, private: bool = Fal
             commit_message="Deploy the playground",
         )
     except LocalTokenNotFoundError as error:
-        raise PlaygroundError("There is no Hub token", "Set HF_TOKEN or run `hf auth login`.") from error
+        raise PlaygroundError(msg("There is no Hub token"), msg("Set HF_TOKEN or run `hf auth login`.")) from error
     except HfHubHTTPError as error:
         raise _refused(repo, error) from error
     except (HTTPError, OSError) as error:
-        raise PlaygroundError(f"The Hub can't be reached for {repo}: {error}", "Check the network.") from error
+        raise PlaygroundError(
+            msg("The Hub can't be reached for {repo}: {error}", repo=repo, error=foreign(str(error))),
+            msg("Check the network."),
+        ) from error
     return str(address)
 
 
 def _refused(repo: str, error: Any) -> PlaygroundError:
     status = getattr(error.response, "status_code", None)
     steps = {
-        401: "Set HF_TOKEN to a token that may write, or run `hf auth login`.",
-        402: "A CPU Space may need a paid plan; see the Hub's pricing page.",
-        403: "Use a token that may write to this owner's Spaces.",
+        401: msg("Set HF_TOKEN to a token that may write, or run `hf auth login`."),
+        402: msg("A CPU Space may need a paid plan; see the Hub's pricing page."),
+        403: msg("Use a token that may write to this owner's Spaces."),
     }
     said = getattr(error, "server_message", None) or f"HTTP {status}"
-    return PlaygroundError(f"The Hub refused {repo}: {said}", steps.get(status or 0, "Try again later."))
+    return PlaygroundError(
+        msg("The Hub refused {repo}: {reason}", repo=repo, reason=said),
+        steps.get(status or 0, msg("Try again later.")),
+    )
 
 
 def _space_block(path: Path) -> dict[str, Any]:
     document = validation.read_yaml(path)
     space = document.get("space") if isinstance(document, dict) else None
     if not isinstance(space, dict) or not space:
-        raise ConfigError(f"{path} has no space block", "Restore spaces.yaml.")
+        raise ConfigError(msg("{file} has no space block", file=path), msg("Restore spaces.yaml."))
     return space
 
 
@@ -194,4 +224,6 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{path} can't be read ({error.strerror})", "Restore the file.") from error
+        raise ConfigError(
+            msg("{file} can't be read ({error})", file=path, error=error.strerror), msg("Restore the file.")
+        ) from error

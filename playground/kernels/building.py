@@ -153,8 +153,8 @@ def obstacle() -> Translatable | None:
         if named:
             return msg("{variable} is {name}, which this processor does not have", variable=OFF, name=named)
         return msg(
-            "there are none that are fast on this processor and system ({setting} compiles them as plain C)",
-            setting=f"{OFF}=scalar",
+            "there are none that are fast on this processor and system ({variable}=scalar compiles them as plain C)",
+            variable=OFF,
         )
     if compiler() is None:
         return NO_COMPILER

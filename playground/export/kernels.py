@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playground.errors import reason_of
 from playground.kernels import building
-from playground.messages import Translatable, foreign, msg
+from playground.messages import Translatable, msg
 from playground.runtimes.onnx.file import DECODER
 from playground.sources.files import Progress
 
@@ -35,7 +35,7 @@ def attach(folder: Path, progress: Progress) -> Translatable | None:
     from playground.runtimes.native.program import NotForKernels
 
     if reason := building.obstacle():
-        return foreign(reason)
+        return reason
     if not (folder / DECODER).is_file():
         return msg("the model is more than a decoder")
     try:

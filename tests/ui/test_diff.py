@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,12 +38,16 @@ def viewport() -> dict[str, int]:
 
 
 def open_tab(page: Any, name: str) -> None:
+    """By the bar of tabs or by its menu, wherever it stands on a narrow page; tabs move while the page is laid out."""
     tab = page.get_by_role("tab", name=name)
-    if not tab.first.is_visible():
-        page.locator("#tabs .overflow-menu > button").click()
-        page.locator("#tabs .overflow-dropdown button", has_text=name).click()
-        return
-    tab.first.click()
+    listed = page.locator("#tabs .overflow-dropdown button", has_text=name)
+    deadline = time.monotonic() + 30
+    while not (tab.first.is_visible() or listed.is_visible()):
+        assert time.monotonic() < deadline, f"there is no tab {name}"
+        page.wait_for_timeout(200)
+        if not tab.first.is_visible():
+            page.locator("#tabs .overflow-menu > button").click()
+    (tab.first if tab.first.is_visible() else listed).click()
 
 
 def compare(page: Any, reference: str, candidate: str) -> None:

@@ -72,9 +72,13 @@ def _is_plain(hint: Any) -> bool:
 
 
 def plain_json(value: Any) -> Any:
-    """A value as JSON has it: records and messages as objects, in lists and mappings too."""
+    """A value as JSON has it: records and messages as objects, in lists and mappings too. Words that are nobody's
+    template, and none at all, are a text.
+    """
     if value is None or type(value) in (str, int, float):
         return value
+    if isinstance(value, Translatable) and not value.template:
+        return str(value)
     if isinstance(value, (Record, Translatable)):
         return value.to_json()
     if isinstance(value, dict):
@@ -444,17 +448,24 @@ class Fact(Record):
     """One statement about a model and where it comes from.
 
     Attributes:
-        value: A JSON value; None where unknown.
+        value: A JSON value, or a message; None where unknown.
         source: Where it was read, in words.
         url: Where to check it.
         note: A caution or a detail, in the words of whoever researched it.
     """
 
     value: Any = None
-    source: str = ""
+    source: str | Translatable = ""
     url: str = ""
     status: FactStatus = "unknown"
-    note: str = ""
+    note: str | Translatable = ""
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        value = data.get("value")
+        if isinstance(value, dict):
+            data = {**data, "value": Translatable.from_json(value)}
+        return super().from_json(data)
 
 
 UNKNOWN = Fact()

@@ -167,7 +167,7 @@ def _fact(entry: CatalogEntry, key: str, value: Any = None, url: str = "", note:
         source=source if url or not read_at else loosely,
         url=url or read_at,
         status=status,
-        note=foreign(note or getattr(card, _NOTES.get(key, f"{key}_note"), "")),
+        note=note or getattr(card, _NOTES.get(key, f"{key}_note"), ""),
     )
 
 
@@ -194,14 +194,14 @@ def _base_model(entry: CatalogEntry) -> Fact:
 def _openness_item(card: Card, item: str) -> Fact:
     answer = getattr(card.openness, item, None)
     if answer is None or answer.status == "unknown" or not answer.evidence:
-        return Fact(value="unknown", note=foreign(answer.note if answer else ""))
+        return Fact(value="unknown", note=answer.note if answer else "")
     read = "openness" in card.verified
     return Fact(
         value=answer.status,
         source=PRIMARY if read else SECOND_HAND,
         url=answer.evidence,
         status="card" if read else "catalogue",
-        note=foreign(answer.note),
+        note=answer.note,
     )
 
 
@@ -211,7 +211,7 @@ def _score(card: Card, score: Score) -> Fact:
         source=msg("Published by the source linked here; not measured by us"),
         url=score.source,
         status="card" if "quality" in card.verified else "catalogue",
-        note=foreign(f"{score.benchmark}, {score.setting}" if score.setting else score.benchmark),
+        note=f"{score.benchmark}, {score.setting}" if score.setting else score.benchmark,
     )
 
 
@@ -228,7 +228,7 @@ def _extra(entry: CatalogEntry) -> dict[str, Fact]:
             msg("The documentation linked here"),
             entry.prompt_format.source,
             "card",
-            foreign(entry.prompt_format.note),
+            entry.prompt_format.note,
         )
     if code := entry.card.own_code:
         note = msg(
@@ -238,9 +238,7 @@ def _extra(entry: CatalogEntry) -> dict[str, Fact]:
         )
         extra["own_code"] = Fact(msg("needed"), msg("The page linked here"), code.source, "card", note)
     if weights := entry.card.weights:
-        extra["weights"] = Fact(
-            weights.format, foreign(weights.source), weights.url, status="catalogue", note=foreign(weights.note)
-        )
+        extra["weights"] = Fact(weights.format, weights.source, weights.url, status="catalogue", note=weights.note)
     return extra
 
 
@@ -337,7 +335,7 @@ def _openness(card: Card, say: Say) -> str:
     rows = []
     for item in OPENNESS:
         fact = _openness_item(card, item)
-        evidence = f" {_link(say(msg('evidence')), fact.url)}" if fact.url else ""
+        evidence = f" {_link(say(EVIDENCE), fact.url)}" if fact.url else ""
         rows.append(f"- {say(fact_title(item))}: **{fact.value}**. {_escape(fact.note)}{evidence}")
     return "\n".join(rows) if card.openness else ""
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from playground.catalog.config_names import CONTEXT_LENGTH, whole
-from playground.catalog.kinds import kind_in, read_json
+from playground.catalog.kinds import kind_in
+from playground.catalog.template_files import read_json
 from playground.config import validation
 from playground.config.endpoints import remote_spec
 from playground.errors import ConfigError, UnknownModel, UnknownVariant, UsageError
@@ -327,7 +328,7 @@ def _path_spec(source: str, location: str) -> ModelSpec:
         revision="",
         runtime="onnx",
         precision="int8",
-        context_length=whole(read_json(folder / "config.json"), *CONTEXT_LENGTH),
+        context_length=whole(read_json(folder / "config.json", or_empty=True), *CONTEXT_LENGTH),
         # Without a config.json the folder holds a GGUF, whose template is inside.
         kind=kind_in(folder) or ("base" if (folder / "config.json").is_file() else "chat"),
         precisions=EXPORTED,

@@ -13,9 +13,8 @@ from playground.catalog.cards import license_id, model_facts
 from playground.catalog.entries import Catalog, CatalogEntry
 from playground.catalog.licenses import cautions
 from playground.catalog.lineage import ReadHub, lineage_fact, trace
+from playground.messages import msg, sentences
 from playground.records import UNKNOWN, Artifact, Fact, ModelFacts
-
-CONTRADICTED = "The catalogue has"
 
 
 def full_facts(
@@ -68,9 +67,11 @@ def _one(catalogue: Fact, card: Fact) -> Fact:
         return card if catalogue.value is None else catalogue
     if _same(catalogue.value, card.value):
         return replace(card, value=catalogue.value, note=catalogue.note or card.note)
-    said = ", ".join(map(str, catalogue.value)) if isinstance(catalogue.value, (list, tuple)) else catalogue.value
-    where = f" ({catalogue.url})" if catalogue.url else ""
-    return replace(card, note=f"{CONTRADICTED}: {said}{where}. {card.note}".strip())
+    if catalogue.url:
+        said = msg("The catalogue has: {value} ({page}).", value=catalogue.value, page=catalogue.url)
+    else:
+        said = msg("The catalogue has: {value}.", value=catalogue.value)
+    return replace(card, note=sentences(said, card.note))
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -23,6 +23,7 @@ from playground.catalog.footprint import Footprint, estimate
 from playground.catalog.quantization import advice, quantisation, repositories
 from playground.catalog.weight_files import is_pickled, weights_of, why_none
 from playground.errors import SourceError, UsageError
+from playground.messages import NOTHING, Translatable, msg, sentences
 from playground.records import Record
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ class HubInfo(Record):
     model_type: str = ""
     context_length: int = 0
     onnx_files: tuple[str, ...] = ()
-    way: str = ""
-    refusal: str = ""
-    notes: tuple[str, ...] = ()
+    way: Translatable = NOTHING
+    refusal: Translatable = NOTHING
+    notes: tuple[Translatable, ...] = ()
     shape: dict[str, int] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     card: str = ""
@@ -107,7 +108,9 @@ def fetch_model_info(repo: str, revision: str = "") -> HubInfo:
         SourceError: No network, no such repository, no access; with the next step.
     """
     if not HUB_ID.fullmatch(repo) or (revision and not HUB_REVISION.fullmatch(revision)):
-        raise UsageError(f"'{repo}' is not a name OWNER/NAME of the Hub", "Copy it from the model's page.")
+        raise UsageError(
+            msg("'{repo}' is not a name OWNER/NAME of the Hub", repo=repo), msg("Copy it from the model's page.")
+        )
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or None)
@@ -126,7 +129,7 @@ def fetch_model_info(repo: str, revision: str = "") -> HubInfo:
     )
 
 
-def _weights(repo: str, sizes: Mapping[str, int], small: _Small) -> tuple[tuple[str, ...], str]:
+def _weights(repo: str, sizes: Mapping[str, int], small: _Small) -> tuple[tuple[str, ...], Translatable]:
     """The weights that would be fetched, and why none are where that is unclear."""
 
     def read(name: str) -> str:
@@ -138,10 +141,10 @@ def _weights(repo: str, sizes: Mapping[str, int], small: _Small) -> tuple[tuple[
     try:
         found = weights_of(f"hub:{repo}", sizes, read)
     except _Unread:  # a gated repository shows its names alone: nearly always all of these are the shards
-        return tuple(name for name in sizes if name.endswith(".safetensors") and "/" not in name), ""
+        return tuple(name for name in sizes if name.endswith(".safetensors") and "/" not in name), NOTHING
     except SourceError as error:
-        return (), str(error)
-    return (found.files if found else ()), ""
+        return (), error.message
+    return (found.files if found else ()), NOTHING
 
 
 class _Unread(Exception):
@@ -158,38 +161,51 @@ def hub_errors(repo: str, revision: str = "") -> Iterator[None]:
         yield
     except errors.GatedRepoError as error:
         raise SourceError(
-            f"hub:{repo} is gated",
-            f"Accept its licence at {page}, then give a token of that account (huggingface.co/settings/tokens): set "
-            "HF_TOKEN, or run `hf auth login`.",
+            msg("hub:{repo} is gated", repo=repo),
+            msg(
+                "Accept its licence at {page}, then give a token of that account (huggingface.co/settings/tokens): set "
+                "HF_TOKEN, or run `hf auth login`.",
+                page=page,
+            ),
         ) from error
     except errors.RevisionNotFoundError as error:
         raise SourceError(
-            f"hub:{repo} has no revision '{revision}'", f"See {page}/tree/main for its branches."
+            msg("hub:{repo} has no revision '{revision}'", repo=repo, revision=revision),
+            msg("See {page}/tree/main for its branches.", page=page),
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise SourceError(
-            f"There is no repository hub:{repo}, or it is private",
-            "The Hub does not tell which. Check the spelling on huggingface.co; for a private one set HF_TOKEN, or run "
-            "`hf auth login`, with a token that may read it.",
+            msg("There is no repository hub:{repo}, or it is private", repo=repo),
+            msg(
+                "The Hub does not tell which. Check the spelling on huggingface.co; for a private one set HF_TOKEN, or "
+                "run `hf auth login`, with a token that may read it."
+            ),
         ) from error
     except errors.HFValidationError as error:
-        raise UsageError(f"'{repo}' is not a name of the Hub", "Copy it from the model's page.") from error
+        raise UsageError(
+            msg("'{repo}' is not a name of the Hub", repo=repo), msg("Copy it from the model's page.")
+        ) from error
     except errors.OfflineModeIsEnabled as error:
-        raise SourceError(f"hub:{repo}: the Hub is not asked, because HF_HUB_OFFLINE is set", "Unset it.") from error
+        raise SourceError(
+            msg("hub:{repo}: the Hub is not asked, because HF_HUB_OFFLINE is set", repo=repo), msg("Unset it.")
+        ) from error
     except errors.HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "?")
-        raise SourceError(f"hub:{repo}: the Hub answered {status}", "Try again later.") from error
+        raise SourceError(
+            msg("hub:{repo}: the Hub answered {status}", repo=repo, status=status), msg("Try again later.")
+        ) from error
     except (OSError, ValueError) as error:
         raise SourceError(
-            f"hub:{repo}: the Hub's answer can't be used ({type(error).__name__})", "Try again later."
+            msg("hub:{repo}: the Hub's answer can't be used ({kind})", repo=repo, kind=type(error).__name__),
+            msg("Try again later."),
         ) from error
     except Exception as error:
         # The client's own transport errors (connection refused, time-out, name not found) have no root of ours.
         if not type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3")):
             raise
         raise SourceError(
-            f"hub:{repo}: the Hub can't be reached ({type(error).__name__})",
-            "Check the network, HF_ENDPOINT and proxy settings; models that are prepared run without it.",
+            msg("hub:{repo}: the Hub can't be reached ({kind})", repo=repo, kind=type(error).__name__),
+            msg("Check the network, HF_ENDPOINT and proxy settings; models that are prepared run without it."),
         ) from error
 
 
@@ -202,19 +218,19 @@ class _Small:
     commit: str
     sizes: Mapping[str, int]
 
-    def read(self, name: str, most: int) -> tuple[str, str]:
+    def read(self, name: str, most: int) -> tuple[str, Translatable]:
         """The text of a file ("" where there is none to read), and why not."""
         if name not in self.sizes:
-            return "", f"It has no {name}."
+            return "", msg("It has no {file}.", file=name)
         if self.sizes[name] > most:
-            return "", f"Its {name} has {self.sizes[name]:,} bytes and is not read."
+            return "", msg("Its {file} has {size:,} bytes and is not read.", file=name, size=self.sizes[name])
         try:
             with hub_errors(self.repo, self.commit):
                 path = self.api.hf_hub_download(self.repo, name, revision=self.commit)
             with Path(path).open(encoding="utf-8", errors="replace") as file:
-                return file.read(most), ""
+                return file.read(most), NOTHING
         except SourceError as error:
-            return "", f"Its {name} can't be read: {error.what}."
+            return "", msg("Its {file} can't be read: {reason}.", file=name, reason=error.what)
 
 
 def _read(
@@ -224,9 +240,9 @@ def _read(
     *,
     config: dict[str, Any],
     card: str,
-    notes: tuple[str, ...],
+    notes: tuple[Translatable, ...],
     weights: tuple[str, ...],
-    unclear: str,
+    unclear: Translatable,
 ) -> HubInfo:
     described = config or (info.config if isinstance(info.config, dict) else {})
     text_config = described.get("text_config")
@@ -241,11 +257,15 @@ def _read(
     refusal = unclear or _refusal((*weights, *onnx), sizes, kind, custom, bool(described))
     if rounded and not rounded.becomes_floats:
         bases = repositories(getattr(info.card_data, "base_model", None))
-        refusal = refusal or f"{rounded.refusal('It')}. {advice(bases, info.id)}"
+        it = msg("It")
+        why = msg("{problem}.", problem=rounded.refusal(it))
+        refusal = refusal or sentences(why, advice(bases, info.id))
     elif rounded and not refusal:
-        notes += (f"Its weights are rounded ({rounded.name}); transformers makes floats of them here.",)
+        notes += (
+            msg("Its weights are rounded ({method}); transformers makes floats of them here.", method=rounded.name),
+        )
     if custom and not refusal:
-        notes += ("It brings code of its own, which is never run; transformers' own class is used.",)
+        notes += (msg("It brings code of its own, which is never run; transformers' own class is used."),)
     known = info.safetensors
     held = (rounded.values(known.parameters) if rounded else known.total) if known else 0
     return HubInfo(
@@ -269,27 +289,29 @@ def _read(
     )
 
 
-def _refusal(usable: Sequence[str], names: Iterable[str], model_type: str, custom: bool, described: bool) -> str:
+def _refusal(
+    usable: Sequence[str], names: Iterable[str], model_type: str, custom: bool, described: bool
+) -> Translatable:
     """Why what would be fetched (``usable``) does not run here; "" where it does."""
     if not usable:
         if other := why_none(names):
-            return f"It {other}."
+            return msg("It {problem}.", problem=other)
         if any(is_pickled(name) for name in names):
-            return (
+            return msg(
                 "Its weights are pickle files (.bin, .pt), which can run code while they are read. Only safetensors, "
                 "GGUF and ONNX are loaded; ask its authors for safetensors."
             )
-        return "It has no weights in a format that is read here (safetensors, GGUF, ONNX)."
+        return msg("It has no weights in a format that is read here (safetensors, GGUF, ONNX).")
     if usable[0].lower().endswith(".gguf"):
-        return ""
+        return NOTHING
     if not described:
-        return "It has no config.json that can be read: this is not a transformers model."
+        return msg("It has no config.json that can be read: this is not a transformers model.")
     if custom and not _native(model_type):
-        return (
+        return msg(
             "It needs code of its own from the repository (auto_map in config.json). Code from the Hub is never run "
             "here; an -hf version of the model usually does without."
         )
-    return ""
+    return NOTHING
 
 
 def _native(model_type: str) -> bool:
@@ -299,14 +321,16 @@ def _native(model_type: str) -> bool:
     return model_type in CONFIG_MAPPING_NAMES
 
 
-def _way(weights: tuple[str, ...], onnx: tuple[str, ...]) -> str:
+def _way(weights: tuple[str, ...], onnx: tuple[str, ...]) -> Translatable:
     if onnx and not weights:
-        return "Ready-made ONNX, taken as it is: the repository has no original weights to compare it with"
+        return msg("Ready-made ONNX, taken as it is: the repository has no original weights to compare it with")
     if onnx:
-        return "Ready-made ONNX in the repository, compared with torch before it is used; an export made here otherwise"
+        return msg(
+            "Ready-made ONNX in the repository, compared with torch before it is used; an export made here otherwise"
+        )
     if any(name.endswith(".safetensors") for name in weights):
-        return "Exported to ONNX here and compared with torch; run by torch where no export is close enough"
-    return "Imported from GGUF, then exported to ONNX here and compared with torch"
+        return msg("Exported to ONNX here and compared with torch; run by torch where no export is close enough")
+    return msg("Imported from GGUF, then exported to ONNX here and compared with torch")
 
 
 def _json(text: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from playground.catalog.card_text import BadFrontMatter, front_matter, repository_url, safe_url, split
 from playground.catalog.hub import HubInfo, fetch_model_info
+from playground.messages import NOTHING, Translatable, msg
 from playground.records import UNKNOWN, Fact, ModelFacts
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_ITEMS = 100
 MAX_CHARS = 300
+MODEL_CARD = msg("Model card")
+CONFIG = msg("config.json")
 RELATIONS = ("finetune", "adapter", "quantized", "merge")
 
 
@@ -28,31 +31,32 @@ def hub_facts(info: HubInfo) -> ModelFacts:
     place = repository_url(info.repo, info.revision)
     card, config = f"{place}README.md", f"{place}config.json"
     try:
-        block, note = front_matter(split(info.card)[0]), ""
+        block, note = front_matter(split(info.card)[0]), NOTHING
     except BadFrontMatter as error:
-        block, note = {}, f"Its card is not read: {error}."
+        block, note = {}, msg("Its card is not read: {reason}.", reason=error.message)
     data = _card_data(block)
     bases = _texts(data.base_model)
     relation = _relation(block, info.tags) if bases else ""
 
-    def fact(value: Any, url: str, words: str, note: str = "") -> Fact:
-        return Fact(value, f"{words} at revision {info.revision[:12]}", url, "card", note) if value else UNKNOWN
+    def fact(value: Any, url: str, words: Translatable = MODEL_CARD) -> Fact:
+        source = msg("{source} at revision {revision}", source=words, revision=info.revision[:12])
+        return Fact(value, source, url, "card") if value else UNKNOWN
 
     extra = {
-        "architecture": fact(info.architecture, config, "config.json"),
-        "gated": fact("yes" if info.gated else "no", info.url, "The Hub's own data"),
-        "tags": fact(_texts(data.tags), card, "Model card"),
-        "card_note": fact(note, card, "Model card"),
+        "architecture": fact(info.architecture, config, CONFIG),
+        "gated": fact("yes" if info.gated else "no", info.url, msg("The Hub's own data")),
+        "tags": fact(_texts(data.tags), card),
+        "card_note": fact(note, card),
     }
     return ModelFacts(
         model=info.repo,
         license=_license(data, card, fact),
-        parameters=fact(info.parameters, f"{info.url}/tree/{info.revision}", "Metadata of the safetensors files"),
-        context_length=fact(info.context_length, config, "config.json"),
-        languages=fact(_texts(data.language), card, "Model card"),
-        base_model=fact(bases[0] if len(bases) == 1 else bases, card, "Model card"),
-        base_model_relation=fact(relation, card, "Model card"),
-        datasets=fact(_texts(data.datasets), card, "Model card"),
+        parameters=fact(info.parameters, f"{info.url}/tree/{info.revision}", msg("Metadata of the safetensors files")),
+        context_length=fact(info.context_length, config, CONFIG),
+        languages=fact(_texts(data.language), card),
+        base_model=fact(bases[0] if len(bases) == 1 else bases, card),
+        base_model_relation=fact(relation, card),
+        datasets=fact(_texts(data.datasets), card),
         quality=_quality(data, card, info),
         extra={key: value for key, value in extra.items() if value != UNKNOWN},
     )
@@ -130,7 +134,7 @@ def _license(data: ModelCardData, card: str, fact: Any) -> Fact:
     links = _texts(data.license_link)
     address = safe_url(links[0], card) if links else ""
     name = given[0] if names == ["other"] and given else ", ".join(names)
-    found: Fact = fact(name, address or card, "Model card")
+    found: Fact = fact(name, address or card)
     return found
 
 
@@ -150,7 +154,7 @@ def _quality(data: ModelCardData, card: str, info: HubInfo) -> dict[str, Fact]:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e9:
             continue
         name = f"{str(result.dataset_name)[:80]} {str(result.metric_name or result.metric_type)[:60]}".strip()
-        source = f"Model card at revision {info.revision[:12]}; not measured by us"
+        source = msg("Model card at revision {revision}; not measured by us", revision=info.revision[:12])
         found.setdefault(name, Fact(value, source, card, "card", name))
     return found
 

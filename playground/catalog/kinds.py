@@ -5,19 +5,19 @@ The module reads config.json and looks for a chat template. It knows neither wei
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from playground.catalog.template_files import find_template
+from playground.catalog.template_files import find_template, read_json
 from playground.errors import PlaygroundError
+from playground.messages import Translatable, msg
 from playground.records import ModelKind
 
-WORDS: dict[ModelKind, str] = {
-    "chat": "answers (chat model)",
-    "base": "continues text (base model)",
-    "text2text": "turns a text into another (encoder-decoder)",
+WORDS: dict[ModelKind, Translatable] = {
+    "chat": msg("answers (chat model)"),
+    "base": msg("continues text (base model)"),
+    "text2text": msg("turns a text into another (encoder-decoder)"),
 }
 """What a model of each kind does."""
 
@@ -40,7 +40,7 @@ def kind_in(folder: Path) -> ModelKind | None:
     """The kind of the model whose files lie in ``folder``; None where they don't tell (there is no config.json)."""
     if _has_template(folder):
         return "chat"
-    config = read_json(folder / "config.json")
+    config = read_json(folder / "config.json", or_empty=True)
     if not config:
         return None
     return "text2text" if has_encoder(config) else "base"
@@ -51,15 +51,6 @@ def _has_template(folder: Path) -> bool:
         return find_template(folder) is not None
     except PlaygroundError:  # there is one, and whoever renders it will say what is wrong with it
         return True
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file, {} where there is none that can be read."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def kind_told(config: Mapping[str, Any], tags: Collection[str]) -> ModelKind | None:

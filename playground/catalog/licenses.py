@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from playground.messages import Translatable, msg
 from playground.records import Fact
 
-ADVICE = "A caution from a table of rules, not legal advice: read the licence."
+ADVICE = msg("A caution from a table of rules, not legal advice: read the licence.")
 _LLAMA2 = "https://github.com/meta-llama/llama/blob/689c7f261b9c5514636ecc3c5fefefcbb3e6eed7/LICENSE"
 
 
@@ -27,8 +28,8 @@ class Rule:
     """
 
     names: tuple[str, ...]
-    title: str
-    says: str
+    title: Translatable
+    says: Translatable
     source: str
     commercial: bool = True
 
@@ -36,35 +37,39 @@ class Rule:
 RULES = (
     Rule(
         ("llama2",),
-        "the Llama 2 Community License",
-        "asks that a copy of it go with every derivative (section 1.b), and keeps its own limits on use: 700 million "
-        "monthly users, an acceptable-use policy, no training of other language models",
+        msg("the Llama 2 Community License"),
+        msg(
+            "asks that a copy of it go with every derivative (section 1.b), and keeps its own limits on use: 700 "
+            "million monthly users, an acceptable-use policy, no training of other language models"
+        ),
         _LLAMA2,
     ),
     Rule(
         ("llama3", "llama3.1", "llama3.2", "llama3.3"),
-        "a Llama 3 Community License",
-        "asks that a copy of it, “Built with Llama” and a name that begins with Llama go with every derivative "
-        "(section 1.b)",
+        msg("a Llama 3 Community License"),
+        msg(
+            "asks that a copy of it, “Built with Llama” and a name that begins with Llama go with every derivative "
+            "(section 1.b)"
+        ),
         "https://www.llama.com/llama3_2/license/",
     ),
     Rule(
         ("gemma",),
-        "the Gemma Terms of Use",
-        "ask that their use restrictions and a copy go with every model derivative (section 3.1)",
+        msg("the Gemma Terms of Use"),
+        msg("ask that their use restrictions and a copy go with every model derivative (section 3.1)"),
         "https://ai.google.dev/gemma/terms",
     ),
     Rule(
         ("opt", "opt-175b"),
-        "the OPT licence",
-        "allows non-commercial research use only",
+        msg("the OPT licence"),
+        msg("allows non-commercial research use only"),
         "https://github.com/facebookresearch/metaseq/blob/main/projects/OPT/MODEL_LICENSE.md",
         commercial=False,
     ),
     Rule(
         ("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0"),
-        "a Creative Commons NonCommercial licence",
-        "allows no use for commercial advantage or monetary compensation",
+        msg("a Creative Commons NonCommercial licence"),
+        msg("allows no use for commercial advantage or monetary compensation"),
         "https://creativecommons.org/licenses/by-nc/4.0/legalcode.en",
         commercial=False,
     ),
@@ -116,21 +121,28 @@ def cautions(stated: str, bases: Iterable[tuple[str, str]], datasets: Sequence[s
         if rule is None or rule in told or rule is _rule(stated):
             continue
         told.add(rule)
-        claim = f"The card says {stated}, but it" if stated else "No licence is stated; it"
-        if not rule.commercial or not stated or stated in PERMISSIVE:
-            found.append(_fact(f"{claim} descends from {repo}, under {rule.title}, which {rule.says}.", rule.source))
-        else:
-            found.append(
-                _fact(
-                    f"It descends from {repo}, under {rule.title}, which {rule.says}; {stated} is another licence.",
-                    rule.source,
-                )
+        named = {"repo": repo, "licence": rule.title, "asks": rule.says}
+        if not stated:
+            words = msg("No licence is stated; it descends from {repo}, under {licence}, which {asks}.", **named)
+        elif not rule.commercial or stated in PERMISSIVE:
+            words = msg(
+                "The card says {stated}, but it descends from {repo}, under {licence}, which {asks}.",
+                stated=stated,
+                **named,
             )
+        else:
+            words = msg(
+                "It descends from {repo}, under {licence}, which {asks}; {stated} is another licence.",
+                stated=stated,
+                **named,
+            )
+        found.append(_fact(words, rule.source))
     own = _rule(stated)
     if own is None or own.commercial:
         for name, address in DATASETS.items():
             if any(name.lower() in dataset.lower().split() for dataset in datasets):
-                found.append(_fact(f"It was trained on {name}, which is licensed for non-commercial use.", address))
+                words = msg("It was trained on {dataset}, which is licensed for non-commercial use.", dataset=name)
+                found.append(_fact(words, address))
     return found
 
 
@@ -154,5 +166,5 @@ def _rule(licence: str) -> Rule | None:
     return next((rule for rule in RULES if licence.lower() in rule.names), None)
 
 
-def _fact(words: str, address: str) -> Fact:
-    return Fact(words, "The licence text linked here, applied by rule", address, status="catalogue", note=ADVICE)
+def _fact(words: Translatable, address: str) -> Fact:
+    return Fact(words, msg("The licence text linked here, applied by rule"), address, status="catalogue", note=ADVICE)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from playground.catalog.cards import HUB, model_facts
 from playground.catalog.entries import Catalog, CatalogEntry
+from playground.messages import msg
 from playground.records import UNKNOWN, Fact, ModelFacts, Record
 
 MAX_STEPS = 12
@@ -80,12 +81,15 @@ def lineage_fact(lineage: Lineage) -> Fact:
     """The chain as one fact, unknown where there is none."""
     if len(lineage.steps) < 2:
         return UNKNOWN
-    made = [f"{step.relation or 'made'} from {step.repo}" for step in lineage.steps[1:]]
-    note = "; ".join(made) + ("; the cards then point back to a model of this chain" if lineage.cyclic else "")
+    # Relations are words of the cards: finetune, quantized, merge, expanded.
+    made = "; ".join(f"{step.relation or 'made'} from {step.repo}" for step in lineage.steps[1:])
+    note = msg("{chain}", chain=made)
+    if lineage.cyclic:
+        note = msg("{chain}; the cards then point back to a model of this chain", chain=made)
     first = lineage.steps[1]
     return Fact(
         lineage.path,
-        "Base models as the catalogue and the cards give them",
+        msg("Base models as the catalogue and the cards give them"),
         first.source or HUB + first.repo,
         "catalogue",
         note,

@@ -14,43 +14,52 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from playground.catalog import card_text
+from playground.config.validation import all_of
+from playground.messages import NOTHING, Translatable, foreign, msg, sentences
 
 Config = Mapping[str, Any]
 
-_CARD = "a graphics card"
+_CARD = msg("a graphics card")
+_ROUNDING = msg("layers that round activations while they compute")
+
+
+def _package(name: str) -> Translatable:
+    return msg("the package {package}", package=name)
+
+
 _NAMES = {
-    "awq": ("AWQ", "the package gptqmodel"),
-    "gptq": ("GPTQ", "the package gptqmodel"),
-    "bitsandbytes": ("bitsandbytes", "the package bitsandbytes"),
-    "bitsandbytes_4bit": ("bitsandbytes, 4 bits", "the package bitsandbytes"),
-    "bitsandbytes_8bit": ("bitsandbytes, 8 bits", "the package bitsandbytes"),
+    "awq": ("AWQ", _package("gptqmodel")),
+    "gptq": ("GPTQ", _package("gptqmodel")),
+    "bitsandbytes": ("bitsandbytes", _package("bitsandbytes")),
+    "bitsandbytes_4bit": ("bitsandbytes, 4 bits", _package("bitsandbytes")),
+    "bitsandbytes_8bit": ("bitsandbytes, 8 bits", _package("bitsandbytes")),
     "eetq": ("EETQ", _CARD),
-    "aqlm": ("AQLM", "the package aqlm"),
-    "quanto": ("quanto", "the package optimum-quanto"),
-    "quark": ("Quark", "the package amd-quark"),
-    "fouroversix": ("Four over six", "the package fouroversix"),
+    "aqlm": ("AQLM", _package("aqlm")),
+    "quanto": ("quanto", _package("optimum-quanto")),
+    "quark": ("Quark", _package("amd-quark")),
+    "fouroversix": ("Four over six", _package("fouroversix")),
     "fp_quant": ("FP-Quant", _CARD),
-    "hqq": ("HQQ", "the package hqq"),
-    "compressed-tensors": ("compressed-tensors", "the package compressed-tensors"),
+    "hqq": ("HQQ", _package("hqq")),
+    "compressed-tensors": ("compressed-tensors", _package("compressed-tensors")),
     "fbgemm_fp8": ("FBGEMM FP8", _CARD),
     "higgs": ("HIGGS", _CARD),
-    "torchao": ("torchao", "the package torchao"),
-    "bitnet": ("BitNet", "layers that round activations while they compute"),
+    "torchao": ("torchao", _package("torchao")),
+    "bitnet": ("BitNet", _ROUNDING),
     "vptq": ("VPTQ", _CARD),
     "spqr": ("SpQR", _CARD),
     "nvfp4": ("NVFP4", _CARD),
-    "auto-round": ("AutoRound", "the package auto-round"),
-    "sinq": ("SINQ", "the package sinq"),
-    "gemma": ("Gemma's own quantisation", "layers that round activations while they compute"),
-    "gguf": ("GGUF", "the GGUF file itself, not this configuration"),
-    "mlx": ("MLX", "Apple's MLX"),
+    "auto-round": ("AutoRound", _package("auto-round")),
+    "sinq": ("SINQ", _package("sinq")),
+    "gemma": ("Gemma's own quantisation", _ROUNDING),
+    "gguf": ("GGUF", msg("the GGUF file itself, not this configuration")),
+    "mlx": ("MLX", msg("Apple's MLX")),
     "modelopt": ("NVIDIA ModelOpt", _CARD),
-    "fp8": ("FP8", ""),
-    "mxfp8": ("MXFP8", ""),
-    "mxfp4": ("MXFP4", ""),
-    "metal": ("Metal", ""),
+    "fp8": ("FP8", NOTHING),
+    "mxfp8": ("MXFP8", NOTHING),
+    "mxfp4": ("MXFP4", NOTHING),
+    "metal": ("Metal", NOTHING),
 }
-"""What a reader calls each method, and what its reading needs; "" where transformers alone makes floats of it."""
+"""What a reader calls each method, and what its reading needs; nothing where transformers alone makes floats of it."""
 
 _FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq", "hf_quant_config.json": "modelopt"}
 """Files beside config.json that older programs kept the method in."""
@@ -77,8 +86,8 @@ class Quantised:
     """
 
     method: str
-    name: str
-    needs: str = ""
+    name: Translatable
+    needs: Translatable = NOTHING
     packs: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -86,9 +95,14 @@ class Quantised:
         """Whether transformers turns it into plain numbers on a CPU, with what is installed here."""
         return not self.needs
 
-    def refusal(self, where: str) -> str:
+    def refusal(self, where: str) -> Translatable:
         """Why it can't be read, as a sentence that begins with ``where``."""
-        return f"{where} is quantised with {self.name}; reading it needs {self.needs}, which is not used here"
+        return msg(
+            "{where} is quantised with {method}; reading it needs {needs}, which is not used here",
+            where=where,
+            method=self.name,
+            needs=self.needs,
+        )
 
     def values(self, elements: Mapping[str, int]) -> int:
         """How many numbers so many elements of each type stand for."""
@@ -113,7 +127,7 @@ def quantisation(config: Config, files: Iterable[str] = ()) -> Quantised | None:
     return _described(_FILES[beside[0]], {}) if beside else None
 
 
-def uneven_blocks(config: Config, shapes: Mapping[str, Sequence[int]]) -> str:
+def uneven_blocks(config: Config, shapes: Mapping[str, Sequence[int]]) -> Translatable:
     """Why transformers would spread the scales of FP8 blocks over the wrong numbers; "" where it would not.
 
     It divides a matrix evenly among its scales, which is only right where the blocks fill the matrix.
@@ -123,14 +137,21 @@ def uneven_blocks(config: Config, shapes: Mapping[str, Sequence[int]]) -> str:
     """
     block = next((size for each, _ in _settings(config) if (size := each.get("weight_block_size"))), None)
     if not (isinstance(block, list) and len(block) == 2 and all(isinstance(each, int) and each > 0 for each in block)):
-        return ""
+        return NOTHING
     for name, shape in shapes.items():
         scales = shapes.get(f"{name}_scale_inv", ())
         if len(shape) != 2 or len(scales) != 2:
             continue
         if any(size % each and there > 1 for size, each, there in zip(shape, block, scales, strict=True)):
-            return f"{name} of {shape[0]:,} × {shape[1]:,} is no multiple of its FP8 blocks of {block[0]} × {block[1]}"
-    return ""
+            return msg(
+                "{tensor} of {rows:,} × {columns:,} is no multiple of its FP8 blocks of {block_rows} × {block_columns}",
+                tensor=name,
+                rows=shape[0],
+                columns=shape[1],
+                block_rows=block[0],
+                block_columns=block[1],
+            )
+    return NOTHING
 
 
 def settings_of(config: Any) -> dict[str, Any] | None:
@@ -149,7 +170,7 @@ def forget(config: Any) -> None:
             del part.quantization_config
 
 
-def advice(bases: Iterable[str] = (), repo: str = "") -> str:
+def advice(bases: Iterable[str] = (), repo: str = "") -> Translatable:
     """Which other files to take.
 
     Args:
@@ -158,12 +179,19 @@ def advice(bases: Iterable[str] = (), repo: str = "") -> str:
     """
     named = [base for base in bases if base.lower() != repo.lower()]
     if named:
-        first = f"Its card names {' and '.join(named[:2])} as what it was made from: take hub:{named[0]}"
+        first = msg(
+            "Its card names {bases} as what it was made from: take hub:{first}.",
+            bases=all_of(named[:2]),
+            first=named[0],
+        )
+    elif (shorter := _without_endings(repo)) != repo:
+        first = msg(
+            "Take the unquantised model that it was made from, perhaps hub:{repo} if there is such a repository.",
+            repo=shorter,
+        )
     else:
-        shorter = _without_endings(repo)
-        guess = f", perhaps hub:{shorter} if there is such a repository" if shorter != repo else ""
-        first = f"Take the unquantised model that it was made from{guess}"
-    return f"{first}. A GGUF of the same model is read as well, of most architectures."
+        first = msg("Take the unquantised model that it was made from.")
+    return sentences(first, msg("A GGUF of the same model is read as well, of most architectures."))
 
 
 def bases_of(card: str) -> tuple[str, ...]:
@@ -193,10 +221,12 @@ def _settings(config: Config) -> Iterator[tuple[Config, bool]]:
 
 
 def _described(method: str, settings: Config) -> Quantised:
-    name, needs = _NAMES.get(method, (method, "a program that knows this method; transformers does not"))
+    unknown = msg("a program that knows this method; transformers does not")
+    named, needs = _NAMES.get(method, (method, unknown))
+    name = foreign(named)
     bits = settings.get("bits")
     if isinstance(bits, int) and 0 < bits <= 16 and method in ("awq", "gptq", "mlx", "metal", "auto-round"):
-        name += f", {bits} bits"
+        name = msg("{method}, {bits} bits", method=name, bits=bits)
     packs = {}
     if method == "mxfp4":
         packs = {"U8": 2}

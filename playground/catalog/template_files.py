@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from playground.errors import RunError
+from playground.messages import foreign, msg
 
 TEMPLATE_FILE = "chat_template.jinja"
-
+PREPARE_AGAIN = msg("Prepare the model again.")
 
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
@@ -70,8 +71,11 @@ def named_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
     return {name: token for name, token in named.items() if token}
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *, or_empty: bool = False) -> dict[str, Any]:
     """A JSON object; {} where there is no such file.
+
+    Args:
+        or_empty: Take a file that can't be read for one that is not there: whoever needs it will say what is wrong.
 
     Raises:
         RunError: The file is there and can't be read.
@@ -80,8 +84,11 @@ def read_json(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path.name} can't be read ({error})", "Prepare the model again.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        if or_empty:
+            return {}
+        reason = foreign(str(error))
+        raise RunError(msg("{file} can't be read ({reason})", file=path.name, reason=reason), PREPARE_AGAIN) from error
     return document if isinstance(document, dict) else {}
 
 
@@ -91,7 +98,8 @@ def _template_files(folder: Path) -> dict[str, str]:
     try:
         return {name: path.read_text(encoding="utf-8") for name, path in files.items()}
     except (OSError, ValueError) as error:
-        raise RunError(f"A chat template can't be read ({error})", "Prepare the model again.") from error
+        reason = foreign(str(error))
+        raise RunError(msg("A chat template can't be read ({reason})", reason=reason), PREPARE_AGAIN) from error
 
 
 def _default(template: Any) -> str | None:

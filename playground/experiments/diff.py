@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from playground.catalog.kinds import has_encoder, read_json
+from playground.catalog.kinds import has_encoder
+from playground.catalog.template_files import read_json
 from playground.errors import RunError, Stopped, UsageError
 from playground.experiments.admission import check_request
 from playground.experiments.base import Job, Machine
@@ -232,7 +233,8 @@ class DiffJob(Job[VariantDiff]):
         ids = reference.view.token_ids
         answer, divergence = forcing.along(ids, reference.ids, reference.decoded, msg("the answer"), difference)
         prompt = None
-        if self._with_prompt and has_encoder(read_json(Path(reference.load.artifact.path) / "config.json")):
+        config = Path(reference.load.artifact.path) / "config.json"
+        if self._with_prompt and has_encoder(read_json(config, or_empty=True)):
             self._notes.append(msg("An encoder reads the prompt as a whole: there are no next tokens in it to score."))
         elif self._with_prompt and len(ids) > 1:
             decoded = self._decoded(reference.load, ids[1:])

@@ -1,7 +1,7 @@
 """Which models meet the limits a reader states: each one eligible or not, and the figure or fact that decided.
 
-Pure: figures come from ``evidence``, facts from ``ledger``. What is not known is never counted as met, and a limit that
-lies within a figure's interquartile range decides nothing. It does not know how good a model's answers are.
+Pure: figures come from ``evidence``, facts from ``catalog.facts``. What is not known is never counted as met, and a
+limit that lies within a figure's interquartile range decides nothing. It does not know how good a model's answers are.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from playground.catalog.cards import OPENNESS
 from playground.catalog.licenses import commercial_use, forbids_commercial_use
 from playground.choose.evidence import Taken
 from playground.errors import UsageError
+from playground.messages import NOTHING, Translatable, foreign, msg
 from playground.records import Fact, ModelFacts, Record, Variant
 from playground.results.figures import Figure
 
 Answer = Literal["met", "conditions", "close", "unknown", "broken"]
 State = Literal["eligible", "close", "undecided", "out"]
 
-MEASURE_IT = "Measure it."
+MEASURE_IT = msg("Measure it.")
 """The next step where a figure is missing; each front end says how that is done there."""
 STATES: tuple[State, ...] = ("eligible", "close", "undecided", "out")
 """In the order a reader wants them."""
@@ -66,10 +67,10 @@ class Check(Record):
 
     limit: str
     answer: Answer
-    words: str
-    source: str = ""
+    words: Translatable
+    source: Translatable = NOTHING
     url: str = ""
-    next_step: str = ""
+    next_step: Translatable = NOTHING
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,11 @@ class Eligibility(Record):
         return tuple(check for check in self.checks if check.answer == wanted)
 
     @property
-    def words(self) -> str:
+    def words(self) -> Translatable:
         """The state for a reader."""
-        if self.state == "eligible":
-            return "eligible, with conditions" if any(c.answer == "conditions" for c in self.checks) else "eligible"
-        return {"close": "too close to call", "undecided": "undecided", "out": "out"}[self.state]
+        if self.state == "eligible" and any(check.answer == "conditions" for check in self.checks):
+            return msg("eligible, with conditions")
+        return _STATE_WORDS[self.state]
 
 
 def check_limits(limits: Constraints) -> None:
@@ -127,10 +128,14 @@ def check_limits(limits: Constraints) -> None:
             continue
         least = 0 if part.name == "min_openness" else math.ulp(0.0)
         if not math.isfinite(value) or value < least:
-            raise UsageError(f"The limit for {NAMES[part.name]} is {value:g}", "It must be a number above 0.")
+            raise UsageError(
+                msg("The limit for {figure} is {value:g}", figure=NAMES[part.name], value=value),
+                msg("It must be a number above 0."),
+            )
     if limits.min_openness is not None and limits.min_openness > len(OPENNESS):
         raise UsageError(
-            f"The limit for openness is {limits.min_openness}", f"There are {len(OPENNESS)} items: 0 to 5."
+            msg("The limit for openness is {value}", value=limits.min_openness),
+            msg("There are {n} items: 0 to 5.", n=len(OPENNESS)),
         )
 
 
@@ -158,8 +163,8 @@ def judge(limits: Constraints, candidate: Candidate) -> Eligibility:
 
 def _memory(limit: float, candidate: Candidate) -> Check:
     if candidate.served:
-        words = "Its memory is on the server that runs it, and not measured here."
-        return Check("max_memory_mb", "unknown", words, next_step="Ask whoever serves it.")
+        words = msg("Its memory is on the server that runs it, and not measured here.")
+        return Check("max_memory_mb", "unknown", words, next_step=msg("Ask whoever serves it."))
     return _measured("max_memory_mb", "peak_memory_mb", limit, "at most", candidate)
 
 
@@ -176,14 +181,16 @@ def _measured(
 ) -> Check:
     taken = candidate.figures.get(figure_name)
     if taken is None:
-        words = f"{NAMES[name].capitalize()} is not measured here."
-        return Check(name, "unknown", words, next_step=MEASURE_IT)
+        return Check(name, "unknown", _NOT_MEASURED[name], next_step=MEASURE_IT)
     figure = taken.figure
     answer = _place(figure, limit, side)
-    shown = spread_words(figure, limit)
-    words = f"{NAMES[name]} {shown}, limit {side} {limit:,.10g} {figure.unit}"
-    next_step = "Measure it again with more repeats, on an idle machine." if answer == "close" else ""
-    return Check(name, answer, words, taken.words, next_step=next_step)
+    values = {"figure": NAMES[name], "value": spread_words(figure, limit), "limit": f"{limit:,.10g}"}
+    if side == "at most":
+        words = msg("{figure} {value}, limit at most {limit} {unit}", unit=figure.unit, **values)
+    else:
+        words = msg("{figure} {value}, limit at least {limit} {unit}", unit=figure.unit, **values)
+    again = msg("Measure it again with more repeats, on an idle machine.") if answer == "close" else NOTHING
+    return Check(name, answer, words, taken.words, next_step=again)
 
 
 def _place(figure: Figure, limit: float, side: Literal["at most", "at least"]) -> Answer:
@@ -197,69 +204,78 @@ def _commercial(_: bool, candidate: Candidate) -> Check:
     facts = candidate.facts
     told = facts.extra.get("commercial_use")
     value, url = (str(told.value), told.url) if told else commercial_use(str(facts.license.value or ""))
-    licence, url = str(facts.license.value or "no licence that was read"), url or facts.license.url
-    source = told.source if told else facts.license.source
+    licence = foreign(str(facts.license.value)) if facts.license.value else msg("no licence that was read")
+    url, source = url or facts.license.url, foreign(told.source if told else facts.license.source)
     cautions = [fact for key, fact in facts.extra.items() if key.startswith("licence_caution")]
     against = next((fact for fact in cautions if forbids_commercial_use(fact)), None)
     if value == "no":
-        return Check("commercial", "broken", f"{licence}: no commercial use", source, url)
+        return Check("commercial", "broken", msg("{licence}: no commercial use", licence=licence), source, url)
     if value == "unknown":
-        words = f"{licence}: whether it allows commercial use is unknown"
-        step = f"Read its card and licence: python -m playground card {candidate.variant.model}."
+        words = msg("{licence}: whether it allows commercial use is unknown", licence=licence)
+        step = msg("Read its card and licence: python -m playground card {model}.", model=candidate.variant.model)
         return Check("commercial", "unknown", words, source, url, step)
     if against:
-        words = f"{licence} allows it, but: {against.value}"
-        return Check("commercial", "unknown", words, against.source, against.url, "Read both licences.")
+        words = msg("{licence} allows it, but: {caution}", licence=licence, caution=against.value)
+        return Check("commercial", "unknown", words, foreign(against.source), against.url, msg("Read both licences."))
     if value == "conditional" or cautions:
-        words = f"{licence}: commercial use with conditions"
-        caution = cautions[0] if cautions else None
-        return Check(
-            "commercial",
-            "conditions",
-            f"{words}; {caution.value}" if caution else words,
-            source,
-            url or (caution.url if caution else ""),
-        )
-    return Check("commercial", "met", f"{licence}: commercial use allowed", source, url)
+        words = msg("{licence}: commercial use with conditions", licence=licence)
+        if not cautions:
+            return Check("commercial", "conditions", words, source, url)
+        words = msg("{conditions}; {caution}", conditions=words, caution=cautions[0].value)
+        return Check("commercial", "conditions", words, source, url or cautions[0].url)
+    return Check("commercial", "met", msg("{licence}: commercial use allowed", licence=licence), source, url)
 
 
 def _openness(least: int, candidate: Candidate) -> Check:
     items = {item: getattr(candidate.facts.openness, item) for item in OPENNESS}
     yes = [item for item, fact in items.items() if fact.value == "yes"]
     unknown = [item for item, fact in items.items() if fact.value in (None, "unknown")]
-    words = f"{len(yes)} of {len(OPENNESS)} items a plain yes, limit at least {least}"
+    words = msg("{n} of {of} items a plain yes, limit at least {least}", n=len(yes), of=len(OPENNESS), least=least)
     evidence: Fact | None = next((items[item] for item in (*yes, *items) if items[item].url), None)
-    source, url = (evidence.source, evidence.url) if evidence else ("", "")
+    source, url = (foreign(evidence.source), evidence.url) if evidence else (NOTHING, "")
     if len(yes) >= least:
         return Check("min_openness", "met", words, source, url)
     if len(yes) + len(unknown) < least:
         return Check("min_openness", "broken", words, source, url)
-    missing = ", ".join(item.replace("_", " ") for item in unknown)
-    step = f"Find out about: {missing}."
-    return Check("min_openness", "unknown", f"{words}; {len(unknown)} unknown", source, url, step)
+    step = msg("Find out about: {items}.", items=[item.replace("_", " ") for item in unknown])
+    words = msg("{items}; {n} unknown", items=words, n=len(unknown))
+    return Check("min_openness", "unknown", words, source, url, step)
 
 
 def _context(least: int, candidate: Candidate) -> Check:
     fact = candidate.facts.context_length
-    value, source = fact.value, fact.source
+    value, source = fact.value, foreign(fact.source)
     if not isinstance(value, int) and candidate.context_length:
-        value, source = candidate.context_length, "Its own configuration"
+        value, source = candidate.context_length, msg("Its own configuration")
     if not isinstance(value, int):
-        step = f"Read its configuration: python -m playground card {candidate.variant.model}."
-        return Check("min_context", "unknown", "Its context length is unknown.", next_step=step)
-    words = f"context of {value:,} tokens, limit at least {least:,}"
+        step = msg("Read its configuration: python -m playground card {model}.", model=candidate.variant.model)
+        return Check("min_context", "unknown", msg("Its context length is unknown."), next_step=step)
+    words = msg("context of {n:,} tokens, limit at least {least:,}", n=value, least=least)
     return Check("min_context", "met" if value >= least else "broken", words, source, fact.url)
 
 
 NAMES = {
-    "max_memory_mb": "peak memory",
-    "max_ttft_s": "time to first token",
-    "min_tok_s": "decode rate",
-    "commercial": "commercial use",
-    "min_openness": "openness",
-    "min_context": "context length",
+    "max_memory_mb": msg("peak memory"),
+    "max_ttft_s": msg("time to first token"),
+    "min_tok_s": msg("decode rate"),
+    "commercial": msg("commercial use"),
+    "min_openness": msg("openness"),
+    "min_context": msg("context length"),
 }
 """The limits as sentences call them."""
+
+_NOT_MEASURED = {
+    "max_memory_mb": msg("Peak memory is not measured here."),
+    "max_ttft_s": msg("Time to first token is not measured here."),
+    "min_tok_s": msg("Decode rate is not measured here."),
+}
+
+_STATE_WORDS: dict[State, Translatable] = {
+    "eligible": msg("eligible"),
+    "close": msg("too close to call"),
+    "undecided": msg("undecided"),
+    "out": msg("out"),
+}
 
 _CHECKS: dict[str, Callable[..., Check]] = {
     "max_memory_mb": _memory,
@@ -287,9 +303,10 @@ def _digits(value: float, digits: int) -> str:
     return f"{value:,.{max(0, places)}f}"
 
 
-def spread_words(figure: Figure, beside: float | None = None) -> str:
+def spread_words(figure: Figure, beside: float | None = None) -> Translatable:
     """``12.3 tokens/s (11.9 to 12.8)``: the median, and the quartiles where there is more than one value."""
-    middle = f"{number(figure.median, beside)} {figure.unit}"
+    median = number(figure.median, beside)
     if len(figure.values) < 2:
-        return middle
-    return f"{middle} ({number(figure.low, beside)} to {number(figure.high, beside)})"
+        return msg("{median} {unit}", median=median, unit=figure.unit)
+    low, high = number(figure.low, beside), number(figure.high, beside)
+    return msg("{median} {unit} ({low} to {high})", median=median, unit=figure.unit, low=low, high=high)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from playground.messages import NOTHING, Translatable, msg, sentences
 from playground.records import Comparison, Environment, Fidelity, ModelRun, Record, Variant
 from playground.results.figures import QUANTITIES, Figure, Measured, Measurement, figure
 
@@ -33,17 +34,18 @@ class Taken(Record):
     created_at: str
     prompt_tokens: int | None = None
     threads: int | None = None
-    cautions: tuple[str, ...] = ()
+    cautions: tuple[Translatable, ...] = ()
 
     @property
-    def words(self) -> str:
+    def words(self) -> Translatable:
         """Where it comes from: ``measured 2026-11-24 09:30, n = 5, prompt of 40 tokens``."""
         when = self.created_at[:16].replace("T", " ")
         n = len(self.figure.values)
-        how = f"n = {n}" if n > 1 else "n = 1, no spread"
-        start = f"measured {when}" if self.kind == "measurement" else f"one fair run {when}"
-        prompt = f"prompt of {self.prompt_tokens:,} tokens" if self.prompt_tokens else ""
-        return ", ".join(filter(None, (start, how, prompt)))
+        how = msg("n = {n}", n=n) if n > 1 else msg("n = 1, no spread")
+        measured = self.kind == "measurement"
+        start = msg("measured {when}", when=when) if measured else msg("one fair run {when}", when=when)
+        prompt = msg("prompt of {n:,} tokens", n=self.prompt_tokens) if self.prompt_tokens else NOTHING
+        return msg("{parts}", parts=[part for part in (start, how, prompt) if part])
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Evidence:
 
     figures: dict[Variant, dict[str, Taken]]
     fidelity: dict[Variant, Fidelity]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Translatable, ...] = ()
 
 
 def same_machine(one: Environment, other: Environment) -> bool:
@@ -118,8 +120,9 @@ def gather(
     notes = _notes(figures, elsewhere)
     newer = [item for item in mine[: mine.index(common)] if _measured_of(item) & wanted] if common else []
     if newer:
-        names = ", ".join(sorted(str(variant) for variant in set().union(*map(_measured_of, newer)) & wanted))
-        notes.append(f"Measured again since, but without the others: {names}. Measure all of them to use new figures.")
+        names = sorted(str(variant) for variant in set().union(*map(_measured_of, newer)) & wanted)
+        since = msg("Measured again since, but without the others: {models}.", models=names)
+        notes.append(sentences(since, msg("Measure all of them to use new figures.")))
     return Evidence(figures, fidelity, tuple(notes))
 
 
@@ -131,11 +134,12 @@ def _usable(part: Measured) -> bool:
     return part.error is None and any(name in part.figures for name in UNITS)
 
 
-def _stand_in(variant: Variant, runtime: str, precision: str) -> tuple[str, ...]:
+def _stand_in(variant: Variant, runtime: str, precision: str) -> tuple[Translatable, ...]:
     """What to say where another runtime answered than the one asked for: its figures are what a reader would get."""
     if not runtime or (runtime, precision) == (variant.runtime, variant.precision):
         return ()
-    return (f"{variant} was run by {runtime}-{precision}; the figures are those of that.",)
+    by = f"{runtime}-{precision}"
+    return (msg("{variant} was run by {by}; the figures are those of that.", variant=variant, by=by),)
 
 
 def _measured_figures(part: Measured, measurement: Measurement) -> dict[str, Taken]:
@@ -182,17 +186,28 @@ def _run_figures(run: ModelRun) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _notes(figures: dict[Variant, dict[str, Taken]], elsewhere: int) -> list[str]:
+def _notes(figures: dict[Variant, dict[str, Taken]], elsewhere: int) -> list[Translatable]:
     taken = [item for by_name in figures.values() for item in by_name.values()]
     notes = list(dict.fromkeys(caution for item in taken for caution in item.cautions))
     if len({item.id for item in taken}) > 1:
-        notes.append("The figures were not taken together: machine, load and prompt may have differed between them.")
+        notes.append(
+            msg("The figures were not taken together: machine, load and prompt may have differed between them.")
+        )
     if any(item.kind == "comparison" for item in taken):
-        notes.append("Some figures are single runs (n = 1) without a spread: measure them to know how far they vary.")
+        notes.append(
+            msg("Some figures are single runs (n = 1) without a spread: measure them to know how far they vary.")
+        )
     prompts = sorted({item.prompt_tokens for item in taken if item.prompt_tokens})
     if prompts and prompts[-1] > 1.5 * prompts[0]:
-        span = f"{prompts[0]:,} to {prompts[-1]:,} tokens"
-        notes.append(f"Prompts of {span}: the time to first token grows with the prompt.")
+        notes.append(
+            msg(
+                "Prompts of {low:,} to {high:,} tokens: the time to first token grows with the prompt.",
+                low=prompts[0],
+                high=prompts[-1],
+            )
+        )
     if elsewhere > 0:
-        notes.append(f"Not used: {elsewhere} stored on another machine or under other limits of CPU or memory.")
+        notes.append(
+            msg("Not used: {n} stored on another machine or under other limits of CPU or memory.", n=elsewhere)
+        )
     return notes

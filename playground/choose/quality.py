@@ -14,14 +14,19 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Literal
 
-from playground.errors import UsageError
+from playground.errors import UsageError, either
+from playground.messages import NOTHING, Translatable, foreign, msg
 from playground.records import Fact, Fidelity, ModelFacts, Record, Variant
 from playground.results.figures import Figure, iqr_disjoint
 
 MAX_BYTES = 1_000_000
 MAX_ROWS = 1_000
+
+Row = tuple[Translatable, str, Any]
+"""Of a score file: the place, the model's name and what stands for its score."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,10 @@ class Quality(Record):
     """
 
     key: str
-    title: str
+    title: Translatable
     kind: Literal["card", "file", "fidelity"]
     values: dict[str, Fact]
-    cautions: tuple[str, ...] = ()
+    cautions: tuple[Translatable, ...] = ()
 
     def lacking(self, variants: Iterable[Variant]) -> tuple[Variant, ...]:
         """Those of ``variants`` that have no such figure."""
@@ -55,27 +60,34 @@ def card_scores(facts: Mapping[Variant, ModelFacts]) -> tuple[Quality, ...]:
                 found.setdefault(benchmark, {})[variant] = fact
     shared = {name: by for name, by in found.items() if len({variant.model for variant in by}) > 1}
     made = [
-        Quality(f"card:{name}", name, "card", {str(v): fact for v, fact in by.items()}, _card_cautions(name, by))
+        Quality(
+            f"card:{name}", foreign(name), "card", {str(v): fact for v, fact in by.items()}, _card_cautions(name, by)
+        )
         for name, by in shared.items()
     ]
     return tuple(sorted(made, key=lambda quality: -len(quality.values)))
 
 
-def _card_cautions(benchmark: str, by: Mapping[Variant, Fact]) -> tuple[str, ...]:
+def _card_cautions(benchmark: str, by: Mapping[Variant, Fact]) -> tuple[Translatable, ...]:
     """What the sources say of how each figure came about: rarely enough to compare them."""
     settings = {fact.note.removeprefix(benchmark).removeprefix(", ") for fact in by.values()}
     owners = {_publisher(fact.url) for fact in by.values()}
     cautions = []
     if len(owners) > 1:
-        cautions.append(f"Published by {len(owners)} different sources: the figures are not comparable as they stand.")
+        cautions.append(
+            msg("Published by {n} different sources: the figures are not comparable as they stand.", n=len(owners))
+        )
     if len(settings) > 1:
-        told = "; ".join(sorted(setting or "setting not stated" for setting in settings))
-        cautions.append(f"Taken in different settings ({told}).")
+        stated = [foreign(setting) if setting else msg("setting not stated") for setting in settings]
+        told = reduce(lambda before, after: msg("{before}; {after}", before=before, after=after), sorted(stated))
+        cautions.append(msg("Taken in different settings ({settings}).", settings=told))
     elif settings == {""}:
-        cautions.append("No setting is stated (shots, prompt, harness).")
-    cautions.append("They are figures of the publisher's release; weights and precision that run here may do worse.")
+        cautions.append(msg("No setting is stated (shots, prompt, harness)."))
+    cautions.append(
+        msg("They are figures of the publisher's release; weights and precision that run here may do worse.")
+    )
     if len({variant.model for variant in by}) < len(by):
-        cautions.append("Variants of one model share its card's figure: this picture can't tell them apart.")
+        cautions.append(msg("Variants of one model share its card's figure: this picture can't tell them apart."))
     return tuple(cautions)
 
 
@@ -94,20 +106,21 @@ def fidelity_scores(fidelity: Mapping[Variant, Fidelity | None]) -> tuple[Qualit
         references = {known.reference for known in mine.values() if known}
         for variant in mine:
             if f"{variant.runtime}-{variant.precision}" in references:
-                words = "It is what the others are compared with"
-                values[str(variant)] = Fact(100.0, words, status="measured", note="100 % by definition")
+                words = msg("It is what the others are compared with")
+                values[str(variant)] = Fact(100.0, words, status="measured", note=msg("100 % by definition"))
         if len(values) > 1:
-            cautions = ["It says how close an export is to its model, not how good the model is."]
+            cautions = [msg("It says how close an export is to its model, not how good the model is.")]
             if len(references) > 1:
-                cautions.append(f"Against different references ({', '.join(sorted(references))}).")
-            title = f"Same top token as the reference, % ({model})"
+                cautions.append(msg("Against different references ({references}).", references=sorted(references)))
+            title = msg("Same top token as the reference, % ({model})", model=model)
             made.append(Quality(f"fidelity:{model}", title, "fidelity", values, tuple(cautions)))
     return tuple(made)
 
 
 def _agreement(fidelity: Fidelity) -> Fact:
-    note = f"teacher-forced on {fidelity.positions:,} positions: {fidelity.verdict}"
-    source = f"Measured here against {fidelity.reference}"
+    verdict = fidelity.verdict
+    note = msg("teacher-forced on {n:,} positions: {verdict}", n=fidelity.positions, verdict=verdict)
+    source = msg("Measured here against {reference}", reference=fidelity.reference)
     return Fact(fidelity.top1_agreement * 100, source, status="measured", note=note)
 
 
@@ -126,25 +139,32 @@ def file_scores(content: bytes, file: str, variants: Sequence[Variant], known: I
     """
     if len(content) > MAX_BYTES:
         raise UsageError(
-            f"{file} has {len(content):,} bytes", f"A score file has at most {MAX_BYTES:,}: one line a model."
+            msg("{file} has {n:,} bytes", file=file, n=len(content)),
+            msg("A score file has at most {most:,}: one line a model.", most=MAX_BYTES),
         )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is not UTF-8 (byte {error.start})", "Save it as UTF-8.") from None
+        raise UsageError(
+            msg("{file} is not UTF-8 (byte {byte})", file=file, byte=error.start), msg("Save it as UTF-8.")
+        ) from None
     rows = _json_rows(text, file) if text.lstrip()[:1] in ("{", "[") else _csv_rows(text, file)
     if not rows:
-        raise UsageError(f"{file} has no scores", "Write a line for each model: MODEL,SCORE.")
+        raise UsageError(msg("{file} has no scores", file=file), msg("Write a line for each model: MODEL,SCORE."))
     if len(rows) > MAX_ROWS:
-        raise UsageError(f"{file} has {len(rows):,} scores", f"At most {MAX_ROWS:,} are read.")
+        raise UsageError(
+            msg("{file} has {n:,} scores", file=file, n=len(rows)), msg("At most {most:,} are read.", most=MAX_ROWS)
+        )
     names = {*map(str, variants), *(variant.model for variant in variants), *known}
     scores: dict[str, float] = {}
     for place, name, value in rows:
         if name not in names:
-            raise UsageError(f"{file}, {place}: unknown model '{name}'", _hint(name, names))
+            unknown = msg("{file}, {place}: unknown model '{name}'", file=file, place=place, name=name)
+            raise UsageError(unknown, _hint(name, names))
+        where = msg("{file}, {place}: {name}", file=file, place=place, name=name)
         if name in scores:
-            raise UsageError(f"{file}, {place}: {name} stands twice", "Leave one score for each model.")
-        scores[name] = _score(value, f"{file}, {place}: {name}")
+            raise UsageError(msg("{where} stands twice", where=where), msg("Leave one score for each model."))
+        scores[name] = _score(value, where)
     return _file_quality(scores, file, variants)
 
 
@@ -155,59 +175,66 @@ def _file_quality(scores: Mapping[str, float], file: str, variants: Sequence[Var
         own = str(variant) in scores
         if own or variant.model in scores:
             value = scores[str(variant)] if own else scores[variant.model]
-            note = "" if own else "given for the model, whatever variant runs"
-            values[str(variant)] = Fact(value, f"Your own: {file}", note=note, status="catalogue")
+            note = NOTHING if own else msg("given for the model, whatever variant runs")
+            values[str(variant)] = Fact(value, msg("Your own: {file}", file=file), note=note, status="catalogue")
             shared = shared or (not own and sum(other.model == variant.model for other in variants) > 1)
-    cautions = ["Scores of your own file; nothing about them was checked. Higher is taken to be better."]
+    cautions = [msg("Scores of your own file; nothing about them was checked. Higher is taken to be better.")]
     if shared:
-        cautions.append("Variants of one model share the score that the file gives for the model.")
-    return Quality(f"file:{file}", f"Score ({file})", "file", values, tuple(cautions))
+        cautions.append(msg("Variants of one model share the score that the file gives for the model."))
+    return Quality(f"file:{file}", msg("Score ({file})", file=file), "file", values, tuple(cautions))
 
 
-def _csv_rows(text: str, file: str) -> list[tuple[str, str, Any]]:
+def _csv_rows(text: str, file: str) -> list[Row]:
     first = text.lstrip("\n\r").partition("\n")[0]
     delimiter = next((mark for mark in ("\t", ";", ",") if mark in first), ",")
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    found: list[tuple[str, str, Any]] = []
+    found: list[Row] = []
     columns: list[str] | None = None
     try:
         for row in rows:
             cells = [cell.strip() for cell in row]
             if not any(cells):
                 continue
-            place = f"line {rows.line_num}"
+            place = msg("line {n}", n=rows.line_num)
             if columns is None:
                 columns = [cell.lower() for cell in cells]
                 if sorted(columns) != ["model", "score"]:
-                    raise UsageError(f"{file}, {place}: the columns are '{first.strip()[:80]}'", FORMAT)
+                    shown = first.strip()[:80]
+                    said = msg("{file}, {place}: the columns are '{columns}'", file=file, place=place, columns=shown)
+                    raise UsageError(said, FORMAT)
                 continue
             if len(cells) != 2:
-                raise UsageError(f"{file}, {place} has {len(cells)} fields", FORMAT)
+                raise UsageError(msg("{file}, {place} has {n} fields", file=file, place=place, n=len(cells)), FORMAT)
             by_name = dict(zip(columns, cells, strict=True))
             found.append((place, by_name["model"], by_name["score"]))
     except csv.Error as error:
-        raise UsageError(f"{file}, line {rows.line_num} can't be read as CSV ({error})", FORMAT) from None
+        why = {"file": file, "n": rows.line_num, "reason": foreign(str(error))}
+        raise UsageError(msg("{file}, line {n} can't be read as CSV ({reason})", **why), FORMAT) from None
     return found
 
 
-FORMAT = "The first line must be model,score and each other line a model and its number, e.g. smollm2-135m-instruct,41."
+FORMAT = msg(
+    "The first line must be model,score and each other line a model and its number, e.g. smollm2-135m-instruct,41."
+)
 
 
-def _json_rows(text: str, file: str) -> list[tuple[str, str, Any]]:
-    shape = 'Write {"MODEL": SCORE} or [{"model": "MODEL", "score": SCORE}].'
+def _json_rows(text: str, file: str) -> list[Row]:
+    shape = msg('Write {{"MODEL": SCORE}} or [{{"model": "MODEL", "score": SCORE}}].')
     try:
         document = json.loads(text, object_pairs_hook=_Pairs)
-    except (ValueError, RecursionError) as error:
-        where = f" ({error})" if isinstance(error, ValueError) else ": it is nested too deeply"
-        raise UsageError(f"{file} can't be read as JSON{where}", shape) from None
+    except ValueError as error:
+        reason = foreign(str(error))
+        raise UsageError(msg("{file} can't be read as JSON ({reason})", file=file, reason=reason), shape) from None
+    except RecursionError:
+        raise UsageError(msg("{file} can't be read as JSON: it is nested too deeply", file=file), shape) from None
     if isinstance(document, _Pairs):
-        return [(f"entry {place}", name, value) for place, (name, value) in enumerate(document, start=1)]
+        return [(msg("entry {n}", n=place), name, value) for place, (name, value) in enumerate(document, start=1)]
     rows = []
     for place, item in enumerate(document, start=1):
         pairs = dict(item) if isinstance(item, _Pairs) else {}
         if not isinstance(item, _Pairs) or sorted(pairs) != ["model", "score"] or not isinstance(pairs["model"], str):
-            raise UsageError(f"{file}, entry {place} is not a model and its score", shape)
-        rows.append((f"entry {place}", pairs["model"].strip(), pairs["score"]))
+            raise UsageError(msg("{file}, entry {n} is not a model and its score", file=file, n=place), shape)
+        rows.append((msg("entry {n}", n=place), pairs["model"].strip(), pairs["score"]))
     return rows
 
 
@@ -215,7 +242,7 @@ class _Pairs(list[tuple[str, Any]]):
     """A JSON object as it was written, so that a name that stands twice is seen."""
 
 
-def _score(value: Any, where: str) -> float:
+def _score(value: Any, where: Translatable) -> float:
     number: float | None = None
     if not isinstance(value, bool) and isinstance(value, (int, float, str)) and "_" not in str(value):
         try:
@@ -223,14 +250,19 @@ def _score(value: Any, where: str) -> float:
         except (ValueError, OverflowError):
             number = None
     if number is None or not math.isfinite(number):
-        shown = str(value)[:40] or "nothing"
-        raise UsageError(f"{where} has {shown} for a score", "A score is a finite number, with a point for decimals.")
+        shown = foreign(str(value)[:40]) or msg("nothing")
+        raise UsageError(
+            msg("{where} has {value} for a score", where=where, value=shown),
+            msg("A score is a finite number, with a point for decimals."),
+        )
     return number
 
 
-def _hint(name: str, names: Iterable[str]) -> str:
+def _hint(name: str, names: Iterable[str]) -> Translatable:
     close = difflib.get_close_matches(name, sorted(names), n=2, cutoff=0.5)
-    return f"Did you mean {' or '.join(close)}?" if close else "python -m playground models lists the names."
+    if close:
+        return msg("Did you mean {names}?", names=either(close))
+    return msg("python -m playground models lists the names.")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Puts the playground's kernels beside a fresh graph, where they can run it; the fidelity check then judges both.
 
-They are taken for graphs of rounded weights that ``kernel_reader`` reads to the end. Whatever stands in the way is a
+They are taken for graphs of rounded weights that ``native.lowering`` reads to the end. Whatever stands in the way is a
 sentence for the artifact, and ONNX Runtime runs the graph. What was compiled is remembered by this process, folder by
 folder: until artifact.json says so, a file of that name proves nothing. This module makes no verdict.
 """

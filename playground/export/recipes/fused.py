@@ -33,8 +33,8 @@ FUSED_OPTIONS = {
 }
 
 FUSED_PRECISIONS = {
-    # What is built is fp32 each time, and rounded here (quantise.py, docs/int4.md): embedding and head in int8, and in
-    # int4 with the levels a 4-bit file had. Rounding of another kind is another artifact.
+    # What is built is fp32 each time, and rounded here (quantization/graph.py, docs/int4.md): embedding and head in
+    # int8, and in int4 with the levels a 4-bit file had. Rounding of another kind is another artifact.
     "int8": {**FUSED_OPTIONS, "bits": "8", "block_size": str(QUANT_BLOCK), "embedding": "8"},
     "int4": {
         **FUSED_OPTIONS,

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 WORKER = Path(__file__).with_name("optimum_worker.py")
 OPTIMUM_PRECISIONS = {
-    # Blocks of 32 weights multiplied in int8 (quantise.py); in int4 with the head in int8.
+    # Blocks of 32 weights multiplied in int8 (quantization/graph.py); in int4 with the head in int8.
     "int8": {"bits": "8", "block_size": str(QUANT_BLOCK), "embedding": "8"},
     "int4": {"bits": "4", "block_size": str(QUANT_BLOCK), "embedding": "8", "finer": "8", "levels": "found again"},
     "fp32": {},

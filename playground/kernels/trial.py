@@ -50,7 +50,6 @@ def _check(library: Library, bits: int, rows: int) -> None:
     expected = rounded(x) @ weights.T
     error = np.abs(found - expected).max() / np.abs(expected).max()
     if not error < ALLOWED:
-        off = float(error)
         raise SystemExit(
             msg(
                 "error: a product of {rows} rows in {bits} bits is off by {off:.2g}",

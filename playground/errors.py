@@ -88,9 +88,10 @@ class Reason(ValueError):
 
 def reason_of(error: BaseException) -> Translatable:
     """What an error says, as a value of a message: our own reason as a message, a library's words as they are."""
-    if isinstance(error, Reason):
-        return error.reason
-    return error.message if isinstance(error, PlaygroundError) else foreign(str(error))
+    if isinstance(error, PlaygroundError):
+        return error.message
+    said = error.args[0] if len(error.args) == 1 else ""
+    return said if isinstance(said, Translatable) else foreign(str(error))
 
 
 def first_line(said: str | BaseException, longest: int = 200) -> Translatable:

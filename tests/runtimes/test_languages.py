@@ -92,3 +92,5 @@ def test_a_reason_inside_a_sentence_is_a_template_and_a_strangers_words_are_none
         template.render([("user", "a")], generate=True)
     assert said(reason_of(words.value)) == "no such role"
     assert isinstance(refusal.value, Reason) and isinstance(words.value, Reason)
+    assert said(reason_of(MemoryError(msg("no memory")))) == "⟦no memory⟧"
+    assert said(reason_of(OSError(2, "No such file"))) == "[Errno 2] No such file"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from playground.messages import NOTHING, Translatable
+from playground.messages import NOTHING, Translatable, msg
 
 ModelKind = Literal["chat", "base", "text2text"]
 EventKind = Literal["queued", "preparing", "loading", "prefill", "token", "done", "failed", "stopped"]
@@ -205,7 +205,7 @@ class Variant(Record):
             return cls(model, match["runtime"], match["precision"])
         if ":" in model:
             return cls(text)
-        raise ValueError(f"'{text}' is not MODEL or MODEL@RUNTIME-PRECISION")
+        raise ValueError(msg("'{text}' is not MODEL or MODEL@RUNTIME-PRECISION", text=text))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from playground.errors import StorageError
+from playground.messages import Translatable, foreign, msg
 from playground.records import Comparison
 from playground.results.figures import Measurement
 
@@ -63,7 +64,7 @@ class Store:
             StorageError: It can't be written; the comparison itself is none the worse.
         """
         document = json.dumps(comparison.to_json(), allow_nan=False)
-        with self._open("kept") as connection:
+        with self._open(msg("kept")) as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO comparison (id, created_at, document) VALUES (?, ?, ?)",
                 (comparison.id, comparison.created_at, document),
@@ -76,7 +77,7 @@ class Store:
         Raises:
             StorageError: The database can't be read.
         """
-        with self._open("read") as connection:
+        with self._open(msg("read")) as connection:
             row = connection.execute("SELECT document FROM comparison WHERE id = ?", (id,)).fetchone()
             return _comparison(row[0]) if row else None
 
@@ -86,7 +87,7 @@ class Store:
         Raises:
             StorageError: The database can't be read.
         """
-        with self._open("read") as connection:
+        with self._open(msg("read")) as connection:
             rows = connection.execute(
                 "SELECT document FROM comparison ORDER BY created_at DESC, id DESC LIMIT ?", (limit,)
             ).fetchall()
@@ -98,7 +99,7 @@ class Store:
         Raises:
             StorageError: The database can't be read.
         """
-        with self._open("read") as connection:
+        with self._open(msg("read")) as connection:
             return int(connection.execute("SELECT count(*) FROM comparison").fetchone()[0])
 
     def save_measurement(self, measurement: Measurement) -> None:
@@ -108,7 +109,7 @@ class Store:
             StorageError: It can't be written; the measurement itself is none the worse.
         """
         document = json.dumps(measurement.to_json(), allow_nan=False)
-        with self._open("kept") as connection:
+        with self._open(msg("kept")) as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO measurement (id, created_at, document) VALUES (?, ?, ?)",
                 (measurement.id, measurement.created_at, document),
@@ -121,7 +122,7 @@ class Store:
         Raises:
             StorageError: The database can't be read.
         """
-        with self._open("read") as connection:
+        with self._open(msg("read")) as connection:
             row = connection.execute("SELECT document FROM measurement WHERE id = ?", (id,)).fetchone()
             return Measurement.from_json(json.loads(row[0])) if row else None
 
@@ -131,7 +132,7 @@ class Store:
         Raises:
             StorageError: The database can't be read.
         """
-        with self._open("read") as connection:
+        with self._open(msg("read")) as connection:
             rows = connection.execute(
                 "SELECT document FROM measurement ORDER BY created_at DESC, id DESC LIMIT ?", (limit,)
             ).fetchall()
@@ -153,7 +154,7 @@ class Store:
                 connection.close()
 
     @contextmanager
-    def _open(self, purpose: str) -> Iterator[sqlite3.Connection]:
+    def _open(self, done: Translatable) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
                 if self._connection is None:
@@ -161,7 +162,10 @@ class Store:
                 yield self._connection
             except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
                 self.close()
-                raise StorageError(f"Results can't be {purpose} in {self.path} ({error})", _advice(error)) from error
+                values = {"done": done, "file": str(self.path), "reason": foreign(str(error))}
+                raise StorageError(
+                    msg("Results can't be {done} in {file} ({reason})", **values), _advice(error)
+                ) from error
 
     def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,8 +186,8 @@ class Store:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > len(MIGRATIONS):
                 raise StorageError(
-                    f"{self.path} was written by a newer version of the playground",
-                    "Update the playground, or set PLAYGROUND_HOME to another folder.",
+                    msg("{file} was written by a newer version of the playground", file=str(self.path)),
+                    msg("Update the playground, or set PLAYGROUND_HOME to another folder."),
                 )
             for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
                 for statement in filter(str.strip, script.split(";")):
@@ -199,11 +203,11 @@ def _comparison(document: str) -> Comparison:
     return Comparison.from_json(json.loads(document))
 
 
-def _advice(error: Exception) -> str:
+def _advice(error: Exception) -> Translatable:
     """The next step for a reader."""
     damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
     if damaged or isinstance(error, (ValueError, KeyError, TypeError)):
-        return "The file is damaged: move it away, and a new one is made."
+        return msg("The file is damaged: move it away, and a new one is made.")
     if "full" in str(error):
-        return "Free some space on that disk."
-    return "Check that the folder can be written, or set PLAYGROUND_HOME to another one."
+        return msg("Free some space on that disk.")
+    return msg("Check that the folder can be written, or set PLAYGROUND_HOME to another one.")

@@ -74,7 +74,7 @@ def _renamed(command: str) -> PlaygroundError:
     now = RENAMED[command]
     return UsageError(
         msg("The command {old} is called {new} now", old=command, new=now),
-        msg("Run {command} --help.", command=f"{_name()} {now}"),
+        msg("Run {program} {command} --help.", program=_name(), command=now),
     )
 
 

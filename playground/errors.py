@@ -41,7 +41,7 @@ class PlaygroundError(Exception):
         next_step: What the reader can do about it; empty where nothing helps.
     """
 
-    def __init__(self, what: str, next_step: str = NOTHING) -> None:
+    def __init__(self, what: Translatable, next_step: Translatable = NOTHING) -> None:
         super().__init__(what, next_step)
         self.what = foreign(what)
         self.next_step = foreign(next_step)

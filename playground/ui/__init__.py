@@ -5,4 +5,7 @@ has the endpoints for programs. ``tabs/`` has a module for each tab, with compon
 records and knows no gradio. ``middleware`` and ``hosts`` decide which requests get in, ``offered`` which models a
 visitor may name. ``jobs`` follows whatever is running, ``sessions`` knows to whom it belongs, ``i18n`` says messages in
 the reader's language. Everything else is asked of the service: nothing here knows SQLite, torch or a model's file.
+
+Door:
+    app: main
 """

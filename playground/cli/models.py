@@ -311,11 +311,13 @@ def _shown(name: str, value: Any) -> str:
     if name == "top1_agreement" and value is not None:
         return f"{value:.1%}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value))
+        return ", ".join(output.say(item) if isinstance(item, str) else str(item) for item in value)
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, str):
+        return output.say(value)
     return "unknown" if value is None else str(value)
 
 

@@ -11,6 +11,8 @@
     PLAYGROUND_HOSTS     further names that the web app answers to, with commas between them
     HOST, PORT           where the web app listens
 
+``PLAYGROUND_LANGUAGE``, the language of messages for everybody, is read by ``translations``.
+
 It knows names and limits; it does not know what a model or a Space is.
 """
 

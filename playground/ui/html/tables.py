@@ -16,6 +16,7 @@ from playground.ui.html.charts import charts
 from playground.ui.html.format import FINISHED, NOTHING, characters, count, esc, link, megabytes, percent, rate, seconds
 from playground.ui.html.panel import Label, answered, fidelity_words, way_words
 from playground.ui.html.receipts import ReceiptPopovers
+from playground.ui.i18n import say
 
 OPENNESS = {
     "training_data": "Training data",
@@ -212,6 +213,8 @@ def _quality(facts: Sequence[ModelFacts], labels: Sequence[Label]) -> str:
 
 def _settings_only(fact: Fact, benchmark: str) -> Fact:
     """The score without its benchmark's name in the note: the row has that already."""
+    if not fact.note.startswith(benchmark):
+        return fact
     return replace(fact, note=fact.note.removeprefix(benchmark).removeprefix(", "))
 
 
@@ -253,8 +256,8 @@ def _value(value: Any, key: str) -> str:
     if isinstance(value, float):
         return f"{value:.2g}" if key == "mean_kl" else f"{value:.4g}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value))
-    return str(value)
+        return ", ".join(say(item) if isinstance(item, str) else str(item) for item in value)
+    return say(value) if isinstance(value, str) else str(value)
 
 
 def small_print(name: str, text: str) -> str:

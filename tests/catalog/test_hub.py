@@ -16,9 +16,7 @@ from playground.catalog.hub import MAX_CARD, MAX_CONFIG, HubInfo, fetch_model_in
 from playground.catalog.hub_cards import card_html, hub_facts, read, rest_url
 from playground.cli import main
 from playground.errors import PlaygroundError, SourceError, UsageError
-from tests.support.hub_server import READER, STRANGER, Hub, hub, tiny_llama
-
-__all__ = ["hub"]  # the fixture
+from tests.support.hub_server import READER, STRANGER, Hub, tiny_llama
 
 CARD = (
     "---\nlicense: mit\nlanguage: en\nbase_model: mistralai/Mistral-7B-v0.1\n---\n# Tiny\n<script>alert(1)</script>\n"

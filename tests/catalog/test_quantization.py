@@ -21,9 +21,7 @@ from playground.export.weights import import_model
 from playground.records import ModelSpec
 from tests.support import tiny
 from tests.support.hub_repos import tiny_llama
-from tests.support.hub_server import Hub, hub
-
-__all__ = ["hub"]
+from tests.support.hub_server import Hub
 
 FLOATS = {"fp8", "mxfp8", "mxfp4", "metal"}
 

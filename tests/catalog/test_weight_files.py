@@ -18,9 +18,7 @@ from playground.messages import foreign
 from playground.records import ModelSpec
 from tests.support import ggufs
 from tests.support.hub_repos import tiny_llama
-from tests.support.hub_server import Hub, hub
-
-__all__ = ["hub"]
+from tests.support.hub_server import Hub
 
 SHARDED = {"a": "x-1.safetensors", "b": "x-2.safetensors"}
 

@@ -352,7 +352,7 @@ def use(hub: Hub, home: Path, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A running server that huggingface_hub uses; import it into the test module, or load this module as a plugin."""
+    """A running server that huggingface_hub uses. A conftest.py that imports it gives it to the tests below."""
     server = Hub()
     use(server, tmp_path / "hf", monkeypatch)
     yield server

@@ -22,11 +22,9 @@ from playground.sources.hub import download, onnx_names, worker
 from playground.sources.hub import fetch as hub_source
 from playground.sources.hub.choose_files import files_to_fetch
 from playground.system import memory
-from tests.support.hub_server import READER, STRANGER, Hub, hub, tiny_llama, wait_for
+from tests.support.hub_server import READER, STRANGER, Hub, tiny_llama, wait_for
 
 pytestmark = pytest.mark.waits
-
-__all__ = ["hub"]
 
 FILES = tiny_llama()
 LEAVE = [".gitattributes"]

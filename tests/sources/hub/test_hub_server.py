@@ -8,11 +8,9 @@ import pytest
 from huggingface_hub import HfApi, ModelCard, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-from tests.support.hub_server import READER, STRANGER, Hub, hub, tiny_llama
+from tests.support.hub_server import READER, STRANGER, Hub, tiny_llama
 
 pytestmark = pytest.mark.waits
-
-__all__ = ["hub"]
 
 
 def test_information_revision_tree_and_card_are_read_by_the_real_client(hub: Hub) -> None:

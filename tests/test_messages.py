@@ -32,6 +32,9 @@ SHORT_FORMAT = re.compile(r"[,_+]?(\.\d)?[a-z%]?")
 
 ALLOWED: dict[str, str] = {
     "playground/export/prompt_check.py::_cases": "prompts for models",
+    "playground/results/figures.py::figure": "a caller's mistake, which no reader is shown",
+    "playground/results/store.py::_forget": "SQL",
+    "playground/results/store.py::_migrate": "SQL",
 }
 """Files, or functions in them (FILE::FUNCTION), that fill in texts that are no messages: each with the reason."""
 
@@ -217,8 +220,7 @@ def test_a_wrong_call_is_found(call: str, problem: str) -> None:
 
 def test_below_the_front_ends_no_sentence_is_filled_in() -> None:
     left = [each for each in filled() if not each.allowed_by]
-    if left:
-        pytest.skip(f"{len(left)} texts to make with msg(), see CONTRIBUTING.md:\n" + "\n".join(map(str, left)))
+    assert not left, f"{len(left)} texts to make with msg(), see CONTRIBUTING.md:\n" + "\n".join(map(str, left))
 
 
 def test_what_may_fill_in_texts_still_does() -> None:

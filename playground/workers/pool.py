@@ -279,14 +279,9 @@ class Pool:
         try:
             process = self._starter.submit(WorkerProcess, load, self._logs).result()
         except OSError as error:
-            raise RunError(
-                msg(
-                    "{model}: no process could be started for it ({reason})",
-                    model=model,
-                    reason=error.strerror or str(error),
-                ),
-                msg("Try again."),
-            ) from error
+            reason = error.strerror or str(error)
+            what = msg("{model}: no process could be started for it ({reason})", model=model, reason=reason)
+            raise RunError(what, msg("Try again.")) from error
         except RuntimeError:  # the starter's way to say that it was shut down
             raise _closing(model) from None
         with self._lock:

@@ -96,7 +96,7 @@ def test_the_rate_shown_while_tokens_come_is_right_for_pieces_of_two(playground:
     rates = []
     for event in running.events():
         if event and event.kind == "token":
-            (live,) = running.snapshot()
+            (live,) = running.snapshot().lives
             rates.append(live.rate)
     assert rates[0] is None or rates[0] == pytest.approx(1 / STEP_S, rel=0.2)
     assert rates[-1] == pytest.approx(1 / STEP_S, rel=0.05)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from playground.catalog.facts import full_facts
 from playground.catalog.hub_cards import hub_facts, remembered
 from playground.choose.constraints import STATES, Candidate, Constraints, Eligibility, judge
-from playground.choose.evidence import UNITS, Evidence, gather, measured_variants
+from playground.choose.evidence import Evidence, gather, measured_variants
 from playground.choose.quality import Axis, Quality, card_scores, fidelity_scores, pareto_front
 from playground.errors import PlaygroundError
 from playground.records import Artifact, Comparison, Variant
-from playground.results.figures import QUANTITIES, Figure, Measurement, figure
+from playground.results.figures import CHOICE, Figure, Measurement, figure
 from playground.system.environment import environment
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NEWEST = 100
 """So many of the newest measurements, and of the newest comparisons, are looked through."""
 
-AXES = {name: Axis(name, higher=QUANTITIES[name].best == "high") for name in UNITS}
+AXES = {name: Axis(name, higher=quantity.best == "high") for name, quantity in CHOICE.items()}
 QUALITY = Axis("quality", higher=True)
 
 

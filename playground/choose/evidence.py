@@ -12,10 +12,7 @@ from typing import Literal
 
 from playground.messages import NOTHING, Translatable, msg, sentences
 from playground.records import Comparison, Environment, Fidelity, ModelRun, Record, Variant
-from playground.results.figures import QUANTITIES, Figure, Measured, Measurement, figure
-
-UNITS = {name: QUANTITIES[name].unit for name in ("decode_tok_s", "ttft_s", "peak_memory_mb")}
-"""The figures to judge by, named as in ``Timings``."""
+from playground.results.figures import CHOICE, Figure, Measured, Measurement, figure
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ def _measured_of(measurement: Measurement) -> set[Variant]:
 
 
 def _usable(part: Measured) -> bool:
-    return part.error is None and any(name in part.figures for name in UNITS)
+    return part.error is None and any(name in part.figures for name in CHOICE)
 
 
 def _stand_in(variant: Variant, runtime: str, precision: str) -> tuple[Translatable, ...]:
@@ -154,14 +151,14 @@ def _measured_figures(part: Measured, measurement: Measurement) -> dict[str, Tak
             (*measurement.warnings, *_stand_in(part.variant, part.runtime, part.precision)),
         )
         for name, taken in part.figures.items()
-        if UNITS.get(name) == taken.unit  # a rate of chunks is not one of tokens
+        if name in CHOICE and CHOICE[name].unit == taken.unit  # a rate of chunks is not one of tokens
     }
 
 
 def _taken_once(run: ModelRun, comparison: Comparison) -> dict[str, Taken]:
     return {
         name: Taken(
-            figure(name, UNITS[name], [value]),
+            figure(name, CHOICE[name].unit, [value]),
             "comparison",
             comparison.id,
             comparison.created_at,

@@ -12,11 +12,9 @@ from playground.errors import UsageError
 from playground.messages import msg
 
 if TYPE_CHECKING:
-    from playground.results.figures import Figure, Measurement
+    from playground.results.figures import Figure, Measurement, Quantity
 
 PROMPT = "Explain in two sentences why the sky is blue."
-SCALES = {"ttft_s": ("time to first token, ms", 1e3, 1), "total_s": ("total, s", 1, 3), "cpu_s": ("CPU time, s", 1, 3)}
-"""Figures that a terminal shows in other units or with other names: heading, factor, decimals."""
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -81,15 +79,12 @@ def _print(measurement: Measurement) -> None:
         figures = [found.figures.get(name) for found in measurement.models]
         if not any(figures):
             continue
-        heading, factor, decimals = SCALES.get(
-            name, (f"{output.say(quantity.title).lower()}, {output.say(quantity.unit)}", 1, 1)
-        )
         ranks = [
             "" if place is None else f"  #{place.rank}" + ("=" if place.shared else "")
             for place in ranks_of(measurement, name)
         ]
-        cells = [_cell(taken, factor, decimals, quantity.unit) for taken in figures]
-        table.add_row(heading, *(cell + rank for cell, rank in zip(cells, ranks, strict=True)))
+        cells = [_cell(taken, quantity) for taken in figures]
+        table.add_row(output.say(quantity.heading), *(cell + rank for cell, rank in zip(cells, ranks, strict=True)))
     for heading, values in (
         ("prompt, tokens", [found.prompt_tokens for found in measurement.models]),
         ("computed by", [found.engine for found in measurement.models]),
@@ -114,8 +109,9 @@ def _print(measurement: Measurement) -> None:
         console.print(f"{output.say(label)}: {output.clean(text)}", soft_wrap=True)
 
 
-def _cell(taken: Figure | None, factor: float, decimals: int, unit: str) -> str:
+def _cell(taken: Figure | None, quantity: Quantity) -> str:
+    """One digit more than a single run has: what differs is often the last."""
     if taken is None:
         return "–"
-    low, median, high = (f"{value * factor:,.{decimals}f}" for value in (taken.low, taken.median, taken.high))
-    return f"{median} [{low} … {high}]" + (f" {taken.unit}" if taken.unit != unit else "")
+    low, median, high = (quantity.shown(value, more=1) for value in (taken.low, taken.median, taken.high))
+    return f"{median} [{low} … {high}]" + (f" {taken.unit}" if taken.unit != quantity.unit else "")

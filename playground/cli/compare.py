@@ -16,21 +16,11 @@ from playground.messages import msg
 if TYPE_CHECKING:
     from playground.records import Comparison, ModelRun, Request, Timings
 
-FIGURES: dict[str, tuple[str, float, int]] = {
-    "ttft_s": ("time to first token, ms", 1e3, 0),
-    "prefill_tok_s": ("prefill, tok/s", 1, 0),
-    "decode_tok_s": ("decode, tok/s", 1, 1),
-    "prompt_tokens": ("prompt, tokens", 1, 0),
-    "reused_tokens": ("of them reused, tokens", 1, 0),
-    "output_tokens": ("output, tokens", 1, 0),
-    "total_s": ("total, s", 1, 2),
-    "cpu_s": ("CPU time, s", 1, 2),
-    "queue_s": ("queue, s", 1, 2),
-    "load_s": ("load, s", 1, 2),
-    "peak_memory_mb": ("peak memory, MB", 1, 0),
-    "expected_memory_mb": ("expected memory, MB", 1, 0),
-}
-"""Rows of the table: heading, factor, decimals. docs/measurement.md defines each figure."""
+ROWS = (
+    *("ttft_s", "prefill_tok_s", "decode_tok_s", "prompt_tokens", "reused_tokens", "output_tokens", "total_s", "cpu_s"),
+    *("queue_s", "load_s", "peak_memory_mb", "expected_memory_mb"),
+)
+"""The figures of the table, in its order."""
 
 ONCE = ("queue_s", "load_s")
 """Figures that repeats do not repeat: only the first run may load, so their median says nothing."""
@@ -116,7 +106,7 @@ def medians(comparisons: list[Comparison]) -> dict[str, dict[str, float | None]]
         runs = [comparison.runs[position] for comparison in comparisons]
         timings = [run.timings for run in runs if run.error is None]
         found[str(first.variant)] = {
-            name: _median([getattr(item, name) for item in timings]) for name in FIGURES if name not in ONCE
+            name: _median([getattr(item, name) for item in timings]) for name in ROWS if name not in ONCE
         }
     return found
 
@@ -212,7 +202,7 @@ def _print_medians(comparisons: list[Comparison]) -> None:
 
 
 def _figures(timings: Timings) -> dict[str, float | None]:
-    return {name: getattr(timings, name) for name in FIGURES}
+    return {name: getattr(timings, name) for name in ROWS}
 
 
 def _unit(run: ModelRun) -> str:
@@ -223,14 +213,17 @@ def _print_table(title: str, figures: dict[str, dict[str, float | None]], runs: 
     """A row for each figure, a column for each model."""
     from rich.table import Table
 
+    from playground.results.figures import FIGURES
+
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
     for name, run in zip(figures, runs, strict=True):
         table.add_column(name + _unit(run), justify="right", overflow="fold")
-    for figure, (heading, factor, decimals) in FIGURES.items():
+    for figure in ROWS:
         values = [by_name.get(figure) for by_name in figures.values()]
         if any(value is not None for value in values):
-            table.add_row(heading, *("–" if value is None else f"{value * factor:,.{decimals}f}" for value in values))
+            quantity = FIGURES[figure]
+            table.add_row(output.say(quantity.heading), *(quantity.shown(value) for value in values))
     if any(run.engine for run in runs):
         table.add_row("computed by", *(run.engine or "–" for run in runs))
     console = output.stdout()

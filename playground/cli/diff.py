@@ -196,15 +196,16 @@ def _print_sides(diff: VariantDiff) -> None:
 
 
 def _figures(side: Side) -> dict[str, str]:
+    from playground.results.figures import FIGURES
+
     taken, fidelity = side.run.timings, side.run.fidelity
 
     def number(value: float | None, decimals: int, factor: float = 1.0) -> str:
         return "–" if value is None else f"{value * factor:,.{decimals}f}"
 
+    named = {name: FIGURES[name] for name in ("decode_tok_s", "ttft_s", "peak_memory_mb")}
     return {
-        "decode, tok/s": number(taken.decode_tok_s, 1),
-        "time to first token, ms": number(taken.ttft_s, 0, 1e3),
-        "peak memory, MB": number(taken.peak_memory_mb, 0),
+        **{output.say(known.heading): known.shown(getattr(taken, name)) for name, known in named.items()},
         "on disk, MB": number(side.size_bytes or None, 0, 1e-6),
         "export check, mean KL": "–" if fidelity is None else f"{fidelity.mean_kl:.2g} ({fidelity.verdict})",
     }

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from playground.messages import Translatable
+from playground.messages import NOTHING, Translatable, msg
 from playground.records import Environment, Fidelity, Record, Request, Timings, Variant
 
 
@@ -34,7 +34,7 @@ class Figure(Record):
     high: float
 
 
-ONE_LOAD = (
+ONE_LOAD = msg(
     "The spread is that of repeats on one loaded model: on a virtual machine another load, or another hour, can "
     "differ by more."
 )
@@ -100,7 +100,7 @@ def figure(name: str, unit: str, values: Sequence[float]) -> Figure:
         ValueError: There are no values.
     """
     if not values:
-        raise ValueError(f"{name} has no values")
+        raise ValueError(f"no values: {name}")
     low = median = high = float(values[0])
     if len(values) > 1:
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -114,23 +114,159 @@ def iqr_disjoint(one: Figure, other: Figure) -> bool:
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is measured: its unit, which end is better, and how a table calls it."""
+    """One figure as every table, chart, receipt and report knows it.
+
+    Attributes:
+        unit: As in ``Figure.unit``.
+        title: How a page and a receipt call it.
+        definition: What it is the time, rate or size of; docs/measurement.md says more.
+        heading: How a table of the terminal calls it, unit included.
+        best: Which end is better; None where neither is.
+        brief: The definition in a few words, for small print.
+        factor: By which the terminal's table multiplies it, for the heading's unit.
+        digits: Behind the point, in the heading's unit.
+    """
 
     unit: str
-    best: Literal["low", "high"]
-    title: str
+    title: Translatable
+    definition: Translatable
+    heading: Translatable
+    best: Literal["low", "high"] | None = None
+    brief: Translatable = NOTHING
+    factor: float = 1.0
+    digits: int = 0
+
+    @property
+    def direction(self) -> Translatable:
+        """What a reader of bars is told."""
+        return {"low": msg("shorter is better"), "high": msg("longer is better"), None: NOTHING}[self.best]
+
+    def shown(self, value: float | None, more: int = 0) -> str:
+        """The value in the heading's unit, with ``more`` digits than usual; a dash where there is none."""
+        return "–" if value is None else f"{value * self.factor:,.{self.digits + more}f}"
 
 
-QUANTITIES = {
-    "ttft_s": Quantity("s", "low", "Time to first token"),
-    "prefill_tok_s": Quantity("tokens/s", "high", "Prefill rate"),
-    "decode_tok_s": Quantity("tokens/s", "high", "Decode rate"),
-    "decode_char_s": Quantity("characters/s", "high", "Decode rate in characters"),
-    "total_s": Quantity("s", "low", "Total"),
-    "cpu_s": Quantity("s", "low", "CPU time of an answer"),
-    "peak_memory_mb": Quantity("MB", "low", "Peak memory"),
+FIGURES = {
+    "ttft_s": Quantity(
+        "s",
+        msg("Time to first token"),
+        msg("from the start of tokenising to the first token's id; no load, no queue, no screen"),
+        msg("time to first token, ms"),
+        best="low",
+        factor=1e3,
+        brief=msg("from the start of tokenising; no load, no queue"),
+    ),
+    "prefill_tok_s": Quantity(
+        "tokens/s",
+        msg("Prefill rate"),
+        msg("prompt tokens read (not those reused) ÷ time from tokenised to the logits behind the last"),
+        msg("prefill, tok/s"),
+        best="high",
+        brief=msg("prompt tokens ÷ prefill time"),
+    ),
+    "decode_tok_s": Quantity(
+        "tokens/s",
+        msg("Decode rate"),
+        msg("(n − 1) ÷ (moment of token n − moment of token 1)"),
+        msg("decode, tok/s"),
+        best="high",
+        digits=1,
+        brief=msg("(n − 1) ÷ (last − first token)"),
+    ),
+    "decode_char_s": Quantity(
+        "characters/s",
+        msg("Decode rate in characters"),
+        msg("characters of the answer ÷ its tokens × decode rate: comparable between tokenizers"),
+        msg("decode, characters/s"),
+        best="high",
+        digits=1,
+        brief=msg("characters a token × decode rate: comparable between tokenizers"),
+    ),
+    "prompt_tokens": Quantity(
+        "tokens",
+        msg("Prompt"),
+        msg("length of the prompt as the model reads it, template included"),
+        msg("prompt, tokens"),
+        brief=msg("in the model's own tokens, template included"),
+    ),
+    "reused_tokens": Quantity(
+        "tokens",
+        msg("Reused"),
+        msg("tokens of the prompt that a warm model had read already"),
+        msg("of them reused, tokens"),
+    ),
+    "output_tokens": Quantity(
+        "tokens",
+        msg("Answer"),
+        msg("token ids generated, the end of turn included"),
+        msg("output, tokens"),
+        brief=msg("tokens generated"),
+    ),
+    "total_s": Quantity(
+        "s",
+        msg("Total"),
+        msg("from the start of tokenising to the end of the answer"),
+        msg("total, s"),
+        best="low",
+        digits=2,
+        brief=msg("from the start of tokenising to the end"),
+    ),
+    "cpu_s": Quantity(
+        "s",
+        msg("CPU time of an answer"),
+        msg("processor time of all threads of the worker, from the request's arrival to the answer's end"),
+        msg("CPU time, s"),
+        best="low",
+        digits=2,
+        brief=msg("of all threads of the model's process"),
+    ),
+    "queue_s": Quantity(
+        "s",
+        msg("Waiting"),
+        msg("from being prepared until work on this model began; in no other figure"),
+        msg("queue, s"),
+        digits=2,
+        brief=msg("for its turn, once it was prepared"),
+    ),
+    "load_s": Quantity(
+        "s",
+        msg("Loading"),
+        msg("start of the worker process to a warmed-up model; in no other figure"),
+        msg("load, s"),
+        digits=2,
+        brief=msg("weights into memory, one warm-up"),
+    ),
+    "tokenize_s": Quantity(
+        "s",
+        msg("Tokenising"),
+        msg("chat template rendered and turned into token ids"),
+        msg("tokenising, ms"),
+        factor=1e3,
+        digits=1,
+        brief=msg("prompt to token ids"),
+    ),
+    "peak_memory_mb": Quantity(
+        "MB",
+        msg("Peak memory"),
+        msg("most resident memory of the worker process (MB of 10^6 bytes; files it mapped count once touched)"),
+        msg("peak memory, MB"),
+        best="low",
+        brief=msg("of the model's own process"),
+    ),
+    "expected_memory_mb": Quantity(
+        "MB",
+        msg("Expected memory"),
+        msg("what the model was expected to take, before it was loaded"),
+        msg("expected memory, MB"),
+    ),
 }
-"""The figures of a measurement, by name. A figure in another unit (a server's chunks) is shown and not ranked."""
+"""Every figure by name, as in ``Timings`` where it comes from there: the one table of them, in a reader's order."""
+
+QUANTITIES = {name: quantity for name, quantity in FIGURES.items() if quantity.best}
+"""Those that a measurement takes and ranks. One in another unit (a server's chunks) is shown and not ranked."""
+
+CHOICE = {name: QUANTITIES[name] for name in ("decode_tok_s", "ttft_s", "peak_memory_mb")}
+"""Those that models are chosen by."""
 
 MIN_TO_RANK = 3
 """Fewer values have no spread to speak of: two quick ones prove nothing."""

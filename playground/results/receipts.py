@@ -8,49 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from playground.messages import Translatable
+from playground.messages import Translatable, foreign, msg
 from playground.records import Comparison, Environment, Fidelity, Mode, ModelRun, Record, Variant
-from playground.results.figures import QUANTITIES, Figure, Measured, Measurement, characters_per_s, figure
+from playground.results.figures import FIGURES, Figure, Measured, Measurement, characters_per_s, figure
 
-UNKNOWN = "not noted down"
+UNKNOWN = msg("not noted down")
 
-DEFINITIONS: dict[str, tuple[str, str, str]] = {
-    "queue_s": ("Waiting", "s", "from being prepared until work on this model began; in no other figure"),
-    "load_s": ("Loading", "s", "start of the worker process to a warmed-up model; in no other figure"),
-    "tokenize_s": ("Tokenising", "s", "chat template rendered and turned into token ids"),
-    "prompt_tokens": ("Prompt", "tokens", "length of the prompt as the model reads it, template included"),
-    "output_tokens": ("Answer", "tokens", "token ids generated, the end of turn included"),
-    "ttft_s": (
-        QUANTITIES["ttft_s"].title,
-        "s",
-        "from the start of tokenising to the first token's id; no load, no queue, no screen",
-    ),
-    "prefill_tok_s": (
-        QUANTITIES["prefill_tok_s"].title,
-        "tokens/s",
-        "prompt tokens read (not those reused) ÷ time from tokenised to the logits behind the last",
-    ),
-    "decode_tok_s": (QUANTITIES["decode_tok_s"].title, "tokens/s", "(n − 1) ÷ (moment of token n − moment of token 1)"),
-    "decode_char_s": (
-        QUANTITIES["decode_char_s"].title,
-        "characters/s",
-        "characters of the answer ÷ its tokens × decode rate: comparable between tokenizers",
-    ),
-    "total_s": (QUANTITIES["total_s"].title, "s", "from the start of tokenising to the end of the answer"),
-    "cpu_s": (
-        QUANTITIES["cpu_s"].title,
-        "s",
-        "processor time of all threads of the worker, from the request's arrival to the answer's end",
-    ),
-    "peak_memory_mb": (
-        QUANTITIES["peak_memory_mb"].title,
-        "MB",
-        "most resident memory of the worker process (MB of 10^6 bytes; files it mapped count once touched)",
-    ),
-}
-"""Title, unit and definition of each figure; docs/measurement.md says more."""
+RECEIPTS = (
+    *("queue_s", "load_s", "tokenize_s", "prompt_tokens", "output_tokens", "ttft_s", "prefill_tok_s"),
+    *("decode_tok_s", "decode_char_s", "total_s", "cpu_s", "peak_memory_mb"),
+)
+"""The figures that have a receipt, in its order."""
+
+Start = Literal["cold", "warm", "cold, then warm"]
+
+Line = tuple[Translatable, Translatable]
+"""A label and what stands behind it."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +37,9 @@ class FigureReceipt(Record):
         low, median, high: Quartiles by the inclusive method; of one value, all three are that value.
     """
 
-    title: str
+    title: Translatable
     unit: str
-    definition: str
+    definition: Translatable
     values: tuple[float, ...]
     low: float
     median: float
@@ -89,18 +64,18 @@ class ModelReceipt(Record):
     recipe: str | None = None
     engine: str | None = None
     fidelity: Fidelity | None = None
-    start: str | None = None
+    start: Start | None = None
     mode: Mode | None = None
     threads: int | None = None
     repeats: int = 1
     warm_ups: int = 0
     unit: str = "token"
-    tokenizer: str | None = None
+    tokenizer: Translatable | None = None
     memory_method: Translatable | None = None
     other_cpu_cores: float | None = None
     figures: dict[str, FigureReceipt] = field(default_factory=dict)
-    error: str | None = None
-    notes: tuple[str, ...] = ()
+    error: Translatable | None = None
+    notes: tuple[Translatable, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +91,7 @@ class Receipts(Record):
     created_at: str
     machine: Environment
     models: tuple[ModelReceipt, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Translatable, ...] = ()
 
 
 def of_comparisons(comparisons: Sequence[Comparison]) -> Receipts:
@@ -151,7 +126,7 @@ def _of_runs(runs: Sequence[ModelRun], mode: Mode) -> ModelReceipt:
     last = good[-1]
     starts = {run.timings.cold for run in good} - {None}
     figures = {}
-    for name in DEFINITIONS:
+    for name in RECEIPTS:
         values = [value for run in good if (value := _value(run, name)) is not None]
         if values:
             figures[name] = _receipt(figure(name, _unit(name, last.timings.unit), values))
@@ -162,7 +137,7 @@ def _of_runs(runs: Sequence[ModelRun], mode: Mode) -> ModelReceipt:
         recipe=last.recipe,
         engine=last.engine,
         fidelity=last.fidelity,
-        start={0: None, 2: "cold, then warm"}.get(len(starts), "cold" if True in starts else "warm"),
+        start=_start(starts),
         mode=last.timings.mode or mode,
         threads=last.timings.threads,
         repeats=len(good),
@@ -173,6 +148,12 @@ def _of_runs(runs: Sequence[ModelRun], mode: Mode) -> ModelReceipt:
         error=last.error,
         notes=tuple(dict.fromkeys([*last.warnings, *last.fallbacks])),
     )
+
+
+def _start(cold: set[bool | None]) -> Start | None:
+    if len(cold) > 1:
+        return "cold, then warm"
+    return None if not cold else "cold" if True in cold else "warm"
 
 
 def _of_measured(model: Measured) -> ModelReceipt:
@@ -214,7 +195,7 @@ def _value(run: ModelRun, name: str) -> float | None:
 
 
 def _unit(name: str, counted: str) -> str:
-    unit = DEFINITIONS[name][1]
+    unit = FIGURES[name].unit
     return unit.replace("token", "chunk") if counted == "chunk" and name in _COUNTED else unit
 
 
@@ -223,65 +204,106 @@ _COUNTED = ("output_tokens", "decode_tok_s")
 
 
 def _receipt(found: Figure) -> FigureReceipt:
-    title, _, definition = DEFINITIONS[found.name]
-    return FigureReceipt(title, found.unit, definition, found.values, found.low, found.median, found.high)
+    known = FIGURES[found.name]
+    return FigureReceipt(known.title, found.unit, known.definition, found.values, found.low, found.median, found.high)
 
 
 # -- in words -----------------------------------------------------------------------------------------------------
 
 
-def figure_lines(taken: ModelReceipt, name: str) -> list[tuple[str, str]]:
+def figure_lines(taken: ModelReceipt, name: str) -> list[Line]:
     """What was read of one figure, as (label, text) lines; empty where there is no such figure."""
     found = taken.figures.get(name)
     if found is None:
         return []
-    lines = [("What", f"{found.title}, in {found.unit}"), ("Definition", found.definition)]
+    lines: list[Line] = [
+        (msg("What"), msg("{figure}, in {unit}", figure=found.title, unit=found.unit)),
+        (msg("Definition"), found.definition),
+    ]
+    middle = {"value": number(found.median), "unit": found.unit}
     if len(found.values) == 1:
-        return [*lines, ("Value", f"{number(found.median)} {found.unit}, taken once: no spread is known")]
+        return [*lines, (msg("Value"), msg("{value} {unit}, taken once: no spread is known", **middle))]
     return [
         *lines,
-        ("Median", f"{number(found.median)} {found.unit} of {len(found.values)} repeats"),
-        ("Middle half", f"{number(found.low)} to {number(found.high)} {found.unit} (interquartile range, inclusive)"),
-        ("Values", ", ".join(map(number, found.values))),
+        (msg("Median"), msg("{value} {unit} of {repeats} repeats", repeats=len(found.values), **middle)),
+        (
+            msg("Middle half"),
+            msg(
+                "{low} to {high} {unit} (interquartile range, inclusive)",
+                low=number(found.low),
+                high=number(found.high),
+                unit=found.unit,
+            ),
+        ),
+        (msg("Values"), msg("{values}", values=list(map(number, found.values)))),
     ]
 
 
-def condition_lines(taken: ModelReceipt) -> list[tuple[str, str]]:
+def condition_lines(taken: ModelReceipt) -> list[Line]:
     """How one model's figures were taken, as (label, text) lines."""
-    way = f"{taken.runtime}, {taken.precision}, recipe {taken.recipe or UNKNOWN}"
+    ran = {"runtime": taken.runtime, "precision": taken.precision, "recipe": taken.recipe or UNKNOWN}
+    way = msg("{runtime}, {precision}, recipe {recipe}", **ran)
     if taken.engine:
-        way += f", computed by {taken.engine}"
-    warm_up = f", after {taken.warm_ups} answer that does not count" if taken.warm_ups else ""
-    mode = {"fair": "fair: one model at a time, all threads", "fast": "fast: all at once, threads divided"}
-    unit = {"token": "the model's tokens", "chunk": "chunks of a server, which are not tokens"}
-    lines = [
-        ("Model", str(taken.variant)),
-        ("Ran on", way),
-        ("Start", f"{taken.start or UNKNOWN}{warm_up}"),
-        ("Mode", mode[taken.mode] if taken.mode else UNKNOWN),
-        ("Threads", UNKNOWN if taken.threads is None else str(taken.threads)),
-        ("Repeats", str(taken.repeats)),
-        ("Counted in", f"{unit.get(taken.unit, taken.unit)}; by {taken.tokenizer or UNKNOWN}"),
-        ("Export check", _fidelity_words(taken.fidelity)),
-        ("Memory read as", taken.memory_method or UNKNOWN),
+        way = msg("{runtime}, {precision}, recipe {recipe}, computed by {engine}", engine=taken.engine, **ran)
+    start = STARTS[taken.start] if taken.start else UNKNOWN
+    if taken.warm_ups:
+        start = msg("{start}, after {answers} answer that does not count", start=start, answers=taken.warm_ups)
+    lines: list[Line] = [
+        (msg("Model"), foreign(str(taken.variant))),
+        (msg("Ran on"), way),
+        (msg("Start"), start),
+        (msg("Mode"), MODES[taken.mode] if taken.mode else UNKNOWN),
+        (msg("Threads"), UNKNOWN if taken.threads is None else foreign(str(taken.threads))),
+        (msg("Repeats"), foreign(str(taken.repeats))),
+        (
+            msg("Counted in"),
+            msg("{unit}; by {who}", unit=UNITS.get(taken.unit, foreign(taken.unit)), who=taken.tokenizer or UNKNOWN),
+        ),
+        (msg("Export check"), _fidelity_words(taken.fidelity)),
+        (msg("Memory read as"), taken.memory_method or UNKNOWN),
     ]
     if taken.other_cpu_cores is not None:
-        lines.append(("Other programs", f"used {taken.other_cpu_cores * 100:.0f} % of a core meanwhile"))
-    return lines + [("Note", note) for note in taken.notes]
+        used = msg("used {percent:.0f} % of a core meanwhile", percent=taken.other_cpu_cores * 100)
+        lines.append((msg("Other programs"), used))
+    note = msg("Note")
+    return lines + [(note, each) for each in taken.notes]
 
 
-def machine_lines(there: Environment) -> list[tuple[str, str]]:
+STARTS: dict[Start, Translatable] = {
+    "cold": msg("cold"),
+    "warm": msg("warm"),
+    "cold, then warm": msg("cold, then warm"),
+}
+MODES: dict[Mode, Translatable] = {
+    "fair": msg("fair: one model at a time, all threads"),
+    "fast": msg("fast: all at once, threads divided"),
+}
+UNITS = {"token": msg("the model's tokens"), "chunk": msg("chunks of a server, which are not tokens")}
+
+
+def machine_lines(there: Environment) -> list[Line]:
     """The machine and the software, as (label, text) lines."""
-    affinity = UNKNOWN if there.cores_affinity is None else str(there.cores_affinity)
-    quota = "no quota" if there.cores_cgroup is None else f"{there.cores_cgroup:g}"
+    affinity: str = UNKNOWN if there.cores_affinity is None else str(there.cores_affinity)
+    quota: str = msg("no quota") if there.cores_cgroup is None else f"{there.cores_cgroup:g}"
     if there.cores_affinity is None and there.cores_cgroup is None:
         quota = UNKNOWN
     return [
-        ("Processor", there.cpu),
-        ("Cores", f"{there.cores} used; by affinity {affinity}, by cgroup {quota}"),
-        ("Memory limit", f"{there.memory_limit_mb:,.0f} MB"),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in there.versions.items())),
-        ("Commit", there.commit or UNKNOWN),
+        (msg("Processor"), foreign(there.cpu)),
+        (
+            msg("Cores"),
+            msg(
+                "{cores} used; by affinity {affinity}, by cgroup {quota}",
+                cores=there.cores,
+                affinity=affinity,
+                quota=quota,
+            ),
+        ),
+        (msg("Memory limit"), msg("{limit:,.0f} MB", limit=there.memory_limit_mb)),
+        (
+            msg("Versions"),
+            msg("{versions}", versions=[f"{name} {version}" for name, version in there.versions.items()]),
+        ),
+        (msg("Commit"), foreign(there.commit or UNKNOWN)),
     ]
 
 
@@ -292,13 +314,14 @@ def number(value: float) -> str:
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _fidelity_words(fidelity: Fidelity | None) -> str:
+def _fidelity_words(fidelity: Fidelity | None) -> Translatable:
     if fidelity is None:
-        return "none: the weights run as they are, or nobody here can look at them"
-    return (
-        f"{fidelity.verdict}: {fidelity.top1_agreement * 100:.1f} % same top token as {fidelity.reference}, mean KL "
-        f"{fidelity.mean_kl:.2g} nats over {fidelity.positions:,} positions"
+        return msg("none: the weights run as they are, or nobody here can look at them")
+    return msg(
+        "{verdict}: {same:.1f} % same top token as {reference}, mean KL {kl:.2g} nats over {positions:,} positions",
+        verdict=fidelity.verdict,
+        same=fidelity.top1_agreement * 100,
+        reference=fidelity.reference,
+        kl=fidelity.mean_kl,
+        positions=fidelity.positions,
     )
-
-
-# -- who counts ---------------------------------------------------------------------------------------------------

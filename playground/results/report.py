@@ -6,10 +6,11 @@ It knows records and receipts; it does not know where the document goes.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from playground.records import Comparison, Request
-from playground.results.figures import QUANTITIES, Measurement, ranks_of
+from playground.messages import Translatable, msg
+from playground.records import Comparison, ModelRun, Request
+from playground.results.figures import QUANTITIES, Measurement, Place, ranks_of
 from playground.results.receipts import (
     ModelReceipt,
     Receipts,
@@ -20,24 +21,37 @@ from playground.results.receipts import (
     of_measurement,
 )
 
+Say = Callable[[str], str]
 
-def markdown(document: Comparison | Measurement) -> str:
-    """The document as GitHub's Markdown: the request, the figures side by side, the answers, all receipts."""
+
+def markdown(document: Comparison | Measurement, say: Say = str) -> str:
+    """The document as GitHub's Markdown: the request, the figures side by side, the answers, all receipts.
+
+    Args:
+        say: Tells a message in the reader's language.
+    """
     if isinstance(document, Measurement):
         made = of_measurement(document)
-        title = f"Measurement {document.id}"
-        parts = [f"{document.repeats} repeats, answers of {document.request.max_new_tokens} tokens", *made.warnings]
-        ranks = ["## Order", "", *_order(document), ""]
+        title = msg("Measurement {id}", id=document.id)
+        tokens = document.request.max_new_tokens
+        repeats = msg("{repeats} repeats, answers of {tokens} tokens", repeats=document.repeats, tokens=tokens)
+        parts = [repeats, *made.warnings]
+        ranks = [_heading(msg("Order"), say), "", *_order(document, say), ""]
         answers: list[str] = []
     else:
         made = of_comparison(document)
-        title = f"Comparison {document.id}"
-        parts = [f"{document.mode} mode"]
+        title = msg("Comparison {id}", id=document.id)
+        parts = [msg("{mode} mode", mode=document.mode)]
         ranks = []
-        answers = [line for run in document.runs for line in _answer(str(run.variant), run.text, run.error)]
-    head = [f"# {title}", "", *(f"- {_plain(part)}" for part in (made.created_at, *parts)), ""]
-    asked = ["## Request", "", *_fenced(_asked(document.request)), ""]
-    return "\n".join([*head, *asked, "## Figures", "", *_table(made), "", *ranks, *answers, *_receipts(made)]) + "\n"
+        answers = [line for run in document.runs for line in _answer(run, say)]
+    head = [f"# {say(title)}", "", *(f"- {_plain(say(part))}" for part in (made.created_at, *parts)), ""]
+    asked = [_heading(msg("Request"), say), "", *_fenced(_asked(document.request)), ""]
+    figures = [_heading(msg("Figures"), say), "", *_table(made, say), ""]
+    return "\n".join([*head, *asked, *figures, *ranks, *answers, *_receipts(made, say)]) + "\n"
+
+
+def _heading(title: Translatable, say: Say) -> str:
+    return f"## {say(title)}"
 
 
 def _asked(request: Request) -> str:
@@ -45,15 +59,15 @@ def _asked(request: Request) -> str:
     return "\n".join(([f"system: {request.system}"] if request.system else []) + said)
 
 
-def _table(made: Receipts) -> list[str]:
+def _table(made: Receipts, say: Say) -> list[str]:
     """A row a figure, a column a model; several values as their median and quartiles."""
     names = list(dict.fromkeys(name for model in made.models for name in model.figures))
     rows = [["", *(str(model.variant) for model in made.models)]]
     for name in names:
         found = [model.figures[name] for model in made.models if name in model.figures]
-        rows.append([f"{found[0].title}", *(_cell(model, name) for model in made.models)])
+        rows.append([say(found[0].title), *(_cell(model, name) for model in made.models)])
     if any(model.error for model in made.models):
-        rows.append(["Error", *(model.error or "" for model in made.models)])
+        rows.append([say(msg("Error")), *(say(model.error or "") for model in made.models)])
     return _grid(rows)
 
 
@@ -65,42 +79,40 @@ def _cell(model: ModelReceipt, name: str) -> str:
     return f"{number(found.median)}{spread} {found.unit}"
 
 
-def _order(measurement: Measurement) -> list[str]:
+def _order(measurement: Measurement, say: Say) -> list[str]:
     rows = [["", *(str(model.variant) for model in measurement.models)]]
     for name, quantity in QUANTITIES.items():
         found = ranks_of(measurement, name)
         if any(found):
-            rows.append(
-                [
-                    quantity.title,
-                    *(f"{place.rank}{', no difference seen' * place.shared}" if place else "–" for place in found),
-                ]
-            )
-    return _grid(rows) if len(rows) > 1 else ["Nothing can be ranked."]
+            rows.append([say(quantity.title), *(say(_rank(place)) if place else "–" for place in found)])
+    return _grid(rows) if len(rows) > 1 else [say(msg("Nothing can be ranked."))]
 
 
-def _answer(name: str, text: str, error: str | None) -> list[str]:
-    return [
-        f"## Answer of {_plain(name)}",
-        "",
-        *([f"Failed: {_plain(error)}", ""] if error else []),
-        *_fenced(text),
-        "",
-    ]
+def _rank(place: Place) -> Translatable:
+    if place.shared:
+        return msg("{rank}, no difference seen", rank=place.rank)
+    return msg("{rank}", rank=place.rank)
 
 
-def _receipts(made: Receipts) -> list[str]:
+def _answer(run: ModelRun, say: Say) -> list[str]:
+    failed = [say(msg("Failed: {error}", error=_plain(say(run.error)))), ""] if run.error else []
+    title = _heading(msg("Answer of {model}", model=_plain(str(run.variant))), say)
+    return [title, "", *failed, *_fenced(run.text), ""]
+
+
+def _receipts(made: Receipts, say: Say) -> list[str]:
     lines = []
     for model in made.models:
-        lines += [f"## Receipt of {_plain(str(model.variant))}", ""]
-        lines += [f"- {label}: {_plain(text)}" for label, text in condition_lines(model)]
-        rows = [["Figure", "Unit", "Values", "Definition"]]
+        lines += [_heading(msg("Receipt of {model}", model=_plain(str(model.variant))), say), ""]
+        lines += [f"- {say(label)}: {_plain(say(text))}" for label, text in condition_lines(model)]
+        rows = [[say(each) for each in (msg("Figure"), msg("Unit"), msg("Values"), msg("Definition"))]]
         rows += [
-            [found.title, found.unit, ", ".join(map(number, found.values)), found.definition]
+            [say(found.title), found.unit, ", ".join(map(number, found.values)), say(found.definition)]
             for found in model.figures.values()
         ]
         lines += ["", *_grid(rows), ""]
-    return [*lines, "## Machine", "", *(f"- {label}: {_plain(text)}" for label, text in machine_lines(made.machine))]
+    machine = [f"- {say(label)}: {_plain(say(text))}" for label, text in machine_lines(made.machine)]
+    return [*lines, _heading(msg("Machine"), say), "", *machine]
 
 
 def _grid(rows: Sequence[Sequence[str]]) -> list[str]:

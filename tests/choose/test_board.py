@@ -12,12 +12,11 @@ import pytest
 
 from playground.choose.board import board, candidates_of, with_figures
 from playground.choose.board import stored as stored_figures
-from playground.choose.evidence import UNITS
 from playground.cli import main
 from playground.config.settings import Settings
 from playground.errors import UsageError
 from playground.records import Comparison, ModelRun, Request, Timings, Variant
-from playground.results.figures import Measured, Measurement, figure
+from playground.results.figures import CHOICE, Measured, Measurement, figure
 from playground.service import Playground
 from playground.system.environment import environment
 from playground.ui.tabs import choose
@@ -27,7 +26,7 @@ FAST, SLOW = Variant("fast", "fake", "none"), Variant("slow", "fake", "none")
 
 def measured(variant: Variant, speed: Sequence[float], memory: float = 300.0) -> Measured:
     figures = {
-        "decode_tok_s": figure("decode_tok_s", UNITS["decode_tok_s"], speed),
+        "decode_tok_s": figure("decode_tok_s", CHOICE["decode_tok_s"].unit, speed),
         "ttft_s": figure("ttft_s", "s", [0.1, 0.1, 0.11]),
         "peak_memory_mb": figure("peak_memory_mb", "MB", [memory] * 3),
     }

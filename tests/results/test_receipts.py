@@ -169,7 +169,7 @@ def test_a_comparison_that_ran_has_a_receipt_for_each_of_its_figures(playground:
     document = json.loads(json.dumps(receipts.with_receipts(done), allow_nan=False))
     fast, fails = document["receipts"]["models"]
     taken = done.runs[0].timings.to_json()
-    shown = {name for name in receipts.DEFINITIONS if name != "decode_char_s"}
+    shown = {name for name in receipts.RECEIPTS if name != "decode_char_s"}
     assert shown | {"decode_char_s"} == set(fast["figures"])
     assert all(fast["figures"][name]["values"] == [taken[name]] for name in shown)
     assert (fast["start"], fast["tokenizer"]["text"]) == ("cold", "the script's words")

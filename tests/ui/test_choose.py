@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from playground.choose.evidence import UNITS
 from playground.records import Request, Variant
-from playground.results.figures import Measured, Measurement, figure
+from playground.results.figures import CHOICE, Measured, Measurement, figure
 from playground.results.store import Store
 from playground.system.environment import environment
 from tests.support.app import App, serving
@@ -22,7 +21,7 @@ MODELS = ("fast", "slow", "base")
 
 def measured(model: str, speed: float) -> Measured:
     values = {"decode_tok_s": (speed - 1, speed, speed + 1), "ttft_s": (0.1,) * 3, "peak_memory_mb": (speed * 10,) * 3}
-    figures = {name: figure(name, UNITS[name], taken) for name, taken in values.items()}
+    figures = {name: figure(name, CHOICE[name].unit, taken) for name, taken in values.items()}
     return Measured(Variant(model, "fake", "none"), "fake", "none", prompt_tokens=8, figures=figures)
 
 

@@ -26,16 +26,7 @@ WORDS: dict[str, Callable[[float | None], str]] = {
     "characters/s": characters,
     "MB": megabytes,
 }
-CHARTED = {"ttft_s": "shorter is better", "decode_char_s": "longer is better", "peak_memory_mb": "shorter is better"}
-HOW = {
-    "ttft_s": "from the start of tokenising; no load, no queue",
-    "prefill_tok_s": "prompt tokens ÷ prefill time",
-    "decode_tok_s": "(n − 1) ÷ (last − first token)",
-    "decode_char_s": "comparable between tokenizers",
-    "total_s": "of one answer",
-    "cpu_s": "of all threads of the model's process, for one answer",
-    "peak_memory_mb": "of the model's own process",
-}
+CHARTED = ("ttft_s", "decode_char_s", "peak_memory_mb")
 NO_DIFFERENCE = "no difference seen"
 
 
@@ -43,7 +34,7 @@ def measurement_html(measurement: Measurement, models: Models) -> str:
     """Everything of one measurement."""
     labels = panel.labels(models, [model.variant for model in measurement.models])
     popovers = receipts.popovers(measurement, "measure")
-    charts = "".join(_bars(measurement, labels, popovers, name, hint) for name, hint in CHARTED.items())
+    charts = "".join(_bars(measurement, labels, popovers, name) for name in CHARTED)
     return (
         _warnings(measurement)
         + f'<div class="charts">{charts}</div>'
@@ -64,14 +55,14 @@ def _warnings(measurement: Measurement) -> str:
     return "".join(f'<p class="note warn" role="alert">{esc(warning)}</p>' for warning in measurement.warnings)
 
 
-def _bars(measurement: Measurement, labels: tuple[Label, ...], popovers: ReceiptPopovers, name: str, hint: str) -> str:
-    unit = QUANTITIES[name].unit
+def _bars(measurement: Measurement, labels: tuple[Label, ...], popovers: ReceiptPopovers, name: str) -> str:
+    known = QUANTITIES[name]
     rows = [
         (label, taken.median if (taken := model.figures.get(name)) else None)
         for label, model in zip(labels, measurement.models, strict=True)
     ]
-    title = f"{say(QUANTITIES[name].title)}, median"
-    return bars(title, hint, rows, WORDS[unit], lambda place, shown: popovers.wrap(place, name, shown))
+    title = f"{say(known.title)}, median"
+    return bars(title, known.direction, rows, WORDS[known.unit], lambda place, shown: popovers.wrap(place, name, shown))
 
 
 def _table(measurement: Measurement, labels: tuple[Label, ...], popovers: ReceiptPopovers) -> str:
@@ -83,7 +74,7 @@ def _table(measurement: Measurement, labels: tuple[Label, ...], popovers: Receip
             for place, model in enumerate(measurement.models)
         ]
         if any(cell != NOTHING for cell in cells):
-            rows.append((quantity.title, HOW[name], cells))
+            rows.append((quantity.title, quantity.brief, cells))
     answers = f"{measurement.repeats} repeats, answers of {measurement.request.max_new_tokens} tokens"
     drawn = tables.table(f"Medians of {answers}", rows, labels)
     return drawn + (

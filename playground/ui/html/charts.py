@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from playground.records import ModelRun, Timings
+from playground.results.figures import FIGURES
 from playground.ui.html.format import NOTHING, esc, megabytes, rate, seconds
 from playground.ui.html.panel import Label
 from playground.ui.html.receipts import ReceiptPopovers
@@ -30,25 +31,16 @@ def charts(runs: Sequence[ModelRun], labels: Sequence[Label], popovers: ReceiptP
     taken = [run.timings for run in runs]
     unit = "token" if all(t.unit == "token" for t in taken) else "chunk"
 
-    def rows(figure: Callable[[Timings], float | None]) -> list[Row]:
-        return [(label, figure(t)) for label, t in zip(labels, taken, strict=True)]
-
-    def opening(name: str) -> Callable[[int, str], str]:
-        return lambda place, shown: popovers.wrap(place, name, shown)
+    def drawn(name: str, words: Callable[[float | None], str]) -> str:
+        rows: list[Row] = [(label, getattr(t, name)) for label, t in zip(labels, taken, strict=True)]
+        known = FIGURES[name]
+        return bars(known.title, known.direction, rows, words, lambda place, shown: popovers.wrap(place, name, shown))
 
     return (
         '<div class="charts">'
-        + bars("Time to first token", "shorter is better", rows(lambda t: t.ttft_s), seconds, opening("ttft_s"))
-        + bars(
-            "Decode rate",
-            "longer is better",
-            rows(lambda t: t.decode_tok_s),
-            lambda v: rate(v, unit),
-            opening("decode_tok_s"),
-        )
-        + bars(
-            "Peak memory", "shorter is better", rows(lambda t: t.peak_memory_mb), megabytes, opening("peak_memory_mb")
-        )
+        + drawn("ttft_s", seconds)
+        + drawn("decode_tok_s", lambda v: rate(v, unit))
+        + drawn("peak_memory_mb", megabytes)
         + "</div>"
         + timeline([(label, phases(t)) for label, t in zip(labels, taken, strict=True)])
     )

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from playground.choose.constraints import MEASURE_IT, Candidate, Check, Constraints, Eligibility, number, spread_words
-from playground.choose.evidence import UNITS
 from playground.choose.quality import Quality
-from playground.results.figures import QUANTITIES
+from playground.results.figures import CHOICE
 from playground.ui.html import scatter
 from playground.ui.html.format import NOTHING, count, esc, link
 from playground.ui.i18n import say
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from playground.choose.board import Board
 
 MARKS = {"met": "✓", "conditions": "✓", "close": "≈", "unknown": "?", "broken": "✕"}
-SHOWN = {name: QUANTITIES[name].title for name in UNITS}
 LIMITS = {"decode_tok_s": "min_tok_s", "ttft_s": "max_ttft_s", "peak_memory_mb": "max_memory_mb"}
 MAX_POINTS = 24
 """More marks than these are a cloud, and their labels a thicket."""
@@ -113,13 +111,13 @@ def picture_html(
     ]
     limit = getattr(limits, LIMITS[below])
     axis = scatter.Axis(
-        f"{say(SHOWN[below])}, {say(UNITS[below])}",
+        f"{say(CHOICE[below].title)}, {say(CHOICE[below].unit)}",
         lambda v: f"{v:,g}",
-        "right" if below == "decode_tok_s" else "left",
+        "right" if CHOICE[below].best == "high" else "left",
         limit,
     )
     side = scatter.Axis(quality.title, lambda v: f"{v:,g}")
-    caption = f"{say(quality.title)} against {say(SHOWN[below]).lower()}"
+    caption = f"{say(quality.title)} against {say(CHOICE[below].title).lower()}"
     picture = scatter.scatter(marks, axis, side, caption, staircase=len(axes) == 1)
     if not marks:
         words = "None of these models has both a quality figure and measured figures: measure those you are asking for."
@@ -135,8 +133,8 @@ def _size(item: Candidate, below: str) -> float | None:
 def _told(place: int, item: Candidate, quality: Quality, state: str, *, first: bool) -> str:
     value = number(float(quality.values[str(item.variant)].value))
     told = [
-        f"{say(SHOWN[name]).lower()} {say(spread_words(item.figures[name].figure))}"
-        for name in SHOWN
+        f"{say(CHOICE[name].title).lower()} {say(spread_words(item.figures[name].figure))}"
+        for name in CHOICE
         if name in item.figures
     ]
     pareto_front = ["on the Pareto front"] if first else []
@@ -144,7 +142,7 @@ def _told(place: int, item: Candidate, quality: Quality, state: str, *, first: b
 
 
 def _cautions(quality: Quality, axes: Sequence[str], below: str) -> str:
-    named = " and ".join(["quality", *(say(SHOWN[axis]).lower() for axis in axes)])
+    named = " and ".join(["quality", *(say(CHOICE[axis].title).lower() for axis in axes)])
     size = "" if below == "peak_memory_mb" else " The area of a mark is the peak memory."
     start = " The quality axis does not start at 0."
     told = "".join(f"<li>{esc(caution)}</li>" for caution in quality.cautions)
@@ -157,7 +155,10 @@ def _cautions(quality: Quality, axes: Sequence[str], below: str) -> str:
 def _table(drawn: Sequence[Candidate], quality: Quality, first: frozenset[str]) -> str:
     if not drawn:
         return ""
-    heads = "".join(f'<th scope="col">{esc(title)}</th>' for title in ("Model", quality.title, *SHOWN.values()))
+    heads = "".join(
+        f'<th scope="col">{esc(title)}</th>'
+        for title in ("Model", quality.title, *(quantity.title for quantity in CHOICE.values()))
+    )
     rows = "".join(_row(place, item, quality, first) for place, item in enumerate(drawn, start=1))
     return (
         '<div class="scroll"><table class="facts listing"><caption>The same figures</caption>'
@@ -171,14 +172,14 @@ def _row(place: int, item: Candidate, quality: Quality, first: frozenset[str]) -
     note = f" · {esc(fact.note)}" if fact.note else ""
     mark = '<small class="front-mark">◆ on the Pareto front</small>' if str(item.variant) in first else ""
     cells = [f"{number(float(fact.value))}<small>{where}{note}</small>"]
-    ways = {taken.words for name, taken in item.figures.items() if name in SHOWN}
-    for name in SHOWN:
+    ways = {taken.words for name, taken in item.figures.items() if name in CHOICE}
+    for name in CHOICE:
         taken = item.figures.get(name)
         how = f"<small>{esc(taken.words)}</small>" if taken and len(ways) > 1 else ""
         cells.append(f"{esc(spread_words(taken.figure))}{how}" if taken else NOTHING)
     if len(ways) == 1:
         mark += f"<small>{esc(*ways)}</small>"
-    titles = (quality.title, *SHOWN.values())
+    titles = (quality.title, *(quantity.title for quantity in CHOICE.values()))
     drawn = "".join(f'<td data-model="{esc(t)}">{cell}</td>' for t, cell in zip(titles, cells, strict=True))
     return f'<tr><th scope="row">{place} {esc(item.name)}{mark}</th>{drawn}</tr>'
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from playground.catalog.cards import MAIN, MEASURED, PAGE, fact_title
 from playground.records import UNKNOWN, Fact, ModelFacts, ModelRun, Request
-from playground.results.figures import characters_per_s
+from playground.results.figures import FIGURES, characters_per_s
 from playground.ui.html.charts import charts
 from playground.ui.html.format import FINISHED, NOTHING, characters, count, esc, link, megabytes, percent, rate, seconds
 from playground.ui.html.panel import Label, answered, fidelity_words, way_words
@@ -91,37 +91,26 @@ def _way(run: ModelRun) -> str:
     return esc(way_words(run)) + ("" if answered(run) else "<small>did not answer</small>")
 
 
+def _figure(name: str, cell: Cell) -> tuple[str, str, Cell, str]:
+    return FIGURES[name].title, FIGURES[name].brief, cell, name
+
+
 _FIGURES: list[tuple[str, str, Cell, str]] = [
     ("Ran on", "runtime, precision and export", _way, ""),
     ("Conditions", "threads, and whether the CPU was shared", _conditions, ""),
     ("Start", "cold: the model was loaded for this run", _start, ""),
-    ("Waiting", "for its turn, once it was prepared", lambda r: seconds(r.timings.queue_s), "queue_s"),
-    ("Loading", "weights into memory, one warm-up", _loading, "load_s"),
-    ("Tokenising", "prompt to token ids", lambda r: seconds(r.timings.tokenize_s), "tokenize_s"),
-    ("Prompt", "in the model's own tokens, template included", _prompt, "prompt_tokens"),
-    (
-        "Time to first token",
-        "from the start of tokenising; no load, no queue",
-        lambda r: seconds(r.timings.ttft_s),
-        "ttft_s",
-    ),
-    ("Prefill rate", "prompt tokens ÷ prefill time", lambda r: rate(r.timings.prefill_tok_s), "prefill_tok_s"),
-    ("Answer", "tokens generated", lambda r: count(r.timings.output_tokens, r.timings.unit), "output_tokens"),
-    (
-        "Decode rate",
-        "(n − 1) ÷ (last − first token)",
-        lambda r: rate(r.timings.decode_tok_s, r.timings.unit),
-        "decode_tok_s",
-    ),
-    (
-        "In characters",
-        "characters a token × decode rate: comparable between tokenizers",
-        lambda r: characters(characters_per_s(r.text, r.timings)),
-        "decode_char_s",
-    ),
-    ("Total", "from the start of tokenising to the end", lambda r: seconds(r.timings.total_s), "total_s"),
-    ("CPU time", "of all threads of the model's process", lambda r: seconds(r.timings.cpu_s), "cpu_s"),
-    ("Peak memory", "of the model's own process", _memory, "peak_memory_mb"),
+    _figure("queue_s", lambda r: seconds(r.timings.queue_s)),
+    _figure("load_s", _loading),
+    _figure("tokenize_s", lambda r: seconds(r.timings.tokenize_s)),
+    _figure("prompt_tokens", _prompt),
+    _figure("ttft_s", lambda r: seconds(r.timings.ttft_s)),
+    _figure("prefill_tok_s", lambda r: rate(r.timings.prefill_tok_s)),
+    _figure("output_tokens", lambda r: count(r.timings.output_tokens, r.timings.unit)),
+    _figure("decode_tok_s", lambda r: rate(r.timings.decode_tok_s, r.timings.unit)),
+    _figure("decode_char_s", lambda r: characters(characters_per_s(r.text, r.timings))),
+    _figure("total_s", lambda r: seconds(r.timings.total_s)),
+    _figure("cpu_s", lambda r: seconds(r.timings.cpu_s)),
+    _figure("peak_memory_mb", _memory),
     ("Export check", "against the original, teacher-forced", _export_check, ""),
     ("Ended", "why the answer ended", lambda r: esc(FINISHED[r.finish_reason]), ""),
 ]

@@ -271,7 +271,10 @@ def wrong_steps(step: Step, widths: list[int]) -> list[Step]:
         weights = step.weights
         found += [replace(step, weights=replace(weights, values=wrong)) for wrong in wrong_arrays(weights.values)]
         found += [replace(step, weights=replace(weights, scales=wrong)) for wrong in wrong_arrays(weights.scales)]
-        found += [replace(step, weights=None), replace(step, weights=replace(weights, mean_blocks=weights.mean_blocks + 1))]
+        found += [
+            replace(step, weights=None),
+            replace(step, weights=replace(weights, mean_blocks=weights.mean_blocks + 1)),
+        ]
         found.append(replace(step, weights=replace(weights, bits=12 - weights.bits)))
     if step.heads is not None:
         found += [replace(step, layer=step.layer + 1), replace(step, layer=-1), replace(step, heads=None)]
@@ -292,8 +295,25 @@ def test_a_step_that_reaches_beyond_what_it_has_is_refused_whichever_it_is(tmp_p
                 with pytest.raises(NotForKernels):
                     check(fresh(program, steps=steps))
             tried.add(step.kind)
-    assert tried >= {Kind.GET_ROWS_Q8, Kind.GET_ROWS_F32, Kind.RMS_NORM, Kind.QUANTISE, Kind.MUL_MAT, Kind.ROPE, Kind.FLASH_ATTN}
-    assert tried >= {Kind.ATTN_REDUCE, Kind.ADD, Kind.ADD_ROW, Kind.SCALE, Kind.MUL, Kind.SILU, Kind.GELU, Kind.GET_ROWS_LAST}
+    assert tried >= {
+        Kind.GET_ROWS_Q8,
+        Kind.GET_ROWS_F32,
+        Kind.RMS_NORM,
+        Kind.QUANTISE,
+        Kind.MUL_MAT,
+        Kind.ROPE,
+        Kind.FLASH_ATTN,
+    }
+    assert tried >= {
+        Kind.ATTN_REDUCE,
+        Kind.ADD,
+        Kind.ADD_ROW,
+        Kind.SCALE,
+        Kind.MUL,
+        Kind.SILU,
+        Kind.GELU,
+        Kind.GET_ROWS_LAST,
+    }
 
 
 def test_steps_in_another_order_are_refused(tmp_path: Path) -> None:
@@ -301,7 +321,10 @@ def test_steps_in_another_order_are_refused(tmp_path: Path) -> None:
     for program in programs(tmp_path):
         for place, step in enumerate(program.steps):
             left_out = [*program.steps[:place], *program.steps[place + 1 :]]
-            if step.kind not in (Kind.ATTN_REDUCE, Kind.QUANTISE):  # without these the numbers would be wrong, and no more
+            if step.kind not in (
+                Kind.ATTN_REDUCE,
+                Kind.QUANTISE,
+            ):  # without these, numbers are wrong, no more
                 with pytest.raises(NotForKernels):
                     check(fresh(program, steps=left_out))
 

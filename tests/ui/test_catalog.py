@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from playground import paths
+from playground import paths, service
 from playground.catalog.entries import load_catalog
 from playground.catalog.facts import full_facts
 from playground.catalog.hub import HubInfo
@@ -37,7 +37,7 @@ def detail(model: str) -> str:
 def playground(make_settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Playground]:
     """The shipped catalogue on a machine with the memory of a free Space."""
     monkeypatch.setattr(catalog, "limit_mb", lambda: SPACE_MB)
-    monkeypatch.setattr(form, "limit_mb", lambda: SPACE_MB)
+    monkeypatch.setattr(service, "limit_mb", lambda: SPACE_MB)
     settings = replace(make_settings(), catalog_file=paths.CATALOG, models=("smollm2-135m-instruct", "gemma-3-270m"))
     with Playground(settings) as opened:
         yield opened

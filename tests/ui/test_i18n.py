@@ -109,6 +109,10 @@ def test_all_that_is_said_of_a_run_is_translated_and_what_the_model_said_is_not(
 # -- a running app ------------------------------------------------------------------------------------------------
 
 
+# Gradio, which counts its events with pandas, is told of it in the middle of ours.
+GRADIOS_PANDAS = pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting'")
+
+
 @dataclass(frozen=True)
 class Served:
     web: httpx2.Client
@@ -158,6 +162,7 @@ def served(settings: Settings) -> Iterator[Served]:
                 demo.close(verbose=False)
 
 
+@GRADIOS_PANDAS
 @pytest.mark.waits
 def test_two_visitors_at_once_are_told_each_in_their_own_language_why_a_model_failed(served: Served) -> None:
     said: dict[str, str] = {}
@@ -175,6 +180,7 @@ def test_two_visitors_at_once_are_told_each_in_their_own_language_why_a_model_fa
     assert "⟦" not in said["en"]
 
 
+@GRADIOS_PANDAS
 @pytest.mark.waits
 def test_functions_that_answer_at_once_endpoints_and_refusals_speak_the_requests_language(served: Served) -> None:
     show = served.number("show")

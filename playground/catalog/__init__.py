@@ -1,1 +1,23 @@
-"""catalog"""
+"""Which models there are and what is known of them: entries of catalog.yaml with their cards, what the Hub says of a
+repository, lineage, licences, the kind and the memory of a model, which of its files hold the weights. It reads small
+files and asks the Hub; it fetches no weights, and knows neither runtimes nor the pages that facts are shown on.
+
+Door:
+    cards: MAIN, MEASURED, OPENNESS, PAGE, card_markdown, fact_title, openness_score
+    config_names: ATTENTION_HEADS, CONTEXT_LENGTH, HEAD_DIM, HIDDEN_SIZE, INTERMEDIATE_SIZE, KEY_VALUE_HEADS, LAYERS,
+        Names, VOCAB_SIZE, whole
+    entries: Catalog, CatalogEntry, HUB_ID, HUB_REVISION, Terms, load_catalog
+    facts: full_facts
+    footprint: Footprint, KERNELS_CACHE, OTHER_MB, PROCESS_MB, of_files
+    hub: HubInfo, fetch_model_info, hub_errors, parse
+    hub_cards: card_html, hub_facts, read, remembered, rest_url
+    kinds: WORDS, has_encoder, kind_told
+    kv_cache: cache_of
+    licenses: commercial_use, forbids_commercial_use
+    quantization: advice, bases_of, forget, quantisation, repositories, settings_of, uneven_blocks
+    search: Filters, Listed, SORTS, Sort, choices, footprint, listed, select, smaller
+    template_files: bring_template, find_template, named_tokens, read_json
+    tokenizer_source: tokenizer_words
+    weight_files: ADAPTER, INDEX, INDEX_END, IncompleteFiles, OTHER_LIBRARIES, Read, WHOLE, Weights, is_other_gguf,
+        is_pickled, is_refused, parts_of, weights_of, why_none
+"""

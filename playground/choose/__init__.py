@@ -1,1 +1,8 @@
-"""choose"""
+"""Which models meet the limits a reader states, and what decided it: evidence from the store, quality figures,
+verdicts, the Pareto front. It measures nothing, asks no network, and does not know how a verdict is drawn.
+
+Door:
+    board: Board, Stored, board, candidates_of, stored, with_figures
+    constraints: Candidate, Check, Constraints, Eligibility, MEASURE_IT, check_limits, number, spread_words
+    quality: MAX_BYTES, Quality, file_scores
+"""

@@ -53,7 +53,7 @@ def models(
     if json:
         output.print_json(with_receipts(measurement))
     elif markdown:
-        output.stdout().print(output.clean(written(measurement)), soft_wrap=True, end="")
+        output.stdout().print(output.clean(written(measurement, output.say)), soft_wrap=True, end="")
     else:
         _print(measurement)
     return output.FAILED if any(found.error for found in measurement.models) else output.OK

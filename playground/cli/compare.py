@@ -92,7 +92,7 @@ def history(
         documents = [with_receipts(comparison) for comparison in comparisons]
         output.print_json({"comparisons": documents} if id is None else documents[0])
     elif markdown:
-        output.stdout().print(output.clean(written(comparisons[0])), soft_wrap=True, end="")
+        output.stdout().print(output.clean(written(comparisons[0], output.say)), soft_wrap=True, end="")
     elif id is None:
         _print_list(comparisons)
     else:

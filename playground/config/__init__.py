@@ -1,1 +1,10 @@
-"""config"""
+"""What people write down for this program: environment variables, spaces.yaml and other YAML, read once, checked, and
+told with the place where something is wrong. It does not know what a model, a Space or a price is for.
+
+Door:
+    endpoints: host, load_remotes, remote_artifact, remote_spec
+    schema: Block, Count, Text, Url, mistake
+    settings: Settings, is_loopback, load_settings
+    space_schema: SpaceBlock
+    validation: all_of, checked, closest, problems, read_yaml
+"""

@@ -16,6 +16,7 @@ from playground.catalog.search import Listed
 from playground.records import ModelFacts, Variant
 from playground.ui.html import panel, tables
 from playground.ui.html.format import NOTHING, count, esc, link, megabytes
+from playground.ui.i18n import say
 
 ELSEWHERE = (
     "Serve it on a larger machine (vLLM, llama.cpp server, Ollama) or choose an inference provider, and name it under "
@@ -88,7 +89,7 @@ def detail_html(item: Listed, facts: ModelFacts, siblings: Sequence[Listed], lim
 
 def rest(item: Listed) -> str:
     """The card's prose, as markdown whose every character is escaped."""
-    return card_markdown(item.entry)
+    return card_markdown(item.entry, say)
 
 
 def hub_html(info: HubInfo, facts: ModelFacts, limit_mb: float) -> str:

@@ -22,6 +22,7 @@ from playground.results.receipts import (
 )
 from playground.results.report import markdown
 from playground.ui.html.format import esc
+from playground.ui.i18n import say
 
 
 class ReceiptPopovers:
@@ -83,7 +84,7 @@ def downloads(document: Comparison | Measurement) -> str:
     kind = "comparison" if isinstance(document, Comparison) else "measurement"
     files = {
         "JSON": ("json", "application/json", json.dumps(with_receipts(document), indent=1)),
-        "Markdown": ("md", "text/markdown", markdown(document)),
+        "Markdown": ("md", "text/markdown", markdown(document, say)),
     }
     links = []
     for title, (ending, media, text) in files.items():

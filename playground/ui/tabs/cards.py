@@ -10,6 +10,7 @@ import gradio as gr
 from playground.catalog.cards import card_markdown
 from playground.records import Variant
 from playground.ui.html import panel, tables
+from playground.ui.i18n import say
 from playground.ui.theme import html
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def build(playground: Playground, entries: tuple[CatalogEntry, ...], chosen: tup
         with gr.Accordion(
             f"The rest of the card: {entry.spec.name}", open=False, visible=entry.spec.id in ids, elem_classes="rest"
         ) as rest[entry.spec.id]:
-            gr.Markdown(card_markdown(entry))
+            gr.Markdown(card_markdown(entry, say))
     return Cards(facts, rest)
 
 

@@ -28,7 +28,7 @@ def full_facts(
 
     Args:
         artifact: The export at hand, whose measured facts are added.
-        hub: What its card on the Hub says, where that was read (``hubcards``).
+        hub: What its card on the Hub says, where that was read (``hub_cards.py``).
         read_hub: Facts of the cards of its base models, where they are at hand.
     """
     facts = model_facts(entry, artifact)

@@ -1,6 +1,6 @@
 """A model's own card on the Hub as facts: its YAML block, config.json and the metadata of its safetensors.
 
-Each fact names the exact revision it was read at. Whatever has the wrong type is left out. Reads what ``hubinfo``
+Each fact names the exact revision it was read at. Whatever has the wrong type is left out. Reads what ``hub.py``
 brought; asks nobody itself.
 """
 

@@ -1,7 +1,7 @@
-"""What there is to choose by: figures from the store, facts from the ledger, quality figures.
+"""What there is to choose by: figures from the store, facts of the catalogue, quality figures.
 
 Both front ends ask here, so that the page and the terminal give one verdict. It gathers and calls; the rules are those
-of ``evidence``, ``verdicts`` and ``scores``.
+of ``evidence``, ``constraints`` and ``quality``.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from playground.experiments.progress import Snapshot
 from playground.experiments.replay import Change, ModelReplay, Replay
 from playground.experiments.teacher_forcing import Choice, Forced, Position
 from playground.experiments.token_diff import Difference, Token
+from playground.results.figures import FIGURES
 from playground.ui.html import panel, tables
 from playground.ui.html.format import FINISHED, NOTHING, count, esc, megabytes, percent, rate, seconds
 from playground.ui.html.panel import Label
@@ -182,12 +183,17 @@ def _flip(place: int, at: Position) -> str:
 def _figures(diff: VariantDiff, labels: tuple[Label, ...]) -> str:
     sides = (diff.reference, diff.candidate)
     runs = [side.run for side in sides]
+    memory = FIGURES["peak_memory_mb"]
     checks = [esc(panel.fidelity_words(run.fidelity)) if run.fidelity else NOTHING for run in runs]
     rows = [
         ("Ran on", "", [esc(panel.way_words(run)) for run in runs]),
-        ("Decode rate", "one run each", [rate(run.timings.decode_tok_s) for run in runs]),
-        ("Time to first token", "one run each, model loaded before", [seconds(run.timings.ttft_s) for run in runs]),
-        ("Peak memory", "of the model's own process", [megabytes(run.timings.peak_memory_mb) for run in runs]),
+        (FIGURES["decode_tok_s"].title, "one run each", [rate(run.timings.decode_tok_s) for run in runs]),
+        (
+            FIGURES["ttft_s"].title,
+            "one run each, model loaded before",
+            [seconds(run.timings.ttft_s) for run in runs],
+        ),
+        (memory.title, memory.brief, [megabytes(run.timings.peak_memory_mb) for run in runs]),
         ("On disk", "", [megabytes(side.size_bytes / 1e6 or None) for side in sides]),
         ("Export check", "against the original, on a fixed text", checks),
     ]

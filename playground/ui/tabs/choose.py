@@ -21,6 +21,7 @@ from playground.choose.quality import Quality, file_scores
 from playground.errors import PlaygroundError, UsageError
 from playground.messages import msg
 from playground.records import Variant
+from playground.results.figures import CHOICE
 from playground.ui import offered
 from playground.ui.html import choose
 from playground.ui.html.format import esc
@@ -38,7 +39,7 @@ HEAD = (
 OWN = "pasted scores"
 OWN_CHARS = 100_000
 """Of the reader's own scores. The app remembers what each visitor sent, so that is no place for large files."""
-BELOW = [("Speed", "decode_tok_s"), ("Time to first token", "ttft_s"), ("Memory", "peak_memory_mb")]
+BELOW = [("Speed", "decode_tok_s"), (str(CHOICE["ttft_s"].title), "ttft_s"), ("Memory", "peak_memory_mb")]
 PICKER = (
     '<label class="pick-file">or read a file into the box: '
     '<input type="file" accept=".csv,.tsv,.json,.txt" data-fill="#own-scores textarea"></label>'

@@ -14,17 +14,18 @@ import pytest
 import yaml
 
 from playground import translations
+from playground.choose.constraints import Candidate, Constraints, judge
 from playground.cli import main
 from playground.config.settings import Settings
 from playground.experiments.memory_plan import MemoryPlan, Planned
 from playground.experiments.progress import LiveRun
 from playground.export import Preparation
 from playground.messages import foreign, msg, sentences
-from playground.records import Comparison, Environment, Fidelity, ModelRun, Request, Timings, Variant
+from playground.records import Comparison, Environment, Fidelity, ModelFacts, ModelRun, Request, Timings, Variant
 from playground.service import Playground
 from playground.ui import i18n
 from playground.ui.app import free_port, launch, quiet_gradio
-from playground.ui.html import costs, panel
+from playground.ui.html import choose, costs, panel
 from playground.ui.html.receipts import popovers
 from tests.support.pseudo_language import LANGUAGE, write_pseudo_language
 
@@ -66,6 +67,9 @@ RUN = ModelRun(
 )
 
 
+LIMITS = Constraints(max_memory_mb=1000.0)
+
+
 def plan() -> MemoryPlan:
     return MemoryPlan(
         1000.0, (Planned(TINY, 1500.0, alone=False), Planned(replace(TINY, precision="fp32"), 500.0, True))
@@ -85,6 +89,7 @@ def pieces() -> dict[str, str]:
         "trouble of a preparation": panel.state_html(TINY, Preparation("failed", error=STEP)),
         "plan": costs.plan_html(plan(), "fair"),
         "receipt": receipts.html(),
+        "verdict": choose.verdicts_html([judge(LIMITS, Candidate(TINY, "Tiny", ModelFacts("tiny")))], LIMITS),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -185,3 +186,59 @@ def test_no_test_module_imports_another_one() -> None:
 def _named(node: ast.Import | ast.ImportFrom) -> list[str]:
     names = [alias.name for alias in node.names]
     return names if isinstance(node, ast.Import) else [f"{node.module or ''}.{name}" for name in names]
+
+
+# -- doors ----------------------------------------------------------------------------------------------------------
+
+DOOR = re.compile(r"^Door:\n((?:    .+\n?)+)", re.MULTILINE)
+PACKAGES = sorted(room for rooms in LAYERS for room in rooms if (PACKAGE / room).is_dir())
+
+
+@cache
+def door(package: str) -> dict[str, frozenset[str]]:
+    """What others may import of a package, by module, as the docstring of its ``__init__`` says."""
+    docstring = ast.get_docstring(ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))) or ""
+    found = DOOR.search(docstring)
+    if found is None:
+        return {}
+    listed = {}
+    for line in re.sub(r"\n {8,}", " ", found[1]).splitlines():
+        module, _, names = line.strip().partition(": ")
+        listed[module] = frozenset(name.strip() for name in names.split(","))
+    return listed
+
+
+@cache
+def foreign_imports() -> frozenset[tuple[str, str, str, str]]:
+    """(importer, package, module below it, name) of every import over the border of a package, for types alone too."""
+    found = set()
+    for importer, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "playground":
+                for alias in node.names:
+                    full = f"{node.module}.{alias.name}"
+                    module, name = (full, "") if full in modules() else (node.module or "", alias.name)
+                    package = room_of(module)
+                    if package in PACKAGES and package != room_of(importer):
+                        below = module.removeprefix(f"playground.{package}").lstrip(".") or "__init__"
+                        found.add((importer, package, below, name))
+    return frozenset(found)
+
+
+def test_packages_are_entered_by_their_doors() -> None:
+    wrong = {
+        f"{importer} imports {package}.{module}: {name or 'the module'}"
+        for importer, package, module, name in foreign_imports()
+        if module not in door(package) or (name and name not in door(package)[module])
+    }
+    assert not wrong, "add to the docstring of the package, or ask for less: " + "; ".join(sorted(wrong))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_door_lists_what_exists_and_what_somebody_uses(package: str) -> None:
+    used = {(module, name) for _, other, module, name in foreign_imports() if other == package}
+    for module, names in door(package).items():
+        full = f"playground.{package}" + ("" if module == "__init__" else f".{module}")
+        assert full in modules(), f"{package}'s door names {module}, which there is none of"
+        users = {name for other, name in used if other == module}
+        assert names <= users or "" in users or package in ("ui", "cli"), f"{full}: nobody uses {sorted(names - users)}"

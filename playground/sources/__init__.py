@@ -6,12 +6,13 @@ files: formats are read, and models built of them, in ``export`` and ``runtimes`
 
 Door:
     __init__: Fetched, fetch, present
-    files: Cancelled, FileRecord, Progress, bytes_in, discard, ensure_home, locked, of_the_disk, put_in_place, staging, storage_error, storage_errors, write_text
+    files: Cancelled, FileRecord, Progress, bytes_in, discard, ensure_home, locked, of_the_disk, put_in_place,
+        staging, storage_error, storage_errors, write_text
     headers: FIELDS, Header, Layout, LyingHeader, read_gguf, read_safetensors
     hub.onnx_names: ENDINGS, INSTEAD, PLACES, base, ending, graph_sets
     limits: parameter_count
     pip: run_pip
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 

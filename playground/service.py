@@ -360,35 +360,19 @@ class Playground:
             self.store.save_measurement(result)
 
     def comparison(self, id: str) -> Comparison | None:
-        """The stored comparison of that id.
-
-        Raises:
-            StorageError: The database can't be read.
-        """
+        """The stored comparison of that id. This and the next three raise StorageError if the database can't be read."""
         return self.store.get(id)
 
     def comparisons(self, limit: int) -> list[Comparison]:
-        """The newest comparisons.
-
-        Raises:
-            StorageError: The database can't be read.
-        """
+        """The newest comparisons."""
         return self.store.list(limit)
 
     def measurement(self, id: str) -> Measurement | None:
-        """The stored measurement of that id.
-
-        Raises:
-            StorageError: The database can't be read.
-        """
+        """The stored measurement of that id."""
         return self.store.measurement(id)
 
     def measurements(self, limit: int) -> list[Measurement]:
-        """The newest measurements.
-
-        Raises:
-            StorageError: The database can't be read.
-        """
+        """The newest measurements."""
         return self.store.measurements(limit)
 
 

@@ -360,7 +360,7 @@ class Playground:
             self.store.save_measurement(result)
 
     def comparison(self, id: str) -> Comparison | None:
-        """The stored comparison of that id. This and the next three raise StorageError if the database can't be read."""
+        """The stored comparison of that id. It and the next three raise StorageError if the file can't be read."""
         return self.store.get(id)
 
     def comparisons(self, limit: int) -> list[Comparison]:

@@ -147,8 +147,13 @@ class Store:
                 (record.id, record.created_at, document),
             )
             if self._most is not None:  # the oldest beyond what is to be kept go
-                oldest = "SELECT id FROM {table} ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?"
-                connection.execute(table.sql("DELETE FROM {table} WHERE id IN (" + oldest + ")"), (self._most,))
+                connection.execute(
+                    table.sql(
+                        "DELETE FROM {table} WHERE id IN "
+                        "(SELECT id FROM {table} ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?)"
+                    ),
+                    (self._most,),
+                )
 
     def _get(self, table: Table[Kept], id: str) -> Kept | None:
         with self._open() as connection:
@@ -176,3 +181,49 @@ class Store:
             except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
                 self.close()
                 values = {"file": str(self.path), "reason": foreign(str(error))}
+                if writing:
+                    problem = msg("Results can't be kept in {file} ({reason})", **values)
+                else:
+                    problem = msg("Results can't be read in {file} ({reason})", **values)
+                raise StorageError(problem, _advice(error)) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Each statement commits by itself; the lock above keeps threads apart.
+        connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            self._migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")  # two processes that start at once migrate once
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > len(MIGRATIONS):
+                raise StorageError(
+                    msg("{file} was written by a newer version of the playground", file=str(self.path)),
+                    msg("Update the playground, or set PLAYGROUND_HOME to another folder."),
+                )
+            for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+                for statement in filter(str.strip, script.split(";")):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def _advice(error: Exception) -> Translatable:
+    """The next step for a reader."""
+    damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    if damaged or isinstance(error, (ValueError, KeyError, TypeError)):
+        return msg("The file is damaged: move it away, and a new one is made.")
+    if "full" in str(error):
+        return msg("Free some space on that disk.")
+    return msg("Check that the folder can be written, or set PLAYGROUND_HOME to another one.")

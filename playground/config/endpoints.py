@@ -8,7 +8,7 @@ They stand in the ``app`` block of spaces.yaml, or, for people without the file,
 
 A key is never part of it: ``key_env`` names the variable of the environment that holds it, and no message of this
 module repeats a value in whose place a key could have been written. It does not know the protocol; that is
-``runtimes/remote.py``.
+``runtimes/remote/``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Two loaded models forced along one text, and what their next-token distributions have in common.
 
 The reference goes first and leaves its logits in a file; the other one compares its own with them, row by row, in its
-worker (``workers/scoring.py``). Here are the file, its bounds, and the figures. The module knows loaded models and
-token ids; it does not know where a text came from or why two models are compared.
+worker (``runtimes/generation/scoring.py``). Here are the file, its bounds, and the figures. The module knows loaded
+models and token ids; it does not know where a text came from or why two models are compared.
 """
 
 from __future__ import annotations

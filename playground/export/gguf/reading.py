@@ -25,7 +25,7 @@ from playground.runtimes.torch.networks import NAMED_TENSORS, IncompleteWeights
 _KNOWN = re.compile(
     r"^rope_(freqs|factors_long|factors_short)\.weight$|(^|\.)nextn\.|^mtp\.|\.rope\.freqs$|attn_rot_embd"
 )
-"""Read elsewhere (``runtimes/gguf_rope.py``), constants, or heads that guess ahead."""
+"""Read elsewhere (``runtimes/torch/gguf_rope.py``), constants, or heads that guess ahead."""
 
 LONG_ARRAY = 1024
 """Arrays this long are vocabularies and merges; shorter ones (rope sections, head counts) are read as ever."""

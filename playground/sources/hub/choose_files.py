@@ -1,6 +1,6 @@
 """Which files of a repository make the model: weights, tokenizer, configuration, templates, card and licence.
 
-Works on names, and on the index of shards where there is one; which files are weights, ``weight_files.py`` knows.
+Works on names, and on the index of shards where there is one; ``catalog/weight_files.py`` knows which are weights.
 Pickled weights and code are never among them, so nothing that is fetched can run by being read.
 """
 

@@ -1,7 +1,7 @@
 """How repositories name ready-made ONNX files: which files make a model together, and what their names promise.
 
 A name is a hint: what to fetch where there is nothing else, what to look into first where there is much. What a file
-is, only its content says (``export/prebuilt.py``).
+is, only its content says (``export/recipes/prebuilt.py``).
 """
 
 from __future__ import annotations

@@ -308,5 +308,5 @@ def test_an_exception_of_the_product_is_a_row_with_its_place(work: Path, monkeyp
     found = plain(work)
     assert found.outcome == "crash"
     assert found.reason.startswith("ZeroDivisionError")
-    assert "test_families_sweep.py" in found.reason
+    assert "test_sweep.py" in found.reason
     assert found.stage == "load"

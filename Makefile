@@ -30,11 +30,12 @@ SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 demo: $(APP_STAMP)
 	@HOST="$(HOST)" PORT="$(PORT)" $(BIN)/python app.py
 
-# What measures time, drives a browser or waits for servers has the machine to itself; everything else shares it, and its
-# coverage is told (`coverage report` has it by file): counting lines would slow what the second run measures.
+# What measures time, drives a browser or waits for servers has the machine to itself; everything else shares it. Lines
+# are counted in the first run alone (`coverage report` has them by file): counting slows Python by a third to a half.
 test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest -n 2 -m "tiny or not (integration or ui or waits)" --cov --cov-report=
+	@$(BIN)/python -m pytest -n 2 -m "not tiny and not (integration or ui or waits)" --cov --cov-report=
 	@echo "Lines of playground/ that this run reached: $$($(BIN)/coverage report --format=total) %"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m tiny
 	@$(BIN)/python -m pytest -m "not tiny and (integration or ui or waits)"
 
 test-quick: $(DEV_STAMP)

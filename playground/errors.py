@@ -27,10 +27,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
 from typing import Any
 
-from playground.messages import NOTHING, Translatable, foreign, msg, sentences
+from playground.messages import NOTHING, Translatable, clauses, foreign, msg, sentences
 
 
 class PlaygroundError(Exception):
@@ -103,8 +102,8 @@ def first_line(said: str | BaseException, longest: int = 200) -> Translatable:
 
 
 def joined(reasons: Sequence[Translatable]) -> Translatable:
-    """Several reasons in one place: "a; b; c"."""
-    return reduce(lambda before, last: msg("{before}; {last}", before=before, last=last), reasons)
+    """Several reasons in one place: "a; b; c". One message for all of them, however many there are."""
+    return clauses(*reasons)
 
 
 class UsageError(PlaygroundError):
@@ -154,9 +153,7 @@ class UnknownModel(UsageError):
         elif len(names) <= FEW:
             hint = msg("Known models: {names}.", names=names)
         else:
-            hint = msg(
-                "{n} models are known; `python -m playground models` and the Catalogue tab list them.", n=len(names)
-            )
+            hint = msg("{n} models are known; `playground models` and the Catalogue tab list them.", n=len(names))
         super().__init__(msg("Unknown model '{name}'", name=name), hint)
         self.close = close
 

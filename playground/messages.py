@@ -17,14 +17,23 @@ catalogue a reader needs, ``ui`` and ``cli`` know.
 
 from __future__ import annotations
 
+import numbers
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Any, Protocol
 
 LIST_SEPARATOR = ", "
 SENTENCE_SEPARATOR = " "
+CLAUSE_SEPARATOR = "; "
 PLAIN_FORMAT = re.compile(r"[,_+]?(\.\d)?[a-z%]?")
+MAX_DEPTH = 40
+"""Levels of messages in messages, and lists, that are read from a file; ours have a handful."""
+MAX_CHARS = 1_000_000
+"""Characters that a message from a file is filled in with, the messages in it included: a few lines of templates in
+templates stand for billions."""
+UNFIT = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a template raises that does not take its values."""
 
 
 class Catalogue(Protocol):
@@ -66,20 +75,13 @@ class Translatable(str):
         return data | {"plural": self.plural} if self.plural else data
 
     @classmethod
-    def from_json(cls, data: str | Mapping[str, Any]) -> Translatable:
+    def from_json(cls, data: Any) -> Translatable:
         """The message again. A plain string, as files before 0.2 have it, stays as it is in every language.
 
-        A template that does not take its values (a file changed by hand) leaves the text.
+        Whoever wrote the file is not trusted: where a template does not take its values, asks for more than names, is
+        nested deeply or makes a text without end, the ``text`` stays; what is no message at all is empty.
         """
-        if isinstance(data, str):
-            return foreign(data)
-        template, text = str(data.get("code") or ""), str(data.get("text", ""))
-        if not template or not _is_plain(template):
-            return foreign(text)
-        try:
-            return cls(template, _values(data.get("values") or {}), str(data.get("plural") or ""))
-        except (KeyError, ValueError, IndexError, AttributeError, TypeError):
-            return foreign(text)
+        return _FromFile().message(data, 0)
 
 
 def msg(template: str, /, **values: Any) -> Translatable:
@@ -93,7 +95,7 @@ def msg(template: str, /, **values: Any) -> Translatable:
 
 def plural(singular: str, plural: str, /, n: int, **values: Any) -> Translatable:
     """A message with a form for one and one for other numbers, both of which may name ``n``."""
-    return Translatable(singular, {"n": n} | {name: _value(value) for name, value in values.items()}, plural)
+    return Translatable(singular, {name: _value(value) for name, value in ({"n": n} | values).items()}, plural)
 
 
 def foreign(text: str) -> Translatable:
@@ -107,8 +109,17 @@ def foreign(text: str) -> Translatable:
 
 def sentences(*parts: str) -> Translatable:
     """Several messages one behind the other; empty ones are left out."""
-    said = [foreign(part) for part in parts if part]
-    return said[0] if len(said) == 1 else Translatable("{parts}", {"parts": _Sentences(said)})
+    return _in_a_row(_Sentences(foreign(part) for part in parts if part))
+
+
+def clauses(*parts: str) -> Translatable:
+    """Several messages in one place of a sentence: "a; b; c"; empty ones are left out."""
+    return _in_a_row(_Clauses(foreign(part) for part in parts if part))
+
+
+def _in_a_row(said: _Parts) -> Translatable:
+    # A list and not a message in a message for each: hundreds of those would be nested too deeply to be said.
+    return said[0] if len(said) == 1 else Translatable("{parts}", {"parts": said})
 
 
 NOTHING = foreign("")
@@ -127,7 +138,7 @@ def render(text: str, catalogue: Catalogue) -> str:
         else:
             template = catalogue.gettext(text.template)
         return template.format_map(_Shown(text.values, catalogue))
-    except (KeyError, ValueError, IndexError, AttributeError):
+    except UNFIT:
         return str(text)
 
 
@@ -143,8 +154,22 @@ def _is_plain(template: str) -> bool:
     )
 
 
-class _Sentences(list[Any]):
-    """Parts that are shown one behind the other, not as a list."""
+class _Parts(list[Any]):
+    """Items, which are shown with the separator between them."""
+
+    separator = LIST_SEPARATOR
+    kind = ""
+
+
+class _Sentences(_Parts):
+    separator, kind = SENTENCE_SEPARATOR, "sentences"
+
+
+class _Clauses(_Parts):
+    separator, kind = CLAUSE_SEPARATOR, "clauses"
+
+
+_KINDS: dict[str, type[_Parts]] = {each.kind: each for each in (_Sentences, _Clauses)}
 
 
 class _Shown(dict[str, Any]):
@@ -158,7 +183,7 @@ def _shown(value: Any, catalogue: Catalogue | None) -> Any:
     if isinstance(value, Translatable):
         return str(value) if catalogue is None else render(value, catalogue)
     if isinstance(value, (list, tuple)):
-        separator = SENTENCE_SEPARATOR if isinstance(value, _Sentences) else LIST_SEPARATOR
+        separator = value.separator if isinstance(value, _Parts) else LIST_SEPARATOR
         if catalogue is not None:
             separator = catalogue.gettext(separator)
         return separator.join(str(_shown(item, catalogue)) for item in value)
@@ -168,6 +193,10 @@ def _shown(value: Any, catalogue: Catalogue | None) -> Any:
 def _value(value: Any) -> Any:
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
+    if isinstance(value, numbers.Integral):  # NumPy's numbers, which JSON does not take
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
     if isinstance(value, Sequence):
         return [_value(item) for item in value]
     return str(value)
@@ -178,22 +207,59 @@ def _plain(value: Any) -> Any:
         return value.to_json()
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, _Sentences):
-        return {"sentences": [_plain(item) for item in value]}
+    if isinstance(value, _Parts):
+        return {value.kind: [_plain(item) for item in value]}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
 
 
-def _values(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(name): _again(value) for name, value in data.items()}
+class _FromFile:
+    """Reads one message and those in it, which share what may be filled in."""
+
+    def __init__(self) -> None:
+        self._left = MAX_CHARS
+
+    def message(self, data: Any, depth: int) -> Translatable:
+        if isinstance(data, str):
+            return foreign(data)
+        if not isinstance(data, Mapping):
+            return NOTHING
+        template, text, plural = (_text(data.get(name)) for name in ("code", "text", "plural"))
+        if depth >= MAX_DEPTH or not template or not _is_plain(template) or not _is_plain(plural):
+            return foreign(text)
+        try:
+            values = {str(name): self._value(value, depth + 1) for name, value in (data.get("values") or {}).items()}
+            if plural:
+                int(values["n"])  # what a language's rule is asked with
+            self._left -= max(_longest(form, _Shown(values, None)) for form in (template, plural))
+            return Translatable(template, values, plural) if self._left >= 0 else foreign(text)
+        except UNFIT:
+            return foreign(text)
+
+    def _value(self, value: Any, depth: int) -> Any:
+        if not isinstance(value, (list, tuple, Mapping)):
+            return value
+        if depth >= MAX_DEPTH:
+            raise ValueError("nested too deeply")
+        if not isinstance(value, Mapping):
+            return [self._value(item, depth + 1) for item in value]
+        for name, kind in _KINDS.items():
+            if isinstance(value.get(name), list):
+                return kind(self._value(item, depth + 1) for item in value[name])
+        return self.message(value, depth)
 
 
-def _again(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        if isinstance(value.get("sentences"), list):
-            return _Sentences(_again(item) for item in value["sentences"])
-        return Translatable.from_json(value)
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_again(item) for item in value]
-    return value
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _longest(template: str, shown: Mapping[str, Any]) -> int:
+    """Characters that the template with these values has at most."""
+    length = 0
+    for literal, name, _, _ in Formatter().parse(template):
+        value = shown[name] if name else ""
+        # A number in any short format: 309 digits before the point, nine behind it; an integer, its bits with "_".
+        digits = 2 * value.bit_length() if isinstance(value, int) else 0
+        length += len(literal) + (len(value) if isinstance(value, str) else 400 + digits)
+    return length

@@ -23,13 +23,17 @@ from babel.messages.pofile import read_po, write_po
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from playground.messages import LIST_SEPARATOR, SENTENCE_SEPARATOR  # noqa: E402
+from playground.messages import CLAUSE_SEPARATOR, LIST_SEPARATOR, SENTENCE_SEPARATOR  # noqa: E402
 from playground.translations import DOMAIN, LOCALE  # noqa: E402
 
 PACKAGE = ROOT / "playground"
 POT = LOCALE / f"{DOMAIN}.pot"
 KEYWORDS = {"msg": None, "plural": (1, 2)}
-SEPARATORS = {LIST_SEPARATOR: "Between the items of a list.", SENTENCE_SEPARATOR: "Between two sentences."}
+SEPARATORS = {
+    LIST_SEPARATOR: "Between the items of a list.",
+    SENTENCE_SEPARATOR: "Between two sentences.",
+    CLAUSE_SEPARATOR: "Between two reasons in one sentence.",
+}
 """Texts of ``messages`` itself, in no call."""
 NOT_OURS = tuple(
     f'"{name}:'.encode()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gettext
 import json
 
 import pytest
 
 from playground import errors
-from playground.errors import PlaygroundError, RunError, SourceError, UnknownModel, UnknownVariant
-from playground.messages import msg
+from playground.errors import PlaygroundError, RunError, SourceError, UnknownModel, UnknownVariant, joined
+from playground.messages import Translatable, msg, render
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PlaygroundError)]
 MADE = {
@@ -51,3 +52,11 @@ def test_what_is_no_error_of_ours_arrives_as_the_class_the_reader_expects(kind: 
     said = {"kind": kind, "what": "it broke", "next_step": ""}
     assert type(PlaygroundError.from_json(said, RunError)) is RunError
     assert type(PlaygroundError.from_json(said)) is PlaygroundError
+
+
+def test_hundreds_of_reasons_are_said_in_any_language_and_travel() -> None:
+    reasons = joined([msg("reason {n}", n=n) for n in range(500)])
+    assert reasons.startswith("reason 0; reason 1; ")
+    assert render(reasons, gettext.NullTranslations()) == reasons
+    assert Translatable.from_json(json.loads(json.dumps(reasons.to_json()))) == reasons
+    assert joined([msg("one")]) == "one"

@@ -16,13 +16,14 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from playground import errors
 from playground.errors import PlaygroundError
-from playground.messages import NOTHING, Translatable, foreign, msg, plural, render, sentences
+from playground.messages import MAX_CHARS, NOTHING, Translatable, foreign, msg, plural, render, sentences
 from playground.paths import PACKAGE, ROOT
 from scripts import messages as catalogues
 
@@ -349,6 +350,63 @@ def test_a_template_from_a_file_never_raises_and_asks_for_names_alone(values: di
 def test_a_hostile_template_from_a_file_leaves_the_text_that_stands_beside_it(template: str) -> None:
     message = Translatable.from_json({"text": "as it was", "code": template, "values": {"x": 1}})
     assert (message, message.template) == ("as it was", "")
+
+
+@pytest.mark.parametrize(
+    ("plural_form", "values"),
+    [
+        ("{n.__class__.__mro__}", {"n": 2}),
+        ("{n:200000000}", {"n": 2}),
+        ("{n} of {y}", {"n": 2}),
+        ("{n} parts", {"n": None}),
+        ("{n} parts", {"n": [1]}),
+        ("{n} parts", {"n": float("inf")}),
+        ("{n} parts", {"n": float("nan")}),
+        ("{n} parts", {}),
+        ("{n} parts", [1]),
+        (["{n}"], "n"),
+        ("{n:.0f} parts", {"n": 10**400}),
+    ],
+)
+def test_a_hostile_plural_from_a_file_leaves_the_text_too(plural_form: Any, values: Any) -> None:
+    data = {"text": "as it was", "code": "{n:.0f} part", "plural": plural_form, "values": values}
+    message = Translatable.from_json(data)
+    assert render(message, Shouting()) == "as it was"
+
+
+@pytest.mark.parametrize("data", [None, [], ["a"], 3, 1.5, True, {}, {"text": None}, {"text": [[]], "code": ["x"]}])
+def test_what_is_no_message_is_read_as_an_empty_one(data: Any) -> None:
+    assert Translatable.from_json(data) == ""
+
+
+def nested(levels: int, template: str) -> Any:
+    data: Any = "x" * 8
+    for _ in range(levels):
+        data = {"text": "as it was", "code": template, "values": {"a": data}}
+    return data
+
+
+def test_a_message_in_messages_without_end_leaves_a_text() -> None:
+    message = Translatable.from_json(nested(300, "{a}"))
+    assert (message, render(message, Shouting())) == ("as it was", "as it was")
+    lists: Any = "x"
+    for _ in range(300):
+        lists = [lists]
+    assert Translatable.from_json({"text": "as it was", "code": "{a}", "values": {"a": lists}}) == "as it was"
+
+
+def test_a_few_lines_that_stand_for_a_huge_text_are_not_filled_in() -> None:
+    assert len(Translatable.from_json(nested(12, "{a}" * 4))) < MAX_CHARS
+    wide = {"text": "as it was", "code": "{a}", "values": {"a": [nested(9, "{a}" * 4)] * 50}}
+    assert len(Translatable.from_json(wide)) < 2 * MAX_CHARS
+    assert Translatable.from_json(nested(3, "{a}" * 4)) == "x" * 512
+
+
+def test_numbers_of_numpy_take_number_formats_and_travel_as_json() -> None:
+    message = msg("{a:.1f} {b:,} {c:.2f}", a=np.float32(0.5), b=np.int64(1234), c=np.float64(2))
+    assert message == "0.5 1,234 2.00"
+    assert json.loads(json.dumps(message.to_json()))["values"] == {"a": 0.5, "b": 1234, "c": 2.0}
+    assert json.dumps(plural("{n} part", "{n} parts", n=np.int64(2)).to_json())
 
 
 class Saying:

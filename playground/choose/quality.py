@@ -14,11 +14,10 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, Literal
 
 from playground.errors import UsageError, either
-from playground.messages import NOTHING, Translatable, foreign, msg
+from playground.messages import NOTHING, Translatable, clauses, foreign, msg
 from playground.records import Fact, Fidelity, ModelFacts, Record, Variant
 from playground.results.figures import Figure, iqr_disjoint
 
@@ -79,8 +78,7 @@ def _card_cautions(benchmark: str, by: Mapping[Variant, Fact]) -> tuple[Translat
         )
     if len(settings) > 1:
         stated = [foreign(setting) if setting else msg("setting not stated") for setting in settings]
-        told = reduce(lambda before, after: msg("{before}; {after}", before=before, after=after), sorted(stated))
-        cautions.append(msg("Taken in different settings ({settings}).", settings=told))
+        cautions.append(msg("Taken in different settings ({settings}).", settings=clauses(*sorted(stated))))
     elif settings == {""}:
         cautions.append(msg("No setting is stated (shots, prompt, harness)."))
     cautions.append(
@@ -262,7 +260,7 @@ def _hint(name: str, names: Iterable[str]) -> Translatable:
     close = difflib.get_close_matches(name, sorted(names), n=2, cutoff=0.5)
     if close:
         return msg("Did you mean {names}?", names=either(close))
-    return msg("python -m playground models lists the names.")
+    return msg("`playground models` lists the names.")
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import TYPE_CHECKING, Protocol
 
 from playground.catalog.search import footprint
-from playground.messages import NOTHING, Translatable, msg, sentences
+from playground.errors import all_of
+from playground.messages import NOTHING, Translatable, clauses, msg, sentences
 from playground.records import LoadSpec, Mode, Record, Request, Variant
 from playground.workers.expected_memory import expected, tokens_of
 
@@ -81,30 +81,14 @@ class MemoryPlan(Record):
         """What becomes of models that do not fit; empty where all do."""
         told = []
         if not self.together and mode == "fast":
-            groups = [reduce(_with, map(_named, group)) for group in self.groups()]
-            told.append(msg("Not all fit at once, so they run in groups: {groups}.", groups=reduce(_then, groups)))
+            groups = [all_of([str(variant) for variant in group]) for group in self.groups()]
+            told.append(msg("Not all fit at once, so they run in groups: {groups}.", groups=clauses(*groups)))
         elif not self.together:
             told.append(msg("Not all fit at once: the one unused for longest is unloaded before another is loaded."))
-        refused = [_named(model.variant) for model in self.models if not model.alone]
+        refused = [str(model.variant) for model in self.models if not model.alone]
         if refused:
-            told.append(msg("{models} will be refused: too large even alone.", models=reduce(_and, refused)))
+            told.append(msg("{models} will be refused: too large even alone.", models=all_of(refused)))
         return sentences(*told)
-
-
-def _named(variant: Variant) -> Translatable:
-    return msg("{model}", model=variant)
-
-
-def _with(models: Translatable, model: Translatable) -> Translatable:
-    return msg("{models} with {model}", models=models, model=model)
-
-
-def _then(groups: Translatable, group: Translatable) -> Translatable:
-    return msg("{groups}, then {group}", groups=groups, group=group)
-
-
-def _and(models: Translatable, model: Translatable) -> Translatable:
-    return msg("{models} and {model}", models=models, model=model)
 
 
 def plan(items: Sequence[tuple[Variant, float | None]], budget_mb: float) -> MemoryPlan:

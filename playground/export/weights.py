@@ -12,13 +12,12 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from playground.catalog import quantization
 from playground.catalog.template_files import bring_template
-from playground.errors import ExportError, PlaygroundError, first_line, joined
+from playground.errors import ExportError, PlaygroundError, either, first_line, joined
 from playground.export.gguf.reading import check_read, quick_gguf
 from playground.export.gguf.splits import merge
 from playground.export.gguf.tokens import keep_to_vocabulary
@@ -106,9 +105,8 @@ def import_model(
         ) from error
     missing = [name for name in ("tokenizer.json", "config.json", "model.safetensors") if not (target / name).exists()]
     if missing:
-        lacking = reduce(lambda before, last: msg("{before} and no {last}", before=before, last=last), missing)
         raise ExportError(
-            msg("Importing {model} gave no {files}", model=spec.name, files=lacking),
+            msg("Importing {model} gave no {files}", model=spec.name, files=either(missing)),
             msg("See the log in PLAYGROUND_HOME."),
         )
     return notes

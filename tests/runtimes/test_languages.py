@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from playground.errors import PlaygroundError, Reason, reason_of
-from playground.messages import LIST_SEPARATOR, SENTENCE_SEPARATOR, msg, render
+from playground.messages import CLAUSE_SEPARATOR, LIST_SEPARATOR, SENTENCE_SEPARATOR, msg, render
 from playground.records import Artifact, Event, LoadSpec, ModelRun, ModelSpec, Remote, Request, Variant
 from playground.runtimes import create_runtime
 from playground.runtimes.generation.chat_template import ChatTemplate, Refused
@@ -23,7 +23,7 @@ class Bracketed:
     """A language in which every template stands in brackets."""
 
     def gettext(self, message: str) -> str:
-        return message if message in (LIST_SEPARATOR, SENTENCE_SEPARATOR) else f"⟦{message}⟧"
+        return message if message in (CLAUSE_SEPARATOR, LIST_SEPARATOR, SENTENCE_SEPARATOR) else f"⟦{message}⟧"
 
     def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
         return f"⟦{msgid1 if n == 1 else msgid2}⟧"

@@ -124,7 +124,7 @@ def test_in_fast_mode_a_plan_names_the_groups_and_leaves_out_what_is_refused() -
     a, b, c, d = (Variant(name, "onnx", "int8") for name in "abcd")
     made = plan([(a, 500), (b, 400), (c, 2000), (d, 300)], 1000)
     assert made.groups() == [[a, b], [d]]
-    assert "in groups: a@onnx-int8 with b@onnx-int8, then d@onnx-int8" in made.words("fast")
+    assert "in groups: a@onnx-int8 and b@onnx-int8; d@onnx-int8" in made.words("fast")
     assert "unloaded before another" in made.words("fair")
     assert made.tight
     assert not plan([(a, 500), (b, 400)], 1000).tight

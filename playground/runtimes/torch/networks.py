@@ -10,12 +10,11 @@ from __future__ import annotations
 import copy
 import re
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from playground.catalog import quantization
-from playground.errors import Reason, some
+from playground.errors import Reason, joined, some
 from playground.messages import NOTHING, msg
 from playground.runtimes.torch.gguf_rope import complete_rope
 from playground.runtimes.torch.skeletons import too_large
@@ -195,4 +194,4 @@ def _check(found: Any) -> None:
         else NOTHING,
     )
     if wrong := [each for each in said if each]:
-        raise IncompleteWeights(reduce(lambda before, last: msg("{before}; {last}", before=before, last=last), wrong))
+        raise IncompleteWeights(joined(wrong))

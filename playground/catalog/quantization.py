@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from playground.catalog import card_text
-from playground.config.validation import all_of
+from playground.errors import all_of
 from playground.messages import NOTHING, Translatable, foreign, msg, sentences
 
 Config = Mapping[str, Any]

@@ -6,5 +6,5 @@ Door:
     schema: Block, Count, Text, Url, mistake
     settings: Settings, is_loopback, load_settings
     space_schema: SpaceBlock
-    validation: all_of, checked, closest, problems, read_yaml
+    validation: checked, closest, problems, read_yaml
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -123,10 +123,9 @@ def _seconds(value: Any) -> Any:
         raise mistake(
             lambda place: ConfigError(
                 msg(
-                    "{place} must be a number of seconds above 0, {most:g} at most, not {value}",
+                    "{place} must be a number of seconds above 0, {most:g} at most",
                     place=place,
                     most=MAX_TIMEOUT_S,
-                    value=repr(value),
                 ),
                 msg("Mend it."),
             )
@@ -136,6 +135,8 @@ def _seconds(value: Any) -> Any:
 
 class EndpointBlock(Block):
     """A model that somebody serves. No message repeats a value in whose place a key could have been written."""
+
+    private: ClassVar[bool] = True
 
     name: Annotated[
         str,
@@ -189,8 +190,10 @@ class EndpointBlock(Block):
             # Not the value: it may be a key.
             raise mistake(lambda place: _no_block(place, list(cls.model_fields)))
         for key in value:
-            if str(key).lower() in _SECRET_WORDS:
-                raise mistake(partial(_secret, str(key)))
+            if not isinstance(key, str):
+                raise mistake(lambda place: _no_block(place, list(cls.model_fields)))
+            if key.lower() in _SECRET_WORDS:
+                raise mistake(partial(_secret, key))
         return value
 
     @model_validator(mode="after")

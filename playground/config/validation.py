@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 
-from playground.errors import ConfigError
-from playground.messages import Translatable, foreign, msg
+from playground.errors import ConfigError, all_of, first_line
+from playground.messages import Translatable, foreign, msg, sentences
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -25,10 +25,16 @@ if TYPE_CHECKING:
     Block = TypeVar("Block", bound=BaseModel)
 
 Place = tuple[int | str, ...]
+_WORD = re.compile(r"[A-Za-z][A-Za-z_]{0,19}")
 Tell = Callable[[str], ConfigError]
 """The error about what stands at a place."""
 
 RESTORE = msg("Restore the file.")
+
+MAX_REPEATED = 200
+"""Characters of a wrong value that a message repeats."""
+HIDDEN: Any = object()
+"""Stands for a value that no message may repeat."""
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -39,6 +45,8 @@ class _UniqueKeys(_Loader):  # type: ignore[misc]
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):  # a list or a block, which is no key of ours
+                continue
             name = key.value
             if name in seen:
                 # PyYAML writes lines and columns around it; both are shown as they are.
@@ -70,6 +78,18 @@ def read_yaml(path: Path, restore: Translatable = RESTORE) -> Any:
         raise ConfigError(
             msg("{path} is not valid YAML: {reason}", path=path, reason=reason), msg("Mend the line it names.")
         ) from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # Of a path with a NUL, or of PyYAML's conversions, which let raw errors through: 2026-02-30, !!bool x.
+        said = first_line(error)
+        reason = said if "'" not in said else foreign(type(error).__name__)  # what is quoted may be a key
+        raise ConfigError(
+            msg("{path} holds a value that can't be read ({reason})", path=_printable(path), reason=reason),
+            sentences(msg("Look for dates, huge numbers and tags (!!) that are none."), restore),
+        ) from error
+
+
+def _printable(path: Path) -> str:
+    return "".join(char if char.isprintable() else "?" for char in str(path))
 
 
 def checked(block: type[Block], value: Any, where: str) -> Block:
@@ -99,8 +119,13 @@ def problems(block: type[BaseModel], value: Any, where: str) -> list[ConfigError
 
 
 def mistakes(block: type[BaseModel], error: Any, where: str) -> list[ConfigError]:
-    """What pydantic found (a ``ValidationError`` about ``block``), in our words."""
+    """What pydantic found (a ``ValidationError`` about ``block``), in our words.
+
+    Of a block that says it is ``private``, no value is repeated, and no key that is no plain word: somebody may have
+    pasted a secret in its place.
+    """
     details: list[ErrorDetails] = error.errors(include_url=False)
+    private = bool(getattr(block, "private", False))
     unknown = [each for each in details if each["type"] == "extra_forbidden"]
     missing: dict[Place, list[str]] = {}
     for each in details:
@@ -108,13 +133,20 @@ def mistakes(block: type[BaseModel], error: Any, where: str) -> list[ConfigError
             missing.setdefault(each["loc"][:-1], []).append(str(each["loc"][-1]))
     others = [each for each in details if each["type"] not in ("extra_forbidden", "missing")]
     return [
-        *(unknown_key(str(each["loc"][-1]), _keys(block, each["loc"][:-1]), _block(where, each)) for each in unknown),
+        *(
+            unknown_key(str(each["loc"][-1]), _keys(block, each["loc"][:-1]), _block(where, each), private=private)
+            for each in unknown
+        ),
         *(_missing(names, place_of(where, loc).rstrip(": ")) for loc, names in missing.items()),
-        *(_wrong(block, each, where) for each in others),
+        *(_wrong(block, {**each, "input": HIDDEN} if private else each, where) for each in others),
     ]
 
 
-def unknown_key(key: str, known: Sequence[str], place: str) -> ConfigError:
+def unknown_key(key: str, known: Sequence[str], place: str, *, private: bool = False) -> ConfigError:
+    if private and not _WORD.fullmatch(key):
+        return ConfigError(
+            msg("{place}: unknown key (not repeated: it may be an API key)", place=place), closest("", known)
+        )
     return ConfigError(msg("{place}: unknown key '{key}'", place=place, key=key), closest(key, known))
 
 
@@ -149,13 +181,6 @@ def _missing(names: list[str], place: str) -> ConfigError:
     )
 
 
-def all_of(names: Sequence[str]) -> Translatable:
-    """Names all of which are meant: ``a and b and c``."""
-    if len(names) == 1:
-        return msg("{name}", name=names[0])
-    return msg("{first} and {rest}", first=names[0], rest=all_of(names[1:]))
-
-
 def _wrong(block: type[BaseModel], detail: ErrorDetails, where: str) -> ConfigError:
     place, value, context = place_of(where, detail["loc"]), detail["input"], detail.get("ctx", {})
     if "tell" in context:  # raised by a check of ours
@@ -172,33 +197,48 @@ def _wrong(block: type[BaseModel], detail: ErrorDetails, where: str) -> ConfigEr
     return _not_a_value(detail["type"], place, value, context, foreign(detail["msg"]))
 
 
+def _repeated(value: Any) -> str:
+    """A wrong value as a message shows it."""
+    if value is HIDDEN:
+        return msg("what stands there")
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # more digits than Python writes
+        text = type(value).__name__
+    return text if len(text) <= MAX_REPEATED else f"{text[:MAX_REPEATED]}…"
+
+
 def not_text(value: Any, place: str) -> ConfigError:
-    what = msg("{place} must be text, not {value}", place=place, value=repr(value))
+    what = msg("{place} must be text, not {value}", place=place, value=_repeated(value))
     return ConfigError(what, msg("Write it in quotes."))
 
 
 def not_an_address(value: Any, place: str) -> ConfigError:
-    what = msg("{place} must be an http(s) address, not {value}", place=place, value=repr(value))
+    what = msg("{place} must be an http(s) address, not {value}", place=place, value=_repeated(value))
     return ConfigError(what, msg("Give a full address."))
 
 
 def not_a_block(place: str, value: Any, known: Sequence[str]) -> ConfigError:
-    what = msg("{place} must be a block of keys, not {value}", place=place, value=repr(value))
+    what = msg("{place} must be a block of keys, not {value}", place=place, value=_repeated(value))
     return ConfigError(what, msg("Known keys: {names}.", names=known))
 
 
 def _not_one_of(place: str, value: Any, choices: list[str]) -> ConfigError:
     if isinstance(value, bool):
         what = msg(
-            "{place} is {value} (quote it: YAML reads yes and no as true and false)", place=place, value=repr(value)
+            "{place} is {value} (quote it: YAML reads yes and no as true and false)",
+            place=place,
+            value=_repeated(value),
         )
+    elif value is HIDDEN:
+        return ConfigError(msg("{place} is none of {names}", place=place, names=choices), msg("Write one of them."))
     else:
-        what = msg("{place} is {value}", place=place, value=repr(value))
+        what = msg("{place} is {value}", place=place, value=_repeated(value))
     return ConfigError(what, closest(str(value), choices))
 
 
 def _not_a_value(kind: str, place: str, value: Any, context: Mapping[str, Any], reason: Translatable) -> ConfigError:
-    named = {"place": place, "value": repr(value)}
+    named = {"place": place, "value": _repeated(value)}
     leave_out = msg("Leave it out where it is unknown.")
     if kind.startswith("string"):
         return not_text(value, place)

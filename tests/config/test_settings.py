@@ -45,6 +45,13 @@ def test_what_is_left_out_keeps_its_default(tmp_path: Path) -> None:
         ("", "has no list of models under app"),
         ("app: {models: [m]}\napp: {models: [n]}", "the key 'app' stands twice"),
         ("app: {", "is not valid YAML"),
+        ("? [a]\n: b", "is not valid YAML"),
+        ("? {a: b}\n: b", "is not valid YAML"),
+        ("app: 2026-02-30", "can't be read"),
+        ("app: " + "9" * 5000, "can't be read"),
+        ("app: !!bool x", "can't be read"),
+        ('app: !!int ""', "can't be read"),
+        ("app: !!timestamp x", "can't be read"),
     ],
 )
 def test_a_mistake_in_spaces_yaml_names_its_place_and_the_next_step(tmp_path: Path, text: str, message: str) -> None:
@@ -53,6 +60,12 @@ def test_a_mistake_in_spaces_yaml_names_its_place_and_the_next_step(tmp_path: Pa
     assert message in str(caught.value)
     assert str(tmp_path / "spaces.yaml") in str(caught.value)
     assert caught.value.next_step
+
+
+def test_a_path_with_a_nul_is_told_like_any_that_cannot_be_read() -> None:
+    with pytest.raises(ConfigError, match="can't be read") as caught:
+        load_settings({"PLAYGROUND_SPACE": "a\0b.yaml"})
+    assert "PLAYGROUND_SPACE" in caught.value.next_step and "\0" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there_names_the_variable_that_points_to_it(tmp_path: Path) -> None:

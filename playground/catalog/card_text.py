@@ -56,9 +56,9 @@ def front_matter(block: str) -> dict[str, Any]:
     try:
         _look(block)
         data = yaml.load(block, Loader=_Loader)  # a safe loader: it makes plain values only
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        if isinstance(error, BadFrontMatter):
-            raise
+    except BadFrontMatter:
+        raise
+    except Exception as error:  # PyYAML lets through whatever its conversions raise: KeyError, AttributeError, …
         reason = foreign(type(error).__name__)
         raise BadFrontMatter(msg("its YAML block can't be read ({reason})", reason=reason)) from error
     if data is None:

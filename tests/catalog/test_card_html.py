@@ -236,6 +236,11 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
         ("!!python/object/apply:os.system [ls]", "can't be read"),
         ("- a\n- b", "not a list of keys"),
         ("a: 2026-99-99", "can't be read"),
+        ("a: !!bool foo", "can't be read"),
+        ('a: !!int ""', "can't be read"),
+        ('a: !!float ""', "can't be read"),
+        ("a: !!timestamp foo", "can't be read"),
+        ("? [a]\n: b", "can't be read"),
         ("\x07", "can't be read"),
     ],
 )

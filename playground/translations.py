@@ -8,8 +8,8 @@ needed to read them: it brings 36 MB of other languages' calendars, so the looku
 from __future__ import annotations
 
 import gettext
+import logging
 import re
-import struct
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,8 @@ from playground.messages import Catalogue
 from playground.paths import PACKAGE
 
 LOCALE = PACKAGE / "locale"
+log = logging.getLogger(__name__)
+
 DOMAIN = "playground"
 SOURCE_LANGUAGE = "en"
 SETTING = "PLAYGROUND_LANGUAGE"
@@ -93,5 +95,8 @@ def _catalogue(folder: Path, language: str) -> Catalogue:
         return ENGLISH
     try:
         return gettext.translation(DOMAIN, folder, [language], fallback=True)
-    except (OSError, ValueError, struct.error):  # what can't be read: English is better than no page
-        return ENGLISH
+    except Exception as error:  # gettext raises what it stumbles over: of the encoding, the rule of plurals, the form
+        log.warning(
+            "The catalogue of %s can't be read (%s: %s); English is shown", language, type(error).__name__, error
+        )
+        return ENGLISH  # better than no page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import struct
 import threading
 from pathlib import Path
 
@@ -125,6 +126,43 @@ def test_a_catalogue_that_is_no_catalogue_is_no_reason_to_stop(tmp_path: Path, m
     path.write_bytes(b"broken")
     monkeypatch.setattr(translations, "LOCALE", tmp_path)
     assert render(UNKNOWN, for_page("fr", {})) == UNKNOWN
+
+
+def test_a_catalogue_with_an_unknown_encoding_or_a_broken_rule_is_passed_over_with_a_line_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(translations, "LOCALE", tmp_path)
+    heads = {
+        "aa": "Content-Type: text/plain; charset=nonsense\n",
+        "bb": "Content-Type: text/plain; charset=utf-8\nPlural-Forms: nplurals=2; plural=\n",
+        "cc": "Content-Type: text/plain; charset=utf-8\nPlural-Forms: nonsense\n",
+    }
+    for language, head in heads.items():
+        write_mo(tmp_path, language, {"": head, "{n} model\0{n} models": "X\0Y"})
+        assert render(UNKNOWN, for_page(language, {})) == UNKNOWN
+        assert f"The catalogue of {language} can't be read" in caplog.text
+
+
+def test_a_rule_of_plurals_that_breaks_on_a_number_leaves_english(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(translations, "LOCALE", tmp_path)
+    head = "Content-Type: text/plain; charset=utf-8\nPlural-Forms: nplurals=2; plural=1/n;\n"
+    write_mo(tmp_path, "dd", {"": head, "{n} model\0{n} models": "X\0Y"})
+    assert render(plural("{n} model", "{n} models", n=0), for_page("dd", {})) == "0 models"
+
+
+def write_mo(folder: Path, language: str, entries: dict[str, str]) -> None:
+    """A catalogue as gettext's manual describes the file: two tables of lengths and offsets, then the texts."""
+    path = folder / language / "LC_MESSAGES" / "playground.mo"
+    path.parent.mkdir(parents=True)
+    texts = [text.encode() for text in (*entries, *entries.values())]
+    place, tables, data = 28 + 8 * len(texts), b"", b""
+    for text in texts:
+        tables += struct.pack("<II", len(text), place + len(data))
+        data += text + b"\0"
+    head = struct.pack("<7I", 0x950412DE, 0, len(entries), 28, 28 + 8 * len(entries), 0, 0)
+    path.write_bytes(head + tables + data)
 
 
 def test_today_there_is_english_alone() -> None:

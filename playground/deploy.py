@@ -76,7 +76,7 @@ def check_space(space_file: Path, root: Path, catalog_file: Path) -> list[Transl
     if split_readme(_read(root / "README.md"))[0] != front_matter(space):
         problems.append(
             msg(
-                "README.md's front matter differs from {file}: run `python -m playground space render`.",
+                "README.md's front matter differs from {file}: run `playground space render`.",
                 file=space_file.name,
             )
         )

@@ -102,6 +102,15 @@ def test_a_served_model_outside_the_catalogue_is_reported_with_the_closest_name(
     assert [problem for problem in problems(project) if "Did you mean gemma-3-270m, " in problem]
 
 
+def test_a_model_of_the_hub_with_the_least_of_an_entry_can_be_served(project: Path) -> None:
+    least = {"id": "small", "name": "Small", "kind": "base", "task": "text-generation", "source": "hub:Owner/Small"}
+    catalog = project / "catalog.yaml"
+    catalog.write_text(yaml.safe_dump({"schema_version": 1, "models": [{**least, "variants": ["onnx-int8"]}]}))
+    change(project, "app", models=["small"])
+    change(project, "space", models=["Owner/Small"])
+    assert check_space(project / "spaces.yaml", project, catalog) == []
+
+
 def test_every_problem_is_listed_not_only_the_first(project: Path) -> None:
     change(project, "space", colorFrom="teal", short_description="x" * 61)
     assert len(problems(project)) == 2

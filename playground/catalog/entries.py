@@ -213,6 +213,7 @@ def load_catalog(path: Path, remotes: Sequence[Remote] = ()) -> Catalog:
 def _entry(block: EntryBlock) -> CatalogEntry:
     default = _variant(block.id, block.variants[0])
     documented = block.prompt_format
+    scheme, _, location = block.source.partition(":")
     spec = ModelSpec(
         id=block.id,
         name=block.name,
@@ -223,7 +224,7 @@ def _entry(block: EntryBlock) -> CatalogEntry:
         context_length=block.context_length,
         kind=block.kind,
         precisions=tuple(block.variants),
-        upstream=block.upstream,
+        upstream=block.upstream or (location if scheme == "hub" else ""),
         download_bytes=block.download_bytes,
         chat_template=documented.template if documented else "",
     )
@@ -259,7 +260,7 @@ def _check_together(block: EntryBlock, where: str) -> None:
     check(scheme in ("pypi", "path", "hub", "fake"), source, msg("Start it with pypi:, path:, hub: or fake:."))
     hub_name = scheme != "hub" or bool(HUB_ID.fullmatch(location))
     check(hub_name, source, msg("Write hub:OWNER/NAME; a commit goes into revision."))
-    pinned = scheme == "hub" or bool(block.revision)
+    pinned = scheme in ("hub", "fake") or bool(block.revision)
     check(pinned, msg("the key 'revision' is missing"), msg("Pin what is fetched."))
     once = len(set(variants)) == len(variants)
     check(once, msg("variants names one twice"), msg("Leave each in once, the default first."))
@@ -275,7 +276,10 @@ def _unknown_remote(model: str, known: Iterable[str]) -> UnknownModel:
     names = list(known)
     error = UnknownModel(model, names)
     if not names:
-        error.next_step = msg("No served model is set up: add one under app.remotes in spaces.yaml (docs/remote.md).")
+        error.next_step = msg(
+            "No served model is set up: add one under app.remotes in spaces.yaml, or in PLAYGROUND_REMOTES "
+            "(docs/remote.md)."
+        )
     return error
 
 

@@ -160,9 +160,10 @@ class FakeRuntime:
         view = self.inspect(request)
         answer.tokenized = time.monotonic()
         answer.view = view
-        room = self._load.spec.context_length - len(view.token_ids)
+        most = self._load.spec.context_length
+        room = most - len(view.token_ids) if most else request.max_new_tokens  # 0: unknown
         if room < 1:
-            raise prompt_too_long(self._load.spec.id, len(view.token_ids), self._load.spec.context_length)
+            raise prompt_too_long(self._load.spec.id, len(view.token_ids), most)
         _burn(self._script.cpu_s)
         yield from answer.prefill(self._script.prefill_s)
         yield from answer.decode(self._script, min(request.max_new_tokens, room), self._mishap)

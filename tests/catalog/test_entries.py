@@ -125,6 +125,14 @@ def test_a_named_variant_is_kept(catalog: Catalog) -> None:
     assert str(catalog.resolve("gemma-3-270m@torch-fp32")[1]) == "gemma-3-270m@torch-fp32"
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """Names that resemble each other, and enough others that not all are listed."""
+    alike = ("smollm2-1.7b-instruct", "smollm2-135m-instruct", "smollm2-360m-instruct", "gemma-3-270m")
+    others = (f"other-{n}" for n in range(20))
+    return load_catalog(write(tmp_path_factory.mktemp("few"), *(entry(id=each) for each in (*alike, *others))))
+
+
 @pytest.mark.parametrize(
     ("text", "suggestion"),
     [
@@ -132,13 +140,13 @@ def test_a_named_variant_is_kept(catalog: Catalog) -> None:
         ("HuggingFaceTB/SmolLM2-135M-Instruct", "Did you mean smollm2-135m-instruct"),
         ("gemma-3-270", "Did you mean gemma-3-270m"),
         ("smollm2", "Did you mean smollm2-1.7b-instruct, smollm2-135m-instruct or smollm2-360m-instruct?"),
-        ("zzz", "models are known; `python -m playground models`"),
+        ("zzz", "models are known; `playground models`"),
         ("", "models are known"),
     ],
 )
-def test_an_unknown_model_gets_the_closest_names(catalog: Catalog, text: str, suggestion: str) -> None:
+def test_an_unknown_model_gets_the_closest_names(few: Catalog, text: str, suggestion: str) -> None:
     with pytest.raises(UnknownModel) as caught:
-        catalog.resolve(text)
+        few.resolve(text)
     assert suggestion in str(caught.value)
 
 
@@ -225,6 +233,27 @@ def test_a_mistake_names_file_entry_and_field(tmp_path: Path, broken: Any, messa
     with pytest.raises(ConfigError) as caught:
         load_catalog(write(tmp_path, broken))
     assert message in str(caught.value)
+
+
+def test_the_repository_of_a_hub_source_is_its_upstream_unless_the_entry_names_another(tmp_path: Path) -> None:
+    least = {key: value for key, value in entry().items() if key not in ("context_length", "revision")}
+    hub = {**least, "source": "hub:Owner/Tiny", "variants": ["onnx-int8"]}
+    other = {**hub, "id": "copy", "upstream": "Owner/Original"}
+    known = load_catalog(write(tmp_path, hub, other, {**least, "id": "scripted"}))
+    assert [each.spec.upstream for each in known] == ["Owner/Tiny", "Owner/Original", ""]
+    assert known.entry("hub:owner/tiny").spec.name == "Tiny"
+
+
+def test_a_scripted_entry_needs_no_revision_and_a_folder_does(tmp_path: Path) -> None:
+    least = {key: value for key, value in entry().items() if key != "revision"}
+    assert load_catalog(write(tmp_path, least)).ids() == ("tiny",)
+    with pytest.raises(ConfigError, match="the key 'revision' is missing"):
+        load_catalog(write(tmp_path, {**least, "source": "path:x", "variants": ["onnx-int8"]}))
+
+
+def test_where_no_served_model_is_set_up_both_places_are_named(catalog: Catalog) -> None:
+    with pytest.raises(UnknownModel, match=r"spaces\.yaml, or in PLAYGROUND_REMOTES"):
+        catalog.entry("remote:big")
 
 
 def test_two_entries_with_one_id_are_refused(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_every_fact_of_every_entry_has_a_source(
     monkeypatch.setenv("PLAYGROUND_HOME", str(tmp_path))
     assert main(["card", model, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["license"]["value"]
+    assert document["license"]["value"] or not CATALOG.entry(model).card
     assert without_source(document) == []
 
 

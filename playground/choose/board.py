@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING
 
 from playground.catalog.facts import full_facts
 from playground.catalog.hub_cards import hub_facts, remembered
-from playground.choose.constraints import STATES, Candidate, Constraints, Eligibility, judge
+from playground.catalog.search import Listed
+from playground.choose.constraints import STATES, Candidate, Check, Constraints, Eligibility, judge
 from playground.choose.evidence import Evidence, gather, measured_variants
 from playground.choose.quality import Axis, Quality, card_scores, fidelity_scores, pareto_front
 from playground.errors import PlaygroundError
-from playground.records import Artifact, Comparison, Variant
+from playground.messages import msg
+from playground.records import Artifact, Comparison, ModelFacts, Variant
 from playground.results.figures import CHOICE, Figure, Measurement, figure
 from playground.system.environment import environment
 
 if TYPE_CHECKING:
+    from playground.catalog.entries import CatalogEntry
     from playground.service import Playground
 
 NEWEST = 100
@@ -125,4 +128,13 @@ def _candidate(playground: Playground, variant: Variant, artifact: Artifact | No
         evidence.figures[variant],
         entry.spec.context_length if own else 0,
         served=variant.runtime == "remote",
+        refused=_refused(entry, facts),
     )
+
+
+def _refused(entry: CatalogEntry, facts: ModelFacts) -> Check | None:
+    if entry.card.own_code is None:
+        return None
+    item = Listed(entry, facts, None, None)
+    step = msg("Instead: {model}.", model=item.instead)
+    return Check("refused", "broken", item.refused, url=entry.card.own_code.source, next_step=step)

@@ -59,10 +59,10 @@ class Check(Record):
     """One limit against one model.
 
     Attributes:
-        limit: Which one, as the field of ``Constraints`` is called.
+        limit: Which one, as the field of ``Constraints`` is called; ``refused`` for a model that never runs here.
         words: Value against limit, to be read by itself.
         source: Where the value comes from, in words; ``url`` is where to check it.
-        next_step: How to learn what is not known; empty where it is.
+        next_step: How to learn what is not known, or what to take instead; empty where nothing is to be done.
     """
 
     limit: str
@@ -81,6 +81,7 @@ class Candidate:
         figures: By name as in ``Timings``; what is absent was not measured.
         context_length: What its own configuration allows, for a model that no card describes; 0 where unknown.
         served: Whether somebody else runs it, so that its memory is not this machine's.
+        refused: Why it never runs here, whatever the machine; None where it may.
     """
 
     variant: Variant
@@ -89,11 +90,14 @@ class Candidate:
     figures: dict[str, Taken] = field(default_factory=dict)
     context_length: int = 0
     served: bool = False
+    refused: Check | None = None
 
 
 @dataclass(frozen=True)
 class Eligibility(Record):
-    """What became of one model: its checks in the order of ``Constraints``, one for each limit that was stated."""
+    """What became of one model: its checks in the order of ``Constraints``, one for each limit that was stated; of a
+    model that is refused, the reason alone.
+    """
 
     variant: Variant
     name: str
@@ -143,8 +147,10 @@ def judge(limits: Constraints, candidate: Candidate) -> Eligibility:
     """One model against the limits.
 
     A single limit that is broken puts it out, whatever else is unknown; else anything unknown leaves it undecided, and
-    anything too close to call leaves it at that.
+    anything too close to call leaves it at that. A model that never runs here is out by that alone.
     """
+    if candidate.refused:
+        return Eligibility(candidate.variant, candidate.name, "out", (candidate.refused,))
     found = []
     for part in fields(limits):
         wanted = getattr(limits, part.name)
@@ -212,7 +218,7 @@ def _commercial(_: bool, candidate: Candidate) -> Check:
         return Check("commercial", "broken", msg("{licence}: no commercial use", licence=licence), source, url)
     if value == "unknown":
         words = msg("{licence}: whether it allows commercial use is unknown", licence=licence)
-        step = msg("Read its card and licence: python -m playground card {model}.", model=candidate.variant.model)
+        step = msg("Read its card and licence: `playground card {model}`.", model=candidate.variant.model)
         return Check("commercial", "unknown", words, source, url, step)
     if against:
         words = msg("{licence} allows it, but: {caution}", licence=licence, caution=against.value)
@@ -248,7 +254,7 @@ def _context(least: int, candidate: Candidate) -> Check:
     if not isinstance(value, int) and candidate.context_length:
         value, source = candidate.context_length, msg("Its own configuration")
     if not isinstance(value, int):
-        step = msg("Read its configuration: python -m playground card {model}.", model=candidate.variant.model)
+        step = msg("Read its configuration: `playground card {model}`.", model=candidate.variant.model)
         return Check("min_context", "unknown", msg("Its context length is unknown."), next_step=step)
     words = msg("context of {n:,} tokens, limit at least {least:,}", n=value, least=least)
     return Check("min_context", "met" if value >= least else "broken", words, source, fact.url)

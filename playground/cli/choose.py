@@ -143,7 +143,9 @@ def _print(limits: Constraints, found: Board, verdicts: Sequence[Eligibility], q
 
     console = output.stdout()
     if not limits.stated:
-        console.print("No limit is stated: every model is eligible. See --help for the limits.\n")
+        console.print(
+            "No limit is stated: every model is eligible that is not refused here. See --help for the limits.\n"
+        )
     for verdict in verdicts:
         console.print(f"{verdict.variant}: {output.clean(verdict.words)}", soft_wrap=True)
         for check in verdict.deciding:
@@ -154,7 +156,7 @@ def _print(limits: Constraints, found: Board, verdicts: Sequence[Eligibility], q
     missing = [str(v.variant) for v in verdicts if any(check.next_step == MEASURE_IT for check in v.checks)]
     if missing:
         models = " ".join(f"-m {variant}" for variant in missing[:4])
-        console.print(f"\nTo measure: python -m playground bench models {models}", soft_wrap=True)
+        console.print(f"\nTo measure: playground bench models {models}", soft_wrap=True)
     if quality:
         _print_quality(found, quality)
     for note in found.evidence.notes:

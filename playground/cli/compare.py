@@ -87,7 +87,7 @@ def history(
         kept = list(playground.comparisons(limit)) if id is None else [playground.comparison(id)]
     comparisons = [comparison for comparison in kept if comparison is not None]
     if id is not None and not comparisons:
-        raise UsageError(msg("No comparison has the id '{id}'", id=id), msg("python -m playground history lists them."))
+        raise UsageError(msg("No comparison has the id '{id}'", id=id), msg("`playground history` lists them."))
     if json:
         documents = [with_receipts(comparison) for comparison in comparisons]
         output.print_json({"comparisons": documents} if id is None else documents[0])

@@ -41,7 +41,7 @@ def costs(
     if missing := [name for name in wanted if name not in found]:
         raise UsageError(
             msg("{models}: no figures of it are kept here", models=" and ".join(missing)),
-            msg("Measure it: python -m playground bench models -m {model}", model=missing[0]),
+            msg("Measure it: `playground bench models -m {model}`.", model=missing[0]),
         )
     rows = [found[name] for name in wanted or found]
     if json:
@@ -51,7 +51,10 @@ def costs(
         _print(rows, tiers)
         output.stdout().print(output.say(ASSUMPTION))
     else:
-        output.stdout().print("Nothing was measured here yet: python -m playground bench models -m MODEL does it.")
+        output.stdout().print(
+            "No figures are kept here yet: `playground compare --save` and `playground bench models` keep some.",
+            soft_wrap=True,
+        )
     return output.OK
 
 

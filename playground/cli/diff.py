@@ -75,9 +75,7 @@ def replay(
     with Playground(load_settings()) as playground:
         stored = playground.comparison(id)
         if stored is None:
-            raise UsageError(
-                msg("No comparison has the id '{id}'", id=id), msg("python -m playground history lists them.")
-            )
+            raise UsageError(msg("No comparison has the id '{id}'", id=id), msg("`playground history` lists them."))
         with output.working_on(id):
             report = follow(playground.replay(stored))
         if save:

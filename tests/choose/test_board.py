@@ -206,3 +206,16 @@ def test_names_of_the_catalogue_are_escaped(stored: Playground) -> None:
 
     limits = Constraints(min_tok_s=1)
     assert "<script>" not in verdicts_html([judge(limits, hostile)], limits)
+
+
+def test_a_model_that_is_refused_is_out_whatever_the_limits_and_names_another(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PLAYGROUND_HOME", str(tmp_path))
+    for limits in ([], ["--min-speed", "1"], ["--commercial"]):
+        assert main(["choose", "-m", "openassistant-falcon-40b", *limits]) == 1
+        printed = capsys.readouterr().out
+        assert "openassistant-falcon-40b@onnx-int8: out" in printed
+        assert "It needs code of its own, which is never run here." in printed
+        assert "Instead: falcon-40b." in printed
+        assert "easure" not in printed

@@ -31,10 +31,11 @@ def verdicts_html(verdicts: Sequence[Eligibility], limits: Constraints) -> str:
     if not verdicts:
         return '<p class="note">No model is chosen, and none has figures here yet.</p>'
     if not limits.stated:
-        return '<p class="note">No limit is stated, so every model is eligible. State some above.</p>'
+        words = "No limit is stated, so every model is eligible that is not refused here. State some above."
+        return f'<p class="note">{words}</p>'
     tally = {state: sum(v.state == state for v in verdicts) for state in ("eligible", "close", "undecided", "out")}
-    words = {"close": "too close to call"}
-    told = ", ".join(f"{tally[s]} {words.get(s, s)}" for s in tally if tally[s] or s == "eligible")
+    other = {"close": "too close to call"}
+    told = ", ".join(f"{tally[s]} {other.get(s, s)}" for s in tally if tally[s] or s == "eligible")
     rows = "".join(_verdict_row(verdict) for verdict in verdicts)
     return (
         f'<p class="note" role="status"><strong>Of {count(len(verdicts), "model")}: {told}.</strong> One broken limit '
@@ -50,7 +51,7 @@ def _how_to_measure(verdicts: Sequence[Eligibility]) -> str:
         return ""
     return (
         '<p class="note"><strong>To measure models:</strong> choose them above and open the Measure tab, or '
-        "<code>python -m playground bench models -m MODEL</code>; open this tab again after that.</p>"
+        "<code>playground bench models -m MODEL</code>; open this tab again after that.</p>"
     )
 
 

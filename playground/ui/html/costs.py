@@ -62,7 +62,7 @@ def _small_print(tiers: Sequence[Tier]) -> str:
     )
     return (
         f'<p class="note">{esc(ASSUMPTION)} {said} Other prices: edit hardware.yaml, or '
-        "<code>python -m playground costs --tier … --price …</code></p>"
+        "<code>playground costs --tier … --price …</code></p>"
     )
 
 

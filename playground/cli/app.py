@@ -10,9 +10,11 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from playground import __version__
 from playground.cli import choose, compare, costs, diff, models, output, space
 from playground.errors import PlaygroundError
 from playground.messages import foreign, msg, sentences
@@ -24,6 +26,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"open-model-playground {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
 app.command("models")(models.models)
 app.command("prepare")(models.prepare)
 app.command("compare")(compare.compare)

@@ -59,9 +59,9 @@ def models(
     return output.FAILED if any(found.error for found in measurement.models) else output.OK
 
 
-def main(args: list[str]) -> int:
-    """Run the command with the arguments behind ``bench models``."""
-    return int(app(args=args, prog_name="python -m playground bench models", standalone_mode=False) or output.OK)
+def main(args: list[str], name: str) -> int:
+    """Run the command with the arguments behind ``bench models``; ``name`` is what the reader typed before them."""
+    return int(app(args=args, prog_name=name, standalone_mode=False) or output.OK)
 
 
 def _print(measurement: Measurement) -> None:

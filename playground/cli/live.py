@@ -111,14 +111,18 @@ def step_line(at: Snapshot) -> str:
 def status(run: LiveRun) -> str:
     """One line on where a run stands, with the decode rate while tokens come."""
     if run.kind == "token":
-        return f"{run.n_tokens} tokens{_rate(run)}"
+        return f"{_tokens(run.n_tokens)}{_rate(run)}"
     if run.kind == "done" and run.run:
-        return f"done ({run.run.finish_reason}), {run.run.timings.output_tokens} tokens{_final_rate(run)}"
+        return f"done ({run.run.finish_reason}), {_tokens(run.run.timings.output_tokens or 0)}{_final_rate(run)}"
     if run.kind == "failed" and run.run:
         return f"failed: {clean(run.run.error or run.message)}"
     share = "" if run.progress is None else f" {run.progress:.0%}"
     message = f": {clean(run.message)}" if run.message else ""
     return f"{run.kind}{message}{share}"
+
+
+def _tokens(n: int) -> str:
+    return f"{n} token" if n == 1 else f"{n} tokens"
 
 
 def _rate(run: LiveRun) -> str:

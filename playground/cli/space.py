@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 """Options behind the command belong to the script it starts."""
 
-BENCH_HELP = """Usage: python -m playground bench MEASUREMENT [OPTIONS]
+BENCH_HELP = """Usage: {command} MEASUREMENT [OPTIONS]
 
 Measure on this machine, in one run. `bench MEASUREMENT --help` tells what it does and its options. There are:
 """
@@ -100,17 +100,21 @@ def _project() -> tuple[Path, Settings]:
 
 
 def bench(context: typer.Context) -> int:
-    """Measurements: `bench models` of models, `bench engine` of our decode loop beside others on this machine."""
+    """Measurements on this machine: `bench models` of models; in a checkout also `bench engine` of our decode loop,
+    `bench peers` of our engine beside others, and the rest that `bench --help` names.
+    """
     from playground.cli import benchmark
     from playground.paths import CHECKOUT
 
     if context.args[:1] == ["models"]:
-        return benchmark.main(context.args[1:])
+        return benchmark.main(context.args[1:], f"{context.command_path} models")
     scripts = (CHECKOUT / "benchmarks").glob("[!_]*.py") if CHECKOUT else ()
     found = {path.stem: str(path) for path in sorted(scripts)}
     name = context.args[0] if context.args else ""
     if name in ("--help", "-h"):
-        output.stdout().print(BENCH_HELP + "\n".join(f"  {each}" for each in ("models", *found)))
+        output.stdout().print(
+            BENCH_HELP.format(command=context.command_path) + "\n".join(f"  {each}" for each in ("models", *found))
+        )
         return output.OK
     if name not in found:
         problem = msg("There is no measurement '{name}'", name=name) if name else msg("The measurement is missing")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from playground import __version__
 from playground.config.settings import Settings, load_settings
 from playground.errors import ConfigError, PlaygroundError, UsageError
 from playground.messages import msg, render
@@ -59,11 +60,12 @@ def read_options(argv: Sequence[str] | None) -> Settings:
     """The environment's settings, with the command's on top.
 
     Raises:
-        SystemExit: An option is unknown or malformed (code 2), or help was asked for (0).
+        SystemExit: An option is unknown or malformed (code 2), or help or the version was asked for (0).
         ConfigError: The environment or spaces.yaml is wrong.
     """
     about = "Compare small open models on your own prompt."
     parser = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description=about)
+    parser.add_argument("--version", action="version", version=f"open-model-playground {__version__}")
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, or HOST)")
     parser.add_argument("--port", type=_port, help="port to listen on, 0 for any free one (default: 7860, or PORT)")
     parser.add_argument("--models", metavar="A,B", help="models to offer, instead of those in spaces.yaml")

@@ -15,9 +15,13 @@ from typing import Any
 import pytest
 import yaml
 
+from playground import __version__
 from playground.cli import main
+from playground.cli.live import status
 from playground.cli.output import clean, steps
+from playground.experiments.progress import LiveRun
 from playground.paths import ROOT
+from playground.records import Variant
 from tests.support.scripted_models import catalog_entry
 
 TERMS = {"text": "Mind the terms.", "url": "https://terms.example/t", "policy_url": "https://terms.example/p"}
@@ -358,6 +362,24 @@ def test_a_log_gets_a_line_for_each_step_and_tenth_and_none_in_between(capsys: C
         progress("checking", 0.27)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [*(f"alpha: building {share / 100:4.0%}" for share in range(0, 100, 10)), "alpha: checking  27%"]
+
+
+def test_the_version_is_one_line(capsys: Captured) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"open-model-playground {__version__}\n"
+
+
+def test_one_token_is_no_tokens() -> None:
+    told = [status(LiveRun(Variant("alpha", "fake", "none"), kind="token", n_tokens=n)) for n in (1, 2)]
+    assert told == ["1 token", "2 tokens"]
+
+
+def test_a_scripted_entry_without_a_context_length_answers(surroundings: Path, capsys: Captured) -> None:
+    entry = {**catalog_entry("least", "text=one two"), "kind": "chat"}
+    least = {key: value for key, value in entry.items() if key not in ("context_length", "revision")}
+    (surroundings.parent / "catalog.yaml").write_text(yaml.safe_dump({"schema_version": 1, "models": [least]}))
+    assert main(["compare", "-m", "least", "--json", "Hi"]) == 0
+    assert document(capsys)["runs"][0]["text"] == "one two"
 
 
 def test_a_misspelt_command_is_asked_about_in_one_sentence(capsys: Captured) -> None:

@@ -48,7 +48,7 @@ PREPARING_MB = 1500.0
 KERNELS_CACHE = 0.5
 """Of an fp32 cache: the kernels keep half floats."""
 PREFILL_CHUNK = 128
-"""Prompt tokens that are computed together (``runtimes.engine.PREFILL_CHUNK``, which stands below this room)."""
+"""Prompt tokens that are computed together: ``runtimes.generation.engine.PREFILL_CHUNK``, in a package above this."""
 ROOM = 256
 """Tokens by which a shared cache grows."""
 

@@ -1,4 +1,4 @@
-"""Repositories of the small Hub (hubserver.py): their commits and files, and what the Hub's API says of them."""
+"""Repositories of the small Hub (hub_server.py): their commits and files, and what the Hub's API says of them."""
 
 from __future__ import annotations
 

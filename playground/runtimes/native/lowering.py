@@ -290,7 +290,7 @@ class _Reader:
             start += size
 
     def _means(self, node: Any, settings: dict[str, Any]) -> None:
-        """What quantise.py writes for sums of blocks: ``AveragePool`` over 32, then ``Concat`` behind its source."""
+        """What ``export/quantization`` writes for block sums: ``AveragePool`` over 32, ``Concat`` behind its source."""
         blocks = {"kernel_shape": [BLOCK], "strides": [BLOCK]}
         known_only(node, settings, blocks)
         source = self._value(node.input[0])

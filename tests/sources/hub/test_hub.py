@@ -1,4 +1,4 @@
-"""``hub:`` sources through the real huggingface_hub client, against the small Hub of hubserver.py."""
+"""``hub:`` sources through the real huggingface_hub client, against the small Hub of tests/support/hub_server.py."""
 
 from __future__ import annotations
 

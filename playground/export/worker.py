@@ -19,7 +19,7 @@ from playground.errors import ExportError, PlaygroundError, StorageError
 from playground.messages import Translatable, foreign, msg
 from playground.records import ModelSpec, Variant
 from playground.sources.files import Progress, storage_error
-from playground.system.child import Message, decode, encode, end_with_stdin, take_streams
+from playground.system.child import Message, decode, encode, end_with_parent, end_with_stdin, take_streams
 
 PROGRESS_INTERVAL_S = 0.1
 
@@ -28,6 +28,7 @@ Send = Callable[[Message], None]
 
 def main() -> int:
     """Do one job."""
+    end_with_parent()
     commands, write = take_streams()
     sys.stdout = sys.stderr
     line = commands.readline()

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -34,6 +35,9 @@ TAIL_LINE_BYTES = 4000
 EXIT_GRACE_S = 1.0
 LOOK_S = 0.1
 """Between two looks at whether the work was called off."""
+FULL_PIPE_S = 60.0
+"""How long a child may read nothing of a message before it counts as dead, where its user sets no limit of its own."""
+_PR_SET_PDEATHSIG = 1
 _PIPE_BYTES = 65_536
 _HANDFUL_S = 0.05
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
@@ -50,7 +54,10 @@ def decode(line: bytes) -> Message:
     Raises:
         ValueError: It is no JSON object.
     """
-    message = json.loads(line)
+    try:
+        message = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(message, dict):
         raise ValueError("not an object")
     return message
@@ -124,7 +131,8 @@ class JsonChild:
         self._own_group, self._swept, self._flooded = own_group, False, False
         self._inbox: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
         self._received: deque[bytes] = deque()
-        self._sending = threading.Lock()
+        self._sending = threading.Lock()  # never needed to kill: a sender may wait for a child that reads nothing
+        self._killed = threading.Event()
         self.started_at = self._sign_at = time.monotonic()
         if isinstance(program, Path):
             command = [str(program)]
@@ -140,6 +148,7 @@ class JsonChild:
         )
         assert self._process.stdin and self._process.stdout
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        os.set_blocking(self._stdin.fileno(), False)  # our end alone; the child's reads still wait
         ears = [(threading.Thread(target=self._hear, name=f"hear {program}", daemon=True), self._stdout)]
         if self._process.stderr:
             keep = threading.Thread(
@@ -163,19 +172,56 @@ class JsonChild:
         """Seconds since it was last heard, or told something."""
         return time.monotonic() - self._sign_at
 
-    def send(self, message: Mapping[str, Any]) -> None:
-        """Pass a message on.
+    def send(self, message: Mapping[str, Any], waiting: Callable[[], object] | None = None) -> None:
+        """Pass a message on. Where the pipe is full, wait until the child reads on.
+
+        Args:
+            waiting: Called ten times a second while the child reads nothing. What it raises ends the sending; part of
+                the message may be in the pipe then, so the child can only be killed. By default a child that reads
+                nothing for ``FULL_PIPE_S`` counts as dead.
 
         Raises:
             Exception: What ``died`` says; the process ended.
         """
+        line = encode(message)
         self._sign_at = time.monotonic()
+        while not self._sending.acquire(timeout=LOOK_S):
+            if not self._may_wait(waiting):
+                raise self.death()
         try:
-            with self._sending:
-                self._stdin.write(encode(message))
-                self._stdin.flush()
-        except (OSError, ValueError):
-            raise self.death() from None
+            written = self._write(memoryview(line), waiting)
+        finally:
+            self._sending.release()
+        if not written:
+            raise self.death()
+
+    def _may_wait(self, waiting: Callable[[], object] | None) -> bool:
+        """Whether it may still read on. What it left behind may hold the pipe open; then no write fails."""
+        if self._killed.is_set() or not self.alive:
+            return False
+        if waiting is None:
+            return self.silent_s < FULL_PIPE_S
+        waiting()
+        return True
+
+    def _write(self, rest: memoryview, waiting: Callable[[], object] | None) -> bool:
+        """Whether all was written: False where the process has ended, or has to."""
+        try:
+            pipe = self._stdin.fileno()
+        except ValueError:  # closed
+            return False
+        room = select.poll()
+        room.register(pipe, select.POLLOUT)
+        while rest and not self._killed.is_set():
+            try:
+                rest = rest[os.write(pipe, rest) :]
+                self._sign_at = time.monotonic()
+            except BlockingIOError:
+                if not room.poll(LOOK_S * 1000) and not self._may_wait(waiting):
+                    return False
+            except OSError:
+                return False
+        return not rest
 
     def receive(self, timeout: float) -> Message | None:
         """The next message, or None after ``timeout`` seconds without one; for one reader at a time.
@@ -226,13 +272,22 @@ class JsonChild:
 
     def finish(self) -> None:
         """Tell it by closing its stdin that nothing more comes, and wait a second for it to end."""
-        with self._sending, contextlib.suppress(OSError):
-            self._stdin.close()
+        self._close_stdin()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(EXIT_GRACE_S)
 
+    def _close_stdin(self) -> None:
+        """Close it, unless somebody is just sending: who has to end the process does not wait for that."""
+        if self._sending.acquire(timeout=2 * LOOK_S):
+            try:
+                with contextlib.suppress(OSError):
+                    self._stdin.close()
+            finally:
+                self._sending.release()
+
     def kill(self) -> None:
         """SIGKILL for the process and whatever it started; returns when it is gone and its pipes are closed."""
+        self._killed.set()
         self.signal(signal.SIGKILL)
         self._process.wait()
         self._reap()
@@ -240,8 +295,7 @@ class JsonChild:
             thread.join(EXIT_GRACE_S)
             if not thread.is_alive():
                 pipe.close()
-        with self._sending, contextlib.suppress(OSError):  # what was still to be written has no reader any more
-            self._stdin.close()
+        self._close_stdin()
 
     def death(self) -> Exception:
         """What is raised where the process has ended. Kills it if it only closed its pipes, or never ends a line."""
@@ -315,6 +369,19 @@ def take_streams() -> tuple[BinaryIO, Callable[[bytes], None]]:
             os._exit(0)
 
     return os.fdopen(commands, "rb"), send
+
+
+def end_with_parent() -> None:
+    """The child's end, called first: ask Linux to kill this process when the thread that started it ends, so whoever
+    starts one does so from a thread that lasts as long. A second rope beside ``end_with_stdin``: neither a process that
+    is suspended nor native code that never lets go of the interpreter can see stdin close.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end_with_stdin(commands: BinaryIO) -> None:

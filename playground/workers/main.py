@@ -10,8 +10,6 @@ import faulthandler
 import gc
 import os
 import queue
-import signal
-import sys
 import threading
 import time
 import traceback
@@ -25,11 +23,10 @@ from playground.records import Event, LoadSpec, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import Runtime
 from playground.runtimes.generation.scoring import Task, score
-from playground.system.child import take_streams
+from playground.system.child import end_with_parent, take_streams
 from playground.system.memory import PeakMeter
 from playground.workers import protocol
 
-_PR_SET_PDEATHSIG = 1
 TELL_EVERY_S = 0.2
 
 
@@ -139,23 +136,9 @@ class Server:
 
 def main() -> None:
     faulthandler.enable()
-    _end_with_parent()
+    end_with_parent()
     commands, send = take_streams()
     Server(commands, send).run()
-
-
-def _end_with_parent() -> None:
-    """Ask Linux to kill this process when the thread that started it ends (the pool starts workers from a thread as
-    old as itself). It is a second rope: native code that never lets go of the interpreter can't see stdin close.
-    """
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (OSError, AttributeError):
-        pass
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from playground.config.settings import Settings
-from playground.errors import PlaygroundError, RunError, Stopped, WorkerStalled
+from playground.errors import PlaygroundError, RunError, Stopped
 from playground.messages import msg
 from playground.records import Cancelled, Event, LoadSpec, PromptView, Record, Request
 from playground.system import memory
@@ -22,7 +22,7 @@ from playground.workers import protocol
 from playground.workers.answer import Answer
 from playground.workers.expected_memory import check_alone, expected
 from playground.workers.fair_lock import FairLock
-from playground.workers.process import WorkerProcess
+from playground.workers.process import STOPPED, WorkerProcess
 
 STOP_GRACE_S = 1.5
 """A worker that has not stopped by then is killed: the reader waits 2 s at most."""
@@ -30,7 +30,6 @@ LOOK_S = 0.05
 """Between two looks at Stop while a worker is silent."""
 MEMORY_SHARE = 0.8
 """Of the memory limit that all workers together may take; the rest is the app's and the system's."""
-STOPPED = msg("Stopped before the model had answered")
 
 
 @dataclass(frozen=True)
@@ -141,6 +140,9 @@ class Pool:
         """What the model reads; waits while its worker answers somebody else. A model that is not warm is loaded in a
         turn of its own, since loading would spoil the figures of whoever has the machine.
 
+        The caller must not hold the machine: it would wait for its own turn for ever. Whoever does asks by ``ask``
+        with ``protocol.inspect``.
+
         Raises:
             PlaygroundError: The model can't be loaded, or refuses the messages.
         """
@@ -157,7 +159,7 @@ class Pool:
             worker = self._warm(slot, load, any_threads=True) or self._load_alone(slot, load, _never)
             number = self._number()
             with self._kept_if_heard(slot) as heard:
-                worker.process.send(protocol.inspect(number, request))
+                worker.process.tell(protocol.inspect(number, request), _never)
                 for message in self._messages(worker.process, _never, None):
                     heard.set()
                     if message["say"] == "error":
@@ -187,7 +189,7 @@ class Pool:
             worker = self._warm(slot, load) or self._load_alone(slot, load, cancelled)
             number = self._number()
             with self._kept_if_heard(slot) as heard:
-                worker.process.send(question(number))
+                worker.process.tell(question(number), cancelled)
                 for message in self._messages(worker.process, cancelled, number):
                     if message["say"] == "progress":
                         tell(message["share"])
@@ -263,7 +265,7 @@ class Pool:
             raise Stopped(STOPPED)
         process = self._start(load)
         try:
-            process.send(protocol.load(load))
+            process.tell(protocol.load(load), cancelled)
             for message in self._messages(process, cancelled, None):
                 if message["say"] == "error":
                     raise protocol.error_of(message)
@@ -277,7 +279,7 @@ class Pool:
     def _start(self, load: LoadSpec) -> WorkerProcess:
         model = str(load.artifact.variant)
         try:
-            process = self._starter.submit(WorkerProcess, load, self._logs).result()
+            process = self._starter.submit(WorkerProcess, load, self._logs, self._stall_s).result()
         except OSError as error:
             reason = error.strerror or str(error)
             what = msg("{model}: no process could be started for it ({reason})", model=model, reason=reason)
@@ -329,7 +331,7 @@ class Pool:
     ) -> Iterator[Event]:
         number = self._number()
         with self._kept_if_heard(slot) as heard:
-            worker.process.send(protocol.generate(number, request))
+            worker.process.tell(protocol.generate(number, request), cancelled)
             for message in self._messages(worker.process, cancelled, number):
                 if message["say"] == "error":
                     heard.set()
@@ -368,21 +370,13 @@ class Pool:
                 if number is None:
                     raise Stopped(STOPPED)
                 stop_at = time.monotonic()
-                process.send(protocol.stop(number))
+                process.tell(protocol.stop(number), cancelled)
             message = process.receive(LOOK_S)
             if message is not None:
                 yield message
             if stop_at is not None and time.monotonic() - stop_at > STOP_GRACE_S:
                 raise Stopped(STOPPED)
-            if process.silent_s > self._stall_s:
-                raise WorkerStalled(
-                    msg(
-                        "{model}: its worker reported nothing for {s:g} s and was ended",
-                        model=process.model,
-                        s=self._stall_s,
-                    ),
-                    msg("The next prompt starts it again."),
-                )
+            process.check_stall()
 
     def _number(self) -> int:
         with self._lock:

@@ -11,13 +11,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from playground.errors import WorkerDied
+from playground.errors import Stopped, WorkerDied, WorkerStalled
 from playground.messages import NOTHING, Translatable, foreign, msg, sentences
-from playground.records import LoadSpec
+from playground.records import Cancelled, LoadSpec
 from playground.system.child import MAX_LINE_BYTES, Ending, JsonChild
 from playground.workers import protocol
 
 MODULE = "playground.workers.main"
+STOPPED = msg("Stopped before the model had answered")
 _PASSED = re.compile(
     r"PATH|HOME|USER|LANG|LC_.*|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|VIRTUAL_ENV|PYTHON.*|(DY)?LD_.*"
     r"|(OMP|GOMP|KMP|MKL|OPENBLAS|MALLOC|ORT)_.*|XDG_.*"
@@ -56,20 +57,53 @@ class WorkerProcess(JsonChild):
     Args:
         load: What will be loaded; it decides the environment. Loading itself is a command.
         logs: Folder where the last words of a worker that died are written.
+        stall_s: How long it may neither say nor read anything, in seconds.
 
     Raises:
         OSError: No process could be started.
     """
 
-    def __init__(self, load: LoadSpec, logs: Path) -> None:
+    def __init__(self, load: LoadSpec, logs: Path, stall_s: float) -> None:
         self.model = str(load.artifact.variant)
-        self._logs = logs
+        self._logs, self._stall_s = logs, stall_s
         super().__init__(MODULE, worker_environment(load))
+
+    def tell(self, message: protocol.Message, cancelled: Cancelled) -> None:
+        """Send; a worker that reads nothing is waited for until Stop or the stall timeout, and then to be killed.
+
+        Raises:
+            Stopped: ``cancelled`` said so.
+            WorkerStalled: It read nothing for too long.
+            WorkerDied: The process ended.
+        """
+
+        def waiting() -> None:
+            if cancelled():
+                raise Stopped(STOPPED)
+            self.check_stall()
+
+        self.send(message, waiting)
+
+    def check_stall(self) -> None:
+        """Make sure that it is not silent for too long.
+
+        Raises:
+            WorkerStalled: It neither said nor read anything for ``stall_s``.
+        """
+        if self.silent_s > self._stall_s:
+            what = msg(
+                "{model}: its worker reported nothing for {s:g} s and was ended", model=self.model, s=self._stall_s
+            )
+            raise WorkerStalled(what, msg("The next prompt starts it again."))
 
     def close(self) -> None:
         """End the process: by its own will, or by SIGKILL when it does not answer within a second."""
-        with contextlib.suppress(WorkerDied):
-            self.send(protocol.leave())
+
+        def no_room() -> None:
+            raise TimeoutError
+
+        with contextlib.suppress(WorkerDied, TimeoutError):
+            self.send(protocol.leave(), no_room)
         self.finish()
         self.kill()
 

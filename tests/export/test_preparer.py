@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ import pytest
 from playground.errors import ChecksumError, ExportError, PlaygroundError, Stopped
 from playground.export import Preparer, process
 from playground.export.process import ExportProcess
+from playground.paths import ROOT
 from playground.records import Artifact, ModelSpec, Variant
 
 
@@ -244,6 +247,53 @@ def test_a_suspended_worker_can_still_be_ended(scripted) -> None:  # type: ignor
     begin = time.monotonic()
     one.kill()
     assert time.monotonic() - begin < 2
+
+
+APP = """
+import os, signal, sys, time
+from playground.system.child import JsonChild
+one = JsonChild(sys.argv[1], dict(os.environ))
+print(one.pid, flush=True)
+sys.stdin.readline()
+one.signal(signal.SIGSTOP)
+print("suspended", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the second rope is Linux's")
+@pytest.mark.parametrize("module", ["playground.export.worker", "playground.sources.hub.worker"])
+def test_a_suspended_worker_does_not_outlive_an_app_that_is_killed(module: str) -> None:
+    """It can't see its stdin close, and the lock it may hold would be held for ever."""
+    app = subprocess.Popen(
+        [sys.executable, "-c", APP, module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        text=True,
+    )
+    try:
+        assert app.stdout
+        assert app.stdin
+        worker = int(app.stdout.readline())
+        time.sleep(3)  # until it waits for its job; before, it holds nothing
+        app.stdin.write("\n")
+        app.stdin.flush()
+        assert app.stdout.readline() == "suspended\n"
+    finally:
+        app.kill()
+        app.communicate()
+    deadline = time.monotonic() + 3
+    while not ended(worker):
+        assert time.monotonic() < deadline, "it outlived the app"
+        time.sleep(0.05)
+
+
+def ended(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def test_the_real_worker_ends_when_whoever_started_it_is_gone(tmp_path: Path) -> None:

@@ -45,6 +45,14 @@ if what == "family":
     say(pid=sleeper.pid)
     if json.loads(sys.stdin.readline())["do"] == "leave":
         sys.exit(0)
+if what == "orphan":
+    orphan = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(30)"], stdin=0, stdout=1, stderr=2, start_new_session=True
+    )
+    say(pid=orphan.pid)
+if what == "deep":
+    print("[" * 200_000, flush=True)
+    say(ok=True)
 if what == "streams":
     from playground.system.child import encode, end_with_stdin, take_streams
     commands, send = take_streams()
@@ -209,6 +217,80 @@ def test_what_it_left_behind_is_ended_too(start: Start) -> None:
     wait_until_gone(pid)
 
 
+class CalledOff(Exception):
+    """Nobody wants it any more."""
+
+
+def sending(one: JsonChild, waiting: Callable[[], object] | None) -> tuple[threading.Thread, list[Exception]]:
+    """Somebody sends more than a pipe holds, in a thread."""
+    raised: list[Exception] = []
+
+    def send() -> None:
+        try:
+            one.send({"x": "y" * 1_000_000}, waiting)
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    time.sleep(0.3)
+    assert thread.is_alive()
+    return thread, raised
+
+
+def test_a_child_that_reads_nothing_is_waited_for_until_the_sender_is_called_off(start: Start) -> None:
+    one = start("deaf")
+    hear(one)
+    off = threading.Event()
+
+    def waiting() -> None:
+        if off.is_set():
+            raise CalledOff
+
+    thread, raised = sending(one, waiting)
+    off.set()
+    thread.join(2)
+    assert [type(error) for error in raised] == [CalledOff]
+
+
+def test_a_child_that_reads_nothing_for_long_counts_as_dead(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "FULL_PIPE_S", 0.5)
+    one = start("deaf")
+    hear(one)
+    thread, raised = sending(one, None)
+    thread.join(5)
+    assert [type(error) for error in raised] == [ChildDied]
+    assert gone(one.pid)
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+@pytest.mark.parametrize("what", ["deaf", "orphan"])
+def test_who_ends_a_child_does_not_wait_for_who_sends_to_it(start: Start, what: str, suspended: bool) -> None:
+    one = start(what)
+    orphan = hear(one).get("pid")
+    try:
+        if suspended:
+            one.signal(signal.SIGSTOP)
+        thread, raised = sending(one, None)
+        began = time.monotonic()
+        one.finish()
+        assert time.monotonic() - began < 2
+        one.kill()
+        assert time.monotonic() - began < 5
+        thread.join(5)
+        assert [type(error) for error in raised] == [ChildDied]
+        assert gone(one.pid)
+    finally:
+        if orphan:
+            os.kill(orphan, signal.SIGKILL)
+
+
+def test_a_line_nested_deeper_than_python_can_read_is_no_message(start: Start) -> None:
+    one = start("deep")
+    assert hear(one) == {"ok": True}
+    assert any("not a message" in line for line in one.tail)
+
+
 def test_a_child_in_our_own_group_is_ended_alone(start: Start) -> None:
     one = start("echo", own_group=False)
     assert os.getpgid(one.pid) == os.getpgrp()
@@ -245,7 +327,7 @@ def test_a_child_is_found_from_a_folder_that_is_gone(start: Start, tmp_path: Pat
         os.chdir(here)
 
 
-@pytest.mark.parametrize("line", [b"", b"hello", b"[1]", b"1", b"\xff{}", b'{"a": 1'])
+@pytest.mark.parametrize("line", [b"", b"hello", b"[1]", b"1", b"\xff{}", b'{"a": 1', b"[" * 200_000])
 def test_only_objects_are_messages(line: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode(line)

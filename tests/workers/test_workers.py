@@ -320,6 +320,57 @@ def test_closing_ends_busy_and_idle_workers_and_refuses_new_ones(settings: Setti
     assert "closing" in answer(pool, scripted("fake:", "late")).error
 
 
+MUCH = Request("\U0001f600" * 19_000)
+"""More than a pipe holds."""
+
+
+def suspended(pool: Pool, load: LoadSpec) -> int:
+    """A warm worker that neither reads nor answers."""
+    answer(pool, load)
+    pid = pool.loaded()[0].pid
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def test_a_worker_that_reads_nothing_of_a_long_prompt_stalls(settings: Settings) -> None:
+    limits = replace(settings.limits, stall_timeout_s=1.0)
+    load = scripted("fake:text=a")
+    with Pool(replace(settings, limits=limits)) as pool:
+        pid = suspended(pool, load)
+        began = time.monotonic()
+        run = answer(pool, load, MUCH)
+        assert "reported nothing for 1 s and was ended" in run.error
+        assert time.monotonic() - began < 4
+        assert gone(pid)
+        assert answer(pool, load).text == "a"
+
+
+def test_stop_reaches_a_prompt_that_the_worker_does_not_read(pool: Pool) -> None:
+    load = scripted("fake:text=a")
+    suspended(pool, load)
+    began = time.monotonic()
+    run = answer(pool, load, MUCH, lambda: time.monotonic() - began > 0.5)
+    assert run.finish_reason == "stopped"
+    assert time.monotonic() - began < 2.5
+
+
+def test_closing_does_not_wait_for_a_prompt_that_the_worker_does_not_read(settings: Settings) -> None:
+    load = scripted("fake:text=a")
+    pool = Pool(settings)
+    pid = suspended(pool, load)
+    events: list[Event] = []
+    thread = threading.Thread(target=lambda: events.extend(pool.generate(load, MUCH, never)), daemon=True)
+    thread.start()
+    time.sleep(0.3)
+    assert thread.is_alive()
+    began = time.monotonic()
+    pool.close()
+    thread.join(3)
+    assert time.monotonic() - began < 5
+    assert events[-1].kind == "failed"
+    assert gone(pid)
+
+
 def test_text_no_encoding_can_hold_crosses_the_border(pool: Pool) -> None:
     odd = "line\nbreak\u2028 \ud800 \x00 🦙"
     assert "\ud800 \x00 🦙" in pool.inspect(scripted("fake:"), Request(odd)).rendered
@@ -327,7 +378,7 @@ def test_text_no_encoding_can_hold_crosses_the_border(pool: Pool) -> None:
 
 def test_what_a_library_prints_cannot_disturb_and_is_found_in_the_log(settings: Settings) -> None:
     load = scripted("fake:")
-    process = WorkerProcess(load, settings.home / "logs")
+    process = WorkerProcess(load, settings.home / "logs", 60.0)
     try:
         # An unknown command with a broken load makes the worker print a traceback to its stderr.
         process.send({"do": "load", "load": {"spec": 1}})

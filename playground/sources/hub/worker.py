@@ -30,7 +30,7 @@ from playground.sources import limits
 from playground.sources.files import of_the_disk, sha256_of, write_text
 from playground.sources.hub import choose_files
 from playground.sources.hub.download import MAX_TRIES, CachedRepository, RemoteFile, retry, verified_sha256
-from playground.system.child import decode, encode, end_with_stdin, take_streams
+from playground.system.child import decode, encode, end_with_parent, end_with_stdin, take_streams
 
 log = logging.getLogger(__name__)
 
@@ -310,6 +310,7 @@ def to_playground_error(error: Exception, job: dict[str, Any]) -> PlaygroundErro
 
 
 def main() -> int:
+    end_with_parent()
     commands, write = take_streams()
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s"

@@ -57,9 +57,9 @@ async def follow(
         UsageError: It can't be run; nothing was started.
         PlaygroundError: It has no result.
     """
-    sessions.begin(session)
+    stops = sessions.begin(session)
     experiment = await _started(start)
-    sessions.add(session, experiment)
+    sessions.add(session, experiment, stops)
     try:
         shown: Snapshot | None = None
         told = 0.0

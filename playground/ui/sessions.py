@@ -26,14 +26,20 @@ class Sessions:
         self._lock = threading.Lock()
         self._running: dict[str, set[Stoppable]] = {}
         self._gone: dict[str, float] = {}
+        self._stops: dict[str, int] = {}
 
-    def add(self, session: str, running: Stoppable) -> None:
-        """Remember ``running``; it is stopped at once if its tab went away while it started."""
+    def add(self, session: str, running: Stoppable, stops: int | None = None) -> None:
+        """Remember ``running``; it is stopped at once if its tab went away, or Stop was pressed, while it started.
+
+        Args:
+            stops: What ``begin`` returned.
+        """
         with self._lock:
             gone = session in self._gone
             if not gone:
                 self._running.setdefault(session, set()).add(running)
-        if gone:
+            stopped = stops is not None and self._stops.get(session, 0) != stops
+        if gone or stopped:
             running.stop()
 
     def remove(self, session: str, running: Stoppable) -> None:
@@ -44,15 +50,23 @@ class Sessions:
             if not mine:
                 self._running.pop(session, None)
 
-    def begin(self, session: str) -> None:
-        """A tab asks for something: one that had lost its connection for a while is back."""
+    def begin(self, session: str) -> int:
+        """A tab asks for something: one that had lost its connection for a while is back.
+
+        Returns:
+            How often Stop was pressed in it until now, for ``add``.
+        """
         with self._lock:
             if time.monotonic() - self._gone.get(session, 0.0) > JUST_LEFT_S:
                 self._gone.pop(session, None)
+            return self._stops.get(session, 0)
 
     def stop(self, session: str) -> None:
         """Stop what this session started; the runs end by themselves and keep their text."""
         with self._lock:
+            if len(self._stops) > 10_000 and session not in self._stops:
+                del self._stops[next(iter(self._stops))]  # the oldest; long gone, or it has not pressed Stop lately
+            self._stops[session] = self._stops.pop(session, 0) + 1
             mine = list(self._running.get(session, ()))
         for running in mine:
             running.stop()

@@ -95,8 +95,8 @@ def test_a_page_that_is_closed_ends_what_runs_for_it(playground: Playground, nam
 
 @pytest.mark.waits
 @every_experiment
-@pytest.mark.parametrize("how", ["the event is cancelled", "the tab is gone"])
-def test_who_leaves_while_it_starts_leaves_nothing_behind(playground: Playground, name: str, how: str) -> None:
+@pytest.mark.parametrize("how", ["the event is cancelled", "the tab is gone", "Stop"])
+def test_who_leaves_or_stops_while_it_starts_leaves_nothing_behind(playground: Playground, name: str, how: str) -> None:
     start, sessions = Starting(STARTS[name](playground)), Sessions()
 
     async def visit() -> None:
@@ -104,6 +104,8 @@ def test_who_leaves_while_it_starts_leaves_nothing_behind(playground: Playground
         await asyncio.to_thread(start.is_on.wait, 10)
         if how == "the tab is gone":
             sessions.leave("visitor")
+        elif how == "Stop":
+            sessions.stop("visitor")
         else:
             task.cancel()
         start.may_go.set()
@@ -187,6 +189,23 @@ def test_what_arrives_just_after_its_tab_left_is_stopped_and_a_tab_that_came_bac
     sessions.begin("visitor")
     sessions.add("visitor", back)
     assert not back.stopped
+
+
+def test_stop_reaches_what_is_starting_and_not_what_is_asked_for_afterwards() -> None:
+    class Work:
+        stopped = False
+
+        def stop(self) -> None:
+            self.stopped = True
+
+    sessions, starting, next_one, other = Sessions(), Work(), Work(), Work()
+    before, others = sessions.begin("visitor"), sessions.begin("somebody else")
+    sessions.stop("visitor")
+    after = sessions.begin("visitor")
+    sessions.add("visitor", starting, before)
+    sessions.add("visitor", next_one, after)
+    sessions.add("somebody else", other, others)
+    assert [work.stopped for work in (starting, next_one, other)] == [True, False, False]
 
 
 # -- the page -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ card are made here. Opening it starts nothing and needs no network; closing it e
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -113,14 +114,11 @@ class Playground:
 
     def close(self) -> None:
         """Stop what runs and end every child process, even if one of them resists."""
-        try:
-            self._machine.close()
-            self.pool.close()
-        finally:
-            try:
-                self.preparer.close()
-            finally:
-                self.store.close()
+        with ExitStack() as ends:  # the last one first, each whatever another raises
+            ends.callback(self.store.close)
+            ends.callback(self.preparer.close)
+            ends.callback(self.pool.close)
+            ends.callback(self._machine.close)
 
     # -- which models there are -----------------------------------------------------------------------------------
 

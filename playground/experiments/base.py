@@ -71,15 +71,19 @@ class Machine:
     preparer: Preparer
     pool: Executor
     _jobs: weakref.WeakSet[Job[Any]] = field(default_factory=weakref.WeakSet, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def begin(self, job: Job[Any]) -> None:
         """Start a job that was checked; ``close`` reaches it from then on."""
-        self._jobs.add(job)
+        with self._lock:
+            self._jobs.add(job)
         job.begin()
 
     def close(self) -> None:
         """Stop every experiment that is going on."""
-        for job in tuple(self._jobs):
+        with self._lock:
+            jobs = tuple(self._jobs)
+        for job in jobs:
             job.stop()
 
     def check(
@@ -183,7 +187,7 @@ class Job(ABC, Generic[Result]):
     def _work(self) -> None:
         try:
             self._outcome.append(self._run())
-        except Exception as error:
+        except BaseException as error:  # a library's SystemExit too: whoever waits is to be told
             if isinstance(error, PlaygroundError) and self._stop.is_set():
                 self._error = Stopped(msg("{subject} was stopped", subject=self.subject))
             else:
@@ -238,7 +242,7 @@ class Job(ABC, Generic[Result]):
         return self.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def failure(error: Exception, subject: object) -> PlaygroundError:
+def failure(error: BaseException, subject: object) -> PlaygroundError:
     """What a reader is told of an error. One that nobody foresaw is ours: its traceback goes into the log."""
     if isinstance(error, PlaygroundError):
         return error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -59,6 +61,55 @@ def test_a_job_tells_its_steps_and_has_a_result_for_everybody_who_asks(machine: 
     go.set()
     assert [job.result(), job.result()] == ["done", "done"]
     assert job.done
+
+
+def test_even_what_is_no_ordinary_error_is_told_to_who_waits(machine: Machine) -> None:
+    def leave(job: Work) -> str:
+        raise SystemExit(3)
+
+    with pytest.raises(RunError, match="The work: SystemExit: 3"):
+        begun(machine, leave).result()
+
+
+def test_the_machine_can_be_closed_while_jobs_begin(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Work, "begin", lambda job: None)
+    interval, over = sys.getswitchinterval(), threading.Event()
+    kept = [Work(machine, lambda job: "done") for _ in range(50)]
+
+    def begin() -> None:
+        for job in kept:
+            machine.begin(job)
+        while not over.is_set():
+            machine.begin(Work(machine, lambda job: "done"))
+
+    thread = threading.Thread(target=begin)
+    sys.setswitchinterval(1e-5)
+    thread.start()
+    try:
+        for _ in range(500):
+            machine.close()
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+
+
+def test_closing_ends_the_workers_even_if_an_experiment_resists(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resist() -> None:
+        raise RuntimeError("no")
+
+    playground.compare(ASK, playground.variants(["fast"])).result()
+    (loaded,) = playground.pool.loaded()
+    with monkeypatch.context() as patch:
+        patch.setattr(Work, "stop", lambda job: resist())
+        job = begun(playground._machine, lambda job: "done")
+        with pytest.raises(RuntimeError, match="no"):
+            playground.close()
+        assert job.done or job.wait(5)
+    with pytest.raises(ProcessLookupError):
+        os.kill(loaded.pid, 0)
 
 
 def test_an_error_of_ours_is_raised_as_it_is_and_another_one_as_our_bug(machine: Machine) -> None:

@@ -335,7 +335,7 @@ def test_bench_models_prints_one_document_and_says_by_its_code_that_a_model_fail
 def test_bench_models_shows_medians_quartiles_and_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "models", "-m", "fast", "-m", "slow", "--repeats", "3", "--tokens", "4"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"decode, tok/s +\d+\.\d\d \[\d+\.\d\d … \d+\.\d\d\] +#1 +20\.\d\d \[.*#2", printed)
+    assert re.search(r"decode, tok/s +\d+\.\d\d \[\d+\.\d\d … \d+\.\d\d\] +#1 +(?:19\.9|20\.\d)\d \[.*#2", printed)
     assert "Cores: " in printed
 
 

@@ -7,6 +7,7 @@ field and the range allowed. It does not know models: whether a prompt fits a co
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -19,6 +20,8 @@ MAX_SEED = 2**63 - 1
 MAX_STOP_STRINGS = 16
 LIMITS = msg(" (spaces.yaml sets the limits)")
 ROLES = ("system", "user", "assistant")
+MAX_SHOWN = 80
+"""Characters of a wrong value that a message repeats."""
 
 
 def request_from(options: Mapping[str, Any]) -> Request:
@@ -52,7 +55,7 @@ def check_request(request: Request, max_new_tokens_limit: int, max_prompt_chars:
         _check_whole("seed", request.seed, 0, MAX_SEED)
     _check_stop(request.stop)
     if not isinstance(request.reuse, bool):
-        raise BadRequest(msg("reuse is {value}", value=repr(request.reuse)), msg("It must be true or false."))
+        raise BadRequest(msg("reuse is {value}", value=_shown(request.reuse)), msg("It must be true or false."))
 
 
 def _check_texts(request: Request, max_chars: int) -> None:
@@ -77,7 +80,7 @@ def _check_message(place: int, message: Message) -> None:
     name = f"messages[{place}]"
     if message.role not in ROLES:
         raise BadRequest(
-            msg("{field} has the role {role}", field=name, role=repr(message.role)),
+            msg("{field} has the role {role}", field=name, role=_shown(message.role)),
             msg("Roles are {roles}.", roles=ROLES),
         )
     if message.role == "system" and place > 0:
@@ -118,19 +121,30 @@ def _check_whole(name: str, value: Any, least: int, most: int | None, aside: Tra
             allowed = msg(
                 "It must be a whole number from {least} to {most:,}{aside}.", least=least, most=most, aside=aside
             )
-        raise BadRequest(msg("{field} is {value}", field=name, value=repr(value)), allowed)
+        raise BadRequest(msg("{field} is {value}", field=name, value=_shown(value)), allowed)
 
 
 def _check_number(
     name: str, value: Any, least: float, most: float, allowed: Translatable, *, open_below: bool = False
 ) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    fits = is_number and math.isfinite(value) and least <= value <= most and not (open_below and value == least)
+    # Not math.isfinite, which raises for an integer that is beyond every float.
+    finite = is_number and abs(value) <= sys.float_info.max
+    fits = finite and least <= value <= most and not (open_below and value == least)
     if not fits:
         raise BadRequest(
-            msg("{field} is {value}", field=name, value=repr(value)),
+            msg("{field} is {value}", field=name, value=_shown(value)),
             msg("It must be a number {allowed}.", allowed=allowed),
         )
+
+
+def _shown(value: Any) -> str:
+    """A wrong value as a message repeats it: cut, and with no more digits than Python writes."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        text = type(value).__name__
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def _check_stop(stop: Any) -> None:

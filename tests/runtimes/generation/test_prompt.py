@@ -291,6 +291,12 @@ BAD: list[tuple[dict, str]] = [
     ({"temperature": math.nan}, "temperature is nan"),
     ({"temperature": math.inf}, "temperature is inf"),
     ({"temperature": "hot"}, "temperature is 'hot'"),
+    ({"temperature": 10**400}, "temperature is 1000.*…. It must be a number"),
+    ({"temperature": -(10**400)}, "temperature is -1000"),
+    ({"temperature": 10**5000}, "temperature is int. It must be a number"),
+    ({"top_p": 10**400}, "top_p is 1000"),
+    ({"min_p": 10**400}, "min_p is 1000"),
+    ({"repetition_penalty": 10**400}, "repetition_penalty is 1000"),
     ({"top_k": -1}, "top_k is -1"),
     ({"top_p": 0}, "top_p is 0. It must be a number above 0 and at most 1"),
     ({"top_p": 1.01}, "top_p is 1.01"),
@@ -312,6 +318,13 @@ BAD: list[tuple[dict, str]] = [
 def test_a_request_out_of_range_is_refused_by_the_name_of_its_field(change: dict, message: str) -> None:
     with pytest.raises(BadRequest, match=message):
         check_request(dataclasses.replace(GOOD, **change), max_new_tokens_limit=64, max_prompt_chars=1000)
+
+
+@pytest.mark.parametrize("field", ["top_k", "temperature", "seed", "max_new_tokens", "reuse"])
+def test_a_wrong_value_is_repeated_in_part(field: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        check_request(dataclasses.replace(GOOD, **{field: "x" * 100_000}), max_new_tokens_limit=64, max_prompt_chars=9)
+    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(

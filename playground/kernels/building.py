@@ -208,7 +208,10 @@ def _run(command: list[str], seconds: float, what: Translatable) -> str:
     """
     env = {**os.environ, "PYTHONPATH": python_path(os.environ)}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, env=env)
+        # A compiler speaks the encoding of its own locale.
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=seconds, check=False, env=env
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise KernelsUnavailable(msg("{what} ({error})", what=what, error=type(error).__name__)) from error
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]

@@ -230,6 +230,16 @@ def test_a_compiler_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / building.LIBRARY).exists()
 
 
+@needs_kernels
+def test_a_compiler_that_speaks_another_encoding_is_quoted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "cc"
+    broken.write_text("#!/bin/sh\nprintf 'error: p\\351ch\\351\\n' >&2\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CC", str(broken))
+    with pytest.raises(building.KernelsUnavailable, match=r"cc failed \(exit code 3: error: p�ch�\)"):
+        building.build(tmp_path)
+
+
 @pytest.mark.integration
 @needs_kernels
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import http.client
 import re
 import shutil
 import ssl
@@ -28,10 +29,14 @@ from pathlib import Path
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "pre-requirements.txt"
 PATIENCE_S = 3.0
+PAGE_BYTES = 65_536
+"""Of a page that are looked at; PyTorch's names torch in its first lines."""
 PYPI = "https://pypi.org/simple"
 OWN_INDEX = ("index-url", "pypi-url", "extra-index-url", "no-index")
 """Settings of pip that say where packages may come from. A mirror is often the only one that is reached or allowed."""
 
+_SHORT_INDEX = re.compile(r"-[qvhVUI]*i")
+"""pip's -i, alone or behind other options of one letter that take no value: ``-qi URL``."""
 COST = "on Linux it brings several GB of GPU libraries"
 
 
@@ -94,7 +99,7 @@ def _is_own(name: str, value: str) -> bool:
 
 
 def unreachable(address: str, pip: Mapping[str, str], patience_s: float = PATIENCE_S) -> str:
-    """Why ``address`` is no page that begins to arrive within ``patience_s`` seconds; empty if it is one.
+    """Why ``address`` is no page about torch that arrives within ``patience_s`` seconds; empty if it is one.
 
     Name look-up, proxy and handshake count too, which a socket's own timeout does not bound.
     """
@@ -108,12 +113,16 @@ def unreachable(address: str, pip: Mapping[str, str], patience_s: float = PATIEN
             if cert := pip.get("cert"):
                 context = ssl.create_default_context(cafile=cert)
                 handlers.append(urllib.request.HTTPSHandler(context=context))
-            with urllib.request.build_opener(*handlers).open(address, timeout=patience_s):
-                said.append("")
+            with urllib.request.build_opener(*handlers).open(address, timeout=patience_s) as page:
+                # A network that asks for a login first answers with a page of its own.
+                fits = b"torch-" in page.read(PAGE_BYTES)
+                said.append("" if fits else "answers with a page that does not offer torch")
         except urllib.error.HTTPError as error:
             said.append(f"answers with status {error.code}")
         except TimeoutError:
             pass
+        except http.client.HTTPException as error:
+            said.append(f"gives no answer of HTTP ({type(error).__name__})")
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             if not isinstance(reason, TimeoutError):
@@ -151,8 +160,8 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
     settings = {}
     for place, argument in enumerate(arguments):
         option, _, value = argument.partition("=")
-        if argument.startswith("-i") and not argument.startswith("--"):
-            option, value = "--index-url", argument[2:]
+        if short := _SHORT_INDEX.match(argument):
+            option, value = "--index-url", argument[short.end() :]
         match = [name for name in known if option.startswith("--") and f"--{name}".startswith(option)]
         if len(match) == 1:
             following = arguments[place + 1] if place + 1 < len(arguments) else ""

@@ -49,12 +49,16 @@ class Index:
 
     wheels: dict[str, bytes]
     status: int = 200
+    login: bool = False
+    broken: bool = False
     delay_s: float = 0.0
     url: str = ""
     asked: list[str] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
 
     def page(self, project: str) -> bytes | None:
+        if self.login:
+            return b"<!DOCTYPE html><html><body>Sign in to this network</body></html>"
         links = [
             f'<a href="/files/{name.replace("+", "%2B")}#sha256={hashlib.sha256(content).hexdigest()}">{name}</a>'
             for name, content in self.wheels.items()
@@ -69,6 +73,9 @@ def serving(index: Index) -> Iterator[Index]:
         def do_GET(self) -> None:
             index.asked.append(self.path)
             index.closing.wait(index.delay_s)
+            if index.broken:
+                self.wfile.write(b"SSH-2.0-server\r\n")
+                return
             kind, name = self.path.strip("/").split("/")[-2:]
             body = index.wheels.get(name.replace("%2B", "+")) if kind == "files" else index.page(name)
             self.send_response(index.status if body is not None else 404)
@@ -140,6 +147,23 @@ def test_an_index_that_answers_with_an_error_is_given_up(cpu_index: Index, want:
     assert "answers with status 503" in choice.why
 
 
+def test_a_page_that_does_not_offer_torch_is_no_index(cpu_index: Index, want: Wanted) -> None:
+    cpu_index.login = True
+    choice = chosen(want)
+    assert choice.arguments == ()
+    assert "does not offer torch" in choice.why
+
+
+def test_an_answer_that_is_no_http_is_told_as_that(
+    cpu_index: Index, want: Wanted, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cpu_index.broken = True
+    choice = chosen(want)
+    assert choice.arguments == ()
+    assert "gives no answer of HTTP (BadStatusLine)" in choice.why
+    assert "Traceback" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("index_url", "http://mirror/simple"), ("extra_index_url", "http://mirror/simple"), ("no_index", "true")],
@@ -208,6 +232,9 @@ def test_pips_configuration_is_read_as_pip_prints_it() -> None:
         (["--index-url=u"], {"index-url": "u"}),
         (["-i", "u"], {"index-url": "u"}),
         (["-iu"], {"index-url": "u"}),
+        (["-qi", "u"], {"index-url": "u"}),
+        (["-qqiu"], {"index-url": "u"}),
+        (["-rinstall.txt"], {}),
         (["--extra-index", "u", "--retries", "9"], {"extra-index-url": "u"}),
         (["--no-index", "--find-links", "f"], {"no-index": "1"}),
         (["--proxy", "http://p:1", "--no-input"], {"proxy": "http://p:1"}),

@@ -210,7 +210,7 @@ def test_a_scripted_model_is_chat_unless_its_script_says_otherwise(catalog: Cata
         (entry(variants=["onnx-int8"]), "tiny: variants does not fit its source"),
         (entry(source="http:x"), "tiny: source is 'http:x'"),
         (entry(source="hub:x", variants=["onnx-int8"]), "tiny: source is 'hub:x'. Write hub:OWNER/NAME"),
-        ({"id": "tiny", "source": "hub:o/n"}, "tiny: the keys 'name' and 'kind' and 'task' and 'variants' are missing"),
+        ({"id": "tiny", "source": "hub:o/n"}, "tiny: the keys 'name', 'kind', 'task' and 'variants' are missing"),
         (entry(prompt_format={"template": "x"}), "tiny: prompt_format: the key 'source' is missing"),
         (entry(onnx={"repo": "a/b", "files": []}), "tiny: onnx.files must be a list of at least 1"),
         (entry(context_length=0), "tiny: context_length must be a whole number above 0"),

@@ -23,7 +23,7 @@ AT_LEAST = 25
 """Graphs that must have been tried when time is up, on the slowest and busiest of machines."""
 
 EVERY_SET = os.environ.get("KERNEL_TESTS") == "every set"
-"""Whether each instruction set that this processor can run is tried, or plain C and the best."""
+"""Whether each instruction set that this processor can run is tried (minutes of compiling), or the best alone."""
 
 pytestmark = [
     pytest.mark.integration,
@@ -33,7 +33,7 @@ pytestmark = [
 
 def tried() -> list[str]:
     found = kernel_sets.sets()
-    return found if EVERY_SET else [found[0], found[-1]]
+    return found if EVERY_SET else found[:1]
 
 
 @pytest.fixture(scope="module", params=tried())

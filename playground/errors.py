@@ -29,7 +29,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from playground.messages import NOTHING, Translatable, clauses, foreign, msg, sentences
+from playground.messages import NOTHING, Translatable, foreign, msg, sentences
 
 
 class PlaygroundError(Exception):
@@ -99,11 +99,6 @@ def first_line(said: str | BaseException, longest: int = 200) -> Translatable:
         return reason_of(said)
     lines = str(said).strip().splitlines()
     return foreign(lines[0].rstrip()[:longest]) if lines else msg("no message")
-
-
-def joined(reasons: Sequence[Translatable]) -> Translatable:
-    """Several reasons in one place: "a; b; c". One message for all of them, however many there are."""
-    return clauses(*reasons)
 
 
 class UsageError(PlaygroundError):

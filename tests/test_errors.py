@@ -8,8 +8,8 @@ import json
 import pytest
 
 from playground import errors
-from playground.errors import PlaygroundError, RunError, SourceError, UnknownModel, UnknownVariant, joined
-from playground.messages import Translatable, msg, render
+from playground.errors import PlaygroundError, RunError, SourceError, UnknownModel, UnknownVariant
+from playground.messages import Translatable, clauses, msg, render
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PlaygroundError)]
 MADE = {
@@ -55,8 +55,8 @@ def test_what_is_no_error_of_ours_arrives_as_the_class_the_reader_expects(kind: 
 
 
 def test_hundreds_of_reasons_are_said_in_any_language_and_travel() -> None:
-    reasons = joined([msg("reason {n}", n=n) for n in range(500)])
+    reasons = clauses(*(msg("reason {n}", n=n) for n in range(500)))
     assert reasons.startswith("reason 0; reason 1; ")
     assert render(reasons, gettext.NullTranslations()) == reasons
     assert Translatable.from_json(json.loads(json.dumps(reasons.to_json()))) == reasons
-    assert joined([msg("one")]) == "one"
+    assert clauses(msg("one")) == "one"

@@ -30,8 +30,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from playground.errors import joined
-from playground.messages import NOTHING, Translatable, msg
+from playground.messages import NOTHING, Translatable, clauses, msg
 from playground.records import Fidelity, Verdict
 from playground.runtimes.generation.divergence import Row, kl_divergence
 
@@ -225,7 +224,7 @@ def compare(
         mean_kl=figures.mean_kl if finite else -1.0,
         max_logit_error=whole.largest if finite else -1.0,
         verdict=verdict,
-        reason=joined((reason, *notes)),
+        reason=clauses(reason, *notes),
         relative_error=figures.error if finite else -1.0,
         overturned=figures.overturned,
         kl_by_text={kind: kl for kind, kl, _ in figures.kinds} if finite else {},
@@ -254,7 +253,7 @@ def verdict_on(found: Figures, precision: str) -> tuple[Verdict, Translatable]:
         kl=found.mean_kl,
     )
     if fault := _fault(found, WORST[precision], precision):
-        return "rejected", joined((figures, fault))
+        return "rejected", clauses(figures, fault)
     if found.mean_kl < EXACT_MEAN_KL:
         return "exact", msg("{figures}: equal but for rounding", figures=figures)
     if found.mean_kl <= FAITHFUL_MEAN_KL and found.top1 >= FAITHFUL_TOP1:

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from playground import sources
-from playground.errors import ExportError, FidelityError, PlaygroundError, Reason, first_line, joined
+from playground.errors import ExportError, FidelityError, PlaygroundError, Reason, first_line
 from playground.export import cache
 from playground.export.recipes.base import Recipe, Work
 from playground.export.recipes.overlay import OverlayError
 from playground.export.weights import original_folder
-from playground.messages import NOTHING, Translatable, msg
+from playground.messages import NOTHING, Translatable, clauses, msg
 from playground.records import Artifact, Fidelity, ModelSpec, Variant
 from playground.sources.files import Cancelled, Progress, locked, of_the_disk, put_in_place, staging, storage_errors
 
@@ -214,7 +214,7 @@ def _export(job: _Job, folder: Path, material: _Material) -> Artifact:
             msg(
                 "None of the ONNX files of {model} can be used ({reasons})",
                 model=job.spec.name,
-                reasons=joined(reasons),
+                reasons=clauses(*reasons),
             ),
             msg("Choose another precision, or a source with safetensors."),
         )

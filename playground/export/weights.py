@@ -17,13 +17,13 @@ from typing import Any
 
 from playground.catalog import quantization
 from playground.catalog.template_files import bring_template
-from playground.errors import ExportError, PlaygroundError, either, first_line, joined
+from playground.errors import ExportError, PlaygroundError, either, first_line
 from playground.export.gguf.reading import check_read, quick_gguf
 from playground.export.gguf.splits import merge
 from playground.export.gguf.tokens import keep_to_vocabulary
 from playground.export.prompt_check import check_prompts
 from playground.export.text_part import text_part
-from playground.messages import Translatable, msg
+from playground.messages import Translatable, clauses, msg
 from playground.records import ModelSpec
 from playground.runtimes.torch.networks import IncompleteWeights, Network, load_network
 from playground.sources.files import Progress, of_the_disk
@@ -156,7 +156,7 @@ def _judge_prompts(spec: ModelSpec, tokenizer: Any, target: Path) -> None:
             msg(
                 "{model} can't be served: the prompts made from its files are not transformers' own ({differences})",
                 model=spec.name,
-                differences=joined(verdict.differences),
+                differences=clauses(*verdict.differences),
             ),
             msg("This is a fault of the playground or of the model's tokenizer files; the log is in PLAYGROUND_HOME."),
         )

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from playground.errors import ExportError, first_line, joined, reason_of
+from playground.errors import ExportError, first_line, reason_of
 from playground.export.recipes.base import Work
 from playground.export.weights import SIDE_FILES
-from playground.messages import NOTHING, Translatable, msg
+from playground.messages import NOTHING, Translatable, clauses, msg
 from playground.runtimes.onnx.file import BadOnnxFile, GraphError, OnnxFile, is_data_file, read_onnx_file
 from playground.sources.hub.onnx_names import ENDINGS, INSTEAD, PLACES, base, ending, graph_sets
 
@@ -55,7 +55,7 @@ def take_prebuilt(work: Work) -> str:
     found = find_prebuilt(work.source, work.precision, refused)
     if found is None:
         if refused:
-            raise ExportError(joined(refused[:3]))
+            raise ExportError(clauses(*refused[:3]))
         raise ExportError(msg("none of the ONNX files is {precision}", precision=work.precision))
     place_prebuilt(found, work.source, work.target)
     return found.precision

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from playground.catalog import quantization
-from playground.errors import Reason, joined, some
-from playground.messages import NOTHING, msg
+from playground.errors import Reason, some
+from playground.messages import NOTHING, clauses, msg
 from playground.runtimes.torch.gguf_rope import complete_rope
 from playground.runtimes.torch.skeletons import too_large
 
@@ -194,4 +194,4 @@ def _check(found: Any) -> None:
         else NOTHING,
     )
     if wrong := [each for each in said if each]:
-        raise IncompleteWeights(joined(wrong))
+        raise IncompleteWeights(clauses(*wrong))

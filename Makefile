@@ -33,10 +33,10 @@ demo: $(APP_STAMP)
 # What measures time, drives a browser or waits for servers has the machine to itself; everything else shares it. Lines
 # are counted in the first run alone (`coverage report` has them by file): counting slows Python by a third to a half.
 test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest -n 2 -m "not tiny and not (integration or ui or waits)" --cov --cov-report=
+	@$(BIN)/python -m pytest -n 2 -m "not parallel and not (integration or ui or waits)" --cov --cov-report=
 	@echo "Lines of playground/ that this run reached: $$($(BIN)/coverage report --format=total) %"
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m tiny
-	@$(BIN)/python -m pytest -m "not tiny and (integration or ui or waits)"
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m parallel
+	@$(BIN)/python -m pytest -m "not parallel and (integration or ui or waits)"
 
 test-quick: $(DEV_STAMP)
 	@$(BIN)/python -m pytest -n 2 -m "not integration and not ui and not waits"

@@ -25,7 +25,7 @@ from playground.runtimes.torch.networks import Network, load_network
 from tests.families import FAMILIES, write
 from tests.support import tiny
 
-pytestmark = [pytest.mark.integration, pytest.mark.tiny]
+pytestmark = [pytest.mark.integration, pytest.mark.parallel]
 
 PRECISIONS = ("fp32", "int8", "int4")
 Plant = Callable[[Any], object]

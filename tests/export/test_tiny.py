@@ -20,7 +20,7 @@ from playground.export.recipes.registry import RECIPES, Work
 from playground.records import Artifact, ModelSpec, Variant
 from tests.support import tiny
 
-pytestmark = [pytest.mark.integration, pytest.mark.tiny]
+pytestmark = [pytest.mark.integration, pytest.mark.parallel]
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def test_the_page_claims_that_every_family_is_exact_in_fp32_whichever_way_it_run
 
 
 @pytest.mark.integration
-@pytest.mark.tiny
+@pytest.mark.parallel
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_a_family_is_served_as_the_page_says(family: Family, precision: str, models: Path, home: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_family_is_served_as_the_page_says(family: Family, precision: str, mod
 
 
 @pytest.mark.integration
-@pytest.mark.tiny
+@pytest.mark.parallel
 def test_an_expanded_llama_gives_the_logits_of_the_one_it_was_expanded_from() -> None:
     import torch
 
@@ -86,7 +86,7 @@ def test_an_expanded_llama_gives_the_logits_of_the_one_it_was_expanded_from() ->
 
 
 @pytest.mark.integration
-@pytest.mark.tiny
+@pytest.mark.parallel
 def test_the_builders_olmo_is_caught_by_its_logits_and_by_no_list(models: Path, home: Path) -> None:
     from tests.families.proof import prove
 
@@ -98,7 +98,7 @@ def test_the_builders_olmo_is_caught_by_its_logits_and_by_no_list(models: Path, 
 
 
 @pytest.mark.integration
-@pytest.mark.tiny
+@pytest.mark.parallel
 def test_a_graph_that_forgot_the_sliding_window_is_rejected(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +119,7 @@ def playground(home: Path, make_settings: Callable[..., object]) -> Iterator[Pla
 
 
 @pytest.mark.integration
-@pytest.mark.tiny
+@pytest.mark.parallel
 @pytest.mark.parametrize(("name", "recipe"), [("falcon-7b", "optimum"), ("t5", "optimum")])
 def test_the_real_processes_prepare_a_family_and_answer(
     name: str, recipe: str, tmp_path: Path, playground: Playground

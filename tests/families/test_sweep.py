@@ -250,7 +250,7 @@ def test_forty_architectures_are_among_the_most_used() -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.tiny
+@pytest.mark.parallel
 @pytest.mark.usefixtures("one_core")
 @pytest.mark.parametrize("architecture", most_used(), ids=lambda each: each.folder)
 def test_the_torch_runtime_answers_as_generate_does(architecture: Architecture, work: Path) -> None:
@@ -268,7 +268,7 @@ def plain(work: Path) -> rows.Row:
 
 
 @pytest.mark.integration
-@pytest.mark.tiny
+@pytest.mark.parallel
 @pytest.mark.usefixtures("one_core")
 def test_one_other_token_somewhere_in_an_answer_is_found(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     choose = Sampler.next
@@ -284,7 +284,7 @@ def test_one_other_token_somewhere_in_an_answer_is_found(work: Path, monkeypatch
 
 
 @pytest.mark.integration
-@pytest.mark.tiny
+@pytest.mark.parallel
 @pytest.mark.usefixtures("one_core")
 def test_a_cache_that_keeps_too_much_of_the_prompt_before_is_found(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = PrefixCache.begin
@@ -301,7 +301,7 @@ def test_a_cache_that_keeps_too_much_of_the_prompt_before_is_found(work: Path, m
 
 
 @pytest.mark.integration
-@pytest.mark.tiny
+@pytest.mark.parallel
 @pytest.mark.usefixtures("one_core")
 def test_an_exception_of_the_product_is_a_row_with_its_place(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PrefixCache, "begin", lambda *_: 1 // 0)

@@ -24,7 +24,7 @@ import pytest
 from playground import __version__
 from playground.paths import PACKAGE, ROOT
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.parallel, pytest.mark.xdist_group("wheel")]
 
 DATA = Path(__file__).parents[1] / "data"
 FAKES = {"PLAYGROUND_CATALOG": str(DATA / "fake_catalog.yaml"), "PLAYGROUND_SPACE": str(DATA / "fake_space.yaml")}

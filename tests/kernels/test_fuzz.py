@@ -27,6 +27,8 @@ EVERY_SET = os.environ.get("KERNEL_TESTS") == "every set"
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.parallel,
+    pytest.mark.xdist_group("sanitized"),
     kernel_sets.needs_compiler,
 ]
 

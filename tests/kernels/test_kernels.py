@@ -75,6 +75,8 @@ def matrix(bits: int, outputs: int, width: int, rest: bool = False) -> tuple[Wei
 
 
 @pytest.mark.integration
+@pytest.mark.parallel
+@pytest.mark.xdist_group("kernels")
 @needs_compiler
 @pytest.mark.parametrize("rest", [False, True])
 @pytest.mark.parametrize(("outputs", "width"), [(1, 32), (32, 96), (70, 576), (33, 1536)])
@@ -95,6 +97,8 @@ def test_a_product_is_numpys_with_rounded_activations(
 
 
 @pytest.mark.integration
+@pytest.mark.parallel
+@pytest.mark.xdist_group("kernels")
 @needs_compiler
 def test_a_width_that_is_no_multiple_of_a_block_is_filled_up_with_nothing(library: Library) -> None:
     stored, weights = matrix(8, 32, 40)
@@ -107,6 +111,8 @@ def test_a_width_that_is_no_multiple_of_a_block_is_filled_up_with_nothing(librar
 
 
 @pytest.mark.integration
+@pytest.mark.parallel
+@pytest.mark.xdist_group("kernels")
 @needs_compiler
 @pytest.mark.parametrize("bits", [8, 4])
 def test_a_row_gives_the_same_bits_alone_and_in_any_company(library: Library, bits: int) -> None:
@@ -121,6 +127,8 @@ def test_a_row_gives_the_same_bits_alone_and_in_any_company(library: Library, bi
 
 
 @pytest.mark.integration
+@pytest.mark.parallel
+@pytest.mark.xdist_group("kernels")
 @needs_compiler
 @pytest.mark.parametrize("factor", [1e-12, 1e-6, 1.0, 1e6])
 def test_scales_of_any_size_keep_their_precision(library: Library, factor: float) -> None:
@@ -134,6 +142,8 @@ def test_scales_of_any_size_keep_their_precision(library: Library, factor: float
 
 
 @pytest.mark.integration
+@pytest.mark.parallel
+@pytest.mark.xdist_group("kernels")
 @needs_compiler
 def test_activations_and_weights_of_nothing_give_nothing(library: Library) -> None:
     values = np.full((32, 3, BLOCK), 128, np.uint8)
@@ -145,6 +155,8 @@ def test_activations_and_weights_of_nothing_give_nothing(library: Library) -> No
 
 
 @pytest.mark.integration
+@pytest.mark.parallel
+@pytest.mark.xdist_group("kernels")
 @needs_compiler
 def test_eight_bits_around_another_middle_are_refused(library: Library) -> None:
     stored, _ = matrix(8, 32, 96)
@@ -241,6 +253,8 @@ def test_a_compiler_that_speaks_another_encoding_is_quoted_too(tmp_path: Path, m
 
 
 @pytest.mark.integration
+@pytest.mark.parallel
+@pytest.mark.xdist_group("kernels")
 @needs_kernels
 @pytest.mark.parametrize(
     ("right", "wrong"),
@@ -289,6 +303,8 @@ def test_artifacts_depend_on_what_is_computed_and_by_which_instructions_not_on_h
 
 
 @pytest.mark.integration
+@pytest.mark.parallel
+@pytest.mark.xdist_group("kernels")
 @needs_compiler
 @pytest.mark.parametrize(
     ("file", "right", "wrong", "said"),
@@ -322,6 +338,8 @@ def test_a_library_with_other_numbers_or_structures_is_refused_by_the_name_of_th
 
 
 @pytest.mark.integration
+@pytest.mark.parallel
+@pytest.mark.xdist_group("kernels")
 @needs_compiler
 @pytest.mark.parametrize("added", [False, True])
 def test_a_library_from_before_the_table_of_constants_is_used_if_its_steps_have_the_size_they_had(

@@ -18,7 +18,12 @@ from playground.runtimes.native.engine import open_kernels
 from playground.runtimes.native.lowering import read_program
 from tests.support import kernel_graphs, kernel_sets
 
-pytestmark = [pytest.mark.integration, kernel_sets.needs_compiler]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.parallel,
+    pytest.mark.xdist_group("sets"),
+    kernel_sets.needs_compiler,
+]
 
 DRIVER = Path(__file__).with_name("sets.c")
 

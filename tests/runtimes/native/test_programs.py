@@ -31,6 +31,8 @@ from tests.support import tiny
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.parallel,
+    pytest.mark.xdist_group("programs"),
     pytest.mark.skipif(building.obstacle() is not None, reason=building.obstacle() or ""),
 ]
 

@@ -17,7 +17,7 @@ from playground.runtimes.torch.networks import IncompleteWeights, load_network
 from tests.support import tiny
 from tests.support.hub_repos import tiny_llama
 
-pytestmark = [pytest.mark.integration, pytest.mark.tiny]
+pytestmark = [pytest.mark.integration, pytest.mark.parallel]
 
 Weights = dict[str, Any]
 

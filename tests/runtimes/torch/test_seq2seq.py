@@ -32,7 +32,7 @@ KINDS = (
     *("t5gemma", "t5gemma2", "encoder-decoder", "seamless_m4t"),
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.tiny]
+pytestmark = [pytest.mark.integration, pytest.mark.parallel]
 
 
 def tiny_network(folder: Path, name: str) -> Network:

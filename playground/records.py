@@ -288,6 +288,8 @@ class Request(Record):
             still ends the answer. With ``max_new_tokens`` it makes answers of equal length, for equal work.
         reuse: Whether a warm model may skip what this prompt has in common with its last one. Off, each prompt is read
             whole: figures of repeated prompts stay comparable.
+        answer_ids: Tokens that the answer begins with: they are read behind the prompt, not chosen. They are part of the
+            run's ``text`` and ``token_ids``; ``max_new_tokens`` and all timings count only the tokens chosen after them.
     """
 
     prompt: str = ""
@@ -303,6 +305,19 @@ class Request(Record):
     stop: tuple[str, ...] = ()
     reuse: bool = False
     min_new_tokens: int = 0
+    answer_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Column(Record):
+    """One column of a comparison: a variant and what it is asked.
+
+    Attributes:
+        request: What this model is asked, where that is not the request of all: own parameters, its own conversation.
+    """
+
+    variant: Variant
+    request: Request | None = None
 
 
 @dataclass(frozen=True)
@@ -372,6 +387,9 @@ class ModelRun(Record):
         revision: Of the weights it ran on, as in ``Artifact``.
         artifact_sha256: Of the files it ran on, as in ``Artifact``.
         engine: What computed, as in ``Artifact``, or ``torch``.
+        request: What this model was asked, where that is not the comparison's request: own parameters, its own
+            conversation.
+        taken_in: Id of the comparison this run was taken in, where it is carried over from an earlier one; else empty.
     """
 
     variant: Variant
@@ -390,6 +408,8 @@ class ModelRun(Record):
     revision: str | None = None
     artifact_sha256: str | None = None
     engine: str | None = None
+    request: Request | None = None
+    taken_in: str = ""
 
 
 @dataclass(frozen=True)
@@ -435,12 +455,25 @@ class Environment(Record):
 
 @dataclass(frozen=True)
 class Comparison(Record):
+    """One request and what each model answered.
+
+    Attributes:
+        request: Of all columns but those whose run has its own.
+        runs: A run a column, in order.
+        parent: Id of the comparison this one goes on from (a reply, one column again, an answer continued); else empty.
+    """
+
     id: str
     created_at: str
     request: Request
     runs: tuple[ModelRun, ...]
     environment: Environment
     mode: Mode = "fair"
+    parent: str = ""
+
+    def asked(self, column: int) -> Request:
+        """What the model of that column was asked."""
+        return self.runs[column].request or self.request
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,7 @@ def launch(demo: gr.Blocks, settings: Settings) -> None:
             footer_links=["api", "settings"],
             app_kwargs={"middleware": [guard], "max_body_size": CALL_BYTES},
             theme=theme.theme(),
-            css_paths=theme.STYLE,
+            css_paths=theme.STYLES,
             head=theme.head(),
         )
     except OSError as error:

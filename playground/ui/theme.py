@@ -12,8 +12,9 @@ from typing import Any
 import gradio as gr
 
 HERE = Path(__file__).resolve().parent
-STYLE = HERE / "style.css"
-SCRIPT = HERE / "page.js"
+STYLES = sorted((HERE / "styles").glob("*.css"))
+SCRIPTS = sorted((HERE / "scripts").glob("*.js"))
+"""A file a subject; each script is a function that calls itself, in a scope of its own."""
 WEIGHTS = (400, 700)
 
 
@@ -61,5 +62,5 @@ def html(value: str = "", **options: Any) -> gr.HTML:
 
 
 def head() -> str:
-    """The script, for the page's head: it runs once, before any component."""
-    return f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>"
+    """The scripts, for the page's head: they run once, before any component."""
+    return "".join(f"<script>{script.read_text(encoding='utf-8')}</script>" for script in SCRIPTS)

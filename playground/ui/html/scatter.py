@@ -1,6 +1,6 @@
 """Quality against speed or memory as inline SVG: marks, error bars, limits, the Pareto front, labels apart.
 
-Drawn twice, for a wide and for a narrow screen (style.css shows one), because scaled text would be too small on a
+Drawn twice, for a wide and for a narrow screen (styles/page.css shows one), because scaled text would be too small on a
 phone. Colours are the theme's. Every mark has a number, which the table beside it has too, and can be reached by
 keyboard. The module knows points in figures' units; it does not know models, files or gradio.
 """

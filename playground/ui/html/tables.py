@@ -1,4 +1,4 @@
-"""Tables of figures and facts as HTML. On a narrow screen each row becomes a block (style.css), nothing scrolls.
+"""Tables of figures and facts as HTML. On a narrow screen each row becomes a block (styles/page.css), nothing scrolls.
 
 Knows records; what a figure means is defined in docs/measurement.md, and each row says how it was taken.
 """

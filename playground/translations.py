@@ -39,7 +39,16 @@ def languages(folder: Path) -> tuple[str, ...]:
 
 def for_page(accept_language: str, env: Mapping[str, str]) -> Catalogue:
     """The catalogue for whoever sent this ``Accept-Language``, "" where none was sent."""
-    return _chosen([env.get(SETTING, "")] if env.get(SETTING) else from_header(accept_language))
+    return _chosen(_for_page(accept_language, env))
+
+
+def chosen(accept_language: str, env: Mapping[str, str]) -> str:
+    """The name of that catalogue's language."""
+    return lookup(_for_page(accept_language, env), languages(LOCALE))
+
+
+def _for_page(accept_language: str, env: Mapping[str, str]) -> list[str]:
+    return [env.get(SETTING, "")] if env.get(SETTING) else from_header(accept_language)
 
 
 def for_terminal(env: Mapping[str, str]) -> Catalogue:

@@ -174,7 +174,7 @@ def launch(demo: gr.Blocks, settings: Settings) -> None:
     """
     from starlette.middleware import Middleware
 
-    from playground.ui import theme
+    from playground.ui import i18n, theme
     from playground.ui.hosts import Hosts
     from playground.ui.middleware import CALL_BYTES, Guard
 
@@ -193,7 +193,7 @@ def launch(demo: gr.Blocks, settings: Settings) -> None:
             state_session_capacity=SESSIONS,
             max_file_size=CALL_BYTES,
             footer_links=["api", "settings"],
-            app_kwargs={"middleware": [guard], "max_body_size": CALL_BYTES},
+            app_kwargs={"middleware": [Middleware(i18n.Language), guard], "max_body_size": CALL_BYTES},
             theme=theme.theme(),
             css_paths=theme.STYLES,
             head=theme.head(),

@@ -17,7 +17,8 @@ from gradio.utils import LRUCache
 from playground.errors import PlaygroundError, StorageError, UsageError
 from playground.messages import NOTHING, Translatable, msg
 from playground.records import Comparison, Mode, Request, Variant
-from playground.ui import api, i18n, jobs, offered
+from playground.ui import api, jobs, offered
+from playground.ui.blocks import Blocks
 from playground.ui.html import costs, panel
 from playground.ui.html.format import count, esc
 from playground.ui.sessions import Sessions
@@ -53,17 +54,6 @@ def build_ui(playground: Playground) -> gr.Blocks:
     # Nor for this: gradio forgets a session's messages after so many others, and would keep its events for good.
     demo._queue.pending_event_ids_session = LRUCache(demo._queue.pending_messages_per_session.max_size)
     return demo
-
-
-class Blocks(gr.Blocks):  # type: ignore[misc]  # gradio tells mypy nothing
-    """Gradio's page, whose events are answered in the language of the browser that sent them."""
-
-    async def process_api(self, *args: Any, request: Any = None, **options: Any) -> dict[str, Any]:
-        """Gradio's way through every event and every call of the API, those that waited in the queue too."""
-        sent = getattr(request, "headers", None) or {}
-        with i18n.reading(str(sent.get("accept-language") or "")):
-            done: dict[str, Any] = await super().process_api(*args, request=request, **options)
-        return done
 
 
 class Page:

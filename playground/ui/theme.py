@@ -6,6 +6,7 @@ hence the bold one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,15 @@ def theme() -> gr.themes.Base:
     )
 
 
-def html(value: str = "", **options: Any) -> gr.HTML:
-    """A piece of the page's own HTML, without gradio's styles and click handler, which are meant for prose."""
-    return gr.HTML(value, apply_default_css=False, js_on_load=None, **options)
+def html(value: str | Callable[[], str] = "", **options: Any) -> gr.HTML:
+    """A piece of the page's own HTML, without gradio's styles and click handler, which are meant for prose.
+
+    Args:
+        value: What it shows at first: with words of ours, a function that draws it, asked once a language.
+    """
+    made = gr.HTML(value() if callable(value) else value, apply_default_css=False, js_on_load=None, **options)
+    made.draw = value if callable(value) else None
+    return made
 
 
 def head() -> str:

@@ -41,8 +41,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The components; ``filters`` in the order of ``_filters``. ``pick`` is out of sight: scripts/page.js writes the id of a
-    row that was clicked into it.
+    """The components; ``filters`` in the order of ``_filters``. ``pick`` is out of sight: scripts/page.js writes the id
+    of a row that was clicked into it.
     """
 
     filters: tuple[Any, ...]

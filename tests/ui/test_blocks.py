@@ -1,0 +1,77 @@
+"""The page's labels, pieces of HTML and events are said in the language of whoever opens it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from playground import translations
+from playground.messages import msg
+from playground.ui import i18n
+from playground.ui.blocks import Blocks
+from playground.ui.theme import html
+from tests.support.pseudo_language import LANGUAGE, write_pseudo_language
+
+WORDS = msg("Choose one of the list.")
+SAID = "⟦Choose one of the list.⟧"
+
+
+@pytest.fixture(autouse=True)
+def pseudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translations, "LOCALE", write_pseudo_language(tmp_path / "locale"))
+    monkeypatch.delenv("PLAYGROUND_LANGUAGE", raising=False)
+
+
+def page() -> Blocks:
+    with Blocks() as demo:
+        button = gr.Button(WORDS)
+        box = gr.Textbox("Choose one of the list.", label=WORDS, info=WORDS, placeholder=WORDS)
+        gr.Radio([(WORDS, "a")], label="Gemma")
+        html(lambda: f"<p>{i18n.say(WORDS)}</p>")
+        button.click(lambda: [gr.update(value=WORDS), gr.update(label=WORDS)], None, [button, box])
+    demo.config = demo.get_config_file()
+    return demo
+
+
+def props(demo: Blocks) -> list[dict[str, Any]]:
+    return [part["props"] for part in demo.config["components"]]
+
+
+def test_labels_choices_buttons_and_pieces_of_html_are_translated_and_values_are_not() -> None:
+    demo = page()
+    with i18n.reading(LANGUAGE):
+        button, box, radio, piece = props(demo)[:4]
+    assert button["value"] == SAID
+    assert (box["label"], box["info"], box["placeholder"]) == (SAID, SAID, SAID)
+    assert box["value"] == "Choose one of the list."  # what a visitor may edit is no label
+    assert radio["choices"] == [(SAID, "a")]
+    assert radio["label"] == "Gemma"
+    assert piece["value"] == f"<p>{SAID}</p>"
+    assert "⟦" not in json.dumps(props(demo), default=str, ensure_ascii=False)
+
+
+def test_what_an_event_sends_is_in_the_language_of_whoever_sent_it() -> None:
+    demo = page()
+
+    def answered(headers: dict[str, str]) -> str:
+        request = SimpleNamespace(headers=headers, username=None, session_hash="x", kwargs={})
+        done = asyncio.run(demo.process_api(0, [], request=request))
+        return json.dumps(done["data"], default=str, ensure_ascii=False)
+
+    assert answered({"accept-language": LANGUAGE}).count(SAID) == 2
+    assert SAID not in answered({"accept-language": "en"})
+
+
+def test_a_visitors_choice_goes_before_what_the_browser_asks_for() -> None:
+    assert i18n.wanted({"accept-language": "en", "cookie": f"a=b; {i18n.COOKIE}=ja; c=d"}) == "ja,en"
+    assert i18n.wanted({"accept-language": "en", "cookie": f"x{i18n.COOKIE}=ja"}) == "en"
+    assert i18n.wanted({"cookie": f'{i18n.COOKIE}=ja";evil'}) == ""
+    with i18n.reading(i18n.wanted({"accept-language": "en", "cookie": f"{i18n.COOKIE}={LANGUAGE}"})):
+        assert i18n.language() == LANGUAGE
+        assert i18n.say(WORDS) == SAID

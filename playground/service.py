@@ -19,6 +19,7 @@ from playground.catalog.facts import full_facts
 from playground.catalog.hub import HubInfo
 from playground.catalog.kinds import kind_told
 from playground.catalog.search import Filters, Listed, Sort, choices, listed, select, smaller
+from playground.catalog.sets import ModelSet, model_sets
 from playground.config.settings import Settings
 from playground.errors import SourceError, UsageError
 from playground.experiments.admission import check_request
@@ -177,6 +178,10 @@ class Playground:
     def smaller(self, item: Listed) -> list[Listed]:
         """Models to take instead of one that is too large for this machine."""
         return smaller(item, map(self.listed, self.catalog))
+
+    def model_sets(self) -> tuple[ModelSet, ...]:
+        """Sets of models to begin with."""
+        return model_sets(self.search(Filters()), [entry.spec.id for entry in self.served()])
 
     # -- what is known of one -------------------------------------------------------------------------------------
 

@@ -101,9 +101,7 @@ def model_sets(models: Iterable[Listed], served: Collection[str]) -> tuple[Model
         ModelSet(
             "open",
             msg("Fully open"),
-            msg(
-                "All five items are published: data, weights, evaluation and fine-tuning code, metrics. Chat models first."
-            ),
+            msg("All five items are published (data, weights, two kinds of code, metrics); chat models first."),
             _first(
                 (item for item in fitting if item.open_items == 5),
                 lambda item: (item.entry.spec.kind != "chat", *_size(item)),

@@ -244,6 +244,9 @@ def lineage_html(family: str, models: Sequence[Listed]) -> str:
         for base in roots
     )
     drawn += "".join(_node(item, children, repos, set()) for item in children.get("", ()))
+    for item in members:  # bases that name each other in a ring hang on none of the roots
+        if f'data-model="{esc(item.entry.spec.id)}"' not in drawn:
+            drawn += _node(item, children, repos, set(repos))
     return f'<ul class="lineage">{drawn}</ul>'
 
 
@@ -257,12 +260,12 @@ def _node(item: Listed, children: dict[str, list[Listed]], repos: dict[str, List
     spec = item.entry.spec
     relation = str(item.facts.base_model_relation.value or "")
     base = str(item.facts.base_model.value or "")
-    if "/" in base:
-        origin = say(RELATIONS[relation]) if relation in RELATIONS else relation
-    elif base:
+    origin = say(RELATIONS[relation]) if relation in RELATIONS else relation
+    if not base:
+        unknown = msg("base model unknown")
+        origin = say(msg("{how}, {unknown}", how=origin, unknown=unknown) if origin else unknown)
+    elif "/" not in base:
         origin = say(msg("trained from scratch"))
-    else:
-        origin = say(msg("made from: unknown"))
     about = [origin, *item.specialisations, item.license_id, say(msg("{n} of 5 items open", n=item.open_items))]
     told = " · ".join(esc(part) for part in about if part)
     return (

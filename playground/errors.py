@@ -26,6 +26,7 @@ the front ends can say them in the reader's language.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -130,6 +131,39 @@ def all_of(names: Sequence[str]) -> Translatable:
     return msg("{names} and {last}", names=names[:-1], last=names[-1])
 
 
+CLOSE, BESIDE = 0.75, 0.15
+"""How like a name must be to be asked about at all, and how far behind the best one it may be."""
+
+
+def closest(wanted: str, names: Iterable[str], most: int = 3) -> list[str]:
+    """Of ``names`` those that somebody who wrote ``wanted`` may have meant, the likeliest first."""
+    found = sorted(((_likeness(wanted, name), name) for name in names), key=lambda each: -each[0])
+    least = max(CLOSE, found[0][0] - BESIDE) if found else CLOSE
+    return [name for likeness, name in found if likeness >= least][:most]
+
+
+def _likeness(wanted: str, name: str) -> float:
+    """0 to 1.05: what was written as a whole found again, word by word in any order or as how the name begins. Plain
+    ``difflib`` counts what was left out as well, and so prefers a short name of another family to "-instruct".
+    """
+    asked, there = _words(wanted), _words(name)
+    if not asked or not there:
+        return 0.0
+    by_word = sum(len(word) * max(_same(word, other) for other in there) for word in asked) / sum(map(len, asked))
+    glued, whole = "".join(asked), "".join(there)
+    ends = (length for length in (len(glued) - 1, len(glued), len(glued) + 1) if length > 0)
+    return max(by_word, *(_same(glued, whole[:end]) for end in ends)) + 0.05 * _same(glued, whole)
+
+
+def _words(name: str) -> list[str]:
+    """Of a model's name, without its owner; of letters no name is long enough to need."""
+    return re.findall(r"[^\W_]+(?:\.[^\W_]+)*", name[-100:].lower().rpartition("/")[2])
+
+
+def _same(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio()
+
+
 class UnknownModel(UsageError):
     """No model has this name.
 
@@ -140,9 +174,8 @@ class UnknownModel(UsageError):
     close: Sequence[str] = ()
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
-        names, wanted = sorted(known), name.lower()
-        begun = [each for each in names if wanted and each.startswith(wanted)]
-        close = (begun + [each for each in difflib.get_close_matches(wanted, names, n=3) if each not in begun])[:3]
+        names = sorted(known)
+        close = closest(name, names)
         if close:
             hint = msg("Did you mean {names}?", names=either(close))
         elif len(names) <= FEW:

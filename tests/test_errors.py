@@ -8,8 +8,10 @@ import json
 import pytest
 
 from playground import errors
+from playground.catalog.entries import load_catalog
 from playground.errors import PlaygroundError, RunError, SourceError, UnknownModel, UnknownVariant
 from playground.messages import Translatable, clauses, msg, render
+from playground.paths import PACKAGE
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PlaygroundError)]
 MADE = {
@@ -35,6 +37,64 @@ def test_every_error_survives_the_way_to_another_process(kind: type[PlaygroundEr
 
 def test_an_unknown_model_is_named_once_wherever_it_was_noticed() -> None:
     assert str(sent(sent(UnknownModel("smol", ["a", "b"])))) == "Unknown model 'smol'. Known models: a, b."
+
+
+CATALOGUE = load_catalog(PACKAGE / "catalog" / "catalog.yaml").ids()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("smolm2-135m", "smollm2-135m-instruct"),  # a letter left out, the tail left out
+        ("smollm2-135m", "smollm2-135m-instruct"),
+        ("smollm-135m", "smollm2-135m-instruct"),
+        ("smolllm2-360m-instruct", "smollm2-360m-instruct"),  # a letter too many
+        ("SMOLLM2-360M", "smollm2-360m-instruct"),
+        ("SmolLM2 1.7B", "smollm2-1.7b-instruct"),
+        ("smollm2_135m", "smollm2-135m-instruct"),
+        ("smollm2135m", "smollm2-135m-instruct"),
+        ("135m-smollm2", "smollm2-135m-instruct"),  # words in another order
+        ("instruct-smollm2-360m", "smollm2-360m-instruct"),
+        ("semma-3-270m-it", "gemma-3-270m-it"),
+        ("gema-3-270m", "gemma-3-270m"),
+        ("gemma-270m", "gemma-3-270m"),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2-135m-instruct"),
+        ("Qwen/Qwen3-0.6B", "qwen3-0.6b"),
+        ("qwen-0.6b", "qwen3-0.6b"),
+        ("qwen3-06b", "qwen3-0.6b"),
+        ("lama-3.2-1b", "llama-3.2-1b-instruct"),
+        ("llama3.2-1b", "llama-3.2-1b-instruct"),
+        ("phi4", "phi-4-mini-instruct"),
+        ("granit-4.0-350m", "granite-4.0-350m"),
+        ("lfm-350m", "lfm2-350m"),
+        ("gpt-2", "gpt2"),
+        ("pythia", "pythia-160m"),
+        ("t5-small", "flan-t5-small"),
+        ("llmjp", "llm-jp-3-150m-instruct3"),
+        ("sarashina", "sarashina2.2-0.5b-instruct"),
+        ("135m", "smollm2-135m-instruct"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_the_model_that_was_meant_first(typed: str, meant: str) -> None:
+    assert UnknownModel(typed, CATALOGUE).close[0] == meant
+
+
+@pytest.mark.parametrize(("family", "members"), [("gemma", "gemma-"), ("smol", "smollm"), ("mistrl-7b", "mistral")])
+def test_a_family_is_answered_with_its_members(family: str, members: str) -> None:
+    close = UnknownModel(family, CATALOGUE).close
+    assert len(close) == 3
+    assert all(members in each for each in close)
+
+
+@pytest.mark.parametrize("name", ["claude", "deepseek-r1", "xyz", "nonsense", "", "@", "日本語", "-" * 50])
+def test_what_is_like_no_name_is_not_guessed_at(name: str) -> None:
+    error = UnknownModel(name, CATALOGUE)
+    assert error.close == []
+    assert "Did you mean" not in error.next_step
+
+
+def test_only_the_one_that_was_clearly_meant_is_named() -> None:
+    assert UnknownModel("smolm2-135m", CATALOGUE).next_step == "Did you mean smollm2-135m-instruct?"
 
 
 def test_an_error_of_a_class_of_its_own_arrives_as_the_nearest_that_everybody_knows() -> None:

@@ -8,21 +8,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from playground.messages import msg
 from playground.records import ModelRun, Timings
 from playground.results.figures import FIGURES
 from playground.ui.html.format import NOTHING, esc, megabytes, rate, seconds
 from playground.ui.html.panel import Label
 from playground.ui.html.receipts import ReceiptPopovers
+from playground.ui.i18n import say
 
 Row = tuple[Label, float | None]
 Span = tuple[str, float, float]
 """A phase's name, and where it starts and ends, in seconds since the model was prepared and could have run."""
 
 PHASES = {
-    "wait": "waiting for its turn",
-    "load": "loading",
-    "prefill": "to the first token",
-    "decode": "decoding",
+    "wait": msg("waiting for its turn"),
+    "load": msg("loading"),
+    "prefill": msg("to the first token"),
+    "decode": msg("decoding"),
 }
 
 
@@ -99,10 +101,10 @@ def timeline(rows: Sequence[tuple[Label, list[Span]]]) -> str:
         if index * step / end < 0.97
     )
     drawn = "".join(_lane(label, spans, end) for label, spans in rows)
-    legend = "".join(f'<span><i class="phase-{name}"></i>{words}</span>' for name, words in PHASES.items())
+    legend = "".join(f'<span><i class="phase-{name}"></i>{esc(words)}</span>' for name, words in PHASES.items())
     return (
-        '<figure class="chart timeline"><figcaption>Where the time went'
-        "<small>seconds since the model could have run</small></figcaption>"
+        f'<figure class="chart timeline"><figcaption>{esc(msg("Where the time went"))}'
+        f"<small>{esc(msg('seconds since the model could have run'))}</small></figcaption>"
         f'<div class="legend">{legend}</div><ul>{drawn}</ul>'
         f'<div class="axis" aria-hidden="true">{ticks}</div></figure>'
     )
@@ -112,10 +114,10 @@ def _lane(label: Label, spans: list[Span], end: float) -> str:
     pieces = "".join(
         f'<span class="phase phase-{name}" '
         f'style="left:{start / end * 100:.3f}%;width:{(stop - start) / end * 100:.3f}%" '
-        f'title="{PHASES[name]}: {seconds(stop - start)}"></span>'
+        f'title="{esc(PHASES[name])}: {seconds(stop - start)}"></span>'
         for name, start, stop in spans
     )
-    told = ", ".join(f"{PHASES[name]} {seconds(stop - start)}" for name, start, stop in spans) or NOTHING
+    told = ", ".join(f"{say(PHASES[name])} {seconds(stop - start)}" for name, start, stop in spans) or NOTHING
     return (
         f'<li class="series-{label.position}">{_who(label)}'
         f'<span class="lane" role="img" aria-label="{esc(told)}">{pieces}</span></li>'

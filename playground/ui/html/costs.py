@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from playground.experiments.memory_plan import MemoryPlan
+from playground.messages import Translatable, msg
 from playground.records import Mode, ModelRun
-from playground.results.costs import ASSUMPTION, Tier, of_run
+from playground.results.costs import ASSUMPTION, Cost, Tier, of_run
 from playground.ui.html import tables
-from playground.ui.html.format import NOTHING, esc, link, megabytes, seconds
+from playground.ui.html.format import NOTHING, esc, link, megabytes, rich, seconds
 from playground.ui.html.panel import Label, answered
+from playground.ui.i18n import say
 
 
 def costs_html(runs: Sequence[ModelRun], labels: Sequence[Label], tiers: Sequence[Tier]) -> str:
@@ -17,27 +19,28 @@ def costs_html(runs: Sequence[ModelRun], labels: Sequence[Label], tiers: Sequenc
     costs = [of_run(run, tiers) for run in runs]
     if not any(answered(run) for run in runs):
         return ""
-    rows = [
+    rows: list[tuple[str, str, list[str]]] = [
         (
-            "Expected peak",
-            "weights, cache and process, before the run",
+            msg("Expected peak"),
+            msg("weights, cache and process, before the run"),
             [megabytes(c.expected_memory_mb) for c in costs],
         ),
-        ("Measured peak", "of the model's own process", [megabytes(c.peak_memory_mb) for c in costs]),
-        ("On disk", "weights and what lies beside them", [megabytes(c.disk_mb) for c in costs]),
-        ("Cache", "keys and values of 1,000 tokens", [megabytes(c.cache_mb_per_1000) for c in costs]),
-        ("CPU time", "of all threads, for this answer", [seconds(c.cpu_s_per_answer) for c in costs]),
+        (msg("Measured peak"), msg("of the model's own process"), [megabytes(c.peak_memory_mb) for c in costs]),
+        (msg("On disk"), msg("weights and what lies beside them"), [megabytes(c.disk_mb) for c in costs]),
+        (msg("Cache"), msg("keys and values of 1,000 tokens"), [megabytes(c.cache_mb_per_1000) for c in costs]),
+        (msg("CPU time"), msg("of all threads, for this answer"), [seconds(c.cpu_s_per_answer) for c in costs]),
     ]
     for place, tier in enumerate(tiers):
         on = [cost.tiers[place] for cost in costs]
-        what = f"{tier.vcpu} vCPU, {tier.memory_gb:g} GB, {money(tier.per_hour, tier)} an hour; for 10⁶ tokens"
-        cells = [
-            f"{money(cost.output_million, tier)}<small>read: {money(cost.prompt_million, tier)}"
-            f"{'; does not fit its memory' if cost.fits is False else ''}</small>"
-            for cost in on
-        ]
+        what = msg(
+            "{vcpu} vCPU, {memory} GB, {price} an hour; for 10⁶ tokens",
+            vcpu=tier.vcpu,
+            memory=f"{tier.memory_gb:g}",
+            price=money(tier.per_hour, tier),
+        )
+        cells = [f"{esc(money(cost.output_million, tier))}<small>{esc(_reading(cost, tier))}</small>" for cost in on]
         rows.append((tier.name, what, cells))
-    return tables.table("What it costs", rows, labels) + _small_print(tiers)
+    return tables.table(msg("What it costs"), rows, labels) + _small_print(tiers)
 
 
 def plan_html(plan: MemoryPlan, mode: Mode) -> str:
@@ -46,24 +49,33 @@ def plan_html(plan: MemoryPlan, mode: Mode) -> str:
     if not known:
         return ""
     each = " · ".join(f"<code>{esc(str(model.variant))}</code> {megabytes(model.expected_mb)}" for model in known)
-    told = (
-        f"<strong>Expected memory {megabytes(plan.total_mb)}</strong> of the {megabytes(plan.budget_mb)} that models "
-        f"may take{f': {each}' if len(known) > 1 or plan.tight else ''}."
+    told = rich(
+        msg(
+            "**Expected memory {total}** of the {budget} that models may take.",
+            total=megabytes(plan.total_mb),
+            budget=megabytes(plan.budget_mb),
+        )
     )
     unknown = len(plan.models) - len(known)
-    more = f" Of {unknown} more nothing is known yet." if unknown else ""
+    more = f" {esc(msg('Of {n} more nothing is known yet.', n=unknown))}" if unknown else ""
     advice = f" {esc(plan.advice(mode))}" if plan.tight else ""
-    return f'<p class="note{" warn" if plan.tight else ""}" role="status">{told}{more}{advice}</p>'
+    listed = f" {each}" if len(known) > 1 or plan.tight else ""
+    return f'<p class="note{" warn" if plan.tight else ""}">{told}{listed}{more}{advice}</p>'
+
+
+def _reading(cost: Cost, tier: Tier) -> Translatable:
+    price = money(cost.prompt_million, tier)
+    if cost.fits is False:
+        return msg("read: {price}; does not fit its memory", price=price)
+    return msg("read: {price}", price=price)
 
 
 def _small_print(tiers: Sequence[Tier]) -> str:
     said = " ".join(
-        f"{esc(tier.name)}: {link(tier.source, 'price')} of {esc(tier.as_of)}. {esc(tier.note)}" for tier in tiers
+        f"{esc(tier.name)}: {link(tier.source, msg('price'))} ({esc(tier.as_of)}). {esc(tier.note)}" for tier in tiers
     )
-    return (
-        f'<p class="note">{esc(ASSUMPTION)} {said} Other prices: edit hardware.yaml, or '
-        "<code>playground costs --tier … --price …</code></p>"
-    )
+    other = rich(msg("Other prices: edit hardware.yaml, or `playground costs --tier … --price …`"))
+    return f'<p class="note">{esc(ASSUMPTION)} {said} {other}</p>'
 
 
 def money(value: float | None, tier: Tier) -> str:
@@ -71,5 +83,5 @@ def money(value: float | None, tier: Tier) -> str:
     if value is None:
         return NOTHING
     if value == 0:
-        return "free"
-    return f"{value:.3g} {esc(tier.currency)}"
+        return say(msg("free"))
+    return f"{value:.3g} {tier.currency}"

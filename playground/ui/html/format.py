@@ -8,21 +8,47 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 
+from markdown_it import MarkdownIt
+
+from playground.messages import Translatable, msg, plural
 from playground.ui.i18n import say
 
 NOTHING = "–"
 
-RUNTIMES = {"onnx": "ONNX Runtime", "torch": "PyTorch", "remote": "remote server", "fake": "scripted stand-in"}
-OWN_KERNELS = "ONNX, own kernels"
-"""In the place of a runtime's name where the playground's kernels computed."""
-RECIPES = {"fused": "fused export", "optimum": "optimum export", "prebuilt": "export made elsewhere"}
-FINISHED = {
-    "stop": "finished by itself",
-    "length": "cut off at the token limit",
-    "stopped": "stopped by you",
-    "error": "failed",
+RUNTIMES = {
+    "onnx": "ONNX Runtime",
+    "torch": "PyTorch",
+    "remote": msg("remote server"),
+    "fake": msg("scripted stand-in"),
 }
+OWN_KERNELS = msg("ONNX, own kernels")
+"""In the place of a runtime's name where the playground's kernels computed."""
+RECIPES = {
+    "fused": msg("fused export"),
+    "optimum": msg("optimum export"),
+    "prebuilt": msg("export made elsewhere"),
+}
+FINISHED = {
+    "stop": msg("finished by itself"),
+    "length": msg("cut off at the token limit"),
+    "stopped": msg("stopped by you"),
+    "error": msg("failed"),
+}
+NOUNS: dict[str, Callable[[int], Translatable]] = {
+    "token": lambda n: plural("{n:,} token", "{n:,} tokens", n),
+    "chunk": lambda n: plural("{n:,} chunk", "{n:,} chunks", n),
+    "model": lambda n: plural("{n:,} model", "{n:,} models", n),
+    "repeat": lambda n: plural("{n:,} repeat", "{n:,} repeats", n),
+    "thread": lambda n: plural("{n:,} thread", "{n:,} threads", n),
+    "flip": lambda n: plural("{n:,} flip", "{n:,} flips", n),
+    "word": lambda n: plural("{n:,} word", "{n:,} words", n),
+    "character": lambda n: plural("{n:,} character", "{n:,} characters", n),
+    "variant": lambda n: plural("{n:,} variant", "{n:,} variants", n),
+}
+"""What is counted on the page, by its English noun."""
+_MARKDOWN = MarkdownIt("commonmark", {"html": False})
 
 
 def esc(text: str) -> str:
@@ -31,6 +57,11 @@ def esc(text: str) -> str:
     Lone surrogates, which no browser can be sent, become ``?``.
     """
     return html.escape(say(text).encode("utf-8", "replace").decode("utf-8"), quote=True)
+
+
+def rich(text: str) -> str:
+    """A message whose template has Markdown in it (bold, emphasis, code) as HTML; HTML in it stays text."""
+    return str(_MARKDOWN.renderInline(say(text)))
 
 
 def link(url: str, label: str) -> str:
@@ -46,12 +77,12 @@ def seconds(value: float | None) -> str:
         return NOTHING
     if value < 0.9995:
         if value < 0.00005:
-            return "under 0.1 ms"
+            return say(msg("under 0.1 ms"))
         return f"{value * 1000:.0f} ms" if value >= 0.00995 else f"{value * 1000:.1f} ms"
     if value < 59.95:
         return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest:02d} s"
+    return say(msg("{minutes} min {seconds} s", minutes=minutes, seconds=f"{rest:02d}"))
 
 
 def rate(value: float | None, unit: str = "token") -> str:
@@ -59,12 +90,12 @@ def rate(value: float | None, unit: str = "token") -> str:
     if value is None:
         return NOTHING
     shown = f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
-    return f"{shown} {'tok/s' if unit == 'token' else 'chunks/s'}"
+    return say(msg("{rate} tok/s", rate=shown) if unit == "token" else msg("{rate} chunks/s", rate=shown))
 
 
 def characters(value: float | None) -> str:
     """Characters a second."""
-    return NOTHING if value is None else f"{value:,.0f} characters/s"
+    return NOTHING if value is None else say(msg("{rate:,.0f} characters/s", rate=value))
 
 
 def megabytes(value: float | None) -> str:
@@ -75,12 +106,12 @@ def megabytes(value: float | None) -> str:
 
 
 def count(value: int | None, noun: str = "") -> str:
-    """A whole number with thousands separators and its noun: ``1 token``, ``2,000 tokens``."""
+    """A whole number with thousands separators and its noun, one of ``NOUNS``: ``1 token``, ``2,000 tokens``."""
     if value is None:
         return NOTHING
     if not noun:
         return f"{value:,}"
-    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+    return say(NOUNS[noun](value))
 
 
 def percent(value: float) -> str:
@@ -91,5 +122,5 @@ def percent(value: float) -> str:
 def precision_words(runtime: str, precision: str) -> str:
     """How the picker calls a variant: ``int8`` for the usual runtime, ``torch fp32`` where it is another one."""
     if runtime == "fake":
-        return "scripted"
+        return say(msg("scripted"))
     return precision if runtime == "onnx" else f"{runtime} {precision}"

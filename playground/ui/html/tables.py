@@ -10,31 +10,45 @@ from dataclasses import replace
 from typing import Any
 
 from playground.catalog.cards import MAIN, MEASURED, PAGE, fact_title
+from playground.messages import msg
 from playground.records import UNKNOWN, Fact, ModelFacts, ModelRun, Request
 from playground.results.figures import FIGURES, characters_per_s
 from playground.ui.html.charts import charts
-from playground.ui.html.format import FINISHED, NOTHING, characters, count, esc, link, megabytes, percent, rate, seconds
+from playground.ui.html.format import (
+    FINISHED,
+    NOTHING,
+    characters,
+    count,
+    esc,
+    link,
+    megabytes,
+    percent,
+    rate,
+    rich,
+    seconds,
+)
 from playground.ui.html.panel import Label, answered, fidelity_words, way_words
 from playground.ui.html.receipts import ReceiptPopovers
 from playground.ui.i18n import say
 
 OPENNESS = {
-    "training_data": "Training data",
-    "weights": "Weights",
-    "evaluation_code": "Evaluation code",
-    "finetuning_code": "Fine-tuning code",
-    "training_metrics": "Training metrics",
+    "training_data": msg("Training data"),
+    "weights": msg("Weights"),
+    "evaluation_code": msg("Evaluation code"),
+    "finetuning_code": msg("Fine-tuning code"),
+    "training_metrics": msg("Training metrics"),
 }
 _FACTS = (
     *("license", "parameters", "context_length", "languages", "specialisation"),
     *("base_model", "base_model_relation", "datasets"),
 )
 _STATUS = {
-    "card": ("●", "read in the developer's card, licence or config"),
-    "catalogue": ("○", "second-hand: a third party's copy or news"),
-    "measured": ("◆", "measured here"),
-    "unknown": ("?", "unknown: no source we trust"),
+    "card": ("●", msg("read in the developer's card, licence or config")),
+    "catalogue": ("○", msg("second-hand: a third party's copy or news")),
+    "measured": ("◆", msg("measured here")),
+    "unknown": ("?", msg("unknown: no source we trust")),
 }
+_YES_NO = {"yes": msg("yes"), "partial": msg("in part"), "no": msg("no"), "unknown": msg("unknown")}
 _ANSWERS = {"yes": "✓", "partial": "◐", "no": "✕", "unknown": "?"}
 
 Cell = Callable[[ModelRun], str]
@@ -47,34 +61,40 @@ def timings_html(runs: Sequence[ModelRun], labels: Sequence[Label], mode: str, p
 
 def _mode_note(mode: str) -> str:
     if mode == "fast":
-        return (
-            '<p class="note warn"><strong>Fast mode.</strong> The models ran at the same time and shared the CPU, so '
-            "these figures describe this run only. Do not compare the models by them: run fair mode for that.</p>"
+        fast = msg(
+            "**Fast mode.** The models ran at the same time and shared the CPU, so these figures describe this run "
+            "only. Do not compare the models by them: run fair mode for that."
         )
-    return (
-        '<p class="note"><strong>Fair mode.</strong> One model at a time, each with all threads and the machine to '
-        "itself. Tokens are each model's own: the same sentence can be more tokens for one model than for another.</p>"
+        return f'<p class="note warn">{rich(fast)}</p>'
+    fair = msg(
+        "**Fair mode.** One model at a time, each with all threads and the machine to itself. Tokens are each model's "
+        "own: the same sentence can be more tokens for one model than for another."
     )
+    return f'<p class="note">{rich(fair)}</p>'
 
 
 def _conditions(run: ModelRun) -> str:
     taken = run.timings
     if taken.threads is None:
         return NOTHING
-    return f"{'shared' if taken.mode == 'fast' else 'alone'}, {count(taken.threads, 'thread')}"
+    threads = count(taken.threads, "thread")
+    if taken.mode == "fast":
+        return esc(msg("shared, {threads}", threads=threads))
+    return esc(msg("alone, {threads}", threads=threads))
 
 
 def _start(run: ModelRun) -> str:
-    return NOTHING if run.timings.cold is None else "cold" if run.timings.cold else "warm"
+    return NOTHING if run.timings.cold is None else esc(msg("cold") if run.timings.cold else msg("warm"))
 
 
 def _loading(run: ModelRun) -> str:
-    return "already loaded" if run.timings.cold is False else seconds(run.timings.load_s)
+    return esc(msg("already loaded")) if run.timings.cold is False else seconds(run.timings.load_s)
 
 
 def _prompt(run: ModelRun) -> str:
     reused = run.timings.reused_tokens
-    return count(run.timings.prompt_tokens, "token") + (f"<small>{reused:,} of them reused</small>" if reused else "")
+    more = f"<small>{esc(msg('{n:,} of them reused', n=reused))}</small>" if reused else ""
+    return count(run.timings.prompt_tokens, "token") + more
 
 
 def _memory(run: ModelRun) -> str:
@@ -88,7 +108,7 @@ def _export_check(run: ModelRun) -> str:
 
 
 def _way(run: ModelRun) -> str:
-    return esc(way_words(run)) + ("" if answered(run) else "<small>did not answer</small>")
+    return esc(way_words(run)) + ("" if answered(run) else f"<small>{esc(msg('did not answer'))}</small>")
 
 
 def _figure(name: str, cell: Cell) -> tuple[str, str, Cell, str]:
@@ -96,9 +116,9 @@ def _figure(name: str, cell: Cell) -> tuple[str, str, Cell, str]:
 
 
 _FIGURES: list[tuple[str, str, Cell, str]] = [
-    ("Ran on", "runtime, precision and export", _way, ""),
-    ("Conditions", "threads, and whether the CPU was shared", _conditions, ""),
-    ("Start", "cold: the model was loaded for this run", _start, ""),
+    (msg("Ran on"), msg("runtime, precision and export"), _way, ""),
+    (msg("Conditions"), msg("threads, and whether the CPU was shared"), _conditions, ""),
+    (msg("Start"), msg("cold: the model was loaded for this run"), _start, ""),
     _figure("queue_s", lambda r: seconds(r.timings.queue_s)),
     _figure("load_s", _loading),
     _figure("tokenize_s", lambda r: seconds(r.timings.tokenize_s)),
@@ -111,8 +131,8 @@ _FIGURES: list[tuple[str, str, Cell, str]] = [
     _figure("total_s", lambda r: seconds(r.timings.total_s)),
     _figure("cpu_s", lambda r: seconds(r.timings.cpu_s)),
     _figure("peak_memory_mb", _memory),
-    ("Export check", "against the original, teacher-forced", _export_check, ""),
-    ("Ended", "why the answer ended", lambda r: esc(FINISHED[r.finish_reason]), ""),
+    (msg("Export check"), msg("against the original, teacher-forced"), _export_check, ""),
+    (msg("Ended"), msg("why the answer ended"), lambda r: esc(FINISHED[r.finish_reason]), ""),
 ]
 
 
@@ -122,7 +142,7 @@ def timings_table(runs: Sequence[ModelRun], labels: Sequence[Label], popovers: R
         (title, how, [popovers.wrap(place, name, cell(run)) for place, run in enumerate(runs)])
         for title, how, cell, name in _FIGURES
     ]
-    return table("All figures", rows, labels)
+    return table(msg("All figures"), rows, labels)
 
 
 def table(caption: str, rows: Sequence[tuple[str, str, list[str]]], labels: Sequence[Label]) -> str:
@@ -154,34 +174,38 @@ def cards_html(facts: Sequence[ModelFacts], labels: Sequence[Label]) -> str:
     main += [(fact_title(key), "", [_cell(f.extra.get(key, UNKNOWN)) for f in facts]) for key in extra]
     return (
         _legend()
-        + table("Facts", main, labels)
-        + table("How open it is", _openness_rows(facts), labels)
+        + table(msg("Facts"), main, labels)
+        + table(msg("How open it is"), _openness_rows(facts), labels)
         + _quality(facts, labels)
         + _measured(facts, labels)
     )
 
 
 def _legend() -> str:
-    marks = "".join(f"<span><b>{mark}</b> {words}</span>" for mark, words in _STATUS.values())
-    links = (
-        "<span><b>source</b> leads to where this fact was read</span>"
-        "<span><b>main source</b> to the one that most of the entry was read in</span>"
-        "<span><b>its page</b> to the model's page, to check what was read second-hand</span>"
+    marks = "".join(f"<span><b>{mark}</b> {esc(words)}</span>" for mark, words in _STATUS.values())
+    links = "".join(
+        f"<span>{rich(words)}</span>"
+        for words in (
+            msg("**source** leads to where this fact was read"),
+            msg("**main source** to the one that most of the entry was read in"),
+            msg("**its page** to the model's page, to check what was read second-hand"),
+        )
     )
     return f'<p class="legend">{marks}</p><p class="legend">{links}</p>'
 
 
 def _openness_rows(facts: Sequence[ModelFacts]) -> list[tuple[str, str, list[str]]]:
     scores = [sum(getattr(f.openness, item).value == "yes" for item in OPENNESS) for f in facts]
-    total = [f"<strong>{score} of {len(OPENNESS)}</strong>" for score in scores]
-    rows = [("Open items", "a plain yes; partial does not count", total)]
+    total = [f"<strong>{esc(msg('{n} of {all}', n=score, all=len(OPENNESS)))}</strong>" for score in scores]
+    rows: list[tuple[str, str, list[str]]] = [(msg("Open items"), msg("a plain yes; partial does not count"), total)]
     return rows + [(name, "", [_answer(getattr(f.openness, item)) for f in facts]) for item, name in OPENNESS.items()]
 
 
 def _answer(fact: Fact) -> str:
     answer = str(fact.value or "unknown")
     note = f"<small>{esc(fact.note)}</small>" if fact.note else ""
-    shown = link(fact.url, answer) if fact.url else esc(answer)
+    said = _YES_NO.get(answer, answer)
+    shown = link(fact.url, said) if fact.url else esc(said)
     mark = f'<span class="answer-mark answer-{esc(answer)}" aria-hidden="true">{_ANSWERS.get(answer, "?")}</span>'
     return f"{mark} {shown}{note}"
 
@@ -193,11 +217,12 @@ def _quality(facts: Sequence[ModelFacts], labels: Sequence[Label]) -> str:
     rows = [
         (name, "", [_cell(_settings_only(f.quality.get(name, UNKNOWN), name)) for f in facts]) for name in benchmarks
     ]
-    note = (
-        '<p class="note">Scores are the publishers\' own, each under its own settings (shots, prompts, harness). A row '
-        "with two figures is a hint, not a ranking.</p>"
+    caution = msg(
+        "Scores are the publishers' own, each under its own settings (shots, prompts, harness). A row with two "
+        "figures is a hint, not a ranking."
     )
-    return table("Published scores", rows, labels) + note
+    note = f'<p class="note">{esc(caution)}</p>'
+    return table(msg("Published scores"), rows, labels) + note
 
 
 def _settings_only(fact: Fact, benchmark: str) -> Fact:
@@ -212,15 +237,15 @@ def _measured(facts: Sequence[ModelFacts], labels: Sequence[Label]) -> str:
         dict.fromkeys(key for f in facts for key, fact in f.extra.items() if key in MEASURED and fact.value is not None)
     )
     if not keys:
-        return '<p class="note">Figures measured here appear as soon as a chosen model is prepared.</p>'
+        return f'<p class="note">{esc(msg("Figures measured here appear as soon as a chosen model is prepared."))}</p>'
     rows = [(fact_title(key), "", [_cell(f.extra.get(key, UNKNOWN), key) for f in facts]) for key in keys]
-    return table("Measured here", rows, labels)
+    return table(msg("Measured here"), rows, labels)
 
 
 def _cell(fact: Fact, key: str = "") -> str:
     mark, meaning = _STATUS[fact.status]
     if fact.value is None:
-        return f'<span class="unknown" title="{meaning}">unknown</span>'
+        return f'<span class="unknown" title="{esc(meaning)}">{esc(msg("unknown"))}</span>'
     shown = esc(_value(fact.value, key))
     source = link(fact.url, _link_words(fact.source)) if fact.url else esc(fact.source)
     small = f"<small>{esc(fact.note)}</small>" if fact.note else ""
@@ -230,7 +255,7 @@ def _cell(fact: Fact, key: str = "") -> str:
 
 
 def _link_words(source: str) -> str:
-    return "main source" if source.endswith(MAIN) else "its page" if source.endswith(PAGE) else "source"
+    return msg("main source") if source.endswith(MAIN) else msg("its page") if source.endswith(PAGE) else msg("source")
 
 
 def _value(value: Any, key: str) -> str:
@@ -239,7 +264,7 @@ def _value(value: Any, key: str) -> str:
     if key == "top1_agreement":
         return percent(value)
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return say(_YES_NO["yes" if value else "no"])
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
@@ -259,8 +284,12 @@ def request_html(request: Request) -> str:
     default = Request()
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "stop")
     changed = {name: getattr(request, name) for name in names if getattr(request, name) != getattr(default, name)}
-    set_to = " · ".join(f"{name} {value if value is not None else 'random'}" for name, value in changed.items())
-    system = f'<p class="note"><strong>System:</strong> {esc(request.system)}</p>' if request.system else ""
+    set_to = " · ".join(
+        f"{name} {value if value is not None else say(msg('random'))}" for name, value in changed.items()
+    )
+    system = (
+        f'<p class="note"><strong>{esc(msg("System:"))}</strong> {esc(request.system)}</p>' if request.system else ""
+    )
     return f'<blockquote class="asked">{esc(request.prompt)}</blockquote>{system}' + (
         f'<p class="note">{esc(set_to)}</p>' if set_to else ""
     )

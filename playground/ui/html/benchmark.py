@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from playground.messages import msg, plural, sentences
 from playground.results.figures import ONE_LOAD, QUANTITIES, Figure, Measured, Measurement, Place, ranks_of
 from playground.ui.html import panel, receipts, tables
 from playground.ui.html.charts import bars
 from playground.ui.html.format import NOTHING, characters, esc, megabytes, rate, seconds
 from playground.ui.html.panel import Label, Models
 from playground.ui.html.receipts import ReceiptPopovers
-from playground.ui.i18n import say
 
 if TYPE_CHECKING:
     pass
@@ -27,7 +27,7 @@ WORDS: dict[str, Callable[[float | None], str]] = {
     "MB": megabytes,
 }
 CHARTED = ("ttft_s", "decode_char_s", "peak_memory_mb")
-NO_DIFFERENCE = "no difference seen"
+NO_DIFFERENCE = msg("no difference seen")
 
 
 def measurement_html(measurement: Measurement, models: Models) -> str:
@@ -48,7 +48,7 @@ def measurement_html(measurement: Measurement, models: Models) -> str:
 def state_html(step: str, share: float | None) -> str:
     """What a measurement is doing now."""
     bar = "" if share is None else f'<span class="progress"><span style="width:{share * 100:.1f}%"></span></span>'
-    return f'<div class="measure-state" role="status"><span>{esc(step)}</span>{bar}</div>'
+    return f'<div class="measure-state"><span>{esc(step)}</span>{bar}</div>'
 
 
 def _warnings(measurement: Measurement) -> str:
@@ -61,7 +61,7 @@ def _bars(measurement: Measurement, labels: tuple[Label, ...], popovers: Receipt
         (label, taken.median if (taken := model.figures.get(name)) else None)
         for label, model in zip(labels, measurement.models, strict=True)
     ]
-    title = f"{say(known.title)}, median"
+    title = msg("{figure}, median", figure=known.title)
     return bars(title, known.direction, rows, WORDS[known.unit], lambda place, shown: popovers.wrap(place, name, shown))
 
 
@@ -75,12 +75,18 @@ def _table(measurement: Measurement, labels: tuple[Label, ...], popovers: Receip
         ]
         if any(cell != NOTHING for cell in cells):
             rows.append((quantity.title, quantity.brief, cells))
-    answers = f"{measurement.repeats} repeats, answers of {measurement.request.max_new_tokens} tokens"
-    drawn = tables.table(f"Medians of {answers}", rows, labels)
-    return drawn + (
-        '<p class="note">In brackets the middle half of the values. A rank stands where the spreads do not overlap; '
-        f"where they do, no difference was seen. {esc(ONE_LOAD)} Each figure opens its receipt.</p>"
+    caption = plural(
+        "Medians of {n} repeat, answers of {tokens} tokens",
+        "Medians of {n} repeats, answers of {tokens} tokens",
+        measurement.repeats,
+        tokens=measurement.request.max_new_tokens,
     )
+    how = msg(
+        "In brackets the middle half of the values. A rank stands where the spreads do not overlap; where they do, no "
+        "difference was seen."
+    )
+    told = sentences(how, ONE_LOAD, msg("Each figure opens its receipt."))
+    return tables.table(caption, rows, labels) + f'<p class="note">{esc(told)}</p>'
 
 
 def _cell(taken: Figure | None, rank: Place | None, model: int, popovers: ReceiptPopovers) -> str:
@@ -98,9 +104,9 @@ def _cell(taken: Figure | None, rank: Place | None, model: int, popovers: Receip
 def _rank(place: Place | None) -> str:
     if place is None:
         return ""
-    shown = f"#{place.rank}, {NO_DIFFERENCE}" if place.shared else f"#{place.rank}"
+    shown = f"#{place.rank}, {esc(NO_DIFFERENCE)}" if place.shared else f"#{place.rank}"
     first = " is-first" if place.rank == 1 and not place.shared else ""
-    return f' <span class="rank{first}" title="rank">{shown}</span>'
+    return f' <span class="rank{first}" title="{esc(msg("rank"))}">{shown}</span>'
 
 
 def _notes(measurement: Measurement, labels: tuple[Label, ...]) -> str:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from playground.messages import msg
 from playground.results.figures import Figure
 from playground.ui.html.charts import tick_step
 from playground.ui.html.format import esc
@@ -202,11 +203,12 @@ def _grid(frame: Frame, below: Axis, left: Axis, *, wide: bool) -> str:
         y = frame.y(value)
         parts.append(f'<line class="grid" x1="{frame.left:g}" y1="{y:.1f}" x2="{right:g}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{frame.left - 6:g}" y="{y + 4:.1f}" text-anchor="end">{left.words(value)}</text>')
-    hint = "better →" if below.better == "right" else "← better"
+    titled = msg("{title} (better →)", title=below.title)
+    if below.better != "right":
+        titled = msg("{title} (← better)", title=below.title)
     middle = (frame.left + right) / 2
     parts.append(
-        f'<text class="title" x="{middle:g}" y="{frame.height - 8:g}" text-anchor="middle">'
-        f"{esc(below.title)} ({hint})</text>"
+        f'<text class="title" x="{middle:g}" y="{frame.height - 8:g}" text-anchor="middle">{esc(titled)}</text>'
     )
     if below.limit is not None and frame.x_from <= below.limit <= frame.x_to:
         x = frame.x(below.limit)
@@ -277,18 +279,18 @@ def _names(points: Sequence[Point]) -> str:
 
 def _legend(points: Sequence[Point]) -> str:
     looks = {
-        "eligible": "eligible",
-        "close": "too close to call",
-        "undecided": "undecided",
-        "out": "out",
+        "eligible": msg("eligible"),
+        "close": msg("too close to call"),
+        "undecided": msg("undecided"),
+        "out": msg("out"),
     }
     shown = [
-        f'<span><i class="key is-{state}"></i>{words}</span>'
+        f'<span><i class="key is-{state}"></i>{esc(words)}</span>'
         for state, words in looks.items()
         if any(point.state == state for point in points)
     ]
     if any(point.first for point in points):
-        shown.append('<span><i class="key is-first"></i>on the Pareto front</span>')
+        shown.append(f'<span><i class="key is-first"></i>{esc(msg("on the Pareto front"))}</span>')
     if any(len(point.x.values) > 1 for point in points):
-        shown.append('<span><i class="key is-spread"></i>interquartile range</span>')
+        shown.append(f'<span><i class="key is-spread"></i>{esc(msg("interquartile range"))}</span>')
     return f'<div class="legend">{"".join(shown)}</div>'

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from playground.errors import PlaygroundError, UsageError
-from playground.messages import msg
+from playground.messages import msg, plural
 from playground.results.figures import Measurement
 from playground.ui import jobs, offered
 from playground.ui.html import benchmark
-from playground.ui.html.format import count
+from playground.ui.html.format import esc
+from playground.ui.i18n import say
 from playground.ui.sessions import Sessions
 from playground.ui.tabs import buttons, form, history
 from playground.ui.tabs.buttons import QUIET, Buttons, Changes, problem_html
@@ -31,14 +32,12 @@ if TYPE_CHECKING:
 
 STORAGE_KEY = "open-model-playground-measurements"
 MAX_REPEATS, MAX_TOKENS = 15, 256
-HEAD = (
-    '<p class="note">The models and the prompt chosen above. Each model answers once to warm up, then in rounds that '
-    "begin with another model each time; all answers have the same length. Others wait until it is over.</p>"
+HEAD = msg(
+    "The models and the prompt chosen in Compare. Each model answers once to warm up, then in rounds that begin with "
+    "another model each time; all answers have the same length. Others wait until it is over."
 )
-EMPTY = (
-    '<div class="empty"><h3>Nothing measured yet</h3><p>One run says how fast a model was once. Measure says how much '
-    "that varies, and whether a difference is one.</p></div>"
-)
+NOT_YET = msg("Nothing measured yet")
+WHY = msg("One run says how fast a model was once. Measure says how much that varies, and whether a difference is one.")
 
 
 @dataclass(frozen=True)
@@ -62,23 +61,25 @@ def remembered() -> gr.BrowserState:
 def build(playground: Playground, ids: gr.BrowserState) -> Measure:
     """Draw the tab."""
     most = min(MAX_TOKENS, playground.settings.limits.max_new_tokens)
-    html(HEAD)
+    html(lambda: f'<p class="note">{esc(HEAD)}</p>')
     with gr.Row(equal_height=True):
-        repeats = gr.Slider(1, MAX_REPEATS, 5, step=1, label="Repeats", info="below 3 nothing is ranked", min_width=200)
+        repeats = gr.Slider(
+            1, MAX_REPEATS, 5, step=1, label=msg("Repeats"), info=msg("below 3 nothing is ranked"), min_width=200
+        )
         tokens = gr.Slider(
             2,
             max(2, most),
             min(64, most),
             step=1,
-            label="Tokens of each answer",
-            info="the same for all",
+            label=msg("Tokens of each answer"),
+            info=msg("the same for all"),
             min_width=200,
         )
     with gr.Row():
-        run = buttons.build("Measure", "measure")
+        run = buttons.build(msg("Measure"), "measure")
     state = html("", elem_id="measure-state")
-    entries = gr.Dropdown([], label="Measurements of this browser", visible=False, elem_id="measurements")
-    return Measure(ids, repeats, tokens, run, state, entries, html(EMPTY, elem_id="measured"))
+    entries = gr.Dropdown([], label=msg("Measurements of this browser"), visible=False, elem_id="measurements")
+    return Measure(ids, repeats, tokens, run, state, entries, html(_empty_html, elem_id="measured"))
 
 
 def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks) -> None:
@@ -108,7 +109,7 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
             )
         request = replace(asked, max_new_tokens=form.whole("Tokens", tokens or 0))
         start = partial(playground.benchmark, request, variants, times)
-        yield tab.buttons.busy("Measuring…")
+        yield tab.buttons.busy(msg("Measuring…"))
         async with aclosing(jobs.follow(sessions, session, start)) as updates:
             async for update in updates:
                 if update.result is None:
@@ -138,7 +139,7 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
 
     def opened(wanted: Any, kept: Any) -> str:
         found = _found(playground, [wanted]) if wanted in history.known_ids(kept) else []
-        return benchmark.measurement_html(found[0], playground) if found else EMPTY
+        return benchmark.measurement_html(found[0], playground) if found else _empty_html()
 
     tab.buttons.start.click(
         run,
@@ -155,10 +156,16 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
     tab.buttons.connect(sessions, demo)
 
 
+def _empty_html() -> str:
+    return f'<div class="empty"><h3>{esc(NOT_YET)}</h3><p>{esc(WHY)}</p></div>'
+
+
 def _done_words(measurement: Measurement) -> str:
     failed = sum(model.error is not None for model in measurement.models)
-    words = f"Done; {count(failed, 'model')} not measured, see below." if failed else "Done."
-    return f'<p class="hint" role="status">{words}</p>'
+    words = msg("Done.")
+    if failed:
+        words = plural("Done; {n} model not measured, see below.", "Done; {n} models not measured, see below.", failed)
+    return f'<p class="hint">{esc(words)}</p>'
 
 
 def _found(playground: Playground, ids: Sequence[str]) -> list[Measurement]:
@@ -176,4 +183,10 @@ def _found(playground: Playground, ids: Sequence[str]) -> list[Measurement]:
 def _line(measurement: Measurement) -> str:
     when = measurement.created_at[:16].replace("T", " ")
     names = ", ".join(str(model.variant) for model in measurement.models)
-    return f"{when} · {count(measurement.repeats, 'repeat')} of {measurement.request.max_new_tokens} tokens · {names}"
+    how = plural(
+        "{n} repeat of {tokens} tokens",
+        "{n} repeats of {tokens} tokens",
+        measurement.repeats,
+        tokens=measurement.request.max_new_tokens,
+    )
+    return f"{when} · {say(how)} · {names}"

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from playground.catalog.cards import card_markdown
+from playground.messages import msg
 from playground.records import Variant
 from playground.ui.html import panel, tables
+from playground.ui.html.format import esc
 from playground.ui.i18n import say
 from playground.ui.theme import html
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from playground.catalog.entries import CatalogEntry
     from playground.service import Playground
 
-EMPTY = '<div class="empty"><h3>No model chosen</h3><p>Choose models above to compare their cards.</p></div>'
+NO_MODEL, ADVICE = msg("No model chosen"), msg("Choose models above to compare their cards.")
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,15 @@ class Cards:
 
 def build(playground: Playground, entries: tuple[CatalogEntry, ...], chosen: tuple[Variant, ...]) -> Cards:
     """Draw the tab."""
-    facts = html(facts_html(playground, chosen), elem_id="cards")
+    facts = html(lambda: facts_html(playground, chosen), elem_id="cards")
     rest = {}
     ids = {variant.model for variant in chosen}
     for entry in entries:
         with gr.Accordion(
-            f"The rest of the card: {entry.spec.name}", open=False, visible=entry.spec.id in ids, elem_classes="rest"
+            msg("The rest of the card: {model}", model=entry.spec.name),
+            open=False,
+            visible=entry.spec.id in ids,
+            elem_classes="rest",
         ) as rest[entry.spec.id]:
             gr.Markdown(card_markdown(entry, say))
     return Cards(facts, rest)
@@ -43,7 +48,7 @@ def build(playground: Playground, entries: tuple[CatalogEntry, ...], chosen: tup
 def facts_html(playground: Playground, chosen: tuple[Variant, ...]) -> str:
     """The comparison for these variants; what was measured is each variant's own."""
     if not chosen:
-        return EMPTY
+        return f'<div class="empty"><h3>{esc(NO_MODEL)}</h3><p>{esc(ADVICE)}</p></div>'
     return tables.cards_html([playground.facts(variant) for variant in chosen], panel.labels(playground, chosen))
 
 

@@ -15,9 +15,11 @@ import gradio as gr
 
 from playground.catalog.search import Filters, Listed, Sort
 from playground.errors import PlaygroundError
-from playground.messages import msg
+from playground.messages import NOTHING, Translatable, msg
 from playground.system.memory import limit_mb
 from playground.ui.html import catalog
+from playground.ui.html.format import esc
+from playground.ui.tabs.form import with_models
 from playground.ui.theme import html
 
 if TYPE_CHECKING:
@@ -25,17 +27,18 @@ if TYPE_CHECKING:
 
 ANY = ""
 SIZES = [
-    ("any size", 0),
-    ("to 200 M", 200_000_000),
-    ("to 500 M", 500_000_000),
-    ("to 1 B", 10**9),
-    ("to 3 B", 3 * 10**9),
+    (msg("any size"), 0),
+    (msg("to 200 M"), 200_000_000),
+    (msg("to 500 M"), 500_000_000),
+    (msg("to 1 B"), 10**9),
+    (msg("to 3 B"), 3 * 10**9),
 ]
-SIZES += [("to 10 B", 10**10)]
-OPEN_ITEMS = [("any", 0), *((f"{least} of 5 or more", least) for least in range(1, 5)), ("all 5", 5)]
-COMMERCIAL = [("any", ""), ("allowed", "yes"), ("allowed, with conditions too", "conditional")]
-NOTHING_CHOSEN = '<p class="note">Choose a model above to see its facts and whether it runs here.</p>'
-COMPARE = "Compare this"
+SIZES += [(msg("to 10 B"), 10**10)]
+OPEN_ITEMS = [(msg("any"), 0), *((msg("{n} of 5 or more", n=least), least) for least in range(1, 5)), (msg("all 5"), 5)]
+COMMERCIAL = [(msg("any"), ""), (msg("allowed"), "yes"), (msg("allowed, with conditions too"), "conditional")]
+NOTHING_CHOSEN = msg("Choose a model above to see its facts and whether it runs here.")
+COMPARE = msg("Compare this")
+REFUSED, TOO_LARGE = msg("Refused here"), msg("Too large here")
 log = logging.getLogger(__name__)
 
 
@@ -63,25 +66,25 @@ def build(playground: Playground) -> Catalogue:
     offered = playground.filter_choices()
     found = playground.search(Filters())
     with gr.Row():
-        search = gr.Textbox("", label="Search", placeholder="name, family, data set, language …", scale=2)
-        made_for = gr.Dropdown(_any(offered["specialisation"]), value=ANY, label="Made for", min_width=120)
-        family = gr.Dropdown(_any(offered["family"]), value=ANY, label="Family", min_width=120)
-        task = gr.Dropdown(_any(offered["task"]), value=ANY, label="Task", min_width=120)
+        search = gr.Textbox("", label=msg("Search"), placeholder=msg("name, family, data set, language …"), scale=2)
+        made_for = gr.Dropdown(_any(offered["specialisation"]), value=ANY, label=msg("Made for"), min_width=120)
+        family = gr.Dropdown(_any(offered["family"]), value=ANY, label=msg("Family"), min_width=120)
+        task = gr.Dropdown(_any(offered["task"]), value=ANY, label=msg("Task"), min_width=120)
     with gr.Row():
-        licence = gr.Dropdown(_any(offered["license"]), value=ANY, label="Licence", min_width=120)
-        commercial = gr.Dropdown(COMMERCIAL, value="", label="Commercial use", min_width=120)
-        size = gr.Dropdown(SIZES, value=0, label="Parameters", min_width=120)
-        openness = gr.Dropdown(OPEN_ITEMS, value=0, label="Open items", min_width=120)
-        sort = gr.Dropdown(list(get_args(Sort)), value="catalogue", label="Order", min_width=120)
-        here = gr.Checkbox(False, label="Runs here", min_width=100)
+        licence = gr.Dropdown(_any(offered["license"]), value=ANY, label=msg("Licence"), min_width=120)
+        commercial = gr.Dropdown(COMMERCIAL, value="", label=msg("Commercial use"), min_width=120)
+        size = gr.Dropdown(SIZES, value=0, label=msg("Parameters"), min_width=120)
+        openness = gr.Dropdown(OPEN_ITEMS, value=0, label=msg("Open items"), min_width=120)
+        sort = gr.Dropdown(list(get_args(Sort)), value="catalogue", label=msg("Order"), min_width=120)
+        here = gr.Checkbox(False, label=msg("Runs here"), min_width=100)
     with gr.Row(equal_height=True):
-        model = gr.Dropdown(_names(found), value=None, label="Show a model", elem_id="show-model", scale=3)
+        model = gr.Dropdown(_names(found), value=None, label=msg("Show a model"), elem_id="show-model", scale=3)
         compare = gr.Button(COMPARE, interactive=False, elem_id="compare-this", min_width=120)
     pick = gr.Textbox("", elem_id="pick-model", elem_classes="unseen", container=False, show_label=False)
-    shown_list = html(catalog.list_html(found, len(found)), elem_id="listing")
+    shown_list = html(lambda: catalog.list_html(found, len(found)), elem_id="listing")
     hub, look = (None, None) if playground.settings.on_space else _hub_box()
-    detail = html(NOTHING_CHOSEN, elem_id="model-detail")
-    with gr.Accordion("The rest of the card", open=False, elem_classes="rest", visible=False) as more:
+    detail = html(_nothing_html, elem_id="model-detail")
+    with gr.Accordion(msg("The rest of the card"), open=False, elem_classes="rest", visible=False) as more:
         rest = gr.Markdown("")
     filters = (search, made_for, family, task, licence, commercial, size, openness, here, sort)
     return Catalogue(filters, shown_list, model, pick, detail, more, rest, compare, gr.State(""), hub, look)
@@ -112,8 +115,9 @@ def connect(playground: Playground, tab: Catalogue, added: gr.Dropdown) -> None:
     async def look_up(text: str) -> tuple[Any, ...]:
         return gr.update(value=None), *await asyncio.to_thread(_look_up, playground, text or "")
 
-    def take(model: str, chosen: list[str] | None) -> list[str]:
-        return list(dict.fromkeys([*(chosen or []), model])) if model else list(chosen or [])
+    def take(model: str, chosen: list[str] | None) -> Any:
+        names = [*(chosen or []), *([model] if model else [])]
+        return with_models(playground, names, playground.settings.limits.max_models)
 
     changes = [part.change for part in tab.filters]
     narrowed = [tab.found, tab.model, *shown]
@@ -130,9 +134,12 @@ def connect(playground: Playground, tab: Catalogue, added: gr.Dropdown) -> None:
 def _hub_box() -> tuple[gr.Textbox, gr.Button]:
     with gr.Row(equal_height=True):
         hub = gr.Textbox(
-            "", label="Any other model of the Hub", placeholder="OWNER/NAME, or the address of its page", scale=3
+            "",
+            label=msg("Any other model of the Hub"),
+            placeholder=msg("OWNER/NAME, or the address of its page"),
+            scale=3,
         )
-        return hub, gr.Button("Look it up", min_width=120, elem_id="look-up")
+        return hub, gr.Button(msg("Look it up"), min_width=120, elem_id="look-up")
 
 
 def _filters(values: tuple[Any, ...]) -> Filters:
@@ -156,7 +163,7 @@ def _order(values: tuple[Any, ...]) -> Sort:
 
 
 def _any(values: list[str]) -> list[tuple[str, str]]:
-    return [("any", ANY), *((value, value) for value in values)]
+    return [(msg("any"), ANY), *((value, value) for value in values)]
 
 
 def _names(found: list[Listed]) -> list[tuple[str, str]]:
@@ -172,7 +179,7 @@ def _show(playground: Playground, model: str) -> tuple[Any, ...]:
         return _refused(error)
     item = playground.listed(entry)
     detail = catalog.detail_html(item, playground.facts(entry.variants[0]), playground.smaller(item), limit_mb())
-    why_not = "Refused here" if item.refused else "Too large here" if item.fits is False else ""
+    why_not = REFUSED if item.refused else TOO_LARGE if item.fits is False else NOTHING
     return detail, gr.update(visible=True), catalog.rest(item), _button(why_not), "" if why_not else model
 
 
@@ -189,7 +196,7 @@ def _look_up(playground: Playground, text: str) -> tuple[Any, ...]:
     assert info is not None
     limit, expected = limit_mb(), info.footprint()
     fits = not info.refusal and (expected is None or expected.fits(limit))
-    why_not = "" if fits else "Refused here" if info.refusal else "Too large here"
+    why_not = NOTHING if fits else REFUSED if info.refusal else TOO_LARGE
     button = _button(why_not)
     source = f"hub:{info.repo}#{info.revision}"
     return catalog.hub_html(info, card.facts, limit), gr.update(visible=False), "", button, source if fits else ""
@@ -199,11 +206,15 @@ def _refused(error: PlaygroundError) -> tuple[Any, ...]:
     return catalog.problem_html(error.message), *_nothing()[1:]
 
 
-def _button(why_not: str) -> Any:
+def _button(why_not: Translatable) -> Any:
     """The button that takes the model, or says why it can't."""
     return gr.update(value=why_not or COMPARE, interactive=not why_not)
 
 
+def _nothing_html() -> str:
+    return f'<p class="note">{esc(NOTHING_CHOSEN)}</p>'
+
+
 def _nothing() -> tuple[Any, ...]:
     """What the tab shows while no model is chosen. Made anew each time: gradio takes updates apart."""
-    return NOTHING_CHOSEN, gr.update(visible=False), "", gr.update(value=COMPARE, interactive=False), ""
+    return _nothing_html(), gr.update(visible=False), "", gr.update(value=COMPARE, interactive=False), ""

@@ -25,25 +25,21 @@ from playground.results.figures import CHOICE
 from playground.ui import offered
 from playground.ui.html import choose
 from playground.ui.html.format import esc
-from playground.ui.i18n import say
 from playground.ui.theme import html
 
 if TYPE_CHECKING:
     from playground.choose.board import Board
     from playground.service import Playground
 
-HEAD = (
-    '<p class="note">State what a model must keep to. Figures are those stored on this machine, facts those of the '
-    "model cards. A limit left empty asks for nothing.</p>"
+HEAD = msg(
+    "State what a model must keep to. Figures are those stored on this machine, facts those of the model cards. A limit "
+    "left empty asks for nothing."
 )
-OWN = "pasted scores"
+OWN = msg("pasted scores")
 OWN_CHARS = 100_000
 """Of the reader's own scores. The app remembers what each visitor sent, so that is no place for large files."""
-BELOW = [("Speed", "decode_tok_s"), (str(CHOICE["ttft_s"].title), "ttft_s"), ("Memory", "peak_memory_mb")]
-PICKER = (
-    '<label class="pick-file">or read a file into the box: '
-    '<input type="file" accept=".csv,.tsv,.json,.txt" data-fill="#own-scores textarea"></label>'
-)
+BELOW = [(msg("Speed"), "decode_tok_s"), (CHOICE["ttft_s"].title, "ttft_s"), (msg("Memory"), "peak_memory_mb")]
+PICKER = msg("or read a file into the box:")
 log = logging.getLogger(__name__)
 
 
@@ -69,39 +65,44 @@ class Choose:
 
 def build(playground: Playground, tab: gr.Tab) -> Choose:
     """Draw the tab's parts; they are filled when it is opened."""
-    html(HEAD)
+    html(lambda: f'<p class="note">{esc(HEAD)}</p>')
     with gr.Row():
-        memory_limit = _limit("Memory, at most (MB)")
-        ttft = _limit("First token, at most (s)")
-        speed = _limit("Speed, at least (tok/s)")
-        openness = gr.Slider(0, 5, 0, step=1, label="Open items, min.", min_width=130)
-        context = _limit("Context, at least (tokens)")
-        commercial = gr.Checkbox(False, label="Commercial use", min_width=120)
+        memory_limit = _limit(msg("Memory, at most (MB)"))
+        ttft = _limit(msg("First token, at most (s)"))
+        speed = _limit(msg("Speed, at least (tok/s)"))
+        openness = gr.Slider(0, 5, 0, step=1, label=msg("Open items, min."), min_width=130)
+        context = _limit(msg("Context, at least (tokens)"))
+        commercial = gr.Checkbox(False, label=msg("Commercial use"), min_width=120)
     with gr.Row():
         models = gr.Dropdown(
             [str(variant) for variant in _offered(playground)],
             value=[],
             multiselect=True,
-            label="Models (empty: those chosen above and all with figures here)",
+            label=msg("Models (empty: those chosen above and all with figures here)"),
             elem_id="choose-models",
             scale=4,
         )
-        every = gr.Checkbox(False, label="The whole catalogue", min_width=120)
+        every = gr.Checkbox(False, label=msg("The whole catalogue"), min_width=120)
     verdicts = html(elem_id="verdicts")
     with gr.Row():
-        quality = gr.Dropdown([], value=None, label="Quality figure", elem_id="quality", scale=2, min_width=220)
-        below = gr.Radio(BELOW, value=BELOW[0][1], label="Against", scale=2, min_width=220)
-        memory = gr.Checkbox(False, label="Memory counts for the front too", min_width=160)
-    with gr.Accordion("Scores of your own", open=False):
+        quality = gr.Dropdown([], value=None, label=msg("Quality figure"), elem_id="quality", scale=2, min_width=220)
+        below = gr.Radio(BELOW, value=BELOW[0][1], label=msg("Against"), scale=2, min_width=220)
+        memory = gr.Checkbox(False, label=msg("Memory counts for the front too"), min_width=160)
+    with gr.Accordion(msg("Scores of your own"), open=False):
         own = gr.Textbox(
             "",
-            label="CSV or JSON: model,score. Higher is better. Read by the app, stored nowhere.",
+            label=msg("CSV or JSON: model,score. Higher is better. Read by the app, stored nowhere."),
             placeholder="model,score\nsmollm2-135m-instruct,41.2\ngemma-3-270m,38",
             lines=4,
             max_lines=12,
             elem_id="own-scores",
         )
-        html(PICKER)
+        html(
+            lambda: (
+                f'<label class="pick-file">{esc(PICKER)} '
+                '<input type="file" accept=".csv,.tsv,.json,.txt" data-fill="#own-scores textarea"></label>'
+            )
+        )
     picture = html(elem_id="picture")
     limits = (memory_limit, ttft, speed, commercial, openness, context)
     return Choose(tab, limits, models, every, quality, below, memory, own, verdicts, picture)
@@ -109,7 +110,7 @@ def build(playground: Playground, tab: gr.Tab) -> Choose:
 
 def _limit(label: str) -> gr.Textbox:
     """A field that may be empty; gradio's own for numbers shows an empty one as 0, which would be a limit."""
-    return gr.Textbox("", label=label, placeholder="no limit", max_lines=1, max_length=40, min_width=130)
+    return gr.Textbox("", label=label, placeholder=msg("no limit"), max_lines=1, max_length=40, min_width=130)
 
 
 def connect(playground: Playground, tab: Choose, choices: Sequence[Any]) -> None:
@@ -250,7 +251,10 @@ def _chosen(found: Board, mine: Quality | None, wanted: Any) -> tuple[Quality | 
     by_key = {quality.key: quality for quality in offered}
     quality = by_key.get(str(wanted)) or (offered[0] if offered else None)
     total = len(found.candidates)
-    names = [(f"{say(quality.title)} · {len(quality.values)} of {total}", quality.key) for quality in offered]
+    names = [
+        (msg("{quality} · {n} of {all}", quality=quality.title, n=len(quality.values), all=total), quality.key)
+        for quality in offered
+    ]
     return quality, gr.update(choices=names, value=quality.key if quality else None)
 
 

@@ -6,22 +6,34 @@ from collections.abc import Sequence
 
 import gradio as gr
 
+from playground.messages import msg
 from playground.records import Comparison
 from playground.results.costs import Tier
 from playground.ui.html import costs, receipts, tables
+from playground.ui.html.format import esc
 from playground.ui.html.panel import Label
 from playground.ui.theme import html
 
-EMPTY = (
-    '<div class="empty"><h3>No figures yet</h3><p>Run a prompt. Time to first token, tokens a second, memory and where '
-    "the time went appear here, with how each was taken.</p></div>"
-)
-BUSY = '<div class="empty"><h3>Being measured</h3><p>The figures appear when every model has ended.</p></div>'
+
+def empty_html() -> str:
+    """Before the first run."""
+    title = msg("No figures yet")
+    words = msg(
+        "Run a prompt. Time to first token, tokens a second, memory and where the time went appear here, with how each "
+        "was taken."
+    )
+    return f'<div class="empty"><h3>{esc(title)}</h3><p>{esc(words)}</p></div>'
+
+
+def busy_html() -> str:
+    """While models answer."""
+    title, words = msg("Being measured"), msg("The figures appear when every model has ended.")
+    return f'<div class="empty"><h3>{esc(title)}</h3><p>{esc(words)}</p></div>'
 
 
 def build() -> gr.HTML:
     """Draw the tab."""
-    return html(EMPTY, elem_id="timings")
+    return html(empty_html, elem_id="timings")
 
 
 def figures(comparison: Comparison, labels: tuple[Label, ...], tiers: Sequence[Tier], place: str = "timings") -> str:
@@ -33,11 +45,17 @@ def figures(comparison: Comparison, labels: tuple[Label, ...], tiers: Sequence[T
     """
     there = comparison.environment
     versions = ", ".join(f"{name} {version}" for name, version in there.versions.items())
-    machine = f"{there.cpu}, {there.cores} cores, {there.memory_limit_mb / 1000:.1f} GB of memory. {versions}"
+    machine = msg(
+        "{cpu}, {cores} cores, {memory:.1f} GB of memory. {versions}",
+        cpu=there.cpu,
+        cores=there.cores,
+        memory=there.memory_limit_mb / 1000,
+        versions=versions,
+    )
     return (
         tables.timings_html(comparison.runs, labels, comparison.mode, receipts.popovers(comparison, place))
-        + '<p class="note">Each figure is a button: it opens its receipt.</p>'
+        + f'<p class="note">{esc(msg("Each figure is a button: it opens its receipt."))}</p>'
         + costs.costs_html(comparison.runs, labels, tiers)
         + receipts.downloads(comparison)
-        + tables.small_print("Taken on", machine)
+        + tables.small_print(msg("Taken on"), machine)
     )

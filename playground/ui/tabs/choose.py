@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from playground.service import Playground
 
 HEAD = msg(
-    "State what a model must keep to. Figures are those stored on this machine, facts those of the model cards. A limit "
-    "left empty asks for nothing."
+    "State what a model must keep to. Figures are those stored on this machine, facts those of the model cards. A "
+    "limit left empty asks for nothing."
 )
 OWN = msg("pasted scores")
 OWN_CHARS = 100_000

@@ -33,9 +33,9 @@ def costs_html(runs: Sequence[ModelRun], labels: Sequence[Label], tiers: Sequenc
     for place, tier in enumerate(tiers):
         on = [cost.tiers[place] for cost in costs]
         what = msg(
-            "{vcpu} vCPU, {memory} GB, {price} an hour; for 10⁶ tokens",
+            "{vcpu} vCPU, {memory:g} GB, {price} an hour; for 10⁶ tokens",
             vcpu=tier.vcpu,
-            memory=f"{tier.memory_gb:g}",
+            memory=tier.memory_gb,
             price=money(tier.per_hour, tier),
         )
         cells = [f"{esc(money(cost.output_million, tier))}<small>{esc(_reading(cost, tier))}</small>" for cost in on]

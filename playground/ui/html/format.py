@@ -82,7 +82,7 @@ def seconds(value: float | None) -> str:
     if value < 59.95:
         return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
-    return say(msg("{minutes} min {seconds} s", minutes=minutes, seconds=f"{rest:02d}"))
+    return say(msg("{minutes} min {seconds} s", minutes=minutes, seconds=str(rest).zfill(2)))
 
 
 def rate(value: float | None, unit: str = "token") -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 
 from playground.errors import PlaygroundError
-from playground.messages import msg
+from playground.messages import Translatable, msg
 from playground.ui.html.format import esc
 from playground.ui.sessions import Sessions
 
@@ -33,11 +33,11 @@ class Buttons:
         word: What the first one says while nothing runs.
     """
 
-    word: str
+    word: Translatable
     start: gr.Button
     stop: gr.Button
 
-    def busy(self, word: str) -> Changes:
+    def busy(self, word: Translatable) -> Changes:
         """While it runs."""
         return {self.start: gr.update(interactive=False, value=word), self.stop: gr.update(interactive=True)}
 
@@ -45,7 +45,7 @@ class Buttons:
         """When it has ended."""
         return {
             self.start: gr.update(interactive=True, value=self.word),
-            self.stop: gr.update(interactive=False, value="Stop"),
+            self.stop: gr.update(interactive=False, value=msg("Stop")),
         }
 
     async def told(self, work: AsyncGenerator[Changes], place: gr.HTML) -> AsyncGenerator[Changes]:
@@ -65,7 +65,7 @@ class Buttons:
 
         def stop(request: gr.Request) -> Any:
             sessions.stop(request.session_hash or "")
-            return gr.update(interactive=False, value="Stopping…")
+            return gr.update(interactive=False, value=msg("Stopping…"))
 
         def leave(request: gr.Request) -> None:
             sessions.leave(request.session_hash or "")
@@ -74,7 +74,7 @@ class Buttons:
         demo.unload(leave)
 
 
-def build(word: str, name: str, *, aside: bool = False) -> Buttons:
+def build(word: Translatable, name: str, *, aside: bool = False) -> Buttons:
     """Draw them.
 
     Args:
@@ -85,7 +85,7 @@ def build(word: str, name: str, *, aside: bool = False) -> Buttons:
         word, variant="secondary" if aside else "primary", elem_id=name, min_width=140, scale=0 if aside else 2
     )
     stop = gr.Button(
-        "Stop", variant="stop", elem_id=f"stop-{name}", min_width=80, scale=0 if aside else 1, interactive=False
+        msg("Stop"), variant="stop", elem_id=f"stop-{name}", min_width=80, scale=0 if aside else 1, interactive=False
     )
     return Buttons(word, start, stop)
 

@@ -1,44 +1,45 @@
-"""The page: form above, tabs below, and which event changes what.
+"""The page: its tabs, and which event changes what.
 
 ``build_ui`` draws it for one ``Playground``. Nothing happens at import.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-from functools import partial
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.utils import LRUCache
 
-from playground.errors import PlaygroundError, StorageError, UsageError
-from playground.messages import NOTHING, Translatable, msg
-from playground.records import Comparison, Mode, Request, Variant
-from playground.ui import api, jobs, offered
+from playground.errors import PlaygroundError
+from playground.messages import msg
+from playground.records import Mode, Request, Variant
+from playground.ui import api, offered
 from playground.ui.blocks import Blocks
-from playground.ui.html import costs, panel
-from playground.ui.html.format import count, esc
+from playground.ui.html import asked, costs, panel
+from playground.ui.html.format import esc
+from playground.ui.running import Parts, Running
 from playground.ui.sessions import Sessions
-from playground.ui.tabs import about, benchmark, cards, catalog, choose, diff, form, history, outputs, replay, timings
+from playground.ui.tabs import benchmark, cards, catalog, choose, compare, diff, form, history, learn, outputs, replay
 from playground.ui.theme import html
 
 if TYPE_CHECKING:
     from playground.service import Playground
 
 TITLE = "Open-Model Playground"
-HEAD = (
-    "<header><h1>Open-Model Playground</h1><p>One prompt, several small open models, side by side: what each one says, "
-    "how fast it really is on this CPU, and what its model card really promises.</p></header>"
-)
 LOOK_S, REST_S = 2.0, 20.0
 """Between two looks of a page at how preparations come on; and while there are none. A look costs a browser 50 ms:
 two pages at rest took 12 % of a core from the models when they looked every two seconds."""
 QUEUE_LOOK_S = 0.03
 """Between two looks at gradio's queue of events: the most it adds to a click."""
-log = logging.getLogger(__name__)
+
+
+def head_html() -> str:
+    """The page's name and the place where scripts/page.js says what happens: out of sight, there from the start."""
+    return (
+        f"<h1>{esc(TITLE)}</h1>"
+        '<p id="said" role="status" aria-live="polite"></p><p id="said-alert" role="alert" aria-live="assertive"></p>'
+    )
 
 
 def build_ui(playground: Playground) -> gr.Blocks:
@@ -61,199 +62,120 @@ class Page:
 
     def __init__(self, playground: Playground, sessions: Sessions) -> None:
         self.playground = playground
-        self.sessions = sessions
-        most = playground.settings.limits.max_models
         remembered, measured = history.remembered(), benchmark.remembered()
-        html(HEAD, elem_id="title")
-        self.form = form.build(playground)
-        first = self.form.first
-        labels = panel.labels(playground, first)
-        with gr.Tabs(elem_id="tabs"):
-            with gr.Tab("Outputs", id="outputs"):
-                self.panels = outputs.build(labels, most)
-            with gr.Tab("Timings", id="timings"):
-                self.timings = timings.build()
-            with gr.Tab("Measure", id="measure"):
+        html(head_html, elem_id="title")
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
+            with gr.Tab(msg("Compare"), id="compare"):
+                self.compare = compare.build(playground)
+            with gr.Tab(msg("Measure"), id="measure"):
                 self.measure = benchmark.build(playground, measured)
-            with gr.Tab("Diff", id="diff"):
-                self.diff = diff.build(playground)
-            with gr.Tab("Model cards", id="cards"):
-                self.cards = cards.build(playground, self.form.entries, first)
-            with gr.Tab("Catalogue", id="catalogue"):
-                self.catalogue = catalog.build(playground)
-            with gr.Tab("Choose", id="choose") as choose_tab:
-                self.chooser = choose.build(playground, choose_tab)
-            with gr.Tab("History", id="history"):
+            with gr.Tab(msg("Models"), id="models"), gr.Tabs(elem_id="models-tabs", overflow_behavior="wrap"):
+                with gr.Tab(msg("Catalogue"), id="catalogue"):
+                    self.catalogue = catalog.build(playground)
+                with gr.Tab(msg("Choose"), id="choose") as choose_tab:
+                    self.chooser = choose.build(playground, choose_tab)
+            with gr.Tab(msg("History"), id="history", alignment="right"):
                 self.history = history.build(remembered)
                 self.replay = replay.build()
                 self.history.shown.render()
-            with gr.Tab("About", id="about"):
-                about.build()
-        self.seen = gr.State([])
-        self.ran = gr.State(False)
+            with gr.Tab(msg("Learn"), id="learn", alignment="right"):
+                learn.build(playground)
+        self.tabs = tabs
+        self.seen = unseen("seen")
+        self.ran = unseen("ran")
         self.timer = gr.Timer(LOOK_S)
+        self.form = self.compare.form
+        self.running = Running(playground, sessions, Parts(tabs, self.compare, self.history, self.ran))
 
     def connect(self, demo: gr.Blocks) -> None:
         """Say which event does what. Only the API's own endpoints are callable from outside."""
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        at_once = {**quiet, "queue": False}
-        choices = list(self.form.choices)
-        self.form.run.click(
-            self.run,
-            [self.history.ids, *self.form.inputs],
-            [*self._run_outputs(), self.history.ids, self.ran],
+        # Not preprocessed: gradio would check a choice against the list the page was built with.
+        raw = {**quiet, "preprocess": False}
+        at_once = {**raw, "queue": False}
+        form_, running = self.form, self.running
+        form_.run.click(
+            running.run,
+            [self.history.ids, *form_.inputs],
+            running.outputs,
             trigger_mode="once",
             concurrency_limit=self.playground.settings.limits.max_sessions,
             concurrency_id="compare",
-            **quiet,
+            **raw,
         )
-        self.form.stop.click(self.stop, None, [self.form.stop], **at_once)
-        chosen_outputs = [self.form.system, *self.panels, self.cards.facts, *self.cards.rest.values()]
-        gr.on(
-            [choice.change for choice in choices],
+        form_.stop.click(running.stop, None, [form_.stop], queue=False, **quiet)
+        form_.models.change(
             self.choose,
-            [self.ran, self.form.notice, *choices],
-            [*chosen_outputs, self.form.notice],
+            [form_.models],
+            [form_.system, self.compare.cards.facts, *self.compare.cards.rest.values()],
             trigger_mode="always_last",
             **at_once,
         )
+        form_.models.change(self.empty, [self.ran, form_.models], list(self.compare.panels), **at_once)
         gr.on(
-            [demo.load, self.timer.tick, *(choice.change for choice in choices)],
+            [demo.load, self.timer.tick, form_.models.change],
             self.look,
-            [self.seen, *choices],
-            [self.seen, self.timer, *self.form.states, self.cards.facts],
+            [self.seen, form_.models],
+            [self.seen, self.timer, form_.states, self.compare.cards.facts],
             **at_once,
         )
-        sizes = [self.form.mode, self.form.prompt, self.form.fields[0]]
-        gr.on(
-            [demo.load, self.form.mode.change, self.form.prompt.blur, self.form.fields[0].release]
-            + [choice.change for choice in choices],
-            self.plan_memory,
-            [*sizes, *choices],
-            self.form.memory,
-            trigger_mode="always_last",
-            **at_once,
-        )
+        changed = [form_.mode.change, form_.system.blur, *(field.change for field in form_.fields)]
+        gr.on(changed, self.summary, form_.asked, form_.parameters, trigger_mode="always_last", **at_once)
+        sized = [demo.load, form_.mode.change, form_.prompt.blur, form_.fields[0].release, form_.models.change]
+        sizes = [form_.mode, form_.prompt, form_.fields[0], form_.models]
+        gr.on(sized, self.plan_memory, sizes, form_.memory, trigger_mode="always_last", **at_once)
         listed = [self.history.head, self.history.entries, self.history.shown]
-        gr.on([demo.load, self.history.ids.change], self.list_history, self.history.ids, listed, **at_once)
+        gr.on([demo.load, self.history.ids.change], self.list_history, self.history.ids, listed, queue=False, **quiet)
         opens = [self.history.entries, self.history.ids]
-        # Not preprocessed: gradio would check the choice against the empty list the page was built with.
-        self.history.entries.input(self.open_history, opens, self.history.shown, preprocess=False, **at_once)
-        benchmark.connect(self.playground, self.measure, self.form, demo)
-        diff.connect(self.playground, self.diff, self.form, self.history, demo)
+        self.history.entries.input(self.open_history, opens, self.history.shown, **at_once)
+        benchmark.connect(self.playground, self.measure, form_, demo)
+        diff.connect(self.playground, self.compare.diff, form_, self.history, demo)
         replay.connect(self.playground, self.replay, self.history, demo)
-        catalog.connect(self.playground, self.catalogue, self.form.added)
-        choose.connect(self.playground, self.chooser, choices)
+        catalog.connect(self.playground, self.catalogue, form_.models)
+        choose.connect(self.playground, self.chooser, form_.choices)
         demo.unload(self.leave)
-
-    def _run_outputs(self) -> list[Any]:
-        return [self.form.run, self.form.stop, self.form.notice, self.timings, self.timer, *self.panels]
-
-    async def run(self, request: gr.Request, kept: Any, *values: Any) -> AsyncIterator[dict[Any, Any]]:
-        """Run the prompt; yields the panels as they grow. A usage error is shown in place and loses nothing."""
-        try:
-            chosen, mode, asked = form.read_request(values, len(self.form.choices))
-            variants = tuple(offered.variants(self.playground, chosen))
-            if not variants:
-                raise UsageError(msg("No model is chosen"), msg("Choose at least one above."))
-            async with aclosing(self._run(kept, request.session_hash or "", asked, variants, mode)) as updates:
-                async for update in updates:
-                    yield update
-        except PlaygroundError as error:
-            yield {**self._idle(), self.form.notice: _notice(error.message, "problem")}
-        except Exception:
-            log.exception("The comparison broke off")
-            words = "Something broke in the app itself; its log says what. Your prompt is still here: try again."
-            yield {**self._idle(), self.form.notice: _notice(words, "problem")}
-
-    async def _run(
-        self, kept: Any, session: str, asked: Request, variants: tuple[Variant, ...], mode: Mode
-    ) -> AsyncGenerator[dict[Any, Any]]:
-        labels = panel.labels(self.playground, variants)
-        begun = False
-        start = partial(self.playground.compare, asked, variants, mode)
-        async with aclosing(jobs.follow(self.sessions, session, start)) as steps:
-            async for step in steps:
-                if not begun:
-                    begun = True
-                    yield {**outputs.waiting(self.panels, labels), **self._busy()}
-                update = outputs.growing(self.panels, step.at.lives, labels)
-                if step.result is None:
-                    yield {**update, self.form.notice: _notice(_running_words(step, mode))}
-                    continue
-                problem = await jobs.keep(partial(self.playground.keep, step.result))
-                notice = _not_stored(problem) if problem else NOTHING
-                yield {
-                    **outputs.finished(self.panels, step.result, labels),
-                    **self._idle(),
-                    self.form.notice: _notice(notice, "problem") if notice else _notice(_done_words(step)),
-                    self.timings: timings.figures(step.result, labels, self.playground.tiers),
-                    self.history.ids: gr.skip() if notice else history.added(kept, step.result),
-                }
-
-    def _busy(self) -> dict[Any, Any]:
-        return {
-            self.form.run: gr.update(interactive=False, value="Running…"),
-            self.form.stop: gr.update(interactive=True, value="Stop"),
-            self.timings: timings.BUSY,
-            self.ran: True,
-            self.timer: gr.Timer(LOOK_S) if self.playground.preparing else gr.skip(),
-        }
-
-    def _idle(self) -> dict[Any, Any]:
-        return {
-            self.form.run: gr.update(interactive=True, value="Run"),
-            self.form.stop: gr.update(interactive=False, value="Stop"),
-        }
-
-    def stop(self, request: gr.Request) -> Any:
-        """Stop this tab's comparison; ``run`` then sees it end and shows what there is."""
-        self.sessions.stop(request.session_hash or "")
-        return gr.update(interactive=False, value="Stopping…")
 
     def leave(self, request: gr.Request) -> None:
         """The tab was closed or reloaded: nobody waits for its answers any more."""
-        self.sessions.leave(request.session_hash or "")
+        self.running.sessions.leave(request.session_hash or "")
 
-    def choose(self, ran: bool, noticed: str, *choices: list[str]) -> dict[Any, Any]:
-        """Other models were chosen: show their cards, and whether a system prompt reaches them.
-
-        Their empty panels appear only until the first run: answers stay until the next one. So does every notice but
-        that of too many models: this one may come after a run has said something.
-        """
-        chosen = self._variants(choices)
-        most = len(self.panels)
-        labels = panel.labels(self.playground, chosen[:most])
-        fewer = f"fewer: one run has at most {most}."
-        if len(chosen) > most:
-            notice = _notice(f"Choose {count(len(chosen) - most, 'model')} {fewer}", "problem")
-        else:
-            notice = _notice(HINT) if fewer in (noticed or "") else gr.skip()
+    def choose(self, chosen: Any) -> dict[Any, Any]:
+        """Other models were chosen: show their cards, and whether a system prompt reaches them."""
+        variants = self._variants(chosen)
         return {
-            self.form.system: gr.update(**form.system_options(labels)),
-            self.form.notice: notice,
-            **({} if ran else outputs.waiting(self.panels, labels)),
-            **cards.chosen_changed(self.playground, self.cards, chosen),
+            self.form.system: gr.update(**form.system_options(panel.labels(self.playground, variants))),
+            **cards.chosen_changed(self.playground, self.compare.cards, variants),
         }
 
-    def plan_memory(self, mode: Mode, prompt: str, tokens: Any, *choices: list[str]) -> str:
-        """What the chosen models are expected to take for this prompt, and what will become of what does not fit."""
-        chosen = self._variants(choices)[: len(self.panels)]
-        asked = Request(prompt or "", max_new_tokens=form.whole("Max new tokens", tokens or 1))
-        return costs.plan_html(self.playground.memory_plan(chosen, asked), mode)
+    def empty(self, ran: str, chosen: Any) -> dict[Any, Any]:
+        """Columns for the models that are chosen, until the first run; from then on answers stay until the next one."""
+        if ran:
+            return {panel_: gr.skip() for panel_ in self.compare.panels}
+        return outputs.waiting(self.compare.panels, panel.labels(self.playground, self._variants(chosen)))
 
-    def look(self, seen: list[str], *choices: list[str]) -> list[Any]:
-        """Now and then: the models' states, sending only those that changed; and when to look again."""
+    def summary(self, *values: Any) -> Any:
+        """What the closed parameters say."""
+        try:
+            mode, request = form.read_asked(values)
+        except PlaygroundError:
+            return gr.skip()
+        return gr.update(label=asked.summary(request, mode))
+
+    def plan_memory(self, mode: Mode, prompt: str, tokens: Any, chosen: Any) -> str:
+        """What the chosen models are expected to take for this prompt, where it is tight."""
+        request = Request(prompt or "", max_new_tokens=form.whole(msg("Max new tokens"), tokens or 1))
+        plan = self.playground.memory_plan(self._variants(chosen), request)
+        return costs.plan_html(plan, mode) if plan.tight else ""
+
+    def look(self, seen: str, chosen: Any) -> list[Any]:
+        """Now and then: the states of models that are not ready, if they changed; and when to look again."""
         pace = LOOK_S if self.playground.preparing else REST_S
-        states = [form.states_html(self.playground, chosen or []) for chosen in choices[:-1]]
-        states.append(form.added_html(self.playground, choices[-1] or []))
-        looked = [str(pace), *states]
-        if looked == seen:
-            return [gr.skip()] * (len(states) + 3)
-        news = [gr.skip() if state == old else state for state, old in _pairs(states, seen[1:])]
-        facts = cards.facts_html(self.playground, self._variants(choices))
-        timer = gr.skip() if seen[:1] == looked[:1] else gr.Timer(pace)
-        return [looked, timer, *news, facts]
+        states = form.states_html(self.playground, chosen or [])
+        mark = f"{pace} {hashlib.sha256(states.encode('utf-8', 'replace')).hexdigest()[:16]}"
+        if mark == seen:
+            return [gr.skip()] * 4
+        timer = gr.skip() if (seen or "").startswith(f"{pace} ") else gr.Timer(pace)
+        return [mark, timer, states, cards.facts_html(self.playground, self._variants(chosen))]
 
     def list_history(self, kept: Any) -> dict[Any, Any]:
         """Fill the History tab from what this browser remembers."""
@@ -263,37 +185,12 @@ class Page:
         """Show a stored comparison of this browser."""
         return history.opened(self.playground, chosen, kept)
 
-    def _variants(self, choices: tuple[list[str], ...]) -> tuple[Variant, ...]:
+    def _variants(self, chosen: Any) -> tuple[Variant, ...]:
         """What is chosen; a name typed wrong is left out here, its state and Run say so."""
-        return tuple(offered.known(self.playground, offered.names(choices)))
+        names = [form.variant_of(text) for text in offered.names([chosen])]
+        return tuple(offered.known(self.playground, names))[: len(self.compare.panels)]
 
 
-HINT = "Ctrl or ⌘ + Enter runs."
-
-
-def _pairs(states: list[str], seen: list[str]) -> list[tuple[str, str]]:
-    return list(zip(states, seen if len(seen) == len(states) else [""] * len(states), strict=True))
-
-
-def _notice(text: str, kind: str = "hint") -> str:
-    role = "alert" if kind == "problem" else "status"
-    return f'<p class="{kind}" role="{role}">{esc(text)}</p>'
-
-
-def _not_stored(error: StorageError) -> Translatable:
-    return msg("The result is on this page only, it was not stored: {error}", error=error.message)
-
-
-def _running_words(step: jobs.Update[Comparison], mode: Mode) -> str:
-    done = sum(live.run is not None for live in step.at.lives)
-    how = "all at once" if mode == "fast" else "one at a time"
-    return f"Running {how}: {done} of {count(len(step.at.lives), 'model')} done."
-
-
-def _done_words(step: jobs.Update[Comparison]) -> str:
-    failed = [live for live in step.at.lives if live.run is not None and live.run.error]
-    if failed:
-        return (
-            f"Done; {count(len(failed), 'model')} failed, and {'its' if len(failed) == 1 else 'their'} column says why."
-        )
-    return "Done. The figures are in Timings."
+def unseen(name: str) -> gr.Textbox:
+    """Something the page keeps to itself, in the browser: the app may have forgotten a page that comes back."""
+    return gr.Textbox("", elem_id=name, elem_classes="unseen", container=False, show_label=False)

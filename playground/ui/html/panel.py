@@ -254,7 +254,7 @@ def _provenance(run: ModelRun, label: Label) -> str:
     return f'<dl class="way">{cells}</dl>'
 
 
-def state_html(variant: Variant, prepared: Preparation) -> str:
+def state_html(variant: Variant, prepared: Preparation, name: str = "") -> str:
     """One line of the picker: what has to happen before this variant can answer."""
     artifact = prepared.artifact
     what = {
@@ -273,10 +273,8 @@ def state_html(variant: Variant, prepared: Preparation) -> str:
         more += "".join(f"<small>{esc(note)}</small>" for note in artifact.notes)
     elif prepared.status == "failed" and prepared.error:
         more = f'<span class="problem">{esc(prepared.error)}</span>'
-    return (
-        f'<li class="is-{prepared.status}"><i aria-hidden="true"></i>'
-        f"<span><code>{esc(precision_words(variant.runtime, variant.precision))}</code> {esc(what)}{more}</span></li>"
-    )
+    words = f"{esc(name)} <code>{esc(precision_words(variant.runtime, variant.precision))}</code> {esc(what)}{more}"
+    return f'<li class="is-{prepared.status}"><i aria-hidden="true"></i><span>{words}</span></li>'
 
 
 def system_note(labels: tuple[Label, ...]) -> str:

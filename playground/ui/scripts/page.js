@@ -1,5 +1,4 @@
-// Habits of the page: a Copy button in every panel, Ctrl/Cmd+Enter to run, a row of the catalogue shows its model, and
-// on a phone Run shows the answers.
+// Habits of the page: a Copy button in every panel, a row of the catalogue shows its model, a file fills a box.
 (() => {
   // In another site's frame a browser may refuse storage; the history then lasts as long as the page.
   try {
@@ -49,10 +48,6 @@
     box.dispatchEvent(new Event("input", { bubbles: true }));
     setTimeout(() => document.querySelector("#model-detail")?.scrollIntoView({ behavior: "smooth" }), 400);
   });
-  document.addEventListener("click", (event) => {
-    if (!event.target.closest?.("button#run") || window.innerWidth > 640) return;
-    setTimeout(() => document.querySelector("#tabs")?.scrollIntoView({ behavior: "smooth" }), 300);
-  });
   // A file of the visitor's own is read here, in the browser, into the box that it belongs to.
   document.addEventListener("change", async (event) => {
     const picker = event.target.closest?.("input[data-fill]");
@@ -62,13 +57,4 @@
     box.dispatchEvent(new Event("input", { bubbles: true }));
     picker.value = "";
   });
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
-    const run = document.querySelector("button#run");
-    if (!event.target.closest?.("#compose") || !run || run.disabled) return;
-    event.preventDefault();
-    // The box tells the page of its text on input; blur first, so that nothing typed is left behind.
-    event.target.blur?.();
-    setTimeout(() => { run.click(); event.target.focus?.(); }, 50);
-  }, true);
 })();

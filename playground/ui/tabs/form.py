@@ -1,116 +1,180 @@
-"""The upper part of the page: prompt, models with their states, parameters, Run and Stop.
+"""The upper part of Compare: the models, the prompt, Run and Stop, the parameters.
 
 It builds the components and reads them back as a ``Request``; it does not run anything.
 """
 
 from __future__ import annotations
 
-import json
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from playground.catalog.kinds import WORDS
 from playground.catalog.search import Filters
 from playground.errors import PlaygroundError, UsageError
-from playground.messages import msg
+from playground.messages import Translatable, msg
 from playground.records import Mode, Request, Variant
 from playground.ui import offered
-from playground.ui.html import panel
+from playground.ui.html import asked, panel
 from playground.ui.html.format import esc, precision_words
+from playground.ui.i18n import say
 from playground.ui.theme import html
 
 if TYPE_CHECKING:
-    from playground.catalog.entries import CatalogEntry
     from playground.service import Playground
 
 FIRST_PROMPT = "Explain in two sentences why the sky is blue."
-EXAMPLES = {
-    "Question": FIRST_PROMPT,
-    "Code": "Write a Python function that returns the n-th Fibonacci number. Answer with the code only.",
-    "Japanese": "日本の首都はどこですか。一文で答えてください。",
-    "Text to continue": "The most important invention of the nineteenth century was",
+EXAMPLES: dict[Translatable, str] = {
+    msg("Question"): FIRST_PROMPT,
+    msg("Code"): "Write a Python function that returns the n-th Fibonacci number. Answer with the code only.",
+    msg("Japanese"): "日本の首都はどこですか。一文で答えてください。",
+    msg("Text to continue"): "The most important invention of the nineteenth century was",
 }
-MODES = [("Fair: one at a time", "fair"), ("Fast: all at once", "fast")]
-MODE_HELP = "Fair gives each model the whole machine, so its figures can be compared. Fast is sooner done; they cannot."
+MODES: list[tuple[Translatable, Mode]] = [(msg("Fair: one at a time"), "fair"), (msg("Fast: all at once"), "fast")]
+MODE_HELP = msg(
+    "Fair gives each model the whole machine, so its figures can be compared. Fast is sooner done; they cannot."
+)
+TWICE = re.compile(r"^(?P<variant>.*) \((?P<time>[2-9])\)$")
+"""A variant that is chosen a second time, with parameters of its own: a list holds each name once."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """The components. ``inputs`` is what Run sends: the choices of each model, then the fields of ``read_request``.
+    """The components. ``inputs`` is what Run sends: the choice of models, then the fields of ``read_request``."""
 
-    The last of ``choices`` is ``added``: further models of the catalogue, or of the Hub where the app is one's own.
-    """
-
-    entries: tuple[CatalogEntry, ...]
     first: tuple[Variant, ...]
-    choices: tuple[gr.CheckboxGroup | gr.Dropdown, ...]
-    added: gr.Dropdown
-    states: tuple[gr.HTML, ...]
+    models: gr.Dropdown
     prompt: gr.Textbox
     system: gr.Textbox
     fields: tuple[Any, ...]
     mode: gr.Radio
+    parameters: gr.Accordion
     run: gr.Button
     stop: gr.Button
     notice: gr.HTML
     memory: gr.HTML
+    states: gr.HTML
+    examples: gr.HTML
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """What says which models are chosen."""
+        return (self.models,)
+
+    @property
+    def asked(self) -> list[Any]:
+        """What makes the request, in the order of ``read_asked``."""
+        return [self.mode, self.prompt, self.system, *self.fields]
 
     @property
     def inputs(self) -> list[Any]:
-        return [*self.choices, self.mode, self.prompt, self.system, *self.fields]
+        return [*self.choices, *self.asked]
 
 
 def build(playground: Playground) -> Form:
     """Draw the form. The served models' default variants are chosen, as many as one run may have."""
     limits = playground.settings.limits
-    entries = playground.served()
-    first = playground.default_variants()[: limits.max_models]
-    with gr.Row(elem_id="compose", equal_height=False):
-        with gr.Column(scale=3, min_width=300):
-            prompt = gr.Textbox(
-                FIRST_PROMPT,
-                label="Prompt",
-                lines=4,
-                max_lines=14,
-                elem_id="prompt",
-                placeholder="What should the models answer?",
-            )
-            with gr.Row(elem_id="examples"):
-                html("Try:", elem_classes="try")
-                for name, text in EXAMPLES.items():
-                    example = gr.Button(name, size="sm", min_width=0)
-                    example.click(None, None, prompt, js=f"() => {json.dumps(text)}", api_visibility="private")
-            system = gr.Textbox(
-                "",
-                label="System prompt (optional)",
-                lines=1,
-                max_lines=6,
-                elem_id="system",
-                **system_options(panel.labels(playground, first)),
-            )
-            with gr.Row(elem_id="actions"):
-                run = gr.Button("Run", variant="primary", elem_id="run", min_width=120, scale=2)
-                stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=80, interactive=False)
-            notice = html('<p class="hint">Ctrl or ⌘ + Enter runs.</p>', elem_id="notice")
-        with gr.Column(scale=2, min_width=300):
-            with gr.Column(elem_id="models"):
-                html(
-                    f"<h2>Models</h2><p>Choose up to {limits.max_models}, also one model in several precisions.</p>",
-                    elem_classes="group-head",
-                )
-                picked: list[tuple[gr.CheckboxGroup | gr.Dropdown, gr.HTML]] = [
-                    _model(playground, entry, first) for entry in entries
-                ]
-                added, added_state = _added(playground, entries)
-                memory = html("", elem_id="memory-plan")
-            with gr.Accordion("Parameters", open=False, elem_id="parameters"):
-                mode, fields = _parameters(limits.max_new_tokens, reusing=not playground.settings.on_space)
-    picked.append((added, added_state))
-    choices, states = tuple(c for c, _ in picked), tuple(s for _, s in picked)
-    return Form(entries, first, choices, added, states, prompt, system, fields, mode, run, stop, notice, memory)
+    first = playground.default_variants()[: min(limits.max_models, 4)]
+    own = not playground.settings.on_space
+    with gr.Row(elem_id="models-row"):
+        models = gr.Dropdown(
+            choices(playground, first),
+            value=[str(variant) for variant in first],
+            multiselect=True,
+            max_choices=limits.max_models,
+            allow_custom_value=own,
+            label=msg("Models, up to {most}", most=limits.max_models),
+            show_label=False,
+            container=False,
+            elem_id="models",
+            scale=4,
+            min_width=280,
+        )
+        with gr.Accordion(asked.summary(Request(), "fair"), open=False, elem_id="parameters") as parameters:
+            mode, system, fields = _parameters(playground, first)
+    with gr.Row(elem_id="compose", equal_height=True):
+        prompt = gr.Textbox(
+            FIRST_PROMPT,
+            label=msg("Prompt"),
+            show_label=False,
+            container=False,
+            lines=2,
+            max_lines=10,
+            elem_id="prompt",
+            placeholder=msg("What should the models answer?"),
+            scale=8,
+            min_width=160,
+        )
+        with gr.Column(elem_id="go", min_width=84, scale=0):
+            run = gr.Button(msg("Run"), variant="primary", elem_id="run", min_width=84)
+            stop = gr.Button(msg("Stop"), variant="stop", elem_id="stop", min_width=84, visible="hidden")
+    with gr.Row(elem_id="told"):
+        examples = html(examples_html, elem_id="examples")
+        notice = html(notice_html, elem_id="notice")
+    states = html("", elem_id="states", elem_classes="model-state")
+    memory = html("", elem_id="memory-plan")
+    return Form(first, models, prompt, system, fields, mode, parameters, run, stop, notice, memory, states, examples)
+
+
+def notice_html(text: str = "", kind: str = "hint") -> str:
+    """What is going on, or what went wrong. scripts/page.js says it to screen readers, in one place that stays."""
+    return f'<p class="{kind}" data-say="{"alert" if kind == "problem" else "status"}">{esc(text)}</p>' if text else ""
+
+
+def examples_html() -> str:
+    """Prompts to begin with; scripts/page.js puts one into the box, but never over words of the reader's own."""
+    buttons = "".join(
+        f'<button type="button" data-try="{esc(text)}">{esc(name)}</button>' for name, text in EXAMPLES.items()
+    )
+    return f"<span>{esc(msg('Try:'))}</span>{buttons}"
+
+
+def states_html(playground: Playground, chosen: Sequence[Any]) -> str:
+    """What has to happen before chosen models can answer, and what can't be named; nothing where all are ready."""
+    lines = []
+    for text in dict.fromkeys(map(variant_of, chosen)):
+        try:
+            spec, variant = playground.resolve(str(offered.variant(playground, text)))
+        except PlaygroundError as error:
+            said = f'<span class="problem">{esc(error.message)}</span>'
+            lines.append(f'<li class="is-failed"><i aria-hidden="true"></i>{said}</li>')
+            continue
+        prepared = playground.preparation(variant)
+        if prepared.status != "ready":
+            lines.append(panel.state_html(variant, prepared, spec.name))
+    return f"<ul>{''.join(lines)}</ul>" if lines else ""
+
+
+def choices(playground: Playground, more: Sequence[Any] = ()) -> list[tuple[str, str]]:
+    """What can be chosen: the served models in all their variants, then those of the catalogue that fit this machine;
+    and ``more``, what is chosen already.
+    """
+    served = playground.served()
+    ids = {entry.spec.id for entry in served}
+    named = {str(variant): _name(entry.spec.name, variant) for entry in served for variant in entry.variants}
+    for item in playground.search(Filters(runs_here=True)):
+        if item.entry.spec.id not in ids and item.entry.variants:
+            variant = item.entry.variants[0]
+            named[str(variant)] = _name(item.entry.spec.name, variant)
+    for text in map(str, more):
+        if text in named:
+            continue
+        match = TWICE.match(text)
+        base = match["variant"] if match else text
+        found = offered.known(playground, [base])
+        if found:
+            label = panel.labels(playground, found)[0]
+            name = _name(label.name, label.variant)
+            named[text] = f"{name} ({match['time']})" if match else name
+    return [(name, value) for value, name in named.items()]
+
+
+def _name(name: str, variant: Variant) -> str:
+    words = precision_words(variant.runtime, variant.precision) if variant.runtime else ""
+    return f"{name} · {say(words)}" if words and variant.runtime != "remote" else name
 
 
 def system_options(labels: tuple[panel.Label, ...]) -> dict[str, Any]:
@@ -119,91 +183,51 @@ def system_options(labels: tuple[panel.Label, ...]) -> dict[str, Any]:
     return {"interactive": not ignored, "info": panel.system_note(labels) or None}
 
 
-def _model(playground: Playground, entry: CatalogEntry, first: tuple[Variant, ...]) -> tuple[gr.CheckboxGroup, gr.HTML]:
-    pickable = [(precision_words(v.runtime, v.precision), str(v)) for v in entry.variants]
-    defaults = [str(variant) for variant in first if variant.model == entry.spec.id]
-    kind = esc(WORDS[entry.spec.kind])
-    with gr.Column(elem_classes="model", min_width=0):
-        terms = f'<p class="terms">{panel.terms_html(entry.terms)}</p>' if entry.terms else ""
-        html(f"<h3>{esc(entry.spec.name)}</h3><small>{kind}</small>{terms}", elem_classes="model-head")
-        choice = gr.CheckboxGroup(pickable, value=defaults, label=entry.spec.name, show_label=False, container=False)
-        state = html(states_html(playground, defaults), elem_classes="model-state")
-    return choice, state
-
-
-def _added(playground: Playground, entries: tuple[CatalogEntry, ...]) -> tuple[gr.Dropdown, gr.HTML]:
-    """The picker of further models: those of the catalogue that fit into memory. On a Space these and no others."""
-    served_ids = {entry.spec.id for entry in entries}
-    fitting = [
-        (item.entry.spec.name, item.entry.spec.id)
-        for item in playground.search(Filters(runs_here=True))
-        if item.entry.spec.id not in served_ids
-    ]
-    own = not playground.settings.on_space
-    with gr.Column(elem_classes="further", min_width=0, visible=bool(fitting) or own):
-        picker = gr.Dropdown(
-            fitting,
-            value=[],
-            multiselect=True,
-            allow_custom_value=own,
-            label="More models",
-            info="The Catalogue tab tells what they are." + (" hub:OWNER/NAME works too." if own else ""),
-            elem_id="more-models",
-        )
-        return picker, html("", elem_classes="model-state")
-
-
-def states_html(playground: Playground, chosen: list[str]) -> str:
-    """The states of the chosen variants of one model."""
-    lines = [
-        panel.state_html(variant, playground.preparation(variant)) for variant in offered.known(playground, chosen)
-    ]
-    return f"<ul>{''.join(lines)}</ul>" if lines else '<p class="off">not chosen</p>'
-
-
-def added_html(playground: Playground, chosen: list[str]) -> str:
-    """The states of further models, each with its name; what can't be named is said."""
-    lines = []
-    for text in chosen:
-        try:
-            spec, variant = playground.resolve(str(offered.variant(playground, text)))
-        except PlaygroundError as error:
-            said = f'<span class="problem">{esc(error.message)}</span>'
-            lines.append(f'<li class="is-failed"><i aria-hidden="true"></i>{said}</li>')
-            continue
-        lines.append(f"<li>{esc(spec.name)}</li>{panel.state_html(variant, playground.preparation(variant))}")
-    return f"<ul>{''.join(lines)}</ul>" if lines else ""
-
-
-def _parameters(most_tokens: int, reusing: bool) -> tuple[gr.Radio, tuple[Any, ...]]:
-    mode = gr.Radio(MODES, value="fair", label="How they run", info=MODE_HELP)
+def _parameters(playground: Playground, first: tuple[Variant, ...]) -> tuple[gr.Radio, gr.Textbox, tuple[Any, ...]]:
+    most_tokens = playground.settings.limits.max_new_tokens
+    mode = gr.Radio(MODES, value="fair", label=msg("How they run"), info=MODE_HELP)
+    system = gr.Textbox(
+        "",
+        label=msg("System prompt (optional)"),
+        lines=1,
+        max_lines=6,
+        elem_id="system",
+        **system_options(panel.labels(playground, first)),
+    )
     defaults = Request()
     with gr.Row():
-        tokens = gr.Slider(1, most_tokens, min(defaults.max_new_tokens, most_tokens), step=1, label="Max new tokens")
+        tokens = gr.Slider(
+            1, most_tokens, min(defaults.max_new_tokens, most_tokens), step=1, label=msg("Max new tokens")
+        )
         temperature = gr.Slider(
-            0, 2, defaults.temperature, step=0.05, label="Temperature", info="0: always the likeliest token"
+            0, 2, defaults.temperature, step=0.05, label=msg("Temperature"), info=msg("0: always the likeliest token")
         )
     with gr.Row():
-        top_p = gr.Slider(0.05, 1, defaults.top_p, step=0.05, label="Top-p", info="1: off")
-        min_p = gr.Slider(0, 1, defaults.min_p, step=0.01, label="Min-p", info="0: off")
+        top_p = gr.Slider(0.05, 1, defaults.top_p, step=0.05, label=msg("Top-p"), info=msg("1: off"))
+        min_p = gr.Slider(0, 1, defaults.min_p, step=0.01, label=msg("Min-p"), info=msg("0: off"))
     with gr.Row():
-        top_k = gr.Number(defaults.top_k, precision=0, minimum=0, label="Top-k", info="0: off", min_width=120)
-        penalty = gr.Number(1.0, minimum=0.1, step=0.05, label="Repetition penalty", info="1: off", min_width=120)
-        seed = gr.Number(defaults.seed, precision=0, minimum=0, label="Seed", info="empty: a new one", min_width=120)
+        narrow: dict[str, Any] = {"min_width": 120}
+        top_k = gr.Number(defaults.top_k, precision=0, minimum=0, label=msg("Top-k"), info=msg("0: off"), **narrow)
+        penalty = gr.Number(1.0, minimum=0.1, step=0.05, label=msg("Repetition penalty"), info=msg("1: off"), **narrow)
+        seed = gr.Number(
+            defaults.seed, precision=0, minimum=0, label=msg("Seed"), info=msg("empty: a new one"), **narrow
+        )
     reuse = gr.Checkbox(
         False,
-        label="Reuse what was read",
-        info="a warm model skips what two prompts begin with alike; a new prompt takes longer than these figures say",
-        visible=reusing,
+        label=msg("Reuse what was read"),
+        info=msg(
+            "a warm model skips what two prompts begin with alike; a new prompt takes longer than these figures say"
+        ),
+        visible=not playground.settings.on_space,
     )
-    stop = gr.Textbox("", label="Stop strings", info="one a line; the answer ends before the first one", lines=2)
-    return mode, (tokens, temperature, top_k, top_p, min_p, penalty, seed, stop, reuse)
+    stop = gr.Textbox(
+        "", label=msg("Stop strings"), info=msg("one a line; the answer ends before the first one"), lines=2
+    )
+    return mode, system, (tokens, temperature, top_k, top_p, min_p, penalty, seed, stop, reuse)
 
 
-def read_request(values: tuple[Any, ...], models: int) -> tuple[list[str], Mode, Request]:
+def read_request(values: Sequence[Any], models: int) -> tuple[list[str], Mode, Request]:
     """What ``Form.inputs`` sent: the chosen variants, the mode and the request.
-
-    Emptied number boxes arrive as None; they take the field's default (the seed: a new one each time).
 
     Args:
         models: How many of the values are choices of models.
@@ -211,22 +235,38 @@ def read_request(values: tuple[Any, ...], models: int) -> tuple[list[str], Mode,
     Raises:
         UsageError: A number is none.
     """
-    chosen = offered.names(values[:models])
-    mode, prompt, system, tokens, temperature, top_k, top_p, min_p, penalty, seed, stop, reuse = values[models:]
+    mode, request = read_asked(values[models:])
+    return [variant_of(text) for text in offered.names(values[:models])], mode, request
+
+
+def read_asked(values: Sequence[Any]) -> tuple[Mode, Request]:
+    """What ``Form.asked`` sent. Emptied number boxes arrive as None; they take the field's default (the seed: a new one
+    each time).
+
+    Raises:
+        UsageError: A number is none.
+    """
+    mode, prompt, system, tokens, temperature, top_k, top_p, min_p, penalty, seed, stop, reuse = values
     request = Request(
         prompt=prompt or "",
         system=system or "",
-        max_new_tokens=whole("Max new tokens", tokens),
-        temperature=number("Temperature", temperature),
-        top_k=whole("Top-k", top_k or 0),
-        top_p=number("Top-p", top_p),
-        min_p=number("Min-p", min_p),
-        repetition_penalty=1.0 if penalty is None else number("Repetition penalty", penalty),
-        seed=None if seed is None else whole("Seed", seed),
+        max_new_tokens=whole(msg("Max new tokens"), tokens),
+        temperature=number(msg("Temperature"), temperature),
+        top_k=whole(msg("Top-k"), top_k or 0),
+        top_p=number(msg("Top-p"), top_p),
+        min_p=number(msg("Min-p"), min_p),
+        repetition_penalty=1.0 if penalty is None else number(msg("Repetition penalty"), penalty),
+        seed=None if seed is None else whole(msg("Seed"), seed),
         stop=tuple(line for line in (stop or "").splitlines() if line),
         reuse=bool(reuse),
     )
-    return chosen, mode, request
+    return mode, request
+
+
+def variant_of(text: Any) -> Any:
+    """The variant's name in a choice, which may be there a second time."""
+    match = TWICE.match(text) if isinstance(text, str) else None
+    return match["variant"] if match else text
 
 
 def number(name: str, value: Any) -> float:
@@ -247,3 +287,17 @@ def whole(name: str, value: Any) -> int:
         UsageError: It is no number.
     """
     return value if type(value) is int else int(number(name, value))
+
+
+def with_models(playground: Playground, chosen: Sequence[Any], most: int) -> Any:
+    """The picker with these models chosen, each by the name that the list has for it; what names nothing stays as it
+    was typed, for Run to say so.
+    """
+    named = []
+    for text in chosen:
+        match = TWICE.match(text) if isinstance(text, str) else None
+        found = offered.known(playground, [variant_of(text)])
+        name = str(found[0]) if found else str(text)
+        named.append(f"{name} ({match['time']})" if match and found else name)
+    kept = list(dict.fromkeys(named))[:most]
+    return gr.update(choices=choices(playground, kept), value=kept)

@@ -1,0 +1,89 @@
+// The form: examples that never overwrite a prompt, the keyboard, focus that stays at Run and Stop, one place that says
+// what happens, and the mark of answers to an earlier prompt.
+(() => {
+  const prompt = () => document.querySelector("#prompt textarea");
+  const shown = (button) => button && button.offsetParent !== null && !button.disabled;
+  const usable = (id) => { const button = document.querySelector(`button#${id}`); return shown(button) ? button : null; };
+
+  // As if typed, so that undo takes it back.
+  const type = (box, text) => {
+    box.focus();
+    box.select();
+    if (!document.execCommand("insertText", false, text)) {
+      box.value = text;
+      box.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+  };
+
+  const said = { status: "", alert: "" };
+  const say = (text, kind = "status") => {
+    const place = document.querySelector(kind === "alert" ? "#said-alert" : "#said");
+    if (!place || said[kind] === text) return;
+    said[kind] = text;
+    place.textContent = text;
+  };
+
+  const mark = () => {
+    const line = document.querySelector("#asked .asked-line");
+    const box = prompt();
+    const flag = line?.querySelector(".earlier");
+    if (flag && box) flag.hidden = box.value.trim() === line.dataset.asked.trim();
+  };
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-try]");
+    const box = prompt();
+    if (!button || !box) return;
+    const examples = [...document.querySelectorAll("[data-try]")].map((each) => each.dataset.try);
+    if (box.value.trim() && !examples.includes(box.value)) {
+      say(button.closest("#examples").dataset.kept || button.parentElement.dataset.kept || "");
+      return;
+    }
+    type(box, button.dataset.try);
+  });
+
+  document.addEventListener("input", (event) => { if (event.target.closest?.("#prompt")) mark(); });
+
+  document.addEventListener("keydown", (event) => {
+    const inside = (selector) => event.target.closest?.(selector);
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && inside("#tabs")) {
+      const button = inside("#reply") ? usable("send") : usable("run");
+      if (!button) return;
+      event.preventDefault();
+      const back = event.target;
+      back.blur?.(); // the box tells the page of its text first, so that nothing typed is left behind
+      setTimeout(() => { button.click(); back.focus?.({ preventScroll: true }); }, 50);
+    } else if (event.key === "Escape" && !event.defaultPrevented) {
+      if (document.querySelector(":popover-open, dialog[open]")) return;
+      if (inside("[role=listbox], #models, [aria-expanded=true]")) return;
+      usable("stop")?.click();
+    } else if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      if (inside("input, textarea, select, [contenteditable=true]")) return;
+      const search = [...document.querySelectorAll("#history-search :is(input, textarea), #catalogue-search :is(input, textarea)")];
+      const box = search.find((each) => each.offsetParent !== null);
+      if (!box) return;
+      event.preventDefault();
+      box.focus();
+    }
+  }, true);
+
+  // Run and Stop take each other's place; whoever pressed one with the keyboard stays there.
+  let last = null;
+  document.addEventListener("focusin", (event) => { last = event.target; });
+  const keepFocus = () => {
+    if (document.activeElement && document.activeElement !== document.body) return;
+    if (last?.id !== "run" && last?.id !== "stop") return;
+    (usable("run") || usable("stop"))?.focus({ preventScroll: true });
+  };
+
+  const look = () => {
+    const told = document.querySelector("#notice [data-say]");
+    say(told?.textContent ?? "", told?.dataset.say ?? "status");
+    mark();
+    keepFocus();
+  };
+  new MutationObserver((changes) => {
+    if (changes.some(({ target }) => (target.closest ?? target.parentElement?.closest)?.call(target.closest ? target : target.parentElement, "#notice, #asked, #go"))) look();
+  }).observe(document, { childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: ["disabled", "class", "style"] });
+  window.playground = { ...window.playground, type, say };
+})();

@@ -210,13 +210,27 @@ class Variant(Record):
 
 @dataclass(frozen=True)
 class PromptView(Record):
-    """What the model really reads."""
+    """What the model really reads.
+
+    Attributes:
+        rendered: The text that is encoded.
+        token_ids: Of the prompt; empty where only a server knows them.
+        tokens: Each of them for a reader: special tokens and bytes that are no whole character are spelt out.
+        control: Places in ``token_ids`` of control tokens: read as such, not as the text they are called by.
+        answer: The tokens that the answer begins with (``Request.answer_ids``), for a reader; read behind these.
+        context_length: Most tokens of prompt and answer together; 0 where unknown.
+        room: Tokens that the context leaves for the answer; None where unknown.
+    """
 
     model: str
     rendered: str
     token_ids: tuple[int, ...]
     tokens: tuple[str, ...]
     warnings: tuple[Translatable, ...] = ()
+    control: tuple[int, ...] = ()
+    answer: tuple[str, ...] = ()
+    context_length: int = 0
+    room: int | None = None
 
 
 @dataclass(frozen=True)
@@ -288,8 +302,9 @@ class Request(Record):
             still ends the answer. With ``max_new_tokens`` it makes answers of equal length, for equal work.
         reuse: Whether a warm model may skip what this prompt has in common with its last one. Off, each prompt is read
             whole: figures of repeated prompts stay comparable.
-        answer_ids: Tokens that the answer begins with: they are read behind the prompt, not chosen. They are part of the
-            run's ``text`` and ``token_ids``; ``max_new_tokens`` and all timings count only the tokens chosen after them.
+        answer_ids: Tokens that the answer begins with: they are read behind the prompt, not chosen. They are part of
+            the run's ``text`` and ``token_ids``; ``max_new_tokens`` and all timings count only the tokens chosen after
+            them.
     """
 
     prompt: str = ""
@@ -331,9 +346,10 @@ class Timings(Record):
         load_s: Starting the worker, loading the model and warming it up, in seconds; 0 where it was warm.
         cold: Whether the worker had to load for this run.
         tokenize_s: From began until the prompt's ids are known, in seconds.
-        prompt_tokens: Length of the prompt as the model reads it, template and special tokens included.
+        prompt_tokens: Length of the prompt as the model reads it, template and special tokens included, and of what the
+            answer begins with (``Request.answer_ids``).
         reused_tokens: How many of them were in the cache from the prompt before and not read again.
-        output_tokens: Tokens of the answer, its end of turn included.
+        output_tokens: Tokens of the answer that were chosen, its end of turn included.
         ttft_s: From began until the first token is chosen, in seconds.
         prefill_tok_s: Tokens of the prompt that were read, a second.
         decode_tok_s: Tokens a second from the first to the last one; None below two.
@@ -382,8 +398,8 @@ class ModelRun(Record):
         fallbacks: Why it did not run as it was asked for, a sentence a step.
         warnings: What a reader should know of this answer.
         tokenizer: Who counted the tokens, in words.
-        token_ids: Of the answer, the end-of-turn token included; None where only a server knows them, and in
-            comparisons kept before there was this field.
+        token_ids: Of the answer, those that it was to begin with and the end-of-turn token included; None where only a
+            server knows them, and in comparisons kept before there was this field.
         revision: Of the weights it ran on, as in ``Artifact``.
         artifact_sha256: Of the files it ran on, as in ``Artifact``.
         engine: What computed, as in ``Artifact``, or ``torch``.

@@ -18,6 +18,7 @@ from playground.records import Message, Request
 
 MAX_SEED = 2**63 - 1
 MAX_STOP_STRINGS = 16
+MAX_TOKEN_ID = 2**31 - 1
 LIMITS = msg(" (spaces.yaml sets the limits)")
 ROLES = ("system", "user", "assistant")
 MAX_SHOWN = 80
@@ -54,6 +55,7 @@ def check_request(request: Request, max_new_tokens_limit: int, max_prompt_chars:
     if request.seed is not None:
         _check_whole("seed", request.seed, 0, MAX_SEED)
     _check_stop(request.stop)
+    _check_answer(request.answer_ids, max_prompt_chars)
     if not isinstance(request.reuse, bool):
         raise BadRequest(msg("reuse is {value}", value=_shown(request.reuse)), msg("It must be true or false."))
 
@@ -145,6 +147,22 @@ def _shown(value: Any) -> str:
     except (ValueError, RecursionError):
         text = type(value).__name__
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def _check_answer(ids: Any, most: int) -> None:
+    """Whether a model has such tokens, it says itself. There may be no more of them than characters of a prompt."""
+    if not isinstance(ids, tuple):
+        raise BadRequest(
+            msg("answer_ids is {kind}, not a list of token ids", kind=type(ids).__name__),
+            msg("Send a list of whole numbers."),
+        )
+    if len(ids) > most:
+        raise BadRequest(
+            msg("answer_ids has {n:,} tokens, {most:,} are allowed", n=len(ids), most=most),
+            msg("Go on with a shorter answer{aside}.", aside=LIMITS),
+        )
+    for place, token in enumerate(ids):
+        _check_whole(f"answer_ids[{place}]", token, 0, MAX_TOKEN_ID)
 
 
 def _check_stop(stop: Any) -> None:

@@ -147,7 +147,18 @@ class FakeRuntime:
         tokens = tuple(_words(rendered))
         ids = tuple(map(_id, tokens))
         self._known |= dict(zip(ids, tokens, strict=True))
-        return PromptView(self._load.spec.id, rendered, ids, tokens, tuple(warnings))
+        most = self._load.spec.context_length
+        return PromptView(
+            model=self._load.spec.id,
+            rendered=rendered,
+            token_ids=ids,
+            tokens=tokens,
+            warnings=tuple(warnings),
+            control=(0, len(ids) - 1) if self._script.template else (),
+            answer=self.decode(request.answer_ids).names,
+            context_length=most,
+            room=max(0, most - len(ids) - len(request.answer_ids)) if most else None,
+        )
 
     def generate(self, request: Request, cancelled: Cancelled) -> Iterator[Event]:
         """See ``Runtime.generate``.
@@ -160,10 +171,15 @@ class FakeRuntime:
         view = self.inspect(request)
         answer.tokenized = time.monotonic()
         answer.view = view
-        most = self._load.spec.context_length
-        room = most - len(view.token_ids) if most else request.max_new_tokens  # 0: unknown
+        room = request.max_new_tokens if view.room is None else view.room
         if room < 1:
-            raise prompt_too_long(self._load.spec.id, len(view.token_ids), most)
+            raise prompt_too_long(self._load.spec.id, len(view.token_ids), view.context_length)
+        if strange := [token for token in request.answer_ids if not 0 <= token < VOCABULARY]:
+            raise RunError(
+                msg("{model}: it has no token {id}", model=self._load.spec.id, id=str(strange[0])),
+                msg("Give it tokens of its own."),
+            )
+        answer.given = self.decode(request.answer_ids).pieces
         _burn(self._script.cpu_s)
         yield from answer.prefill(self._script.prefill_s)
         yield from answer.decode(self._script, min(request.max_new_tokens, room), self._mishap)
@@ -230,10 +246,11 @@ class _Answer:
         self._stamps: list[float] = []
         self._ids: list[int] = []
         self._text = ""
+        self.given: tuple[str, ...] = ()
         self._reason: FinishReason = "stop"
 
     def prefill(self, seconds: float) -> Iterator[Event]:
-        total = len(self.view.token_ids)
+        total = len(self.view.token_ids) + len(self.given)
         began = time.monotonic()
         for chunk in range(1, PREFILL_CHUNKS + 1):
             if not self._sleep_until(began + seconds * chunk / PREFILL_CHUNKS):
@@ -244,14 +261,19 @@ class _Answer:
             yield Event(self._model, "prefill", n_tokens=int(total * done), progress=done, at=time.monotonic())
 
     def decode(self, script: Script, limit: int, mishap: Callable[[int], None]) -> Iterator[Event]:
+        begun = "".join(self.given)
+        self._text = begun
         if self._prefilled is None:
+            yield from self._rest(0)
             return
-        text = script.text
-        while 0 < len(_words(text)) < self._request.min_new_tokens:
+        text, said = script.text, len(self.given)
+        while 0 < len(_words(text)) < said + self._request.min_new_tokens:
             text += f" {script.text}"
+        words = _words(text)[said:]
+        text = begun + "".join(words)
         cut, end = _stop_at(text, self._request.stop)
-        place = sent = pause = 0
-        for number, word in enumerate(_words(text), start=1):
+        place, sent, pause = len(begun), 0, 0
+        for number, word in enumerate(words, start=1):
             if place >= end:
                 break
             if number > limit:
@@ -268,12 +290,16 @@ class _Answer:
             if number % max(1, script.chunk) == 0:
                 yield self._token(sent)
                 sent = len(self._text)
+        yield from self._rest(sent)
+
+    def _rest(self, sent: int) -> Iterator[Event]:
         if sent < len(self._text):
             yield self._token(sent)
 
     def _token(self, sent: int) -> Event:
         """What of the text was not ``sent`` yet."""
-        return Event(self._model, "token", text=self._text[sent:], n_tokens=len(self._stamps), at=self._stamps[-1])
+        at = self._stamps[-1] if self._stamps else time.monotonic()
+        return Event(self._model, "token", text=self._text[sent:], n_tokens=len(self._stamps), at=at)
 
     def last(self) -> Event:
         ended = time.monotonic()
@@ -285,9 +311,9 @@ class _Answer:
             precision=variant.precision,
             text=self._text,
             finish_reason=self._reason,
-            timings=timings(stamps, len(self.view.token_ids), self._load.threads),
+            timings=timings(stamps, len(self.view.token_ids) + len(self.given), self._load.threads),
             warnings=self.view.warnings,
-            token_ids=tuple(self._ids),
+            token_ids=(*self._request.answer_ids, *self._ids),
         )
         kind: EventKind = "stopped" if self._reason == "stopped" else "done"
         return Event(self._model, kind, n_tokens=len(self._stamps), at=ended, run=run)

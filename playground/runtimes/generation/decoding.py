@@ -43,6 +43,9 @@ from playground.runtimes.generation.vocabulary import decode_tokens, vocabulary_
 POLL_S = 0.05
 """How often Stop is looked for while an engine reads a long prompt in one go."""
 
+TELL_S = 0.2
+"""Between two signs of progress while an answer is read again token by token."""
+
 READ_AGAIN = msg(
     "The whole prompt was read again, though reuse was asked for: what this model keeps of a text can't be taken back "
     "to where two prompts part."
@@ -129,6 +132,7 @@ class _Answer:
     pieces: list[str] = field(default_factory=list)
     prefilled: float | None = None
     reused: int = 0
+    began_with: str = ""
 
     def events(self) -> Iterator[Event]:
         """All that ``Runtime.generate`` promises."""
@@ -138,18 +142,20 @@ class _Answer:
         tokenized = time.monotonic()
         most = self._fit(view)
         self.ids = list(view.token_ids)
-        starts_with = self.loaded.engine.starts_with
-        self.history = self.ids if starts_with is None else list(starts_with)
+        given, starts_with = self.request.answer_ids, self.loaded.engine.starts_with
+        self.history = [*(self.ids if starts_with is None else starts_with), *given]
         stream = TextStream(prompter.detokenizer, self.request.stop + self.loaded.own.stop_strings, prompter.eos_ids)
+        self.began_with = self._given_text(stream)
         reason: FinishReason = "stopped"
         try:
-            self.reused = self.loaded.cache.begin(self.ids, len(self.ids) + most, self.request.reuse)
+            length = len(self.ids) + len(given) + most
+            self.reused = self.loaded.cache.begin(self.ids, length, self.request.reuse, given)
             logits = yield from self._prefill()
             if logits is not None:
                 reason = yield from self._decode(logits, most, stream)
         except (RuntimeError, MemoryError, FloatingPointError) as error:  # what onnxruntime, torch and numpy raise
             raise self._failed(error) from error
-        if tail := stream.finish():  # after Stop: text that was held back
+        if tail := self.began_with + stream.finish():  # after Stop: text that was held back
             yield self._token(tail)
         ended = time.monotonic()
         run = self._run(view, reason, Stamps(began, tokenized, self.prefilled, tuple(self.stamps), ended))
@@ -171,6 +177,20 @@ class _Answer:
             yield logits
         except (RuntimeError, MemoryError, FloatingPointError) as error:
             raise self._failed(error) from error
+
+    def _given_text(self, stream: TextStream) -> str:
+        """The text of the tokens that the answer begins with, as far as it can be shown.
+
+        Raises:
+            RunError: It is over in there.
+        """
+        text = "".join([stream.push(token) for token in self.request.answer_ids])
+        if stream.stopped:
+            raise RunError(
+                msg("{model}: the answer to go on with already holds a stop string", model=self._name),
+                msg("Leave that stop string out, or go on from before it."),
+            )
+        return text
 
     def _fit(self, view: PromptView) -> int:
         """See ``Prompter.fit``; where the engine holds less than the model, an error says so."""
@@ -198,7 +218,8 @@ class _Answer:
     def _notes(self, view: PromptView) -> tuple[Translatable, ...]:
         """What the engine has to say about this answer."""
         engine, notes = self.loaded.engine, self.loaded.engine.warnings
-        if engine.context_limit and len(view.token_ids) + self.request.max_new_tokens > engine.context_limit:
+        taken = len(view.token_ids) + len(self.request.answer_ids) + self.request.max_new_tokens
+        if engine.context_limit and taken > engine.context_limit:
             notes += (engine.context_note,)
         return (*notes, READ_AGAIN) if self.loaded.cache.refused else notes
 
@@ -222,25 +243,44 @@ class _Answer:
             )
 
     def _prefill(self) -> Generator[Event, None, Logits | None]:
-        """Read the prompt; returns the logits behind it, or None if it was cancelled."""
-        prompt = tuple(self.ids)
-        total = len(prompt)
-        chunk = self.loaded.engine.chunk if self.loaded.engine.reads_in_parts(total) else total
-        logits = None
-        yield self._event("prefill", n_tokens=total, progress=self.reused / total, at=time.monotonic())
-        for start in range(self.reused, total, chunk):
+        """Read the prompt and what the answer begins with; returns the logits behind it, None if it was cancelled."""
+        total = len(self.ids) + len(self.request.answer_ids)
+        logits, told = None, time.monotonic()
+        yield self._event("prefill", n_tokens=total, progress=self.reused / total, at=told)
+        for start, end in self._parts():
             if self.cancelled():
                 return None
             try:
-                with self._interrupting(chunk):
-                    logits = self.loaded.cache.prefill(prompt[start : start + chunk])
+                logits = self._read(start, end)
             except Interrupted:
                 return None
             at = time.monotonic()
-            done = min(start + chunk, total)
-            self.prefilled = at if done == total else None
-            yield self._event("prefill", n_tokens=total, progress=done / total, at=at)
+            self.prefilled = at if end == total else None
+            if end == total or end - start > 1 or at - told > TELL_S:
+                told = at
+                yield self._event("prefill", n_tokens=total, progress=end / total, at=at)
         return logits
+
+    def _parts(self) -> Iterator[tuple[int, int]]:
+        """Where each part of what is still to be read begins and ends: the prompt's, then what the answer begins with.
+        That is read as it was written, for the same rounding: token by token, where it makes a difference.
+        """
+        engine, prompt = self.loaded.engine, len(self.ids)
+        total = prompt + len(self.request.answer_ids)
+        chunk = engine.chunk if engine.reads_in_parts(prompt) else prompt
+        for start in range(self.reused, prompt, chunk):
+            yield start, min(start + chunk, prompt)
+        size = PREFILL_CHUNK if engine.alike_in_parts else 1
+        for start in range(max(prompt, self.reused), total, size):
+            yield start, min(start + size, total)
+
+    def _read(self, start: int, end: int) -> Logits:
+        cache, prompt = self.loaded.cache, len(self.ids)
+        if start >= prompt:
+            given = self.request.answer_ids[start - prompt : end - prompt]
+            return cache.step(given[0]) if len(given) == 1 else cache.prefill(given)
+        with self._interrupting(end - start):
+            return cache.prefill(tuple(self.ids[start:end]))
 
     @contextmanager
     def _interrupting(self, tokens: int) -> Iterator[None]:
@@ -267,8 +307,9 @@ class _Answer:
     def _decode(self, logits: Logits, most: int, stream: TextStream) -> Generator[Event, None, FinishReason]:
         """Choose a token and compute the next logits, until something ends the answer; returns what it was."""
         cache, eos_ids = self.loaded.cache, self.loaded.prompter.eos_ids
-        rules = self.loaded.own.rules(self.request, self.ids, len(self.history), most, eos_ids)
-        sampler = Sampler(self.request, rules)
+        given = len(self.request.answer_ids)
+        rules = self.loaded.own.rules(self.request, self.ids, len(self.history) - given, given + most, eos_ids)
+        sampler = Sampler(self.request, rules, chosen=given)
         while not self.cancelled():
             token = sampler.next(logits, self.history)
             if token in eos_ids and len(self.stamps) < self.request.min_new_tokens:
@@ -277,7 +318,8 @@ class _Answer:
             self.history.append(token)
             piece = stream.push(token)
             reason = self._reason(token in eos_ids or stream.stopped, most)
-            yield self._token(piece + stream.finish() if reason else piece)
+            shown, self.began_with = self.began_with + piece, ""
+            yield self._token(shown + stream.finish() if reason else shown)
             if reason:
                 return reason
             logits = cache.step(token)
@@ -294,21 +336,24 @@ class _Answer:
 
     def _token(self, piece: str) -> Event:
         self.pieces.append(piece)
-        return self._event("token", n_tokens=len(self.stamps), at=self.stamps[-1], text=piece)
+        at = self.stamps[-1] if self.stamps else time.monotonic()
+        return self._event("token", n_tokens=len(self.stamps), at=at, text=piece)
 
     def _event(self, kind: EventKind, n_tokens: int, at: float, **more: Any) -> Event:
         return Event(self._name, kind, n_tokens=n_tokens, at=at, **more)
 
     def _run(self, view: PromptView, reason: FinishReason, stamps: Stamps) -> ModelRun:
-        artifact = self.loaded.artifact
-        begun = len(self.history) - len(self.stamps)
+        artifact, given = self.loaded.artifact, len(self.request.answer_ids)
+        begun = len(self.history) - len(self.stamps) - given
         return ModelRun(
             variant=artifact.variant,
             runtime=artifact.variant.runtime,
             precision=artifact.variant.precision,
             text="".join(self.pieces),
             finish_reason=reason,
-            timings=timings(stamps, len(view.token_ids), threads=self.loaded.threads, reused_tokens=self.reused),
+            timings=timings(
+                stamps, len(view.token_ids) + given, threads=self.loaded.threads, reused_tokens=self.reused
+            ),
             fallbacks=artifact.fallbacks,
             warnings=view.warnings + self.loaded.own.warnings(self.request, begun) + self._notes(view),
             recipe=artifact.recipe,

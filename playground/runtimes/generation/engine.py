@@ -43,6 +43,8 @@ class Engine:
         context_limit: Most tokens of prompt and answer for which it computes what the model means, where that is less
             than the model's own context; None otherwise.
         context_note: Why, as a sentence, and what reads more.
+        alike_in_parts: Whether a token read in company gives the same bits as alone. Else an answer that is given back
+            is read token by token, as it was written.
     """
 
     name: str = ""
@@ -51,6 +53,7 @@ class Engine:
     warnings: tuple[Translatable, ...] = ()
     context_limit: int | None = None
     context_note: Translatable = NOTHING
+    alike_in_parts: bool = False
 
     def reset(self, length: int) -> None:
         """Forget everything and make room for ``length`` tokens of prompt and answer.
@@ -61,10 +64,12 @@ class Engine:
         raise NotImplementedError
 
     def rewind(self, kept: int, length: int) -> bool:
-        """Forget all but the first ``kept`` tokens read since ``reset``, and make room for ``length`` in all.
+        """Forget all but the first ``kept`` tokens read since ``reset``, and make room for ``length`` in all. An
+        encoder's prompt is counted, before the answer.
 
         Returns:
-            False where that can't be done; then nothing is promised but that ``reset`` works.
+            False where that can't be done; then nothing is promised but that ``reset`` works. Where all is kept,
+            most can.
         """
         return False
 

@@ -22,28 +22,41 @@ class PrefixCache:
             the engine could not go back to where they part.
 
     What a prompt left there can be used again bit for bit. What an answer left was computed a token at a time and
-    differs in its last bits from what reading the same ids at once would give, as it does while answering.
+    differs in its last bits from what reading the same ids at once would give, as it does while answering. An answer
+    that is gone on with is no other text: every bit of it is kept, but for its last token, which was not read yet.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.refused = False
         self._ids: list[int] = []
+        self._prompt = 0  # how many of them are the prompt's
 
-    def begin(self, ids: Sequence[int], length: int, reuse: bool) -> int:
-        """Make ready for a prompt of ``ids`` and ``length`` tokens in all.
+    def begin(self, ids: Sequence[int], length: int, reuse: bool, answer: Sequence[int] = ()) -> int:
+        """Make ready for a prompt of ``ids``, the beginning of an answer to it, and ``length`` tokens in all.
 
         Returns:
-            How many of ``ids`` are in the cache already; 0 unless ``reuse``, and where the engine can't go back.
+            How many of ``ids`` and then of ``answer`` are in the cache already; 0 unless ``reuse``, and where the
+            engine can't go back. If there are any of ``answer``, all of ``ids`` are.
         """
-        shared = common(self._ids, ids[: max(0, len(ids) - MIN_RECOMPUTED)]) if reuse else 0
-        able = self.engine.starts_with is None and self.engine.reads_in_parts(len(ids))
-        kept = shared if shared and able and self.engine.rewind(shared, length) else 0
+        shared = self._shared(ids, answer) if reuse else 0
+        kept = shared if shared and self._able(ids, shared) and self.engine.rewind(shared, length) else 0
         if not kept:
             self.engine.reset(length)
         self.refused = shared > kept
-        self._ids = list(ids[:kept])
+        self._ids = [*ids, *answer][:kept]
+        self._prompt = len(ids)
         return kept
+
+    def _shared(self, ids: Sequence[int], answer: Sequence[int]) -> int:
+        found = common(self._ids, [*ids, *answer[:-1]])
+        return found if answer and found >= len(ids) else min(found, max(0, len(ids) - MIN_RECOMPUTED))
+
+    def _able(self, ids: Sequence[int], shared: int) -> bool:
+        """Whether the engine may be asked to go back. Going on where it stands is no going back."""
+        if shared == len(self._ids) and self._prompt == len(ids):
+            return True
+        return self.engine.starts_with is None and self.engine.reads_in_parts(len(ids))
 
     def prefill(self, ids: Sequence[int]) -> Logits:
         """See ``Engine.prefill``."""

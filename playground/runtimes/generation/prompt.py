@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from playground.catalog.config_names import CONTEXT_LENGTH, whole
 from playground.catalog.kinds import has_encoder
 from playground.catalog.template_files import find_template, named_tokens, read_json
-from playground.errors import RunError, reason_of
+from playground.errors import ContextOverflow, RunError, reason_of
 from playground.messages import Translatable, foreign, msg, plural
 from playground.records import ModelSpec, PromptView, Request
 from playground.runtimes.generation.chat_template import ChatTemplate, Refused, Turn
@@ -70,6 +70,7 @@ class Prompter:
         self._encoder = Encoder(self.tokenizer, control, spec.id)
         self._head, self._tail = self._around_a_text()
         self.eos_ids = self._ends(named.get("eos_token"), model, generation)
+        self._control = control | self.detokenizer.special_ids
 
     def view(self, request: Request) -> PromptView:
         """What the model reads for ``request``; a prompt that is too long gets a warning here, ``fit`` refuses it.
@@ -79,14 +80,17 @@ class Prompter:
         """
         template = self._template
         rendered, ids, warnings = self._chat(template, request) if template else self._plain(request)
-        room = self._room(ids)
+        given = request.answer_ids
+        room = self._room(ids, given)
         if beyond := self._beyond(ids):
             warnings.append(
                 msg(
                     "The model has no embedding for {tokens}: {rows:,} tokens have one.", tokens=beyond, rows=self._rows
                 )
             )
-        if room < 1:
+        if room < 1 and given:
+            warnings.append(self._too_long(ids, given).what)
+        elif room < 1:
             warnings.append(
                 plural(
                     "The prompt has {n:,} token; the model's context holds {context:,}.",
@@ -104,12 +108,21 @@ class Prompter:
                     "context of {context:,}.",
                     room,
                     wanted=request.max_new_tokens,
-                    prompt=len(ids),
+                    prompt=len(ids) + len(given),
                     context=self.context_length,
                 )
             )
-        tokens = tuple(self.detokenizer.readable(token) for token in ids)
-        return PromptView(self._spec.id, rendered, tuple(ids), tokens, tuple(warnings))
+        return PromptView(
+            model=self._spec.id,
+            rendered=rendered,
+            token_ids=tuple(ids),
+            tokens=tuple(map(self.detokenizer.readable, ids)),
+            warnings=tuple(warnings),
+            control=tuple(place for place, token in enumerate(ids) if token in self._control),
+            answer=tuple(map(self.detokenizer.readable, given)),
+            context_length=self.context_length,
+            room=max(0, room),
+        )
 
     def fit(self, view: PromptView, request: Request) -> int:
         """The number of tokens the answer may have: ``max_new_tokens``, or what the context leaves.
@@ -135,20 +148,61 @@ class Prompter:
                 if typed
                 else msg("The model's tokenizer and weights don't belong together."),
             )
-        room = self._room(view.token_ids)
+        self._check_answer(request.answer_ids)
+        room = self._room(view.token_ids, request.answer_ids)
         if room < 1:
-            raise prompt_too_long(self._spec.id, len(view.token_ids), self.context_length)
+            raise self._too_long(view.token_ids, request.answer_ids)
         return min(request.max_new_tokens, room)
+
+    def _check_answer(self, ids: Sequence[int]) -> None:
+        """Refuse what no answer of this model can begin with."""
+        most = self._rows or max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        for place, token in enumerate(ids):
+            if not 0 <= token < most:
+                raise RunError(
+                    msg(
+                        "{model}: token {number} of the answer to go on with is {id}; it has {most:,} tokens",
+                        model=self._spec.id,
+                        number=place + 1,
+                        id=str(token),
+                        most=most,
+                    ),
+                    msg("Token ids are those of one model: give this model its own."),
+                )
+            if token in self.eos_ids:
+                raise RunError(
+                    msg(
+                        "{model}: token {number} of the answer to go on with is {name}, which ends an answer",
+                        model=self._spec.id,
+                        number=place + 1,
+                        name=self.detokenizer.readable(token),
+                    ),
+                    msg("Go on from before it."),
+                )
+
+    def _too_long(self, ids: Sequence[int], given: Sequence[int]) -> ContextOverflow:
+        if not given:
+            return prompt_too_long(self._spec.id, len(ids), self.context_length)
+        return ContextOverflow(
+            msg(
+                "{model}: prompt ({prompt:,} tokens) and answer so far ({answer:,}) fill its context of {context:,}",
+                model=self._spec.id,
+                prompt=len(ids),
+                answer=len(given),
+                context=self.context_length,
+            ),
+            msg("Go on from further in front, or choose a model with a longer context."),
+        )
 
     def _beyond(self, ids: Sequence[int]) -> list[str]:
         """The tokens that the tokenizer knows and the model's embedding does not."""
         rows = self._rows
         return [] if rows is None else [self.detokenizer.readable(token) for token in sorted(set(ids)) if token >= rows]
 
-    def _room(self, ids: Sequence[int]) -> int:
-        """Tokens the context leaves for the answer. An encoder's prompt takes none of the decoder's room."""
+    def _room(self, ids: Sequence[int], given: Sequence[int] = ()) -> int:
+        """Tokens the context leaves for more of the answer. An encoder's prompt takes none of the decoder's room."""
         apart = self._has_encoder and len(ids) <= self.context_length
-        return self.context_length - (0 if apart else len(ids))
+        return self.context_length - (0 if apart else len(ids)) - len(given)
 
     # -- prompts ------------------------------------------------------------------------------------------------
 

@@ -37,11 +37,13 @@ class Sampler:
         request: Its sampling fields are read; a temperature of 0 means greedy. The same request with the same seed
             chooses the same tokens from the same logits; a seed of None draws a fresh one.
         rules: What is done to each row first, in this order; None: the request's repetition penalty alone.
+        chosen: Tokens of the answer that were chosen before, by the same seed: it is not drawn from again as for them.
     """
 
-    def __init__(self, request: Request, rules: Sequence[Rule] | None = None) -> None:
+    def __init__(self, request: Request, rules: Sequence[Rule] | None = None, chosen: int = 0) -> None:
         self._request = request
         self._random = np.random.default_rng(request.seed)
+        self._random.random(chosen)
         penalty = request.repetition_penalty
         self._rules: Sequence[Rule] = rules if rules is not None else [Repetition(penalty)] if penalty != 1 else []
         self._buffer: Scores = np.empty(0, np.float32)

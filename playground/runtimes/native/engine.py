@@ -52,6 +52,8 @@ class KernelEngine(Engine):
         MemoryError: There is no room.
     """
 
+    alike_in_parts = True
+
     def __init__(self, library: Library, program: Program, threads: int, spinning: bool = True) -> None:
         check(program)  # whoever made it: behind this line nothing is checked again
         assert program.logits is not None

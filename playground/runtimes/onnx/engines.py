@@ -293,6 +293,11 @@ class WholeEngine(OnnxEngine):
         super().reset(length)
         self._ids = []
 
+    def rewind(self, kept: int, length: int) -> bool:
+        super().reset(length)
+        self._ids = self._ids[:kept]
+        return True
+
     def prefill(self, ids: Sequence[int]) -> Logits:
         self._ids.extend(ids)
         feeds = {name: ort_value(array) for name, array in self._values(self._ids, 0).items()}

@@ -109,12 +109,18 @@ class EncoderDecoderEngine(OnnxEngine):
         self._cross = [slot for slot in slots if ".encoder." in slot.past]
         self._empty = {slot.past: ort_value(np.zeros(slot.shape, slot.dtype)) for slot in slots}
         self._given: dict[str, ort.OrtValue] = {}
-        self._length = 0
+        self._length = self._prompt = 0
 
     def reset(self, length: int) -> None:
         super().reset(length)
         self._given = {}
-        self._length = 0
+        self._length = self._prompt = 0
+
+    def rewind(self, kept: int, length: int) -> bool:
+        if not self._length or kept != self._prompt + self._length - 1:
+            return False
+        super().reset(length)
+        return True
 
     def prefill(self, ids: Sequence[int]) -> Logits:
         mask = ort_value(np.ones((1, len(ids)), np.int64))
@@ -124,7 +130,7 @@ class EncoderDecoderEngine(OnnxEngine):
         names = [_present(slot.past) for slot in (*self._own, *self._cross)]
         logits, *presents = self._first.run(self._start, 0, self._given | self._empty, names)
         self._given |= {slot.past: value for slot, value in zip((*self._own, *self._cross), presents, strict=True)}
-        self._length = 1
+        self._length, self._prompt = 1, len(ids)
         return last_row(logits.numpy())
 
     def step(self, token: int) -> Logits:

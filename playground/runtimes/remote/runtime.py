@@ -70,7 +70,12 @@ class RemoteRuntime:
         self._listed = listed or ()
 
     def inspect(self, request: Request) -> PromptView:
-        """What is sent. Template and tokenizer are the server's: there are no token ids to show."""
+        """What is sent. Template and tokenizer are the server's: there are no token ids to show.
+
+        Raises:
+            RunError: An answer is to be gone on with.
+        """
+        self._check(request)
         body, warnings = request_body(self._remote, request)
         if self._remote.kind == "chat":
             text = json.dumps(body["messages"], ensure_ascii=False, indent=2)
@@ -78,15 +83,18 @@ class RemoteRuntime:
         else:
             text = body["prompt"]
             unseen = msg("The server turns this into tokens; they can't be seen from here.")
-        return PromptView(self._load.spec.id, text, (), (), (unseen, *warnings))
+        length = self._remote.context_length
+        return PromptView(self._load.spec.id, text, (), (), (unseen, *warnings), context_length=length)
 
     def generate(self, request: Request, cancelled: Cancelled) -> Iterator[Event]:
         """See ``Runtime.generate``.
 
         Raises:
             ContextOverflow: The server says that prompt and answer are too long.
-            RunError: It can't be reached, refuses the request, falls silent, breaks off or speaks another protocol.
+            RunError: It can't be reached, refuses the request, falls silent, breaks off or speaks another protocol. Or
+                an answer is to be gone on with.
         """
+        self._check(request)
         return _Answer(self._load, self._remote, self._key, self._listed, request).events(cancelled)
 
     def score(self, prompt: Sequence[int], answer: Sequence[int], cancelled: Cancelled) -> Iterator[None]:
@@ -102,6 +110,16 @@ class RemoteRuntime:
             RunError: Always: a server gives texts.
         """
         raise self._only_text(msg("{model}: the server gives texts, no token ids", model=self._load.spec.id))
+
+    def _check(self, request: Request) -> None:
+        if request.answer_ids:
+            raise RunError(
+                msg(
+                    "{model}: a served model can't go on with an answer: its server takes texts, no token ids",
+                    model=self._load.spec.id,
+                ),
+                msg("Ask it again with a larger max_new_tokens, or choose a model that runs on this machine."),
+            )
 
     def _only_text(self, what: Translatable) -> RunError:
         return RunError(what, msg("Compare a model that runs on this machine."))

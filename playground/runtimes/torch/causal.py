@@ -84,6 +84,9 @@ class TorchEngine(Engine):
     def rewind(self, kept: int, length: int) -> bool:
         read = self._ids.shape[1]
         cache: Any = self._given.get("past_key_values")
+        if kept == read and (type(cache) is DynamicCache or length <= self._room):
+            self._stopping = False
+            return True
         if not self._rewinds or type(cache) is not DynamicCache or (self._longest is not None and read > self._longest):
             return False
         if any(_is_full(layer) for layer in cache.layers):

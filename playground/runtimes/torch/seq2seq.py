@@ -43,6 +43,10 @@ class TorchSeq2SeqEngine(Engine):
     def reset(self, length: int) -> None:
         self._given: dict[str, Any] = {}
         self._written: Any = None
+        self._read = 0
+
+    def rewind(self, kept: int, length: int) -> bool:
+        return kept > 0 and kept == self._read
 
     def prefill(self, ids: Sequence[int]) -> Logits:
         self._interrupted = False
@@ -51,13 +55,17 @@ class TorchSeq2SeqEngine(Engine):
             self._written, self._given = self._model.generate(
                 prompt, attention_mask=torch.ones_like(prompt), custom_generate=_prepared, max_new_tokens=1
             )
-            return self._forward(is_first_iteration=True)
+            logits = self._forward(is_first_iteration=True)
+        self._read = len(ids)
+        return logits
 
     def step(self, token: int) -> Logits:
         with torch.inference_mode():
             self._written = torch.cat([self._written, torch.tensor([[token]])], dim=-1)
             # A class without a cache reads all that was written again.
-            return self._forward(next_sequence_length=1 if self._given["use_cache"] else None)
+            logits = self._forward(next_sequence_length=1 if self._given["use_cache"] else None)
+        self._read += 1
+        return logits
 
     def _forward(self, **which: Any) -> Logits:
         inputs = self._model.prepare_inputs_for_generation(self._written, **which, **self._given)

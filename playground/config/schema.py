@@ -76,6 +76,8 @@ class LimitsBlock(Block):
     max_sessions: Count = 1
     stall_timeout_s: Amount = 1.0
     max_stored: Count = 1
+    max_stored_each: Count = 1
+    max_stored_days: Amount = 1.0
     memory_mb: Amount = 1.0
 
 

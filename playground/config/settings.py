@@ -46,6 +46,8 @@ class Limits:
 
     Attributes:
         max_stored: Comparisons, and measurements, that a Space keeps: its visitors must not fill its disk.
+        max_stored_each: Comparisons that a Space keeps of one visitor.
+        max_stored_days: How long a Space keeps them.
         memory_mb: Of all loaded models together, in MB of 10^6 bytes; None for a share of what the machine allows.
     """
 
@@ -55,6 +57,8 @@ class Limits:
     max_sessions: int = 8
     stall_timeout_s: float = 120.0
     max_stored: int = 2000
+    max_stored_each: int = 200
+    max_stored_days: float = 30.0
     memory_mb: float | None = None
 
 

@@ -16,7 +16,7 @@ from playground.errors import StorageError
 from playground.paths import ROOT
 from playground.records import Comparison, Environment, ModelRun, Request, Timings, Variant
 from playground.results import store as store_module
-from playground.results.store import MIGRATIONS, Store
+from playground.results.store import EVERYTHING, MIGRATIONS, Retention, Store
 from playground.service import Playground
 
 
@@ -109,7 +109,7 @@ for number in range(20):
 def test_a_database_of_an_older_version_is_brought_up_to_date(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.save(comparison())
     store.close()
-    newer = (*MIGRATIONS, "CREATE TABLE vote (comparison TEXT); ALTER TABLE comparison ADD COLUMN note TEXT;")
+    newer = (*MIGRATIONS, "CREATE TABLE novelty (comparison TEXT); ALTER TABLE comparison ADD COLUMN note TEXT;")
     monkeypatch.setattr(store_module, "MIGRATIONS", newer)
     assert store.get("a") == comparison()
     with sqlite3.connect(store.path) as connection:
@@ -121,12 +121,12 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(store: Store, monk
     store.save(comparison())
     store.close()
     with monkeypatch.context() as patched:
-        patched.setattr(store_module, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE vote (a TEXT); CREATE NONSENSE;"))
+        patched.setattr(store_module, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE novelty (a TEXT); CREATE NONSENSE;"))
         with pytest.raises(StorageError, match="NONSENSE"):
             store.list()
     with sqlite3.connect(store.path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
-        assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'vote'").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'novelty'").fetchone() == (0,)
     assert store.get("a") == comparison()
 
 
@@ -194,7 +194,7 @@ def test_a_full_disk_is_named_and_what_was_kept_stays(store: Store) -> None:
 
 def test_where_strangers_fill_it_the_oldest_go(tmp_path: Path) -> None:
     path = tmp_path / "playground.sqlite3"
-    few, every = Store(path, most=3), Store(path)
+    few, every = Store(path, Retention(most=3)), Store(path)
     for number in range(6):
         few.save(comparison(f"c{number}", f"2026-11-23T10:00:0{number}.000Z"))
     assert [kept.id for kept in every.list()] == ["c5", "c4", "c3"]
@@ -207,6 +207,6 @@ def test_where_strangers_fill_it_the_oldest_go(tmp_path: Path) -> None:
 
 
 def test_a_space_keeps_so_many_and_a_machine_of_ones_own_all(make_settings: Callable[..., Settings]) -> None:
-    for env, most in (({"SPACE_ID": "o/n"}, 2000), ({}, None)):
+    for env, kept in (({"SPACE_ID": "o/n"}, Retention(2000, 200, 30.0)), ({}, EVERYTHING)):
         with Playground(make_settings(**env)) as playground:
-            assert playground.store._most == most
+            assert playground.store.retention == kept

@@ -320,10 +320,13 @@ def ranks_of(measurement: Measurement, name: str) -> tuple[Place | None, ...]:
     return tuple(ranks.get(index) for index in range(len(measurement.models)))
 
 
-def characters_per_s(text: str, timings: Timings) -> float | None:
+def characters_per_s(text: str, timings: Timings, read: int = 0) -> float | None:
     """Characters of the answer in each of its tokens (or chunks), times the decode rate: tokenizers cut differently,
     and this rate can be compared between them. None where the decode rate is, or where there is no text.
+
+    Args:
+        read: Tokens that ``text`` begins with and that were read, not chosen (``Request.answer_ids``).
     """
     if timings.decode_tok_s is None or not timings.output_tokens or not text:
         return None
-    return len(text) / timings.output_tokens * timings.decode_tok_s
+    return len(text) / (timings.output_tokens + read) * timings.decode_tok_s

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from playground.messages import Translatable, foreign, msg
+from playground.messages import Translatable, foreign, msg, plural
 from playground.records import Comparison, Environment, Fidelity, Mode, ModelRun, Record, Variant
 from playground.results.figures import FIGURES, Figure, Measured, Measurement, characters_per_s, figure
+from playground.results.requests import own_words
 
 UNKNOWN = msg("not noted down")
 
@@ -56,6 +57,9 @@ class ModelReceipt(Record):
         tokenizer: Who counted the tokens.
         unit: ``token``, or ``chunk`` where a server does not say where tokens end.
         others_cores: Cores that other programs kept busy meanwhile; None where nobody looked.
+        own: In what this model was asked something else than the others.
+        read_tokens: Tokens the answer begins with that were read, not chosen; no figure counts them.
+        taken_in: Id of the comparison the figures were taken in, where they are carried over from it.
     """
 
     variant: Variant
@@ -76,6 +80,9 @@ class ModelReceipt(Record):
     figures: dict[str, FigureReceipt] = field(default_factory=dict)
     error: Translatable | None = None
     notes: tuple[Translatable, ...] = ()
+    own: tuple[Translatable, ...] = ()
+    read_tokens: int = 0
+    taken_in: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ def of_comparisons(comparisons: Sequence[Comparison]) -> Receipts:
     """Of one comparison, or of one that was repeated: same request, same models, one value a repeat."""
     first = comparisons[0]
     models = [
-        _of_runs([comparison.runs[place] for comparison in comparisons], first.mode) for place in range(len(first.runs))
+        _of_runs([comparison.runs[place] for comparison in comparisons], first) for place in range(len(first.runs))
     ]
     return Receipts(first.id, first.created_at, first.environment, tuple(models))
 
@@ -120,14 +127,15 @@ def with_receipts(document: Comparison | Measurement) -> dict[str, Any]:
     return {**document.to_json(), "receipts": made.to_json()}
 
 
-def _of_runs(runs: Sequence[ModelRun], mode: Mode) -> ModelReceipt:
+def _of_runs(runs: Sequence[ModelRun], first: Comparison) -> ModelReceipt:
     """Repeats of one model; those that failed have no figures to give."""
     good = [run for run in runs if run.error is None] or list(runs)
     last = good[-1]
+    read = len((last.request or first.request).answer_ids)
     starts = {run.timings.cold for run in good} - {None}
     figures = {}
     for name in RECEIPTS:
-        values = [value for run in good if (value := _value(run, name)) is not None]
+        values = [value for run in good if (value := _value(run, name, read)) is not None]
         if values:
             figures[name] = _receipt(figure(name, _unit(name, last.timings.unit), values))
     return ModelReceipt(
@@ -138,7 +146,7 @@ def _of_runs(runs: Sequence[ModelRun], mode: Mode) -> ModelReceipt:
         engine=last.engine,
         fidelity=last.fidelity,
         start=_start(starts),
-        mode=last.timings.mode or mode,
+        mode=last.timings.mode or first.mode,
         threads=last.timings.threads,
         repeats=len(good),
         unit=last.timings.unit,
@@ -147,6 +155,9 @@ def _of_runs(runs: Sequence[ModelRun], mode: Mode) -> ModelReceipt:
         figures=figures,
         error=last.error,
         notes=tuple(dict.fromkeys([*last.warnings, *last.fallbacks])),
+        own=own_words(first.request, last.request),
+        read_tokens=read,
+        taken_in=last.taken_in,
     )
 
 
@@ -185,9 +196,9 @@ def _of_measured(model: Measured) -> ModelReceipt:
     )
 
 
-def _value(run: ModelRun, name: str) -> float | None:
+def _value(run: ModelRun, name: str, read: int) -> float | None:
     if name == "decode_char_s":
-        return characters_per_s(run.text, run.timings)
+        return characters_per_s(run.text, run.timings, read)
     if name == "load_s" and run.timings.cold is False:
         return None  # it was loaded already; 0 is no loading time
     value: float | None = getattr(run.timings, name)
@@ -250,6 +261,7 @@ def condition_lines(taken: ModelReceipt) -> list[Line]:
         start = msg("{start}, after {answers} answer that does not count", start=start, answers=taken.warm_ups)
     lines: list[Line] = [
         (msg("Model"), foreign(str(taken.variant))),
+        *_asked_lines(taken),
         (msg("Ran on"), way),
         (msg("Start"), start),
         (msg("Mode"), MODES[taken.mode] if taken.mode else UNKNOWN),
@@ -267,6 +279,23 @@ def condition_lines(taken: ModelReceipt) -> list[Line]:
         lines.append((msg("Other programs"), used))
     note = msg("Note")
     return lines + [(note, each) for each in taken.notes]
+
+
+def _asked_lines(taken: ModelReceipt) -> list[Line]:
+    lines: list[Line] = [(msg("Asked otherwise"), each) for each in taken.own]
+    if taken.read_tokens:
+        begins = plural(
+            "with {n} token that was read, not chosen; the figures count what was chosen after it",
+            "with {n} tokens that were read, not chosen; the figures count what was chosen after them",
+            n=taken.read_tokens,
+        )
+        lines.append((msg("Answer begins"), begins))
+    if taken.taken_in:
+        carried = msg(
+            "in comparison {id}, and carried over as it was; that one says on which machine", id=taken.taken_in
+        )
+        lines.append((msg("Taken"), carried))
+    return lines
 
 
 STARTS: dict[Start, Translatable] = {

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from playground.messages import Translatable, msg
-from playground.records import Comparison, ModelRun, Request
+from playground.records import Comparison, Request
 from playground.results.figures import QUANTITIES, Measurement, Place, ranks_of
 from playground.results.receipts import (
     ModelReceipt,
@@ -20,6 +20,7 @@ from playground.results.receipts import (
     of_comparison,
     of_measurement,
 )
+from playground.results.requests import headings, parameter_lines, turns
 
 Say = Callable[[str], str]
 
@@ -36,18 +37,23 @@ def markdown(document: Comparison | Measurement, say: Say = str) -> str:
         tokens = document.request.max_new_tokens
         repeats = msg("{repeats} repeats, answers of {tokens} tokens", repeats=document.repeats, tokens=tokens)
         parts = [repeats, *made.warnings]
+        names = headings([model.variant for model in document.models])
         ranks = [_heading(msg("Order"), say), "", *_order(document, say), ""]
         answers: list[str] = []
     else:
         made = of_comparison(document)
         title = msg("Comparison {id}", id=document.id)
+        names = headings([run.variant for run in document.runs])
         parts = [msg("{mode} mode", mode=document.mode)]
+        if document.parent:
+            parts.append(msg("goes on from comparison {id}", id=document.parent))
         ranks = []
-        answers = [line for run in document.runs for line in _answer(run, say)]
+        answers = [line for place, name in enumerate(names) for line in _answer(document, place, name, say)]
     head = [f"# {say(title)}", "", *(f"- {_plain(say(part))}" for part in (made.created_at, *parts)), ""]
-    asked = [_heading(msg("Request"), say), "", *_fenced(_asked(document.request)), ""]
-    figures = [_heading(msg("Figures"), say), "", *_table(made, say), ""]
-    return "\n".join([*head, *asked, *figures, *ranks, *answers, *_receipts(made, say)]) + "\n"
+    set_to = [f"- {say(label)}: {_plain(say(value))}" for label, value in parameter_lines(document.request)]
+    asked = [_heading(msg("Request"), say), "", *_fenced(_asked(document.request)), "", *set_to, ""]
+    figures = [_heading(msg("Figures"), say), "", *_table(made, names, say), ""]
+    return "\n".join([*head, *asked, *figures, *ranks, *answers, *_receipts(made, names, say)]) + "\n"
 
 
 def _heading(title: Translatable, say: Say) -> str:
@@ -55,14 +61,17 @@ def _heading(title: Translatable, say: Say) -> str:
 
 
 def _asked(request: Request) -> str:
-    said = [f"{message.role}: {message.content}" for message in request.messages] or [request.prompt]
-    return "\n".join(([f"system: {request.system}"] if request.system else []) + said)
+    """The prompt as it stands; a conversation with who said what."""
+    said = turns(request)
+    if len(said) == 1 and said[0].role == "user":
+        return said[0].content
+    return "\n".join(f"{message.role}: {message.content}" for message in said)
 
 
-def _table(made: Receipts, say: Say) -> list[str]:
+def _table(made: Receipts, headed: Sequence[str], say: Say) -> list[str]:
     """A row a figure, a column a model; several values as their median and quartiles."""
     names = list(dict.fromkeys(name for model in made.models for name in model.figures))
-    rows = [["", *(str(model.variant) for model in made.models)]]
+    rows = [["", *headed]]
     for name in names:
         found = [model.figures[name] for model in made.models if name in model.figures]
         rows.append([say(found[0].title), *(_cell(model, name) for model in made.models)])
@@ -94,16 +103,21 @@ def _rank(place: Place) -> Translatable:
     return msg("{rank}", rank=place.rank)
 
 
-def _answer(run: ModelRun, say: Say) -> list[str]:
-    failed = [say(msg("Failed: {error}", error=_plain(say(run.error)))), ""] if run.error else []
-    title = _heading(msg("Answer of {model}", model=_plain(str(run.variant))), say)
-    return [title, "", *failed, *_fenced(run.text), ""]
+def _answer(comparison: Comparison, place: int, name: str, say: Say) -> list[str]:
+    run = comparison.runs[place]
+    lines = [_heading(msg("Answer of {model}", model=_plain(name)), say), ""]
+    own, shared = comparison.asked(place), comparison.request
+    if _asked(own) != _asked(shared):
+        lines += [say(msg("It was asked:")), "", *_fenced(_asked(own)), ""]
+    if run.error:
+        lines += [say(msg("Failed: {error}", error=_plain(say(run.error)))), ""]
+    return [*lines, *_fenced(run.text), ""]
 
 
-def _receipts(made: Receipts, say: Say) -> list[str]:
+def _receipts(made: Receipts, headed: Sequence[str], say: Say) -> list[str]:
     lines = []
-    for model in made.models:
-        lines += [_heading(msg("Receipt of {model}", model=_plain(str(model.variant))), say), ""]
+    for model, name in zip(made.models, headed, strict=True):
+        lines += [_heading(msg("Receipt of {model}", model=_plain(name)), say), ""]
         lines += [f"- {say(label)}: {_plain(say(text))}" for label, text in condition_lines(model)]
         rows = [[say(each) for each in (msg("Figure"), msg("Unit"), msg("Values"), msg("Definition"))]]
         rows += [

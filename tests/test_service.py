@@ -21,7 +21,7 @@ FRONT_ENDS = sorted(path for room in ("ui", "cli") for path in (PACKAGE / room).
 
 def rooms() -> set[str]:
     """What ``Playground`` puts together: the attributes its constructor sets, but for settings and prices."""
-    tree = ast.parse((PACKAGE / "service.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / "service" / "__init__.py").read_text(encoding="utf-8"))
     made = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "__init__")
     found = {
         target.attr

@@ -105,7 +105,7 @@ def test_page_and_terminal_say_what_a_repository_does_before_it_is_fetched(capsy
     from playground.catalog.hub_cards import hub_facts
     from playground.cli import models
     from playground.paths import CATALOG
-    from playground.service import Card
+    from playground.service.cards import Card
     from playground.ui.html.catalog import hub_html
 
     info = HubInfo("someone/t5", "a1b2", config={"model_type": "t5"}, way="Exported")

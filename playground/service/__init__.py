@@ -1,0 +1,185 @@
+"""The use cases: what the page, the terminal, the HTTP API and whoever comes next ask for, each by one method.
+
+``Playground`` puts the rooms together. Front ends ask it and reach through it into no room (``tests/test_service.py``
+sees to that), so that they can't drift apart. Its parts are modules here: what is known of models (``cards``), what it
+runs (``experiments``), what it keeps (``history``). Opening it starts nothing and needs no network; closing it ends
+every worker and preparation.
+
+Door:
+    __init__: Playground
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+
+from playground.catalog.entries import CatalogEntry, load_catalog
+from playground.catalog.search import Filters, Listed, Sort, choices, listed, select, smaller
+from playground.catalog.sets import ModelSet, model_sets
+from playground.config.settings import Settings
+from playground.experiments.admission import check_request
+from playground.experiments.base import Machine
+from playground.experiments.benchmark import Measurer
+from playground.experiments.compare import Comparer
+from playground.experiments.diff import VariantDiffer
+from playground.experiments.memory_plan import MemoryPlan, plan_of
+from playground.experiments.replay import Replayer
+from playground.export import Preparation, Preparer
+from playground.records import (
+    Artifact,
+    Cancelled,
+    LoadSpec,
+    ModelSpec,
+    PromptView,
+    Request,
+    Variant,
+)
+from playground.results.costs import load_tiers
+from playground.results.store import Store
+from playground.service.cards import Cards
+from playground.service.experiments import Experiments
+from playground.service.history import History, retention
+from playground.sources.files import Progress
+from playground.system.memory import limit_mb
+from playground.workers.pool import Pool
+
+
+class Playground(Cards, Experiments, History):
+    """Everything a front end needs; a context manager.
+
+    Raises:
+        ConfigError: The catalogue or the table of hardware is wrong.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tiers = load_tiers(settings.hardware_file)
+        self.catalog = load_catalog(settings.catalog_file, settings.remotes)
+        self.preparer = Preparer(settings, self.catalog)
+        self.pool = Pool(settings)
+        self._machine = Machine(settings, self.catalog, self.preparer, self.pool)
+        self.comparer = Comparer(self._machine)
+        self.measurer = Measurer(self._machine)
+        self.differ = VariantDiffer(self._machine, self.comparer)
+        self.replayer = Replayer(self._machine, self.comparer)
+        self.store = Store(settings.database, retention(settings))
+
+    def __enter__(self) -> Playground:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop what runs and end every child process, even if one of them resists."""
+        with ExitStack() as ends:  # the last one first, each whatever another raises
+            ends.callback(self.store.close)
+            ends.callback(self.preparer.close)
+            ends.callback(self.pool.close)
+            ends.callback(self._machine.close)
+
+    # -- which models there are -----------------------------------------------------------------------------------
+
+    def ids(self) -> tuple[str, ...]:
+        """The models of the catalogue."""
+        return self.catalog.ids()
+
+    def entries(self) -> tuple[CatalogEntry, ...]:
+        """What the catalogue says of each of its models, in its order."""
+        return tuple(self.catalog)
+
+    def entry(self, model: str) -> CatalogEntry:
+        """What the catalogue says of ``model``, which may be a source of its own (``hub:OWNER/NAME``).
+
+        Raises:
+            UsageError: There is none.
+        """
+        return self.catalog.entry(model)
+
+    def resolve(self, text: str) -> tuple[ModelSpec, Variant]:
+        """What ``MODEL[@RUNTIME-PRECISION]`` names.
+
+        Raises:
+            UsageError: No such model or variant, with the closest names.
+        """
+        return self.catalog.resolve(text)
+
+    def variants(self, texts: Iterable[str]) -> list[Variant]:
+        """What several such texts name, in their order.
+
+        Raises:
+            UsageError: One of them names nothing.
+        """
+        return [self.resolve(text)[1] for text in texts]
+
+    def served(self) -> tuple[CatalogEntry, ...]:
+        """The models that the app was told to serve, in that order."""
+        return tuple(map(self.entry, dict.fromkeys(variant.model for variant in self.default_variants())))
+
+    def default_variants(self) -> tuple[Variant, ...]:
+        """What the app was told to serve: the variant named there, or each model's default one."""
+        return tuple(dict.fromkeys(self.variants(self.settings.models)))
+
+    def search(self, filters: Filters, order: Sort = "catalogue") -> list[Listed]:
+        """The models of the catalogue that fit every filter, and whether they run on this machine."""
+        return select(self.catalog, filters, order, limit_mb=limit_mb())
+
+    def filter_choices(self) -> dict[str, list[str]]:
+        """What can be filtered by: the values that occur, by filter."""
+        return choices(self.catalog, limit_mb())
+
+    def listed(self, entry: CatalogEntry) -> Listed:
+        """A model's facts, what it would need and whether it runs on this machine."""
+        return listed(entry, limit_mb())
+
+    def smaller(self, item: Listed) -> list[Listed]:
+        """Models to take instead of one that is too large for this machine."""
+        return smaller(item, map(self.listed, self.catalog))
+
+    def model_sets(self) -> tuple[ModelSet, ...]:
+        """Sets of models to begin with."""
+        return model_sets(self.search(Filters()), [entry.spec.id for entry in self.served()])
+
+    # -- making them ready ----------------------------------------------------------------------------------------
+
+    def preparation(self, variant: Variant) -> Preparation:
+        """Where ``variant`` stands: missing, preparing, ready or failed."""
+        return self.preparer.state(variant)
+
+    @property
+    def preparing(self) -> bool:
+        """Whether anything is being prepared, or waits for its turn."""
+        return self.preparer.busy
+
+    def prepare(self, variant: Variant, progress: Progress, cancelled: Cancelled = lambda: False) -> Artifact:
+        """Fetch, export and check a variant, if that was not done before.
+
+        Raises:
+            PlaygroundError: It can't be prepared; says why and what to do.
+        """
+        return self.preparer.prepare(variant, progress, cancelled)
+
+    def prepare_served(self) -> None:
+        """Prepare what the app was told to serve, in the background."""
+        for variant in self.default_variants():
+            self.preparer.start(variant)
+
+    def memory_plan(self, variants: Sequence[Variant], request: Request | None = None) -> MemoryPlan:
+        """What these variants are expected to take together: of prepared ones from their files, of others from the
+        catalogue, None where neither says.
+        """
+        return plan_of(self.catalog, self.preparer, variants, request, self.pool.budget_mb)
+
+    def inspect(self, model: str, request: Request, progress: Progress = lambda step, share: None) -> PromptView:
+        """What a model would really read of a request; prepares it first.
+
+        Raises:
+            UsageError: No such model, or the request is wrong.
+            PlaygroundError: It can't be prepared or loaded.
+        """
+        limits = self.settings.limits
+        check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
+        spec, variant = self.resolve(model)
+        artifact = self.prepare(variant, progress)
+        return self.pool.inspect(LoadSpec(spec, artifact, self.settings.threads), request)

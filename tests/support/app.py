@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -116,14 +117,22 @@ def chromium(*more: str) -> Iterator[Any]:
 
 
 def choose(page: Any, *names: str) -> None:
-    """Have exactly these models chosen."""
-    for model in page.locator("#models .model").all():
-        box = model.locator("input[type=checkbox]")
-        wanted = model.locator("h3").inner_text() in names
-        if box.is_checked() != wanted:
-            box.click()
-    page.wait_for_function("n => document.querySelectorAll('#models input:checked').length === n", arg=len(names))
+    """Have exactly these models chosen, each in the first variant of that name."""
+    box = page.locator("#models input")
+    if page.locator("#models .token").count():
+        page.locator("#models .remove-all").click()
+        page.wait_for_function("!document.querySelector('#models .token')")
+    for name in names:
+        box.fill(name)
+        page.locator("[role=option]", has_text=re.compile(rf"^\W*{re.escape(name)}( · |\s*$)")).first.click()
+    page.wait_for_function("n => document.querySelectorAll('#models .token').length === n", arg=len(names))
+    box.blur()
     page.wait_for_timeout(300)
+
+
+def chosen(page: Any) -> list[str]:
+    """The models that are chosen, as their picker names them."""
+    return [text.strip() for text in page.locator("#models .token span").all_inner_texts() if text.strip()]
 
 
 def panel(page: Any, name: str) -> Any:

@@ -61,19 +61,30 @@ async def follow(
     experiment = await _started(start)
     sessions.add(session, experiment, stops)
     try:
-        shown: Snapshot | None = None
-        told = 0.0
-        while not experiment.done:
-            at, now = experiment.snapshot(), time.monotonic()
-            if at != shown or now - told >= HEARTBEAT_S:
-                shown, told = at, now
-                yield Update(at)
-            await asyncio.sleep(POLL_S)
-        yield Update(experiment.snapshot(), await asyncio.to_thread(experiment.result))
+        async with aclosing(watch(experiment)) as updates:
+            async for update in updates:
+                yield update
     finally:
         sessions.remove(session, experiment)
         if not experiment.done:
             experiment.stop()
+
+
+async def watch(experiment: Experiment[Result]) -> AsyncGenerator[Update[Result]]:
+    """Tell how an experiment goes that goes on whether or not somebody watches; the last update has its result.
+
+    Raises:
+        PlaygroundError: It has no result.
+    """
+    shown: Snapshot | None = None
+    told = 0.0
+    while not experiment.done:
+        at, now = experiment.snapshot(), time.monotonic()
+        if at != shown or now - told >= HEARTBEAT_S:
+            shown, told = at, now
+            yield Update(at)
+        await asyncio.sleep(POLL_S)
+    yield Update(experiment.snapshot(), await asyncio.to_thread(experiment.result))
 
 
 async def finish(sessions: Sessions, session: str, start: Callable[[], Experiment[Result]]) -> Result:

@@ -9,6 +9,8 @@
     PLAYGROUND_THREADS   most threads one model may use (default: the cores this process may run on)
     PLAYGROUND_REMOTES   models served elsewhere, as JSON (docs/remote.md), beside those of spaces.yaml
     PLAYGROUND_HOSTS     further names that the web app answers to, with commas between them
+    PLAYGROUND_SECRET    what visitors' cookies are signed with, where several replicas serve them (default: made once
+                         and kept under PLAYGROUND_HOME)
     HOST, PORT           where the web app listens
 
 ``PLAYGROUND_LANGUAGE``, the language of messages for everybody, is read by ``translations``.
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from playground.config.schema import AppBlock
 
 
+SECRET_CHARS = 32
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one visitor may ask for, and what all models may take; from the ``limits`` block of spaces.yaml.
@@ -69,6 +74,7 @@ class Settings:
     Attributes:
         memory_mb: What all loaded models together may take; None for a share of what the machine or container allows.
         hosts: Names that the web app answers to beside this machine's own, each ``NAME`` or ``NAME:PORT``.
+        secret: What visitors' cookies are signed with; empty for one that is made and kept.
     """
 
     home: Path
@@ -84,6 +90,7 @@ class Settings:
     hardware_file: Path = HARDWARE
     remotes: tuple[Remote, ...] = ()
     hosts: tuple[str, ...] = ()
+    secret: str = field(default="", repr=False)
 
     @property
     def database(self) -> Path:
@@ -123,6 +130,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         hardware_file=Path(env.get("PLAYGROUND_HARDWARE") or HARDWARE),
         remotes=load_remotes(app.remotes, env, str(space_file)),
         hosts=_hosts(env, on_space=on_space),
+        secret=_secret(env),
     )
 
 
@@ -145,6 +153,16 @@ def _hosts(env: Mapping[str, str], *, on_space: bool) -> tuple[str, ...]:
             )
     given = env.get("SPACE_HOST", "") if on_space else ""
     return tuple(dict.fromkeys([*named, *(name.strip() for name in given.split(",") if name.strip())]))
+
+
+def _secret(env: Mapping[str, str]) -> str:
+    secret = env.get("PLAYGROUND_SECRET", "").strip()
+    if secret and len(secret) < SECRET_CHARS:
+        raise ConfigError(
+            msg("PLAYGROUND_SECRET is shorter than {least} characters: it could be guessed", least=SECRET_CHARS),
+            msg('Make one: python -c "import secrets; print(secrets.token_urlsafe(32))".'),
+        )
+    return secret
 
 
 def _number(env: Mapping[str, str], name: str, default: int, least: int) -> int:

@@ -177,7 +177,9 @@ def launch(demo: gr.Blocks, settings: Settings) -> None:
     from playground.ui import i18n, theme
     from playground.ui.hosts import Hosts
     from playground.ui.middleware import CALL_BYTES, Guard
+    from playground.ui.visitors import Visitors, secret_of
 
+    whose = Middleware(Visitors, secret=secret_of(settings))
     guard = Middleware(Guard, known=Hosts(settings.host, settings.hosts), doors=doors(demo))
     try:
         demo.launch(
@@ -193,7 +195,7 @@ def launch(demo: gr.Blocks, settings: Settings) -> None:
             state_session_capacity=SESSIONS,
             max_file_size=CALL_BYTES,
             footer_links=["api", "settings"],
-            app_kwargs={"middleware": [Middleware(i18n.Language), guard], "max_body_size": CALL_BYTES},
+            app_kwargs={"middleware": [Middleware(i18n.Language), guard, whose], "max_body_size": CALL_BYTES},
             theme=theme.theme(),
             css_paths=theme.STYLES,
             head=theme.head(),

@@ -3,6 +3,7 @@ repository, lineage, licences, the kind and the memory of a model, which of its 
 files and asks the Hub; it fetches no weights, and knows neither runtimes nor the pages that facts are shown on.
 
 Door:
+    card_text: safe_url
     cards: MAIN, MEASURED, OPENNESS, PAGE, card_markdown, fact_title, openness_score
     config_names: ATTENTION_HEADS, CONTEXT_LENGTH, HEAD_DIM, HIDDEN_SIZE, INTERMEDIATE_SIZE, KEY_VALUE_HEADS,
         LAYERS, Names, VOCAB_SIZE, whole

@@ -10,6 +10,7 @@ Door:
     receipts: Receipts, condition_lines, figure_lines, machine_lines, of_comparison, of_comparisons, of_measurement,
         with_receipts
     report: markdown
+    requests: PARAMETERS
     store: EVERYTHING, Retention, Store
-    thinking: parts, split
+    thinking: Split, split
 """

@@ -14,5 +14,7 @@ Door:
     progress: LiveRun, Snapshot
     replay: Change, ModelReplay, Replay, ReplayJob, Replayer
     teacher_forcing: Choice, Forced, Position
+    token_alignment: Span, align
     token_diff: Difference, Token
+    token_view: TokenAt, TokenView, TokenViewer, TokenViewJob
 """

@@ -25,6 +25,7 @@ from playground.experiments.compare import Comparer
 from playground.experiments.diff import VariantDiffer
 from playground.experiments.memory_plan import MemoryPlan, plan_of
 from playground.experiments.replay import Replayer
+from playground.experiments.token_view import TokenViewer
 from playground.export import Preparation, Preparer
 from playground.records import (
     Artifact,
@@ -37,15 +38,17 @@ from playground.records import (
 )
 from playground.results.costs import load_tiers
 from playground.results.store import Store
+from playground.results.votes import Votes
 from playground.service.cards import Cards
 from playground.service.experiments import Experiments
 from playground.service.history import History, retention
+from playground.service.votes import Voting
 from playground.sources.files import Progress
 from playground.system.memory import limit_mb
 from playground.workers.pool import Pool
 
 
-class Playground(Cards, Experiments, History):
+class Playground(Voting, Cards, Experiments, History):
     """Everything a front end needs; a context manager.
 
     Raises:
@@ -63,7 +66,9 @@ class Playground(Cards, Experiments, History):
         self.measurer = Measurer(self._machine)
         self.differ = VariantDiffer(self._machine, self.comparer)
         self.replayer = Replayer(self._machine, self.comparer)
+        self.token_viewer = TokenViewer(self._machine)
         self.store = Store(settings.database, retention(settings))
+        self.votes_kept = Votes(self.store, self.store.retention.most)
 
     def __enter__(self) -> Playground:
         return self

@@ -11,6 +11,7 @@ from playground.experiments.benchmark import BenchmarkJob, Measurer
 from playground.experiments.compare import CompareJob, Comparer
 from playground.experiments.diff import DiffJob, VariantDiffer
 from playground.experiments.replay import Replayer, ReplayJob
+from playground.experiments.token_view import TokenViewer, TokenViewJob
 from playground.records import Comparison, Mode, Request, Variant
 
 
@@ -21,6 +22,7 @@ class Experiments:
     measurer: Measurer
     differ: VariantDiffer
     replayer: Replayer
+    token_viewer: TokenViewer
 
     def compare(self, request: Request, variants: Sequence[Variant], mode: Mode = "fair") -> CompareJob:
         """Begin a comparison.
@@ -55,3 +57,11 @@ class Experiments:
             UsageError: It can't be run again; no work was begun.
         """
         return self.replayer.start(stored)
+
+    def token_view(self, stored: Comparison, column: int) -> TokenViewJob:
+        """Begin to look at a stored answer token by token.
+
+        Raises:
+            UsageError: There is no such column, or its answer can't be looked at; no work was begun.
+        """
+        return self.token_viewer.start(stored, column)

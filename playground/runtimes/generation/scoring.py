@@ -1,15 +1,17 @@
-"""Teacher forcing in a worker: one model's logits over a given answer, kept in a file or compared with those in it.
+"""Teacher forcing in a worker: one model's logits over a given answer, looked at alone or compared with another's.
 
-The first model writes its rows of logits (float32, ``[tokens, vocab]``) into a file that the app made and will delete;
-the second, in its own worker, reads a row, compares it with its own and goes on. So neither process holds more than
-two rows, and nothing wide crosses a pipe. Arithmetic is in float64, over the whole vocabulary; the divergence is that
-of the export check. The module knows rows and the seam of a runtime; it does not know models, texts or comparisons.
+Of two models, the first writes its rows of logits (float32, ``[tokens, vocab]``) into a file that the app made and will
+delete; the second, in its own worker, reads a row, compares it with its own and goes on. So neither process holds more
+than two rows, and nothing wide crosses a pipe. Arithmetic is in float64, over the whole vocabulary; the divergence is
+that of the export check. The module knows rows and the seam of a runtime; it does not know models, texts or
+comparisons.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOP = 3
-"""Most likely tokens reported for each position."""
+"""Most likely tokens reported for each position, where nothing else is asked for."""
 LOGIT_BYTES = 4
 """Of a logit in the file."""
 
@@ -35,16 +37,18 @@ class Task(Record):
     Attributes:
         prompt: Read first; its own tokens are not scored.
         answer: The text both models are forced along.
-        rows: File of the reference's rows.
+        rows: File of the reference's rows; empty: one model alone is looked at, by rank and entropy.
         width: 0: write the rows. Else the width of the rows there, to compare with.
         most_bytes: When writing, stop before the file is larger; the scores then are of the answer's first tokens.
+        top: Most likely tokens to report for each position.
     """
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
-    rows: str
+    rows: str = ""
     width: int = 0
     most_bytes: int = 0
+    top: int = TOP
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,12 @@ class Scored(Record):
     Attributes:
         width: Logits in a row: the vocabulary, with the rows an embedding may be padded by.
         logprobs: ln of the probability of the answer's own token, by a softmax at temperature 1.
-        top_ids: Ids of the ``TOP`` most likely tokens, the likeliest first.
+        top_ids: Ids of the ``Task.top`` most likely tokens, the likeliest first.
         top_probabilities: Of those, 0 to 1.
         divergence: KL(reference ‖ this model) in nats; empty for the reference itself.
+        ranks: Of one model alone: place of the answer's own token among all by falling logit, 1 for the likeliest; of
+            equal ones the lower id is before.
+        entropies: Of one model alone: −Σ p ln p over the whole vocabulary at temperature 1, in nats.
     """
 
     width: int
@@ -64,6 +71,8 @@ class Scored(Record):
     top_ids: tuple[tuple[int, ...], ...]
     top_probabilities: tuple[tuple[float, ...], ...]
     divergence: tuple[float, ...] = ()
+    ranks: tuple[int, ...] = ()
+    entropies: tuple[float, ...] = ()
 
 
 def score(runtime: Runtime, model: str, task: Task, cancelled: Cancelled, tell: Callable[[float], None]) -> Scored:
@@ -80,7 +89,7 @@ def score(runtime: Runtime, model: str, task: Task, cancelled: Cancelled, tell: 
     """
     tally = _Tally(model, task)
     try:
-        with Path(task.rows).open("rb" if task.width else "r+b") as file:
+        with Path(task.rows).open("rb" if task.width else "r+b") if task.rows else BytesIO() as file:
             for row in runtime.score(task.prompt, task.answer, cancelled):
                 if row is not None and not tally.has_room(row):
                     break
@@ -110,6 +119,8 @@ class _Tally:
         self._top_ids: list[tuple[int, ...]] = []
         self._top_probabilities: list[tuple[float, ...]] = []
         self._divergence: list[float] = []
+        self._ranks: list[int] = []
+        self._entropies: list[float] = []
 
     def has_room(self, row: NDArray[Any]) -> bool:
         """Whether the file may take one more row.
@@ -118,7 +129,7 @@ class _Tally:
             StorageError: Not even one.
         """
         needed = len(row) * LOGIT_BYTES
-        if self._task.width or (len(self.logprobs) + 1) * needed <= self._task.most_bytes:
+        if not self._task.rows or self._task.width or (len(self.logprobs) + 1) * needed <= self._task.most_bytes:
             return True
         if self.logprobs:
             return False
@@ -149,12 +160,17 @@ class _Tally:
             )
         if self._task.width:
             self._divergence.append(self._compared(values, file, place))
-        else:
+        elif self._task.rows:
             file.write(np.ascontiguousarray(row, np.float32).data)
         values -= values.max()
         values -= np.log(np.exp(values).sum())
-        top = _highest(values, TOP)
-        self.logprobs.append(float(values[self._task.answer[place]]))
+        top = _highest(values, self._task.top)
+        token = self._task.answer[place]
+        if not self._task.rows:
+            own = values[token]
+            self._ranks.append(1 + int((values > own).sum()) + int((values[:token] == own).sum()))
+            self._entropies.append(max(0.0, -float(np.dot(np.exp(values), values))))
+        self.logprobs.append(float(values[token]))
         self._top_ids.append(tuple(int(token) for token in top))
         self._top_probabilities.append(tuple(float(probability) for probability in np.exp(values[top])))
 
@@ -195,6 +211,8 @@ class _Tally:
             top_ids=tuple(self._top_ids),
             top_probabilities=tuple(self._top_probabilities),
             divergence=tuple(self._divergence),
+            ranks=tuple(self._ranks),
+            entropies=tuple(self._entropies),
         )
 
 

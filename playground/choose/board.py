@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from playground.catalog.facts import full_facts
@@ -16,7 +16,7 @@ from playground.catalog.hub_cards import hub_facts, remembered
 from playground.catalog.search import Listed
 from playground.choose.constraints import STATES, Candidate, Check, Constraints, Eligibility, judge
 from playground.choose.evidence import Evidence, gather, measured_variants
-from playground.choose.quality import Axis, Quality, card_scores, fidelity_scores, pareto_front
+from playground.choose.quality import Axis, Quality, card_scores, fidelity_scores, pareto_front, vote_scores
 from playground.errors import PlaygroundError
 from playground.messages import msg
 from playground.records import Artifact, Comparison, ModelFacts, Variant
@@ -39,7 +39,7 @@ class Board:
     """The models to choose from and everything known of them.
 
     Attributes:
-        qualities: The quality figures on offer: of the cards, then fidelity.
+        qualities: The quality figures on offer: of the cards, then fidelity, then the reader's votes.
     """
 
     candidates: tuple[Candidate, ...]
@@ -58,7 +58,7 @@ class Board:
             fact = quality.values.get(str(candidate.variant))
             if fact is not None and all(axis in candidate.figures for axis in axes):
                 own = {axis: candidate.figures[axis].figure for axis in axes}
-                points[str(candidate.variant)] = {**own, QUALITY.name: figure(QUALITY.name, "", [float(fact.value)])}
+                points[str(candidate.variant)] = {**own, QUALITY.name: _spread(quality, str(candidate.variant))}
         return points
 
     def pareto_front(self, quality: Quality, axes: Sequence[str]) -> frozenset[str]:
@@ -98,8 +98,11 @@ def with_figures(playground: Playground, kept: Stored) -> tuple[Variant, ...]:
     return tuple(found)
 
 
-def board(playground: Playground, variants: Sequence[Variant], kept: Stored) -> Board:
+def board(playground: Playground, variants: Sequence[Variant], kept: Stored, owner: str = "") -> Board:
     """Everything known of ``variants``; asks no network and starts nothing.
+
+    Args:
+        owner: Whose votes count.
 
     Raises:
         UnknownModel: One of them is not in the catalogue.
@@ -112,8 +115,19 @@ def board(playground: Playground, variants: Sequence[Variant], kept: Stored) -> 
         variant: (artifact.fidelity if artifact else None) or evidence.fidelity.get(variant)
         for variant, artifact in artifacts.items()
     }
-    qualities = (*card_scores({item.variant: item.facts for item in candidates}), *fidelity_scores(fidelity))
+    qualities = (
+        *card_scores({item.variant: item.facts for item in candidates}),
+        *fidelity_scores(fidelity),
+        *vote_scores(playground.ratings(owner), asked),
+    )
     return Board(candidates, evidence, qualities)
+
+
+def _spread(quality: Quality, variant: str) -> Figure:
+    """A quality figure as the front compares it: one that is uncertain beats nobody within its interval."""
+    value = float(quality.values[variant].value)
+    low, high = quality.intervals.get(variant, (value, value))
+    return replace(figure(QUALITY.name, "", [value]), low=low, high=high)
 
 
 def _candidate(playground: Playground, variant: Variant, artifact: Artifact | None, evidence: Evidence) -> Candidate:

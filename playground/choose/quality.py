@@ -1,8 +1,10 @@
-"""A quality figure for each of several models: from their cards, from a file of the reader's own, or their fidelity.
+"""A quality figure for each of several models: from their cards, from a file of the reader's own, their fidelity, or
+the reader's own votes.
 
-None of them is measured answers: a card's figure is its publisher's, a file's is its writer's, and fidelity says how
-close an export is to its model, not how good the model is. Higher is better in all of them. ``pareto_front`` says
-which models nobody beats. The module knows facts and numbers, not where files lie or how a picture is drawn.
+None of them is measured answers: a card's figure is its publisher's, a file's is its writer's, fidelity says how close
+an export is to its model, not how good the model is, and votes are one reader's on that reader's prompts. Higher is
+better in all of them. ``pareto_front`` says which models nobody beats. The module knows facts and numbers, not where
+files lie or how a picture is drawn.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from playground.errors import UsageError, either
 from playground.messages import NOTHING, Translatable, clauses, foreign, msg
 from playground.records import Fact, Fidelity, ModelFacts, Record, Variant
 from playground.results.figures import Figure, iqr_disjoint
+from playground.results.ratings import LEAST_VOTES, Ratings
 
 MAX_BYTES = 1_000_000
 MAX_ROWS = 1_000
@@ -33,17 +36,19 @@ class Quality(Record):
     """One quality figure over the chosen models.
 
     Attributes:
-        key: Names it for a choice: ``card:HellaSwag``, ``file:scores.csv``, ``fidelity:MODEL``.
+        key: Names it for a choice: ``card:HellaSwag``, ``file:scores.csv``, ``fidelity:MODEL``, ``votes``.
         title: For an axis.
         values: By variant as text; a model without the figure is not in it.
         cautions: Why the values may not be comparable; to be shown with them.
+        intervals: Likewise, where the value is uncertain: from where to where it may lie.
     """
 
     key: str
     title: Translatable
-    kind: Literal["card", "file", "fidelity"]
+    kind: Literal["card", "file", "fidelity", "votes"]
     values: dict[str, Fact]
     cautions: tuple[Translatable, ...] = ()
+    intervals: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def lacking(self, variants: Iterable[Variant]) -> tuple[Variant, ...]:
         """Those of ``variants`` that have no such figure."""
@@ -120,6 +125,39 @@ def _agreement(fidelity: Fidelity) -> Fact:
     note = msg("teacher-forced on {n:,} positions: {verdict}", n=fidelity.positions, verdict=verdict)
     source = msg("Measured here against {reference}", reference=fidelity.reference)
     return Fact(fidelity.top1_agreement * 100, source, status="measured", note=note)
+
+
+def vote_scores(ratings: Ratings, variants: Iterable[Variant]) -> tuple[Quality, ...]:
+    """The reader's own blind votes: none where too few of them were cast to tell any two models apart, or they are of
+    fewer than two of ``variants``. Of groups that were never compared it is the one of most votes.
+
+    Args:
+        ratings: By variant.
+    """
+    wanted = {str(variant) for variant in variants}
+    if not ratings.models or ratings.models[0].win_rate is None or ratings.models[0].group != 0:
+        return ()
+    group = ratings.groups[0]
+    if max(rating.votes for rating in group) < LEAST_VOTES:
+        return ()
+    values: dict[str, Fact] = {}
+    intervals: dict[str, tuple[float, ...]] = {}
+    for rating in group:
+        if rating.name in wanted and rating.win_rate is not None and rating.low is not None and rating.high is not None:
+            low, high = rating.low * 100, rating.high * 100
+            note = msg("95 % interval {low:.0f} to {high:.0f}, {n:,} votes", low=low, high=high, n=rating.votes)
+            values[rating.name] = Fact(rating.win_rate * 100, msg("Your own blind votes"), status="measured", note=note)
+            intervals[rating.name] = (low, high)
+    if len(values) < 2:
+        return ()
+    cautions = [
+        msg("Your own votes on your own prompts, no benchmark: not to be held against published figures."),
+        msg("The share of votes it is expected to win against another model you have compared, ties as half."),
+    ]
+    if len(ratings.groups) > 1:
+        cautions.append(msg("Models that no chain of votes joins with these are left out."))
+    title = msg("Your votes: would win, %")
+    return (Quality("votes", title, "votes", values, tuple(cautions), intervals),)
 
 
 def file_scores(content: bytes, file: str, variants: Sequence[Variant], known: Iterable[str] = ()) -> Quality:

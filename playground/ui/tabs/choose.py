@@ -26,6 +26,7 @@ from playground.ui import offered
 from playground.ui.html import choose
 from playground.ui.html.format import esc
 from playground.ui.theme import html
+from playground.ui.visitors import visitor
 
 if TYPE_CHECKING:
     from playground.choose.board import Board
@@ -123,11 +124,12 @@ def connect(playground: Playground, tab: Choose, choices: Sequence[Any]) -> None
     fields = len(tab.inputs)
     drawn_scores = gr.State("")
 
-    def show(seen: str, *values: Any) -> tuple[Any, ...]:
+    def show(request: gr.Request, seen: str, *values: Any) -> tuple[Any, ...]:
         own = str(values[fields - 1] or "")
         mark = hashlib.sha256(own.encode("utf-8", "replace")).hexdigest()  # shorter than the scores, and kept
         new = bool(own.strip()) and mark != seen
-        return (mark, *shown(playground, values[:fields], values[fields:], prefer_own=new))
+        owner = visitor(request)
+        return (mark, *shown(playground, values[:fields], values[fields:], prefer_own=new, owner=owner))
 
     # Text has arrived by "change". The quality list changes by itself too, and there only a hand's input counts.
     changes = [part.change if isinstance(part, gr.Textbox) else part.input for part in tab.inputs]
@@ -147,18 +149,19 @@ def connect(playground: Playground, tab: Choose, choices: Sequence[Any]) -> None
 
 
 def shown(
-    playground: Playground, values: Sequence[Any], choices: Sequence[Any], *, prefer_own: bool = False
+    playground: Playground, values: Sequence[Any], choices: Sequence[Any], *, prefer_own: bool = False, owner: str = ""
 ) -> tuple[Any, ...]:
     """The quality dropdown, the verdicts and the picture for what stands in the fields.
 
     Args:
         prefer_own: The reader's own scores have just come, so they are drawn.
+        owner: Whose votes are a quality figure.
     """
     *limit_values, models, every, wanted, below, memory, own = values
     try:
         limits = read_limits(limit_values)
         kept = stored(playground)
-        found = board(playground, _variants(playground, kept, models, choices, every=bool(every)), kept)
+        found = board(playground, _variants(playground, kept, models, choices, every=bool(every)), kept, owner)
         verdicts = found.verdicts(limits)
         table = choose.verdicts_html(verdicts, limits) + _notes(found)
     except PlaygroundError as error:

@@ -1,9 +1,13 @@
 """From a click to the finished experiment: one async generator that looks four times a second, for all experiments.
 
 It polls ``snapshot()`` instead of waiting for events, so a slow browser never slows a model, and it yields at least
-once a second, because a client that went away is noticed at a yield. Whatever ends it (Stop, a closed tab, the end of
-the app), also while the experiment is just starting, stops the experiment. It knows no components: it yields
-``Update`` values.
+once a second, because a client that went away is noticed at a yield. It knows no components: it yields ``Update``
+values.
+
+``watch`` and ``reopen`` look at a comparison that goes on by itself, from as many pages as want to see it: nobody's
+leaving ends it, only ``stop`` does. ``follow`` is for what nobody can come back to (a measurement, a diff, a call of
+the API): whatever ends it (Stop, a closed tab, the end of the app), also while the experiment is just starting, stops
+the experiment.
 """
 
 from __future__ import annotations
@@ -15,11 +19,14 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from playground.errors import StorageError
+from playground.errors import StorageError, UsageError
 from playground.experiments.progress import Snapshot
+from playground.messages import msg
+from playground.records import Comparison
 
 if TYPE_CHECKING:
     from playground.experiments.base import Experiment
+    from playground.service import Playground
     from playground.ui.sessions import Sessions
 
 POLL_S = 0.25
@@ -85,6 +92,53 @@ async def watch(experiment: Experiment[Result]) -> AsyncGenerator[Update[Result]
             yield Update(at)
         await asyncio.sleep(POLL_S)
     yield Update(experiment.snapshot(), await asyncio.to_thread(experiment.result))
+
+
+async def reopen(playground: Playground, id: str) -> AsyncGenerator[Update[Comparison]]:
+    """Tell how a comparison goes on until its end; of one that has ended, its result at once. Leaving stops nothing,
+    and whoever lost their connection watches again.
+
+    Args:
+        id: Of the comparison; who knows it may see it.
+
+    Raises:
+        UsageError: There is no such comparison.
+        StorageError: It is not going on, and what was kept can't be read.
+    """
+    job = playground.running(id)
+    if job is None:
+        stored = await asyncio.to_thread(playground.comparison, id)
+        if stored is None:
+            raise unknown()
+        yield Update(Snapshot(), stored)
+        return
+    async with aclosing(watch(job)) as updates:
+        async for update in updates:
+            yield update
+
+
+def stop(playground: Playground, id: str, owner: str) -> bool:
+    """End a comparison that is going on, if it is that visitor's; returns whether it was going on.
+
+    Raises:
+        UsageError: It is somebody else's.
+    """
+    job = playground.running(id)
+    if job is None:
+        return False
+    if not playground.owns(id, owner):
+        raise UsageError(
+            msg("This comparison is somebody else's"), msg("Only who began it can stop it; it goes on without you.")
+        )
+    job.stop()
+    return True
+
+
+def unknown() -> UsageError:
+    """What a reader is told of an id that leads nowhere."""
+    return UsageError(
+        msg("There is no such comparison here"), msg("It was deleted, has expired, or the link was cut. Run a new one.")
+    )
 
 
 async def finish(sessions: Sessions, session: str, start: Callable[[], Experiment[Result]]) -> Result:

@@ -1,4 +1,5 @@
-"""Which comparisons belong to which browser tab, so that Stop and leaving reach them and no others.
+"""Which experiments belong to which browser tab, so that Stop and leaving reach them and no others. Comparisons of the
+page are not among them: they are found by their id (``jobs.reopen``).
 
 A tab is named by gradio's session hash. This file knows nothing of models and nothing of the page.
 """
@@ -14,7 +15,7 @@ JUST_LEFT_S = 2.0
 
 
 class Stoppable(Protocol):
-    """Work that ends when it is told to: a comparison, a measurement."""
+    """Work that ends when it is told to: a measurement, a comparison that a program asked for."""
 
     def stop(self) -> None: ...
 

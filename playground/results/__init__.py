@@ -2,15 +2,20 @@
 that keeps comparisons and measurements. It runs nothing, and does not know the screen.
 
 Door:
+    blind: LETTERS, answered, blinded, letter
+    code_of_run: code_of_run
     costs: ASSUMPTION, ModelCost, Tier, chosen, load_tiers, of_run, with_medians
     entries: Entry
     export_files: Document, MEDIA, file_name, text_of
     figures: CHOICE, FIGURES, Figure, Measured, Measurement, ONE_LOAD, Place, QUANTITIES, Quantity,
         characters_per_s, figure, iqr_disjoint, ranks_of
+    ratings: LEAST_VOTES, Outcome, Rating, Ratings, SAMPLES, rate
     receipts: Receipts, condition_lines, figure_lines, machine_lines, of_comparison, of_comparisons, of_measurement,
         with_receipts
     report: markdown
     requests: PARAMETERS
     store: EVERYTHING, Retention, Store
-    thinking: Split, split
+    text_diff: Agreement, Piece, TextDiff, agreement, text_diff
+    thinking: Split, parts, split
+    votes: By, NOTE_CHARS, TAG_CHARS, Vote, Votes, cast, not_voted_on, to_csv, to_jsonl
 """

@@ -8,6 +8,7 @@ Door:
     base: Experiment, Machine
     admission: check_request, request_from
     benchmark: BenchmarkJob, Measurer
+    blind: BlindJob, shuffled
     compare: CompareJob, Comparer
     diff: DiffJob, Side, VariantDiff, VariantDiffer
     memory_plan: MemoryPlan, plan_of

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from playground import __version__
-from playground.cli import choose, compare, costs, diff, models, output, space
+from playground.cli import choose, compare, costs, diff, models, output, space, votes
 from playground.errors import PlaygroundError
 from playground.messages import foreign, msg, sentences
 
@@ -53,6 +53,7 @@ app.command("inspect")(models.inspect)
 app.command("history")(compare.history)
 app.command("diff")(diff.diff)
 app.command("replay")(diff.replay)
+app.command("votes")(votes.votes)
 app.command("bench", context_settings=space.PASS_ON)(space.bench)
 app.command("serve", context_settings=space.PASS_ON)(space.serve)
 app.add_typer(space.space, name="space")

@@ -6,7 +6,9 @@ The docstrings are what the API page shows. Errors arrive as the client's error,
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -15,8 +17,9 @@ import gradio as gr
 from playground.errors import PlaygroundError, UnknownModel, UsageError
 from playground.experiments.admission import request_from
 from playground.messages import msg, sentences
-from playground.records import Request, Variant
+from playground.records import Column, Message, Request, Variant
 from playground.results.receipts import with_receipts
+from playground.results.requests import PARAMETERS
 from playground.ui import jobs, offered
 from playground.ui.i18n import say
 
@@ -26,14 +29,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+COLUMN_FIELDS = frozenset({"model", "prompt", "messages", *PARAMETERS, "system"}) - {"min_new_tokens"}
+A_MESSAGE = msg("Send a list of {example}.", example='{"role": "user", "content": "…"}')
+A_COLUMN = msg("Send a list of {example}.", example='{"model": "NAME", "temperature": 0.7}')
+
 
 def build(playground: Playground, sessions: Sessions) -> None:
     """Add the endpoints to the page that is being built."""
 
+    served = [entry.spec.id for entry in playground.served()][: playground.settings.limits.max_models]
+
     async def compare(  # noqa: PLR0917 (the API's parameters, which clients may give by position)
         prompt: str,
-        models: list[str],
         request: gr.Request,
+        models: list[str] | str = served,
         system: str = "",
         max_new_tokens: int = 128,
         temperature: float = 0.0,
@@ -45,16 +54,24 @@ def build(playground: Playground, sessions: Sessions) -> None:
         stop: list[str] | None = None,
         mode: Literal["fair", "fast"] = "fair",
         reuse: bool = False,
+        messages: list[dict[str, str]] | None = None,
+        columns: list[dict[str, Any]] | None = None,
     ) -> dict[str, Any]:
         """Send one prompt to several models and wait for all of them. Returns the Comparison: request, environment,
         and for each model its text or error, finish_reason and timings (seconds, tokens, MB). `models` are written
-        MODEL or MODEL@RUNTIME-PRECISION, of those that /models lists: no others are served here. mode "fair" runs one
-        at a time, "fast" all at once. With reuse, a warm model skips what the prompt has in common with its last one;
-        timings.reused_tokens says how much."""
+        MODEL or MODEL@RUNTIME-PRECISION, of those that /models lists: no others are served here. One name, or several
+        with commas between them, may be sent as a text. mode "fair" runs one at a time, "fast" all at once. With
+        reuse, a warm model skips what the prompt has in common with its last one; timings.reused_tokens says how much.
+        For a conversation leave prompt empty and send messages: [{"role": "user", "content": "…"}, …], roles user and
+        assistant by turns. For parameters of each model's own send columns in place of models: [{"model": "…",
+        "temperature": 0.7}, …]; what a column does not name is that of all."""
         given = locals()
         asked = await _told(asyncio.to_thread(_request, given))
-        variants = await _told(asyncio.to_thread(_variants, playground, models))
-        start = partial(playground.compare, asked, variants, mode)
+        if columns:
+            chosen = await _told(asyncio.to_thread(_columns, playground, columns, asked))
+        else:
+            chosen = await _told(asyncio.to_thread(_variants, playground, models))
+        start = partial(playground.compare, asked, chosen, mode)
         result = await _told(jobs.finish(sessions, request.session_hash or "", start))
         return with_receipts(result)
 
@@ -87,22 +104,75 @@ async def _told(work: Awaitable[T]) -> T:
 
 def _request(given: dict[str, Any]) -> Request:
     """The request in the parameters of ``compare``: what no list can be made of is refused as the rest is later."""
-    if not isinstance(given["stop"], (list, type(None))):
+    if not isinstance(given["stop"], (list, tuple, type(None))):
         kind = type(given["stop"]).__name__
         raise UsageError(msg("stop is {kind}, not a list of texts", kind=kind), msg("Send a list of strings."))
-    return request_from(given)
+    return request_from({**given, "messages": _messages(given["messages"])})
 
 
-def _variants(playground: Playground, models: Any) -> list[Variant]:
-    if not isinstance(models, list):
+def _messages(sent: Any) -> tuple[Message, ...]:
+    if sent is None:
+        return ()
+    if not isinstance(sent, (list, tuple)):
+        raise UsageError(msg("messages is {kind}, not a list", kind=type(sent).__name__), A_MESSAGE)
+    for place, each in enumerate(sent):
+        if not isinstance(each, (dict, Message)) or (isinstance(each, dict) and set(each) != {"role", "content"}):
+            raise UsageError(msg("{field} is not a role and a content", field=f"messages[{place}]"), A_MESSAGE)
+    return tuple(each if isinstance(each, Message) else Message(each["role"], each["content"]) for each in sent)
+
+
+def _variants(playground: Playground, models: Any) -> list[Variant | Column]:
+    names = [name for name in models.split(",") if name.strip()] if isinstance(models, str) else models
+    if not isinstance(names, list):
         kind = type(models).__name__
-        raise UsageError(msg("models is {kind}, not a list of names", kind=kind), msg("Send a list of strings."))
-    most = playground.settings.limits.max_models
-    if len(models) > most:
         raise UsageError(
-            msg("{n:,} models are too many for one comparison", n=len(models)), msg("Choose at most {most}.", most=most)
+            msg("models is {kind}, not a list of names", kind=kind),
+            msg("Send {example}, of the names that /models lists.", example=json.dumps(_example(playground))),
         )
-    return [served_variant(playground, text) for text in models]
+    _check_number(playground, len(names))
+    return [served_variant(playground, text) for text in names]
+
+
+def _columns(playground: Playground, columns: Any, shared: Request) -> list[Variant | Column]:
+    """Columns with what each model is asked, where that is not what all are."""
+    if not isinstance(columns, list):
+        raise UsageError(msg("columns is {kind}, not a list", kind=type(columns).__name__), A_COLUMN)
+    _check_number(playground, len(columns))
+    made: list[Variant | Column] = []
+    for place, sent in enumerate(columns):
+        name = f"columns[{place}]"
+        if not isinstance(sent, dict) or "model" not in sent:
+            raise UsageError(msg("{field} names no model", field=name), A_COLUMN)
+        if unknown := sorted(set(sent) - COLUMN_FIELDS):
+            raise UsageError(
+                msg("{field} holds {unknown}, which no model is asked with", field=name, unknown=unknown),
+                msg("A column may hold {names}.", names=sorted(COLUMN_FIELDS)),
+            )
+        variant = served_variant(playground, sent["model"])
+        own = _own_request(shared, {key: value for key, value in sent.items() if key != "model"})
+        made.append(Column(variant, own) if own != shared else variant)
+    return made
+
+
+def _own_request(shared: Request, own: dict[str, Any]) -> Request:
+    given = {field.name: getattr(shared, field.name) for field in fields(Request)}
+    if "messages" in own:  # a conversation of its own stands in place of the prompt of all, and the other way round
+        given["prompt"] = ""
+    elif "prompt" in own:
+        given["messages"] = ()
+    return _request(given | own)
+
+
+def _check_number(playground: Playground, n: int) -> None:
+    most = playground.settings.limits.max_models
+    if n > most:
+        raise UsageError(
+            msg("{n:,} models are too many for one comparison", n=n), msg("Choose at most {most}.", most=most)
+        )
+
+
+def _example(playground: Playground) -> list[str]:
+    return [entry.spec.id for entry in playground.served()][:2]
 
 
 def served_variant(playground: Playground, text: Any) -> Variant:

@@ -30,6 +30,7 @@ from playground.translations import for_terminal
 
 if TYPE_CHECKING:
     import gradio as gr
+    from starlette.routing import BaseRoute
 
     from playground.ui.middleware import Doors
 
@@ -122,11 +123,12 @@ def serve(settings: Settings) -> int:
         signal.signal(name, lambda *_: ended.set())
     with quiet_gradio(settings):
         from playground.service import Playground
+        from playground.ui import files
         from playground.ui.page import build_ui
 
         with Playground(settings) as playground:
             demo = build_ui(playground)
-            launch(demo, settings)
+            launch(demo, settings, files.routes(playground))
             try:
                 shown = f"http://{_shown(settings.host)}:{settings.port}"
                 print(_said(msg("Open-Model Playground: {address} (Ctrl-C ends it)", address=shown)), flush=True)
@@ -166,8 +168,11 @@ def quiet_gradio(settings: Settings) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def launch(demo: gr.Blocks, settings: Settings) -> None:
+def launch(demo: gr.Blocks, settings: Settings, routes: Sequence[BaseRoute] = ()) -> None:
     """Start the web server in a thread.
+
+    Args:
+        routes: What answers beside gradio's own; the middleware has to let it in.
 
     Raises:
         UsageError: Another program took the port in the last seconds.
@@ -195,7 +200,11 @@ def launch(demo: gr.Blocks, settings: Settings) -> None:
             state_session_capacity=SESSIONS,
             max_file_size=CALL_BYTES,
             footer_links=["api", "settings"],
-            app_kwargs={"middleware": [Middleware(i18n.Language), guard, whose], "max_body_size": CALL_BYTES},
+            app_kwargs={
+                "routes": list(routes),
+                "middleware": [Middleware(i18n.Language), guard, whose],
+                "max_body_size": CALL_BYTES,
+            },
             theme=theme.theme(),
             css_paths=theme.STYLES,
             head=theme.head(),

@@ -2,8 +2,8 @@
 
 gradio opens some sixty routes: for uploads, recordings, files, other sites' addresses, its own editor. The page and the
 four endpoints of the API need those of ``ROUTES``, and of gradio's functions those of ``Doors``; nothing else answers.
-What is sent is read here, up to a size, before gradio sees it: plain JSON values and no objects, because gradio takes
-an object with a ``path`` for a file and fetches it.
+What is sent is read here, up to a size, before gradio sees it: plain JSON values and no objects but the API's
+messages and columns (``API_FIELDS``), because gradio takes an object with a ``path`` for a file and fetches it.
 
 A request must call the app by a name of its own and, if a page sends it, come from the app's own page (``hosts``). The
 functions of the page answer to the page alone. This keeps honest programs and other websites out; whoever writes the
@@ -29,6 +29,25 @@ CALL_BYTES = 1_000_000
 """Of a call's body. The longest text that the page sends is the reader's own scores (``choose.OWN_CHARS``)."""
 SIGNAL_BYTES = 4_000
 """Of a body that only names a session and an event."""
+API_FIELDS = frozenset(
+    {
+        *(
+            "model",
+            "prompt",
+            "messages",
+            "role",
+            "content",
+            "system",
+            "max_new_tokens",
+            "temperature",
+            "top_k",
+            "top_p",
+        ),
+        *("min_p", "repetition_penalty", "seed", "stop", "reuse"),
+    }
+)
+"""Keys of the objects that the API takes: messages, and columns with parameters of their own. No ``path``, ``url`` or
+``meta``: nothing here can be taken for a file."""
 READ_S = 30.0
 """A body has arrived by then, or is dropped."""
 READING_BYTES = 32_000_000
@@ -46,6 +65,8 @@ ROUTES: tuple[tuple[str, str], ...] = (
     ("GET", rf"/gradio_api/heartbeat/{_NAME}"),
     ("GET", r"/gradio_api/queue/data"),
     ("GET", rf"/gradio_api/call/(?:v2/)?{_NAME}/{_NAME}"),
+    ("GET HEAD", rf"/export/{_NAME}\.(?:json|jsonl|csv|md|html)"),
+    ("GET HEAD", rf"/export/{_NAME}/code"),
     ("POST", r"/gradio_api/run/predict"),
     ("POST", r"/gradio_api/queue/join"),
     ("POST", rf"/gradio_api/call/(?:v2/)?{_NAME}"),
@@ -165,7 +186,7 @@ class Guard:
             sent = json.loads(body)
         except (ValueError, RecursionError):
             raise Refused(400, msg("The body is not JSON.")) from None
-        _check_plain(sent)
+        _check_plain(sent, API_FIELDS if self._is_public(path, sent) else frozenset())
         if not path.endswith("/cancel"):
             self._check_function(path, sent, from_page=from_page)
         given = False
@@ -206,6 +227,13 @@ class Guard:
         finally:
             self._reading -= len(body)
 
+    def _is_public(self, path: str, sent: Any) -> bool:
+        """Whether an endpoint of the API is called."""
+        if "/call/" in path:
+            return True
+        number = sent.get("fn_index") if isinstance(sent, dict) else None
+        return path.endswith("/join") and type(number) is int and number in self._public.values()
+
     def _check_function(self, path: str, sent: dict[str, Any], *, from_page: bool) -> None:
         """Hold what is called against what may be.
 
@@ -243,10 +271,13 @@ def _check_route(scope: dict[str, Any]) -> None:
     raise Refused(404, NOTHING)
 
 
-def _check_plain(sent: Any) -> None:
+def _check_plain(sent: Any, names: frozenset[str]) -> None:
     """Hold a body against what the page and the API send: texts, numbers, lists of them, names of sessions and events.
 
     ``event_data`` may be one flat object (gradio's own, of which tab was opened); it is never taken for a value.
+
+    Args:
+        names: The keys that objects among the values may have; without any, there may be no objects.
 
     Raises:
         Refused: There is an object among the values, or a name that is none.
@@ -263,9 +294,11 @@ def _check_plain(sent: Any) -> None:
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            raise Refused(
-                400, msg("Send texts, numbers and lists: this app takes no files, addresses or other objects.")
-            )
+            if not (names and value.keys() <= names):
+                raise Refused(
+                    400, msg("Send texts, numbers and lists: this app takes no files, addresses or other objects.")
+                )
+            waiting.extend(value.values())
         if isinstance(value, list):
             waiting.extend(value)
 

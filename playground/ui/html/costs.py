@@ -10,7 +10,8 @@ from playground.records import Mode, ModelRun
 from playground.results.costs import ASSUMPTION, Cost, Tier, of_run
 from playground.ui.html import tables
 from playground.ui.html.format import NOTHING, esc, link, megabytes, rich, seconds
-from playground.ui.html.panel import Label, answered
+from playground.ui.html.panel import Label
+from playground.ui.html.provenance import answered
 from playground.ui.i18n import say
 
 

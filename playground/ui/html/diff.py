@@ -11,7 +11,7 @@ from playground.experiments.teacher_forcing import Choice, Forced, Position
 from playground.experiments.token_diff import Difference, Token
 from playground.messages import clauses, msg, plural
 from playground.results.figures import FIGURES
-from playground.ui.html import panel, tables
+from playground.ui.html import panel, provenance, tables
 from playground.ui.html.format import FINISHED, NOTHING, count, esc, megabytes, percent, rate, seconds
 from playground.ui.html.panel import Label
 from playground.ui.i18n import say
@@ -224,9 +224,9 @@ def _figures(diff: VariantDiff, labels: tuple[Label, ...]) -> str:
     sides = (diff.reference, diff.candidate)
     runs = [side.run for side in sides]
     memory = FIGURES["peak_memory_mb"]
-    checks = [esc(panel.fidelity_words(run.fidelity)) if run.fidelity else NOTHING for run in runs]
+    checks = [esc(provenance.fidelity_words(run.fidelity)) if run.fidelity else NOTHING for run in runs]
     rows = [
-        (msg("Ran on"), "", [esc(panel.way_words(run)) for run in runs]),
+        (msg("Ran on"), "", [esc(provenance.way_words(run)) for run in runs]),
         (FIGURES["decode_tok_s"].title, msg("one run each"), [rate(run.timings.decode_tok_s) for run in runs]),
         (
             FIGURES["ttft_s"].title,

@@ -1,33 +1,35 @@
 """One model's answer as a panel of HTML: while it streams, when it is done, when it failed.
 
-Model output is untrusted: it is escaped, never read as markdown or HTML. Knows records and live runs, not gradio.
+Model output is untrusted: ``answer`` makes it safe. A blind panel has nothing that tells the model: no name, no
+variant, no figure, no colour. The parts of a live and of a finished panel are the same in the same order: what did not
+change is left alone by the page, and text that is chosen in it stays so. Knows records and live runs, not gradio.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from playground.errors import PlaygroundError
-from playground.messages import Translatable, msg
-from playground.records import Comparison, Fidelity, ModelRun, Timings, Variant
+from playground.messages import NOTHING, Translatable, msg, sentences
+from playground.records import Comparison, ModelRun, Request, Timings, Variant
+from playground.results.thinking import split
+from playground.ui.html import panel_parts as part
+from playground.ui.html.answer import answer_html, raw_html, thinking_html
 from playground.ui.html.format import (
     FINISHED,
-    OWN_KERNELS,
-    RECIPES,
-    RUNTIMES,
     count,
     esc,
     link,
     megabytes,
-    percent,
     precision_words,
     rate,
     seconds,
 )
+from playground.ui.html.provenance import provenance_html
 from playground.ui.html.receipts import ReceiptPopovers, popovers
+from playground.ui.i18n import say
 
 if TYPE_CHECKING:
     from playground.catalog.entries import CatalogEntry, Terms
@@ -41,6 +43,7 @@ class Label:
 
     Attributes:
         position: Column, from 0; it picks the colour the model has in panels and charts.
+        context: Most tokens of prompt and answer together; 0 where unknown.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Label:
     position: int = 0
     kind: str = "chat"
     terms: Terms | None = None
+    context: int = 0
 
     @property
     def tail(self) -> str:
@@ -69,7 +73,8 @@ def labels(models: Models, variants: Sequence[Variant]) -> tuple[Label, ...]:
     for position, variant in enumerate(variants):
         if variant.model in models.ids():
             entry = models.entry(variant.model)
-            made.append(Label(entry.spec.name, variant, position, entry.spec.kind, entry.terms))
+            spec = entry.spec
+            made.append(Label(spec.name, variant, position, spec.kind, entry.terms, spec.context_length))
         else:
             made.append(Label(variant.model, variant, position, _kind(models, variant.model)))
     return tuple(made)
@@ -83,104 +88,227 @@ def _kind(models: Models, model: str) -> str:
         return "chat"
 
 
-_FENCED = re.compile(r"^[ \t]*```[^\n]*\n.*?(?:^[ \t]*```[ \t]*(?:\n|\Z)|\Z)", re.MULTILINE | re.DOTALL)
-
-
-def answer_html(text: str) -> str:
-    """Model output as HTML whose text content is exactly ``text``; fenced code gets a monospaced block."""
-    parts, at = [], 0
-    for match in _FENCED.finditer(text):
-        parts += [esc(text[at : match.start()]), f'<span class="code">{esc(match[0])}</span>']
-        at = match.end()
-    return "".join([*parts, esc(text[at:])])
-
-
 def live_rate(live: LiveRun) -> float | None:
     """Decode rate so far in tokens a second; None below two tokens, as in the final figure."""
     return live.rate
 
 
-def live_panel(live: LiveRun, label: Label) -> str:
-    """The panel of a run that may still be going on."""
+def live_panel(
+    live: LiveRun,
+    label: Label,
+    *,
+    blind: str | None = None,
+    own: Request | None = None,
+    shared: Request | None = None,
+    begun: bool = False,
+) -> str:
+    """The panel of a run that may still be going on.
+
+    Args:
+        blind: A letter that stands for the model, of which nothing is told.
+        own: What this model was asked, where that is not what all were.
+        shared: What all were asked.
+        begun: Whether the prompt ended inside the thinking.
+    """
     if live.run is not None:
-        return run_panel(live.run, label)
-    waiting = "" if live.text else f'<span class="ghost">{_waiting_words(live.kind)}</span>'
+        return run_panel(live.run, label, blind=blind, shared=shared)
+    waiting = "" if live.text else f'<span class="ghost">{esc(_waiting_words(live.kind))}</span>'
     caret = '<span class="caret" aria-hidden="true"></span>' if live.text else ""
-    return _panel(label, live.kind, _live_state(live), f"{answer_html(live.text)}{waiting}", caret)
+    found = split(live.text, begun=begun)
+    tokens = live.n_tokens if found.open and blind is None else None
+    name = label.name if blind is None else blind
+    return _panel(
+        label,
+        live.kind,
+        _live_state(live, blind is not None),
+        thinking=thinking_html(found, tokens=tokens, growing=True),
+        answer=answer_html(found.answer, growing=True) if found.answer else "",
+        ghost=waiting + caret,
+        raw=raw_html(live.text, growing=True),
+        turns=part.turns(own, name, label.position, full=False),
+        told=part.differing(own, shared),
+        below=f'<div class="actions">{part.button(part.STOP, name, label.position)}</div>',
+        blind=blind,
+    )
 
 
-def run_panel(run: ModelRun, label: Label, popovers: ReceiptPopovers | None = None, place: int = 0) -> str:
+def run_panel(
+    run: ModelRun,
+    label: Label,
+    popovers: ReceiptPopovers | None = None,
+    place: int = 0,
+    *,
+    blind: str | None = None,
+    shared: Request | None = None,
+    where: str = "",
+    full: bool = False,
+) -> str:
     """The panel of a finished run.
 
     Args:
         popovers: The receipts that its figures open, once the comparison has ended.
         place: The run's place among them.
+        blind: A letter that stands for the model, of which nothing is told.
+        shared: What all models were asked.
+        where: A word for this piece of the page; the same run may be drawn in several.
+        full: Whether it can be gone on with: asked again, replied to, removed.
     """
-    body = answer_html(run.text)
-    if not run.text and not run.error:
-        stopped = run.finish_reason == "stopped"
-        words = "Stopped before the first token." if stopped else "The model ended its answer at once: no text."
-        body = f'<span class="ghost">{words}</span>'
-    problem = f'<p class="problem" role="alert">{esc(run.error)}</p>' if run.error else ""
-    state = _final_state(run, popovers, place)
-    below = problem + _provenance(run, label) + (popovers.html() if popovers else "")
-    return _panel(label, run.finish_reason, state, body, below, copy=bool(run.text))
+    found, hidden = split(run.text), blind is not None
+    name = label.name if blind is None else blind
+    problem = ""
+    if run.error:
+        told = msg("This one failed; why is told after the vote.") if hidden else run.error
+        problem = f'<p class="problem" role="alert">{esc(told)}</p>'
+    buttons = part.actions(run, name, label.position, label.kind, where or "panel", full=full and not hidden)
+    rest = "" if hidden else _notes(run, label, full) + provenance_html(run, label.variant)
+    return _panel(
+        label,
+        run.finish_reason,
+        _final_state(run, None if hidden else popovers, place, hidden),
+        thinking=thinking_html(found),
+        answer=answer_html(found.answer) if found.answer else "",
+        ghost="" if run.error or found.answer.strip() else f'<span class="ghost">{esc(_empty_words(run))}</span>',
+        raw=raw_html(run.text),
+        turns=part.turns(run.request, name, label.position, full=full and not hidden),
+        told=part.differing(run.request, shared),
+        below=part.fold_button(name, run.text) + problem + (buttons if run.text or full else "") + rest,
+        end=popovers.html() if popovers and not hidden else "",
+        carried=bool(run.taken_in),
+        blind=blind,
+    )
 
 
-def waiting_panel(label: Label) -> str:
-    """The panel of a chosen model before the first run."""
+def waiting_panel(label: Label, prepared: Preparation | None = None, *, blind: str | None = None) -> str:
+    """The panel of a chosen model before the first run, with where its preparation stands if that is known."""
     ghost = {
-        "base": "Continues your prompt, as it is a base model.",
-        "text2text": "Turns your prompt into another text, as it has an encoder.",
-    }.get(label.kind, "Answers your prompt.")
-    return _panel(label, "idle", "", f'<span class="ghost">{ghost}</span>')
+        "base": msg("Continues your prompt, as it is a base model."),
+        "text2text": msg("Turns your prompt into another text, as it has an encoder."),
+    }.get(label.kind, msg("Answers your prompt."))
+    state = _prepared_words(prepared) if prepared is not None and blind is None else ""
+    told = msg("Answers your prompt.") if blind is not None else ghost
+    return _panel(label, "idle", state, ghost=f'<span class="ghost">{esc(told)}</span>', blind=blind)
 
 
-def comparison_panels(comparison: Comparison, shown: tuple[Label, ...]) -> str:
+def comparison_panels(comparison: Comparison, shown: tuple[Label, ...], *, full: bool = False) -> str:
     """A stored comparison's answers side by side, in one piece of HTML."""
-    return f'<div class="columns">{"".join(finished_panels(comparison, shown, "reopened"))}</div>'
+    return f'<div class="columns">{"".join(finished_panels(comparison, shown, "reopened", full=full))}</div>'
 
 
-def finished_panels(comparison: Comparison, shown: tuple[Label, ...], where: str) -> list[str]:
+def finished_panels(
+    comparison: Comparison,
+    shown: tuple[Label, ...],
+    where: str,
+    *,
+    full: bool | None = None,
+    blind: Sequence[str] | None = None,
+) -> list[str]:
     """A panel for each run, whose figures open their receipts.
 
     Args:
         where: See ``receipts.ReceiptPopovers``.
+        full: See ``run_panel``; by default in the outputs alone.
+        blind: A letter for each, in place of the models.
     """
-    pairs = enumerate(zip(comparison.runs, shown, strict=True))
-    return [run_panel(run, label, popovers(comparison, where), place) for place, (run, label) in pairs]
+    everything = where == "outputs" if full is None else full
+    return [
+        run_panel(
+            run,
+            label,
+            None if blind else popovers(comparison, where),
+            place,
+            blind=blind[place] if blind else None,
+            shared=comparison.request,
+            where=where,
+            full=everything,
+        )
+        for place, (run, label) in enumerate(zip(comparison.runs, shown, strict=True))
+    ]
 
 
-def _panel(label: Label, kind: str, state: str, body: str, below: str = "", *, copy: bool = False) -> str:
-    base = '<span class="tag" title="No chat template: it continues the text it is given">base model</span>'
-    button = '<button type="button" class="copy" data-copy>Copy</button>' if copy else ""
-    terms = f'<p class="terms">{terms_html(label.terms)}</p>' if label.terms else ""
+def _panel(
+    label: Label,
+    kind: str,
+    state: str,
+    *,
+    thinking: str = "",
+    answer: str = "",
+    ghost: str = "",
+    raw: str = "",
+    turns: str = "",
+    told: Sequence[Translatable] = (),
+    below: str = "",
+    end: str = "",
+    carried: bool = False,
+    blind: str | None = None,
+) -> str:
+    hidden = blind is not None
+    name = msg("Answer {letter}", letter=blind) if hidden else label.name
+    tags = "" if hidden else _tags(label, told, carried)
+    tail = "" if hidden else f"<code>{esc(label.tail)}</code>"
+    terms = f'<p class="terms">{terms_html(label.terms)}</p>' if label.terms and not hidden else ""
+    series = "is-blind" if hidden else f"series-{label.position}"
+    spoken = esc(name) if hidden else f"{esc(label.name)} {esc(label.tail)}"
     return (
-        f'<article class="panel series-{label.position} is-{esc(kind)}" '
-        f'aria-label="{esc(label.name)} {esc(label.tail)}">'
-        f'<header><span class="swatch" aria-hidden="true"></span><h3>{esc(label.name)}</h3>'
-        f"<code>{esc(label.tail)}</code>{base if label.kind == 'base' else ''}{button}</header>"
-        f'<p class="state">{state}</p><div class="answer" dir="auto">{body}</div>{below}{terms}</article>'
+        f'<article class="panel {series} is-{esc(kind)}" data-column="{label.position}" aria-label="{spoken}">'
+        f'<div class="head"><header><span class="swatch" aria-hidden="true"></span><h3>{esc(name)}</h3>{tail}{tags}'
+        f'</header><p class="state">{state}</p></div><div class="turns">{turns}</div>'
+        f'<div class="answer" dir="auto">{thinking}<div class="rendered">{answer}</div>{ghost}</div>'
+        f'<pre class="raw" dir="auto">{raw}</pre>{below}{terms}{end}</article>'
     )
+
+
+def _tags(label: Label, told: Sequence[Translatable], carried: bool) -> str:
+    made = []
+    if label.kind == "base":
+        made.append((msg("base model"), msg("No chat template: it continues the text it is given")))
+    if carried:
+        made.append((msg("carried over"), msg("This answer is of an earlier run; its figures are of then.")))
+    tags = "".join(f'<span class="tag" title="{esc(title)}">{esc(word)}</span>' for word, title in made)
+    own = " · ".join(esc(each) for each in told)
+    return tags + (f'<span class="tag own" title="{esc(msg("Not as the others"))}">{own}</span>' if own else "")
+
+
+def _notes(run: ModelRun, label: Label, full: bool) -> str:
+    """What to know before going on with it."""
+    base = NOTHING
+    if full and label.kind == "base":
+        base = msg("It is a base model: it continues texts and can't be replied to.")
+    elif full and label.kind == "text2text":
+        base = msg("It turns one text into another and can't be replied to.")
+    said = sentences(part.context_left(run, label.context), base)
+    return f'<p class="note">{esc(said)}</p>' if said else ""
+
+
+def _empty_words(run: ModelRun) -> Translatable:
+    if run.text.strip():
+        return msg("It ended while it was thinking: no answer.")
+    if run.finish_reason == "stopped":
+        return msg("Stopped before the first token.")
+    return msg("The model ended its answer at once: no text.")
 
 
 def terms_html(terms: Terms) -> str:
     """The conditions a licence wants shown, with their links."""
-    links = [link(terms.url, "Terms of use")]
+    links = [link(terms.url, say(msg("Terms of use")))]
     if terms.policy_url:
-        links.append(link(terms.policy_url, "Prohibited use policy"))
+        links.append(link(terms.policy_url, say(msg("Prohibited use policy"))))
     return f"{esc(terms.text)} {' · '.join(links)}"
 
 
-def _live_state(live: LiveRun) -> str:
-    words = {
-        "queued": "waiting for its turn",
-        "preparing": "preparing",
-        "loading": "loading into memory",
-        "prefill": "reading the prompt",
-        "token": "answering",
-    }.get(live.kind, live.kind)
+_LIVE: dict[str, Translatable] = {
+    "queued": msg("waiting for its turn"),
+    "preparing": msg("preparing"),
+    "loading": msg("loading into memory"),
+    "prefill": msg("reading the prompt"),
+    "token": msg("answering"),
+}
+
+
+def _live_state(live: LiveRun, hidden: bool = False) -> str:
+    words = _LIVE.get(live.kind, live.kind)
     parts = [f"<strong>{esc(words)}</strong>"]
+    if hidden:
+        return parts[0]
     if live.kind in ("queued", "preparing", "loading") and live.message not in ("", words):
         parts.append(esc(live.message))
     if live.kind != "token" and live.progress is not None:
@@ -195,73 +323,51 @@ def _bar(progress: float) -> str:
     return f'<span class="progress"><span style="width:{max(0.0, min(1.0, progress)) * 100:.1f}%"></span></span>'
 
 
-def _final_state(run: ModelRun, popovers: ReceiptPopovers | None, place: int) -> str:
+def _final_state(run: ModelRun, popovers: ReceiptPopovers | None, place: int, hidden: bool = False) -> str:
     def wrap(name: str, shown: str) -> str:
         return popovers.wrap(place, name, shown) if popovers else shown
 
     taken = run.timings
-    parts = [f"<strong>{FINISHED[run.finish_reason]}</strong>"]
+    parts = [f"<strong>{esc(FINISHED[run.finish_reason])}</strong>"]
+    if hidden:
+        return parts[0]
     if taken.output_tokens:
         parts.append(wrap("decode_tok_s", rate(taken.decode_tok_s, taken.unit)))
         parts.append(wrap("output_tokens", count(taken.output_tokens, taken.unit)))
-        parts.append(f"first after {wrap('ttft_s', seconds(taken.ttft_s))}")
+        parts.append(esc(msg("first after {time}", time="\0")).replace("\0", wrap("ttft_s", seconds(taken.ttft_s))))
     return " · ".join(parts) + _shared(taken)
 
 
 def _shared(taken: Timings) -> str:
     if taken.mode != "fast":
         return ""
-    return ' <span class="tag" title="Fast mode: the models shared the CPU">shared CPU</span>'
-
-
-def _waiting_words(kind: str) -> str:
-    return {"queued": "Another model is answering first.", "prefill": "The first token is on its way."}.get(kind, "")
-
-
-def answered(run: ModelRun) -> bool:
-    """Whether any answer came, whole or not."""
-    return run.timings.output_tokens is not None
-
-
-def way_words(run: ModelRun) -> str:
-    """Which way a run went: ``ONNX Runtime · int8 · fused export``."""
-    runtime = OWN_KERNELS if (run.engine or "").startswith("kernels") else RUNTIMES.get(run.runtime, run.runtime)
-    parts = [runtime, "" if run.precision == "none" else run.precision]
-    return " · ".join(part for part in [*parts, RECIPES.get(run.recipe or "", "")] if part)
-
-
-def fidelity_words(fidelity: Fidelity) -> Translatable:
-    """The verdict and the figures it rests on."""
-    return msg(
-        "{verdict}: {share} same top token as {reference}, mean KL {mean_kl:.2g} over {positions:,} positions",
-        verdict=fidelity.verdict,
-        share=percent(fidelity.top1_agreement),
-        reference=fidelity.reference,
-        mean_kl=fidelity.mean_kl,
-        positions=fidelity.positions,
+    return (
+        f' <span class="tag" title="{esc(msg("Fast mode: the models shared the CPU"))}">{esc(msg("shared CPU"))}</span>'
     )
 
 
-def _provenance(run: ModelRun, label: Label) -> str:
-    rows = [("Ran on" if answered(run) else "Was to run on", esc(way_words(run)))]
-    if run.fidelity:
-        rows.append(("Export is", esc(fidelity_words(run.fidelity))))
-    if label.variant.runtime and (run.runtime, run.precision) != (label.variant.runtime, label.variant.precision):
-        rows.append(("Asked for", esc(label.tail)))
-    rows += [("Not used", esc(reason)) for reason in run.fallbacks]
-    rows += [("Note", esc(warning)) for warning in run.warnings]
-    cells = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
-    return f'<dl class="way">{cells}</dl>'
+def _waiting_words(kind: str) -> Translatable:
+    return {
+        "queued": msg("Another model is answering first."),
+        "prefill": msg("The first token is on its way."),
+    }.get(kind, NOTHING)
 
 
 def state_html(variant: Variant, prepared: Preparation, name: str = "") -> str:
     """One line of the picker: what has to happen before this variant can answer."""
+    precision = f"<code>{esc(precision_words(variant.runtime, variant.precision))}</code>"
+    words = f"{esc(name)} {precision} {_prepared_words(prepared)}"
+    return f'<li class="is-{prepared.status}"><i aria-hidden="true"></i><span>{words}</span></li>'
+
+
+def _prepared_words(prepared: Preparation) -> str:
+    """Where a variant stands on its way to be ready."""
     artifact = prepared.artifact
     what = {
-        "ready": "ready",
-        "preparing": prepared.step or "waiting to be prepared",
-        "failed": "could not be prepared",
-        "missing": "not prepared yet: the first run does it",
+        "ready": msg("ready"),
+        "preparing": prepared.step or msg("waiting to be prepared"),
+        "failed": msg("could not be prepared"),
+        "missing": msg("not prepared yet: the first run does it"),
     }[prepared.status]
     more = ""
     if prepared.status == "preparing" and prepared.progress is not None:
@@ -273,17 +379,14 @@ def state_html(variant: Variant, prepared: Preparation, name: str = "") -> str:
         more += "".join(f"<small>{esc(note)}</small>" for note in artifact.notes)
     elif prepared.status == "failed" and prepared.error:
         more = f'<span class="problem">{esc(prepared.error)}</span>'
-    words = f"{esc(name)} <code>{esc(precision_words(variant.runtime, variant.precision))}</code> {esc(what)}{more}"
-    return f'<li class="is-{prepared.status}"><i aria-hidden="true"></i><span>{words}</span></li>'
+    return esc(what) + more
 
 
-def system_note(labels: tuple[Label, ...]) -> str:
+def system_note(labels: tuple[Label, ...]) -> Translatable:
     """What becomes of the system prompt with these models; empty where every one reads it."""
     base = list(dict.fromkeys(label.name for label in labels if label.kind != "chat"))
     if not base:
-        return ""
-    names = " and ".join(base)
-    verb = "has" if len(base) == 1 else "have"
+        return NOTHING
     if all(label.kind != "chat" for label in labels):
-        return f"Not used: {names} {verb} no chat template, so there is no place for a system prompt."
-    return f"{names} {verb} no chat template and will not see it."
+        return msg("Not used, for want of a chat template: {models}.", models=base)
+    return msg("Without a chat template, and will not see it: {models}.", models=base)

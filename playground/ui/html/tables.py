@@ -27,7 +27,8 @@ from playground.ui.html.format import (
     rich,
     seconds,
 )
-from playground.ui.html.panel import Label, answered, fidelity_words, way_words
+from playground.ui.html.panel import Label
+from playground.ui.html.provenance import answered, fidelity_words, way_words
 from playground.ui.html.receipts import ReceiptPopovers
 from playground.ui.i18n import say
 

@@ -20,6 +20,7 @@ from playground.records import (
     Environment,
     Fact,
     Fidelity,
+    Message,
     ModelFacts,
     ModelRun,
     Openness,
@@ -109,22 +110,96 @@ def test_chunks_are_never_called_tokens() -> None:
     assert "chunks" in view.run_panel(replace(RUN, timings=replace(TAKEN, unit="chunk")), LABEL)
 
 
-def test_model_output_is_shown_as_text_whatever_it_holds() -> None:
+def test_model_output_can_do_nothing_and_is_there_as_it_is() -> None:
     hostile = "<script>alert(1)</script> <img src=https://evil.example/x.png> **bold** ![x](https://evil.example)"
     panel = view.run_panel(replace(RUN, text=hostile), LABEL)
     assert tags_of(panel).isdisjoint({"script", "img", "b", "a"})
     assert hostile in text_of(panel)
 
 
-def test_an_answer_keeps_every_character_also_around_code() -> None:
-    text = "Look:\n```python\nif a < b:\n    pass\n```\nand\n\n  ```\nunclosed <b>"
-    shown = view.answer_html(text)
-    assert text_of(shown) == text
-    assert shown.count('class="code"') == 2
+def raw_of(panel: str) -> str:
+    return text_of(panel.partition('<pre class="raw" dir="auto">')[2].partition("</pre>")[0])
 
 
-def test_a_lone_surrogate_does_not_break_the_page() -> None:
-    assert view.answer_html("a\ud800b").encode("utf-8") == b"a?b"
+@pytest.mark.parametrize("text", ["Hi.", "<think>\nhm\n</think>\n\n**Paris**", "```\n<pre>\n```\n\n</pre>"])
+def test_what_is_copied_is_the_text_of_the_model(text: str) -> None:
+    assert raw_of(view.run_panel(replace(RUN, text=text), LABEL)) == text
+    assert raw_of(view.live_panel(LiveRun(ANSWER, "token", text, 3), LABEL)) == text
+
+
+def test_thinking_stands_folded_above_the_answer_and_open_while_it_goes_on() -> None:
+    done = view.run_panel(replace(RUN, text="<think>\nhm so\n</think>\n\nParis"), LABEL)
+    assert "Thought · 2 words" in done
+    assert '<div class="rendered"><div data-key="0" dir="auto"><p>Paris</p>' in done
+    going = view.live_panel(LiveRun(ANSWER, "token", "<think>\nhm", 5), LABEL)
+    assert "Thinking · 5 tokens" in going
+    assert " open>" in going
+
+
+def data_dos(panel: str) -> list[str]:
+    return re.findall(r'data-do="([a-z-]+)"', panel)
+
+
+def test_a_finished_answer_can_be_gone_on_with_and_a_stored_one_only_read() -> None:
+    run = replace(RUN, finish_reason="length", token_ids=(1, 2))
+    full = data_dos(view.run_panel(run, LABEL, full=True))
+    assert {"go-on", "copy", "again", "read", "reply", "tokens", "parameters", "add-again", "remove"} <= set(full)
+    assert {"raw", "expand", "pin", "left", "right"} <= set(full)
+    only_read = data_dos(view.run_panel(run, LABEL))
+    assert set(only_read) == {"copy", "raw", "expand", "pin", "left", "right"}
+    assert "go-on" not in data_dos(view.run_panel(replace(run, finish_reason="stop"), LABEL, full=True))
+
+
+def test_every_button_is_named_with_its_model() -> None:
+    panel = view.run_panel(replace(RUN, text="word " * 300), LABEL, full=True)
+    for name in re.findall(r'<button[^>]*aria-label="([^"]*)"', panel):
+        assert "SmolLM2 135M" in name
+    assert len(re.findall("<button", panel)) == len(re.findall(r'<button[^>]*aria-label="', panel))
+
+
+def test_a_base_model_says_why_it_cannot_be_replied_to() -> None:
+    panel = view.run_panel(RUN, BASE, full=True)
+    assert "reply" not in data_dos(panel)
+    assert "can't be replied to" in text_of(panel)
+
+
+def test_the_head_says_what_this_model_was_asked_otherwise() -> None:
+    own = Request("Hi", temperature=0.7, system="Be brief.")
+    panel = view.run_panel(replace(RUN, request=own, taken_in="1"), LABEL, shared=Request("Hi"))
+    assert "temp. 0.7 · own system prompt" in text_of(panel)
+    assert "carried over" in text_of(panel)
+    assert "own" not in text_of(view.run_panel(RUN, LABEL, shared=Request("Hi")))
+
+
+def test_earlier_turns_stand_above_and_can_be_edited() -> None:
+    asked = (Message("user", "One <b>"), Message("assistant", "Eins"), Message("user", "Two"))
+    panel = view.run_panel(replace(RUN, request=Request(messages=asked)), LABEL, full=True)
+    assert "1 earlier turn" in text_of(panel)
+    assert "One <b>" in text_of(panel)
+    assert re.findall(r'data-turn="(\d)"', panel) == ["0", "1"]
+    tags_of(panel)
+
+
+def test_little_context_left_is_told() -> None:
+    tight = replace(LABEL, context=50)
+    assert "8 tokens of its context of 50 are left." in text_of(view.run_panel(RUN, tight))
+    assert "context" not in text_of(view.run_panel(RUN, replace(LABEL, context=500)))
+
+
+def test_a_blind_panel_tells_nothing_of_its_model() -> None:
+    base = replace(BASE, variant=Variant("gemma", "onnx", "int4"))
+    run = replace(RUN, variant=base.variant, precision="int4", error="Gemma 3 270M: died", warnings=("gemma is slow",))
+    live = LiveRun(base.variant, "token", "<think>x", 321, 0.5, first_token_at=1.0, last_token_at=2.0)
+    panels = [
+        view.run_panel(run, base, popovers(compared(run), "x"), blind="B", full=True),
+        view.live_panel(live, base, blind="B"),
+        view.waiting_panel(base, Preparation("preparing", "fetching gemma", 0.4), blind="B"),
+        *view.finished_panels(compared(run), (base,), "outputs", blind=["B"]),
+    ]
+    for panel in panels:
+        assert "Answer B" in panel
+        hints = ("gemma", "270m", "onnx", "int4", "base", "tok/s", "tokens", "series-", "a.example", "ms", "kernels")
+        assert not [hint for hint in hints if hint in panel.lower()]
 
 
 def test_a_link_that_is_no_web_address_stays_text() -> None:
@@ -164,7 +239,7 @@ def test_a_failed_run_keeps_its_text_and_says_why() -> None:
 def test_a_stopped_run_without_text_does_not_look_broken() -> None:
     shown = view.run_panel(replace(RUN, text="", finish_reason="stopped"), LABEL)
     assert "Stopped before the first token." in shown
-    assert "data-copy" not in shown
+    assert 'data-do="copy"' not in view.run_panel(replace(RUN, text="", finish_reason="stopped"), LABEL)
 
 
 def test_a_panel_says_which_way_the_run_went_and_what_was_not_used() -> None:
@@ -202,8 +277,8 @@ def test_the_picker_says_where_a_variant_stands(prepared: Preparation, said: str
 
 def test_the_system_prompt_note_names_the_models_that_will_not_see_it() -> None:
     assert view.system_note((LABEL,)) == ""
-    assert view.system_note((LABEL, BASE)).startswith("Gemma 3 270M has no chat template and will not")
-    assert view.system_note((BASE,)).startswith("Not used: Gemma 3 270M has no chat template")
+    assert view.system_note((LABEL, BASE)) == "Without a chat template, and will not see it: Gemma 3 270M."
+    assert view.system_note((BASE,)) == "Not used, for want of a chat template: Gemma 3 270M."
 
 
 def test_bars_are_in_proportion_and_in_the_order_of_the_columns() -> None:

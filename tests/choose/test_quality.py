@@ -7,10 +7,20 @@ import random
 
 import pytest
 
-from playground.choose.quality import MAX_BYTES, MAX_ROWS, Axis, card_scores, fidelity_scores, file_scores, pareto_front
+from playground.choose.quality import (
+    MAX_BYTES,
+    MAX_ROWS,
+    Axis,
+    card_scores,
+    fidelity_scores,
+    file_scores,
+    pareto_front,
+    vote_scores,
+)
 from playground.errors import UsageError
 from playground.records import Fact, Fidelity, ModelFacts, Variant
 from playground.results.figures import Figure, figure
+from playground.results.ratings import Judgement, rate
 
 A8, A4, AT = Variant("alpha", "onnx", "int8"), Variant("alpha", "onnx", "int4"), Variant("alpha", "torch", "fp32")
 B8 = Variant("beta", "onnx", "int8")
@@ -158,3 +168,31 @@ def test_on_random_points_without_spread_the_front_is_that_of_the_definition() -
         }
         assert pareto_front(AXES, points) == expected
         assert expected, "somebody is always on the front"
+
+
+def votes_for(first: Variant, second: Variant, times: int) -> list[Judgement]:
+    return [Judgement((str(first), str(second)), "best", 0)] * times
+
+
+def test_votes_are_a_quality_figure_from_five_on_with_interval_and_number() -> None:
+    assert vote_scores(rate([]), [A8, B8]) == ()
+    assert vote_scores(rate(votes_for(A8, B8, 4)), [A8, B8]) == ()
+    (quality,) = vote_scores(rate(votes_for(A8, B8, 5)), [A8, B8, A4])
+    assert (quality.key, quality.lacking([A8, B8, A4])) == ("votes", (A4,))
+    fact = quality.values[str(A8)]
+    assert fact.value == pytest.approx(600 / 7, abs=1e-3)
+    assert "5 votes" in fact.note and "Your own" in fact.source
+    low, high = quality.intervals[str(A8)]
+    assert 50 < low < fact.value < high
+    assert any("no benchmark" in caution for caution in quality.cautions)
+
+
+def test_votes_on_models_that_are_not_asked_about_are_no_figure() -> None:
+    assert vote_scores(rate(votes_for(A8, B8, 9)), [A8, A4]) == ()
+
+
+def test_votes_of_groups_that_were_never_compared_are_not_put_on_one_axis() -> None:
+    cast = [*votes_for(A8, B8, 6), *votes_for(A4, AT, 5)]
+    (quality,) = vote_scores(rate(cast), [A8, B8, A4, AT])
+    assert set(quality.values) == {str(A8), str(B8)}
+    assert any("left out" in caution for caution in quality.cautions)

@@ -14,7 +14,7 @@ from typing import TypeVar
 from playground.experiments.compare import CompareJob
 from playground.experiments.progress import LiveRun, Snapshot
 from playground.messages import msg
-from playground.records import Comparison
+from playground.records import Comparison, Mode, Request
 from playground.results.blind import blinded, letter
 
 Item = TypeVar("Item")
@@ -39,6 +39,16 @@ class BlindJob:
     def id(self) -> str:
         """Of the comparison."""
         return self._job.id
+
+    @property
+    def request(self) -> Request:
+        """What all columns are asked."""
+        return self._job.request
+
+    @property
+    def mode(self) -> Mode:
+        """How they run."""
+        return self._job.mode
 
     @property
     def done(self) -> bool:

@@ -74,13 +74,12 @@ class Page:
                     self.catalogue = catalog.build(playground)
                 with gr.Tab(msg("Choose"), id="choose") as choose_tab:
                     self.chooser = choose.build(playground, choose_tab)
-            with gr.Tab(msg("History"), id="history", alignment="right"):
+            with gr.Tab(msg("History"), id="history", alignment="right") as history_tab:
                 self.history = history.build(remembered)
                 self.replay = replay.build()
-                self.history.shown.render()
             with gr.Tab(msg("Learn"), id="learn", alignment="right"):
                 learn.build(playground)
-        self.tabs = tabs
+        self.tabs, self.history_tab = tabs, history_tab
         self.seen = unseen("seen")
         self.ran = unseen("ran")
         self.timer = gr.Timer(LOOK_S)
@@ -124,12 +123,9 @@ class Page:
         sized = [demo.load, form_.mode.change, form_.prompt.blur, form_.fields[0].release, form_.models.change]
         sizes = [form_.mode, form_.prompt, form_.fields[0], form_.models]
         gr.on(sized, self.plan_memory, sizes, form_.memory, trigger_mode="always_last", **at_once)
-        listed = [self.history.head, self.history.entries, self.history.shown]
-        gr.on([demo.load, self.history.ids.change], self.list_history, self.history.ids, listed, queue=False, **quiet)
-        opens = [self.history.entries, self.history.ids]
-        self.history.entries.input(self.open_history, opens, self.history.shown, **at_once)
+        history.connect(self.playground, self.history, demo, [self.history_tab.select])
         benchmark.connect(self.playground, self.measure, form_, demo)
-        diff.connect(self.playground, self.compare.diff, form_, self.history, demo)
+        diff.connect(self.playground, self.compare.diff, form_, demo)
         replay.connect(self.playground, self.replay, self.history, demo)
         catalog.connect(self.playground, self.catalogue, form_.models)
         choose.connect(self.playground, self.chooser, form_.choices)
@@ -176,14 +172,6 @@ class Page:
             return [gr.skip()] * 4
         timer = gr.skip() if (seen or "").startswith(f"{pace} ") else gr.Timer(pace)
         return [mark, timer, states, cards.facts_html(self.playground, self._variants(chosen))]
-
-    def list_history(self, kept: Any) -> dict[Any, Any]:
-        """Fill the History tab from what this browser remembers."""
-        return history.listed(self.playground, self.history, kept)
-
-    def open_history(self, chosen: Any, kept: Any) -> str:
-        """Show a stored comparison of this browser."""
-        return history.opened(self.playground, chosen, kept)
 
     def _variants(self, chosen: Any) -> tuple[Variant, ...]:
         """What is chosen; a name typed wrong is left out here, its state and Run say so."""

@@ -18,11 +18,11 @@ from playground.messages import Translatable, msg
 from playground.ui import jobs, offered
 from playground.ui.html import diff, panel
 from playground.ui.sessions import Sessions
-from playground.ui.tabs import buttons, form, history
+from playground.ui.tabs import buttons, form
 from playground.ui.tabs.buttons import QUIET, Buttons, Changes, problem_html
 from playground.ui.tabs.form import Form
-from playground.ui.tabs.history import History
 from playground.ui.theme import html
+from playground.ui.visitors import visitor
 
 if TYPE_CHECKING:
     from playground.service import Playground
@@ -72,20 +72,20 @@ def build(playground: Playground) -> Diff:
     return Diff(reference, candidate, with_prompt, run, state, html(EMPTY, elem_id="diff-shown"))
 
 
-def connect(playground: Playground, tab: Diff, chosen: Form, kept: History, demo: gr.Blocks) -> None:
-    """Say which event does what. The two answers join the history of this browser."""
+def connect(playground: Playground, tab: Diff, chosen: Form, demo: gr.Blocks) -> None:
+    """Say which event does what. The two answers join the history of this visitor."""
     sessions = Sessions()
 
     async def run(
-        request: gr.Request, ids: Any, reference: str, candidate: str, with_prompt: bool, *values: Any
+        request: gr.Request, reference: str, candidate: str, with_prompt: bool, *values: Any
     ) -> AsyncIterator[Changes]:
-        work = steps(request.session_hash or "", ids, (reference, candidate), bool(with_prompt), values)
+        work = steps(request, (reference, candidate), bool(with_prompt), values)
         async with aclosing(tab.buttons.told(work, tab.state)) as changes:
             async for change in changes:
                 yield change
 
     async def steps(
-        session: str, ids: Any, names: tuple[str, str], with_prompt: bool, values: tuple[Any, ...]
+        request: gr.Request, names: tuple[str, str], with_prompt: bool, values: tuple[Any, ...]
     ) -> AsyncGenerator[Changes]:
         asked = form.read_request(values, len(chosen.choices))[2]
         if not all(names):
@@ -94,24 +94,23 @@ def connect(playground: Playground, tab: Diff, chosen: Form, kept: History, demo
         labels = panel.labels(playground, pair)
         start = partial(playground.diff, asked, *pair, with_prompt=with_prompt)
         yield {**tab.buttons.busy("Comparing…"), tab.shown: ""}
-        async with aclosing(jobs.follow(sessions, session, start)) as updates:
+        async with aclosing(jobs.follow(sessions, request.session_hash or "", start)) as updates:
             async for update in updates:
                 if update.result is None:
                     yield {tab.state: diff.progress_html(update.at), tab.shown: diff.lives_html(update.at, labels)}
                     continue
                 answers = update.result.answers()
-                problem = await jobs.keep(partial(playground.keep, answers))
+                problem = await jobs.keep(partial(playground.keep, answers, visitor(request)))
                 yield {
                     **tab.buttons.idle(),
                     tab.state: problem_html(_not_stored(problem)) if problem else DONE,
                     tab.shown: diff.diff_html(update.result, labels),
-                    kept.ids: gr.skip() if problem else history.added(ids, answers),
                 }
 
     tab.buttons.start.click(
         run,
-        [kept.ids, tab.reference, tab.candidate, tab.with_prompt, *chosen.inputs],
-        [tab.buttons.start, tab.buttons.stop, tab.state, tab.shown, kept.ids],
+        [tab.reference, tab.candidate, tab.with_prompt, *chosen.inputs],
+        [tab.buttons.start, tab.buttons.stop, tab.state, tab.shown],
         trigger_mode="once",
         concurrency_limit=playground.settings.limits.max_sessions,
         concurrency_id="diff",

@@ -21,7 +21,7 @@ from playground.ui import jobs, offered
 from playground.ui.html import diff, panel
 from playground.ui.html.format import count, esc
 from playground.ui.sessions import Sessions
-from playground.ui.tabs import buttons, history
+from playground.ui.tabs import buttons
 from playground.ui.tabs.buttons import QUIET, Buttons, Changes
 from playground.ui.tabs.history import History
 from playground.ui.theme import html
@@ -50,14 +50,15 @@ def connect(playground: Playground, part: Replay, kept: History, demo: gr.Blocks
     """Say which event does what."""
     sessions = Sessions()
 
-    async def run(request: gr.Request, chosen: Any, ids: Any) -> AsyncIterator[Changes]:
-        work = steps(request.session_hash or "", chosen, ids)
+    async def run(request: gr.Request, chosen: Any) -> AsyncIterator[Changes]:
+        work = steps(request.session_hash or "", chosen)
         async with aclosing(part.buttons.told(work, part.shown)) as changes:
             async for change in changes:
                 yield change
 
-    async def steps(session: str, chosen: Any, ids: Any) -> AsyncGenerator[Changes]:
-        stored = await asyncio.to_thread(playground.comparison, chosen) if chosen in history.known_ids(ids) else None
+    async def steps(session: str, chosen: Any) -> AsyncGenerator[Changes]:
+        known = isinstance(chosen, str) and bool(chosen)
+        stored = await asyncio.to_thread(playground.comparison, chosen) if known else None
         if stored is None:
             raise UsageError(msg("No comparison is open"), msg("Choose one of the list."))
         variants = [run.variant for run in stored.runs]
@@ -71,14 +72,12 @@ def connect(playground: Playground, part: Replay, kept: History, demo: gr.Blocks
                 else:
                     yield {**part.buttons.idle(), part.shown: diff.replay_html(update.result, labels)}
 
-    def opened(chosen: Any, ids: Any) -> list[Any]:
-        return [gr.update(visible=bool(chosen) and chosen in history.known_ids(ids)), ""]
+    def opened(chosen: Any) -> list[Any]:
+        return [gr.update(visible=bool(chosen)), ""]
 
-    names = [kept.entries, kept.ids]
-    # Not preprocessed: gradio would check the choice against the empty list the page was built with.
     part.buttons.start.click(
         run,
-        names,
+        [kept.open],
         [part.buttons.start, part.buttons.stop, part.shown],
         trigger_mode="once",
         concurrency_limit=playground.settings.limits.max_sessions,
@@ -87,8 +86,7 @@ def connect(playground: Playground, part: Replay, kept: History, demo: gr.Blocks
         **QUIET,
     )
     part.buttons.connect(sessions, demo)
-    # ``change`` also hears when a new comparison empties the choice.
-    kept.entries.change(opened, names, [part.row, part.shown], preprocess=False, queue=False, **QUIET)
+    kept.open.change(opened, [kept.open], [part.row, part.shown], preprocess=False, queue=False, **QUIET)
 
 
 def _running_html(at: Snapshot) -> str:

@@ -439,6 +439,7 @@ class Event(Record):
         progress: 0 to 1 where it is known.
         at: When, on the clock of ``time.monotonic()``.
         run: The finished run, on ``done``, ``failed`` and ``stopped``.
+        column: Whose it is in a comparison, where two columns may be of one variant.
     """
 
     model: str
@@ -448,6 +449,7 @@ class Event(Record):
     progress: float | None = None
     at: float = 0.0
     run: ModelRun | None = None
+    column: int = 0
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from playground import records
 from playground.records import (
     Artifact,
+    Column,
     Comparison,
     DecodedTokens,
     Environment,
@@ -79,7 +80,15 @@ artifacts = st.builds(
 )
 messages = st.builds(Message, st.sampled_from(["system", "user", "assistant"]), text)
 requests = st.builds(
-    Request, text, st.lists(messages, max_size=2).map(tuple), text, count, number, seed=maybe(count), stop=texts
+    Request,
+    text,
+    st.lists(messages, max_size=2).map(tuple),
+    text,
+    count,
+    number,
+    seed=maybe(count),
+    stop=texts,
+    answer_ids=st.lists(count, max_size=3).map(tuple),
 )
 timings = st.builds(
     Timings,
@@ -100,11 +109,15 @@ runs = st.builds(
     error=maybe(text),
     fallbacks=texts,
     fidelity=maybe(fidelities),
+    token_ids=maybe(st.lists(count, max_size=3).map(tuple)),
+    request=maybe(requests),
+    taken_in=text,
 )
-events = st.builds(Event, text, one_of(records.EventKind), text, count, maybe(number), number, maybe(runs))
+columns = st.builds(Column, variants, maybe(requests))
+events = st.builds(Event, text, one_of(records.EventKind), text, count, maybe(number), number, maybe(runs), count)
 environments = st.builds(Environment, text, count, number, st.dictionaries(text, text, max_size=2), maybe(text))
 comparisons = st.builds(
-    Comparison, text, text, requests, st.lists(runs, max_size=2).map(tuple), environments, one_of(records.Mode)
+    Comparison, text, text, requests, st.lists(runs, max_size=2).map(tuple), environments, one_of(records.Mode), text
 )
 facts = st.builds(Fact, maybe(text | count | st.lists(text, max_size=2)), text, text, one_of(records.FactStatus), text)
 openness = st.builds(Openness, facts, facts)
@@ -117,6 +130,7 @@ EVERY: dict[type[Record], st.SearchStrategy[Any]] = {
     Remote: remotes,
     ModelSpec: specs,
     Artifact: artifacts,
+    Column: columns,
     Message: messages,
     Request: requests,
     Timings: timings,

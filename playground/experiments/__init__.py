@@ -18,4 +18,5 @@ Door:
     token_alignment: Span, align
     token_diff: Difference, Token
     token_view: TokenAt, TokenView, TokenViewer, TokenViewJob
+    turns: ContextUse, Turn, again, context_use, go_on, reply, resend, why_no_reply
 """

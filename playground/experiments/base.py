@@ -9,11 +9,11 @@ know jobs as ``Experiment`` alone. The module knows neither what is run nor how 
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
-import uuid
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from playground.errors import PlaygroundError, RunError, Stopped, UsageError
 from playground.experiments.admission import check_request
 from playground.experiments.progress import Snapshot
 from playground.messages import Translatable, foreign, msg
-from playground.records import Artifact, ModelSpec, Request, Variant
+from playground.records import Artifact, Column, ModelSpec, Request, Variant
 from playground.workers.executor import Executor
 
 if TYPE_CHECKING:
@@ -87,32 +87,51 @@ class Machine:
             job.stop()
 
     def check(
-        self, request: Request, variants: Sequence[str | Variant], experiment: Translatable
+        self, request: Request, columns: Sequence[str | Variant | Column], experiment: Translatable
     ) -> list[tuple[ModelSpec, Variant]]:
-        """The models that are asked for, in their order, each once.
+        """The models that are asked for, in their order: none twice with the same request.
 
         Args:
+            request: What is asked of all but the columns that have a request of their own.
             experiment: What they are too many for, in words.
 
         Raises:
             UsageError: The request, a model or the list is wrong.
         """
         limits = self.settings.limits
-        if not variants:
+        if not columns:
             raise UsageError(msg("No model is chosen"), msg("Choose at least one."))
-        if len(variants) > limits.max_models:
-            raise UsageError(
-                msg("{n} models are too many for one {experiment}", n=len(variants), experiment=experiment),
-                msg("Choose at most {most}.", most=limits.max_models),
-            )
+        self.check_number(len(columns), experiment)
         check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
         found: list[tuple[ModelSpec, Variant]] = []
-        for wanted in variants:
-            spec, variant = self.catalog.resolve(str(wanted))
-            if any(variant == other for _, other in found):
-                raise UsageError(msg("{variant} is chosen twice", variant=variant), msg("Choose each variant once."))
+        seen: list[tuple[Variant, Request]] = []
+        for column in columns:
+            asked = (column.request if isinstance(column, Column) else None) or request
+            check_request(asked, limits.max_new_tokens, limits.max_prompt_chars)
+            spec, variant = self.catalog.resolve(str(column.variant if isinstance(column, Column) else column))
+            if (variant, asked) in seen:
+                raise UsageError(
+                    msg("{variant} is chosen twice", variant=variant),
+                    msg(
+                        "Choose it once, or ask it otherwise the second time: other parameters, another system prompt."
+                    ),
+                )
             found.append((spec, variant))
+            seen.append((variant, asked))
         return found
+
+    def check_number(self, columns: int, experiment: Translatable) -> None:
+        """Refuse more columns than there may be.
+
+        Raises:
+            UsageError: There are.
+        """
+        most = self.settings.limits.max_models
+        if columns > most:
+            raise UsageError(
+                msg("{n} models are too many for one {experiment}", n=columns, experiment=experiment),
+                msg("Choose at most {most}.", most=most),
+            )
 
 
 class Job(ABC, Generic[Result]):
@@ -121,13 +140,13 @@ class Job(ABC, Generic[Result]):
     Attributes:
         subject: What is worked on, in words that can begin a sentence.
         created_at: UTC.
-        id: Of the comparison or measurement that comes of it.
+        id: Of the comparison or measurement that comes of it. Nobody can guess it: who knows it may read that.
     """
 
     def __init__(self, machine: Machine, subject: str) -> None:
         self.subject = foreign(subject)
         self.created_at = datetime.now(UTC)
-        self.id = f"{self.created_at:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:8]}"
+        self.id = f"{self.created_at:%Y%m%d-%H%M%S}-{secrets.token_hex(16)}"
         self._machine = machine
         self._lock = threading.Condition()
         self._stop = threading.Event()
@@ -136,6 +155,7 @@ class Job(ABC, Generic[Result]):
         self._part: Experiment[Any] | None = None
         self._outcome: list[Result] = []
         self._error: PlaygroundError | None = None
+        self._afterwards: list[Callable[[], object]] = []
 
     # -- for the caller -----------------------------------------------------------------------------------------
 
@@ -166,6 +186,14 @@ class Job(ABC, Generic[Result]):
         """Wait for its end; False if it did not come within ``timeout`` seconds."""
         return self._done.wait(timeout)
 
+    def when_done(self, call: Callable[[], object]) -> None:
+        """Call this as soon as it is over; at once if it is."""
+        with self._lock:
+            if not self.done:
+                self._afterwards.append(call)
+                return
+        call()
+
     def result(self) -> Result:
         """Wait for its end.
 
@@ -193,7 +221,11 @@ class Job(ABC, Generic[Result]):
             else:
                 self._error = failure(error, self.subject)
         finally:
-            self._done.set()
+            with self._lock:
+                self._done.set()
+                calls = tuple(self._afterwards)
+            for call in calls:
+                call()
 
     def _tell(self, step: Translatable, progress: float | None = None) -> None:
         with self._lock:
@@ -219,12 +251,16 @@ class Job(ABC, Generic[Result]):
         Yields:
             False if the job was stopped before.
         """
-        with self._machine.pool.turns.hold(self._stop.is_set, self._tell_wait) as mine:
+        with self._machine.pool.turns.hold(self._waits_in_vain, self._tell_wait) as mine:
             if not mine:
                 yield False
                 return
             with self._machine.preparer.paused():
                 yield True
+
+    def _waits_in_vain(self) -> bool:
+        """Whether there is nothing left to have the machine for."""
+        return self._stop.is_set()
 
     def _tell_wait(self, ahead: int) -> None:
         self._tell(msg("waiting for the machine: {n} ahead", n=ahead))

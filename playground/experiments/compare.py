@@ -9,18 +9,22 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from playground.catalog.tokenizer_source import tokenizer_words
 from playground.errors import UsageError
 from playground.experiments.base import Job, Machine, failure
-from playground.experiments.memory_plan import batches, plan_of
-from playground.experiments.progress import LiveRun, ModelProgress, Snapshot
+from playground.experiments.columns import checked, plan_memory
+from playground.experiments.keeping import Keeper
+from playground.experiments.memory_plan import batches
+from playground.experiments.progress import ModelProgress, Snapshot
 from playground.messages import NOTHING, Translatable, foreign, msg, plural
 from playground.records import (
     Artifact,
+    Column,
     Comparison,
+    Environment,
     Event,
     EventKind,
     FinishReason,
@@ -32,9 +36,12 @@ from playground.records import (
     Variant,
 )
 from playground.system.environment import environment
-from playground.workers.expected_memory import expected, refusal
+from playground.workers.expected_memory import expected
 
 WAITING = msg("waiting for its turn")
+BROKEN_OFF = msg("The playground ended before this answer was finished; it is kept as far as it was by then.")
+
+Save = Callable[[Comparison], object]
 
 
 class Comparer:
@@ -43,42 +50,35 @@ class Comparer:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
-    def start(self, request: Request, variants: Sequence[str | Variant], mode: Mode = "fair") -> CompareJob:
+    def start(
+        self,
+        request: Request,
+        columns: Sequence[str | Variant | Column | ModelRun],
+        mode: Mode = "fair",
+        *,
+        parent: str = "",
+        save: Save | None = None,
+    ) -> CompareJob:
         """Check everything, then begin in the background.
 
         Args:
-            request: For every model alike.
-            variants: ``MODEL`` or ``MODEL@RUNTIME-PRECISION``, in the order of the result.
+            request: For every column that has none of its own.
+            columns: In the order of the result: ``MODEL`` or ``MODEL@RUNTIME-PRECISION``; a column with a request of
+                its own; a run that is carried over from an earlier comparison as it is.
             mode: ``fair``: one model at a time with all threads. ``fast``: all at once, threads divided.
+            parent: Id of the comparison that this one goes on from.
+            save: Stores the comparison; called when it begins, at the end of each model, and at the end of all.
 
         Raises:
-            UsageError: The request, a model or the list is wrong; no work was begun.
+            UsageError: A request, a model or the list is wrong; no work was begun.
         """
         if mode not in ("fair", "fast"):
             raise UsageError(msg("Unknown mode {mode}", mode=repr(mode)), msg("Modes are fair and fast."))
-        chosen = self._machine.check(request, variants, msg("comparison"))
-        if request.reuse and self._machine.settings.on_space:
-            raise UsageError(
-                msg("Visitors share the models here: what one skips would tell what another has asked"),
-                msg("Ask without reuse, or run the playground on your own machine."),
-            )
-        lanes = [ModelProgress(variant, spec, LiveRun(variant)) for spec, variant in chosen]
-        together = self._plan(request, lanes)
-        running = CompareJob(self._machine, request, lanes, mode, together)
+        lanes = checked(self._machine, request, columns)
+        together = plan_memory(self._machine, lanes)
+        running = CompareJob(self._machine, request, lanes, mode, together, parent=parent, save=save)
         self._machine.begin(running)
         return running
-
-    def _plan(self, request: Request, lanes: list[ModelProgress]) -> int:
-        """Refuse what is too large before anything is fetched for it (what turns out larger when it is prepared, the
-        pool refuses); returns how many models fast mode will run at the same time.
-        """
-        machine, wanted = self._machine, [lane.variant for lane in lanes]
-        found = plan_of(machine.catalog, machine.preparer, wanted, request, machine.pool.budget_mb)
-        for lane, planned in zip(lanes, found.models, strict=True):
-            lane.expected_mb = planned.expected_mb
-            if planned.expected_mb is not None and not planned.alone:
-                lane.refusal = refusal(lane.variant, planned.expected_mb, found.budget_mb)
-        return max(map(len, found.groups()), default=1)
 
 
 class CompareJob(Job[Comparison]):
@@ -88,14 +88,24 @@ class CompareJob(Job[Comparison]):
     """
 
     def __init__(
-        self, machine: Machine, request: Request, lanes: list[ModelProgress], mode: Mode, together: int
+        self,
+        machine: Machine,
+        request: Request,
+        lanes: list[ModelProgress],
+        mode: Mode,
+        together: int,
+        *,
+        parent: str = "",
+        save: Save | None = None,
     ) -> None:
         super().__init__(machine, msg("The comparison"))
-        self.request, self.mode = request, mode
+        self.request, self.mode, self.parent = request, mode, parent
         self._lanes = lanes
         self._together = together  # how many fast mode runs at the same time, by the memory plan
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._ready: list[ModelProgress] = []
+        self._there: Environment | None = None
+        self._keeper = Keeper(save, self._picture) if save else None
 
     # -- for the caller -----------------------------------------------------------------------------------------
 
@@ -117,18 +127,27 @@ class CompareJob(Job[Comparison]):
             yield event
 
     def snapshot(self) -> Snapshot:
-        """Where each model stands now, in the order asked for. Cheap enough for ten times a second."""
+        """Where each column stands now, in their order. Cheap enough for ten times a second."""
         with self._lock:
-            lives = tuple(replace(lane.live, text=self._text(lane)) for lane in self._lanes)
-        return Snapshot(lives=lives)
+            lives = tuple(replace(lane.live, text=lane.text) for lane in self._lanes)
+        return Snapshot(lives=lives, problem=self._keeper.problem if self._keeper else NOTHING)
 
     def stop(self) -> None:
         """End it: models that wait are stopped at once, one that answers within 2 s, with the text so far."""
         super().stop()
+        for lane in self._lanes:
+            self._stop_lane(lane)
+
+    def stop_column(self, place: int) -> None:
+        """End one column alone, as ``stop`` does all; one that has ended stays as it is."""
+        if 0 <= place < len(self._lanes):
+            self._stop_lane(self._lanes[place])
+
+    def _stop_lane(self, lane: ModelProgress) -> None:
         with self._lock:
-            for lane in self._lanes:
-                if lane.live.started_at is None:
-                    self._end(lane, "stopped", "stopped")
+            lane.stop.set()
+            if lane.live.started_at is None:
+                self._end(lane, "stopped", "stopped")
             self._lock.notify_all()
 
     # -- the work -----------------------------------------------------------------------------------------------
@@ -139,11 +158,23 @@ class CompareJob(Job[Comparison]):
             self._note(lane, Event("", "queued", at=time.monotonic()))
         super().begin()
 
+    def _picture(self) -> Comparison:
+        """The comparison as far as it is: what has not ended is a stopped run that says so."""
+        with self._lock:
+            runs = tuple(lane.live.run or self._broken_off(lane) for lane in self._lanes)
+        return self._comparison(runs)
+
+    def _comparison(self, runs: tuple[ModelRun, ...]) -> Comparison:
+        assert self._there
+        return Comparison(self.id, self._created_words(), self.request, runs, self._there, self.mode, self.parent)
+
     def _run(self) -> Comparison:
         """Take a turn whenever models are ready, until none is left. Others may go in between while models are
         prepared, and models that are ready go before those.
         """
-        there = environment()  # read before anything is measured: it asks git and the package metadata
+        self._there = environment()  # read before anything is measured: it asks git and the package metadata
+        if self._keeper:
+            self._keeper.start()
         try:
             self._find_ready()
             while self._wait_for_ready():
@@ -155,13 +186,18 @@ class CompareJob(Job[Comparison]):
                 self._fail(lane, error)
         with self._lock:
             runs = tuple(lane.live.run for lane in self._lanes if lane.live.run)
-        return Comparison(self.id, self._created_words(), self.request, runs, there, self.mode)
+        whole = self._comparison(runs)
+        if self._keeper:
+            self._keeper.finish(whole)
+        return whole
 
     def _find_ready(self) -> None:
         """Sort the models into those that can run now and those that are prepared first, each by a thread of its own:
         a preparation may take minutes, and none waits for another one here.
         """
         for lane in self._lanes:
+            if lane.carried:
+                continue
             if lane.refusal:
                 self._fail(lane, lane.refusal)
                 continue
@@ -183,7 +219,7 @@ class CompareJob(Job[Comparison]):
                 self._note(lane, Event("", "preparing", text=step, progress=progress, at=time.monotonic()))
 
         try:
-            self._set_ready(lane, self._machine.preparer.prepare(lane.variant, tell, self._stop.is_set))
+            self._set_ready(lane, self._machine.preparer.prepare(lane.variant, tell, lane.stop.is_set))
         except Exception as error:
             self._fail(lane, error)
 
@@ -201,6 +237,10 @@ class CompareJob(Job[Comparison]):
             self._ready = [lane for lane in self._ready if not lane.live.run]
             return not all(lane.live.run for lane in self._lanes)
 
+    def _waits_in_vain(self) -> bool:
+        with self._lock:
+            return all(lane.live.run for lane in self._lanes)
+
     def _tell_wait(self, ahead: int) -> None:
         text = plural("{n} comparison ahead", "{n} comparisons ahead", n=ahead) if ahead else WAITING
         with self._lock:
@@ -213,42 +253,60 @@ class CompareJob(Job[Comparison]):
         self._tell_wait(0)
         while batch := self._next_batch():
             if len(batch) == 1:
-                self._answer(batch[0])
+                self._answer_all(batch[0])
                 continue
             threads = [
-                threading.Thread(target=self._answer, args=(lane,), name=f"run {lane.variant}", daemon=True)
-                for lane in batch
+                threading.Thread(target=self._answer_all, args=(lanes,), name=f"run {lanes[0].variant}", daemon=True)
+                for lanes in batch
             ]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
 
-    def _next_batch(self) -> list[ModelProgress]:
+    def _next_batch(self) -> list[list[ModelProgress]]:
+        """What runs at the same time: the columns of one variant, one after the other, as they share a worker. In fast
+        mode as many variants as fit.
+        """
         with self._lock:
-            waiting = [lane for lane in self._lanes if lane in self._ready and not lane.live.run]
-            batch = self._fitting(waiting) if self.mode == "fast" else waiting[:1]
-            self._ready = [lane for lane in waiting if lane not in batch]
-            for lane in batch:
-                lane.live = replace(lane.live, started_at=time.monotonic())
+            waiting: dict[Variant, list[ModelProgress]] = {}
+            for lane in self._lanes:
+                if lane in self._ready and not lane.live.run:
+                    waiting.setdefault(lane.variant, []).append(lane)
+            groups = list(waiting.values())
+            batch = self._fitting(groups) if self.mode == "fast" else groups[:1]
+            self._ready = [lane for group in groups if group not in batch for lane in group]
             return batch
 
-    def _fitting(self, waiting: list[ModelProgress]) -> list[ModelProgress]:
+    def _fitting(self, waiting: list[list[ModelProgress]]) -> list[list[ModelProgress]]:
         """As many as fit into memory at once; the pool unloads them for those that come after."""
         peaks = [
-            expected(LoadSpec(lane.spec, lane.artifact, 1), self.request).total_mb for lane in waiting if lane.artifact
+            max(
+                expected(LoadSpec(lane.spec, lane.artifact, 1), lane.request).total_mb
+                for lane in lanes
+                if lane.spec and lane.artifact
+            )
+            for lanes in waiting
         ]
         groups = batches(peaks, self._machine.pool.budget_mb)
         return [waiting[place] for place in groups[0]] if groups else []
 
+    def _answer_all(self, lanes: list[ModelProgress]) -> None:
+        for lane in lanes:
+            with self._lock:
+                if lane.live.run:
+                    continue
+                lane.live = replace(lane.live, started_at=time.monotonic())
+            self._answer(lane)
+
     def _answer(self, lane: ModelProgress) -> None:
-        assert lane.artifact and lane.live.started_at is not None
+        assert lane.spec and lane.artifact
         threads = self._machine.settings.threads
         if self.mode == "fast":
             threads = max(1, threads // self._together)
         load = LoadSpec(lane.spec, lane.artifact, threads)
         try:
-            for event in self._machine.pool.generate(load, self.request, self._stop.is_set):
+            for event in self._machine.pool.generate(load, lane.request, lane.stop.is_set):
                 self._note(lane, event)
         except Exception as error:
             self._fail(lane, error)
@@ -265,7 +323,7 @@ class CompareJob(Job[Comparison]):
                 return
             if event.run:
                 event = replace(event, run=self._complete(lane, event.run))
-            event = replace(event, model=str(lane.variant))
+            event = replace(event, model=str(lane.variant), column=lane.place)
             if event.kind == "token":
                 lane.pieces.append(event.text)
                 if live.first_token_at is None:
@@ -284,6 +342,8 @@ class CompareJob(Job[Comparison]):
                 self._events.put(None)
             if event.run:
                 self._lock.notify_all()
+                if self._keeper:
+                    self._keeper.touch()
 
     def _complete(self, lane: ModelProgress, run: ModelRun) -> ModelRun:
         """The run under the asked variant, with what the worker can't know. ``runtime`` and ``precision`` stay those
@@ -293,8 +353,8 @@ class CompareJob(Job[Comparison]):
         if lane.live.started_at is not None:
             waited = lane.live.started_at - lane.ready_at + (run.timings.queue_s or 0.0)
         timings = replace(run.timings, queue_s=waited, mode=self.mode)
-        run = replace(run, variant=lane.variant, timings=timings)
-        if lane.artifact:
+        run = replace(run, variant=lane.variant, timings=timings, request=lane.request if lane.own else None)
+        if lane.spec and lane.artifact:
             run = replace(
                 run,
                 fallbacks=tuple(dict.fromkeys(lane.artifact.fallbacks + run.fallbacks)),  # each reason once
@@ -307,7 +367,7 @@ class CompareJob(Job[Comparison]):
         return run
 
     def _fail(self, lane: ModelProgress, error: Exception) -> None:
-        if self._stop.is_set():
+        if lane.stop.is_set():
             self._end(lane, "stopped", "stopped")
         else:
             self._end(lane, "failed", "error", failure(error, lane.variant).message)
@@ -316,19 +376,24 @@ class CompareJob(Job[Comparison]):
         self, lane: ModelProgress, kind: EventKind, reason: FinishReason, error: Translatable | None = None
     ) -> None:
         """End a model that no worker ended."""
-        variant = lane.artifact.variant if lane.artifact else lane.variant
         with self._lock:
-            run = ModelRun(
-                variant=lane.variant,
-                runtime=variant.runtime,
-                precision=variant.precision,
-                text=self._text(lane),
-                finish_reason=reason,
-                timings=Timings(expected_memory_mb=lane.expected_mb if lane.refusal else None),
-                error=error,
-            )
+            run = self._ended(lane, reason, error)
             self._note(lane, Event("", kind, text=error or NOTHING, at=time.monotonic(), run=run))
 
+    def _broken_off(self, lane: ModelProgress) -> ModelRun:
+        run = self._complete(lane, self._ended(lane, "stopped"))
+        return replace(run, warnings=(*run.warnings, BROKEN_OFF))
+
     @staticmethod
-    def _text(lane: ModelProgress) -> str:
-        return lane.live.run.text if lane.live.run else "".join(lane.pieces)
+    def _ended(lane: ModelProgress, reason: FinishReason, error: Translatable | None = None) -> ModelRun:
+        """A run of what is known here, without a worker's word."""
+        variant = lane.artifact.variant if lane.artifact else lane.variant
+        return ModelRun(
+            variant=lane.variant,
+            runtime=variant.runtime,
+            precision=variant.precision,
+            text=lane.text,
+            finish_reason=reason,
+            timings=Timings(expected_memory_mb=lane.expected_mb if lane.refusal else None),
+            error=error,
+        )

@@ -98,10 +98,16 @@ def plan(items: Sequence[tuple[Variant, float | None]], budget_mb: float) -> Mem
 
 
 def plan_of(
-    catalog: Catalog, preparer: States, variants: Sequence[Variant], request: Request | None, budget_mb: float
+    catalog: Catalog, preparer: States, asked: Sequence[tuple[Variant, Request | None]], budget_mb: float
 ) -> MemoryPlan:
-    """The plan of these variants: of prepared ones from their files, of others from the catalogue."""
-    return plan([(variant, _known_mb(catalog, preparer, variant, request)) for variant in variants], budget_mb)
+    """The plan of these variants: of prepared ones from their files, of others from the catalogue. One that is asked
+    several things has one worker for them: it counts once, with what takes most.
+    """
+    peaks: dict[Variant, float | None] = {}
+    for variant, request in asked:
+        known = _known_mb(catalog, preparer, variant, request)
+        peaks[variant] = max(known or 0.0, peaks.get(variant) or 0.0) or None
+    return plan(list(peaks.items()), budget_mb)
 
 
 def _known_mb(catalog: Catalog, preparer: States, variant: Variant, request: Request | None) -> float | None:

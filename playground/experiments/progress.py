@@ -1,15 +1,16 @@
 """What may be seen of an experiment while it goes on: a picture that others may take, and one model's part in it.
 
-Values and a record without behaviour; ``compare`` changes it.
+Values, and a record that ``compare`` changes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import threading
+from dataclasses import dataclass, field, replace
 
 from playground.errors import PlaygroundError
 from playground.messages import NOTHING, Translatable
-from playground.records import Artifact, EventKind, ModelRun, ModelSpec, Variant
+from playground.records import Artifact, EventKind, ModelRun, ModelSpec, Request, Variant
 
 
 @dataclass(frozen=True)
@@ -58,29 +59,55 @@ class Snapshot:
     Attributes:
         step: What is being done, for a reader; empty where ``lives`` say it all.
         progress: 0 to 1, None where unknown.
-        lives: The answers it has asked for, in the order of its models; empty before, and where nobody reads them.
+        lives: The answers it has asked for, in the order of its columns; empty before, and where nobody reads them.
+        problem: Why it could not be stored as far as it is; it goes on none the worse.
     """
 
     step: Translatable = NOTHING
     progress: float | None = None
     lives: tuple[LiveRun, ...] = ()
+    problem: Translatable = NOTHING
 
 
 @dataclass(eq=False)
 class ModelProgress:
-    """One model of a comparison.
+    """One column of a comparison: a model and what it is asked.
 
     Attributes:
+        place: Its position among the columns.
+        request: What it is asked.
+        own: Whether that is not the request of all.
+        carried: A run of an earlier comparison, which stands here as it is; nothing is run.
+        stop: Set where this column alone is to end.
         expected_mb: Peak memory that is expected of it; None where nothing is known.
         refusal: Why it is not even prepared.
         ready_at: From then on it waits for nothing but its turn.
     """
 
+    place: int
     variant: Variant
-    spec: ModelSpec
-    live: LiveRun
+    spec: ModelSpec | None
+    request: Request
+    own: bool = False
+    carried: ModelRun | None = None
+    live: LiveRun = field(init=False)
     artifact: Artifact | None = None
     expected_mb: float | None = None
     refusal: PlaygroundError | None = None
     ready_at: float = 0.0
     pieces: list[str] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.live = LiveRun(self.variant)
+        if run := self.carried:
+            kind: EventKind = "failed" if run.error else "stopped" if run.finish_reason == "stopped" else "done"
+            n_tokens = run.timings.output_tokens or 0
+            self.live = replace(self.live, kind=kind, text=run.text, n_tokens=n_tokens, run=run)
+
+    @property
+    def text(self) -> str:
+        """All of the answer so far."""
+        if self.live.run:
+            return self.live.run.text
+        return "".join(self.pieces)

@@ -30,6 +30,7 @@ from playground.export import Preparation, Preparer
 from playground.records import (
     Artifact,
     Cancelled,
+    Column,
     LoadSpec,
     ModelSpec,
     PromptView,
@@ -40,15 +41,16 @@ from playground.results.costs import load_tiers
 from playground.results.store import Store
 from playground.results.votes import Votes
 from playground.service.cards import Cards
-from playground.service.experiments import Experiments
+from playground.service.experiments import Experiments, GoingOn
 from playground.service.history import History, retention
+from playground.service.suggestions import Suggesting
 from playground.service.votes import Voting
 from playground.sources.files import Progress
 from playground.system.memory import limit_mb
 from playground.workers.pool import Pool
 
 
-class Playground(Voting, Cards, Experiments, History):
+class Playground(Voting, Cards, Experiments, History, Suggesting):
     """Everything a front end needs; a context manager.
 
     Raises:
@@ -56,6 +58,7 @@ class Playground(Voting, Cards, Experiments, History):
     """
 
     def __init__(self, settings: Settings) -> None:
+        Suggesting.__init__(self)
         self.settings = settings
         self.tiers = load_tiers(settings.hardware_file)
         self.catalog = load_catalog(settings.catalog_file, settings.remotes)
@@ -67,6 +70,7 @@ class Playground(Voting, Cards, Experiments, History):
         self.differ = VariantDiffer(self._machine, self.comparer)
         self.replayer = Replayer(self._machine, self.comparer)
         self.token_viewer = TokenViewer(self._machine)
+        self.going_on = GoingOn()
         self.store = Store(settings.database, retention(settings))
         self.votes_kept = Votes(self.store, self.store.retention.most)
 
@@ -80,6 +84,7 @@ class Playground(Voting, Cards, Experiments, History):
         """Stop what runs and end every child process, even if one of them resists."""
         with ExitStack() as ends:  # the last one first, each whatever another raises
             ends.callback(self.store.close)
+            ends.callback(self._wait_for_ends)
             ends.callback(self.preparer.close)
             ends.callback(self.pool.close)
             ends.callback(self._machine.close)
@@ -170,11 +175,14 @@ class Playground(Voting, Cards, Experiments, History):
         for variant in self.default_variants():
             self.preparer.start(variant)
 
-    def memory_plan(self, variants: Sequence[Variant], request: Request | None = None) -> MemoryPlan:
-        """What these variants are expected to take together: of prepared ones from their files, of others from the
-        catalogue, None where neither says.
+    def memory_plan(self, columns: Sequence[Variant | Column], request: Request | None = None) -> MemoryPlan:
+        """What these are expected to take together: prepared ones by their files, others by the catalogue, None where
+        neither says. ``request`` is of all columns without one of their own.
         """
-        return plan_of(self.catalog, self.preparer, variants, request, self.pool.budget_mb)
+        asked = [
+            (each.variant, each.request or request) if isinstance(each, Column) else (each, request) for each in columns
+        ]
+        return plan_of(self.catalog, self.preparer, asked, self.pool.budget_mb)
 
     def inspect(self, model: str, request: Request, progress: Progress = lambda step, share: None) -> PromptView:
         """What a model would really read of a request; prepares it first.

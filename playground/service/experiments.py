@@ -1,36 +1,173 @@
 """Experiments that are going on: begun, found again by their id, and kept as they go.
 
-It knows which experiments there are and who asked for them; it knows nothing of how any of them works.
+It knows which comparisons there are and who asked for them; it knows nothing of how any experiment works.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from playground.catalog.entries import Catalog
+from playground.config.settings import Settings
+from playground.errors import UsageError
 from playground.experiments.benchmark import BenchmarkJob, Measurer
 from playground.experiments.compare import CompareJob, Comparer
 from playground.experiments.diff import DiffJob, VariantDiffer
 from playground.experiments.replay import Replayer, ReplayJob
 from playground.experiments.token_view import TokenViewer, TokenViewJob
-from playground.records import Comparison, Mode, Request, Variant
+from playground.experiments.turns import ContextUse, Turn, again, context_use, go_on, reply, resend, why_no_reply
+from playground.messages import Translatable, msg
+from playground.records import Column, Comparison, Mode, Request, Variant
+from playground.results.store import Store
+
+MOST_UNFINISHED = 3
+"""Comparisons that one visitor of a Space may have going on: each goes on when its visitor leaves."""
+END_WAIT_S = 3.0
+
+
+@dataclass(frozen=True)
+class GoingOn:
+    """The comparisons that have not ended, by id, each with its owner."""
+
+    jobs: dict[str, tuple[CompareJob, str]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Experiments:
     """A part of ``Playground``: what it runs."""
 
+    settings: Settings
+    catalog: Catalog
+    store: Store
     comparer: Comparer
     measurer: Measurer
     differ: VariantDiffer
     replayer: Replayer
     token_viewer: TokenViewer
+    going_on: GoingOn
 
-    def compare(self, request: Request, variants: Sequence[Variant], mode: Mode = "fair") -> CompareJob:
-        """Begin a comparison.
+    # -- comparisons ----------------------------------------------------------------------------------------------
+
+    def compare(
+        self,
+        request: Request,
+        columns: Sequence[Variant | Column],
+        mode: Mode = "fair",
+        *,
+        owner: str = "",
+        parent: Comparison | None = None,
+        keep: bool = True,
+    ) -> CompareJob:
+        """Begin a comparison. It goes on to its end whoever leaves meanwhile; ``running`` finds it.
+
+        Args:
+            request: Of all columns that have none of their own.
+            owner: The visitor it is kept for.
+            parent: What it goes on from.
+            keep: Whether to store it: when it begins, at the end of each model, and at the end of all.
 
         Raises:
-            UsageError: The request, a model or the list is wrong; no work was begun.
+            UsageError: A request, a model or the list is wrong, or the owner has too many going on; no work was begun.
         """
-        return self.comparer.start(request, variants, mode)
+        turn = Turn(request, tuple(columns), mode, parent.id if parent else "")
+        return self._begin(turn, owner, keep=keep)
+
+    def reply(
+        self, stored: Comparison, text: str, columns: Sequence[int] | None = None, *, owner: str = ""
+    ) -> CompareJob:
+        """Begin the next turn of the conversations with these columns, or with all that can be replied to.
+
+        Raises:
+            UsageError: As ``compare``; or one of them can't be replied to.
+        """
+        return self._begin(reply(stored, text, columns, self.cannot_reply), owner)
+
+    def resend(
+        self, stored: Comparison, turn: int, text: str, columns: Sequence[int] | None = None, *, owner: str = ""
+    ) -> CompareJob:
+        """Begin anew from an earlier turn (0 is the first) with another text; later turns are dropped.
+
+        Raises:
+            UsageError: As ``compare``; or there is no such turn.
+        """
+        return self._begin(resend(stored, turn, text, columns, self.cannot_reply), owner)
+
+    def again(self, stored: Comparison, column: int, *, request: Request | None = None, owner: str = "") -> CompareJob:
+        """Begin one column anew, perhaps with another request; the others stay as they are.
+
+        Raises:
+            UsageError: As ``compare``; or there is no such column.
+        """
+        return self._begin(again(stored, column, request), owner)
+
+    def go_on(
+        self, stored: Comparison, column: int, *, at: int | None = None, token: int | None = None, owner: str = ""
+    ) -> CompareJob:
+        """Begin to continue one answer at its end; or behind ``at`` of its tokens, with ``token`` as the next one.
+
+        Raises:
+            UsageError: As ``compare``; or the answer can't be continued there.
+        """
+        turn = go_on(stored, column, at, token, reuse=not self.settings.on_space)
+        return self._begin(turn, owner)
+
+    def cannot_reply(self, variant: Variant) -> Translatable:
+        """Why a model can't be replied to; empty where it can."""
+        return why_no_reply(variant, self.catalog.resolve(str(variant))[0].kind)
+
+    def context_use(self, stored: Comparison, column: int) -> ContextUse | None:
+        """How full a model's context is after its answer; None where its tokens were not counted."""
+        run = stored.runs[column]
+        return context_use(run, self.catalog.resolve(str(run.variant))[0].context_length)
+
+    def running(self, id: str) -> CompareJob | None:
+        """The comparison of that id while it goes on, whoever began it; its end is stored before it is gone here."""
+        with self.going_on.lock:
+            found = self.going_on.jobs.get(id)
+        return found[0] if found else None
+
+    def _begin(self, turn: Turn, owner: str, *, keep: bool = True) -> CompareJob:
+        self._check_unfinished(owner)
+        job = self.comparer.start(
+            turn.request,
+            turn.columns,
+            turn.mode,
+            parent=turn.parent,
+            save=(lambda comparison: self.store.save(comparison, owner)) if keep else None,
+        )
+        with self.going_on.lock:
+            self.going_on.jobs[job.id] = job, owner
+        job.when_done(lambda: self._forget(job.id))
+        return job
+
+    def _check_unfinished(self, owner: str) -> None:
+        """A visitor of a Space must not fill its queue."""
+        if not self.settings.on_space or not owner:
+            return
+        with self.going_on.lock:
+            mine = sum(other == owner for _, other in self.going_on.jobs.values())
+        if mine >= MOST_UNFINISHED:
+            raise UsageError(
+                msg("{n} of your comparisons are still going on", n=mine),
+                msg("Wait for one of them, or stop it: History shows them."),
+            )
+
+    def _forget(self, id: str) -> None:
+        with self.going_on.lock:
+            self.going_on.jobs.pop(id, None)
+
+    def _wait_for_ends(self) -> None:
+        """Give comparisons that were told to end the time to be stored."""
+        with self.going_on.lock:
+            jobs = [job for job, _ in self.going_on.jobs.values()]
+        deadline = time.monotonic() + END_WAIT_S
+        for job in jobs:
+            job.wait(max(0.0, deadline - time.monotonic()))
+
+    # -- the others -----------------------------------------------------------------------------------------------
 
     def benchmark(self, request: Request, variants: Sequence[Variant], repeats: int) -> BenchmarkJob:
         """Begin a measurement.

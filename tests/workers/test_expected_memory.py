@@ -146,7 +146,7 @@ def test_the_budget_is_a_setting_of_the_space_and_of_the_environment(
 def test_what_is_not_prepared_is_planned_by_the_catalogue() -> None:
     catalog, large = load_catalog(paths.CATALOG), Variant("mistral-7b-instruct-v0.1", "onnx", "int8")
     none = SimpleNamespace(state=lambda variant: Preparation("missing"))
-    (planned,) = plan_of(catalog, none, [large], Request("Hi"), 6000).models
+    (planned,) = plan_of(catalog, none, [(large, Request("Hi"))], 6000).models
     assert planned.expected_mb == pytest.approx(7_241_732_096 * 1.15 * 1.1 / 1e6, rel=0.1)
     assert not planned.alone
 

@@ -131,7 +131,7 @@ def all_of(names: Sequence[str]) -> Translatable:
     return msg("{names} and {last}", names=names[:-1], last=names[-1])
 
 
-CLOSE, BESIDE = 0.75, 0.15
+CLOSE, BESIDE = 0.69, 0.15
 """How like a name must be to be asked about at all, and how far behind the best one it may be."""
 
 

@@ -71,16 +71,22 @@ def history(
     id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Show this comparison again.")] = None,
     limit: Annotated[int, typer.Option(help="At most so many, the newest first.")] = 50,
     json: JsonOption = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown, with all receipts.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As --format md.")] = False,
+    format: Annotated[
+        Literal["json", "jsonl", "csv", "md"] | None,
+        typer.Option(help="Print it as a file with all receipts. The app saves it as a web page too."),
+    ] = None,
 ) -> None:
     """List the comparisons that were kept, or show one."""
     from playground.config.settings import load_settings
+    from playground.results.export_files import text_of
     from playground.results.receipts import with_receipts
-    from playground.results.report import markdown as written
     from playground.service import Playground
 
-    if markdown and (json or id is None):
-        raise UsageError(msg("--markdown is of one comparison"), msg("Give its id, and not --json."))
+    ending = "md" if markdown else format
+    if ending and (json or id is None):
+        option = "--markdown" if markdown else "--format"
+        raise UsageError(msg("{option} is of one comparison", option=option), msg("Give its id, and not --json."))
     if limit < 1:
         raise UsageError(msg("--limit is {n}", n=limit), msg("It must be at least 1."))
     with Playground(load_settings()) as playground:
@@ -91,8 +97,8 @@ def history(
     if json:
         documents = [with_receipts(comparison) for comparison in comparisons]
         output.print_json({"comparisons": documents} if id is None else documents[0])
-    elif markdown:
-        output.stdout().print(output.clean(written(comparisons[0], output.say)), soft_wrap=True, end="")
+    elif ending:
+        output.print_file(text_of(comparisons[0], ending, output.say))
     elif id is None:
         _print_list(comparisons)
     else:

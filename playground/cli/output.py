@@ -40,6 +40,12 @@ def print_json(document: Any) -> None:
     sys.stdout.flush()
 
 
+def print_file(text: str) -> None:
+    """A file as it stands, for a pipe; on a terminal without what would change it."""
+    sys.stdout.write(clean(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
 def stdout() -> Console:
     return _console(stderr=False)
 

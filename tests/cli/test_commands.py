@@ -107,6 +107,19 @@ def test_only_what_was_saved_is_in_the_history(capsys: Captured) -> None:
     assert document(capsys) == kept
     assert main(["history"]) == 0
     assert "kept" in capsys.readouterr().out
+    for ending, begins in (
+        ("json", "{"),
+        ("jsonl", '{"comparison": '),
+        ("csv", "comparison,"),
+        ("md", "# Comparison "),
+    ):
+        capsys.readouterr()
+        assert main(["history", kept["id"], "--format", ending]) == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith(begins)
+        assert kept["id"] in printed
+    assert main(["history", "--format", "csv"]) == 2
+    assert "--format is of one comparison" in capsys.readouterr().err
 
 
 def test_an_unknown_comparison_is_a_wrong_command(capsys: Captured) -> None:

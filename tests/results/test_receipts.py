@@ -17,7 +17,7 @@ from playground.results.figures import Measured, Measurement, figure
 from playground.results.receipts import condition_lines, figure_lines, machine_lines
 from playground.results.report import markdown
 from playground.service import Playground
-from playground.ui.html.receipts import ReceiptPopovers, downloads, popovers
+from playground.ui.html.receipts import ReceiptPopovers, downloads, popovers, save_menu_html
 from tests.support.scripted_models import scripted
 from tests.support.watching import compare
 
@@ -161,6 +161,14 @@ def test_what_a_model_or_a_file_is_called_can_not_become_markup() -> None:
     drawn = ReceiptPopovers(made, "here")
     page = drawn.wrap(0, "ttft_s", "100 ms") + drawn.html() + downloads(comparison(nasty, id='"><b>'))
     assert not {"<img", "<script", "<b>"} & set(re.findall(r"<\w+>?", page))
+
+
+def test_a_comparison_is_saved_by_links_and_no_file_is_in_the_page() -> None:
+    links = re.findall(r'href="([^"]+)"', save_menu_html("a-1_B") + downloads(comparison(RUN, id="a-1_B")))
+    files = [f"export/a-1_B.{ending}" for ending in ("html", "md", "csv", "jsonl", "json")]
+    assert links == [*files, "export/a-1_B/code", *files]
+    assert save_menu_html("") == ""
+    assert "<b>" not in save_menu_html('"><b>')
 
 
 @pytest.mark.waits

@@ -34,7 +34,7 @@ STYLE = """
 @media (prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9aa4af;--line:#3d444d;--ground:#0d1117;
 --raised:#161b22;--link:#79c0ff}}
 *{box-sizing:border-box}body{margin:0 auto;max-width:110rem;padding:1.5rem;font:16px/1.55 system-ui,sans-serif;
-color:var(--ink);background:var(--ground)}
+color:var(--ink);background:var(--ground);overflow-wrap:anywhere}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin:1.6rem 0 .5rem}h3{font-size:1rem;margin:0 0 .5rem}
 a{color:var(--link);text-decoration:underline}.soft,dt,figcaption{color:var(--soft)}
 .columns{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr))}
@@ -45,9 +45,11 @@ pre{background:var(--raised);border:1px solid var(--line);border-radius:.4rem;pa
 white-space:pre-wrap;overflow-wrap:anywhere;font:.85rem/1.5 ui-monospace,monospace}pre.all{user-select:all}
 table{border-collapse:collapse}th,td{border:1px solid var(--line);padding:.3rem .55rem;
 text-align:start;vertical-align:top}
-.scroll{overflow-x:auto}dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem .9rem;margin:0}dd{margin:0;
-overflow-wrap:anywhere}details{margin:.4rem 0}summary{cursor:pointer}.failed{border-inline-start:.25rem solid #cf222e;
+.scroll{overflow-x:auto}dl{display:grid;grid-template-columns:fit-content(40%) minmax(0,1fr);gap:.2rem .9rem;
+margin:0}dd{margin:0;overflow-wrap:anywhere}details{margin:.4rem 0}
+summary{cursor:pointer}.failed{border-inline-start:.25rem solid #cf222e;
 padding-inline-start:.7rem}
+@media (max-width:40rem){body{padding:.8rem}dl{grid-template-columns:minmax(0,1fr)}dd{margin:0 0 .4rem}}
 @media print{:root{color-scheme:light;--ink:#000;--soft:#333;--line:#999;--ground:#fff;--raised:#fff;--link:#000}
 body{padding:0;max-width:none;font-size:10pt}article,tr,blockquote{break-inside:avoid-page}h2,h3{break-after:avoid}}
 """

@@ -6,9 +6,9 @@ above everything. Knows receipts, not gradio.
 
 from __future__ import annotations
 
-import base64
-import json
+from urllib.parse import quote
 
+from playground.messages import msg
 from playground.records import Comparison
 from playground.results.figures import Measurement
 from playground.results.receipts import (
@@ -18,9 +18,7 @@ from playground.results.receipts import (
     machine_lines,
     of_comparison,
     of_measurement,
-    with_receipts,
 )
-from playground.results.report import markdown
 from playground.ui.html.format import esc
 from playground.ui.i18n import say
 
@@ -79,16 +77,42 @@ def popovers(document: Comparison | Measurement, place: str) -> ReceiptPopovers:
     return ReceiptPopovers(made, place)
 
 
+SAVED_AS = (
+    ("html", msg("Web page"), msg("one file for any browser, without a script")),
+    ("md", msg("Markdown"), msg("for a report or an issue")),
+    ("csv", msg("CSV"), msg("a row a model, for a spreadsheet")),
+    ("jsonl", msg("JSONL"), msg("a line a model, for a program")),
+    ("json", msg("JSON"), msg("all of it, as it is kept")),
+)
+"""The endings of the files that ``ui/files.py`` serves, the most read first."""
+
+
+def save_menu_html(id: str) -> str:
+    """What saves a stored comparison with its receipts; a blind one has none until the vote. The server makes a file
+    when it is asked for, so that the page carries none.
+    """
+    if not id:
+        return ""
+    files = "".join(
+        f'<li><a href="{_address(id, ending)}" download>{esc(say(title))}</a> <small>{esc(say(what))}</small></li>'
+        for ending, title, what in SAVED_AS
+    )
+    code = esc(say(msg("Code of this run")))
+    ways = esc(say(msg("curl, Python, JavaScript and terminal, to ask the same again")))
+    return (
+        f'<details class="save-menu"><summary>{esc(say(msg("Save")))}</summary><ul>{files}<li>'
+        f'<a href="export/{quote(id, safe="")}/code" target="_blank" rel="noopener">{code}</a> <small>{ways}</small>'
+        "</li></ul></details>"
+    )
+
+
 def downloads(document: Comparison | Measurement) -> str:
-    """Links that save it with all receipts. The links hold the files: the server keeps none and serves none."""
-    kind = "comparison" if isinstance(document, Comparison) else "measurement"
-    files = {
-        "JSON": ("json", "application/json", json.dumps(with_receipts(document), indent=1)),
-        "Markdown": ("md", "text/markdown", markdown(document, say)),
-    }
-    links = []
-    for title, (ending, media, text) in files.items():
-        data = base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
-        name = f"{kind}-{esc(document.id)}.{ending}"
-        links.append(f'<a download="{name}" href="data:{media};charset=utf-8;base64,{data}">{title}</a>')
-    return f'<p class="note downloads"><strong>Save with all receipts:</strong> {" · ".join(links)}</p>'
+    """The same as one line of links, for below a table."""
+    links = " · ".join(
+        f'<a href="{_address(document.id, ending)}" download>{esc(say(title))}</a>' for ending, title, _ in SAVED_AS
+    )
+    return f'<p class="note downloads"><strong>{esc(say(msg("Save with all receipts:")))}</strong> {links}</p>'
+
+
+def _address(id: str, ending: str) -> str:
+    return f"export/{quote(id, safe='')}.{ending}"

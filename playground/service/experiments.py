@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from playground.catalog.entries import Catalog
@@ -129,15 +129,31 @@ class Experiments:
             found = self.going_on.jobs.get(id)
         return found[0] if found else None
 
-    def _begin(self, turn: Turn, owner: str, *, keep: bool = True) -> CompareJob:
+    def _begin(
+        self, turn: Turn, owner: str, *, keep: bool = True, note: Callable[[str], object] = lambda id: None
+    ) -> CompareJob:
+        """Begin a comparison.
+
+        Args:
+            note: Is told the id before the comparison can be found or is stored; where it raises, nothing goes on.
+        """
         self._check_unfinished(owner)
+        noted = threading.Event()
+
+        def save(comparison: Comparison) -> None:
+            noted.wait()
+            self.store.save(comparison, owner)
+
         job = self.comparer.start(
-            turn.request,
-            turn.columns,
-            turn.mode,
-            parent=turn.parent,
-            save=(lambda comparison: self.store.save(comparison, owner)) if keep else None,
+            turn.request, turn.columns, turn.mode, parent=turn.parent, save=save if keep else None
         )
+        try:
+            note(job.id)
+        except BaseException:
+            job.stop()
+            raise
+        finally:
+            noted.set()
         with self.going_on.lock:
             self.going_on.jobs[job.id] = job, owner
         job.when_done(lambda: self._forget(job.id))

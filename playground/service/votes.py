@@ -16,6 +16,7 @@ from playground.experiments.blind import BlindJob, shuffled
 from playground.experiments.compare import CompareJob
 from playground.experiments.replay import ReplayJob
 from playground.experiments.token_view import TokenViewJob
+from playground.experiments.turns import ContextUse, Turn
 from playground.messages import msg
 from playground.records import Column, Comparison, Mode, Request, Variant
 from playground.results.blind import answered, blinded
@@ -44,12 +45,8 @@ class Voting(Experiments, History):
         """
         if len(columns) < 2:
             raise UsageError(msg("A vote needs two answers or more"), msg("Choose another model."))
-        job = self.compare(request, shuffled(columns), mode, owner=owner)
-        try:
-            self.votes_kept.begin(job.id, owner, _now())
-        except BaseException:
-            job.stop()
-            raise
+        turn = Turn(request, tuple(shuffled(columns)), mode)
+        job = self._begin(turn, owner, note=lambda id: self.votes_kept.begin(id, owner, _now()))
         return BlindJob(job)
 
     def blind(self, id: str) -> bool:
@@ -116,6 +113,47 @@ class Voting(Experiments, History):
     def _voter(self, owner: str, whose: str) -> str:
         """On one's own machine every vote is one's own."""
         return owner if self.settings.strangers else whose
+
+    # -- what has to wait for the vote --------------------------------------------------------------------------------
+
+    def reply(
+        self, stored: Comparison, text: str, columns: Sequence[int] | None = None, *, owner: str = ""
+    ) -> CompareJob:
+        self._sighted(stored)
+        return super().reply(stored, text, columns, owner=owner)
+
+    def resend(
+        self, stored: Comparison, turn: int, text: str, columns: Sequence[int] | None = None, *, owner: str = ""
+    ) -> CompareJob:
+        self._sighted(stored)
+        return super().resend(stored, turn, text, columns, owner=owner)
+
+    def again(self, stored: Comparison, column: int, *, request: Request | None = None, owner: str = "") -> CompareJob:
+        self._sighted(stored)
+        return super().again(stored, column, request=request, owner=owner)
+
+    def go_on(
+        self, stored: Comparison, column: int, *, at: int | None = None, token: int | None = None, owner: str = ""
+    ) -> CompareJob:
+        self._sighted(stored)
+        return super().go_on(stored, column, at=at, token=token, owner=owner)
+
+    def compare(
+        self,
+        request: Request,
+        columns: Sequence[Variant | Column],
+        mode: Mode = "fair",
+        *,
+        owner: str = "",
+        parent: Comparison | None = None,
+        keep: bool = True,
+    ) -> CompareJob:
+        if parent:
+            self._sighted(parent)
+        return super().compare(request, columns, mode, owner=owner, parent=parent, keep=keep)
+
+    def context_use(self, stored: Comparison, column: int) -> ContextUse | None:
+        return None if self.blind(stored.id) else super().context_use(stored, column)
 
     def replay(self, stored: Comparison) -> ReplayJob:
         self._sighted(stored)

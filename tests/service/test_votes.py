@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from playground.errors import UsageError
+from playground.errors import StorageError, UsageError
 from playground.experiments.blind import shuffled
 from playground.messages import msg
 from playground.records import Request
@@ -59,10 +61,19 @@ def test_nothing_goes_on_from_a_waiting_comparison(playground: Playground) -> No
     begun(playground)
     seen = playground.comparison("c1")
     assert seen
-    with pytest.raises(UsageError, match="wait for your vote"):
-        playground.replay(seen)
-    with pytest.raises(UsageError, match="wait for your vote"):
-        playground.token_view(seen, 0)
+    ways: list[Callable[[], object]] = [
+        lambda: playground.replay(seen),
+        lambda: playground.token_view(seen, 0),
+        lambda: playground.reply(seen, "And Italy?"),
+        lambda: playground.resend(seen, 0, "Italy?"),
+        lambda: playground.again(seen, 0),
+        lambda: playground.go_on(seen, 0),
+        lambda: playground.compare(Request("Italy?"), [FAST], parent=seen),
+    ]
+    for way in ways:
+        with pytest.raises(UsageError, match="wait for your vote"):
+            way()
+    assert playground.context_use(seen, 0) is None
 
 
 def test_with_fewer_than_two_answers_there_is_nothing_to_hide_for(playground: Playground) -> None:
@@ -138,7 +149,8 @@ def test_a_blind_run_shows_nothing_until_all_have_answered(playground: Playgroun
         if running:
             assert named(*running.snapshot().lives) == []
             stored = playground.comparison(job.id)
-            assert stored is None or not stored.runs, "what is done already would tell who is fast"
+            told = stored is not None and stored.runs
+            assert not told or playground.running(job.id) is None, "what is done already would tell who is fast"
     result = job.result()
     assert len({(live.kind, live.text, live.n_tokens, live.message) for at in seen[:-1] for live in at.lives}) == 1
     assert named(*(live for at in [*seen, job.snapshot()] for live in at.lives), result) == []
@@ -160,3 +172,32 @@ def test_a_vote_comes_after_the_answers(playground: Playground) -> None:
 def test_one_model_is_nothing_to_vote_on(playground: Playground) -> None:
     with pytest.raises(UsageError, match="two answers or more"):
         playground.compare_blind(Request("Hi?"), [FAST])
+
+
+def test_a_comparison_is_blind_before_it_can_be_found(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noting takes its time here; the comparison must neither be listed nor stored before."""
+    found: list[object] = []
+
+    def begin(id: str, owner: str, at: str) -> None:
+        time.sleep(0.3)
+        found.extend([playground.running(id), playground.store.get(id), *playground.history("")])
+        note(id, owner, at)
+
+    note = playground.votes_kept.begin
+    monkeypatch.setattr(playground.votes_kept, "begin", begin)
+    job = playground.compare_blind(Request("Hi?"), [FAST, SLOW])
+    assert found == [None, None]
+    job.result()
+    assert playground.blind(job.id)
+
+
+def test_where_the_vote_can_not_be_kept_nothing_goes_on(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(id: str, owner: str, at: str) -> None:
+        raise StorageError(msg("full"), msg("Free some space on that disk."))
+
+    monkeypatch.setattr(playground.votes_kept, "begin", begin)
+    with pytest.raises(StorageError):
+        playground.compare_blind(Request("Hi?"), [FAST, SLOW])
+    assert not playground.going_on.jobs

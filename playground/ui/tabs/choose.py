@@ -25,6 +25,7 @@ from playground.results.figures import CHOICE
 from playground.ui import offered
 from playground.ui.html import choose
 from playground.ui.html.format import esc
+from playground.ui.tabs import votes
 from playground.ui.theme import html
 from playground.ui.visitors import visitor
 
@@ -58,6 +59,7 @@ class Choose:
     own: gr.Textbox
     verdicts: gr.HTML
     picture: gr.HTML
+    ratings: votes.Table
 
     @property
     def inputs(self) -> list[Any]:
@@ -105,8 +107,16 @@ def build(playground: Playground, tab: gr.Tab) -> Choose:
             )
         )
     picture = html(elem_id="picture")
+    html(votes_head)
+    table = votes.build_table()
     limits = (memory_limit, ttft, speed, commercial, openness, context)
-    return Choose(tab, limits, models, every, quality, below, memory, own, verdicts, picture)
+    return Choose(tab, limits, models, every, quality, below, memory, own, verdicts, picture, table)
+
+
+def votes_head() -> str:
+    """Above the ratings."""
+    words = msg("What your blind votes say. From five votes on two models on, it is one of the quality figures above.")
+    return f'<h2 class="votes-head">{esc(msg("Your votes"))}</h2><p class="note">{esc(words)}</p>'
 
 
 def _limit(label: str) -> gr.Textbox:
@@ -146,6 +156,7 @@ def connect(playground: Playground, tab: Choose, choices: Sequence[Any]) -> None
         show_progress="hidden",
         api_visibility="private",
     )
+    votes.connect_table(playground, tab.ratings, tab.tab, visitor)
 
 
 def shown(

@@ -15,7 +15,7 @@ from playground.experiments.compare import CompareJob
 from playground.experiments.progress import LiveRun, Snapshot
 from playground.messages import msg
 from playground.records import Comparison, Mode, Request
-from playground.results.blind import blinded, letter
+from playground.results.blind import answered, blinded, letter
 
 Item = TypeVar("Item")
 
@@ -61,21 +61,23 @@ class BlindJob:
 
     def snapshot(self) -> Snapshot:
         """The same for every column until all have ended; then the answers."""
-        lives = self._job.snapshot().lives
+        at = self._job.snapshot()
         if not self._job.done:
-            waiting = [LiveRun(letter(place), message=WAITING) for place in range(len(lives))]
-            return Snapshot(lives=tuple(waiting))
-        runs = self.result().runs
+            waiting = [LiveRun(letter(place), message=WAITING) for place in range(len(at.lives))]
+            return Snapshot(lives=tuple(waiting), problem=at.problem)
         ended = [
             replace(LiveRun(run.variant), kind="failed" if run.error else "done", text=run.text, run=run)
-            for run in runs
+            for run in self.result().runs
         ]
-        return Snapshot(lives=tuple(ended))
+        return Snapshot(lives=tuple(ended), problem=at.problem)
 
     def stop(self) -> None:
         """End all of it; one column alone can't be stopped, as one can't see which still answers."""
         self._job.stop()
 
     def result(self) -> Comparison:
-        """Wait for the end; the comparison with letters for names."""
-        return blinded(self._job.result())
+        """Wait for the end; the comparison with letters for names, unless fewer than two answers leave nothing to vote
+        on.
+        """
+        result = self._job.result()
+        return blinded(result) if sum(map(answered, result.runs)) > 1 else result

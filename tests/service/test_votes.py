@@ -201,3 +201,9 @@ def test_where_the_vote_can_not_be_kept_nothing_goes_on(
     with pytest.raises(StorageError):
         playground.compare_blind(Request("Hi?"), [FAST, SLOW])
     assert not playground.going_on.jobs
+
+
+def test_a_run_with_one_answer_is_told_at_its_end(playground: Playground) -> None:
+    job = playground.compare_blind(Request("Hi?"), [FAST, replace(FAST, model="fails")])
+    assert {run.variant.model for run in job.result().runs} == {"fast", "fails"}
+    assert not playground.blind(job.id)

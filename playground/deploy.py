@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from playground.catalog.entries import load_catalog
+from playground.catalog.entries import Catalog, CatalogEntry, load_catalog
 from playground.config import validation
 from playground.config.endpoints import load_remotes
 from playground.errors import ConfigError, PlaygroundError, UsageError
@@ -115,30 +115,71 @@ def _shape_problems(space: dict[str, Any], name: str) -> list[Translatable]:
     return [each.message for each in validation.problems(SpaceBlock, space, f"{name}: space")]
 
 
+def served_words(space_file: Path) -> Translatable:
+    """Which models a Space serves, with the Hub and without.
+
+    Raises:
+        ConfigError: spaces.yaml can't be read.
+    """
+    app = _app_block(space_file)
+    own, always = app.get("space_models"), app.get("models")
+    if not own:
+        return msg("A Space serves {models}.", models=always or [])
+    return msg("A Space serves {models}; where the Hub can't be reached, {others}.", models=own, others=always or [])
+
+
 def _model_problems(space_file: Path, space: dict[str, Any], catalog_file: Path) -> list[Translatable]:
-    """The served models are in the catalogue, and the Space's page names their upstream models."""
-    app = validation.read_yaml(space_file).get("app")
-    remotes = load_remotes(app.get("remotes"), {}, space_file.name) if isinstance(app, dict) else ()
-    catalog = load_catalog(catalog_file, remotes)
-    served = app.get("models") if isinstance(app, dict) else None
-    if not isinstance(served, list) or not served:
+    """The served models are in the catalogue, those of a Space of its own suit one, and the Space's page names the
+    upstream models of both.
+    """
+    app = _app_block(space_file)
+    catalog = load_catalog(catalog_file, load_remotes(app.get("remotes"), {}, space_file.name))
+    if not isinstance(app.get("models"), list) or not app["models"]:
         return [msg("{file}: app.models lists no model.", file=space_file.name)]
     problems: list[Translatable] = []
     upstream: list[str] = []
-    for name in served:
-        try:
-            upstream.append(catalog.resolve(str(name))[0].upstream)
-        except UsageError as error:
-            problems.append(msg("{file}: app.models: {problem}", file=space_file.name, problem=error.message))
-    if not problems and sorted(filter(None, set(upstream))) != sorted(map(str, space.get("models") or [])):
+    for key in ("space_models", "models"):
+        for name in app.get(key) or []:
+            place = msg("{file}: app.{key}", file=space_file.name, key=key)
+            try:
+                spec, _ = catalog.resolve(str(name))
+            except UsageError as error:
+                problems.append(msg("{place}: {problem}", place=place, problem=error.message))
+                continue
+            upstream.append(spec.upstream)
+            if key == "space_models":
+                problems += _unsuited(place, catalog, spec.id)
+    wanted = list(filter(None, dict.fromkeys(upstream)))
+    if not problems and sorted(wanted) != sorted(map(str, space.get("models") or [])):
         problems.append(
-            msg(
-                "{file}: space.models is not what app.models serves: {models}.",
-                file=space_file.name,
-                models=list(filter(None, upstream)),
-            )
+            msg("{file}: space.models is not what app.models serves: {models}.", file=space_file.name, models=wanted)
         )
     return problems
+
+
+def _unsuited(place: Translatable, catalog: Catalog, model: str) -> list[Translatable]:
+    """Why a Space should not begin with this model: strangers come for an answer, in minutes, without an account."""
+    entry = catalog.entry(model)
+    found = []
+    if entry.spec.kind != "chat":
+        found.append(msg("{place}: {model} is no instruct model.", place=place, model=model))
+    if str(entry.card.gated) == "yes":
+        found.append(msg("{place}: {model} is gated on the Hub.", place=place, model=model))
+    if not _ready_made(entry):
+        found.append(
+            msg("{place}: the catalogue knows no ready-made ONNX or GGUF of {model}.", place=place, model=model)
+        )
+    return found
+
+
+def _ready_made(entry: CatalogEntry) -> bool:
+    return entry.onnx is not None or entry.spec.source.lower().endswith(".gguf")
+
+
+def _app_block(space_file: Path) -> dict[str, Any]:
+    document = validation.read_yaml(space_file)
+    app = document.get("app") if isinstance(document, dict) else None
+    return app if isinstance(app, dict) else {}
 
 
 def files_to_deploy(root: Path) -> list[Path]:

@@ -14,7 +14,15 @@ import pytest
 import yaml
 
 from playground import paths
-from playground.deploy import check_space, deploy_space, files_to_deploy, front_matter, render_readme, split_readme
+from playground.deploy import (
+    check_space,
+    deploy_space,
+    files_to_deploy,
+    front_matter,
+    render_readme,
+    served_words,
+    split_readme,
+)
 from playground.errors import ConfigError, PlaygroundError, UsageError
 from playground.paths import ROOT
 
@@ -99,16 +107,48 @@ def test_a_wrong_key_of_the_space_is_reported(project: Path, values: dict[str, A
 
 def test_a_served_model_outside_the_catalogue_is_reported_with_the_closest_name(project: Path) -> None:
     change(project, "app", models=["gemma-3-270"])
-    assert [problem for problem in problems(project) if "Did you mean gemma-3-270m, " in problem]
+    assert [problem for problem in problems(project) if "Did you mean gemma-3-270m or " in problem]
 
 
 def test_a_model_of_the_hub_with_the_least_of_an_entry_can_be_served(project: Path) -> None:
     least = {"id": "small", "name": "Small", "kind": "base", "task": "text-generation", "source": "hub:Owner/Small"}
     catalog = project / "catalog.yaml"
     catalog.write_text(yaml.safe_dump({"schema_version": 1, "models": [{**least, "variants": ["onnx-int8"]}]}))
-    change(project, "app", models=["small"])
+    change(project, "app", models=["small"], space_models=None)
     change(project, "space", models=["Owner/Small"])
     assert check_space(project / "spaces.yaml", project, catalog) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "problem"),
+    [
+        ("gemma-3-270m", "app.space_models: gemma-3-270m is no instruct model"),
+        ("gemma-3-270m-it", "app.space_models: gemma-3-270m-it is gated on the Hub"),
+        (
+            "olmo-2-1b-instruct",
+            "app.space_models: the catalogue knows no ready-made ONNX or GGUF of olmo-2-1b-instruct",
+        ),
+        ("no-such-model", "app.space_models: Unknown model 'no-such-model'"),
+    ],
+)
+def test_a_space_begins_with_instruct_models_that_anybody_may_have_ready_made(
+    project: Path, model: str, problem: str
+) -> None:
+    change(project, "app", space_models=[model])
+    assert [each for each in problems(project) if problem in each]
+
+
+def test_the_page_of_a_space_names_the_models_of_both_sets(project: Path) -> None:
+    change(project, "space", models=["HuggingFaceTB/SmolLM2-135M-Instruct", "google/gemma-3-270m"])
+    assert [each for each in problems(project) if "space.models is not what app.models serves" in each]
+
+
+def test_what_a_space_serves_is_told(project: Path) -> None:
+    words = "A Space serves {}; where the Hub can't be reached, {}."
+    change(project, "app", space_models=["a", "b"], models=["c"])
+    assert served_words(project / "spaces.yaml") == words.format("a, b", "c")
+    change(project, "app", space_models=None)
+    assert served_words(project / "spaces.yaml") == "A Space serves c."
 
 
 def test_every_problem_is_listed_not_only_the_first(project: Path) -> None:

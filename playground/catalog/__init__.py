@@ -10,13 +10,14 @@ Door:
     entries: Catalog, CatalogEntry, HUB_ID, HUB_REVISION, Terms, load_catalog
     facts: full_facts
     footprint: Footprint, KERNELS_CACHE, OTHER_MB, PROCESS_MB, of_files
-    hub: HubInfo, fetch_model_info, hub_errors, parse
+    hub: HubInfo, fetch_model_info, hub_errors, parse, reachable
     hub_cards: card_html, hub_facts, read, remembered, rest_url
     kinds: WORDS, has_encoder, kind_told
     kv_cache: cache_of
     licenses: commercial_use, forbids_commercial_use
     quantization: advice, bases_of, forget, quantisation, repositories, settings_of, uneven_blocks
     search: Filters, Listed, SORTS, Sort, choices, footprint, listed, select, smaller
+    sets: ModelSet, download_bytes, model_sets
     template_files: bring_template, find_template, named_tokens, read_json
     tokenizer_source: tokenizer_words
     weight_files: ADAPTER, INDEX, INDEX_END, IncompleteFiles, OTHER_LIBRARIES, Read, WHOLE, Weights, is_other_gguf,

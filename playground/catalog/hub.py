@@ -96,6 +96,23 @@ class HubInfo(Record):
         return estimate(parameters, runtime, precision, self.shape, prebuilt=bool(self.onnx_files))
 
 
+def reachable(timeout_s: float) -> bool:
+    """Whether the Hub answers, asked once and for nothing but that. What stands between (a proxy that refuses) does not
+    count as the Hub; neither does one that is not to be asked (HF_HUB_OFFLINE).
+    """
+    import httpx2
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
+    try:
+        answer = httpx2.head(endpoint, timeout=timeout_s, follow_redirects=False)
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):
+        return False
+    return answer.status_code < 400 or answer.status_code == 404
+
+
 def fetch_model_info(repo: str, revision: str = "") -> HubInfo:
     """Ask the Hub about a repository.
 

@@ -33,20 +33,22 @@ space = typer.Typer(help="The hosted Space: spaces.yaml is its one source.", add
 @space.command("render")
 def render() -> None:
     """Write the block on top of README.md from spaces.yaml."""
-    from playground.deploy import render_readme
+    from playground.deploy import render_readme, served_words
 
     root, settings = _project()
     changed = render_readme(settings.space_file, root / "README.md")
     output.stdout().print("README.md written." if changed else "README.md is as it should be.")
+    output.stdout().print(output.clean(served_words(settings.space_file)), soft_wrap=True)
 
 
 @space.command("check")
 def check() -> int:
     """List what disagrees between spaces.yaml, README.md, requirements.txt and the catalogue."""
-    from playground.deploy import check_space
+    from playground.deploy import check_space, served_words
 
     root, settings = _project()
     problems = check_space(settings.space_file, root, settings.catalog_file)
+    output.stdout().print(output.clean(served_words(settings.space_file)), soft_wrap=True)
     for problem in problems:
         output.stdout().print(f"- {output.clean(problem)}", soft_wrap=True)
     if not problems:

@@ -85,6 +85,7 @@ class AppBlock(Block):
     """``app`` of spaces.yaml. ``remotes`` are checked by themselves: they may come from the environment as well."""
 
     models: Annotated[list[Text], Field(min_length=1)]
+    space_models: Annotated[list[Text], Field(min_length=1)] | None = None
     limits: LimitsBlock | None = None
     remotes: Any = None
 

@@ -73,6 +73,8 @@ class Settings:
 
     Attributes:
         memory_mb: What all loaded models together may take; None for a share of what the machine or container allows.
+        models: What the app serves.
+        space_models: What it serves instead on a Space that reaches the Hub; empty for the same.
         hosts: Names that the web app answers to beside this machine's own, each ``NAME`` or ``NAME:PORT``.
         secret: What visitors' cookies are signed with; empty for one that is made and kept.
     """
@@ -84,6 +86,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 7860
     models: tuple[str, ...] = ()
+    space_models: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     on_space: bool = False
     memory_mb: float | None = None
@@ -124,6 +127,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         host=env.get("HOST") or ("0.0.0.0" if on_space else "127.0.0.1"),
         port=_number(env, "PORT", 7860, least=0),
         models=tuple(app.models),
+        space_models=tuple(app.space_models or ()),
         limits=limits,
         on_space=on_space,
         memory_mb=_number(env, "PLAYGROUND_MEMORY_MB", 0, least=1) or limits.memory_mb,

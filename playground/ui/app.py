@@ -127,6 +127,7 @@ def serve(settings: Settings) -> int:
         from playground.ui.page import build_ui
 
         with Playground(settings) as playground:
+            playground.settle_served()
             demo = build_ui(playground)
             launch(demo, settings, files.routes(playground))
             try:

@@ -40,6 +40,8 @@ def test_what_is_left_out_keeps_its_default(tmp_path: Path) -> None:
         ("app: {models: [m], limits: 3}", "app.limits must be a block of keys, not 3. Known keys: max_models,"),
         ("app: {models: [m, 7]}", "spaces.yaml: app.models[1] must be text, not 7. Write it in quotes."),
         ("app: {models: m}", "app.models must be a list"),
+        ("app: {models: [m], space_models: []}", "app.space_models"),
+        ("app: {models: [m], space_models: [7]}", "app.space_models[0] must be text, not 7"),
         ("app: {models: []}", "has no list of models under app. Add app: {models: [smollm2-135m-instruct]}."),
         ("app: [m]", "has no list of models under app"),
         ("", "has no list of models under app"),

@@ -76,6 +76,7 @@ def serving(
         "PLAYGROUND_HOME": str(home or folder / "home"),
         "PLAYGROUND_SPACE": str(space),
         "PLAYGROUND_CATALOG": str(catalog),
+        "HF_HUB_OFFLINE": "1",  # nothing but loopback is asked; a test with a Hub of its own says so
         **more,
     }
     began = time.monotonic()

@@ -17,7 +17,17 @@ from playground.experiments.base import Job, Machine
 from playground.experiments.progress import Snapshot
 from playground.experiments.token_diff import Difference, first_difference, first_text_difference
 from playground.messages import NOTHING, Translatable, msg, sentences
-from playground.records import Cancelled, Comparison, DecodedTokens, Environment, LoadSpec, ModelRun, Record, Variant
+from playground.records import (
+    Cancelled,
+    Column,
+    Comparison,
+    DecodedTokens,
+    Environment,
+    LoadSpec,
+    ModelRun,
+    Record,
+    Variant,
+)
 from playground.workers import protocol
 
 if TYPE_CHECKING:
@@ -85,45 +95,60 @@ class Replayer:
         self._machine, self._comparer = machine, comparer
 
     def start(self, stored: Comparison) -> ReplayJob:
-        """The same request, seed, variants and mode, in the background. Models that are gone are left out.
+        """The same columns with what each was asked, seeds included, and the mode, in the background. Models that are
+        gone, and answers that can't be repeated, are left out.
 
         Raises:
             UsageError: It can't be repeated; nothing was begun.
         """
-        request = stored.request
-        if request.temperature > 0 and request.seed is None:
+        why = [self._missing(stored, column) for column in range(len(stored.runs))]
+        places = [column for column, reason in enumerate(why) if not reason]
+        if not places:
             raise UsageError(
-                msg("{id} drew its tokens with a random seed that was not kept, so it can't be repeated", id=stored.id),
-                msg("Set a seed, or temperature 0, for answers that can be."),
+                msg("{id} can't be run again", id=stored.id), sentences(*dict.fromkeys(reason for reason in why))
             )
-        known = [run.variant for run in stored.runs if not self._missing(run.variant)]
-        if not known:
-            reasons = sentences(*(self._missing(run.variant) for run in stored.runs))
-            raise UsageError(msg("None of the models of {id} is known any more", id=stored.id), reasons)
-        replaying = ReplayJob(self._machine, self, stored, self._comparer.start(request, known, stored.mode))
+        columns = [Column(stored.runs[place].variant, stored.asked(place)) for place in places]
+        rerun = self._comparer.start(stored.request, columns, stored.mode)
+        replaying = ReplayJob(self._machine, self, stored, rerun, places)
         self._machine.begin(replaying)
         return replaying
 
-    def report(self, stored: Comparison, rerun: Comparison, cancelled: Cancelled = lambda: False) -> Replay:
+    def report(
+        self,
+        stored: Comparison,
+        rerun: Comparison,
+        places: Sequence[int] | None = None,
+        cancelled: Cancelled = lambda: False,
+    ) -> Replay:
         """Compare a stored comparison with its finished rerun. Waits for a turn only where a difference is spelt out,
         since that may need the model loaded; called off, it gives the ids of tokens instead of their texts.
+
+        Args:
+            places: The stored column that each run of the rerun repeats; None where it repeats all of them.
         """
-        now = {str(run.variant): run for run in rerun.runs}
+        now = dict(zip(range(len(stored.runs)) if places is None else places, rerun.runs, strict=True))
         models = []
-        for run in stored.runs:
-            if rerun_of := now.get(str(run.variant)):
-                models.append(self._model(run, rerun_of, cancelled))
+        for place, run in enumerate(stored.runs):
+            if place in now:
+                models.append(self._model(run, now[place], cancelled))
             else:
-                models.append(ModelReplay(run.variant, "unknown", detail=self._missing(run.variant)))
+                models.append(ModelReplay(run.variant, "unknown", detail=self._missing(stored, place)))
         changes = tuple(_environment_changes(stored.environment, rerun.environment))
         return Replay(stored.id, stored.created_at, rerun, tuple(models), changes)
 
-    def _missing(self, variant: Variant) -> Translatable:
-        """Why a variant can't be run any more, empty if it can."""
+    def _missing(self, stored: Comparison, column: int) -> Translatable:
+        """Why a column can't be run again, empty if it can."""
+        run, asked = stored.runs[column], stored.asked(column)
         try:
-            self._machine.catalog.resolve(str(variant))
+            self._machine.catalog.resolve(str(run.variant))
         except PlaygroundError as error:
             return error.message
+        if asked.temperature > 0 and asked.seed is None:
+            return msg(
+                "{model} drew its tokens with a random seed that was not kept: set a seed, or temperature 0, for "
+                "answers that can be repeated.",
+                model=run.variant,
+            )
         return NOTHING
 
     def _model(self, was: ModelRun, now: ModelRun, cancelled: Cancelled) -> ModelReplay:
@@ -175,16 +200,18 @@ class Replayer:
 class ReplayJob(Job[Replay]):
     """A replay that is going on; made by ``Replayer.start``. Stopped, it tells of the models that had answered."""
 
-    def __init__(self, machine: Machine, replayer: Replayer, stored: Comparison, rerun: CompareJob) -> None:
+    def __init__(
+        self, machine: Machine, replayer: Replayer, stored: Comparison, rerun: CompareJob, places: Sequence[int]
+    ) -> None:
         super().__init__(machine, msg("The replay of {id}", id=stored.id))
         self._replayer, self._stored = replayer, stored
         self._at, self._part = Snapshot(), rerun
-        self._rerun = rerun
+        self._rerun, self._places = rerun, places
 
     def _run(self) -> Replay:
         rerun = self._wait_for(self._rerun)
         self._tell(msg("comparing the answers"))
-        return self._replayer.report(self._stored, rerun, self._stop.is_set)
+        return self._replayer.report(self._stored, rerun, self._places, self._stop.is_set)
 
 
 def _judged(told: ModelReplay, whole: int, found: Difference | None) -> ModelReplay:

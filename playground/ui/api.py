@@ -71,7 +71,7 @@ def build(playground: Playground, sessions: Sessions) -> None:
             chosen = await _told(asyncio.to_thread(_columns, playground, columns, asked))
         else:
             chosen = await _told(asyncio.to_thread(_variants, playground, models))
-        start = partial(playground.compare, asked, chosen, mode)
+        start = partial(playground.compare, asked, chosen, mode, keep=False)
         result = await _told(jobs.finish(sessions, request.session_hash or "", start))
         return with_receipts(result)
 

@@ -11,7 +11,7 @@ import pytest
 from playground.cli import main
 from playground.errors import UsageError
 from playground.experiments.replay import Replay, Replayer
-from playground.records import Comparison, ModelRun, Request
+from playground.records import Column, Comparison, ModelRun, Request
 from playground.service import Playground
 from playground.ui.html import diff, panel
 
@@ -105,11 +105,39 @@ def test_models_that_failed_or_are_gone_are_not_called_the_same(playground: Play
 
 
 def test_what_was_drawn_without_a_seed_cannot_be_repeated_but_greedy_can(playground: Playground) -> None:
-    stored = Comparison("c1", "", replace(ASKED, temperature=0.7, seed=None), (), _environment())
-    with pytest.raises(UsageError, match=r"c1 .*random seed.*can't be repeated"):
+    stored = answered(playground, "fast", request=replace(ASKED, temperature=0.7, seed=None))
+    with pytest.raises(UsageError, match=r"can't be run again.*fast@fake-none drew .*random seed that was not kept"):
         playground.replayer.start(stored)
-    with pytest.raises(UsageError, match="None of the models of c1"):  # greedy passes the first check
-        playground.replayer.start(replace(stored, request=replace(ASKED, seed=None)))
+    gone = replace(stored.runs[0], variant=replace(stored.runs[0].variant, model="forgotten"))
+    with pytest.raises(UsageError, match="Unknown model 'forgotten'"):  # greedy passes the other check
+        playground.replayer.start(replace(stored, request=replace(ASKED, seed=None), runs=(gone,)))
+
+
+@pytest.mark.waits
+def test_each_column_is_repeated_with_its_own_request_by_its_position(playground: Playground) -> None:
+    (fast,) = playground.variants(["fast"])
+    short, drawn = replace(ASKED, max_new_tokens=2), replace(ASKED, temperature=0.7, seed=None)
+    columns = [Column(fast, drawn), Column(fast), Column(fast, short)]
+    stored = playground.comparer.start(ASKED, columns).result()
+    found = report(playground, stored)
+    assert [model.verdict for model in found.models] == ["unknown", "identical", "identical"]
+    assert "random seed" in found.models[0].detail
+    assert [model.count for model in found.models[1:]] == [run.timings.output_tokens for run in stored.runs[1:]]
+    assert found.rerun.runs[1].request == short
+
+
+@pytest.mark.waits
+def test_a_conversation_and_an_answer_gone_on_with_are_repeated(playground: Playground) -> None:
+    (slow,) = playground.variants(["slow"])
+    first = playground.compare(replace(ASKED, max_new_tokens=3), [slow]).result()
+    longer = playground.go_on(first, 0).result()
+    stored = playground.reply(longer, "And then?").result()
+    found = report(playground, stored)
+    assert found.same
+    assert found.rerun.asked(0).messages == stored.asked(0).messages
+    again = report(playground, longer)
+    assert again.same
+    assert again.models[0].count == 6
 
 
 def test_of_a_served_model_only_texts_are_compared(playground: Playground) -> None:

@@ -7,6 +7,7 @@ every worker and preparation.
 
 Door:
     __init__: Playground
+    suggestions: SUGGESTED, Suggestion, Suggestions
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class Playground(Voting, Cards, Experiments, History, Suggesting):
 
     def default_variants(self) -> tuple[Variant, ...]:
         """What the app was told to serve: the variant named there, or each model's default one."""
-        return tuple(dict.fromkeys(self.variants(self.settings.models)))
+        return tuple(dict.fromkeys(self.variants(self.served_names)))
 
     def search(self, filters: Filters, order: Sort = "catalogue") -> list[Listed]:
         """The models of the catalogue that fit every filter, and whether they run on this machine."""

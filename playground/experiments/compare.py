@@ -126,6 +126,11 @@ class CompareJob(Job[Comparison]):
                 return
             yield event
 
+    @property
+    def own_requests(self) -> tuple[Request | None, ...]:
+        """What each column is asked, where that is not the request of all."""
+        return tuple(lane.request if lane.own else None for lane in self._lanes)
+
     def snapshot(self) -> Snapshot:
         """Where each column stands now, in their order. Cheap enough for ten times a second."""
         with self._lock:

@@ -15,13 +15,32 @@ from playground.errors import PlaygroundError
 from playground.messages import msg
 from playground.records import Mode, Request, Variant
 from playground.ui import api, offered
+from playground.ui.actions import Actions, Seams
 from playground.ui.blocks import Blocks
+from playground.ui.columns import variant_of
 from playground.ui.html import asked, costs, panel
 from playground.ui.html.format import esc
+from playground.ui.restore import KEEP_DRAFT, OPENED, READ_DRAFT, Restore
 from playground.ui.running import Parts, Running
 from playground.ui.sessions import Sessions
-from playground.ui.tabs import benchmark, cards, catalog, choose, compare, diff, form, history, learn, outputs, replay
+from playground.ui.tabs import (
+    benchmark,
+    cards,
+    catalog,
+    choose,
+    compare,
+    differences,
+    form,
+    history,
+    learn,
+    outputs,
+    own,
+    replay,
+    votes,
+    what_they_read,
+)
 from playground.ui.theme import html
+from playground.ui.visitors import visitor
 
 if TYPE_CHECKING:
     from playground.service import Playground
@@ -30,6 +49,9 @@ TITLE = "Open-Model Playground"
 LOOK_S, REST_S = 2.0, 20.0
 """Between two looks of a page at how preparations come on; and while there are none. A look costs a browser 50 ms:
 two pages at rest took 12 % of a core from the models when they looked every two seconds."""
+RAW: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
+"""How the page's events are registered. Not preprocessed: gradio would check a choice against the list that the page
+was built with."""
 QUEUE_LOOK_S = 0.03
 """Between two looks at gradio's queue of events: the most it adds to a click."""
 
@@ -46,7 +68,7 @@ def build_ui(playground: Playground) -> gr.Blocks:
     """Draw the page. The theme, the CSS and the script belong to ``app.launch``."""
     sessions = Sessions()
     with Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
-        Page(playground, sessions).connect(demo)
+        Page(playground).connect(demo)
         api.build(playground, sessions)
     limit = playground.settings.limits.max_sessions
     demo.queue(max_size=limit * 8, default_concurrency_limit=limit, api_open=False)
@@ -58,82 +80,87 @@ def build_ui(playground: Playground) -> gr.Blocks:
 
 
 class Page:
-    """The components of the page and their events. No visitor's data is kept here: that is the session's."""
+    """The components of the page and their events. No visitor's data is kept here: that is the browser's."""
 
-    def __init__(self, playground: Playground, sessions: Sessions) -> None:
+    def __init__(self, playground: Playground) -> None:
         self.playground = playground
         remembered, measured = history.remembered(), benchmark.remembered()
         html(head_html, elem_id="title")
-        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
+        self.seen, self.shown, self.ended = unseen("seen"), unseen("shown"), unseen("ended")
+        self.action, self.draft = unseen("action"), unseen("draft")
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as self.tabs:
             with gr.Tab(msg("Compare"), id="compare"):
                 self.compare = compare.build(playground)
             with gr.Tab(msg("Measure"), id="measure"):
                 self.measure = benchmark.build(playground, measured)
-            with gr.Tab(msg("Models"), id="models"), gr.Tabs(elem_id="models-tabs", overflow_behavior="wrap"):
+            with gr.Tab(msg("Models"), id="models"), gr.Tabs(elem_id="models-tabs") as self.models_tabs:
                 with gr.Tab(msg("Catalogue"), id="catalogue"):
                     self.catalogue = catalog.build(playground)
                 with gr.Tab(msg("Choose"), id="choose") as choose_tab:
                     self.chooser = choose.build(playground, choose_tab)
-            with gr.Tab(msg("History"), id="history", alignment="right") as history_tab:
-                self.history = history.build(remembered)
-                self.replay = replay.build()
+            with gr.Tab(msg("History"), id="history", alignment="right") as self.history_tab:
+                self.history = history.build(remembered, self._replay)
             with gr.Tab(msg("Learn"), id="learn", alignment="right"):
                 learn.build(playground)
-        self.tabs, self.history_tab = tabs, history_tab
-        self.seen = unseen("seen")
-        self.ran = unseen("ran")
         self.timer = gr.Timer(LOOK_S)
         self.form = self.compare.form
-        self.running = Running(playground, sessions, Parts(tabs, self.compare, self.history, self.ran))
+        self.running = Running(playground, Parts(self.tabs, self.compare, self.shown, self.ended))
+
+    def _replay(self) -> None:
+        self.replay = replay.build()
 
     def connect(self, demo: gr.Blocks) -> None:
         """Say which event does what. Only the API's own endpoints are callable from outside."""
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        # Not preprocessed: gradio would check a choice against the list the page was built with.
-        raw = {**quiet, "preprocess": False}
-        at_once = {**raw, "queue": False}
-        form_, running = self.form, self.running
-        form_.run.click(
-            running.run,
-            [self.history.ids, *form_.inputs],
-            running.outputs,
-            trigger_mode="once",
-            concurrency_limit=self.playground.settings.limits.max_sessions,
-            concurrency_id="compare",
-            **raw,
-        )
-        form_.stop.click(running.stop, None, [form_.stop], queue=False, **quiet)
-        form_.models.change(
-            self.choose,
-            [form_.models],
-            [form_.system, self.compare.cards.facts, *self.compare.cards.rest.values()],
-            trigger_mode="always_last",
-            **at_once,
-        )
-        form_.models.change(self.empty, [self.ran, form_.models], list(self.compare.panels), **at_once)
-        gr.on(
-            [demo.load, self.timer.tick, form_.models.change],
-            self.look,
-            [self.seen, form_.models],
-            [self.seen, self.timer, form_.states, self.compare.cards.facts],
-            **at_once,
-        )
+        self._connect_form(demo)
+        self._connect_running(demo)
+        playground, shown = self.playground, self.compare
+        benchmark.connect(playground, self.measure, self.form, demo)
+        differences.connect(playground, shown.differences, self.shown, [self.shown.change, self.ended.change], demo)
+        history.connect(playground, self.history, demo, [self.ended.change, self.history_tab.select])
+        replay.connect(playground, self.replay, self.history, demo)
+        catalog.connect(playground, self.catalogue, self.form.models)
+        choose.connect(playground, self.chooser, self.form.choices)
+        votes.connect(playground, shown.voting, self.running.ended, self.running.outputs, visitor)
+        own.connect(playground, shown.own, self.form)
+
+    def _connect_running(self, demo: gr.Blocks) -> None:
+        """Run, Stop, replies, the buttons of the columns, and what comes back after a reload."""
+        form_, running, shown = self.form, self.running, self.compare
+        limit = self.playground.settings.limits.max_sessions
+        works: dict[str, Any] = {**RAW, "concurrency_limit": limit, "concurrency_id": "compare"}
+        chosen = [form_.models, form_.changes]
+        begins = [*chosen, shown.voting.switch, *form_.asked]
+        form_.run.click(running.run, begins, running.outputs, trigger_mode="once", **works)
+        replies = [self.shown, shown.reply.text, shown.reply.to]
+        shown.reply.send.click(running.send, replies, running.outputs, trigger_mode="once", **works)
+        form_.stop.click(running.stop, [self.shown], [form_.stop], queue=False, **RAW)
+        events = what_they_read.connect(self.playground, shown.read, form_, self.shown, demo)
+        actions = Actions(self.playground, running, self.catalogue, Seams(self.models_tabs, shown.read, events))
+        pressed = [self.action, self.shown, *chosen, *form_.asked]
+        self.action.input(actions.act, pressed, actions.outputs, trigger_mode="multiple", **works)
+        restore = Restore(self.playground, running)
+        opening = demo.load(restore.restore, [self.draft], restore.outputs, js=READ_DRAFT, **works)
+        kept = [self.shown, *chosen, *form_.asked]
+        here: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        gr.on([part.change for part in kept], None, kept, None, js=KEEP_DRAFT, **here)
+        opening.then(None, None, None, js=OPENED, **here)
+
+    def _connect_form(self, demo: gr.Blocks) -> None:
+        """What the form says of itself."""
+        form_, shown = self.form, self.compare
+        at_once: dict[str, Any] = {**RAW, "queue": False}
+        about = [form_.system, shown.cards.facts, *shown.cards.rest.values()]
+        form_.models.change(self.choose, [form_.models], about, trigger_mode="always_last", **at_once)
+        form_.models.change(self.empty, [self.shown, form_.models], list(shown.panels), **at_once)
+        looked = [self.seen, self.timer, form_.states, shown.cards.facts]
+        events = [demo.load, self.timer.tick, form_.models.change]
+        gr.on(events, self.look, [self.seen, form_.models], looked, **at_once)
         changed = [form_.mode.change, form_.system.blur, *(field.change for field in form_.fields)]
-        gr.on(changed, self.summary, form_.asked, form_.parameters, trigger_mode="always_last", **at_once)
+        told, says = [form_.changes, *form_.asked], [form_.parameters, form_.own]
+        gr.on([*changed, form_.changes.change], self.summary, told, says, trigger_mode="always_last", **at_once)
         sized = [demo.load, form_.mode.change, form_.prompt.blur, form_.fields[0].release, form_.models.change]
         sizes = [form_.mode, form_.prompt, form_.fields[0], form_.models]
         gr.on(sized, self.plan_memory, sizes, form_.memory, trigger_mode="always_last", **at_once)
-        history.connect(self.playground, self.history, demo, [self.history_tab.select])
-        benchmark.connect(self.playground, self.measure, form_, demo)
-        diff.connect(self.playground, self.compare.diff, form_, demo)
-        replay.connect(self.playground, self.replay, self.history, demo)
-        catalog.connect(self.playground, self.catalogue, form_.models)
-        choose.connect(self.playground, self.chooser, form_.choices)
-        demo.unload(self.leave)
-
-    def leave(self, request: gr.Request) -> None:
-        """The tab was closed or reloaded: nobody waits for its answers any more."""
-        self.running.sessions.leave(request.session_hash or "")
 
     def choose(self, chosen: Any) -> dict[Any, Any]:
         """Other models were chosen: show their cards, and whether a system prompt reaches them."""
@@ -143,19 +170,19 @@ class Page:
             **cards.chosen_changed(self.playground, self.compare.cards, variants),
         }
 
-    def empty(self, ran: str, chosen: Any) -> dict[Any, Any]:
+    def empty(self, shown: str, chosen: Any) -> dict[Any, Any]:
         """Columns for the models that are chosen, until the first run; from then on answers stay until the next one."""
-        if ran:
+        if shown:
             return {panel_: gr.skip() for panel_ in self.compare.panels}
         return outputs.waiting(self.compare.panels, panel.labels(self.playground, self._variants(chosen)))
 
-    def summary(self, *values: Any) -> Any:
-        """What the closed parameters say."""
+    def summary(self, changed: str, *values: Any) -> list[Any]:
+        """What the closed parameters say, and which columns have their own."""
         try:
             mode, request = form.read_asked(values)
         except PlaygroundError:
-            return gr.skip()
-        return gr.update(label=asked.summary(request, mode))
+            return [gr.skip(), gr.skip()]
+        return [gr.update(label=asked.summary(request, mode)), own.told_html(self.playground, changed, request)]
 
     def plan_memory(self, mode: Mode, prompt: str, tokens: Any, chosen: Any) -> str:
         """What the chosen models are expected to take for this prompt, where it is tight."""
@@ -175,7 +202,7 @@ class Page:
 
     def _variants(self, chosen: Any) -> tuple[Variant, ...]:
         """What is chosen; a name typed wrong is left out here, its state and Run say so."""
-        names = [form.variant_of(text) for text in offered.names([chosen])]
+        names = [variant_of(text) for text in offered.names([chosen])]
         return tuple(offered.known(self.playground, names))[: len(self.compare.panels)]
 
 

@@ -1,11 +1,15 @@
-"""From Run to the last figure: starts a comparison, shows how it goes on, stops it. A usage error is said in place and
+"""What goes on in Compare: begins comparisons, shows by their id how they go on, stops them.
+
+A comparison belongs to nobody's page: it goes on when its page is left, and whoever comes back watches it again. A page
+shows one at a time; showing another ends the looking at the first one, not its work. A usage error is said in place and
 loses nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -13,125 +17,279 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from playground.errors import PlaygroundError, StorageError, UsageError
-from playground.messages import Translatable, msg, plural
-from playground.records import Comparison, Mode, Request, Variant
-from playground.ui import jobs, offered
+from playground.errors import PlaygroundError, UsageError
+from playground.experiments.blind import BlindJob
+from playground.messages import NOTHING, Translatable, msg, plural, sentences
+from playground.records import Comparison, Mode
+from playground.ui import columns, jobs
 from playground.ui.html import asked as view
-from playground.ui.html import panel
-from playground.ui.sessions import Sessions
-from playground.ui.tabs import form, history, outputs, timings
+from playground.ui.html import panel, receipts
+from playground.ui.tabs import form, outputs, reply, timings, votes
 from playground.ui.tabs.compare import Compare
 from playground.ui.tabs.form import notice_html
+from playground.ui.visitors import visitor
 
 if TYPE_CHECKING:
+    from playground.experiments.compare import CompareJob
     from playground.service import Playground
-    from playground.ui.tabs.history import History
 
 Changes = dict[Any, Any]
+MAX_PAGES = 10_000
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The components that it changes: the page's tabs, those of Compare, the history, and whether anything ran yet."""
+    """The components that it changes.
+
+    Attributes:
+        tabs: The page's.
+        shown: Out of sight: the id of the comparison on show.
+        ended: Out of sight: changes whenever a comparison of this page has ended, so that lists look again.
+    """
 
     tabs: gr.Tabs
     compare: Compare
-    kept: History
-    ran: gr.Textbox
+    shown: gr.Textbox
+    ended: gr.Textbox
 
 
 class Running:
-    """What Run, Stop and their kin do to the components of Compare. No visitor's data is kept here."""
+    """What Run, Stop and their kin do to the components of Compare. Of a page it remembers what it looks at."""
 
-    def __init__(self, playground: Playground, sessions: Sessions, parts: Parts) -> None:
+    def __init__(self, playground: Playground, parts: Parts) -> None:
         self.playground = playground
-        self.sessions = sessions
-        self.tabs, self.compare, self.kept, self.ran = parts.tabs, parts.compare, parts.kept, parts.ran
+        self.parts = parts
+        self.compare = parts.compare
+        self._looks: dict[str, object] = {}
 
     @property
     def outputs(self) -> list[Any]:
         """The components that change."""
-        shown = self.compare
+        shown, form_, reply_ = self.compare, self.compare.form, self.compare.reply
         return [
-            *(self.tabs, shown.tabs, shown.form.run, shown.form.stop, shown.form.notice, shown.form.examples),
-            *(shown.asked, shown.timings, self.ran, self.kept.ids, *shown.panels),
+            *(self.parts.tabs, self.parts.shown, self.parts.ended, shown.tabs, shown.asked, shown.timings),
+            *(form_.run, form_.stop, form_.notice, form_.examples, form_.models, form_.changes),
+            *(reply_.row, reply_.text, reply_.to, reply_.told, shown.files, shown.voting.bar, *shown.panels),
         ]
 
-    async def run(self, request: gr.Request, kept: Any, *values: Any) -> AsyncIterator[Changes]:
-        """Run the prompt; yields the panels as they grow."""
-        try:
-            chosen, mode, asked = form.read_request(values, len(self.compare.form.choices))
-            variants = tuple(offered.variants(self.playground, chosen))
-            if not variants:
-                raise UsageError(msg("No model is chosen"), msg("Choose at least one above."))
-            async with aclosing(self._run(kept, request.session_hash or "", asked, variants, mode)) as updates:
-                async for update in updates:
-                    yield update
-        except PlaygroundError as error:
-            yield {**self._idle(), **self._told(error.message, "problem")}
-        except Exception:
-            log.exception("The comparison broke off")
-            words = msg("Something broke in the app itself; its log says what. Your prompt is still here: try again.")
-            yield {**self._idle(), **self._told(words, "problem")}
+    # -- what begins ----------------------------------------------------------------------------------------------
 
-    async def _run(
-        self, kept: Any, session: str, asked: Request, variants: tuple[Variant, ...], mode: Mode
-    ) -> AsyncGenerator[Changes]:
-        labels = panel.labels(self.playground, variants)
-        begun = False
-        shown = self.compare
-        start = partial(self.playground.compare, asked, variants, mode)
-        async with aclosing(jobs.follow(self.sessions, session, start)) as steps:
+    async def run(self, request: gr.Request, *values: Any) -> AsyncIterator[Changes]:
+        """Run the prompt with what is chosen."""
+        async with aclosing(self.told(self._run(request, values))) as changes:
+            async for change in changes:
+                yield change
+
+    async def _run(self, request: gr.Request, values: tuple[Any, ...]) -> AsyncGenerator[Changes]:
+        chosen, changed, blind, *rest = values
+        mode, asked = form.read_asked(rest)
+        found, problem = columns.columns(self.playground, chosen or [], columns.read_changes(changed), asked)
+        begin = self.playground.compare_blind if blind is True else self.playground.compare
+        start = partial(begin, asked, found, mode, owner=visitor(request))
+        async with aclosing(self.begun(request, start, problem)) as steps:
             async for step in steps:
-                if not begun:
-                    begun = True
-                    yield {
-                        **outputs.waiting(shown.panels, labels),
-                        **self._busy(),
-                        shown.asked: view.asked_html(asked, mode),
-                    }
-                update = outputs.growing(shown.panels, step.at.lives, labels)
-                if step.result is None:
-                    yield {**update, **self._told(running_words(step, mode))}
-                    continue
-                problem = await jobs.keep(partial(self.playground.keep, step.result))
-                yield {
-                    **outputs.finished(shown.panels, step.result, labels),
-                    **self._idle(),
-                    **(self._told(_not_stored(problem), "problem") if problem else self._told(done_words(step.result))),
-                    shown.timings: timings.figures(step.result, labels, self.playground.tiers),
-                    self.kept.ids: gr.skip() if problem else history.added(kept, step.result),
-                }
+                yield step
+
+    async def send(self, request: gr.Request, shown: str, text: str, to: str) -> AsyncIterator[Changes]:
+        """Reply to what is on show."""
+        async with aclosing(self.told(self._send(request, shown, text, to))) as changes:
+            async for change in changes:
+                yield change
+
+    async def _send(self, request: gr.Request, shown: str, text: str, to: str) -> AsyncGenerator[Changes]:
+        stored = await self.own(shown, request)
+        if not (text or "").strip():
+            raise UsageError(msg("The reply is empty"), msg("Write what the models should answer."))
+        target, owner = reply.target(to), visitor(request)
+        if target.turn is None:
+            start = partial(self.playground.reply, stored, text, target.columns, owner=owner)
+        else:
+            start = partial(self.playground.resend, stored, target.turn, text, target.columns, owner=owner)
+        async with aclosing(self.begun(request, start)) as steps:
+            async for step in steps:
+                yield {**step, **self._emptied()} if self.parts.shown in step else step
+
+    def _emptied(self) -> Changes:
+        return {**reply.aimed(self.compare.reply, reply.Target(), ""), self.compare.reply.text: ""}
+
+    async def begun(
+        self, request: gr.Request, start: Callable[[], CompareJob | BlindJob], problem: Translatable = NOTHING
+    ) -> AsyncGenerator[Changes]:
+        """Begin a comparison and show how it goes on.
+
+        Args:
+            problem: What is to be said of models that do not take part.
+
+        Raises:
+            UsageError: It can't be begun.
+        """
+        job = await asyncio.to_thread(start)
+        yield {**self._busy(), self.parts.shown: job.id}
+        async with aclosing(self.watched(request, job, problem)) as steps:
+            async for step in steps:
+                yield step
+
+    # -- what is on show ------------------------------------------------------------------------------------------
+
+    async def show(self, request: gr.Request, id: str, *, note: str = "") -> AsyncGenerator[Changes]:
+        """Show a comparison by its id: watch it while it goes on, or draw what was stored.
+
+        Args:
+            note: A remark that stands with what was asked, as HTML.
+
+        Raises:
+            UsageError: There is none.
+        """
+        job = self.playground.running(id)
+        if job:
+            yield {**self._busy(), self.parts.shown: id}
+            async with aclosing(self.watched(request, job)) as steps:
+                async for step in steps:
+                    yield step
+            return
+        stored = await asyncio.to_thread(self.playground.comparison, id)
+        if stored is None:
+            raise jobs.unknown()
+        self._looks[request.session_hash or ""] = object()
+        yield {
+            **outputs.waiting(self.compare.panels, self._labels(stored)),
+            **self.ended(stored, request, note=note),
+            self.compare.form.notice: notice_html(),
+            self.parts.shown: id,
+        }
+
+    async def watched(
+        self, request: gr.Request, job: CompareJob | BlindJob, problem: Translatable = NOTHING
+    ) -> AsyncGenerator[Changes]:
+        """Show how a comparison goes on, until it ends or the page shows something else."""
+        session = request.session_hash or ""
+        mine = self._looks[session] = object()
+        if len(self._looks) > MAX_PAGES:
+            del self._looks[next(iter(self._looks))]
+        shown, blind = self.compare, self.playground.blind(job.id)
+        labels = panel.labels(self.playground, [live.variant for live in job.snapshot().lives])
+        yield {
+            **outputs.waiting(shown.panels, labels),
+            shown.asked: view.asked_html(job.request, job.mode),
+            shown.voting.bar: self._bar(job.id, request),
+        }
+        own = () if isinstance(job, BlindJob) else job.own_requests
+        try:
+            async with aclosing(jobs.watch(job)) as steps:
+                async for step in steps:
+                    if self._looks.get(session) is not mine:
+                        return
+                    if step.result is not None:
+                        yield {
+                            **self.ended(step.result, request),
+                            **self._told(step, problem),
+                            self.parts.ended: job.id,
+                        }
+                        continue
+                    words = msg("Running; the answers appear together.") if blind else running_words(step, job.mode)
+                    drawn = outputs.growing(
+                        shown.panels, step.at.lives, labels, shared=job.request, own=own, blind=blind
+                    )
+                    yield {**drawn, shown.form.notice: notice_html(sentences(words, problem))}
+        finally:
+            if self._looks.get(session) is mine:
+                del self._looks[session]
+
+    def _told(self, step: jobs.Update[Comparison], problem: Translatable) -> Changes:
+        assert step.result is not None
+        kept = _not_stored(step.at.problem) if step.at.problem else NOTHING
+        words = sentences(done_words(step.result), kept, problem)
+        return {self.compare.form.notice: notice_html(words, "problem" if kept or problem else "hint")}
+
+    def _bar(self, id: str, request: gr.Request) -> str:
+        """The question of a blind comparison, or the vote on it."""
+        return votes.bar(self.playground, self.playground.comparison(id), visitor(request))
+
+    def _labels(self, stored: Comparison) -> tuple[panel.Label, ...]:
+        return panel.labels(self.playground, [run.variant for run in stored.runs])
+
+    def ended(self, stored: Comparison, request: gr.Request, *, note: str = "") -> Changes:
+        """What the page shows of a comparison that has ended."""
+        shown, labels = self.compare, self._labels(stored)
+        blind = self.playground.blind(stored.id)
+        figures = timings.blind_html() if blind else timings.figures(stored, labels, self.playground.tiers)
+        return {
+            **outputs.finished(shown.panels, stored, labels, blind=blind),
+            **self.idle(),
+            shown.asked: view.asked_html(stored.request, stored.mode, note=note),
+            shown.timings: figures,
+            shown.files: "" if blind else receipts.downloads(stored),
+            shown.voting.bar: self._bar(stored.id, request),
+            shown.form.examples: gr.update(visible=False),
+            shown.reply.row: gr.update(visible=not blind),
+        }
 
     def _busy(self) -> Changes:
         shown = self.compare
         return {
-            self.tabs: gr.update(selected="compare"),
+            self.parts.tabs: gr.update(selected="compare"),
             **shown.show("outputs"),
             shown.form.run: gr.update(visible="hidden"),
             shown.form.stop: gr.update(visible=True, interactive=True, value=msg("Stop")),
             shown.form.examples: gr.update(visible=False),
             shown.timings: timings.busy_html(),
-            self.ran: "yes",
+            shown.reply.row: gr.update(visible=False),
         }
 
-    def _idle(self) -> Changes:
+    def idle(self) -> Changes:
+        """Nothing goes on here: Run instead of Stop."""
         shown = self.compare.form
         return {shown.run: gr.update(visible=True), shown.stop: gr.update(visible="hidden")}
 
-    def _told(self, text: str, kind: str = "hint") -> Changes:
-        return {self.compare.form.notice: notice_html(text, kind)}
+    # -- what else ------------------------------------------------------------------------------------------------
 
-    def stop(self, request: gr.Request) -> Any:
-        """Stop this tab's comparison; ``run`` then sees it end and shows what there is."""
-        self.sessions.stop(request.session_hash or "")
+    def stop(self, request: gr.Request, shown: str) -> Any:
+        """Stop what is on show, if it is this visitor's; whoever watches it sees it end."""
+        job = self.playground.running(shown or "")
+        if job and self.playground.owns(job.id, visitor(request)):
+            job.stop()
         return gr.update(interactive=False, value=msg("Stopping…"))
 
+    async def own(self, shown: str, request: gr.Request) -> Comparison:
+        """The comparison on show, if this visitor may go on from it.
 
-def _not_stored(error: StorageError) -> Translatable:
-    return msg("The result is on this page only, it was not stored: {error}", error=error.message)
+        Raises:
+            UsageError: There is none, it goes on still, or it is somebody else's.
+        """
+        if self.playground.running(shown or ""):
+            raise UsageError(msg("The models are still answering"), msg("Wait for the end, or press Stop."))
+        stored = await asyncio.to_thread(self.playground.comparison, shown) if shown else None
+        if stored is None:
+            raise UsageError(msg("There is nothing to go on from"), msg("Run a prompt first."))
+        if not self.playground.owns(shown, visitor(request)):
+            raise UsageError(
+                msg("This comparison is somebody else's, to read only"),
+                msg("Run its prompt yourself to go on from it."),
+            )
+        return stored
+
+    def same(self) -> Changes:
+        """Nothing changes; gradio refuses an empty answer."""
+        return {self.parts.shown: gr.skip()}
+
+    async def told(self, work: AsyncGenerator[Changes]) -> AsyncGenerator[Changes]:
+        """What ``work`` yields; what it raises is said above the answers, which stay."""
+        notice = self.compare.form.notice
+        try:
+            async with aclosing(work) as steps:
+                async for changes in steps:
+                    yield changes or self.same()
+        except PlaygroundError as error:
+            yield {**self.idle(), notice: notice_html(error.message, "problem")}
+        except Exception:
+            log.exception("The comparison broke off")
+            words = msg("Something broke in the app itself; its log says what. Your prompt is still here: try again.")
+            yield {**self.idle(), notice: notice_html(words, "problem")}
+
+
+def _not_stored(why: Translatable) -> Translatable:
+    return msg("The result is on this page only, it was not stored: {error}", error=why)
 
 
 def running_words(step: jobs.Update[Comparison], mode: Mode) -> Translatable:
@@ -154,8 +312,9 @@ def running_words(step: jobs.Update[Comparison], mode: Mode) -> Translatable:
 
 def done_words(comparison: Comparison) -> Translatable:
     """How it ended: stopped, with failures, or well."""
-    failed = [run for run in comparison.runs if run.error]
-    stopped = [run for run in comparison.runs if run.finish_reason == "stopped"]
+    fresh = [run for run in comparison.runs if not run.taken_in]
+    failed = [run for run in fresh if run.error]
+    stopped = [run for run in fresh if run.finish_reason == "stopped"]
     if stopped:
         return plural("Stopped; {n} answer is cut short.", "Stopped; {n} answers are cut short.", n=len(stopped))
     if failed:

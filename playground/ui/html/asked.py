@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from playground.messages import Translatable, foreign, msg
 from playground.records import Mode, Request
 from playground.ui.html.format import esc
@@ -11,32 +14,35 @@ SHORTEST = 120
 """Characters of a prompt that stand above the answers before the rest is folded."""
 
 
+WORDS: dict[str, Callable[[Any], Translatable]] = {
+    "max_new_tokens": lambda value: msg("{n:,} tokens", n=value),
+    "temperature": lambda value: msg("temp. {value:g}", value=value),
+    "top_k": lambda value: msg("top-k {value}", value=value),
+    "top_p": lambda value: msg("top-p {value:g}", value=value),
+    "min_p": lambda value: msg("min-p {value:g}", value=value),
+    "repetition_penalty": lambda value: msg("repetition penalty {value:g}", value=value),
+    "seed": lambda value: msg("a new seed") if value is None else msg("seed {value}", value=value),
+    "stop": lambda value: msg("own stop strings"),
+    "system": lambda value: msg("system prompt") if value else msg("no system prompt"),
+    "reuse": lambda value: msg("reuses what was read"),
+}
+"""Each parameter in a few words."""
+ALWAYS = ("max_new_tokens", "temperature")
+
+
 def parameters(request: Request) -> list[Translatable]:
     """Length and temperature, then whatever else is not as it is by default, each in a few words."""
     default = Request()
-    parts = [
-        msg("{n:,} tokens", n=request.max_new_tokens),
-        msg("temp. {value:g}", value=request.temperature),
+    return [
+        words(getattr(request, name))
+        for name, words in WORDS.items()
+        if name in ALWAYS or getattr(request, name) != getattr(default, name)
     ]
-    if request.top_k != default.top_k:
-        parts.append(msg("top-k {value}", value=request.top_k))
-    if request.top_p != default.top_p:
-        parts.append(msg("top-p {value:g}", value=request.top_p))
-    if request.min_p != default.min_p:
-        parts.append(msg("min-p {value:g}", value=request.min_p))
-    if request.repetition_penalty != default.repetition_penalty:
-        parts.append(msg("repetition penalty {value:g}", value=request.repetition_penalty))
-    if request.seed is None:
-        parts.append(msg("a new seed"))
-    elif request.seed != default.seed:
-        parts.append(msg("seed {value}", value=request.seed))
-    if request.stop:
-        parts.append(msg("own stop strings"))
-    if request.system:
-        parts.append(msg("system prompt"))
-    if request.reuse:
-        parts.append(msg("reuses what was read"))
-    return parts
+
+
+def differences(shared: Request, own: Mapping[str, object]) -> list[Translatable]:
+    """What a column is asked otherwise than the rest, each in a few words."""
+    return [WORDS[name](value) for name, value in own.items() if name in WORDS and getattr(shared, name) != value]
 
 
 def summary(request: Request, mode: Mode) -> Translatable:

@@ -36,7 +36,7 @@
     if (!button || !box) return;
     const examples = [...document.querySelectorAll("[data-try]")].map((each) => each.dataset.try);
     if (box.value.trim() && !examples.includes(box.value)) {
-      say(button.closest("#examples").dataset.kept || button.parentElement.dataset.kept || "");
+      say(button.parentElement.dataset.kept || "");
       return;
     }
     type(box, button.dataset.try);

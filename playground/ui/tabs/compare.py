@@ -12,10 +12,14 @@ import gradio as gr
 
 from playground.messages import msg
 from playground.ui.html import panel
-from playground.ui.tabs import cards, diff, form, outputs, timings
+from playground.ui.tabs import cards, differences, form, outputs, own, reply, timings, votes, what_they_read
 from playground.ui.tabs.cards import Cards
-from playground.ui.tabs.diff import Diff
+from playground.ui.tabs.differences import Differences
 from playground.ui.tabs.form import Form
+from playground.ui.tabs.own import Own
+from playground.ui.tabs.reply import Reply
+from playground.ui.tabs.votes import Voting
+from playground.ui.tabs.what_they_read import WhatTheyRead
 from playground.ui.theme import html
 
 if TYPE_CHECKING:
@@ -29,15 +33,21 @@ class Compare:
     Attributes:
         tabs: The inner ones; Outputs is the first.
         asked: What the answers below are to.
+        files: The comparison's address, and its files.
     """
 
     form: Form
     tabs: gr.Tabs
     asked: gr.HTML
+    files: gr.HTML
     panels: tuple[gr.HTML, ...]
     timings: gr.HTML
     cards: Cards
-    diff: Diff
+    differences: Differences
+    read: WhatTheyRead
+    voting: Voting
+    own: Own
+    reply: Reply
 
     def show(self, tab: str = "outputs") -> dict[Any, Any]:
         """Bring one of the inner tabs to the front."""
@@ -51,12 +61,21 @@ def build(playground: Playground) -> Compare:
     labels = panel.labels(playground, made.first)
     with gr.Tabs(elem_id="views", overflow_behavior="wrap") as tabs:
         with gr.Tab(msg("Outputs"), id="outputs"):
-            asked = html("", elem_id="asked")
+            with gr.Row(elem_id="above"):
+                asked = html("", elem_id="asked")
+                files = html("", elem_id="files")
+                blind = votes.build_switch()
+            alone = own.build(playground)
             panels = outputs.build(labels, most)
+            bar, cast = votes.build_bar()
+            replies = reply.build()
         with gr.Tab(msg("Timings"), id="timings"):
             figures = timings.build()
         with gr.Tab(msg("Model cards"), id="cards"):
             facts = cards.build(playground, playground.served(), made.first)
         with gr.Tab(msg("Differences"), id="differences"):
-            differences = diff.build(playground)
-    return Compare(made, tabs, asked, panels, figures, facts, differences)
+            apart = differences.build(playground)
+        with gr.Tab(msg("What they read"), id="read"):
+            read = what_they_read.build(playground)
+    voting = Voting(blind, bar, cast)
+    return Compare(made, tabs, asked, files, panels, figures, facts, apart, read, voting, alone, replies)

@@ -6,7 +6,6 @@ It builds the components and reads them back as a ``Request``; it does not run a
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,11 @@ import gradio as gr
 
 from playground.catalog.search import Filters
 from playground.errors import PlaygroundError, UsageError
+from playground.experiments.defaults import EXAMPLES
 from playground.messages import Translatable, msg
 from playground.records import Mode, Request, Variant
 from playground.ui import offered
+from playground.ui.columns import time_of, variant_of
 from playground.ui.html import asked, panel
 from playground.ui.html.format import esc, precision_words
 from playground.ui.i18n import say
@@ -26,27 +27,23 @@ from playground.ui.theme import html
 if TYPE_CHECKING:
     from playground.service import Playground
 
-FIRST_PROMPT = "Explain in two sentences why the sky is blue."
-EXAMPLES: dict[Translatable, str] = {
-    msg("Question"): FIRST_PROMPT,
-    msg("Code"): "Write a Python function that returns the n-th Fibonacci number. Answer with the code only.",
-    msg("Japanese"): "日本の首都はどこですか。一文で答えてください。",
-    msg("Text to continue"): "The most important invention of the nineteenth century was",
-}
 MODES: list[tuple[Translatable, Mode]] = [(msg("Fair: one at a time"), "fair"), (msg("Fast: all at once"), "fast")]
 MODE_HELP = msg(
     "Fair gives each model the whole machine, so its figures can be compared. Fast is sooner done; they cannot."
 )
-TWICE = re.compile(r"^(?P<variant>.*) \((?P<time>[2-9])\)$")
-"""A variant that is chosen a second time, with parameters of its own: a list holds each name once."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """The components. ``inputs`` is what Run sends: the choice of models, then the fields of ``read_request``."""
+    """The components. ``inputs`` is what a measurement is asked with: the models, then the fields of ``read_request``.
+
+    Attributes:
+        changes: Out of sight: the columns' own parameters, as ``columns.read_changes`` reads them.
+    """
 
     first: tuple[Variant, ...]
     models: gr.Dropdown
+    changes: gr.Textbox
     prompt: gr.Textbox
     system: gr.Textbox
     fields: tuple[Any, ...]
@@ -57,6 +54,7 @@ class Form:
     notice: gr.HTML
     memory: gr.HTML
     states: gr.HTML
+    own: gr.HTML
     examples: gr.HTML
 
     @property
@@ -93,11 +91,12 @@ def build(playground: Playground) -> Form:
             scale=4,
             min_width=280,
         )
+        changes = gr.Textbox("", elem_id="changes", elem_classes="unseen", container=False, show_label=False)
         with gr.Accordion(asked.summary(Request(), "fair"), open=False, elem_id="parameters") as parameters:
             mode, system, fields = _parameters(playground, first)
     with gr.Row(elem_id="compose", equal_height=True):
         prompt = gr.Textbox(
-            FIRST_PROMPT,
+            EXAMPLES[0].text,
             label=msg("Prompt"),
             show_label=False,
             container=False,
@@ -114,9 +113,26 @@ def build(playground: Playground) -> Form:
     with gr.Row(elem_id="told"):
         examples = html(examples_html, elem_id="examples")
         notice = html(notice_html, elem_id="notice")
+    own = html("", elem_id="own-told")
     states = html("", elem_id="states", elem_classes="model-state")
     memory = html("", elem_id="memory-plan")
-    return Form(first, models, prompt, system, fields, mode, parameters, run, stop, notice, memory, states, examples)
+    return Form(
+        first,
+        models,
+        changes,
+        prompt,
+        system,
+        fields,
+        mode,
+        parameters,
+        run,
+        stop,
+        notice,
+        memory,
+        states,
+        own,
+        examples,
+    )
 
 
 def notice_html(text: str = "", kind: str = "hint") -> str:
@@ -127,9 +143,10 @@ def notice_html(text: str = "", kind: str = "hint") -> str:
 def examples_html() -> str:
     """Prompts to begin with; scripts/page.js puts one into the box, but never over words of the reader's own."""
     buttons = "".join(
-        f'<button type="button" data-try="{esc(text)}">{esc(name)}</button>' for name, text in EXAMPLES.items()
+        f'<button type="button" data-try="{esc(example.text)}">{esc(example.name)}</button>' for example in EXAMPLES
     )
-    return f"<span>{esc(msg('Try:'))}</span>{buttons}"
+    kept = esc(msg("Your prompt is kept: empty the box to try an example."))
+    return f'<div class="examples" data-kept="{kept}"><span>{esc(msg("Try:"))}</span>{buttons}</div>'
 
 
 def states_html(playground: Playground, chosen: Sequence[Any]) -> str:
@@ -162,13 +179,12 @@ def choices(playground: Playground, more: Sequence[Any] = ()) -> list[tuple[str,
     for text in map(str, more):
         if text in named:
             continue
-        match = TWICE.match(text)
-        base = match["variant"] if match else text
-        found = offered.known(playground, [base])
+        time = time_of(text)
+        found = offered.known(playground, [variant_of(text)])
         if found:
             label = panel.labels(playground, found)[0]
             name = _name(label.name, label.variant)
-            named[text] = f"{name} ({match['time']})" if match else name
+            named[text] = f"{name} ({time})" if time > 1 else name
     return [(name, value) for value, name in named.items()]
 
 
@@ -263,12 +279,6 @@ def read_asked(values: Sequence[Any]) -> tuple[Mode, Request]:
     return mode, request
 
 
-def variant_of(text: Any) -> Any:
-    """The variant's name in a choice, which may be there a second time."""
-    match = TWICE.match(text) if isinstance(text, str) else None
-    return match["variant"] if match else text
-
-
 def number(name: str, value: Any) -> float:
     """The number in a field: gradio lets through what a client sends in its place.
 
@@ -295,9 +305,8 @@ def with_models(playground: Playground, chosen: Sequence[Any], most: int) -> Any
     """
     named = []
     for text in chosen:
-        match = TWICE.match(text) if isinstance(text, str) else None
-        found = offered.known(playground, [variant_of(text)])
+        found, time = offered.known(playground, [variant_of(text)]), time_of(text)
         name = str(found[0]) if found else str(text)
-        named.append(f"{name} ({match['time']})" if match and found else name)
+        named.append(f"{name} ({time})" if time > 1 and found else name)
     kept = list(dict.fromkeys(named))[:most]
     return gr.update(choices=choices(playground, kept), value=kept)

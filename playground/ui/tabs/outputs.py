@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from playground.records import Comparison
+from playground.experiments.progress import LiveRun
+from playground.records import Comparison, Request
 from playground.ui.html import panel as view
 from playground.ui.html.panel import Label
 from playground.ui.theme import html
@@ -31,15 +32,35 @@ def waiting(panels: Sequence[gr.HTML], labels: Sequence[Label]) -> dict[Any, Any
     return _shown(panels, [view.waiting_panel(label) for label in labels])
 
 
-def growing(panels: Sequence[gr.HTML], lives: Sequence[Any], labels: Sequence[Label]) -> dict[Any, Any]:
-    """Panels of a comparison that is going on: values only, so that what did not change costs nothing."""
-    drawn = [view.live_panel(live, label) for live, label in zip(lives, labels, strict=True)]
+def growing(
+    panels: Sequence[gr.HTML],
+    lives: Sequence[LiveRun],
+    labels: Sequence[Label],
+    *,
+    shared: Request | None = None,
+    own: Sequence[Request | None] = (),
+    blind: bool = False,
+) -> dict[Any, Any]:
+    """Panels of a comparison that is going on: values only, so that what did not change costs nothing.
+
+    Args:
+        own: What each model was asked, where that is not the request of all.
+        blind: Whether the labels are letters.
+    """
+    drawn = []
+    for place, (live, label) in enumerate(zip(lives, labels, strict=True)):
+        letter = label.name if blind else None
+        asked = own[place] if place < len(own) else None
+        drawn.append(view.live_panel(live, label, blind=letter, own=asked, shared=shared))
     return dict(zip(panels, drawn, strict=False))
 
 
-def finished(panels: Sequence[gr.HTML], comparison: Comparison, labels: tuple[Label, ...]) -> dict[Any, Any]:
+def finished(
+    panels: Sequence[gr.HTML], comparison: Comparison, labels: tuple[Label, ...], *, blind: bool = False
+) -> dict[Any, Any]:
     """Panels of a comparison that has ended: the figures open their receipts."""
-    return dict(zip(panels, view.finished_panels(comparison, labels, "outputs"), strict=False))
+    letters = [label.name for label in labels] if blind else None
+    return dict(zip(panels, view.finished_panels(comparison, labels, "outputs", blind=letters), strict=False))
 
 
 def _shown(panels: Sequence[gr.HTML], drawn: Sequence[str]) -> dict[Any, Any]:

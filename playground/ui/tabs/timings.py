@@ -31,6 +31,12 @@ def busy_html() -> str:
     return f'<div class="empty"><h3>{esc(title)}</h3><p>{esc(words)}</p></div>'
 
 
+def blind_html() -> str:
+    """While a blind comparison waits for its vote."""
+    title, words = msg("Hidden until the vote"), msg("Speed would tell which model is which.")
+    return f'<div class="empty"><h3>{esc(title)}</h3><p>{esc(words)}</p></div>'
+
+
 def build() -> gr.HTML:
     """Draw the tab."""
     return html(empty_html, elem_id="timings")

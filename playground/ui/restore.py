@@ -1,0 +1,78 @@
+"""What comes back when a page is opened: the form as it was, and the comparison that was on show, watched again while
+it goes on. An address may ask for a comparison or fill the form; nothing here runs a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from playground.messages import msg
+from playground.ui import columns, draft, offered
+from playground.ui.draft import Draft
+from playground.ui.html.format import esc
+from playground.ui.running import Changes, Running
+from playground.ui.tabs import form
+from playground.ui.visitors import visitor
+
+if TYPE_CHECKING:
+    from playground.service import Playground
+
+READ_DRAFT = "() => [window.playground.draft.read()]"
+KEEP_DRAFT = "(...values) => { window.playground.draft.keep(values); }"
+OPENED = "() => { window.playground.draft.opened(); }"
+
+
+class Restore:
+    """Fills the page with what its browser kept."""
+
+    def __init__(self, playground: Playground, running: Running) -> None:
+        self.playground = playground
+        self.running = running
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The components that change."""
+        mine = self.running.outputs
+        return [*mine, *(part for part in self.running.compare.form.asked if part not in mine)]
+
+    async def restore(self, request: gr.Request, text: str) -> AsyncIterator[Changes]:
+        """Fill the form, go to the tab that was at the front, and show what was on show."""
+        kept = draft.read(text)
+        work = self._work(request, kept)
+        async with aclosing(self.running.told(work)) as changes:
+            async for change in changes:
+                yield change
+
+    async def _work(self, request: gr.Request, kept: Draft) -> AsyncGenerator[Changes]:
+        yield {**self.filled(kept), **self._tab(kept)}
+        if not kept.shown:
+            return
+        foreign = kept.linked and not self.playground.owns(kept.shown, visitor(request))
+        words = msg("Somebody else’s comparison, to read only. Run its prompt yourself to go on from it.")
+        note = f'<p class="banner">{esc(words)}</p>' if foreign else ""
+        async with aclosing(self.running.show(request, kept.shown, note=note)) as steps:
+            async for step in steps:
+                yield {**step, **self._tab(kept)}
+
+    def filled(self, kept: Draft) -> Changes:
+        """The form with what was kept of it."""
+        form_ = self.running.compare.form
+        changes: Changes = {
+            part: gr.update(value=kept.values[name])
+            for name, part in zip(draft.FIELDS, form_.asked, strict=True)
+            if name in kept.values
+        }
+        most = self.playground.settings.limits.max_models
+        if kept.models:
+            names = offered.names([list(kept.models)])
+            changes[form_.models] = form.with_models(self.playground, names, most)
+        if kept.changes:
+            changes[form_.changes] = columns.written(columns.read_changes(kept.changes))
+        return changes
+
+    def _tab(self, kept: Draft) -> Changes:
+        return {self.running.parts.tabs: gr.update(selected=kept.tab)} if kept.tab else {}

@@ -122,7 +122,8 @@ comparisons = st.builds(
 facts = st.builds(Fact, maybe(text | count | st.lists(text, max_size=2)), text, text, one_of(records.FactStatus), text)
 openness = st.builds(Openness, facts, facts)
 model_facts = st.builds(ModelFacts, text, facts, openness=openness, quality=st.dictionaries(text, facts, max_size=2))
-views = st.builds(PromptView, text, text, st.lists(count, max_size=3).map(tuple), texts, texts)
+ids = st.lists(count, max_size=3).map(tuple)
+views = st.builds(PromptView, text, text, ids, texts, texts, ids, texts, count, maybe(count))
 
 EVERY: dict[type[Record], st.SearchStrategy[Any]] = {
     Variant: variants,

@@ -153,7 +153,7 @@ def _check_answer(ids: Any, most: int) -> None:
     """Whether a model has such tokens, it says itself. There may be no more of them than characters of a prompt."""
     if not isinstance(ids, tuple):
         raise BadRequest(
-            msg("answer_ids is {kind}, not a list of token ids", kind=type(ids).__name__),
+            msg("answer_ids is {kind}, not a tuple of token ids", kind=type(ids).__name__),
             msg("Send a list of whole numbers."),
         )
     if len(ids) > most:

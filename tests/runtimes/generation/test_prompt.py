@@ -309,6 +309,11 @@ BAD: list[tuple[dict, str]] = [
     ({"stop": ("a", "\0")}, r"stop\[1\] holds a NUL"),
     ({"stop": "abc"}, "stop is str"),
     ({"stop": ("a",) * 17}, "17 stop strings"),
+    ({"answer_ids": [3]}, "answer_ids is list, not a tuple of token ids"),
+    ({"answer_ids": (3, -1)}, r"answer_ids\[1\] is -1"),
+    ({"answer_ids": (2**31,)}, r"answer_ids\[0\] is 2147483648"),
+    ({"answer_ids": (True,)}, r"answer_ids\[0\] is True"),
+    ({"answer_ids": (3,) * 1001}, "answer_ids has 1,001 tokens, 1,000 are allowed"),
 ]
 
 

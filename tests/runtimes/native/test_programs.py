@@ -19,6 +19,7 @@ from playground.export.quantization import graph
 from playground.kernels import building
 from playground.records import Artifact, LoadSpec, ModelSpec, Request, Variant
 from playground.runtimes.generation.divergence import kl_divergence
+from playground.runtimes.generation.prefix_cache import PrefixCache
 from playground.runtimes.native.engine import KernelEngine
 from playground.runtimes.native.lowering import read_program
 from playground.runtimes.native.own_library import recorded
@@ -123,6 +124,19 @@ def test_a_cache_that_grows_or_goes_back_holds_what_it_held(graphs: dict[int, Pa
     engine.prefill(IDS[300:380])
     engine.rewind(100, 400)
     assert np.array_equal(engine.prefill(IDS[100:400]), expected)
+    engine.close()
+
+
+def test_an_answer_read_again_in_company_is_bit_for_bit_what_it_was_alone(graphs: dict[int, Path]) -> None:
+    """So an answer that goes on is read again at a prompt's speed, and as if it had not been cut."""
+    engine = kernels(graphs[8])
+    assert engine.alike_in_parts
+    written = read(engine, [130], 70)[-1]
+    cache = PrefixCache(engine)
+    assert cache.begin(IDS[:130], 300, False, IDS[130:200]) == 0
+    cache.prefill(IDS[:130])
+    assert np.array_equal(cache.prefill(IDS[130:200]), written)
+    assert cache.begin(IDS[:130], 600, True, IDS[130:201]) == 200, "all but the last one, which was not read yet"
     engine.close()
 
 

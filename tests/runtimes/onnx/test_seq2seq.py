@@ -21,6 +21,7 @@ from playground.export.weights import import_model
 from playground.records import Event, LoadSpec, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.generation.engine import Engine
+from playground.runtimes.generation.prefix_cache import PrefixCache
 from playground.runtimes.generation.prompt import Prompter
 from playground.runtimes.onnx.file import GraphError
 from playground.runtimes.onnx.runtime import open_engine
@@ -328,6 +329,37 @@ def test_decoder_graphs_compute_what_numpy_computes(tmp_path: Path, merged: bool
         for token in (3, 17, 44):
             written.append(token)
             np.testing.assert_allclose(engine.step(token), reference(prompt, written), atol=1e-4)
+    engine.close()
+
+
+@pytest.mark.parametrize("merged", [True, False], ids=["merged", "two files"])
+def test_an_answer_that_was_cut_is_gone_on_with_from_what_the_decoder_holds(tmp_path: Path, merged: bool) -> None:
+    runtime = create_runtime("onnx")
+    runtime.load(load_spec(write_graphs(tmp_path, merged), "onnx"))
+
+    def said(request: Request) -> Any:
+        return list(runtime.generate(request, lambda: False))[-1].run
+
+    whole = said(Request("a b c", max_new_tokens=12, min_new_tokens=12))
+    for at in (1, 5):
+        first = said(Request("a b c", max_new_tokens=at, min_new_tokens=at))
+        rest = Request("a b c", max_new_tokens=12 - at, min_new_tokens=12 - at, answer_ids=first.token_ids, reuse=True)
+        kept, anew = said(rest), said(replace(rest, reuse=False))
+        assert kept.token_ids == anew.token_ids == whole.token_ids
+        assert kept.timings.reused_tokens == first.timings.prompt_tokens + at - 1
+        assert anew.timings.reused_tokens == 0
+    other = replace(rest, prompt="a b")
+    assert said(other).timings.reused_tokens == 0, "another prompt has other keys and values"
+    runtime.close()
+
+
+def test_the_same_ids_cut_elsewhere_into_prompt_and_answer_are_no_continuation(tmp_path: Path) -> None:
+    engine = open_engine(write_graphs(tmp_path, merged=True), threads=1)
+    cache = PrefixCache(engine)
+    cache.begin([5, 9, 30], 20, reuse=True)
+    cache.prefill([5, 9, 30])
+    cache.step(3)
+    assert cache.begin([5, 9], 20, True, answer=[30, 3, 8]) == 0
     engine.close()
 
 

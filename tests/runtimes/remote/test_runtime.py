@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import subprocess
@@ -218,6 +219,18 @@ def test_inspect_shows_what_is_sent_and_that_tokens_are_unseen() -> None:
         assert server.posts == []
     assert json.loads(view.rendered)[1] == {"role": "user", "content": "hé"} and "hé" in view.rendered
     assert (view.token_ids, view.tokens) == ((), ()) and "can't be seen" in view.warnings[0]
+
+
+def test_an_answer_cannot_be_gone_on_with_by_a_server_and_nothing_is_sent() -> None:
+    request = dataclasses.replace(ASK, answer_ids=(5, 6))
+    with serving(stream(chat("a"))) as server:
+        runtime = loaded(server)
+        for ask in (runtime.inspect, lambda given: list(runtime.generate(given, lambda: False))):
+            with pytest.raises(
+                RunError, match=r"takes texts, no token ids\. Ask it again with a larger max_new_tokens"
+            ):
+                ask(request)
+        assert server.posts == []
 
 
 def test_a_provider_is_asked_through_the_router_under_the_models_name(monkeypatch: pytest.MonkeyPatch) -> None:

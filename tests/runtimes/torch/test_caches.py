@@ -20,6 +20,7 @@ from playground.records import LoadSpec, ModelRun, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.generation.decoding import READ_AGAIN
 from playground.runtimes.generation.engine import Engine, Interrupted
+from playground.runtimes.generation.prefix_cache import PrefixCache
 from playground.runtimes.generation.rotary import steady_length
 from tests.families.sweep import names, networks, sizes
 from tests.support import tiny
@@ -199,6 +200,38 @@ def test_what_can_not_go_back_says_no(name: str) -> None:
     engine = opened(network(name))
     answer(engine, LONG, 3)
     assert not engine.rewind(200, 400)
+
+
+# -- going on -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("reuse", [True, False], ids=["kept", "read again"])
+def test_an_answer_that_was_cut_goes_on_as_generate_would_have(name: str, reuse: bool) -> None:
+    """Whatever the network keeps: it stands behind the last token it read, and nothing is taken back."""
+    made = network(name)
+    cache = PrefixCache(opened(made))
+    engine, whole = cache.engine, judged(made, SHORT, 10)
+    cache.begin(SHORT, len(SHORT) + 4, reuse=False)
+    part = engine.chunk if engine.reads_in_parts(len(SHORT)) else len(SHORT)
+    for start in range(0, len(SHORT), part):
+        logits = cache.prefill(SHORT[start : start + part])
+    for token in whole[:3]:
+        assert int(logits.argmax()) == token
+        logits = cache.step(token)
+    kept = cache.begin(SHORT, len(SHORT) + 10, reuse, whole[:4])
+    assert kept in (0, len(SHORT) + 3) and (reuse or not kept)
+    if name in ("llama", "gemma3_text", "doge", "moshi", "bamba", "lfm2"):
+        assert kept == (len(SHORT) + 3 if reuse else 0)
+    if not kept:
+        logits = cache.prefill(SHORT)
+    said = list(whole[:4])
+    for token in said[max(0, kept - len(SHORT)) :]:
+        logits = cache.step(token)
+    while len(said) < len(whole):
+        said.append(int(logits.argmax()))
+        logits = cache.step(said[-1])
+    assert said == whole
 
 
 # -- Stop -----------------------------------------------------------------------------------------------------------

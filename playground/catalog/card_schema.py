@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from playground.config.schema import Block, Count, Text, Url, mistake
+from playground.config.schema import Amount, Block, Count, Text, Url, mistake
 from playground.errors import ConfigError
 from playground.messages import msg
 
@@ -129,6 +129,18 @@ class OwnCode(Block):
     instead: Text
 
 
+class Sampling(Block):
+    """How its card recommends to choose tokens; what it does not name is left out."""
+
+    source: Url
+    temperature: Amount | None = None
+    top_k: Count | None = None
+    top_p: Amount | None = None
+    min_p: Amount | None = None
+    repetition_penalty: Amount | None = None
+    note: Text = ""
+
+
 class Card(Block):
     """What was researched about a model.
 
@@ -174,6 +186,7 @@ class Card(Block):
     quality_note: Text = ""
     weights: Weights | None = None
     own_code: OwnCode | None = None
+    sampling: Sampling | None = None
     source_notes: Text = ""
     lifecycle_note: Text = ""
     cpu_note: Text = ""

@@ -13,6 +13,7 @@ Door:
     defaults: EXAMPLES, with_defaults
     diff: DiffJob, Side, VariantDiff, VariantDiffer
     memory_plan: MemoryPlan, plan_of
+    presets: Preset, presets
     progress: LiveRun, Snapshot
     replay: Change, ModelReplay, Replay, ReplayJob, Replayer
     teacher_forcing: Choice, Forced, Position

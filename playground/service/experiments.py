@@ -9,16 +9,21 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from playground.catalog.config_names import CONTEXT_LENGTH, whole
 from playground.catalog.entries import Catalog
+from playground.catalog.template_files import read_json
 from playground.config.settings import Settings
 from playground.errors import UsageError
 from playground.experiments.benchmark import BenchmarkJob, Measurer
 from playground.experiments.compare import CompareJob, Comparer
 from playground.experiments.diff import DiffJob, VariantDiffer
+from playground.experiments.presets import Preset, presets
 from playground.experiments.replay import Replayer, ReplayJob
 from playground.experiments.token_view import TokenViewer, TokenViewJob
 from playground.experiments.turns import ContextUse, Turn, again, context_use, go_on, reply, resend, why_no_reply
+from playground.export import Preparer
 from playground.messages import Translatable, msg
 from playground.records import Column, Comparison, Mode, Request, Variant
 from playground.results.store import Store
@@ -41,6 +46,7 @@ class Experiments:
 
     settings: Settings
     catalog: Catalog
+    preparer: Preparer
     store: Store
     comparer: Comparer
     measurer: Measurer
@@ -121,7 +127,15 @@ class Experiments:
     def context_use(self, stored: Comparison, column: int) -> ContextUse | None:
         """How full a model's context is after its answer; None where its tokens were not counted."""
         run = stored.runs[column]
-        return context_use(run, self.catalog.resolve(str(run.variant))[0].context_length)
+        artifact = self.preparer.state(run.variant).artifact
+        config = read_json(Path(artifact.path) / "config.json", or_empty=True) if artifact else {}
+        told = (self.catalog.resolve(str(run.variant))[0].context_length, whole(config, *CONTEXT_LENGTH))
+        return context_use(run, min(filter(None, told), default=0))
+
+    def presets(self, variant: Variant) -> tuple[Preset, ...]:
+        """Ready-made ways to choose tokens for a model, each with its source; its own files' once it is prepared."""
+        artifact = self.preparer.state(variant).artifact
+        return presets(self.catalog.entry(variant.model), Path(artifact.path) if artifact else None)
 
     def running(self, id: str) -> CompareJob | None:
         """The comparison of that id while it goes on, whoever began it; its end is stored before it is gone here."""

@@ -195,10 +195,10 @@ class Actions:
         yield self.compare.show("read")
         column = action.column or 0
         events, part = self.seams.events, self.seams.read
+        session = request.session_hash or ""
         if action.do == "read":
-            work, buttons, place = events.prompts_of(shown, column), part.read, part.prompts
+            work, buttons, place = events.prompts_of(session, shown, column), part.read, part.prompts
         else:
-            session = request.session_hash or ""
             work, buttons, place = events.tokens_of(session, shown, column), part.look, part.state
         async with aclosing(buttons.told(work, place)) as changes:
             async for change in changes:

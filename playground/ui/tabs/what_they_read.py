@@ -8,7 +8,7 @@ components and their events. The page says which comparison is shown by its id, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,8 @@ import gradio as gr
 
 from playground.errors import PlaygroundError, UsageError
 from playground.messages import Translatable, msg
-from playground.ui import jobs, offered
+from playground.ui import columns as chosen_columns
+from playground.ui import jobs
 from playground.ui.html import panel, prompt, tokens
 from playground.ui.html.format import esc, percent
 from playground.ui.sessions import Sessions
@@ -29,10 +30,11 @@ from playground.ui.theme import html
 if TYPE_CHECKING:
     from playground.experiments.progress import Snapshot
     from playground.experiments.token_view import TokenView
-    from playground.records import Comparison, PromptView, Request, Variant
+    from playground.records import Comparison, Request, Variant
     from playground.service import Playground
     from playground.ui.tabs.form import Form
 
+FORM, SHOWN = "form", "shown"
 NO_OTHER = -1
 """The choice of no second answer."""
 
@@ -57,6 +59,7 @@ class WhatTheyRead:
     """The components.
 
     Attributes:
+        source: Whether the prompts are those of the form or of the answers shown.
         read: Starts reading the prompts.
         prompts: The prompts as they are read.
         answer, beside: Columns of the comparison shown, by their position; ``beside`` may be ``NO_OTHER``.
@@ -65,6 +68,7 @@ class WhatTheyRead:
         view: The token view.
     """
 
+    source: gr.Radio
     read: Buttons
     prompts: gr.HTML
     answer: gr.Dropdown
@@ -91,7 +95,13 @@ class WhatTheyRead:
 
 def build(playground: Playground) -> WhatTheyRead:
     """Draw the tab, to be called inside its ``gr.Tab``."""
-    with gr.Row():
+    with gr.Row(equal_height=True):
+        source = gr.Radio(
+            [(msg("the prompt above"), FORM), (msg("the answers shown"), SHOWN)],
+            value=FORM,
+            label=msg("What they read of"),
+            elem_id="read-source",
+        )
         read = buttons.build(msg("Show what they read"), "read-prompts", aside=True)
     prompts = html(empty_html, elem_id="prompts")
     html(tokens_hint, elem_id="tokens-hint")
@@ -106,22 +116,29 @@ def build(playground: Playground) -> WhatTheyRead:
         )
         look = buttons.build(msg("Look at its tokens"), "look-at-tokens", aside=True)
     state = html("", elem_id="tokens-state")
-    return WhatTheyRead(read, prompts, answer, beside, look, state, html("", elem_id="token-views"))
+    return WhatTheyRead(source, read, prompts, answer, beside, look, state, html("", elem_id="token-views"))
 
 
-def columns(playground: Playground, tab: WhatTheyRead, shown: Comparison | None, column: int = 0) -> Changes:
-    """The choices for a comparison that is shown now: to be yielded whenever another one is, None where there is none.
-
-    Args:
-        column: The answer that is chosen.
-    """
+def column_choices(
+    playground: Playground, tab: WhatTheyRead, shown: Comparison | None, column: int = 0, beside: int = NO_OTHER
+) -> Changes:
+    """The choices of answers for the comparison that is shown; None where there is none."""
     names = _names(playground, shown) if shown else []
-    chosen = column if 0 <= column < len(names) else (0 if names else None)
+    chosen = column if column < len(names) else None
     choices = [(name, place) for place, name in enumerate(names)]
     return {
         tab.answer: gr.update(choices=choices, value=chosen),
-        tab.beside: gr.update(choices=[(msg("none"), NO_OTHER), *choices], value=NO_OTHER),
+        tab.beside: gr.update(choices=[(msg("none"), NO_OTHER), *choices], value=beside),
     }
+
+
+class _Reading:
+    """Prompts that are being read: a model that is not loaded, or that is busy, may keep their reader waiting."""
+
+    stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
 
 
 class Events:
@@ -129,26 +146,34 @@ class Events:
 
     def __init__(self, playground: Playground, tab: WhatTheyRead) -> None:
         self.playground, self.tab = playground, tab
-        self.sessions = Sessions()
+        self.readers, self.lookers = Sessions(), Sessions()
 
-    async def prompts_of_form(self, session: str, values: Sequence[Any], models: int) -> AsyncGenerator[Changes]:
-        """What the chosen models would read of the form as it stands; ``values`` are its inputs."""
-        names, _, request = form.read_request(values, models)
-        variants = offered.variants(self.playground, names)
-        if not variants:
-            raise UsageError(msg("No model is chosen"), msg("Choose at least one above."))
+    async def prompts_of_form(
+        self, session: str, models: Any, own_parameters: Any, asked: Sequence[Any]
+    ) -> AsyncGenerator[Changes]:
+        """What the chosen models would read of the form as it stands.
+
+        Args:
+            models, own_parameters: The choices, and the columns' own parameters.
+            asked: What ``Form.asked`` sent.
+        """
+        _, request = form.read_asked(asked)
+        own = chosen_columns.read_changes(own_parameters)
+        found, _ = await asyncio.to_thread(chosen_columns.columns, self.playground, models, own, request)
         most = self.playground.settings.limits.max_models
-        pairs = [(variant, request) for variant in variants[:most]]
-        async with aclosing(self._read(pairs)) as changes:
+        pairs = [(column.variant, column.request or request) for column in found[:most]]
+        async with aclosing(self._read(session, pairs)) as changes:
             async for change in changes:
                 yield change
 
-    async def prompts_of(self, comparison: Any, column: Any = None) -> AsyncGenerator[Changes]:
+    async def prompts_of(self, session: str, comparison: Any, column: Any = None) -> AsyncGenerator[Changes]:
         """What the models of a stored comparison read, or one of its columns."""
         stored = await asyncio.to_thread(self._stored, comparison)
+        if self.playground.blind(stored.id):
+            raise UsageError(msg("A prompt’s format would tell which model it is"), msg("Vote, and look then."))
         places = range(len(stored.runs)) if column is None else [_place(stored, column)]
         pairs = [(stored.runs[place].variant, stored.asked(place)) for place in places]
-        async with aclosing(self._read(pairs, list(places))) as changes:
+        async with aclosing(self._read(session, pairs)) as changes:
             async for change in changes:
                 yield change
 
@@ -163,11 +188,16 @@ class Events:
         places = [_place(stored, column)]
         if beside not in (None, "", NO_OTHER) and (other := _place(stored, beside)) not in places:
             places.append(other)
-        yield {**tab.look.busy(msg("Looking…")), tab.state: _state_html(msg("waiting for its turn")), tab.view: ""}
+        yield {
+            **tab.look.busy(msg("Looking…")),
+            **column_choices(self.playground, tab, stored, *places),
+            tab.state: _state_html(msg("waiting for its turn")),
+            tab.view: "",
+        }
         views: list[TokenView] = []
         for place in places:
             start = partial(self.playground.token_view, stored, place)
-            async with aclosing(jobs.follow(self.sessions, session, start)) as updates:
+            async with aclosing(jobs.follow(self.lookers, session, start)) as updates:
                 async for update in updates:
                     if update.result is None:
                         yield {tab.state: _progress_html(update.at)}
@@ -182,26 +212,37 @@ class Events:
             return tokens.aligned_html(views[0], views[1], (labels[places[0]], labels[places[1]]))
         return tokens.view_html(views[0], labels[places[0]])
 
-    async def _read(
-        self, pairs: Sequence[tuple[Variant, Request]], places: Sequence[int] | None = None
-    ) -> AsyncGenerator[Changes]:
+    async def _read(self, session: str, pairs: Sequence[tuple[Variant, Request]]) -> AsyncGenerator[Changes]:
         """Each prompt is shown when it is known; what one model says of it doesn't keep the others from theirs."""
-        tab = self.tab
+        tab, reading = self.tab, _Reading()
         labels = panel.labels(self.playground, [variant for variant, _ in pairs])
-        pieces = [_waiting_html(label) for label in labels]
-        yield {**tab.read.busy(msg("Reading…")), tab.prompts: "".join(pieces)}
-        for number, (variant, request) in enumerate(pairs):
-            drawn: Callable[[], str] = partial(self._prompt, variant, request, labels[number])
-            pieces[number] = await asyncio.to_thread(drawn)
-            yield {tab.prompts: "".join(pieces)}
-        yield tab.read.idle()
+        pieces = [_said_html(label, msg("loading and reading…")) for label in labels]
+        self.readers.add(session, reading, self.readers.begin(session))
+        try:
+            yield {**tab.read.busy(msg("Reading…")), tab.prompts: "".join(pieces)}
+            for number, (variant, request) in enumerate(pairs):
+                work = asyncio.ensure_future(asyncio.to_thread(self._prompt, variant, request, labels[number]))
+                while not work.done() and not reading.stopped:
+                    await asyncio.wait({work}, timeout=jobs.POLL_S)
+                    yield {}
+                if reading.stopped:
+                    pieces[number:] = [_said_html(label, msg("stopped by you")) for label in labels[number:]]
+                    break
+                pieces[number] = work.result()
+                yield {tab.prompts: "".join(pieces)}
+            yield {**tab.read.idle(), tab.prompts: "".join(pieces)}
+        finally:
+            self.readers.remove(session, reading)
 
     def _prompt(self, variant: Variant, request: Request, label: panel.Label) -> str:
         try:
-            view: PromptView = self.playground.inspect(str(variant), request)
+            if self.playground.preparation(variant).status != "ready":
+                return _said_html(
+                    label, msg("Not prepared yet: its format comes with its files. Run it once, then look again.")
+                )
+            return prompt.prompt_html(self.playground.inspect(str(variant), request), label)
         except PlaygroundError as error:
             return _problem_html(label, error.message)
-        return prompt.prompt_html(view, label)
 
     def _stored(self, comparison: Any) -> Comparison:
         """
@@ -229,8 +270,12 @@ def connect(playground: Playground, tab: WhatTheyRead, chosen: Form, comparison:
     """
     events = Events(playground, tab)
 
-    async def read(request: gr.Request, shown: Any, *values: Any) -> AsyncGenerator[Changes]:
-        work = events.prompts_of_form(request.session_hash or "", values, len(chosen.choices))
+    async def read(
+        request: gr.Request, source: Any, shown: Any, models: Any, own: Any, *asked: Any
+    ) -> AsyncGenerator[Changes]:
+        session = request.session_hash or ""
+        of_form = source != SHOWN
+        work = events.prompts_of_form(session, models, own, asked) if of_form else events.prompts_of(session, shown)
         async with aclosing(tab.read.told(work, tab.prompts)) as changes:
             async for change in changes:
                 yield change
@@ -243,13 +288,19 @@ def connect(playground: Playground, tab: WhatTheyRead, chosen: Form, comparison:
 
     def list_columns(shown: Any) -> Changes:
         try:
-            return columns(playground, tab, events._stored(shown))
+            return column_choices(playground, tab, events._stored(shown))
         except PlaygroundError:
-            return columns(playground, tab, None)
+            return column_choices(playground, tab, None)
 
     limit: dict[str, Any] = {"concurrency_limit": playground.settings.limits.max_sessions, "preprocess": False}
     tab.read.start.click(
-        read, [comparison, *chosen.inputs], tab.reading, trigger_mode="once", concurrency_id="read", **limit, **QUIET
+        read,
+        [tab.source, comparison, chosen.models, chosen.changes, *chosen.asked],
+        tab.reading,
+        trigger_mode="once",
+        concurrency_id="read",
+        **limit,
+        **QUIET,
     )
     tab.look.start.click(
         look,
@@ -261,7 +312,8 @@ def connect(playground: Playground, tab: WhatTheyRead, chosen: Form, comparison:
         **QUIET,
     )
     comparison.change(list_columns, [comparison], [tab.answer, tab.beside], queue=False, **QUIET)
-    tab.look.connect(events.sessions, demo)
+    tab.read.connect(events.readers, demo)
+    tab.look.connect(events.lookers, demo)
     return events
 
 
@@ -304,9 +356,8 @@ def _head_html(label: panel.Label) -> str:
     )
 
 
-def _waiting_html(label: panel.Label) -> str:
-    words = esc(msg("preparing and reading…"))
-    return f'<section class="prompt-view">{_head_html(label)}<p class="hint">{words}</p></section>'
+def _said_html(label: panel.Label, words: Translatable) -> str:
+    return f'<section class="prompt-view">{_head_html(label)}<p class="hint">{esc(words)}</p></section>'
 
 
 def _problem_html(label: panel.Label, words: Translatable) -> str:

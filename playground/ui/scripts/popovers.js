@@ -1,0 +1,40 @@
+// Popovers (receipts, menus) open at what opened them, in the coordinates of the page: in a frame that grows with its
+// content, the middle of the window is far off screen. Arrow keys go through a menu.
+(() => {
+  const EDGE = 8;
+  const openerOf = (popover, event) =>
+    event.source ?? [...document.querySelectorAll(`[popovertarget="${CSS.escape(popover.id)}"]`)]
+      .find((each) => !popover.contains(each));
+  const place = (popover, opener) => {
+    const at = opener.getBoundingClientRect();
+    const width = popover.offsetWidth, height = popover.offsetHeight;
+    const left = Math.max(EDGE, Math.min(at.left, document.documentElement.clientWidth - width - EDGE));
+    const fits = at.bottom + height + EDGE <= window.innerHeight || at.top - height - EDGE < 0;
+    const top = fits ? at.bottom + 4 : at.top - height - 4;
+    Object.assign(popover.style, {
+      position: "absolute", inset: "auto", margin: "0",
+      left: `${left + window.scrollX}px`, top: `${Math.max(EDGE, top + window.scrollY)}px`,
+    });
+  };
+  // Before it is shown, so that giving it the focus scrolls nowhere; and again when its size is known.
+  const moved = (event) => {
+    const popover = event.target;
+    if (event.newState !== "open" || !popover.matches?.(".slip[popover], .menu[popover]")) return;
+    const opener = openerOf(popover, event);
+    if (opener) place(popover, opener);
+  };
+  document.addEventListener("beforetoggle", moved, true);
+  document.addEventListener("toggle", moved, true);
+  document.addEventListener("toggle", (event) => {
+    const first = event.newState === "open" && event.target.matches?.(".menu[popover]") && event.target.querySelector("button");
+    if (first) first.focus({ preventScroll: true });
+  }, true);
+  document.addEventListener("keydown", (event) => {
+    const menu = event.target.closest?.(".menu[popover]");
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!menu || !step) return;
+    const buttons = [...menu.querySelectorAll("button")];
+    event.preventDefault();
+    buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length].focus();
+  });
+})();

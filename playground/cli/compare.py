@@ -32,7 +32,12 @@ def compare(
     prompt: Annotated[str, typer.Argument(help="The prompt; - reads it from stdin.", show_default=False)],
     *,
     model: Annotated[
-        list[str], typer.Option("--model", "-m", metavar="MODEL[@RUNTIME-PRECISION]", help="Repeat for each model.")
+        list[str],
+        typer.Option(
+            *("--model", "-m"),
+            metavar="MODEL[@RUNTIME-PRECISION][?NAME=VALUE&…]",
+            help="Repeat for each model. Behind a question mark: its own parameters, such as temperature=0.7&seed=1.",
+        ),
     ],
     system: Annotated[str, typer.Option(help="System prompt, for models that have a template for it.")] = "",
     max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 128,
@@ -106,14 +111,14 @@ def history(
 
 
 def medians(comparisons: list[Comparison]) -> dict[str, dict[str, float | None]]:
-    """By variant, the median of each figure over the runs that have it; a run with an error has none."""
+    """By column, the median of each figure over the runs that have it; a run with an error has none."""
+    from playground.results.requests import headings
+
     found: dict[str, dict[str, float | None]] = {}
-    for position, first in enumerate(comparisons[0].runs):
+    for position, heading in enumerate(headings([run.variant for run in comparisons[0].runs])):
         runs = [comparison.runs[position] for comparison in comparisons]
         timings = [run.timings for run in runs if run.error is None]
-        found[str(first.variant)] = {
-            name: _median([getattr(item, name) for item in timings]) for name in ROWS if name not in ONCE
-        }
+        found[heading] = {name: _median([getattr(item, name) for item in timings]) for name in ROWS if name not in ONCE}
     return found
 
 
@@ -125,23 +130,26 @@ def _median(values: list[float | None]) -> float | None:
 def _run(
     request: Request, models: list[str], mode: Literal["fair", "fast"], *, repeat: int, save: bool, quiet: bool
 ) -> list[Comparison]:
+    from playground.cli.columns import columns
     from playground.cli.live import follow
     from playground.config.settings import load_settings
+    from playground.records import Variant
     from playground.service import Playground
 
     done: list[Comparison] = []
     with Playground(load_settings()) as playground:
-        variants = playground.variants(models)
-        if words := playground.memory_plan(variants, request).words(mode):
+        asked = columns(playground, models, request)
+        variants = [each if isinstance(each, Variant) else each.variant for each in asked]
+        if words := playground.memory_plan(asked, request).words(mode):
             output.stderr().print(output.clean(words), soft_wrap=True)
         for number in range(1, repeat + 1):
             with output.working_on(", ".join(map(str, variants))):
-                comparison = follow(playground.compare(request, variants, mode))
+                comparison = follow(playground.compare(request, asked, mode, keep=False))
             done.append(comparison)
             if save:
                 playground.keep(comparison)
             if not quiet:
-                _print_answers(comparison, f"run {number} of {repeat}" if repeat > 1 else "")
+                print_answers(comparison, f"run {number} of {repeat}" if repeat > 1 else "")
         if not quiet:
             print_terms(playground, [variant.model for variant in variants])
     if repeat > 1 and not quiet:
@@ -164,15 +172,32 @@ def _json(comparisons: list[Comparison]) -> dict[str, Any]:
 
 def _print_comparison(comparison: Comparison) -> None:
     request = comparison.request
-    asked = request.prompt or "\n".join(f"{message.role}: {message.content}" for message in request.messages)
+    asked = request.prompt or _conversation(request)
     output.stdout().print(f"{comparison.id}  {comparison.created_at}\n\n{output.clean(asked)}\n", soft_wrap=True)
-    _print_answers(comparison, "")
+    print_answers(comparison, "", whole=True)
 
 
-def _print_answers(comparison: Comparison, title: str) -> None:
+def _conversation(request: Request) -> str:
+    return "\n".join(f"{message.role}: {message.content}" for message in request.messages)
+
+
+def print_answers(comparison: Comparison, title: str, *, whole: bool = False) -> None:
+    """Each column's answer and the figures.
+
+    Args:
+        whole: With the conversation before each answer.
+    """
+    from playground.results.requests import headings, own_words
+
     console = output.stdout()
-    for run in comparison.runs:
-        console.rule(str(run.variant), align="left")
+    for heading, run in zip(headings([run.variant for run in comparison.runs]), comparison.runs, strict=True):
+        console.rule(heading, align="left")
+        if run.taken_in:
+            console.print(f"carried over from {run.taken_in}", soft_wrap=True)
+        for words in own_words(comparison.request, run.request):
+            console.print(f"asked otherwise: {output.clean(output.say(words))}", soft_wrap=True)
+        if whole and run.request and run.request.messages:
+            console.print(output.clean(_conversation(run.request)) + "\nassistant:", soft_wrap=True)
         if run.error:
             console.print(f"failed: {output.clean(run.error)}", soft_wrap=True)
         if run.text:
@@ -191,9 +216,12 @@ def _print_answers(comparison: Comparison, title: str) -> None:
 
 
 def _print_timings(comparison: Comparison, title: str) -> None:
+    from playground.results.requests import headings
+
     threads = sorted({run.timings.threads for run in comparison.runs if run.timings.threads})
     about = [comparison.mode, f"{'/'.join(map(str, threads))} threads" if threads else "", title]
-    rows = {str(run.variant): _figures(run.timings) for run in comparison.runs}
+    names = headings([run.variant for run in comparison.runs])
+    rows = {name: _figures(run.timings) for name, run in zip(names, comparison.runs, strict=True)}
     if not any(value is not None for figures in rows.values() for value in figures.values()):
         return  # nothing ran
     _print_table("Timings (" + ", ".join(filter(None, about)) + ")", rows, comparison.runs)

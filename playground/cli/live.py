@@ -73,6 +73,8 @@ def _panels(runs: tuple[LiveRun, ...], console: Console, spent: int) -> Renderab
     from rich.table import Table
     from rich.text import Text
 
+    from playground.results.requests import headings
+
     beside = console.width // len(runs) >= SIDE_BY_SIDE
     height = console.height - spent
     lines = max(3, height - 4 if beside else height // len(runs) - 3)
@@ -80,11 +82,11 @@ def _panels(runs: tuple[LiveRun, ...], console: Console, spent: int) -> Renderab
     panels = [
         Panel(
             Text("\n".join(_tail(clean(run.text), width, lines))),
-            title=Text(str(run.variant)),
+            title=Text(heading),
             subtitle=Text(status(run)),
             height=lines + 2 if beside else None,
         )
-        for run in runs
+        for heading, run in zip(headings([run.variant for run in runs]), runs, strict=True)
     ]
     if not beside:
         return Group(*panels)
@@ -138,6 +140,8 @@ def _print_changes(experiment: Experiment[Any], console: Console) -> None:
     """A line when the experiment or a model changes what it is doing or a tenth of it is done; tokens alone are no
     change.
     """
+    from playground.results.requests import headings
+
     shown: dict[str, tuple[str, str, int]] = {}
     is_over = False
     while not is_over:
@@ -146,9 +150,9 @@ def _print_changes(experiment: Experiment[Any], console: Console) -> None:
         lines: dict[str, tuple[tuple[str, str, int], str]] = {}
         if at.step:
             lines[""] = ("", at.step, tenth(at.progress)), step_line(at)
-        for run in at.lives:
+        for heading, run in zip(headings([run.variant for run in at.lives]), at.lives, strict=True):
             change: tuple[str, str, int] = (run.kind, run.message, tenth(run.progress))
-            lines[str(run.variant)] = (change, f"{run.variant}: {status(run)}")
+            lines[heading] = (change, f"{heading}: {status(run)}")
         for name, (doing, line) in lines.items():
             if shown.get(name) != doing:
                 shown[name] = doing

@@ -3,7 +3,7 @@ told with the place where something is wrong. It does not know what a model, a S
 
 Door:
     endpoints: host, load_remotes, remote_artifact, remote_spec
-    schema: Block, Count, Text, Url, mistake
+    schema: Amount, Block, Count, Text, Url, mistake
     settings: Settings, is_loopback, load_settings
     space_schema: SpaceBlock
     validation: checked, closest, problems, read_yaml

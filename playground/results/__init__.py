@@ -13,7 +13,7 @@ Door:
     receipts: Receipts, condition_lines, figure_lines, machine_lines, of_comparison, of_comparisons, of_measurement,
         with_receipts
     report: markdown
-    requests: PARAMETERS
+    requests: PARAMETERS, headings, own_words
     store: EVERYTHING, Retention, Store
     text_diff: Agreement, Piece, TextDiff, agreement, text_diff
     thinking: Split, parts, split

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 COLUMN_FIELDS = frozenset({"model", "prompt", "messages", *PARAMETERS, "system"}) - {"min_new_tokens"}
+NO_TEXTS: list[str] = []
+NO_OBJECTS: list[dict[str, Any]] = []
+"""Defaults that the API page can show: of None it makes "...", which is refused where somebody copies it."""
 A_MESSAGE = msg("Send a list of {example}.", example='{"role": "user", "content": "…"}')
 A_COLUMN = msg("Send a list of {example}.", example='{"model": "NAME", "temperature": 0.7}')
 
@@ -51,11 +54,11 @@ def build(playground: Playground, sessions: Sessions) -> None:
         min_p: float = 0.0,
         repetition_penalty: float = 1.0,
         seed: int | None = 0,
-        stop: list[str] | None = None,
+        stop: list[str] = NO_TEXTS,
         mode: Literal["fair", "fast"] = "fair",
         reuse: bool = False,
-        messages: list[dict[str, str]] | None = None,
-        columns: list[dict[str, Any]] | None = None,
+        messages: list[dict[str, str]] = NO_OBJECTS,
+        columns: list[dict[str, Any]] = NO_OBJECTS,
     ) -> dict[str, Any]:
         """Send one prompt to several models and wait for all of them. Returns the Comparison: request, environment,
         and for each model its text or error, finish_reason and timings (seconds, tokens, MB). `models` are written

@@ -294,7 +294,7 @@ def _check_plain(sent: Any, names: frozenset[str]) -> None:
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            if not (names and value.keys() <= names):
+            if not (value and value.keys() <= names):
                 raise Refused(
                     400, msg("Send texts, numbers and lists: this app takes no files, addresses or other objects.")
                 )

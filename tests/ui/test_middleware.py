@@ -163,6 +163,18 @@ def test_files_addresses_and_other_objects_are_refused_wherever_they_stand(more:
     assert post("/gradio_api/call/v2/compare", {"prompt": FILE})[0] == 400
 
 
+COLUMNS = [{"model": "fast", "temperature": 0.5, "messages": [{"role": "user", "content": "Hi"}]}]
+
+
+def test_the_apis_columns_and_messages_pass_and_the_pages_functions_take_none() -> None:
+    assert post("/gradio_api/call/v2/compare", {"prompt": "", "columns": COLUMNS})[0] == 200
+    assert post("/gradio_api/queue/join", {**CALL, "data": [COLUMNS], "fn_index": 30})[0] == 200
+    assert post("/gradio_api/queue/join", {**CALL, "data": [COLUMNS], "fn_index": 4}, **OWN)[0] == 400
+    assert post("/gradio_api/run/predict", {**CALL, "data": [COLUMNS]}, **OWN)[0] == 400
+    for more in ({"path": "/etc/passwd"}, {"url": "http://x"}, {"meta": {}}, {"stop": [{"path": "/"}]}):
+        assert post("/gradio_api/call/v2/compare", {"columns": [{**COLUMNS[0], **more}]})[0] == 400
+
+
 def test_gradios_word_of_which_tab_was_opened_passes() -> None:
     assert post("/gradio_api/run/predict", {**CALL, "event_data": {"value": "Choose", "index": 6}}, **OWN)[0] == 200
     assert post("/gradio_api/run/predict", {**CALL, "event_data": ["a"]}, **OWN)[0] == 200

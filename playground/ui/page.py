@@ -36,6 +36,7 @@ from playground.ui.tabs import (
     outputs,
     own,
     replay,
+    suggestions,
     votes,
     what_they_read,
 )
@@ -116,6 +117,10 @@ class Page:
         playground, shown = self.playground, self.compare
         benchmark.connect(playground, self.measure, self.form, demo)
         differences.connect(playground, shown.differences, self.shown, [self.shown.change, self.ended.change], demo)
+        look = [demo.load, self.timer.tick]
+        suggestions.connect(
+            playground, shown.suggested, self.form.models, look, lambda now: form.choices(playground, now)
+        )
         history.connect(playground, self.history, demo, [self.ended.change, self.history_tab.select])
         replay.connect(playground, self.replay, self.history, demo)
         catalog.connect(playground, self.catalogue, self.form.models)
@@ -137,7 +142,7 @@ class Page:
         events = what_they_read.connect(self.playground, shown.read, form_, self.shown, demo)
         actions = Actions(self.playground, running, self.catalogue, Seams(self.models_tabs, shown.read, events))
         pressed = [self.action, self.shown, *chosen, *form_.asked]
-        self.action.input(actions.act, pressed, actions.outputs, trigger_mode="multiple", **works)
+        self.action.change(actions.act, pressed, actions.outputs, trigger_mode="multiple", **works)
         restore = Restore(self.playground, running)
         opening = demo.load(restore.restore, [self.draft], restore.outputs, js=READ_DRAFT, **works)
         kept = [self.shown, *chosen, *form_.asked]

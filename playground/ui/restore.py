@@ -48,7 +48,8 @@ class Restore:
                 yield change
 
     async def _work(self, request: gr.Request, kept: Draft) -> AsyncGenerator[Changes]:
-        yield {**self.filled(kept), **self._tab(kept)}
+        shown = {self.running.parts.shown: kept.shown} if kept.shown else {}
+        yield {**self.filled(kept), **self._tab(kept), **shown}
         if not kept.shown:
             return
         foreign = kept.linked and not self.playground.owns(kept.shown, visitor(request))

@@ -12,12 +12,24 @@ import gradio as gr
 
 from playground.messages import msg
 from playground.ui.html import panel
-from playground.ui.tabs import cards, differences, form, outputs, own, reply, timings, votes, what_they_read
+from playground.ui.tabs import (
+    cards,
+    differences,
+    form,
+    outputs,
+    own,
+    reply,
+    suggestions,
+    timings,
+    votes,
+    what_they_read,
+)
 from playground.ui.tabs.cards import Cards
 from playground.ui.tabs.differences import Differences
 from playground.ui.tabs.form import Form
 from playground.ui.tabs.own import Own
 from playground.ui.tabs.reply import Reply
+from playground.ui.tabs.suggestions import Suggested
 from playground.ui.tabs.votes import Voting
 from playground.ui.tabs.what_they_read import WhatTheyRead
 from playground.ui.theme import html
@@ -48,6 +60,7 @@ class Compare:
     voting: Voting
     own: Own
     reply: Reply
+    suggested: Suggested
 
     def show(self, tab: str = "outputs") -> dict[Any, Any]:
         """Bring one of the inner tabs to the front."""
@@ -69,6 +82,7 @@ def build(playground: Playground) -> Compare:
             panels = outputs.build(labels, most)
             bar, cast = votes.build_bar()
             replies = reply.build()
+            better = suggestions.build(playground)
         with gr.Tab(msg("Timings"), id="timings"):
             figures = timings.build()
         with gr.Tab(msg("Model cards"), id="cards"):
@@ -78,4 +92,4 @@ def build(playground: Playground) -> Compare:
         with gr.Tab(msg("What they read"), id="read"):
             read = what_they_read.build(playground)
     voting = Voting(blind, bar, cast)
-    return Compare(made, tabs, asked, files, panels, figures, facts, apart, read, voting, alone, replies)
+    return Compare(made, tabs, asked, files, panels, figures, facts, apart, read, voting, alone, replies, better)

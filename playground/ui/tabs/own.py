@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from playground.errors import PlaygroundError
-from playground.messages import Translatable, msg
+from playground.messages import msg
 from playground.records import Request, Variant
 from playground.ui import columns, offered
 from playground.ui.columns import OWN
 from playground.ui.html import asked, panel
-from playground.ui.html.format import esc
+from playground.ui.html.format import esc, link
 from playground.ui.i18n import say
 from playground.ui.tabs import form
 from playground.ui.tabs.form import Form
@@ -25,18 +25,6 @@ from playground.ui.theme import html
 
 if TYPE_CHECKING:
     from playground.service import Playground
-
-
-PRESETS: dict[str, tuple[Translatable, dict[str, Any]]] = {
-    "deterministic": (
-        msg("Deterministic: always the likeliest token"),
-        {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": 0},
-    ),
-    "creative": (
-        msg("Creative: temperature 0.9, top-p 0.95, a new seed"),
-        {"temperature": 0.9, "top_k": 0, "top_p": 0.95, "min_p": 0.0, "seed": None},
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -51,6 +39,7 @@ class Own:
     head: gr.HTML
     choice: gr.Textbox
     presets: gr.Radio
+    source: gr.HTML
     fields: tuple[Any, ...]
     use: gr.Button
     same: gr.Button
@@ -59,7 +48,7 @@ class Own:
     @property
     def outputs(self) -> list[Any]:
         """What opening changes."""
-        return [self.box, self.head, self.choice, self.presets, *self.fields]
+        return [self.box, self.head, self.choice, self.presets, self.source, *self.fields]
 
     def opened(
         self, playground: Playground, choice: str, changed: columns.Changes, shared: Sequence[Any]
@@ -81,7 +70,8 @@ class Own:
             self.box: gr.update(visible=True),
             self.head: f'<h3 tabindex="-1">{esc(msg("Parameters of {model} alone", model=named))}</h3>',
             self.choice: choice,
-            self.presets: gr.update(choices=_presets(found), value=None),
+            self.presets: gr.update(choices=_presets(playground, found), value=None),
+            self.source: "",
             self.fields[0]: gr.update(value=values[0], interactive=chat),
             **dict(zip(self.fields[1:], values[1:], strict=True)),
         }
@@ -94,6 +84,7 @@ def build(playground: Playground) -> Own:
         head = html("", elem_id="own-head")
         choice = gr.Textbox("", elem_id="own-choice", elem_classes="unseen", container=False, show_label=False)
         presets = gr.Radio([], label=msg("Presets"), elem_id="own-presets")
+        source = html("", elem_id="own-source")
         with gr.Row():
             tokens = gr.Slider(1, most, 128, step=1, label=msg("Max new tokens"), min_width=160)
             temperature = gr.Slider(0, 2, 0, step=0.05, label=msg("Temperature"), min_width=160)
@@ -109,7 +100,7 @@ def build(playground: Playground) -> Own:
             same = gr.Button(msg("Same as the others"), min_width=160, scale=0, elem_id="own-same")
             close = gr.Button(msg("Close"), min_width=100, scale=0, elem_id="own-close")
     fields = (system, tokens, temperature, top_k, top_p, min_p, penalty, seed)
-    return Own(box, head, choice, presets, fields, use, same, close)
+    return Own(box, head, choice, presets, source, fields, use, same, close)
 
 
 def connect(playground: Playground, part: Own, chosen: Form) -> None:
@@ -147,15 +138,20 @@ def connect(playground: Playground, part: Own, chosen: Form) -> None:
             form.notice_html(msg("It is asked as the others are.")),
         ]
 
-    def preset(name: Any) -> list[Any]:
-        changes = PRESETS[name][1] if name in PRESETS else {}
-        return [changes.get(field, gr.skip()) for field in OWN]
+    def preset(id: Any, choice: str, *shared: Any) -> list[Any]:
+        found = offered.known(playground, [columns.variant_of(choice)])
+        preset = next((each for each in playground.presets(found[0]) if each.id == id), None) if found else None
+        if preset is None:
+            return [gr.skip()] * (len(OWN) + 1)
+        request = preset.on(_asked(playground, choice, shared))
+        source = esc(preset.source) + (f" {link(preset.url, preset.url)}" if preset.url else "")
+        return [f'<p class="note">{source}</p>', *(getattr(request, name) for name in OWN)]
 
     told = [chosen.changes, part.box, chosen.notice]
     part.use.click(use, [part.choice, chosen.changes, *part.fields, *chosen.asked], told, **raw)
     part.same.click(same, [part.choice, chosen.changes], told, **raw)
     part.close.click(lambda: gr.update(visible=False), None, part.box, **raw)
-    part.presets.input(preset, [part.presets], list(part.fields), **raw)
+    part.presets.input(preset, [part.presets, part.choice, *chosen.asked], [part.source, *part.fields], **raw)
 
 
 def read(values: Sequence[Any]) -> dict[str, Any]:
@@ -197,5 +193,5 @@ def _asked(playground: Playground, choice: str, shared: Sequence[Any]) -> Reques
     return columns.proposed(playground, found[0], request) if found else request
 
 
-def _presets(found: Sequence[Variant]) -> list[tuple[str, str]]:
-    return [(title, key) for key, (title, _) in PRESETS.items()] if found else []
+def _presets(playground: Playground, found: Sequence[Variant]) -> list[tuple[str, str]]:
+    return [(preset.name, preset.id) for preset in playground.presets(found[0])] if found else []

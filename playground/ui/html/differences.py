@@ -102,7 +102,7 @@ def _headline(found: Agreement, n: int) -> Translatable:
 
 def _group(answers: Sequence[Answer], group: Sequence[int]) -> str:
     members = "".join(_chip(answers[place].label) for place in group)
-    said = plural("{n} answer:", "{n} say the same:", n=len(group))
+    said = plural("Alone:", "{n} say the same:", n=len(group))
     return f"<span>{esc(said)}</span> {members}"
 
 
@@ -190,13 +190,17 @@ def _pieces(pieces: Sequence[Piece], *, right: bool) -> str:
 
 
 def _marked(tag: str, text: str) -> str:
-    """``text`` in a tag, with the white space around it in one of its own, so that no line is drawn through it."""
+    """``text`` in a tag, with the white space around it outside: no line is drawn through it, and paragraphs stay."""
     if not text:
         return ""
     match = _ENDS.fullmatch(text)
     assert match
     before, inner, behind = match.groups()
-    return f'<{tag}><span class="gap">{before}</span>{esc(inner)}<span class="gap">{behind}</span></{tag}>'
+    return f"{_gap(tag, before)}<{tag}>{esc(inner)}</{tag}>{_gap(tag, behind)}"
+
+
+def _gap(tag: str, space: str) -> str:
+    return f'<span class="of-{tag}">{space}</span>' if space else ""
 
 
 def _key() -> str:

@@ -144,7 +144,7 @@ def filled(playground: Playground, tab: Differences, id: Any, chosen: tuple[Any,
         tab.reference: gr.update(choices=columns, value=first) if enough else gr.skip(),
         tab.other: gr.update(choices=[(msg("All others"), ALL), *columns], value=second) if enough else gr.skip(),
         tab.shown: drawn(there, first, second),
-        **token_diff.offered_for(tab.tokens, there.labels if there else (), chosen[2]),
+        **token_diff.offered_for(playground, tab.tokens, there.labels if there else (), chosen[2]),
     }
 
 

@@ -5,6 +5,7 @@ Nothing is shown where the Hub can't be reached. The service knows what there is
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,11 +42,13 @@ class Suggested:
     head: gr.HTML
     lines: tuple[Line, ...]
     problem: gr.HTML
+    seen: gr.Textbox
 
     @property
     def outputs(self) -> list[Any]:
         """What ``shown`` changes."""
-        return [self.part, self.head, *(each for line in self.lines for each in (line.row, line.told, line.prepare))]
+        each = (part for line in self.lines for part in (line.row, line.told, line.prepare))
+        return [self.part, self.head, self.seen, *each]
 
 
 def build(playground: Playground) -> Suggested:
@@ -62,7 +65,8 @@ def build(playground: Playground) -> Suggested:
                 )
             lines.append(Line(model, row, told, prepare))
         problem = html("", elem_id="suggestions-problem")
-    return Suggested(part, head, tuple(lines), problem)
+        seen = gr.Textbox("", elem_id="suggestions-seen", elem_classes="unseen", container=False, show_label=False)
+    return Suggested(part, head, tuple(lines), problem, seen)
 
 
 def connect(
@@ -82,8 +86,8 @@ def connect(
     most = playground.settings.limits.max_models
     at_once: dict[str, Any] = {**QUIET, "queue": False, "preprocess": False}
 
-    def look() -> dict[Any, Any]:
-        return shown(tab, playground.suggestions())
+    def look(seen: Any) -> dict[Any, Any]:
+        return shown(tab, playground.suggestions(), seen)
 
     def prepare(model: str, chosen: Any) -> dict[Any, Any]:
         try:
@@ -99,17 +103,21 @@ def connect(
             **shown(tab, playground.suggestions()),
         }
 
-    gr.on(list(refresh), look, None, tab.outputs, **at_once)
+    gr.on(list(refresh), look, tab.seen, tab.outputs, **at_once)
     for line in tab.lines:
         line.prepare.click(partial(prepare, line.model), models, [tab.problem, models, *tab.outputs], **at_once)
 
 
-def shown(tab: Suggested, found: Suggestions) -> dict[Any, Any]:
-    """The lines of what is suggested now."""
+def shown(tab: Suggested, found: Suggestions, seen: Any = None) -> dict[Any, Any]:
+    """The lines of what is suggested now; nothing is sent again that a page has ``seen``."""
     known = {item.listed.entry.spec.id: item for item in found.models}
+    told = "".join([view.head_html(found), *map(view.model_html, found.models)]) if known else ""
+    mark = hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()[:16]
+    if mark == seen:
+        return {tab.seen: gr.skip()}
     if not known:
-        return {tab.part: gr.update(visible=False)}
-    changes: dict[Any, Any] = {tab.part: gr.update(visible=True), tab.head: view.head_html(found)}
+        return {tab.part: gr.update(visible=False), tab.seen: mark}
+    changes: dict[Any, Any] = {tab.part: gr.update(visible=True), tab.head: view.head_html(found), tab.seen: mark}
     for line in tab.lines:
         item = known.get(line.model)
         changes[line.row] = gr.update(visible=item is not None)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from playground.errors import UsageError
+from playground.errors import PlaygroundError, UsageError
 from playground.messages import msg
 from playground.records import Variant
 from playground.ui import jobs, offered
@@ -108,19 +108,20 @@ def why_html() -> str:
     )
 
 
-def pairs_of(labels: Sequence[Label]) -> list[tuple[Label, Label]]:
-    """The pairs of columns that are two variants of one model, the more precise one first."""
+def pairs_of(playground: Playground, labels: Sequence[Label]) -> list[tuple[Label, Label]]:
+    """The pairs of columns that are two variants of one model, from one place or two, the more precise one first."""
     local = [label for label in labels if not label.variant.model.startswith("remote:")]
+    model = {label.position: _model(playground, label.variant) for label in local}
     return [
         (one, other) if _precision(one.variant) <= _precision(other.variant) else (other, one)
         for one, other in combinations(local, 2)
-        if one.variant.model == other.variant.model and one.variant != other.variant
+        if model[one.position] == model[other.position] and one.variant != other.variant
     ]
 
 
-def offered_for(part: TokenDiff, labels: Sequence[Label], chosen: Any) -> Changes:
+def offered_for(playground: Playground, part: TokenDiff, labels: Sequence[Label], chosen: Any) -> Changes:
     """The pairs to choose from, or when there are some."""
-    found = pairs_of(labels)
+    found = pairs_of(playground, labels)
     values = [f"{one.position},{other.position}" for one, other in found]
     named = [f"{name(one)} → {name(other)}" for one, other in found]
     return {
@@ -152,7 +153,7 @@ def connect(playground: Playground, part: TokenDiff, opened: Any, read: Any, dem
 
     async def steps(session: str, there: OnShow | None, pair: Any, with_prompt: bool) -> AsyncGenerator[Changes]:
         labels = there.labels if there else ()
-        for one, other in pairs_of(labels):
+        for one, other in pairs_of(playground, labels):
             if there and pair == f"{one.position},{other.position}":
                 async for changes in compared(session, there, (one, other), with_prompt):
                     yield changes
@@ -188,6 +189,14 @@ def connect(playground: Playground, part: TokenDiff, opened: Any, read: Any, dem
         **QUIET,
     )
     part.buttons.connect(sessions, demo)
+
+
+def _model(playground: Playground, variant: Variant) -> str:
+    """What is the same for variants of one model: its release on the Hub, or its id where there is none."""
+    try:
+        return playground.entry(variant.model).spec.upstream.lower() or variant.model
+    except PlaygroundError:  # the catalogue has lost it, or it is hidden behind a letter
+        return variant.model
 
 
 def _precision(variant: Variant) -> int:

@@ -30,11 +30,13 @@ class Sides(HTMLParser):
             self.inside = True
         if tag in ("ins", "del"):
             self.marks.append(tag)
+        if tag == "span":
+            self.marks.append(classes[0].removeprefix("of-") if classes else tag)
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "div":
             self.inside = False
-        if tag in ("ins", "del"):
+        if tag in ("ins", "del", "span"):
             self.marks.pop()
 
     def handle_data(self, data: str) -> None:
@@ -52,6 +54,12 @@ def test_each_side_reads_as_its_own_answer() -> None:
     sides = Sides()
     sides.feed(pair_html(answer(0, left), answer(1, right)))
     assert sides.text == {"left": left, "right": right}
+
+
+def test_a_paragraph_that_was_added_keeps_its_lines() -> None:
+    sides = Sides()
+    sides.feed(pair_html(answer(0, "First.\n\nLast."), answer(1, "First.\n\nAdded\nlines.\n\nLast.")))
+    assert sides.text["right"] == "First.\n\nAdded\nlines.\n\nLast."
 
 
 def test_what_a_model_wrote_is_never_markup() -> None:
@@ -76,7 +84,7 @@ def test_groups_are_named_and_the_measure_stands_beside_them() -> None:
     answers = [answer(0, "It is Tokyo."), answer(1, "Tokyo is it!"), answer(2, "Kyoto.")]
     drawn = differences_html(answers, "What is the capital of Japan?", 0, None)
     assert "The 3 answers say 2 different things" in drawn
-    assert re.search(r"2 say the same:</span>.*1 · Model 0.*2 · Model 1.*1 answer:", drawn, re.DOTALL)
+    assert re.search(r"2 say the same:</span>.*1 · Model 0.*2 · Model 1.*Alone:", drawn, re.DOTALL)
     assert "60%" in drawn and "nothing of what is true" in drawn
     assert drawn.count("<td data-model=") == 9
 

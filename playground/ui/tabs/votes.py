@@ -158,10 +158,10 @@ def connect(
             except (PlaygroundError, ValueError, TypeError, KeyError):
                 return {part.bar: f'<p class="problem" role="alert">{esc(error.message)}</p>'}
 
-    part.cast.input(
+    part.cast.change(
         cast,
         part.cast,
-        [part.bar, *outputs],
+        [part.bar, *(each for each in outputs if each is not part.bar)],
         queue=False,
         show_progress="hidden",
         api_visibility="private",

@@ -146,7 +146,7 @@ def _head(entry: Entry, comparison: Comparison, *, yours: bool) -> str:
         )
     files = "".join(f'<a href="/export/{id}.{ending}" download>{ending.upper()}</a>' for ending in FILES)
     return (
-        f'<div class="opened-head">{_back()}<h3 dir="auto">{esc(name_of(entry))}</h3>{time_html(entry.created_at)}'
+        f'<div class="opened-head">{_back()}<h2 dir="auto">{esc(name_of(entry))}</h2>{time_html(entry.created_at)}'
         f'<div class="tools"><button type="button" data-do="open-comparison" data-id="{id}">'
         f"{esc(msg('Open in Compare'))}</button>{use}{step}{own}"
         f'<a href="?c={id}">{esc(msg("Link"))}</a>'

@@ -6,8 +6,14 @@
   const send = (what) => {
     const box = document.querySelector("#history-action :is(textarea, input)");
     if (!box) return;
-    box.value = JSON.stringify({ ...what, at: Date.now() }); // no two are alike, or the second would be no input
+    box.value = JSON.stringify({ ...what, at: Date.now() }); // no two are alike, or the second would be no change
     box.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+
+  // The page's language, as it is written where the visitor is.
+  const locale = () => {
+    const said = document.documentElement.lang;
+    return navigator.language.startsWith(said) ? navigator.language : said || undefined;
   };
 
   const local = (root) => {
@@ -15,7 +21,7 @@
       const at = new Date(time.dateTime);
       if (Number.isNaN(at.getTime())) continue;
       time.dataset.local = "yes";
-      time.textContent = at.toLocaleString(document.documentElement.lang || undefined, { dateStyle: "medium", timeStyle: "short" });
+      time.textContent = at.toLocaleString(locale(), { dateStyle: "medium", timeStyle: "short" });
     }
   };
 

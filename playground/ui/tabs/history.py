@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -124,28 +123,32 @@ def connect(playground: Playground, part: History, demo: gr.Blocks, again: Any =
     def narrowed(request: gr.Request, *values: Any) -> list[Any]:
         return [drawn(playground, visitor(request), (*values[:3], "1", values[4])), "1"]
 
+    def pressed(request: gr.Request, action: Any, *values: Any) -> Changes:
+        return act(playground, part, visitor(request), action, values)
+
     demo.load(claim, [part.ids, *part.filters], listed, **raw)
     if again:
         gr.on(list(again), refresh, part.filters, listed, trigger_mode="always_last", **raw)
+    # Not ``input``, which a box of gradio's tells of keys alone: not of what is pasted, deleted or set by a script.
     gr.on(
-        [part.search.input, part.model.input, part.favourites.input],
+        [part.search.change, part.model.input, part.favourites.input],
         narrowed,
         part.filters,
         [part.entries, part.pages],
         trigger_mode="always_last",
         **raw,
     )
-    part.action.input(
-        partial(act, playground, part),
+    part.action.change(
+        pressed,
         [part.action, *part.filters],
         [part.entries, part.shown, part.open, part.pages],
         **raw,
     )
 
 
-def act(playground: Playground, part: History, request: gr.Request, action: Any, *values: Any) -> Changes:
-    """Do what was pressed in the tab."""
-    owner, (what, id, text) = visitor(request), _read(action)
+def act(playground: Playground, part: History, owner: str, action: Any, values: tuple[Any, ...]) -> Changes:
+    """Do what was pressed in the tab; ``values`` are those of ``History.filters``."""
+    what, id, text = _read(action)
     *filters, pages, opened = values
     try:
         if what == "star":

@@ -1,7 +1,8 @@
 """Two models' tokens side by side: which tokens of the one and of the other cover the same characters.
 
-Tokenizers cut the same text at other places. What two texts share is found word by word (``difflib``); within it, both
-are cut wherever a token of each ends. The module knows pieces of text; it does not know models or probabilities.
+Tokenizers cut the same text at other places. What two texts share is found word by word (``difflib``), and then as far
+as the characters beside it are the same; within it, both are cut wherever a token of each ends. The module knows pieces
+of text; it does not know models or probabilities.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from playground.records import Record
 
@@ -71,10 +72,23 @@ def _shared(one: str, other: str) -> Iterator[tuple[int, int, int]]:
     """Stretches of characters that both texts have, in order: where each begins, and how many there are."""
     words, others = _WORDS.findall(one), _WORDS.findall(other)
     starts, other_starts = [0, *accumulate(map(len, words))], [0, *accumulate(map(len, others))]
-    for block in difflib.SequenceMatcher(None, words, others, autojunk=False).get_matching_blocks():
-        if block.size:
-            size = starts[block.a + block.size] - starts[block.a]
-            yield starts[block.a], other_starts[block.b], size
+    blocks = difflib.SequenceMatcher(None, words, others, autojunk=False).get_matching_blocks()
+    end = end_other = 0
+    for block, following in pairwise(blocks):  # the last one is empty and stands behind both texts
+        start, start_other = starts[block.a], other_starts[block.b]
+        size = starts[block.a + block.size] - start
+        room = min(start - end, start_other - end_other)
+        back = _alike(one[start - room : start][::-1], other[start_other - room : start_other][::-1])
+        ahead = _alike(one[start + size : starts[following.a]], other[start_other + size : other_starts[following.b]])
+        yield start - back, start_other - back, back + size + ahead
+        end, end_other = start + size + ahead, start_other + size + ahead
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters both begin with: of the words beside a shared one, a part may be shared too."""
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
 
 
 def _between(start: tuple[int, int], end: tuple[int, int], *, same: bool) -> list[Span]:

@@ -35,6 +35,15 @@ def test_where_the_texts_differ_each_has_its_own() -> None:
     ]
 
 
+def test_words_with_the_space_behind_them_are_cut_as_well() -> None:
+    assert told(["the ", "quick ", "brown ", "fox"], ["the ", "quick ", "red ", "fox"]) == [
+        (True, "the ", "the "),
+        (True, "quick ", "quick "),
+        (False, "brown ", "red "),
+        (True, "fox", "fox"),
+    ]
+
+
 def test_a_token_across_the_border_of_a_difference_belongs_to_it() -> None:
     assert told(["a", " b", " cat."], ["a", " b", " dog", "."]) == [
         (True, "a", "a"),

@@ -224,7 +224,7 @@ class Events:
                 work = asyncio.ensure_future(asyncio.to_thread(self._prompt, variant, request, labels[number]))
                 while not work.done() and not reading.stopped:
                     await asyncio.wait({work}, timeout=jobs.POLL_S)
-                    yield {}
+                    yield {tab.prompts: gr.skip()}
                 if reading.stopped:
                     pieces[number:] = [_said_html(label, msg("stopped by you")) for label in labels[number:]]
                     break

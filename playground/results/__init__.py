@@ -10,10 +10,10 @@ Door:
     figures: CHOICE, FIGURES, Figure, Measured, Measurement, ONE_LOAD, Place, QUANTITIES, Quantity,
         characters_per_s, figure, iqr_disjoint, ranks_of
     ratings: LEAST_VOTES, Outcome, Rating, Ratings, SAMPLES, rate
-    receipts: Receipts, condition_lines, figure_lines, machine_lines, of_comparison, of_comparisons, of_measurement,
-        with_receipts
+    receipts: Line, ModelReceipt, Receipts, condition_lines, figure_lines, machine_lines, number, of_comparison,
+        of_comparisons, of_measurement, with_receipts
     report: markdown
-    requests: PARAMETERS, headings, own_words
+    requests: PARAMETERS, ROLES, headings, own_words, parameter_lines, turns
     store: EVERYTHING, Retention, Store
     text_diff: Agreement, Piece, TextDiff, agreement, text_diff
     thinking: Split, parts, split

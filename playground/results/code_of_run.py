@@ -212,7 +212,7 @@ def _command(request: Request, models: list[str], mode: str) -> str:
     # "--option=value" holds a value that begins with a dash; the prompt comes last, behind two dashes.
     words = [_option(name, value) for name, value in options]
     pipe, prompt = ("printf %s - | ", "-") if request.prompt == "-" else ("", shlex.quote(request.prompt))
-    return f"{pipe}playground compare " + " ".join(words) + f" -- {prompt}\n"
+    return pipe + " ".join(["playground", "compare", *words, "--", prompt]) + "\n"
 
 
 def _option(name: str, value: str) -> str:

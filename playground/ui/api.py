@@ -120,7 +120,8 @@ def _messages(sent: Any) -> tuple[Message, ...]:
         raise UsageError(msg("messages is {kind}, not a list", kind=type(sent).__name__), A_MESSAGE)
     for place, each in enumerate(sent):
         if not isinstance(each, (dict, Message)) or (isinstance(each, dict) and set(each) != {"role", "content"}):
-            raise UsageError(msg("{field} is not a role and a content", field=f"messages[{place}]"), A_MESSAGE)
+            field = f"messages[{place}]"
+            raise UsageError(msg("{field} is not a role and a content", field=field), A_MESSAGE)
     return tuple(each if isinstance(each, Message) else Message(each["role"], each["content"]) for each in sent)
 
 

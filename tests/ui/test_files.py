@@ -24,6 +24,7 @@ from playground.results.code_of_run import asked_again, code_of_run
 from playground.results.export_files import MEDIA
 from playground.results.figures import Measured, Measurement, figure
 from playground.results.store import Store
+from playground.results.votes import Votes
 from tests.support.app import App, serving
 from tests.support.web import WEB
 
@@ -33,7 +34,7 @@ NASTY = "It's \"quoted\", $(touch pwned) `touch pwned` ${HOME} \\n\n日本語 �
 EVIL = "=1+1 <script>alert(1)</script> ![x](http://evil.example/a.png) [go](javascript:alert(1)) <img src=x onerror=a>"
 TALK = (Message("user", "Hi"), Message("assistant", "Hello"), Message("user", NASTY))
 HERE = Environment("A CPU", 2, 8000.0)
-ID, MEASURED_ID = "c" * 32, "d" * 32
+ID, MEASURED_ID, BLIND_ID = "c" * 32, "d" * 32, "e" * 32
 KEPT = Comparison(
     ID, "2026-11-24T10:00:00.000Z", Request(NASTY),
     (
@@ -62,6 +63,8 @@ def app(folder: Path) -> Iterator[App]:
     store = Store(folder / "home" / "playground.sqlite3")
     store.save(KEPT)
     store.save_measurement(MEASUREMENT)
+    store.save(replace(KEPT, id=BLIND_ID))
+    Votes(store).begin(BLIND_ID, "", "2026-11-24T10:00:00.000Z")
     store.close()
     with serving(folder, "fast, slow, base") as app:
         yield app
@@ -103,6 +106,14 @@ def test_the_files_hold_the_record(app: App) -> None:
 )
 def test_what_is_not_kept_is_not_there(app: App, path: str) -> None:
     assert get(app, path).status_code == 404
+
+
+def test_what_waits_for_its_blind_vote_is_told_to_nobody(app: App) -> None:
+    for path in (*(f"export/{BLIND_ID}.{ending}" for ending in MEDIA), f"export/{BLIND_ID}/code"):
+        answer = get(app, path)
+        assert answer.status_code == 403
+        assert "vote first" in answer.text
+        assert "fast" not in answer.text
 
 
 def test_another_websites_page_gets_no_file_by_post_and_a_wrong_host_none(app: App) -> None:

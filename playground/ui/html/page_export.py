@@ -86,13 +86,17 @@ def page_html(document: Document) -> str:
     head = "".join(f"<li>{esc(say(each))}</li>" for each in (document.created_at, *about, version))
     body = [
         f'<ul class="soft">{head}</ul>',
-        f"<h2>{esc(say(msg('Request')))}</h2>{_asked(document.request)}{_list(parameter_lines(document.request))}",
+        _heading(msg("Request")) + _asked(document.request) + _list(parameter_lines(document.request)),
         answers,
-        f"<h2>{esc(say(msg('Figures')))}</h2>{_figures(made, names)}",
-        f"<h2>{esc(say(msg('Receipts')))}</h2>{_receipts(made, names)}",
-        f"<h2>{esc(say(msg('Machine')))}</h2>{_list(machine_lines(made.machine))}",
+        _heading(msg("Figures")) + _figures(made, names),
+        _heading(msg("Receipts")) + _receipts(made, names),
+        _heading(msg("Machine")) + _list(machine_lines(made.machine)),
     ]
     return document_html(say(title), "".join(body))
+
+
+def _heading(title: Translatable) -> str:
+    return f"<h2>{esc(say(title))}</h2>"
 
 
 def _asked(request: Request) -> str:
@@ -125,7 +129,7 @@ def _answers(comparison: Comparison, names: Sequence[str]) -> str:
             parts.append(thinking_html(found, buttons=False))
         parts.append(f'<div dir="auto">{answer_html(found.answer, buttons=False)}</div>')
         shown.append(f"<article>{''.join(parts)}</article>")
-    return f'<h2>{esc(say(msg("Answers")))}</h2><div class="columns">{"".join(shown)}</div>'
+    return _heading(msg("Answers")) + f'<div class="columns">{"".join(shown)}</div>'
 
 
 def _figures(made: Receipts, names: Sequence[str]) -> str:
@@ -136,8 +140,9 @@ def _figures(made: Receipts, names: Sequence[str]) -> str:
         title = next(model.figures[name].title for model in made.models if name in model.figures)
         cells = "".join(f"<td>{esc(_cell(model, name))}</td>" for model in made.models)
         rows.append(f'<tr><th scope="row">{esc(say(title))}</th>{cells}</tr>')
+    label = esc(say(msg("Figures")))
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{esc(say(msg("Figures")))}"><table>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>'
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 

@@ -99,8 +99,9 @@ def save_menu_html(id: str) -> str:
     )
     code = esc(say(msg("Code of this run")))
     ways = esc(say(msg("curl, Python, JavaScript and terminal, to ask the same again")))
+    save = esc(say(msg("Save")))
     return (
-        f'<details class="save-menu"><summary>{esc(say(msg("Save")))}</summary><ul>{files}<li>'
+        f'<details class="save-menu"><summary>{save}</summary><ul>{files}<li>'
         f'<a href="export/{quote(id, safe="")}/code" target="_blank" rel="noopener">{code}</a> <small>{ways}</small>'
         "</li></ul></details>"
     )
@@ -111,7 +112,8 @@ def downloads(document: Comparison | Measurement) -> str:
     links = " · ".join(
         f'<a href="{_address(document.id, ending)}" download>{esc(say(title))}</a>' for ending, title, _ in SAVED_AS
     )
-    return f'<p class="note downloads"><strong>{esc(say(msg("Save with all receipts:")))}</strong> {links}</p>'
+    label = esc(say(msg("Save with all receipts:")))
+    return f'<p class="note downloads"><strong>{label}</strong> {links}</p>'
 
 
 def _address(id: str, ending: str) -> str:

@@ -116,6 +116,11 @@ def _figure(name: str, cell: Cell) -> tuple[str, str, Cell, str]:
     return FIGURES[name].title, FIGURES[name].brief, cell, name
 
 
+def _read(run: ModelRun) -> int:
+    """Tokens the answer begins with that were not chosen."""
+    return len(run.request.answer_ids) if run.request else 0
+
+
 _FIGURES: list[tuple[str, str, Cell, str]] = [
     (msg("Ran on"), msg("runtime, precision and export"), _way, ""),
     (msg("Conditions"), msg("threads, and whether the CPU was shared"), _conditions, ""),
@@ -128,7 +133,7 @@ _FIGURES: list[tuple[str, str, Cell, str]] = [
     _figure("prefill_tok_s", lambda r: rate(r.timings.prefill_tok_s)),
     _figure("output_tokens", lambda r: count(r.timings.output_tokens, r.timings.unit)),
     _figure("decode_tok_s", lambda r: rate(r.timings.decode_tok_s, r.timings.unit)),
-    _figure("decode_char_s", lambda r: characters(characters_per_s(r.text, r.timings))),
+    _figure("decode_char_s", lambda r: characters(characters_per_s(r.text, r.timings, _read(r)))),
     _figure("total_s", lambda r: seconds(r.timings.total_s)),
     _figure("cpu_s", lambda r: seconds(r.timings.cpu_s)),
     _figure("peak_memory_mb", _memory),

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import gradio as gr
 
@@ -24,6 +25,7 @@ from playground.records import Comparison, Mode
 from playground.ui import columns, jobs
 from playground.ui.html import asked as view
 from playground.ui.html import panel, receipts
+from playground.ui.html.format import esc
 from playground.ui.tabs import form, outputs, reply, timings, votes
 from playground.ui.tabs.compare import Compare
 from playground.ui.tabs.form import notice_html
@@ -219,7 +221,7 @@ class Running:
             **self.idle(),
             shown.asked: view.asked_html(stored.request, stored.mode, note=note),
             shown.timings: figures,
-            shown.files: "" if blind else receipts.downloads(stored),
+            shown.files: "" if blind else files_html(stored.id),
             shown.voting.bar: self._bar(stored.id, request),
             shown.form.examples: gr.update(visible=False),
             shown.reply.row: gr.update(visible=not blind),
@@ -290,6 +292,12 @@ class Running:
 
 def _not_stored(why: Translatable) -> Translatable:
     return msg("The result is on this page only, it was not stored: {error}", error=why)
+
+
+def files_html(id: str) -> str:
+    """The address of a comparison, and its files."""
+    link = f'<a href="?c={quote(id)}" data-link>{esc(msg("Link"))}</a>'
+    return f'<div class="tools">{link}{receipts.save_menu_html(id)}</div>'
 
 
 def running_words(step: jobs.Update[Comparison], mode: Mode) -> Translatable:

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from playground import __version__
-from playground.cli import choose, compare, costs, diff, models, output, space, turns, votes
+from playground.cli import choose, compare, costs, diff, models, output, space, tokens, turns, votes
 from playground.errors import PlaygroundError
 from playground.messages import foreign, msg, sentences
 
@@ -53,6 +53,7 @@ app.command("inspect")(models.inspect)
 app.command("history")(compare.history)
 app.command("reply")(turns.reply)
 app.command("go-on")(turns.go_on)
+app.command("tokens")(tokens.tokens)
 app.command("diff")(diff.diff)
 app.command("replay")(diff.replay)
 app.command("votes")(votes.votes)

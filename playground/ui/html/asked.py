@@ -71,5 +71,12 @@ def asked_html(request: Request, mode: Mode, *, note: str = "") -> str:
         words = f'<details><summary>{words}</summary><blockquote dir="auto">{esc(prompt)}</blockquote></details>'
     return (
         f'<div class="asked-line" data-asked="{esc(prompt)}" aria-label="{esc(say(msg("Asked")))}">'
-        f"{words}{marked}<small>{told}</small>{note}</div>"
+        f"{words}{marked}<small>{told}</small>{note}{_raw_switch()}</div>"
     )
+
+
+def _raw_switch() -> str:
+    """Shows all answers as the models wrote them, or rendered again; which word is seen is the style's business."""
+    words = f'<span class="to-raw">{esc(msg("Show raw text"))}</span>'
+    words += f'<span class="to-rendered">{esc(msg("Show rendered"))}</span>'
+    return f'<button type="button" class="raw-all" data-do="raw-all">{words}</button>'

@@ -35,10 +35,7 @@
 
   // -- raw or rendered
   const remembered = () => { try { return localStorage.getItem("answers"); } catch { return null; } };
-  const showAll = (how) => {
-    document.documentElement.dataset.answers = how;
-    for (const button of document.querySelectorAll('[data-do="raw-all"]')) button.setAttribute("aria-pressed", how === "raw");
-  };
+  const showAll = (how) => { document.documentElement.dataset.answers = how; };
   showAll(remembered() === "raw" ? "raw" : "rendered");
 
   // -- order

@@ -84,6 +84,17 @@ def test_what_was_thought_is_no_part_of_an_answer_and_groups_are_named(page: Any
     assert "The same text, word by word" in shown.inner_text()
 
 
+def test_what_has_come_so_far_is_compared_while_a_model_still_answers(page: Any) -> None:
+    choose(page, "One", "Slow")
+    page.click("button#run")
+    page.wait_for_selector("#outputs .panel[aria-label^='Slow '].is-token", timeout=30_000)
+    page.get_by_role("tab", name="Differences").click()
+    page.wait_for_selector("#differences .pair")
+    assert "Still being written" in page.locator("#differences-shown").inner_text()
+    page.click("button#stop")
+    page.wait_for_function("!document.querySelector('#differences-shown').innerText.includes('Still being')")
+
+
 def test_two_variants_of_one_model_are_compared_token_by_token(page: Any) -> None:
     compare(page, "One", "Other")
     page.get_by_role("button", name="Token by token").first.click()

@@ -87,8 +87,8 @@ def build(playground: Playground) -> Compare:
             figures = timings.build()
         with gr.Tab(msg("Model cards"), id="cards"):
             facts = cards.build(playground, playground.served(), made.first)
-        with gr.Tab(msg("Differences"), id="differences"):
-            apart = differences.build(playground)
+        with gr.Tab(msg("Differences"), id="differences") as tab:
+            apart = differences.build(playground, tab)
         with gr.Tab(msg("What they read"), id="read"):
             read = what_they_read.build(playground)
     voting = Voting(blind, bar, cast)

@@ -44,9 +44,11 @@ class Differences:
     """The components.
 
     Attributes:
+        tab: What it stands in: when somebody looks at it, it is drawn again, as answers may have come meanwhile.
         choice: What is there only where there are two answers.
     """
 
+    tab: gr.Tab
     choice: gr.Row
     reference: gr.Dropdown
     other: gr.Dropdown
@@ -77,8 +79,8 @@ class OnShow:
     answers: tuple[Answer, ...]
 
 
-def build(playground: Playground) -> Differences:
-    """Draw the tab."""
+def build(playground: Playground, tab: gr.Tab) -> Differences:
+    """Draw what is in ``tab``."""
     most = playground.settings.limits.max_models
     # Every column there can be: gradio checks a choice against the list that the page was built with.
     columns = [(str(place + 1), str(place)) for place in range(most)]
@@ -98,7 +100,7 @@ def build(playground: Playground) -> Differences:
             shape = gr.Radio(VIEWS, value="side", label=msg("View"), elem_id="diff-view", min_width=220)
         shown = html(view.empty_html, elem_id="differences-shown")
         tokens = token_diff.build(most)
-    return Differences(choice, reference, other, shape, shown, tokens)
+    return Differences(tab, choice, reference, other, shape, shown, tokens)
 
 
 def connect(
@@ -109,7 +111,7 @@ def connect(
     Args:
         opened: The component that holds the id of the comparison on show; empty where there is none, or where it may
             not be told whose answers these are.
-        refresh: Events after which other answers are on show, or the tab is looked at.
+        refresh: Events after which other answers are on show.
     """
 
     def fill(id: Any, reference: Any, other: Any, pair: Any) -> dict[Any, Any]:
@@ -120,7 +122,9 @@ def connect(
 
     at_once = {**QUIET, "queue": False}
     asked = [opened, tab.reference, tab.other]
-    gr.on(list(refresh), fill, [*asked, tab.tokens.pair], tab.outputs, trigger_mode="always_last", **at_once)
+    gr.on(
+        [*refresh, tab.tab.select], fill, [*asked, tab.tokens.pair], tab.outputs, trigger_mode="always_last", **at_once
+    )
     gr.on([tab.reference.input, tab.other.input], draw, asked, tab.shown, trigger_mode="always_last", **at_once)
     tab.view.change(None, tab.view, None, js=SET_VIEW, api_visibility="private")
     demo.load(None, None, tab.view, js=FIRST_VIEW, api_visibility="private")

@@ -16,7 +16,7 @@ import gradio as gr
 
 from playground.errors import UsageError
 from playground.experiments.progress import Snapshot
-from playground.messages import msg
+from playground.messages import NOTHING, msg, plural, sentences
 from playground.ui import jobs, offered
 from playground.ui.html import diff, panel
 from playground.ui.html.format import count, esc
@@ -42,7 +42,7 @@ class Replay:
 def build() -> Replay:
     """Draw the button, to stand between the list and what is open."""
     with gr.Row(visible=False) as row:
-        run = buttons.build("Replay", "replay", aside=True)
+        run = buttons.build(msg("Replay"), "replay", aside=True)
     return Replay(row, run, html("", elem_id="replay-shown"))
 
 
@@ -64,7 +64,7 @@ def connect(playground: Playground, part: Replay, kept: History, demo: gr.Blocks
         variants = [run.variant for run in stored.runs]
         offered.variants(playground, map(str, variants))
         labels = panel.labels(playground, variants)
-        yield part.buttons.busy("Running…")
+        yield part.buttons.busy(msg("Running…"))
         async with aclosing(jobs.follow(sessions, session, partial(playground.replay, stored))) as updates:
             async for update in updates:
                 if update.result is None:
@@ -92,5 +92,6 @@ def connect(playground: Playground, part: Replay, kept: History, demo: gr.Blocks
 def _running_html(at: Snapshot) -> str:
     done = sum(live.run is not None for live in at.lives)
     now = next((live for live in at.lives if live.run is None and live.kind == "token"), None)
-    answering = f" {now.variant}: {count(now.n_tokens, 'token')}." if now else ""
-    return f'<p class="hint" role="status">{done} of {count(len(at.lives), "model")} done.{esc(answering)}</p>'
+    said = plural("{done} of {n} model done.", "{done} of {n} models done.", n=len(at.lives), done=done)
+    answering = msg("{model}: {tokens}.", model=now.variant, tokens=count(now.n_tokens, "token")) if now else NOTHING
+    return f'<p class="hint" role="status">{esc(sentences(said, answering))}</p>'

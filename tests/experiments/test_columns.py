@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -160,7 +161,14 @@ def test_nobody_can_guess_an_id(playground: Playground) -> None:
     assert first != second
 
 
-def test_closing_ends_what_goes_on_and_keeps_it(playground: Playground) -> None:
+def test_closing_ends_what_goes_on_and_keeps_it(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = playground.store.save
+
+    def slowly(comparison: Comparison, owner: str = "") -> None:
+        time.sleep(0.4)
+        save(comparison, owner)
+
+    monkeypatch.setattr(playground.store, "save", slowly)
     running = playground.compare(ASK, playground.variants([script(text="la " * 60, step_s=0.5)]))
     until(lambda: running.snapshot().lives[0].kind == "token")
     playground.close()

@@ -201,7 +201,9 @@ class Running:
     def _told(self, step: jobs.Update[Comparison], problem: Translatable) -> Changes:
         assert step.result is not None
         kept = _not_stored(step.at.problem) if step.at.problem else NOTHING
-        words = sentences(done_words(step.result), kept, problem)
+        blind = self.playground.blind(step.result.id)
+        done = msg("Done. Vote below, and you see who is who.") if blind else done_words(step.result)
+        words = sentences(done, kept, problem)
         return {self.compare.form.notice: notice_html(words, "problem" if kept or problem else "hint")}
 
     def _bar(self, id: str, request: gr.Request) -> str:
@@ -296,7 +298,7 @@ def _not_stored(why: Translatable) -> Translatable:
 
 def files_html(id: str) -> str:
     """The address of a comparison, and its files."""
-    link = f'<a href="?c={quote(id)}" data-link>{esc(msg("Link"))}</a>'
+    link = f'<a href="?c={quote(id)}" data-link="{esc(msg("Copied"))}">{esc(msg("Link"))}</a>'
     return f'<div class="tools">{link}{receipts.save_menu_html(id)}</div>'
 
 

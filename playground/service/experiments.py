@@ -143,6 +143,12 @@ class Experiments:
             found = self.going_on.jobs.get(id)
         return found[0] if found else None
 
+    def begun_by(self, id: str) -> str | None:
+        """The visitor who began a comparison that is going on; None where none is."""
+        with self.going_on.lock:
+            found = self.going_on.jobs.get(id)
+        return found[1] if found else None
+
     def _begin(
         self, turn: Turn, owner: str, *, keep: bool = True, note: Callable[[str], object] = lambda id: None
     ) -> CompareJob:

@@ -34,6 +34,10 @@ class History:
         """The comparison of that id while it goes on; ``Experiments`` knows."""
         return None
 
+    def begun_by(self, id: str) -> str | None:
+        """The visitor who began a comparison that is going on; ``Experiments`` knows."""
+        return None
+
     def keep(self, result: Comparison | Measurement, owner: str = "") -> None:
         """Store a result.
 
@@ -78,7 +82,8 @@ class History:
         """Whether a comparison is that visitor's, to change it or to stop it."""
         if not self.settings.strangers:
             return True
-        return bool(owner) and self.store.owner(id) == owner
+        begun_by = self.begun_by(id)  # of one that goes on, even where nothing can be stored
+        return bool(owner) and owner == (begun_by if begun_by is not None else self.store.owner(id))
 
     def rename(self, id: str, owner: str, title: str) -> None:
         """Give a comparison a title; an empty one takes it away.

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from playground.config.settings import Settings
 from playground.errors import StorageError
 from playground.paths import ROOT
-from playground.records import Comparison, Environment, ModelRun, Request, Timings, Variant
+from playground.records import Comparison, Environment, Message, ModelRun, Request, Timings, Variant
 from playground.results import store as store_module
 from playground.results.store import EVERYTHING, MIGRATIONS, Retention, Store
 from playground.service import Playground
@@ -210,3 +215,235 @@ def test_a_space_keeps_so_many_and_a_machine_of_ones_own_all(make_settings: Call
     for env, kept in (({"SPACE_ID": "o/n"}, Retention(2000, 200, 30.0)), ({}, EVERYTHING)):
         with Playground(make_settings(**env)) as playground:
             assert playground.store.retention == kept
+
+
+# -- the list -----------------------------------------------------------------------------------------------------
+
+
+def ids(store: Store, owner: str | None = None, **how: Any) -> list[str]:
+    return [entry.id for entry in store.entries(owner, **how)]
+
+
+def at(minute: int) -> str:
+    return f"2026-11-23T10:{minute:02d}:00.000Z"
+
+
+def test_a_list_shows_what_it_needs_and_pages(store: Store) -> None:
+    for number in range(7):
+        store.save(comparison(f"c{number}", at(number), prompt=f"Line one\n\nnumber {number}" + " x" * 400), "ann")
+    assert ids(store, "ann", limit=3) == ["c6", "c5", "c4"]
+    assert ids(store, "ann", limit=3, offset=6) == ["c0"]
+    (entry,) = store.entries("ann", limit=1)
+    assert entry.prompt.startswith("Line one number 6 x")
+    assert len(entry.prompt) <= 300
+    assert entry.variants == (Variant("m", "onnx", "int8"),)
+    assert (entry.title, entry.favourite, entry.turns, entry.parent) == ("", False, 1, "")
+    assert store.entry("c6") == entry
+    assert store.entry("none") is None
+
+
+def test_each_owner_has_a_list_of_their_own_and_nobody_changes_anothers(store: Store) -> None:
+    store.save(comparison("hers", at(1)), "ann")
+    store.save(comparison("his", at(2)), "bob")
+    store.save(comparison("nobodys", at(3)))
+    assert ids(store, "ann") == ["hers"]
+    assert ids(store, "bob") == ["his"]
+    assert ids(store, "") == ["nobodys"]
+    assert ids(store) == ["nobodys", "his", "hers"]
+    assert store.owner("hers") == "ann"
+    assert store.owner("none") is None
+    assert not store.rename("hers", "Stolen", "bob")
+    assert not store.set_favourite("hers", True, "bob")
+    assert not store.delete("hers", "bob")
+    assert store.entry("hers") == store.entries("ann")[0]
+    assert store.entries("ann")[0].title == ""
+    store.save(comparison("hers", at(1), prompt="again"), "bob")
+    assert store.owner("hers") == "ann"
+    assert store.rename("his", "By whoever sits here", None)
+
+
+def test_a_comparison_that_is_saved_again_keeps_title_and_star(store: Store) -> None:
+    store.save(comparison(prompt="first"), "ann")
+    assert store.rename("a", "  My\ntitle ", "ann")
+    assert store.set_favourite("a", True, "ann")
+    store.save(comparison(prompt="second"), "ann")
+    (entry,) = store.entries("ann", favourites=True)
+    assert (entry.title, entry.favourite, entry.prompt) == ("My title", True, "second")
+    assert store.set_favourite("a", False, "ann")
+    assert ids(store, favourites=True) == []
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("moon", ["moon"]),
+        ("MOON  how", ["moon"]),
+        ("oo", ["moon"]),
+        ("富士", ["fuji"]),
+        ("山 高さ", ["fuji"]),
+        ("ﾒｰﾄﾙ", ["fuji"]),
+        ("3776", ["fuji"]),
+        ("Titled", ["moon"]),
+        ("100%", ["percent"]),
+        ("_", ["percent"]),
+        ("moon 富士", []),
+        ("'; DROP", []),
+        ("", ["percent", "fuji", "moon"]),
+        ("  ", ["percent", "fuji", "moon"]),
+    ],
+)
+def test_words_are_found_in_prompts_answers_and_titles_in_any_language(
+    store: Store, search: str, found: list[str]
+) -> None:
+    moon = comparison("moon", at(1), prompt="How far is the Moon?")
+    fuji = comparison("fuji", at(2), prompt="富士山の高さは？")
+    fuji = replace(fuji, runs=(replace(fuji.runs[0], text="３７７６メートルです。"),))
+    for each in (moon, fuji, comparison("percent", at(3), prompt="100% of snake_case")):
+        store.save(each, "ann")
+    store.rename("moon", "Titled so", "ann")
+    assert ids(store, "ann", search=search) == found
+    assert ids(store, "bob", search=search) == []
+
+
+def test_the_list_is_narrowed_to_a_model_or_one_of_its_variants(store: Store) -> None:
+    one, other = comparison("one", at(1)), comparison("other", at(2))
+    other = replace(other, runs=(replace(other.runs[0], variant=Variant("m2", "onnx", "int4")),))
+    store.save(one)
+    store.save(other)
+    assert ids(store, model="m") == ["one"]
+    assert ids(store, model="m2") == ["other"]
+    assert ids(store, model="m2@onnx-int4") == ["other"]
+    assert ids(store, model="m2@onnx-int") == []
+    assert [str(each) for each in store.asked_models()] == ["m2@onnx-int4", "m@onnx-int8"]
+
+
+def reply(to: Comparison, id: str, created_at: str, text: str) -> Comparison:
+    said = (Message("user", to.request.prompt), Message("assistant", "Hi"), Message("user", text))
+    run = replace(to.runs[0], request=Request(messages=said))
+    return replace(to, id=id, created_at=created_at, runs=(run,), parent=to.id)
+
+
+def test_a_conversation_is_one_entry_that_keeps_its_name_and_goes_as_a_whole(store: Store) -> None:
+    first = comparison("first", at(1), prompt="Hello?")
+    store.save(first, "ann")
+    store.rename("first", "Greeting", "ann")
+    store.set_favourite("first", True, "ann")
+    second = reply(first, "second", at(2), "And now?")
+    store.save(second, "ann")
+    store.save(comparison("else", at(3)), "ann")
+    listed = {entry.id: entry for entry in store.entries("ann")}
+    assert list(listed) == ["else", "second"]
+    talk = listed["second"]
+    assert (talk.title, talk.favourite, talk.turns, talk.prompt) == ("Greeting", True, 2, "Hello?")
+    assert ids(store, "ann", search="and now") == ["second"]
+    assert store.delete("second", "ann")
+    assert ids(store, "ann") == ["else"]
+    assert store.get("first") is store.get("second") is None
+
+
+def test_what_others_go_on_from_stays_and_is_listed_for_whom_it_belongs(store: Store) -> None:
+    first = comparison("first", at(1))
+    store.save(first, "ann")
+    store.save(reply(first, "bobs", at(2), "Mine?"), "bob")
+    assert ids(store, "ann") == ["first"]
+    assert store.delete("bobs", "bob")
+    assert ids(store, "ann") == ["first"]
+    store.save(reply(first, "left", at(3), "Left?"), "ann")
+    store.save(reply(first, "right", at(4), "Right?"), "ann")
+    assert store.delete("left", "ann")
+    assert ids(store, "ann") == ["right"]
+    assert store.get("first") == first
+
+
+def test_what_is_deleted_is_gone_even_if_it_was_still_going_on(store: Store) -> None:
+    store.save(comparison(), "ann")
+    assert store.delete("a", "ann")
+    assert not store.delete("a", "ann")
+    store.save(comparison(prompt="later"), "ann")
+    assert store.get("a") is None
+    assert ids(store) == []
+    assert raw(store, "SELECT count(*) FROM entry") == [(0,)]
+
+
+def raw(store: Store, statement: str) -> list[Any]:
+    store.close()
+    with sqlite3.connect(store.path) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def old_file(path: Path, documents: list[tuple[str, str, str]]) -> None:
+    """A file as version 2 wrote it."""
+    path.parent.mkdir(parents=True)
+    with sqlite3.connect(path) as connection:
+        for script in MIGRATIONS[:2]:
+            connection.executescript(script)
+        connection.execute("PRAGMA user_version = 2")
+        connection.executemany("INSERT INTO comparison (id, created_at, document) VALUES (?, ?, ?)", documents)
+
+
+def test_what_was_kept_before_there_was_a_list_is_listed_searched_and_claimed(store: Store) -> None:
+    kept = [comparison("x", at(1), prompt="odd: \ud800 \x00 富士"), comparison("y", at(2))]
+    damaged = ("z", at(3), '{"id": ')
+    documents = [(each.id, each.created_at, json.dumps(each.to_json())) for each in kept]
+    old_file(store.path, [*documents, damaged])
+    assert ids(store) == ["z", "y", "x"]
+    assert ids(store, search="富士 odd") == ["x"]
+    assert store.get("x") == kept[0]
+    assert store.delete("z")
+    store.claim(["x", "none"], "ann")
+    store.claim(["x", "y"], "bob")
+    assert ids(store, "ann") == ["x"]
+    assert ids(store, "bob") == ["y"]
+    assert raw(store, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+
+
+def test_a_space_keeps_so_many_of_each_visitor_and_nothing_for_ever(tmp_path: Path) -> None:
+    store = Store(tmp_path / "playground.sqlite3", Retention(most=10, each=2, days=30))
+    now = datetime.now(UTC)
+
+    def when(days: float) -> str:
+        return (now - timedelta(days=days)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    store.save(comparison("old", when(29.9)), "bob")
+    store.set_favourite("old", True, "bob")
+    for number in range(4):
+        store.save(comparison(f"ann{number}", when(4 - number)), "ann")
+    assert ids(store) == ["ann3", "ann2", "old"]
+    for number in range(3):
+        store.save(comparison(f"cli{number}", when(0.5)))
+    assert len(ids(store, "")) == 3
+    store.save(comparison("older", when(30.1)), "bob")
+    assert ids(store, "bob") == ["old"]
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE comparison SET created_at = '2020-01-01T00:00:00.000Z' WHERE id = 'old'")
+    store._expired_at = None
+    assert ids(store, "bob") == []
+    assert store.get("old") is None
+    store.close()
+
+
+def test_two_processes_list_what_either_keeps(store: Store) -> None:
+    other = Store(store.path)
+    store.save(comparison("one", at(1)), "ann")
+    other.save(comparison("two", at(2)), "ann")
+    assert ids(store, "ann") == ids(other, "ann") == ["two", "one"]
+    assert other.delete("one", "ann")
+    assert ids(store, "ann") == ["two"]
+    other.close()
+
+
+def test_a_thousand_entries_are_listed_and_searched_without_their_documents(store: Store) -> None:
+    long = comparison(prompt="What is this? " * 20)
+    long = replace(long, runs=(replace(long.runs[0], text="Some words of an answer. " * 100),))
+    for number in range(1000):
+        store.save(replace(long, id=f"c{number:04d}", created_at=at(number % 60)), "ann")
+    store.close()
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE comparison SET document = 'not read'")
+    ids(store, "ann", limit=30)
+    began = time.process_time()
+    assert len(ids(store, "ann", limit=30)) == 30
+    assert time.process_time() - began < 0.05
+    began = time.process_time()
+    assert ids(store, "ann", search="words that nobody said") == []
+    assert time.process_time() - began < 0.3

@@ -26,7 +26,6 @@ from playground.ui.visitors import visitor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playground.records import Comparison
     from playground.service import Playground
 
 MAX_ENTRIES = 50
@@ -246,8 +245,3 @@ def _number(pages: Any) -> int:
 
 def _unseen(name: str) -> gr.Textbox:
     return gr.Textbox("", elem_id=name, elem_classes="unseen", container=False, show_label=False)
-
-
-def added(kept: Any, comparison: Comparison) -> list[str]:
-    """The browser's list with ``comparison`` in front."""
-    return [comparison.id, *(item for item in known_ids(kept) if item != comparison.id)][:MAX_ENTRIES]

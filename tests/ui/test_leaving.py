@@ -1,4 +1,5 @@
-"""A visitor who leaves ends what they started, whatever it is: while it runs, and while it is just starting.
+"""A visitor who leaves ends what they can't come back to, while it runs and while it is just starting; a comparison of
+the page goes on without them, and is there when they come back.
 
 First the loop that every tab rides on, then the real app, whose visitors are programs that close their connections as a
 browser does when its tab is closed.
@@ -22,6 +23,7 @@ import pytest
 from playground.errors import StorageError, UsageError
 from playground.experiments.base import Experiment
 from playground.records import Comparison, Request
+from playground.results.store import Store
 from playground.service import Playground
 from playground.ui import jobs
 from playground.ui.sessions import Sessions
@@ -141,6 +143,67 @@ def test_stop_ends_it_and_only_for_who_pressed_it(playground: Playground, name: 
     assert_ended(playground, start.begun)
 
 
+# -- comparisons of the page: watched, and nobody's leaving ends them ---------------------------------------------
+
+
+async def seen(playground: Playground, id: str, most: int = 1000) -> list[jobs.Update[Comparison]]:
+    """The first updates of a page that watches, and then leaves."""
+    found: list[jobs.Update[Comparison]] = []
+    updates = jobs.reopen(playground, id)
+    async for update in updates:
+        found.append(update)
+        if len(found) == most:
+            break
+    await updates.aclose()
+    return found
+
+
+@pytest.mark.waits
+def test_a_page_that_is_left_stops_nothing_and_can_watch_again(playground: Playground) -> None:
+    job = playground.compare(ASK, playground.variants([script(text="la " * 20, step_s=0.1)]))
+    (first,) = asyncio.run(seen(playground, job.id, most=1))
+    assert first.result is None
+    assert not job.done
+    *_, last = asyncio.run(seen(playground, job.id))
+    assert last.result
+    assert last.result.runs[0].finish_reason == "stop"
+    assert asyncio.run(seen(playground, job.id))[-1].result == last.result
+
+
+@pytest.mark.waits
+def test_several_pages_watch_the_same_comparison(playground: Playground) -> None:
+    job = playground.compare(ASK, playground.variants([script(text="la " * 10, step_s=0.1)]))
+
+    async def pages() -> list[list[jobs.Update[Comparison]]]:
+        return await asyncio.gather(
+            seen(playground, job.id), seen(playground, job.id, most=2), seen(playground, job.id)
+        )
+
+    whole, left, other = asyncio.run(pages())
+    assert len(left) == 2
+    assert whole[-1].result == other[-1].result == job.result()
+    assert len(whole) > 2
+
+
+def test_what_is_not_there_says_so(playground: Playground) -> None:
+    with pytest.raises(UsageError, match="no such comparison"):
+        asyncio.run(seen(playground, "nothing"))
+    assert jobs.stop(playground, "nothing", "") is False
+
+
+@pytest.mark.waits
+def test_a_comparison_is_stopped_by_its_owner_alone(make_settings: Callable[..., Any]) -> None:
+    with Playground(make_settings(PLAYGROUND_HOSTS="play.example.org")) as shared:
+        job = shared.compare(ASK, shared.variants([LONG]), owner="ann")
+        for other in ("bob", ""):
+            with pytest.raises(UsageError, match="somebody else's"):
+                jobs.stop(shared, job.id, other)
+        assert not job.wait(0.5)
+        assert jobs.stop(shared, job.id, "ann")
+        assert job.wait(3)
+        assert job.result().runs[0].finish_reason == "stopped"
+
+
 def test_what_cannot_be_started_says_why_and_leaves_no_trace(playground: Playground) -> None:
     sessions = Sessions()
     with pytest.raises(UsageError, match="No model is chosen"):
@@ -233,25 +296,19 @@ def app(old: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield app
 
 
-def form(app: App, function: str, *names: str) -> list[Any]:
-    """What the page sends when ``names`` are added and the rest is as it was."""
+def form(app: App, function: str, *models: str) -> list[Any]:
+    """What the page sends when ``models`` are chosen, "Sing." is asked, and the rest is as it was."""
     parts = {part["id"]: part for part in config(app.url)["components"]}
-    usual = [parts[at]["props"].get("value") for at in functions(app)[number_of(app, function)]["inputs"]]
-    mode = usual.index("fair")
-    sent = [[] if isinstance(value, list) else value for value in usual[:mode]]
-    sent[-1] = list(names)
-    return [*sent, "fair", "Sing.", "", 40, *usual[mode + 4 :]]
+    given = {"models": [f"{model}@fake-none" for model in models], "prompt": "Sing."}
+    sent = [parts[at]["props"] for at in functions(app)[number_of(app, function)]["inputs"]]
+    return [given.get(str(each.get("elem_id")), each.get("value")) for each in sent]
 
 
 def asked(app: App, name: str, comparison: str) -> tuple[str, list[Any]]:
-    """The page's function and what it is sent."""
-    if name == "compare":
-        return "run", form(app, "run", "endless")
+    """The page's function and what it is sent; a diff starts from a comparison of variants, and there is none here."""
     if name == "benchmark":
         return "run_1", [[], 5, 40, *form(app, "run_1", "endless")[3:]]
-    if name == "diff":
-        return "run_2", [[], "endless@fake-none", "slow@fake-none", False, *form(app, "run_2")[4:]]
-    return "run_3", [comparison, [comparison]]
+    return "run_3", [comparison]
 
 
 def lines(app: App, session: str, stack: ExitStack) -> Iterator[dict[str, Any]]:
@@ -262,29 +319,55 @@ def lines(app: App, session: str, stack: ExitStack) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.ui
-@every_experiment
+@pytest.mark.parametrize("name", ["benchmark", "replay"])
 @pytest.mark.parametrize("looks", [0, 2])
 def test_a_closed_tab_gives_the_machine_back(app: App, old: tuple[Path, str], name: str, looks: int) -> None:
     """``looks`` updates are waited for: none is the moment after the click."""
-    function, data = asked(app, name, old[1])
-    session = f"{name}{looks}"
+    leave(app, f"{name}{looks}", *asked(app, name, old[1]), looks)
+    began = time.monotonic()
+    assert "Paris" in answer_of(app, f"after{name}{looks}", "fast")
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.ui
+@pytest.mark.parametrize("looks", [0, 2])
+def test_a_comparison_goes_on_when_its_tab_is_closed(app: App, old: tuple[Path, str], looks: int) -> None:
+    leave(app, f"compare{looks}", "run", form(app, "run", "slow"), looks)
+    store = Store(old[0] / "playground.sqlite3")
+
+    def ended() -> bool:
+        (entry,) = store.entries(limit=1, search="Sing.", model="slow")
+        kept = store.get(entry.id)
+        return bool(kept and kept.runs and kept.runs[0].finish_reason in ("stop", "length"))
+
+    until(lambda: store.entries(limit=1, search="Sing.", model="slow"))
+    until(ended, 30)
+    (entry,) = store.entries(limit=1, model="slow")
+    store.delete(entry.id)
+    store.close()
+
+
+def leave(app: App, session: str, function: str, data: list[Any], looks: int) -> None:
+    """Press a button in a tab and close it."""
     with ExitStack() as visit:
         beats = visit.enter_context(WEB.stream("GET", f"{app.url}gradio_api/heartbeat/{session}")).iter_lines()
         next(beats)
         call(app, number_of(app, function), data, session).raise_for_status()
-        if looks:
-            told = lines(app, session, visit)
-            said: list[Any] = []
-            for message in told:
-                assert message["msg"] != "process_completed", message
-                said += [message] * (message["msg"] == "process_generating")
-                if len(said) == looks:
-                    break
-    began = time.monotonic()
+        said = 0
+        for message in lines(app, session, visit) if looks else ():
+            assert message["msg"] != "process_completed", message
+            said += message["msg"] == "process_generating"
+            if said == looks:
+                break
+
+
+def answer_of(app: App, session: str, model: str) -> str:
+    """All that a page is told of a comparison, to its end."""
+    told = ""
     with ExitStack() as visit:
-        call(app, number_of(app, "run"), form(app, "run", "fast"), f"after{session}").raise_for_status()
-        for message in lines(app, f"after{session}", visit):
+        call(app, number_of(app, "run"), form(app, "run", model), session).raise_for_status()
+        for message in lines(app, session, visit):
+            told += json.dumps(message)
             if message["msg"] == "process_completed":
                 break
-    assert "Paris" in json.dumps(message)
-    assert time.monotonic() - began < 20
+    return told

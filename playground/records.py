@@ -406,6 +406,7 @@ class ModelRun(Record):
         request: What this model was asked, where that is not the comparison's request: own parameters, its own
             conversation.
         taken_in: Id of the comparison this run was taken in, where it is carried over from an earlier one; else empty.
+        thinking_tokens: How many of its tokens are thinking, marks included; None where none is, or they can't be told.
     """
 
     variant: Variant
@@ -426,6 +427,7 @@ class ModelRun(Record):
     engine: str | None = None
     request: Request | None = None
     taken_in: str = ""
+    thinking_tokens: int | None = None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from playground.records import (
     Timings,
     Variant,
 )
+from playground.results.thinking import thinking_tokens
 from playground.system.environment import environment
 from playground.workers.expected_memory import expected
 
@@ -327,7 +328,7 @@ class CompareJob(Job[Comparison]):
             if live.run:
                 return
             if event.run:
-                event = replace(event, run=self._complete(lane, event.run))
+                event = replace(event, run=_with_thinking(self._complete(lane, event.run), lane.pieces))
             event = replace(event, model=str(lane.variant), column=lane.place)
             if event.kind == "token":
                 lane.pieces.append(event.text)
@@ -402,3 +403,13 @@ class CompareJob(Job[Comparison]):
             timings=Timings(expected_memory_mb=lane.expected_mb if lane.refusal else None),
             error=error,
         )
+
+
+def _with_thinking(run: ModelRun, pieces: list[str]) -> ModelRun:
+    """The run with the length of its thinking, where each piece of its text was one token; an end of turn has none."""
+    if "".join(pieces) != run.text or len(pieces) not in (
+        (run.timings.output_tokens or 0) - 1,
+        run.timings.output_tokens,
+    ):
+        return run
+    return replace(run, thinking_tokens=thinking_tokens(pieces))

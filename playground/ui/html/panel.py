@@ -165,7 +165,7 @@ def run_panel(
         label,
         run.finish_reason,
         _final_state(run, None if hidden else popovers, place, hidden),
-        thinking=thinking_html(found),
+        thinking=thinking_html(found, tokens=None if hidden else run.thinking_tokens),
         answer=answer_html(found.answer) if found.answer else "",
         ghost="" if run.error or found.answer.strip() else f'<span class="ghost">{esc(_empty_words(run))}</span>',
         raw=raw_html(run.text),
@@ -332,9 +332,12 @@ def _final_state(run: ModelRun, popovers: ReceiptPopovers | None, place: int, hi
     if hidden:
         return parts[0]
     if taken.output_tokens:
-        parts.append(wrap("decode_tok_s", rate(taken.decode_tok_s, taken.unit)))
+        if taken.decode_tok_s is not None:
+            parts.append(wrap("decode_tok_s", rate(taken.decode_tok_s, taken.unit)))
         parts.append(wrap("output_tokens", count(taken.output_tokens, taken.unit)))
-        parts.append(esc(msg("first after {time}", time="\0")).replace("\0", wrap("ttft_s", seconds(taken.ttft_s))))
+        if taken.ttft_s is not None:
+            first = esc(msg("first after {time}", time="\0"))
+            parts.append(first.replace("\0", wrap("ttft_s", seconds(taken.ttft_s))))
     return " · ".join(parts) + _shared(taken)
 
 

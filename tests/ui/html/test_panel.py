@@ -130,6 +130,8 @@ def test_what_is_copied_is_the_text_of_the_model(text: str) -> None:
 def test_thinking_stands_folded_above_the_answer_and_open_while_it_goes_on() -> None:
     done = view.run_panel(replace(RUN, text="<think>\nhm so\n</think>\n\nParis"), LABEL)
     assert "Thought · 2 words" in done
+    counted = replace(RUN, text="<think>\nhm so\n</think>\n\nParis", thinking_tokens=5)
+    assert "Thought · 5 tokens" in view.run_panel(counted, LABEL)
     assert '<div class="rendered"><div data-key="0" dir="auto"><p>Paris</p>' in done
     going = view.live_panel(LiveRun(ANSWER, "token", "<think>\nhm", 5), LABEL)
     assert "Thinking · 5 tokens" in going

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pprint import pformat
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from playground.messages import Translatable, msg, plural
 from playground.records import Comparison, Request
@@ -19,6 +20,10 @@ from playground.results.requests import changed
 
 CALL = "/gradio_api/call/v2/compare"
 NOT_IN_THE_API = ("min_new_tokens",)
+BEHIND_A_NAME = (
+    *("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "system", "stop"),
+)
+"""Parameters that the terminal takes for one model, behind its name."""
 WIDTH = 100
 
 PYTHON = """from gradio_client import Client  # pip install gradio_client
@@ -171,13 +176,16 @@ def _of_chance(requests: list[Request]) -> list[Translatable]:
 
 
 def _terminal(comparison: Comparison) -> Snippet:
-    """A command for each request: the terminal asks all models of one command the same."""
+    """One command, with parameters of a model's own behind its name; another for what can't be written so."""
     groups: dict[Request, list[str]] = {}
-    for place, run in enumerate(comparison.runs):
-        groups.setdefault(comparison.asked(place), []).append(str(run.variant))
-    requests = list(groups)
+    requests = [replace(comparison.asked(place), answer_ids=()) for place in range(len(comparison.runs))]
+    shared = replace(comparison.request, answer_ids=())
+    for run, own in zip(comparison.runs, requests, strict=True):
+        words = _own_words(shared, own)
+        asked, behind = (own, "") if words is None else (shared, words)
+        groups.setdefault(asked, []).append(f"{run.variant}{behind}")
     notes = _of_chance(requests)
-    if any(each.answer_ids for each in requests):
+    if any(comparison.asked(place).answer_ids for place in range(len(comparison.runs))):
         notes.append(msg("The terminal continues no answer from given tokens: it is asked from its start."))
     if any(each.min_new_tokens for each in requests):
         notes.append(msg("A least number of tokens was asked for, which the terminal does not take."))
@@ -188,9 +196,18 @@ def _terminal(comparison: Comparison) -> Snippet:
         notes.append(msg("The terminal always has a seed, 0 where none is given."))
     groups = {each: models for each, models in groups.items() if not each.messages}
     if len(groups) > 1:
-        notes.append(msg("A command for each set of parameters: the terminal asks all models of one command the same."))
+        notes.append(msg("Several commands: what these models were asked can't be written in one."))
     commands = [_command(request, models, comparison.mode) for request, models in groups.items()]
     return Snippet(msg("Terminal"), "bash", "\n".join(commands), tuple(notes))
+
+
+def _own_words(shared: Request, own: Request) -> str | None:
+    """What stands behind a model's name (``?temperature=0.7&seed=1``); None where that does not say it."""
+    names = [name for name in BEHIND_A_NAME if getattr(own, name) != getattr(shared, name)]
+    told = {name: getattr(own, name) for name in names}
+    if shared.messages or replace(shared, **told) != own or any(value in (None, ()) for value in told.values()):
+        return None
+    return "?" + urlencode(told, doseq=True, quote_via=quote) if told else ""
 
 
 def _command(request: Request, models: list[str], mode: str) -> str:

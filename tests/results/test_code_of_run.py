@@ -85,14 +85,23 @@ def test_what_can_not_be_asked_again_is_said() -> None:
     assert notes(comparison(Request("Hi"))) == ""
 
 
-def test_the_terminal_says_that_it_takes_no_conversation_and_gives_a_command_for_each_set_of_parameters() -> None:
+def test_the_terminal_says_that_it_takes_no_conversation_and_writes_parameters_of_one_model_behind_its_name() -> None:
     talk = comparison(Request(messages=TALK))
     assert code(talk, "terminal") == ""
     assert "no conversation" in notes(talk, 3)
     two = comparison(Request("Hi"), run("m"), run("n"), run("m", Request("Hi", temperature=0.5)))
     commands = code(two, "terminal").splitlines()
-    assert [line for line in commands if line] == [
-        "playground compare -m m@onnx-int8 -m n@onnx-int8 -- Hi",
-        "playground compare -m m@onnx-int8 --temperature=0.5 -- Hi",
+    assert commands == ["playground compare -m m@onnx-int8 -m n@onnx-int8 -m 'm@onnx-int8?temperature=0.5' -- Hi"]
+    nasty = comparison(Request("Hi"), run("m", Request("Hi", system="a&b=c? é", stop=("x&", "y"))))
+    assert "'m@onnx-int8?system=a%26b%3Dc%3F%20%C3%A9&stop=x%26&stop=y'" in code(nasty, "terminal")
+
+
+def test_what_can_not_be_written_behind_a_name_is_a_command_of_its_own() -> None:
+    shared = Request("Hi", stop=("a",))
+    asked = comparison(shared, run("m"), run("n", replace(shared, stop=())), run("o", replace(shared, prompt="Bye")))
+    assert [line for line in code(asked, "terminal").splitlines() if line] == [
+        "playground compare -m m@onnx-int8 --stop=a -- Hi",
+        "playground compare -m n@onnx-int8 -- Hi",
+        "playground compare -m o@onnx-int8 --stop=a -- Bye",
     ]
-    assert "A command for each set" in notes(two, 3)
+    assert "Several commands" in notes(asked, 3)

@@ -19,7 +19,7 @@ from playground.ui import app
 from playground.ui.blocks import Blocks
 from playground.ui.tabs import history, replay
 from playground.ui.visitors import COOKIE
-from tests.support.app import DATA
+from tests.support.app import DATA, App, serving
 
 pytestmark = pytest.mark.ui
 N = 36
@@ -234,3 +234,34 @@ def test_strangers_see_their_own_and_open_others_by_their_id_to_read(visit: Call
         other.wait_for_function("!document.querySelector('#history-opened .opened')")
     found = served.playground.history(mine)
     assert [(entry.title, entry.favourite) for entry in found] == [("", False)]
+
+
+# -- beside the rest of the page ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    with serving(tmp_path_factory.mktemp("whole"), "fast, slow") as app:
+        yield app
+
+
+def test_what_was_run_is_in_the_history_and_opens_in_compare_again(browser: Any, whole: App) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    one, two = context.new_page(), context.new_page()
+    for page, prompt in ((one, "From one tab"), (two, "From the other")):
+        page.goto(whole.url)
+        page.wait_for_selector("button#run")
+        page.fill("#prompt textarea", prompt)
+    for page in (one, two):
+        page.click("button#run")
+    for page in (one, two):
+        page.wait_for_selector("button#run", state="visible", timeout=30_000)
+        page.wait_for_function("document.querySelectorAll('#outputs .panel.is-stop, #outputs .panel').length > 0")
+    one.click("#tabs > .tab-wrapper button[role=tab]:has-text('History')")
+    one.wait_for_function("document.querySelectorAll('#history-list .entry').length === 2")
+    assert sorted(rows(one)) == ["From one tab", "From the other"]
+    one.click("#history-list .entry-open:has-text('From the other')")
+    one.click("#history-opened [data-do=open-comparison]")
+    one.wait_for_selector("#asked:has-text('From the other')", state="visible")
+    assert one.locator("#outputs .panel").first.is_visible()
+    context.close()

@@ -174,7 +174,7 @@ def test_a_page_that_is_left_stops_nothing_and_can_watch_again(playground: Playg
 def test_several_pages_watch_the_same_comparison(playground: Playground) -> None:
     job = playground.compare(ASK, playground.variants([script(text="la " * 10, step_s=0.1)]))
 
-    async def pages() -> list[list[jobs.Update[Comparison]]]:
+    async def pages() -> tuple[list[jobs.Update[Comparison]], ...]:
         return await asyncio.gather(
             seen(playground, job.id), seen(playground, job.id, most=2), seen(playground, job.id)
         )

@@ -56,7 +56,7 @@ class Limits:
         memory_mb: Of all loaded models together, in MB of 10^6 bytes; None for a share of what the machine allows.
     """
 
-    max_models: int = 4
+    max_models: int = 8
     max_new_tokens: int = 512
     max_prompt_chars: int = 20_000
     max_sessions: int = 8

@@ -200,7 +200,7 @@ def launch(demo: gr.Blocks, settings: Settings, routes: Sequence[BaseRoute] = ()
             run_history=False,
             state_session_capacity=SESSIONS,
             max_file_size=CALL_BYTES,
-            footer_links=["api", "settings"],
+            footer_links=["api"],
             app_kwargs={
                 "routes": list(routes),
                 "middleware": [Middleware(i18n.Language), guard, whose],
@@ -209,6 +209,7 @@ def launch(demo: gr.Blocks, settings: Settings, routes: Sequence[BaseRoute] = ()
             theme=theme.theme(),
             css_paths=theme.STYLES,
             head=theme.head(),
+            favicon_path=theme.ICON,
         )
     except OSError as error:
         raise UsageError(

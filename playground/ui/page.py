@@ -20,6 +20,7 @@ from playground.ui.blocks import Blocks
 from playground.ui.columns import variant_of
 from playground.ui.html import asked, costs, panel
 from playground.ui.html.format import esc
+from playground.ui.html.language import language_html
 from playground.ui.restore import KEEP_DRAFT, OPENED, READ_DRAFT, Restore
 from playground.ui.running import Parts, Running
 from playground.ui.sessions import Sessions
@@ -103,6 +104,7 @@ class Page:
                 self.history = history.build(remembered, self._replay)
             with gr.Tab(msg("Learn"), id="learn", alignment="right"):
                 learn.build(playground)
+        html(language_html, elem_id="language")
         self.timer = gr.Timer(LOOK_S)
         self.form = self.compare.form
         self.running = Running(playground, Parts(self.tabs, self.compare, self.shown, self.ended))

@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 STYLES = sorted((HERE / "styles").glob("*.css"))
 SCRIPTS = sorted((HERE / "scripts").glob("*.js"))
 """A file a subject; each script is a function that calls itself, in a scope of its own."""
+ICON = HERE / "icon.svg"
 WEIGHTS = (400, 700)
 
 
@@ -69,5 +70,9 @@ def html(value: str | Callable[[], str] = "", **options: Any) -> gr.HTML:
 
 
 def head() -> str:
-    """The scripts, for the page's head: they run once, before any component."""
-    return "".join(f"<script>{script.read_text(encoding='utf-8')}</script>" for script in SCRIPTS)
+    """What the page's head says of it, and the scripts: they run once, before any component."""
+    about = (
+        '<meta name="description" content="One prompt, several small open models, side by side: what each one says, how '
+        'fast it really is on this CPU, and what its model card really promises.">'
+    )
+    return about + "".join(f"<script>{script.read_text(encoding='utf-8')}</script>" for script in SCRIPTS)

@@ -35,7 +35,7 @@ FLAGS = [
 SPACE = """
 app:
   models: [{models}]
-  limits: {{max_models: 4, max_new_tokens: 256, max_prompt_chars: 2000, max_sessions: 4, stall_timeout_s: {stall_s}}}
+  limits: {{max_models: 8, max_new_tokens: 256, max_prompt_chars: 2000, max_sessions: 4, stall_timeout_s: {stall_s}}}
 """
 
 

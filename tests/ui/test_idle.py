@@ -7,7 +7,6 @@ import gradio as gr
 from playground.records import Variant
 from playground.service import Playground
 from playground.ui.page import LOOK_S, QUEUE_LOOK_S, REST_S, Page, build_ui
-from playground.ui.sessions import Sessions
 
 
 def test_the_queue_is_looked_at_some_thirty_times_a_second_and_not_a_thousand(playground: Playground) -> None:
@@ -18,12 +17,11 @@ def test_the_queue_is_looked_at_some_thirty_times_a_second_and_not_a_thousand(pl
 
 def test_a_page_looks_often_while_a_model_is_prepared_and_seldom_otherwise(playground: Playground) -> None:
     with gr.Blocks():
-        page = Page(playground, Sessions())
-        chosen = [[] for _ in page.form.choices]
-        looked, timer, *_ = page.look([], *chosen)
+        page = Page(playground)
+        marked, timer, *_ = page.look("", [])
         assert timer.value == REST_S
-        again, timer, *_ = page.look(looked, *chosen)
+        again, timer, *_ = page.look(marked, [])
         assert again == timer == gr.skip()
         playground.preparer.start(Variant("slow-to-prepare", "fake", "none"))
-        looked, timer, *_ = page.look(looked, *chosen)
+        _, timer, *_ = page.look(marked, [])
         assert timer.value == LOOK_S

@@ -42,6 +42,16 @@
     type(box, button.dataset.try);
   });
 
+  // A link to the comparison is copied; opening it in a tab of its own works as with any link.
+  document.addEventListener("click", async (event) => {
+    const link = event.target.closest?.("a[data-link]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || !window.isSecureContext) return;
+    event.preventDefault();
+    const word = link.textContent;
+    try { await navigator.clipboard.writeText(link.href); link.textContent = link.dataset.link; say(link.dataset.link); } catch { window.location.href = link.href; }
+    setTimeout(() => { link.textContent = word; }, 1500);
+  });
+
   document.addEventListener("input", (event) => { if (event.target.closest?.("#prompt")) mark(); });
 
   document.addEventListener("keydown", (event) => {

@@ -66,7 +66,13 @@ def build(playground: Playground) -> Catalogue:
     offered = playground.filter_choices()
     found = playground.search(Filters())
     with gr.Row():
-        search = gr.Textbox("", label=msg("Search"), placeholder=msg("name, family, data set, language …"), scale=2)
+        search = gr.Textbox(
+            "",
+            label=msg("Search"),
+            placeholder=msg("name, family, data set, language …"),
+            scale=2,
+            elem_id="catalogue-search",
+        )
         made_for = gr.Dropdown(_any(offered["specialisation"]), value=ANY, label=msg("Made for"), min_width=120)
         family = gr.Dropdown(_any(offered["family"]), value=ANY, label=msg("Family"), min_width=120)
         task = gr.Dropdown(_any(offered["task"]), value=ANY, label=msg("Task"), min_width=120)

@@ -163,13 +163,17 @@ class _Tally:
         elif self._task.rows:
             file.write(np.ascontiguousarray(row, np.float32).data)
         values -= values.max()
-        values -= np.log(np.exp(values).sum())
+        weights = np.exp(values)
+        whole = weights.sum()
+        # −Σ p ln p with p = weights / whole; rounding can leave a certain token's a hair below zero.
+        entropy = max(0.0, float(np.log(whole) - np.dot(weights, values) / whole))
+        values -= np.log(whole)
         top = _highest(values, self._task.top)
         token = self._task.answer[place]
         if not self._task.rows:
             own = values[token]
             self._ranks.append(1 + int((values > own).sum()) + int((values[:token] == own).sum()))
-            self._entropies.append(max(0.0, -float(np.dot(np.exp(values), values))))
+            self._entropies.append(entropy)
         self.logprobs.append(float(values[token]))
         self._top_ids.append(tuple(int(token) for token in top))
         self._top_probabilities.append(tuple(float(probability) for probability in np.exp(values[top])))

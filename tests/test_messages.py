@@ -34,7 +34,7 @@ SHORT_FORMAT = re.compile(r"[,_+]?(\.\d)?[a-z%]?")
 ALLOWED: dict[str, str] = {
     "playground/export/prompt_check.py::_cases": "prompts for models",
     "playground/results/figures.py::figure": "a caller's mistake, which no reader is shown",
-    "playground/results/store.py::_migrate": "SQL",
+    "playground/results/database.py::_migrate": "SQL",
 }
 """Files, or functions in them (FILE::FUNCTION), that fill in texts that are no messages: each with the reason."""
 

@@ -140,6 +140,11 @@ def panel(page: Any, name: str) -> Any:
     return page.locator(f"#outputs .panel[aria-label^='{name} ']")
 
 
+def answer(page: Any, name: str) -> str:
+    """What a model wrote, as it wrote it."""
+    return str(panel(page, name).locator(".raw").text_content())
+
+
 def notice(page: Any, starts: str, timeout_s: float = 30) -> str:
     page.wait_for_function(
         "starts => document.querySelector('#notice').innerText.trim().startsWith(starts)",

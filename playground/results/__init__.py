@@ -5,7 +5,7 @@ Door:
     blind: LETTERS, answered, blinded, letter
     code_of_run: code_of_run
     costs: ASSUMPTION, ModelCost, Tier, chosen, load_tiers, of_run, with_medians
-    entries: Entry
+    entries: Entry, TITLE_CHARS, one_line
     export_files: Document, MEDIA, file_name, text_of
     figures: CHOICE, FIGURES, Figure, Measured, Measurement, ONE_LOAD, Place, QUANTITIES, Quantity,
         characters_per_s, figure, iqr_disjoint, ranks_of

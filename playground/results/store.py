@@ -4,7 +4,8 @@ A comparison has a line in the list beside it (``entries``), which says whose it
 ends give; that somebody may read a comparison whose id they know is theirs to decide, too.
 
 Safe for several threads and several processes at once. The file is opened at the first use, so an app whose home
-can't be written starts and works; it only can't keep. The module knows records and SQL; nothing else knows SQL.
+can't be written starts and works; it only can't keep. The module knows records and SQL; how the file is
+opened, ``database`` knows.
 """
 
 from __future__ import annotations
@@ -12,18 +13,15 @@ from __future__ import annotations
 import builtins
 import json
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from playground.errors import StorageError
-from playground.messages import Translatable, foreign, msg
 from playground.records import Comparison, Variant
+from playground.results.database import Database
 from playground.results.entries import (
     TITLE_CHARS,
     Entry,
@@ -31,62 +29,11 @@ from playground.results.entries import (
     folded,
     one_line,
     outline,
-    outline_of,
     storable,
     variants_of,
 )
 from playground.results.figures import Measurement
 
-MIGRATIONS = (
-    """
-    CREATE TABLE comparison (
-        id TEXT PRIMARY KEY,
-        created_at TEXT NOT NULL,
-        document TEXT NOT NULL
-    );
-    CREATE INDEX comparison_by_time ON comparison (created_at DESC, id DESC);
-    """,
-    """
-    CREATE TABLE measurement (
-        id TEXT PRIMARY KEY,
-        created_at TEXT NOT NULL,
-        document TEXT NOT NULL
-    );
-    CREATE INDEX measurement_by_time ON measurement (created_at DESC, id DESC);
-    """,
-    """
-    CREATE TABLE entry (
-        id TEXT PRIMARY KEY REFERENCES comparison (id) ON DELETE CASCADE,
-        created_at TEXT NOT NULL,
-        owner TEXT NOT NULL,
-        title TEXT NOT NULL DEFAULT '',
-        favourite INTEGER NOT NULL DEFAULT 0,
-        prompt TEXT NOT NULL,
-        variants TEXT NOT NULL,
-        turns INTEGER NOT NULL,
-        parent TEXT NOT NULL,
-        words TEXT NOT NULL
-    );
-    CREATE INDEX entry_by_time ON entry (created_at DESC, id DESC);
-    CREATE INDEX entry_by_owner ON entry (owner, created_at DESC, id DESC);
-    CREATE INDEX entry_by_parent ON entry (parent, owner);
-    """,
-    """
-    CREATE TABLE vote (
-        comparison TEXT PRIMARY KEY,
-        owner TEXT NOT NULL,
-        begun_at TEXT NOT NULL,
-        document TEXT
-    );
-    CREATE INDEX vote_by_owner ON vote (owner, begun_at);
-    """,
-)
-"""Number n brings a file of version n - 1 to version n (``PRAGMA user_version``). Only ever append."""
-LISTED_SINCE = 3
-"""The version that brought ``entry``: what was kept before is read once, to be listed."""
-
-BUSY_S = 10.0
-"""How long to wait while another process writes."""
 EXPIRE_S = 3600.0
 """Between two looks for what is too old; it also goes whenever something is kept."""
 FIELDS = "e.id, e.created_at, e.title, e.prompt, e.variants, e.favourite, e.turns, e.parent"
@@ -135,7 +82,7 @@ class Retention:
 EVERYTHING = Retention()
 
 
-class Store:
+class Store(Database):
     """The kept comparisons and measurements.
 
     Args:
@@ -144,10 +91,8 @@ class Store:
     """
 
     def __init__(self, path: Path, retention: Retention = EVERYTHING) -> None:
-        self.path = path
+        super().__init__(path)
         self.retention = retention
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
         self._expired_at: float | None = None
         self._deleted: set[str] = set()
 
@@ -164,7 +109,7 @@ class Store:
         """
         listed = outline(comparison)
         document = json.dumps(comparison.to_json(), allow_nan=False)
-        with self._writing() as connection:
+        with self.writing() as connection:
             if comparison.id in self._deleted:
                 return
             self._put(connection, COMPARISONS, comparison, document)
@@ -200,8 +145,11 @@ class Store:
             StorageError: The database can't be read.
         """
         where, values = _where(owner, search, model, favourites=favourites)
-        select = f"SELECT {FIELDS} FROM entry AS e WHERE {where} ORDER BY e.created_at DESC, e.id DESC LIMIT ? OFFSET ?"
-        with self._open() as connection:
+        select = _sql(
+            "SELECT {fields} FROM entry AS e WHERE {where} ORDER BY e.created_at DESC, e.id DESC LIMIT ? OFFSET ?",
+            where,
+        )
+        with self.reading() as connection:
             return [_entry(row) for row in connection.execute(select, (*values, limit, offset)).fetchall()]
 
     def entry(self, id: str) -> Entry | None:
@@ -210,8 +158,8 @@ class Store:
         Raises:
             StorageError: The database can't be read.
         """
-        with self._open() as connection:
-            row = connection.execute(f"SELECT {FIELDS} FROM entry AS e WHERE e.id = ?", (id,)).fetchone()
+        with self.reading() as connection:
+            row = connection.execute(_sql("SELECT {fields} FROM entry AS e WHERE e.id = ?"), (id,)).fetchone()
             return _entry(row) if row else None
 
     def owner(self, id: str) -> str | None:
@@ -220,7 +168,7 @@ class Store:
         Raises:
             StorageError: The database can't be read.
         """
-        with self._open() as connection:
+        with self.reading() as connection:
             row = connection.execute("SELECT owner FROM entry WHERE id = ?", (id,)).fetchone()
             return str(row[0]) if row else None
 
@@ -231,8 +179,10 @@ class Store:
             StorageError: The database can't be read.
         """
         where, values = _where(owner)
-        with self._open() as connection:
-            rows = connection.execute(f"SELECT DISTINCT e.variants FROM entry AS e WHERE {where}", values).fetchall()
+        with self.reading() as connection:
+            rows = connection.execute(
+                _sql("SELECT DISTINCT e.variants FROM entry AS e WHERE {where}", where), values
+            ).fetchall()
         return sorted({each for (written,) in rows for each in variants_of(written)}, key=str)
 
     def rename(self, id: str, title: str, owner: str | None = None) -> bool:
@@ -259,7 +209,7 @@ class Store:
         Raises:
             StorageError: It can't be written.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             found = connection.execute("SELECT owner FROM entry WHERE id = ?", (id,)).fetchone()
             if not found or owner not in (None, found[0]):
                 return False
@@ -269,7 +219,8 @@ class Store:
                 connection.execute("DELETE FROM comparison WHERE id = ?", step)
                 self._deleted.add(step[0])
                 step = connection.execute(
-                    f"SELECT e.id FROM entry AS e WHERE e.id = ? AND e.owner = ? AND {HEAD}", (parent, found[0])
+                    _sql("SELECT e.id FROM entry AS e WHERE e.id = ? AND e.owner = ? AND {where}", HEAD),
+                    (parent, found[0]),
                 ).fetchone()
             return True
 
@@ -279,7 +230,7 @@ class Store:
         Raises:
             StorageError: It can't be written.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.executemany(
                 "UPDATE entry SET owner = ? WHERE id = ? AND owner = ''", [(owner, each) for each in ids]
             )
@@ -306,7 +257,7 @@ class Store:
         Raises:
             StorageError: The database can't be read.
         """
-        with self._open() as connection:
+        with self.reading() as connection:
             return int(connection.execute(COMPARISONS.sql("SELECT count(*) FROM {table}")).fetchone()[0])
 
     def save_measurement(self, measurement: Measurement) -> None:
@@ -335,7 +286,7 @@ class Store:
 
     def _save(self, table: Table[Kept], record: Kept) -> None:
         document = json.dumps(record.to_json(), allow_nan=False)
-        with self._writing() as connection:
+        with self.writing() as connection:
             self._put(connection, table, record, document)
             self._drop_beyond(connection, table)
 
@@ -385,123 +336,38 @@ class Store:
                 connection.execute(table.sql("DELETE FROM {table} WHERE created_at < ?"), (since,))
 
     def _change(self, setting: str, value: str | int, id: str, owner: str | None) -> bool:
-        with self._writing() as connection:
+        with self.writing() as connection:
             done = connection.execute(
-                f"UPDATE entry SET {setting} WHERE id = ? AND (? IS NULL OR owner = ?)", (value, id, owner, owner)
+                _sql("UPDATE entry SET {setting} WHERE id = ? AND (? IS NULL OR owner = ?)").replace(
+                    "{setting}", setting
+                ),
+                (value, id, owner, owner),
             )
             return done.rowcount > 0
 
     def _get(self, table: Table[Kept], id: str) -> Kept | None:
-        with self._open() as connection:
+        with self.reading() as connection:
             row = connection.execute(table.sql("SELECT document FROM {table} WHERE id = ?"), (id,)).fetchone()
             return table.record(row[0]) if row else None
 
     def _newest(self, table: Table[Kept], limit: int) -> builtins.list[Kept]:
         newest = table.sql("SELECT document FROM {table} ORDER BY created_at DESC, id DESC LIMIT ?")
-        with self._open() as connection:
+        with self.reading() as connection:
             return [table.record(document) for (document,) in connection.execute(newest, (limit,)).fetchall()]
 
-    def close(self) -> None:
-        with self._lock:
-            connection, self._connection = self._connection, None
-            if connection:
-                connection.close()
-
-    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
-        """The database, for who keeps something beside comparisons in it (``votes``).
-
-        Raises:
-            StorageError: It can't be read; so where anything in the block says that a row is damaged.
-        """
-        return self._open()
-
-    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
-        """A transaction: all of what is written inside, or nothing.
-
-        Raises:
-            StorageError: It can't be written.
-        """
-        return self._writing()
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all of what is written inside, or nothing."""
-        with self._open(writing=True) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:  # SQLite ends it by itself where the disk is full
-                    connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _open(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                if self._connection is None:
-                    self._connection = self._connect()
-                if not writing and self._is_time_to_expire():
-                    self._drop_old(self._connection)
-                yield self._connection
-            except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
-                self.close()
-                values = {"file": str(self.path), "reason": foreign(str(error))}
-                if writing:
-                    problem = msg("Results can't be kept in {file} ({reason})", **values)
-                else:
-                    problem = msg("Results can't be read in {file} ({reason})", **values)
-                raise StorageError(problem, _advice(error)) from error
+    def _before_reading(self, connection: sqlite3.Connection) -> None:
+        if self._is_time_to_expire():
+            self._drop_old(connection)
 
     def _is_time_to_expire(self) -> bool:
         if self.retention.days is None:
             return False
         return self._expired_at is None or time.monotonic() - self._expired_at > EXPIRE_S
 
-    def _connect(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Each statement commits by itself; the lock above keeps threads apart.
-        connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.create_function("fold", 1, folded, deterministic=True)
-            self._migrate(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
-    def _list_what_is_there(self, connection: sqlite3.Connection) -> None:
-        for id, created_at, document in connection.execute("SELECT id, created_at, document FROM comparison"):
-            found = outline_of(document)
-            connection.execute(
-                "INSERT INTO entry (id, created_at, owner, prompt, variants, turns, parent, words) "
-                "VALUES (?, ?, '', ?, ?, ?, '', ?)",
-                (id, created_at, found.prompt, found.variants, found.turns, found.words),
-            )
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")  # two processes that start at once migrate once
-        try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > len(MIGRATIONS):
-                raise StorageError(
-                    msg("{file} was written by a newer version of the playground", file=str(self.path)),
-                    msg("Update the playground, or set PLAYGROUND_HOME to another folder."),
-                )
-            for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-                for statement in filter(str.strip, script.split(";")):
-                    connection.execute(statement)
-                if number == LISTED_SINCE:
-                    self._list_what_is_there(connection)
-                connection.execute(f"PRAGMA user_version = {number}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
+def _sql(statement: str, where: str = "") -> str:
+    """``statement`` with a part of this module's in its place."""
+    return statement.replace("{fields}", FIELDS).replace("{where}", where)
 
 
 def _where(
@@ -527,13 +393,3 @@ def _where(
 def _entry(row: tuple[Any, ...]) -> Entry:
     id, created_at, title, prompt, variants, favourite, turns, parent = row
     return Entry(id, created_at, title, prompt, variants_of(variants), bool(favourite), turns, parent)
-
-
-def _advice(error: Exception) -> Translatable:
-    """The next step for a reader."""
-    damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-    if damaged or isinstance(error, (ValueError, KeyError, TypeError)):
-        return msg("The file is damaged: move it away, and a new one is made.")
-    if "full" in str(error):
-        return msg("Free some space on that disk.")
-    return msg("Check that the folder can be written, or set PLAYGROUND_HOME to another one.")

@@ -20,8 +20,9 @@ from playground.config.settings import Settings
 from playground.errors import StorageError
 from playground.paths import ROOT
 from playground.records import Comparison, Environment, Message, ModelRun, Request, Timings, Variant
-from playground.results import store as store_module
-from playground.results.store import EVERYTHING, MIGRATIONS, Retention, Store
+from playground.results import database
+from playground.results.database import MIGRATIONS
+from playground.results.store import EVERYTHING, Retention, Store
 from playground.service import Playground
 
 
@@ -115,7 +116,7 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(store: Store, monk
     store.save(comparison())
     store.close()
     newer = (*MIGRATIONS, "CREATE TABLE novelty (comparison TEXT); ALTER TABLE comparison ADD COLUMN note TEXT;")
-    monkeypatch.setattr(store_module, "MIGRATIONS", newer)
+    monkeypatch.setattr(database, "MIGRATIONS", newer)
     assert store.get("a") == comparison()
     with sqlite3.connect(store.path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(newer),)
@@ -126,7 +127,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(store: Store, monk
     store.save(comparison())
     store.close()
     with monkeypatch.context() as patched:
-        patched.setattr(store_module, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE novelty (a TEXT); CREATE NONSENSE;"))
+        patched.setattr(database, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE novelty (a TEXT); CREATE NONSENSE;"))
         with pytest.raises(StorageError, match="NONSENSE"):
             store.list()
     with sqlite3.connect(store.path) as connection:
@@ -176,9 +177,7 @@ def test_a_home_that_cannot_be_written_is_named_and_works_again_afterwards(store
     store.close()
     read_only = sqlite3.connect  # root may write anywhere, so the file is opened read-only instead
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            store_module.sqlite3, "connect", lambda path, **how: read_only(f"file:{path}?mode=ro", uri=True, **how)
-        )
+        patched.setattr(sqlite3, "connect", lambda path, **how: read_only(f"file:{path}?mode=ro", uri=True, **how))
         with pytest.raises(StorageError, match="readonly"):
             store.save(comparison("lost"))
     assert [found.id for found in store.list()] == ["kept"]

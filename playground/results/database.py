@@ -1,0 +1,186 @@
+"""One SQLite file for several threads and processes at once: opened at the first use, brought up to date, its errors in
+words. The tables are made here, in order, whoever fills them (``store``, ``votes``).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playground.errors import StorageError
+from playground.messages import Translatable, foreign, msg
+from playground.results.entries import folded, outline_of
+
+MIGRATIONS = (
+    """
+    CREATE TABLE comparison (
+        id TEXT PRIMARY KEY,
+        created_at TEXT NOT NULL,
+        document TEXT NOT NULL
+    );
+    CREATE INDEX comparison_by_time ON comparison (created_at DESC, id DESC);
+    """,
+    """
+    CREATE TABLE measurement (
+        id TEXT PRIMARY KEY,
+        created_at TEXT NOT NULL,
+        document TEXT NOT NULL
+    );
+    CREATE INDEX measurement_by_time ON measurement (created_at DESC, id DESC);
+    """,
+    """
+    CREATE TABLE entry (
+        id TEXT PRIMARY KEY REFERENCES comparison (id) ON DELETE CASCADE,
+        created_at TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        title TEXT NOT NULL DEFAULT '',
+        favourite INTEGER NOT NULL DEFAULT 0,
+        prompt TEXT NOT NULL,
+        variants TEXT NOT NULL,
+        turns INTEGER NOT NULL,
+        parent TEXT NOT NULL,
+        words TEXT NOT NULL
+    );
+    CREATE INDEX entry_by_time ON entry (created_at DESC, id DESC);
+    CREATE INDEX entry_by_owner ON entry (owner, created_at DESC, id DESC);
+    CREATE INDEX entry_by_parent ON entry (parent, owner);
+    """,
+    """
+    CREATE TABLE vote (
+        comparison TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        begun_at TEXT NOT NULL,
+        document TEXT
+    );
+    CREATE INDEX vote_by_owner ON vote (owner, begun_at);
+    """,
+)
+"""Number n brings a file of version n - 1 to version n (``PRAGMA user_version``). Only ever append."""
+LISTED_SINCE = 3
+"""The version that brought ``entry``: what was kept before is read once, to be listed."""
+
+BUSY_S = 10.0
+"""How long to wait while another process writes."""
+
+
+class Database:
+    """An open file, or one that will be at the first use.
+
+    Args:
+        path: The file; its folder is made with it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection:
+                connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The database, to be read.
+
+        Raises:
+            StorageError: It can't be read; so where anything in the block says that a row is damaged.
+        """
+        with self._open() as connection:
+            self._before_reading(connection)
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: all of what is written inside, or nothing.
+
+        Raises:
+            StorageError: It can't be written.
+        """
+        with self._open(writing=True) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # SQLite ends it by itself where the disk is full
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _before_reading(self, connection: sqlite3.Connection) -> None:
+        """What a kind of store does first."""
+
+    @contextmanager
+    def _open(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = self._connect()
+                yield self._connection
+            except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
+                self.close()
+                values = {"file": str(self.path), "reason": foreign(str(error))}
+                if writing:
+                    problem = msg("Results can't be kept in {file} ({reason})", **values)
+                else:
+                    problem = msg("Results can't be read in {file} ({reason})", **values)
+                raise StorageError(problem, _advice(error)) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Each statement commits by itself; the lock above keeps threads apart.
+        connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.create_function("fold", 1, folded, deterministic=True)
+            self._migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _list_what_is_there(self, connection: sqlite3.Connection) -> None:
+        for id, created_at, document in connection.execute("SELECT id, created_at, document FROM comparison"):
+            found = outline_of(document)
+            connection.execute(
+                "INSERT INTO entry (id, created_at, owner, prompt, variants, turns, parent, words) "
+                "VALUES (?, ?, '', ?, ?, ?, '', ?)",
+                (id, created_at, found.prompt, found.variants, found.turns, found.words),
+            )
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")  # two processes that start at once migrate once
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > len(MIGRATIONS):
+                raise StorageError(
+                    msg("{file} was written by a newer version of the playground", file=str(self.path)),
+                    msg("Update the playground, or set PLAYGROUND_HOME to another folder."),
+                )
+            for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+                for statement in filter(str.strip, script.split(";")):
+                    connection.execute(statement)
+                if number == LISTED_SINCE:
+                    self._list_what_is_there(connection)
+                connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def _advice(error: Exception) -> Translatable:
+    """The next step for a reader."""
+    damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    if damaged or isinstance(error, (ValueError, KeyError, TypeError)):
+        return msg("The file is damaged: move it away, and a new one is made.")
+    if "full" in str(error):
+        return msg("Free some space on that disk.")
+    return msg("Check that the folder can be written, or set PLAYGROUND_HOME to another one.")

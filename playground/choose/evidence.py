@@ -171,13 +171,16 @@ def _taken_once(run: ModelRun, comparison: Comparison) -> dict[str, Taken]:
 
 
 def _run_figures(run: ModelRun) -> dict[str, float]:
-    """What one run says of its variant; a prompt that was half in the cache says nothing of the first token."""
+    """What one run says of its variant; a prompt that was half in the cache, or one with an answer to go on with, says
+    nothing of the first token.
+    """
     taken = run.timings
+    other_work = bool(taken.reused_tokens or (run.request and run.request.answer_ids))
     if run.error is not None:
         return {}
     found = {
         "decode_tok_s": taken.decode_tok_s if taken.unit == "token" else None,
-        "ttft_s": None if taken.reused_tokens else taken.ttft_s,
+        "ttft_s": None if other_work else taken.ttft_s,
         "peak_memory_mb": taken.peak_memory_mb,
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -311,7 +311,9 @@ class _Answer:
             precision=variant.precision,
             text=self._text,
             finish_reason=self._reason,
-            timings=timings(stamps, len(self.view.token_ids) + len(self.given), self._load.threads),
+            timings=timings(
+                stamps, len(self.view.token_ids), self._load.threads, given_tokens=len(self._request.answer_ids)
+            ),
             warnings=self.view.warnings,
             token_ids=(*self._request.answer_ids, *self._ids),
         )

@@ -64,6 +64,13 @@ def test_a_prompt_that_was_partly_in_the_cache_says_nothing_of_the_first_token()
     assert set(found.figures[A]) == {"decode_tok_s", "peak_memory_mb"}
 
 
+def test_an_answer_that_was_gone_on_with_says_nothing_of_the_first_token() -> None:
+    whole = comparison("01", A)
+    run = replace(whole.runs[0], request=replace(whole.request, answer_ids=(1, 2)))
+    found = gather([A], [], [replace(whole, runs=(run,))], HERE)
+    assert set(found.figures[A]) == {"decode_tok_s", "peak_memory_mb"}
+
+
 def test_chunks_of_a_server_are_not_tokens() -> None:
     assert "decode_tok_s" not in gather([A], [], [comparison("01", A, unit="chunk")], HERE).figures[A]
     chunks = {"decode_tok_s": figure("decode_tok_s", "chunks/s", [5.0])}

@@ -94,6 +94,7 @@ def test_cut_and_gone_on_with_it_is_the_answer_that_was_not_cut(runtime: Runtime
     assert rest.token_ids == whole.token_ids and rest.text == whole.text
     assert rest.timings.output_tokens == len(rest.timings.token_stamps) == WHOLE - at
     assert rest.timings.prompt_tokens == whole.timings.prompt_tokens + at
+    assert rest.timings.prefill_tok_s is None, "an answer read again is no prompt"
 
 
 @pytest.mark.parametrize("at", [1, 7])

@@ -352,7 +352,7 @@ class _Answer:
             text="".join(self.pieces),
             finish_reason=reason,
             timings=timings(
-                stamps, len(view.token_ids) + given, threads=self.loaded.threads, reused_tokens=self.reused
+                stamps, len(view.token_ids), self.loaded.threads, reused_tokens=self.reused, given_tokens=given
             ),
             fallbacks=artifact.fallbacks,
             warnings=view.warnings + self.loaded.own.warnings(self.request, begun) + self._notes(view),

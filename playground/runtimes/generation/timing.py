@@ -36,22 +36,27 @@ def timings(
     prompt_tokens: int,
     threads: int | None = None,
     unit: Literal["token", "chunk"] = "token",
+    *,
     reused_tokens: int | None = None,
+    given_tokens: int = 0,
 ) -> Timings:
     """The figures of one run as far as a runtime can know them; load, queue and memory are others' to add.
 
     ``ttft_s`` runs from ``began`` to the first token's id. ``prefill_tok_s`` is the prompt's tokens that were read,
     without the ``reused_tokens`` that an earlier prompt had left in the cache, over the time from ``tokenized`` to
-    ``prefilled``. A figure without the stamps it needs is None, never 0.
+    ``prefilled``; None where ``given_tokens`` stood behind it, the beginning of an answer, which is not read as a
+    prompt is. ``prompt_tokens`` holds those too. A figure without the stamps it needs is None, never 0.
     """
     prefill_s = None if stamps.prefilled is None else stamps.prefilled - stamps.tokenized
+    prompt_tokens += given_tokens
+    read_as_prompt = prompt_tokens and not given_tokens
     return Timings(
         tokenize_s=stamps.tokenized - stamps.began,
         prompt_tokens=prompt_tokens,
         reused_tokens=reused_tokens,
         output_tokens=len(stamps.tokens),
         ttft_s=stamps.tokens[0] - stamps.began if stamps.tokens else None,
-        prefill_tok_s=(prompt_tokens - (reused_tokens or 0)) / prefill_s if prefill_s and prompt_tokens else None,
+        prefill_tok_s=(prompt_tokens - (reused_tokens or 0)) / prefill_s if prefill_s and read_as_prompt else None,
         decode_tok_s=decode_rate(stamps.tokens),
         total_s=stamps.ended - stamps.began,
         token_stamps=tuple(stamp - stamps.began for stamp in stamps.tokens),

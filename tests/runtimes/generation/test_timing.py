@@ -34,3 +34,8 @@ def test_a_run_stopped_during_prefill_has_neither_prefill_nor_decode_figures() -
 @pytest.mark.parametrize("stamps", [(), (1.0,), (1.0, 1.0)])
 def test_the_decode_rate_needs_two_tokens_and_time_between_them(stamps: tuple[float, ...]) -> None:
     assert decode_rate(stamps) is None
+
+
+def test_an_answer_that_was_read_back_is_counted_and_leaves_no_prefill_rate() -> None:
+    figures = timings(Stamps(0.0, 0.1, 0.3, (0.4,), 0.4), prompt_tokens=5, reused_tokens=6, given_tokens=2)
+    assert (figures.prompt_tokens, figures.reused_tokens, figures.prefill_tok_s) == (7, 6, None)

@@ -4,7 +4,7 @@ that keeps comparisons and measurements. It runs nothing, and does not know the 
 Door:
     blind: LETTERS, answered, blinded, letter
     code_of_run: code_of_run
-    costs: ASSUMPTION, ModelCost, Tier, chosen, load_tiers, of_run, with_medians
+    costs: ASSUMPTION, Cost, ModelCost, Tier, chosen, load_tiers, of_run, with_medians
     entries: Entry, TITLE_CHARS, one_line
     export_files: Document, MEDIA, file_name, text_of
     figures: CHOICE, FIGURES, Figure, Measured, Measurement, ONE_LOAD, Place, QUANTITIES, Quantity,

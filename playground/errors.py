@@ -181,7 +181,7 @@ class UnknownModel(UsageError):
         elif len(names) <= FEW:
             hint = msg("Known models: {names}.", names=names)
         else:
-            hint = msg("{n} models are known; `playground models` and the Catalogue tab list them.", n=len(names))
+            hint = msg("{n} models are known; `playground models` and Models ▸ Find list them.", n=len(names))
         super().__init__(msg("Unknown model '{name}'", name=name), hint)
         self.close = close
 

@@ -1,7 +1,7 @@
 """The catalogues of messages, by Babel: what can be said, and what the translators made of it.
 
     python scripts/messages.py            write playground/locale/playground.pot from the source, bring each
-                                          LANGUAGE/LC_MESSAGES/playground.po up to date with it and compile it
+                                          LANGUAGE/LC_MESSAGES/playground.po up to date with it
     python scripts/messages.py --check    say what is not up to date; code 1 if anything is
 
 A new language begins with `pybabel init -i playground/locale/playground.pot -d playground/locale -D playground -l ja`.
@@ -19,7 +19,6 @@ from typing import Any
 
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
-from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,13 +92,6 @@ def written(catalog: Catalog, *, dated: bool = False) -> bytes:
     return b"".join(line for line in lines if dated or not line.startswith(NOT_OURS))
 
 
-def compiled(catalog: Catalog) -> bytes:
-    """What the app reads. A translation that nobody has looked at since its English changed is left out."""
-    out = io.BytesIO()
-    write_mo(out, catalog, use_fuzzy=False)
-    return out.getvalue()
-
-
 def files() -> Iterator[tuple[Path, bytes]]:
     """Every file that is made here and what should stand in it."""
     pot = template()
@@ -109,7 +101,6 @@ def files() -> Iterator[tuple[Path, bytes]]:
             catalog = read_po(file, locale=path.parent.parent.name, domain=DOMAIN)
         catalog.update(pot, update_creation_date=False)
         yield path, written(catalog, dated=True)
-        yield path.with_suffix(".mo"), compiled(catalog)
 
 
 def main() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import gettext
-import io
 import json
 import pickle
 import re
@@ -21,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playground import errors
+from playground import errors, translations
 from playground.errors import PlaygroundError
 from playground.messages import MAX_CHARS, NOTHING, Translatable, foreign, msg, plural, render, sentences
 from playground.paths import PACKAGE, ROOT
@@ -448,12 +447,16 @@ def test_an_errors_text_keeps_both_templates() -> None:
 # -- the catalogues -----------------------------------------------------------------------------------------------
 
 
-def test_a_translation_that_is_not_looked_over_is_not_shown(tmp_path: Path) -> None:
+def test_a_translation_that_is_not_looked_over_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from babel.messages.catalog import Catalog
 
     catalog = Catalog(locale="de")
     catalog.add("It is {x}", "Es ist {x}")
     catalog.add("It was {x}", "Es ist {x}", flags=["fuzzy"])
-    read = gettext.GNUTranslations(io.BytesIO(catalogues.compiled(catalog)))
+    path = tmp_path / "de" / "LC_MESSAGES" / "playground.po"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(catalogues.written(catalog, dated=True))
+    monkeypatch.setattr(translations, "LOCALE", tmp_path)
+    read = translations.for_page("de", {})
     assert render(msg("It is {x}", x=1), read) == "Es ist 1"
     assert render(msg("It was {x}", x=1), read) == "It was 1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import struct
 import threading
 from pathlib import Path
 
@@ -108,20 +107,20 @@ def test_both_forms_of_a_number_and_lists_are_said() -> None:
 def test_a_plural_is_chosen_by_the_languages_own_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from babel.messages.catalog import Catalog
 
-    from scripts.messages import compiled
+    from scripts.messages import written
 
     catalog = Catalog(locale="pl")  # three forms
     catalog.add(("{n} model", "{n} models"), ("{n} model", "{n} modele", "{n} modeli"))
-    path = tmp_path / "pl" / "LC_MESSAGES" / "playground.mo"
+    path = tmp_path / "pl" / "LC_MESSAGES" / "playground.po"
     path.parent.mkdir(parents=True)
-    path.write_bytes(compiled(catalog))
+    path.write_bytes(written(catalog, dated=True))
     monkeypatch.setattr(translations, "LOCALE", tmp_path)
     said = [render(plural("{n} model", "{n} models", n=n), for_page("pl", {})) for n in (1, 3, 5)]
     assert said == ["1 model", "3 modele", "5 modeli"]
 
 
 def test_a_catalogue_that_is_no_catalogue_is_no_reason_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "fr" / "LC_MESSAGES" / "playground.mo"
+    path = tmp_path / "fr" / "LC_MESSAGES" / "playground.po"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"broken")
     monkeypatch.setattr(translations, "LOCALE", tmp_path)
@@ -138,7 +137,7 @@ def test_a_catalogue_with_an_unknown_encoding_or_a_broken_rule_is_passed_over_wi
         "cc": "Content-Type: text/plain; charset=utf-8\nPlural-Forms: nonsense\n",
     }
     for language, head in heads.items():
-        write_mo(tmp_path, language, {"": head, "{n} model\0{n} models": "X\0Y"})
+        write_po(tmp_path, language, head)
         assert render(UNKNOWN, for_page(language, {})) == UNKNOWN
         assert f"The catalogue of {language} can't be read" in caplog.text
 
@@ -148,26 +147,23 @@ def test_a_rule_of_plurals_that_breaks_on_a_number_leaves_english(
 ) -> None:
     monkeypatch.setattr(translations, "LOCALE", tmp_path)
     head = "Content-Type: text/plain; charset=utf-8\nPlural-Forms: nplurals=2; plural=1/n;\n"
-    write_mo(tmp_path, "dd", {"": head, "{n} model\0{n} models": "X\0Y"})
+    write_po(tmp_path, "dd", head)
     assert render(plural("{n} model", "{n} models", n=0), for_page("dd", {})) == "0 models"
 
 
-def write_mo(folder: Path, language: str, entries: dict[str, str]) -> None:
-    """A catalogue as gettext's manual describes the file: two tables of lengths and offsets, then the texts."""
-    path = folder / language / "LC_MESSAGES" / "playground.mo"
+def write_po(folder: Path, language: str, head: str) -> None:
+    """A catalogue of one message with this head."""
+    path = folder / language / "LC_MESSAGES" / "playground.po"
     path.parent.mkdir(parents=True)
-    texts = [text.encode() for text in (*entries, *entries.values())]
-    place, tables, data = 28 + 8 * len(texts), b"", b""
-    for text in texts:
-        tables += struct.pack("<II", len(text), place + len(data))
-        data += text + b"\0"
-    head = struct.pack("<7I", 0x950412DE, 0, len(entries), 28, 28 + 8 * len(entries), 0, 0)
-    path.write_bytes(head + tables + data)
+    lines = "".join(f'"{line}\\n"\n' for line in head.splitlines())
+    message = 'msgid "{n} model"\nmsgid_plural "{n} models"\nmsgstr[0] "X"\nmsgstr[1] "Y"\n'
+    path.write_text(f'msgid ""\nmsgstr ""\n{lines}\n{message}', encoding="utf-8")
 
 
-def test_today_there_is_english_alone() -> None:
-    assert translations.languages(translations.LOCALE) == ("en",)
-    assert for_page("ja", {}) is ENGLISH
+def test_there_are_english_and_japanese() -> None:
+    assert translations.languages(translations.LOCALE) == ("en", "ja")
+    assert for_page("fr, de;q=0.5", {}) is ENGLISH
+    assert render(UNKNOWN, for_page("ja-JP, en;q=0.5", {})) != UNKNOWN
 
 
 @pytest.mark.usefixtures("pseudo")

@@ -21,7 +21,7 @@ from playground.ui.columns import variant_of
 from playground.ui.html import asked, costs, panel
 from playground.ui.html.format import esc
 from playground.ui.html.language import language_html
-from playground.ui.restore import KEEP_DRAFT, OPENED, READ_DRAFT, Restore
+from playground.ui.restore import EMPTY_UNLESS_SHOWN, KEEP_DRAFT, OPENED, READ_DRAFT, Restore
 from playground.ui.running import Parts, Running
 from playground.ui.sessions import Sessions
 from playground.ui.tabs import (
@@ -96,9 +96,9 @@ class Page:
             with gr.Tab(msg("Measure"), id="measure"):
                 self.measure = benchmark.build(playground, measured)
             with gr.Tab(msg("Models"), id="models"), gr.Tabs(elem_id="models-tabs") as self.models_tabs:
-                with gr.Tab(msg("Catalogue"), id="catalogue"):
+                with gr.Tab(msg("Find"), id="catalogue"):
                     self.catalogue = catalog.build(playground)
-                with gr.Tab(msg("Choose"), id="choose") as choose_tab:
+                with gr.Tab(msg("Decide"), id="choose") as choose_tab:
                     self.chooser = choose.build(playground, choose_tab)
             with gr.Tab(msg("History"), id="history", alignment="right") as self.history_tab:
                 self.history = history.build(remembered, self._replay)
@@ -146,11 +146,12 @@ class Page:
         pressed = [self.action, self.shown, *chosen, *form_.asked]
         self.action.change(actions.act, pressed, actions.outputs, trigger_mode="multiple", **works)
         restore = Restore(self.playground, running)
-        opening = demo.load(restore.restore, [self.draft], restore.outputs, js=READ_DRAFT, **works)
+        opening = demo.load(restore.fill, [self.draft], restore.outputs, js=READ_DRAFT, queue=False, **RAW)
         kept = [self.shown, *chosen, *form_.asked]
         here: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         gr.on([part.change for part in kept], None, kept, None, js=KEEP_DRAFT, **here)
         opening.then(None, None, None, js=OPENED, **here)
+        opening.then(restore.show, [self.draft], running.outputs, js=READ_DRAFT, **works)
 
     def _connect_form(self, demo: gr.Blocks) -> None:
         """What the form says of itself."""
@@ -158,7 +159,8 @@ class Page:
         at_once: dict[str, Any] = {**RAW, "queue": False}
         about = [form_.system, shown.cards.facts, *shown.cards.rest.values()]
         form_.models.change(self.choose, [form_.models], about, trigger_mode="always_last", **at_once)
-        form_.models.change(self.empty, [self.shown, form_.models], list(shown.panels), **at_once)
+        chosen = [self.shown, form_.models]
+        form_.models.change(self.empty, chosen, list(shown.panels), js=EMPTY_UNLESS_SHOWN, **at_once)
         looked = [self.seen, self.timer, form_.states, shown.cards.facts]
         events = [demo.load, self.timer.tick, form_.models.change]
         gr.on(events, self.look, [self.seen, form_.models], looked, **at_once)

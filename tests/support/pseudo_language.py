@@ -22,7 +22,7 @@ def write_pseudo_language(folder: Path) -> Path:
         if message.id and not any(form in catalogues.SEPARATORS for form in forms):
             said = tuple(f"{OPEN}{form}{CLOSE}" for form in forms)
             catalog.add(message.id, said if len(said) > 1 else said[0])
-    path = folder / LANGUAGE / "LC_MESSAGES" / f"{DOMAIN}.mo"
+    path = folder / LANGUAGE / "LC_MESSAGES" / f"{DOMAIN}.po"
     path.parent.mkdir(parents=True)
-    path.write_bytes(catalogues.compiled(catalog))
+    path.write_bytes(catalogues.written(catalog, dated=True))
     return folder

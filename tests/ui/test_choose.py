@@ -40,7 +40,7 @@ def opened(browser: Any, app: App, width: int, theme: str = "light") -> Any:
     page = browser.new_page(viewport={"width": width, "height": 900})
     page.goto(f"{app.url}?__theme={theme}")
     page.wait_for_selector("#run")
-    tab = page.get_by_role("tab", name="Choose", exact=True)
+    tab = page.get_by_role("tab", name="Decide", exact=True)
     if not tab.is_visible():
         page.locator(".overflow-menu button").first.click()
         tab = page.locator(".overflow-dropdown button:has-text('Choose')").last

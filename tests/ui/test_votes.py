@@ -163,7 +163,7 @@ def test_ratings_stand_under_choose_after_votes(blind: Any) -> None:
     blind.locator("[data-vote='tie']").click()
     blind.wait_for_selector(".vote.is-cast")
     blind.locator("#tabs").get_by_role("tab", name="Models").first.click()
-    blind.locator("#models-tabs").get_by_role("tab", name="Choose").click()
+    blind.locator("#models-tabs").get_by_role("tab", name="Decide").click()
     blind.wait_for_selector("table.ratings")
     told = blind.locator("#ratings").inner_text()
     assert "Quagga" in told and "Zebroid" in told and "Fewer than 5 votes" in told

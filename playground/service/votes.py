@@ -88,6 +88,11 @@ class Voting(Experiments, History):
         """The vote on a comparison, once there is one."""
         return self.votes_kept.get(id)
 
+    def voted(self, id: str, owner: str) -> bool:
+        """Whether the vote on a comparison is that visitor's: what they chose and noted is for their eyes."""
+        kept = self.votes_kept.get(id)
+        return kept is not None and (not self.settings.strangers or (bool(owner) and kept.owner == owner))
+
     def votes(self, owner: str) -> list[Vote]:
         """A visitor's votes, the oldest first."""
         return [] if self._nobody(owner) else self.votes_kept.kept(self._whose(owner))

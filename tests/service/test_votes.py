@@ -96,6 +96,7 @@ def test_among_strangers_the_vote_is_the_owners_alone(make_settings: MakeSetting
             playground.vote("c1", "other", "tie")
         assert playground.blind("c1")
         playground.vote("c1", "me", "tie")
+        assert [playground.voted("c1", owner) for owner in ("me", "other", "")] == [True, False, False]
         assert [len(playground.votes(owner)) for owner in ("me", "other", "")] == [1, 0, 0]
         assert not playground.ratings("other").models
         assert playground.export_votes("other", "jsonl") == ""

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from playground.service import Playground
+from playground.ui.tabs import votes
 from tests.support.app import App, choose, notice, serving
 from tests.support.scripted_models import catalog_entry
+from tests.support.votes import FAST, SLOW, answered
 from tests.support.web import WEB
 
 pytestmark = pytest.mark.ui
@@ -170,3 +173,16 @@ def test_ratings_stand_under_choose_after_votes(blind: Any) -> None:
     with blind.expect_download() as download:
         blind.locator("#vote-files a", has_text="CSV").click()
     assert Path(download.value.path()).read_text().startswith("model_a,model_b,winner")
+
+
+def test_who_opens_somebody_elses_comparison_reads_neither_vote_nor_note(make_settings: Any) -> None:
+    with Playground(make_settings(SPACE_ID="owner/name")) as playground:
+        playground.keep(answered("c1", SLOW, FAST), "me")
+        playground.votes_kept.begin("c1", "me", "2026-11-26T10:00:00.000Z")
+        playground.vote("c1", "me", "best", 1, tag="riddle", note="for my eyes")
+        stored = playground.comparison("c1")
+        mine, theirs = (votes.bar(playground, stored, owner) for owner in ("me", "other"))
+        assert "for my eyes" in mine and "You chose B: Fast" in mine
+        assert "A is Slow" in theirs
+        for word in ("for my eyes", "riddle", "chose", "data-vote-on", "<input"):
+            assert word not in theirs

@@ -77,7 +77,7 @@ def voted_html(vote: Vote, names: Sequence[str], tags: Sequence[str] = (), probl
         told = msg("You called it a tie.")
     else:
         told = msg("You called none of them good.")
-    who = clauses(*(msg("{letter} is {model}", letter=LETTERS[place], model=name) for place, name in enumerate(names)))
+    who = _who(names)
     warning = f'<p class="problem" role="alert">{esc(problem)}</p>' if problem else ""
     keep = _choice("same", msg("Save tag and note"))(0)
     return (
@@ -85,6 +85,15 @@ def voted_html(vote: Vote, names: Sequence[str], tags: Sequence[str] = (), probl
         f'<p class="vote-ask"><strong>{esc(told)}</strong> <small>{esc(who)}</small></p>{warning}'
         f"{_extras(tags, vote.tag, vote.note)}{keep}</section>"
     )
+
+
+def revealed_html(names: Sequence[str]) -> str:
+    """For who looks at a comparison that somebody else has voted on: what was voted, and why, is the voter's own."""
+    return f'<p class="note vote-note">{esc(_who(names))}</p>'
+
+
+def _who(names: Sequence[str]) -> Translatable:
+    return clauses(*(msg("{letter} is {model}", letter=LETTERS[place], model=name) for place, name in enumerate(names)))
 
 
 def _best_words(place: int, columns: int) -> Translatable:

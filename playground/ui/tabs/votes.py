@@ -101,6 +101,8 @@ def bar(playground: Playground, comparison: Comparison | None, owner: str, probl
             return ""
         labels = panel.labels(playground, vote.variants)
         names = [f"{label.name} {label.tail}".strip() for label in labels]
+        if not playground.voted(comparison.id, owner):
+            return view.revealed_html(names)
         return view.voted_html(vote, names, playground.vote_tags(owner), problem)
     except PlaygroundError as error:
         return f'<p class="problem" role="alert">{esc(error.message)}</p>'

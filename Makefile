@@ -25,10 +25,14 @@ SOURCES = $(wildcard playground tests benchmarks scripts app.py)
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input $(PIP_ARGS)
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: demo test test-quick test-kernels check messages clean
+.PHONY: demo screenshots test test-quick test-kernels check messages clean
 
 demo: $(APP_STAMP)
 	@HOST="$(HOST)" PORT="$(PORT)" $(BIN)/python app.py
+
+# Every tab as it looks, into docs/screenshots; the starter models have to be prepared.
+screenshots: $(DEV_STAMP)
+	@$(BIN)/python scripts/screenshots.py
 
 # What measures time, drives a browser or waits for servers has the machine to itself; everything else shares it. Lines
 # are counted in the first run alone (`coverage report` has them by file): counting slows Python by a third to a half.

@@ -134,6 +134,7 @@ class Actions:
             "parameters": partial(self._parameters, action, shown, chosen),
             "use": partial(self._use, action, chosen),
             "show-model": partial(self._show_model, action),
+            "measure": partial(self._measure, shown),
             "open-comparison": partial(self._open, request, action),
         }
         for name in ("read", "tokens"):
@@ -253,6 +254,12 @@ class Actions:
             async for step in steps:
                 yield {self.running.parts.tabs: gr.update(selected="compare"), **self.compare.show(), **filled, **step}
                 filled = {}
+
+    async def _measure(self, shown: str) -> AsyncGenerator[Changes]:
+        """Measure with what is on show: its prompt and its models, for as many repeats as Measure proposes."""
+        stored = self.playground.comparison(shown) if shown else None
+        filled = self._form_of(stored) if stored else {}
+        yield {self.running.parts.tabs: gr.update(selected="measure"), **filled}
 
     def _form_of(self, stored: Comparison) -> Changes:
         form_, asked = self.compare.form, stored.request

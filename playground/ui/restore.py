@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from playground.errors import PlaygroundError
 from playground.messages import msg
 from playground.ui import columns, draft, offered
 from playground.ui.draft import Draft
+from playground.ui.html import panel
 from playground.ui.html.format import esc
 from playground.ui.running import Changes, Running
-from playground.ui.tabs import form
+from playground.ui.tabs import form, outputs
 from playground.ui.visitors import visitor
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 READ_DRAFT = "() => [window.playground.draft.read()]"
 KEEP_DRAFT = "(...values) => { window.playground.draft.keep(values); }"
+EMPTY_UNLESS_SHOWN = "(shown, models) => [shown || window.playground.draft.restoring(), models]"
+"""A page that is being restored has columns, which it does not know of yet."""
 OPENED = "() => { window.playground.draft.opened(); }"
 
 
@@ -39,18 +43,21 @@ class Restore:
         mine = self.running.outputs
         return [*mine, *(part for part in self.running.compare.form.asked if part not in mine)]
 
-    async def restore(self, request: gr.Request, text: str) -> AsyncIterator[Changes]:
-        """Fill the form, go to the tab that was at the front, and show what was on show."""
+    def fill(self, text: str) -> Changes:
+        """The form as it was, and the tab that was at the front; by the id, what is to be shown."""
         kept = draft.read(text)
-        work = self._work(request, kept)
-        async with aclosing(self.running.told(work)) as changes:
+        shown = {self.running.parts.shown: kept.shown} if kept.shown else {}
+        return {**self.filled(kept), **self._tab(kept), **shown, **self._columns(kept)} or self.running.same()
+
+    async def show(self, request: gr.Request, text: str) -> AsyncIterator[Changes]:
+        """Show what was on show, and watch it while it goes on."""
+        async with aclosing(self.running.told(self._shown(request, draft.read(text)))) as changes:
             async for change in changes:
                 yield change
 
-    async def _work(self, request: gr.Request, kept: Draft) -> AsyncGenerator[Changes]:
-        shown = {self.running.parts.shown: kept.shown} if kept.shown else {}
-        yield {**self.filled(kept), **self._tab(kept), **shown}
+    async def _shown(self, request: gr.Request, kept: Draft) -> AsyncGenerator[Changes]:
         if not kept.shown:
+            yield self.running.same()
             return
         foreign = kept.linked and not self.playground.owns(kept.shown, visitor(request))
         words = msg("Somebody else’s comparison, to read only. Run its prompt yourself to go on from it.")
@@ -74,6 +81,21 @@ class Restore:
         if kept.changes:
             changes[form_.changes] = columns.written(columns.read_changes(kept.changes))
         return changes
+
+    def _columns(self, kept: Draft) -> Changes:
+        """As many columns as are to be shown, or as there are models."""
+        panels = self.running.compare.panels
+        try:
+            stored = self.playground.comparison(kept.shown) if kept.shown else None
+        except PlaygroundError:
+            stored = None
+        if stored:
+            variants = [run.variant for run in stored.runs]
+        elif kept.models:
+            variants = offered.known(self.playground, map(columns.variant_of, kept.models))[: len(panels)]
+        else:
+            return {}
+        return outputs.waiting(panels, panel.labels(self.playground, variants))
 
     def _tab(self, kept: Draft) -> Changes:
         return {self.running.parts.tabs: gr.update(selected=kept.tab)} if kept.tab else {}

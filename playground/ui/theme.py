@@ -72,7 +72,7 @@ def html(value: str | Callable[[], str] = "", **options: Any) -> gr.HTML:
 def head() -> str:
     """What the page's head says of it, and the scripts: they run once, before any component."""
     about = (
-        '<meta name="description" content="One prompt, several small open models, side by side: what each one says, how '
-        'fast it really is on this CPU, and what its model card really promises.">'
+        '<meta name="description" content="One prompt, several small open models, side by side: what each one says, '
+        'how fast it really is on this CPU, and what its model card really promises.">'
     )
     return about + "".join(f"<script>{script.read_text(encoding='utf-8')}</script>" for script in SCRIPTS)

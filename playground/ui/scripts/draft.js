@@ -34,6 +34,8 @@
     return JSON.stringify(draft);
   };
 
+  const restoring = () => (!open && JSON.parse(read()).shown ? "restoring" : "");
+
   const address = (changes) => {
     const url = new URL(window.location.href);
     for (const [name, value] of Object.entries(changes)) {
@@ -82,5 +84,5 @@
       new MutationObserver(watch).observe(tabs, { subtree: true, attributes: true, attributeFilter: ["aria-selected"] });
     }
   };
-  window.playground = { ...window.playground, draft: { read, keep, opened } };
+  window.playground = { ...window.playground, draft: { read, keep, opened, restoring } };
 })();

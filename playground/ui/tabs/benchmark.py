@@ -100,7 +100,7 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
         names, _, asked = form.read_request(values, len(chosen.choices))
         variants = offered.variants(playground, names)
         if not variants:
-            raise UsageError(msg("No model is chosen"), msg("Choose at least one above."))
+            raise UsageError(msg("No model is chosen"), msg("Choose at least one in Compare."))
         times = form.whole("Repeats", repeats or 0)  # a slider's box can be emptied
         if times > MAX_REPEATS:
             raise UsageError(

@@ -81,7 +81,7 @@ def build(playground: Playground, tab: gr.Tab) -> Choose:
             [str(variant) for variant in _offered(playground)],
             value=[],
             multiselect=True,
-            label=msg("Models (empty: those chosen above and all with figures here)"),
+            label=msg("Models (empty: those of Compare and all with figures here)"),
             elem_id="choose-models",
             scale=4,
         )

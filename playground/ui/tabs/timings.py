@@ -58,8 +58,10 @@ def figures(comparison: Comparison, labels: tuple[Label, ...], tiers: Sequence[T
         memory=there.memory_limit_mb / 1000,
         versions=versions,
     )
+    repeat = f'<button type="button" data-do="measure">{esc(msg("Repeat 5×"))}</button>' if place == "timings" else ""
     return (
-        tables.timings_html(comparison.runs, labels, comparison.mode, receipts.popovers(comparison, place))
+        repeat
+        + tables.timings_html(comparison.runs, labels, comparison.mode, receipts.popovers(comparison, place))
         + f'<p class="note">{esc(msg("Each figure is a button: it opens its receipt."))}</p>'
         + costs.costs_html(comparison.runs, labels, tiers)
         + receipts.downloads(comparison)

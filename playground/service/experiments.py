@@ -30,6 +30,9 @@ from playground.results.store import Store
 
 MOST_UNFINISHED = 3
 """Comparisons that one visitor of a Space may have going on: each goes on when its visitor leaves."""
+UNFINISHED_A_SESSION = 2
+"""Of all visitors together, times ``max_sessions``: those that can be watched at once, and as many that were left.
+Whoever comes without a cookie is a new visitor each time, so the number of each does not bound them."""
 END_WAIT_S = 3.0
 
 
@@ -180,11 +183,17 @@ class Experiments:
         return job
 
     def _check_unfinished(self, owner: str) -> None:
-        """A visitor of a Space must not fill its queue."""
-        if not self.settings.on_space or not owner:
+        """Strangers must not fill the queue: a comparison goes on when its visitor leaves."""
+        if not self.settings.strangers:
             return
         with self.going_on.lock:
-            mine = sum(other == owner for _, other in self.going_on.jobs.values())
+            owners = [other for _, other in self.going_on.jobs.values()]
+        if len(owners) >= UNFINISHED_A_SESSION * self.settings.limits.max_sessions:
+            raise UsageError(
+                msg("{n} comparisons of all visitors are waiting here already", n=len(owners)),
+                msg("Try again in a few minutes."),
+            )
+        mine = owners.count(owner) if owner and self.settings.on_space else 0
         if mine >= MOST_UNFINISHED:
             raise UsageError(
                 msg("{n} of your comparisons are still going on", n=mine),

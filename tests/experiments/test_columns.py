@@ -181,6 +181,21 @@ def test_closing_ends_what_goes_on_and_keeps_it(playground: Playground, monkeypa
     assert kept.runs[0].text
 
 
+def test_strangers_together_have_few_comparisons_going_on(playground: Playground) -> None:
+    limits = replace(playground.settings.limits, max_sessions=2)
+    playground.settings = replace(playground.settings, on_space=True, limits=limits)
+    (endless,) = playground.variants(["endless"])
+    jobs = [playground.compare(ASK, [endless], owner=f"tab:{number}") for number in range(4)]
+    for owner in ("tab:4", ""):
+        with pytest.raises(UsageError, match=r"4 comparisons of all visitors .* Try again"):
+            playground.compare(ASK, [FAST], owner=owner)
+    for job in jobs:
+        job.stop()
+        assert job.wait(5)
+    until(lambda: playground.running(jobs[-1].id) is None)
+    assert playground.compare(ASK, [FAST], owner="tab:4").wait(5)
+
+
 def test_a_visitor_of_a_space_has_few_comparisons_going_on(playground: Playground) -> None:
     playground.settings = replace(playground.settings, on_space=True)
     (endless,) = playground.variants(["endless"])

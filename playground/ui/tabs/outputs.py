@@ -41,7 +41,7 @@ def growing(
     own: Sequence[Request | None] = (),
     blind: bool = False,
 ) -> dict[Any, Any]:
-    """Panels of a comparison that is going on: values only, so that what did not change costs nothing.
+    """Panels of a comparison that is going on; what did not change costs nothing, as gradio sends differences.
 
     Args:
         own: What each model was asked, where that is not the request of all.
@@ -52,7 +52,7 @@ def growing(
         letter = label.name if blind else None
         asked = own[place] if place < len(own) else None
         drawn.append(view.live_panel(live, label, blind=letter, own=asked, shared=shared))
-    return dict(zip(panels, drawn, strict=False))
+    return _shown(panels, drawn)
 
 
 def finished(
@@ -60,10 +60,13 @@ def finished(
 ) -> dict[Any, Any]:
     """Panels of a comparison that has ended: the figures open their receipts."""
     letters = [label.name for label in labels] if blind else None
-    return dict(zip(panels, view.finished_panels(comparison, labels, "outputs", blind=letters), strict=False))
+    return _shown(panels, view.finished_panels(comparison, labels, "outputs", blind=letters))
 
 
 def _shown(panels: Sequence[gr.HTML], drawn: Sequence[str]) -> dict[Any, Any]:
+    """As many panels as there are columns. All are told whether they are seen, every time: gradio's page loses that of
+    one update when the next comes at once.
+    """
     updates: dict[Any, Any] = {}
     for place, panel in enumerate(panels):
         used = place < len(drawn)

@@ -7,6 +7,7 @@ who may change a comparison is asked of the service. It knows the page's compone
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from playground.messages import msg
 from playground.records import Comparison
 from playground.ui import columns, offered
 from playground.ui.html import panel
-from playground.ui.running import Changes, Running
+from playground.ui.running import Changes, Running, awaited
 from playground.ui.tabs import form, reply
 from playground.ui.visitors import visitor
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from playground.ui.tabs.what_they_read import Events, WhatTheyRead
 
 MAX_CHARS = 50_000
+_WHOLE = re.compile(r"-?\d{1,11}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,13 @@ class Action:
     def text(self, name: str, most: int = 20_000) -> str:
         """A text that was sent with it, empty where there is none."""
         value = self.given.get(name)
-        return value[:most] if isinstance(value, str) else ""
+        # Half a character, which JSON can say, would end the stream of everything the page is told.
+        return value[:most].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
     def number(self, name: str) -> int | None:
         """A whole number that was sent with it; data attributes send their text."""
         value = self.given.get(name)
-        if isinstance(value, str) and value.lstrip("-").isdecimal() and len(value) < 12:
+        if isinstance(value, str) and _WHOLE.fullmatch(value):
             return int(value)
         return value if type(value) is int else None
 
@@ -68,8 +71,8 @@ def read(text: Any) -> Action | None:
         return None
     if not isinstance(given, dict) or not isinstance(given.get("do"), str):
         return None
-    action = Action(given["do"], None, given)
-    return Action(action.do, action.number("column"), given)
+    action = Action("", None, given)
+    return Action(action.text("do", 40), action.number("column"), given)
 
 
 @dataclass(frozen=True)
@@ -114,12 +117,12 @@ class Actions:
         if action is None:
             yield self.running.same()
             return
-        work = self._work(request, action, shown or "", chosen)
+        work = self._work(request, action, shown if isinstance(shown, str) else "", chosen)
         async with aclosing(self.running.told(work)) as changes:
             async for change in changes:
                 yield change
 
-    def _work(
+    async def _work(
         self, request: gr.Request, action: Action, shown: str, chosen: tuple[Any, ...]
     ) -> AsyncGenerator[Changes]:
         known: dict[str, Callable[[], AsyncGenerator[Changes]]] = {
@@ -141,10 +144,10 @@ class Actions:
             known[name] = partial(self._read, request, action, shown)
         found = known.get(action.do)
         if found is None:
-            raise UsageError(
-                msg("The page asks for '{what}', which there is not", what=action.do[:40]), msg("Reload it.")
-            )
-        return found()
+            raise UsageError(msg("The page asks for '{what}', which there is not", what=action.do), msg("Reload it."))
+        async with aclosing(found()) as changes:
+            async for change in changes:
+                yield change
 
     # -- work ----------------------------------------------------------------------------------------------------
 
@@ -264,6 +267,8 @@ class Actions:
     def _form_of(self, stored: Comparison) -> Changes:
         form_, asked = self.compare.form, stored.request
         first = next((message.content for message in asked.messages if message.role == "user"), asked.prompt)
+        if self.playground.blind(stored.id):  # its columns are letters
+            return {form_.prompt: first}
         return {
             form_.prompt: first,
             form_.models: self._with(list(columns.choices_of(stored))),
@@ -283,6 +288,8 @@ class Actions:
     def _choice(self, action: Action, shown: str, models: list[Any]) -> str:
         """The choice of the column that was pressed: of the comparison on show, or before there is one of the form."""
         stored = self.playground.comparison(shown) if shown else None
+        if stored and self.playground.blind(stored.id):
+            raise awaited()
         names = columns.choices_of(stored) if stored else [str(model) for model in models]
         if action.column is None or not 0 <= action.column < len(names):
             raise UsageError(msg("There is no such column"), msg("Reload the page."))

@@ -16,7 +16,7 @@ from playground.errors import PlaygroundError, UsageError
 from playground.experiments.defaults import with_defaults
 from playground.messages import Translatable, msg, sentences
 from playground.records import Column, Comparison, Request, Variant
-from playground.ui import offered
+from playground.ui import draft, offered
 
 if TYPE_CHECKING:
     from playground.service import Playground
@@ -66,7 +66,7 @@ def read_changes(text: Any) -> Changes:
     """The columns' own parameters in what a browser sent; what is none is left out."""
     try:
         read = json.loads(text) if isinstance(text, str) and text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(read, dict):
         return {}
@@ -81,10 +81,8 @@ def _own(given: Any) -> dict[str, Any]:
         value = given.get(name)
         if name == "seed" and name in given and value is None:
             own[name] = None
-        elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            own[name] = float(value)
-        elif type(value) is kind:
-            own[name] = value
+        elif draft.is_a(value, kind):
+            own[name] = float(value) if kind is float and value is not None else value
     return own
 
 

@@ -8,13 +8,13 @@ here runs a prompt. Knows no components.
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 MAX_CHARS = 200_000
 MAX_MODELS = 32
+MAX_NUMBER = 2.0**64
 _ID = re.compile(r"[\w-]{4,64}", re.ASCII)
 TABS = ("compare", "measure", "models", "history", "learn")
 FIELDS: dict[str, type] = {
@@ -65,10 +65,10 @@ def read(text: Any) -> Draft:
     if not isinstance(sent, dict):
         return Draft()
     models, shown, tab, changes = (sent.get(name) for name in ("models", "shown", "tab", "changes"))
-    names = tuple(name for name in models if isinstance(name, str)) if isinstance(models, list) else ()
+    names = tuple(name for name in models if isinstance(name, str) and whole(name)) if isinstance(models, list) else ()
     return Draft(
         names[:MAX_MODELS],
-        changes if isinstance(changes, str) else "",
+        changes if isinstance(changes, str) and whole(changes) else "",
         {name: value for name, kind in FIELDS.items() if _is(value := sent.get(name, ...), kind, name)},
         shown if isinstance(shown, str) and _ID.fullmatch(shown) else "",
         sent.get("linked") is True,
@@ -81,6 +81,23 @@ def _is(value: Any, kind: type, name: str) -> bool:
         return True
     if name == "mode":
         return value in ("fair", "fast")
-    if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    return type(value) is kind
+    return is_a(value, kind)
+
+
+def is_a(value: Any, kind: type) -> bool:
+    """Whether it is a text without halves of characters, a number that is one, or what else ``kind`` says."""
+    if kind is str:
+        return isinstance(value, str) and whole(value)
+    if kind is bool:
+        return type(value) is bool
+    # Not isfinite, which raises for a whole number that is beyond every float.
+    return type(value) in (int, kind) and -MAX_NUMBER < value < MAX_NUMBER
+
+
+def whole(text: str) -> bool:
+    """Whether no character is half: JSON can say such, and what is sent to a page can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

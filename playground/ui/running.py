@@ -271,6 +271,8 @@ class Running:
                 msg("This comparison is somebody else's, to read only"),
                 msg("Run its prompt yourself to go on from it."),
             )
+        if self.playground.blind(shown):
+            raise awaited()
         return stored
 
     def same(self) -> Changes:
@@ -290,6 +292,11 @@ class Running:
             log.exception("The comparison broke off")
             words = msg("Something broke in the app itself; its log says what. Your prompt is still here: try again.")
             yield {**self.idle(), notice: notice_html(words, "problem")}
+
+
+def awaited() -> UsageError:
+    """What is said of answers whose columns are letters still."""
+    return UsageError(msg("These answers wait for your vote"), msg("Vote, and go on from there."))
 
 
 def _not_stored(why: Translatable) -> Translatable:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from functools import cache
 from typing import Any
 
@@ -43,3 +45,18 @@ def call(app: App, number: int, data: list[Any], session: str = "attacker", **he
     path = "gradio_api/queue/join" if queued else "gradio_api/run/predict"
     body = {"data": data, "fn_index": number, "session_hash": session}
     return WEB.post(app.url + path, json=body, headers={**names(app), **headers})
+
+
+def heard(app: App, number: int, data: list[Any], session: str = "attacker") -> str:
+    """All that a queued function says, and the ids of comparisons in it, as JSON."""
+    call(app, number, data, session).raise_for_status()
+    said: list[Any] = []
+    with WEB.stream("GET", f"{app.url}gradio_api/queue/data?session_hash={session}") as stream:
+        for line in stream.iter_lines():
+            message = json.loads(line[6:]) if line.startswith("data: ") else {}
+            said.append(message)
+            if message.get("msg") in {"process_completed", "close_stream"}:
+                break
+    text = json.dumps(said, ensure_ascii=False)
+    ids = list(dict.fromkeys(re.findall(r"\b\d{8}-\d{6}-[0-9a-f]{32}\b", text)))
+    return json.dumps({"ids": ids, "said": said}, ensure_ascii=False)

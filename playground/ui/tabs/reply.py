@@ -73,7 +73,7 @@ def target(text: Any) -> Target:
     try:
         read = json.loads(text) if isinstance(text, str) and text else {}
         columns, turn = read.get("columns"), read.get("turn")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return Target()
     places = tuple(place for place in columns if type(place) is int) if isinstance(columns, list) else None
     return Target(places, turn if type(turn) is int and turn >= 0 else None)

@@ -157,7 +157,7 @@ def connect(
             try:
                 on = str(json.loads(text)["on"])
                 return {part.bar: bar(playground, playground.comparison(on), owner(request), error.message)}
-            except (PlaygroundError, ValueError, TypeError, KeyError):
+            except (PlaygroundError, ValueError, TypeError, KeyError, RecursionError):
                 return {part.bar: f'<p class="problem" role="alert">{esc(error.message)}</p>'}
 
     part.cast.change(

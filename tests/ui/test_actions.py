@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from playground.errors import UsageError
+from playground.experiments.admission import check_request
 from playground.ui import actions, columns, draft
-from playground.ui.tabs import reply
+from playground.ui.tabs import form, reply
 from tests.support.app import App
-from tests.support.web import heard, number_of
+from tests.support.web import call, heard, number_of
 
 pytestmark = pytest.mark.ui
 
@@ -52,6 +54,20 @@ def test_an_action_that_there_is_not_is_said_on_the_page(space: App, given: dict
     said = heard(space, number_of(space, "act"), [json.dumps(given), "", ["fast"], "", *ASKED])
     assert '"success": true' in said
     assert "which there is not" in said or "nothing to go on from" in said
+
+
+def test_numbers_of_the_form_that_are_none_are_refused() -> None:
+    for place in (3, 4, 5, 6, 7, 8, 9):
+        asked = [*ASKED[:place], int(BEYOND), *ASKED[place + 1 :]]
+        with pytest.raises(UsageError, match="must be a"):
+            check_request(form.read_asked(asked)[1], 64, 64)
+
+
+def test_the_history_gives_no_half_of_a_character_back(space: App) -> None:
+    given = json.dumps({"do": "open", "id": "\ud800"})
+    said = call(space, number_of(space, "pressed"), [given, "", "", False, "1", ""])
+    assert said.status_code == 200
+    assert "There is no such comparison" in said.text
 
 
 def test_from_a_blind_comparison_nothing_goes_on_and_no_letter_is_chosen(space: App) -> None:

@@ -5,7 +5,7 @@ It builds the components and reads them back as a ``Request``; it does not run a
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -146,7 +146,7 @@ def examples_html() -> str:
         f'<button type="button" data-try="{esc(example.text)}">{esc(example.name)}</button>' for example in EXAMPLES
     )
     kept = esc(msg("Your prompt is kept: empty the box to try an example."))
-    return f'<div class="examples" data-kept="{kept}"><span>{esc(msg("Try:"))}</span>{buttons}</div>'
+    return f'<div class="examples"><span>{esc(msg("Try:"))}</span>{buttons}<small hidden>{kept}</small></div>'
 
 
 def states_html(playground: Playground, chosen: Sequence[Any]) -> str:
@@ -273,7 +273,7 @@ def read_asked(values: Sequence[Any]) -> tuple[Mode, Request]:
         min_p=number(msg("Min-p"), min_p),
         repetition_penalty=1.0 if penalty is None else number(msg("Repetition penalty"), penalty),
         seed=None if seed is None else whole(msg("Seed"), seed),
-        stop=tuple(line for line in (stop or "").splitlines() if line),
+        stop=tuple(line for line in str(stop or "").splitlines() if line),
         reuse=bool(reuse),
     )
     return mode, request
@@ -285,7 +285,8 @@ def number(name: str, value: Any) -> float:
     Raises:
         UsageError: It is none.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    # Not isfinite, which raises for a whole number that is beyond every float.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
         raise UsageError(msg("{name} is {value}", name=name, value=repr(str(value)[:40])), msg("It must be a number."))
     return float(value)
 

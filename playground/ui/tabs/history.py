@@ -235,7 +235,8 @@ def _read(action: Any) -> tuple[str, str, str]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    """A text without halves of characters, which JSON can say and what is sent to a page can't."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
 def _number(pages: Any) -> int:

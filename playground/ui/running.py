@@ -113,7 +113,7 @@ class Running:
                 yield {**step, **self._emptied()} if self.parts.shown in step else step
 
     def _emptied(self) -> Changes:
-        return {**reply.aimed(self.compare.reply, reply.Target(), ""), self.compare.reply.text: ""}
+        return reply.aimed(self.compare.reply, reply.Target(), "", "")
 
     async def begun(
         self, request: gr.Request, start: Callable[[], CompareJob | BlindJob], problem: Translatable = NOTHING
@@ -171,12 +171,12 @@ class Running:
             del self._looks[next(iter(self._looks))]
         shown, blind = self.compare, self.playground.blind(job.id)
         labels = panel.labels(self.playground, [live.variant for live in job.snapshot().lives])
+        own = () if isinstance(job, BlindJob) else job.own_requests
         yield {
             **outputs.waiting(shown.panels, labels),
-            shown.asked: view.asked_html(job.request, job.mode),
+            shown.asked: view.asked_html(job.request, job.mode, own=own),
             shown.voting.bar: self._bar(job.id, request),
         }
-        own = () if isinstance(job, BlindJob) else job.own_requests
         try:
             async with aclosing(jobs.watch(job)) as steps:
                 async for step in steps:
@@ -221,7 +221,9 @@ class Running:
         return {
             **outputs.finished(shown.panels, stored, labels, blind=blind),
             **self.idle(),
-            shown.asked: view.asked_html(stored.request, stored.mode, note=note),
+            shown.asked: view.asked_html(
+                stored.request, stored.mode, note=note, own=[run.request for run in stored.runs]
+            ),
             shown.timings: figures,
             shown.files: "" if blind else files_html(stored.id),
             shown.voting.bar: self._bar(stored.id, request),

@@ -94,6 +94,21 @@ def test_answers_to_an_earlier_prompt_say_so(page: Any) -> None:
     assert page.locator("#asked .earlier").is_visible()
 
 
+def test_a_reply_is_not_to_an_earlier_prompt_and_whoever_it_goes_to_is_named(page: Any) -> None:
+    choose(page, "Fast", "Slow")
+    run_to_end(page)
+    panel(page, "Fast").get_by_role("button", name="More").click()
+    page.get_by_role("button", name="Reply to this one").locator("visible=true").click()
+    box = page.locator("#reply-text textarea")
+    page.wait_for_function("document.querySelector('#reply-text textarea').placeholder === 'Reply to Fast'")
+    box.fill("And now?")
+    page.click("button#send")
+    page.wait_for_function("document.querySelector('#asked').innerText.includes('And now?')")
+    notice(page, "Done")
+    assert not page.locator("#asked .earlier").is_visible()
+    assert str(box.get_attribute("placeholder")).startswith("Reply to all")
+
+
 def test_an_example_never_overwrites_a_prompt_and_undo_takes_it_back(page: Any) -> None:
     first = page.input_value("#prompt textarea")
     page.locator("[data-try]").nth(1).click()
@@ -104,6 +119,7 @@ def test_an_example_never_overwrites_a_prompt_and_undo_takes_it_back(page: Any) 
     page.locator("[data-try]").nth(1).click()
     assert page.input_value("#prompt textarea") == "My own words"
     assert "Your prompt is kept" in page.text_content("#said")
+    assert page.locator("#examples small").is_visible()
 
 
 def test_what_happens_is_said_in_one_place_that_stays(page: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from playground.messages import Translatable, foreign, msg
@@ -54,10 +54,23 @@ def summary(request: Request, mode: Mode) -> Translatable:
     return said
 
 
-def asked_html(request: Request, mode: Mode, *, note: str = "") -> str:
+def begun_with(request: Request, own: Iterable[Request | None]) -> str:
+    """The prompt that a conversation began with: after a reply it stands in the form still.
+
+    Args:
+        own: What single columns were asked, None where it was ``request``.
+    """
+    for each in own:
+        if each and each.messages:
+            return each.messages[0].content
+    return request.messages[0].content if request.messages else request.prompt
+
+
+def asked_html(request: Request, mode: Mode, *, note: str = "", own: Iterable[Request | None] = ()) -> str:
     """The prompt above its answers, whole behind a long one's first line.
 
     Args:
+        own: What single columns were asked, None where it was ``request``.
         note: A remark that stands with it, as HTML: a reply's turn, a link's owner.
     """
     prompt = request.messages[0].content if request.messages else request.prompt
@@ -70,7 +83,7 @@ def asked_html(request: Request, mode: Mode, *, note: str = "") -> str:
     if line != prompt or len(line) > SHORTEST:
         words = f'<details><summary>{words}</summary><blockquote dir="auto">{esc(prompt)}</blockquote></details>'
     return (
-        f'<div class="asked-line" data-asked="{esc(prompt)}" aria-label="{esc(say(msg("Asked")))}">'
+        f'<div class="asked-line" data-asked="{esc(begun_with(request, own))}" aria-label="{esc(say(msg("Asked")))}">'
         f"{words}{marked}<small>{told}</small>{note}{_raw_switch()}</div>"
     )
 

@@ -36,7 +36,9 @@
     if (!button || !box) return;
     const examples = [...document.querySelectorAll("[data-try]")].map((each) => each.dataset.try);
     if (box.value.trim() && !examples.includes(box.value)) {
-      say(button.parentElement.dataset.kept || "");
+      const kept = button.parentElement.querySelector("small");
+      kept.hidden = false;
+      say(kept.textContent);
       return;
     }
     type(box, button.dataset.try);

@@ -46,6 +46,9 @@ class Target:
     turn: int | None = None
 
 
+TO_ALL = msg("Reply to all; each model keeps its own conversation")
+
+
 def build() -> Reply:
     """Draw it; out of sight until there is something to reply to."""
     with gr.Column(elem_id="reply", visible=False) as row:
@@ -58,7 +61,7 @@ def build() -> Reply:
                 container=False,
                 lines=1,
                 max_lines=8,
-                placeholder=msg("Reply to all; each model keeps its own conversation"),
+                placeholder=TO_ALL,
                 elem_id="reply-text",
                 scale=8,
                 min_width=160,
@@ -97,4 +100,5 @@ def aimed(part: Reply, to: Target, names: str, text: str | None = None) -> dict[
         part.to: json.dumps({"columns": columns, "turn": to.turn}) if word else "",
         part.told: f'<p class="reply-told">{esc(word)} {back}</p>' if word else "",
     }
-    return changes if text is None else {**changes, part.text: text}
+    box: dict[str, Any] = {"placeholder": TO_ALL if to.columns is None else msg("Reply to {names}", names=names)}
+    return {**changes, part.text: gr.update(**box) if text is None else gr.update(value=text, **box)}

@@ -58,7 +58,11 @@ def figures(comparison: Comparison, labels: tuple[Label, ...], tiers: Sequence[T
         memory=there.memory_limit_mb / 1000,
         versions=versions,
     )
-    repeat = f'<button type="button" data-do="measure">{esc(msg("Repeat 5×"))}</button>' if place == "timings" else ""
+    repeat = (
+        f'<button type="button" class="repeat" data-do="measure">{esc(msg("Repeat 5×"))}</button>'
+        if place == "timings"
+        else ""
+    )
     return (
         repeat
         + tables.timings_html(comparison.runs, labels, comparison.mode, receipts.popovers(comparison, place))

@@ -48,7 +48,7 @@ def test_the_list_names_every_model_and_says_what_it_needs() -> None:
     assert f"{len(EVERY)} models of {len(EVERY)}" in made
     for item in EVERY:
         assert item.entry.spec.name in made
-    assert "commercial use: conditional" in made
+    assert "commercial use: with conditions" in made
     assert "too large" in made
     assert "1000 M" not in made
 

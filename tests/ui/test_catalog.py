@@ -149,14 +149,16 @@ def test_what_the_hub_said_earlier_is_part_of_a_models_facts(playground: Playgro
 
 def picker_of(playground: Playground) -> gr.Dropdown:
     with gr.Blocks():
-        return form.build(playground).added
+        return form.build(playground).models
 
 
-def test_the_picker_offers_what_fits_and_is_not_served_already(playground: Playground) -> None:
+def test_the_picker_offers_what_is_served_and_then_what_fits(playground: Playground) -> None:
     offered = [value for _, value in picker_of(playground).choices]
-    assert "qwen2.5-0.5b-instruct" in offered
-    assert "smollm2-135m-instruct" not in offered
-    assert "mixtral-8x7b-instruct-v0.1" not in offered
+    models = [value.partition("@")[0] for value in offered]
+    assert models[0] == "smollm2-135m-instruct"
+    assert models.count("qwen2.5-0.5b-instruct") == 1
+    assert "mixtral-8x7b-instruct-v0.1" not in models
+    assert len(set(offered)) == len(offered)
 
 
 def test_a_visitor_of_a_space_can_choose_from_the_catalogue_only(playground: Playground) -> None:
@@ -171,7 +173,7 @@ def test_a_visitor_of_a_space_can_choose_from_the_catalogue_only(playground: Pla
 
 
 def test_a_name_typed_wrong_says_so_beside_the_picker(playground: Playground) -> None:
-    made = form.added_html(playground, ["qwen3-0.6", "gpt2"])
+    made = form.states_html(playground, ["qwen3-0.6", "gpt2"])
     assert "Did you mean qwen3-0.6b" in made
     assert "GPT-2" in made
 

@@ -216,7 +216,7 @@ class Actions:
         changed.pop(name, None)
         left = [model for model in models if model != name]
         panels = self.compare.panels
-        hidden = {panels[action.column]: gr.update(visible=False)} if action.column is not None and shown else {}
+        hidden = {panels[action.column]: gr.update(visible="hidden")} if action.column is not None and shown else {}
         yield {
             **hidden,
             self.compare.form.models: self._with(left),

@@ -181,6 +181,7 @@ def launch(demo: gr.Blocks, settings: Settings, routes: Sequence[BaseRoute] = ()
     from starlette.middleware import Middleware
 
     from playground.ui import i18n, theme
+    from playground.ui.early import Early
     from playground.ui.hosts import Hosts
     from playground.ui.middleware import CALL_BYTES, Guard
     from playground.ui.visitors import Visitors, secret_of
@@ -203,7 +204,7 @@ def launch(demo: gr.Blocks, settings: Settings, routes: Sequence[BaseRoute] = ()
             footer_links=["api"],
             app_kwargs={
                 "routes": list(routes),
-                "middleware": [Middleware(i18n.Language), guard, whose],
+                "middleware": [Middleware(i18n.Language), guard, whose, Middleware(Early)],
                 "max_body_size": CALL_BYTES,
             },
             theme=theme.theme(),

@@ -13,6 +13,10 @@ from playground.ui.html import panel as view
 from playground.ui.html.panel import Label
 from playground.ui.theme import html
 
+HIDDEN = "hidden"
+"""Drawn and not seen. What gradio takes out of the page while an event of it goes on asks for frames for good
+(docs/gradio-status-tracker.md)."""
+
 
 def build(first: Sequence[Label], most: int) -> tuple[gr.HTML, ...]:
     """Draw ``most`` panels, of which the chosen models' are visible."""
@@ -20,7 +24,7 @@ def build(first: Sequence[Label], most: int) -> tuple[gr.HTML, ...]:
         return tuple(
             html(
                 view.waiting_panel(first[place]) if place < len(first) else "",
-                visible=place < len(first),
+                visible=True if place < len(first) else HIDDEN,
                 elem_classes="slot",
             )
             for place in range(most)
@@ -70,5 +74,5 @@ def _shown(panels: Sequence[gr.HTML], drawn: Sequence[str]) -> dict[Any, Any]:
     updates: dict[Any, Any] = {}
     for place, panel in enumerate(panels):
         used = place < len(drawn)
-        updates[panel] = gr.update(value=drawn[place] if used else "", visible=used)
+        updates[panel] = gr.update(value=drawn[place] if used else "", visible=True if used else HIDDEN)
     return updates

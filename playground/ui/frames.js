@@ -1,0 +1,29 @@
+// Gradio's status tracker asks for a frame with every frame, for good, where it is taken away before it has seen its event
+// end; its own start screen always is (docs/gradio-status-tracker.md). Sixty frames a second in which nothing changes cost
+// a resting page 5 % of a core, taken from the models. So a chain of frames that has gone on for some seconds, one asked
+// for in the other, goes on twice a second. Nothing on this page moves for so long.
+(() => {
+  const LONG = 180, SLOW_MS = 500;
+  const frame = window.requestAnimationFrame.bind(window);
+  const cancel = window.cancelAnimationFrame.bind(window);
+  const waiting = new Map();
+  let depth = 0, last = 0;
+
+  window.requestAnimationFrame = (callback) => {
+    const mine = depth + 1;
+    const run = (now) => {
+      const before = depth;
+      depth = mine;
+      try { callback(now); } finally { depth = before; }
+    };
+    if (mine <= LONG) return frame(run);
+    const handle = -(++last); // the browser's own are positive
+    waiting.set(handle, setTimeout(() => { waiting.delete(handle); run(performance.now()); }, SLOW_MS));
+    return handle;
+  };
+  window.cancelAnimationFrame = (handle) => {
+    if (!waiting.has(handle)) { cancel(handle); return; }
+    clearTimeout(waiting.get(handle));
+    waiting.delete(handle);
+  };
+})();

@@ -1,0 +1,88 @@
+"""The page rests when nothing happens: a loop of frames that Gradio leaves behind is slowed down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from playground.ui.early import SCRIPT, Early
+from tests.support.app import App, choose, run_to_end, serving
+
+
+def asked(path: str, parts: list[bytes]) -> tuple[dict[bytes, bytes], bytes]:
+    """Headers and body that a browser gets for these parts of a page."""
+    sent: list[dict[str, Any]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        length = str(sum(map(len, parts))).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        for place, part in enumerate(parts):
+            await send({"type": "http.response.body", "body": part, "more_body": place + 1 < len(parts)})
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(Early(app)({"type": "http", "method": "GET", "path": path}, None, send))
+    return dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent)
+
+
+def test_the_script_is_the_first_thing_in_the_head_of_the_page_alone() -> None:
+    headers, body = asked("/", [b"<html><he", b"ad><script>gradio</script></head>"])
+    assert body.startswith(b"<html><head><script>" + SCRIPT.read_bytes()[:20])
+    assert body.endswith(b"<script>gradio</script></head>")
+    assert headers[b"content-length"] == str(len(body)).encode()
+    assert asked("/export/x.html", [b"<head></head>"])[1] == b"<head></head>"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    with serving(tmp_path_factory.mktemp("early"), "fast, slow, base") as app:
+        yield app
+
+
+COUNT = """
+window.asked = 0;
+const native = window.requestAnimationFrame;
+window.requestAnimationFrame = (callback) => { window.asked += 1; return native(callback); };
+"""
+
+
+@pytest.mark.ui
+def test_a_page_at_rest_asks_for_next_to_no_frames(browser: Any, app: App) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.add_init_script(COUNT)  # below the page's own script, so that it counts what reaches the browser
+    page.goto(app.url)
+    page.wait_for_selector("button#run")
+    choose(page, "Fast")  # hides two columns
+    run_to_end(page)
+    page.wait_for_timeout(5000)
+    before = page.evaluate("window.asked")
+    page.wait_for_timeout(3000)
+    frames = (page.evaluate("window.asked") - before) / 3
+    context.close()
+    assert frames < 5
+
+
+@pytest.mark.ui
+def test_frames_that_a_short_movement_asks_for_come_at_full_speed(page: Any) -> None:
+    took = page.evaluate(
+        """() => new Promise((done) => {
+          const began = performance.now();
+          let left = 60;
+          const step = () => { left -= 1; left ? requestAnimationFrame(step) : done(performance.now() - began); };
+          requestAnimationFrame(step);
+        })"""
+    )
+    assert took < 20_000
+    cancelled = page.evaluate(
+        """() => new Promise((done) => {
+          let ran = false;
+          cancelAnimationFrame(requestAnimationFrame(() => { ran = true; }));
+          setTimeout(() => done(!ran), 200);
+        })"""
+    )
+    assert cancelled

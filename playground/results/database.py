@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,12 +62,39 @@ MIGRATIONS = (
 LISTED_SINCE = 3
 """The version that brought ``entry``: what was kept before is read once, to be listed."""
 
+_TROUBLE = (sqlite3.Error, OSError, ValueError, KeyError, TypeError)
 BUSY_S = 10.0
 """How long to wait while another process writes."""
 
 
+class _Opened:
+    """One connection for all threads, opened at the first use."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self.lock = threading.RLock()
+        self.connection: sqlite3.Connection | None = None
+        self._connect = connect
+
+    def close(self) -> None:
+        with self.lock:
+            connection, self.connection = self.connection, None
+            if connection:
+                connection.close()
+
+    @contextmanager
+    def used(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for one thread at a time."""
+        with self.lock:
+            if self.connection is None:
+                self.connection = self._connect()
+            yield self.connection
+
+
 class Database:
     """An open file, or one that will be at the first use.
+
+    What is read and what is written have a connection each, so that nobody who reads (the page does, between two looks
+    at a model) waits for a write that has to wait for another process.
 
     Args:
         path: The file; its folder is made with it.
@@ -75,14 +102,11 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
+        self._writer, self._reader = _Opened(self._connect), _Opened(self._connect)
 
     def close(self) -> None:
-        with self._lock:
-            connection, self._connection = self._connection, None
-            if connection:
-                connection.close()
+        self._writer.close()
+        self._reader.close()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -91,9 +115,14 @@ class Database:
         Raises:
             StorageError: It can't be read; so where anything in the block says that a row is damaged.
         """
-        with self._open() as connection:
-            self._before_reading(connection)
-            yield connection
+        self._before_reading()
+        try:
+            with self._reader.used() as connection:
+                yield connection
+        except _TROUBLE as error:
+            self._reader.close()
+            words = msg("Results can't be read in {file} ({reason})", file=str(self.path), reason=foreign(str(error)))
+            raise StorageError(words, _advice(error)) from error
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -102,45 +131,35 @@ class Database:
         Raises:
             StorageError: It can't be written.
         """
-        with self._open(writing=True) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:  # SQLite ends it by itself where the disk is full
-                    connection.execute("ROLLBACK")
-                raise
+        try:
+            with self._writer.used() as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:  # SQLite ends it by itself where the disk is full
+                        connection.execute("ROLLBACK")
+                    raise
+        except _TROUBLE as error:
+            self.close()
+            words = msg("Results can't be kept in {file} ({reason})", file=str(self.path), reason=foreign(str(error)))
+            raise StorageError(words, _advice(error)) from error
 
-    def _before_reading(self, connection: sqlite3.Connection) -> None:
+    def _before_reading(self) -> None:
         """What a kind of store does first."""
-
-    @contextmanager
-    def _open(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                if self._connection is None:
-                    self._connection = self._connect()
-                yield self._connection
-            except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
-                self.close()
-                values = {"file": str(self.path), "reason": foreign(str(error))}
-                if writing:
-                    problem = msg("Results can't be kept in {file} ({reason})", **values)
-                else:
-                    problem = msg("Results can't be read in {file} ({reason})", **values)
-                raise StorageError(problem, _advice(error)) from error
 
     def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Each statement commits by itself; the lock above keeps threads apart.
+        # Each statement commits by itself; the locks above keep threads apart.
         connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.create_function("fold", 1, folded, deterministic=True)
-            self._migrate(connection)
+            if connection.execute("PRAGMA user_version").fetchone() != (len(MIGRATIONS),):
+                self._migrate(connection)
         except BaseException:
             connection.close()
             raise

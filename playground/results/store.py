@@ -15,11 +15,13 @@ import json
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from playground.errors import StorageError
 from playground.records import Comparison, Variant
 from playground.results.database import Database
 from playground.results.entries import (
@@ -355,9 +357,11 @@ class Store(Database):
         with self.reading() as connection:
             return [table.record(document) for (document,) in connection.execute(newest, (limit,)).fetchall()]
 
-    def _before_reading(self, connection: sqlite3.Connection) -> None:
+    def _before_reading(self) -> None:
         if self._is_time_to_expire():
-            self._drop_old(connection)
+            self._expired_at = time.monotonic()
+            with suppress(StorageError), self.writing() as connection:
+                self._drop_old(connection)
 
     def _is_time_to_expire(self) -> bool:
         if self.retention.days is None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -185,9 +186,32 @@ def test_a_home_that_cannot_be_written_is_named_and_works_again_afterwards(store
     assert store.count() == 2
 
 
+def test_who_reads_does_not_wait_for_a_write_that_waits_for_another_process(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.save(comparison("kept"))
+    monkeypatch.setattr("playground.results.database.BUSY_S", 1.0)
+    store.close()
+    with sqlite3.connect(store.path, isolation_level=None) as other, ThreadPoolExecutor() as threads:
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(2):  # once while it waits, and once more after it was told that it waited in vain
+            saved = threads.submit(store.save, comparison("late"))
+            time.sleep(0.2)
+            began = time.monotonic()
+            assert [found.id for found in store.list()] == ["kept"]
+            assert store.owner("kept") == ""
+            assert time.monotonic() - began < 0.5
+            assert not saved.done()
+            with pytest.raises(StorageError, match="locked"):
+                saved.result()
+        other.execute("ROLLBACK")
+    store.save(comparison("late"))
+    assert store.count() == 2
+
+
 def test_a_full_disk_is_named_and_what_was_kept_stays(store: Store) -> None:
     store.save(comparison("kept"))
-    connection = store._connection
+    connection = store._writer.connection
     assert connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")

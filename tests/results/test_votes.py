@@ -74,7 +74,11 @@ def test_what_is_blind_names_nobody_and_has_no_figure() -> None:
 def test_a_blind_comparison_waits_for_its_owners_vote(votes: Votes) -> None:
     assert votes.awaited("c1") is None
     votes.begin("c1", "me", AT)
-    assert (votes.awaited("c1"), votes.all_awaited(), votes.all_awaited("other")) == ("me", frozenset({"c1"}), frozenset())
+    assert (votes.awaited("c1"), votes.all_awaited(), votes.all_awaited("other")) == (
+        "me",
+        frozenset({"c1"}),
+        frozenset(),
+    )
     kept = votes.put(vote("tie", owner="me", tag="  Facts ", note=" hm "))
     assert votes.awaited("c1") is None
     assert votes.get("c1") == kept

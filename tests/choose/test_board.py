@@ -195,7 +195,7 @@ def test_a_database_that_cannot_be_read_is_told_in_the_tab(playground: Playgroun
     playground.settings.home.mkdir(parents=True, exist_ok=True)
     playground.settings.database.write_bytes(b"no database" * 100)
     _, verdicts, _ = choose.shown(playground, fields(), [])
-    assert 'role="alert"' in verdicts
+    assert 'data-say="alert"' in verdicts
 
 
 def test_names_of_the_catalogue_are_escaped(stored: Playground) -> None:

@@ -77,7 +77,7 @@ def test_stop_ends_a_measurement_within_two_seconds_and_keeps_its_rounds(page: A
 def test_without_a_model_it_says_what_to_do_and_measures_nothing(page: Any) -> None:
     choose(page)
     start_measuring(page, 3)
-    page.wait_for_selector("#measure-state [role=alert]")
+    page.wait_for_selector("#measure-state [data-say=alert]")
     assert "No model is chosen" in page.locator("#measure-state").inner_text()
     assert page.locator("button#measure").is_enabled()
 

@@ -137,7 +137,7 @@ def test_only_models_of_the_catalogue_are_shown_by_name(playground: Playground, 
 @pytest.mark.parametrize("text", ["", "nonsense", "hub:a", "path:/etc/passwd", "a/../b", "https://evil.example/a/b"])
 def test_what_is_no_repository_is_refused_before_anything_is_asked(playground: Playground, text: str) -> None:
     made, _, _, button, _ = catalog._look_up(playground, text)
-    assert 'role="alert"' in made
+    assert 'data-say="alert"' in made
     assert button["interactive"] is False
 
 

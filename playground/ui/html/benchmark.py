@@ -52,7 +52,7 @@ def state_html(step: str, share: float | None) -> str:
 
 
 def _warnings(measurement: Measurement) -> str:
-    return "".join(f'<p class="note warn" role="alert">{esc(warning)}</p>' for warning in measurement.warnings)
+    return "".join(f'<p class="note warn" data-say="alert">{esc(warning)}</p>' for warning in measurement.warnings)
 
 
 def _bars(measurement: Measurement, labels: tuple[Label, ...], popovers: ReceiptPopovers, name: str) -> str:

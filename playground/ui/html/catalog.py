@@ -148,7 +148,7 @@ def _rest(info: HubInfo) -> str:
 
 
 def problem_html(message: str) -> str:
-    return f'<p class="problem" role="alert">{esc(message)}</p>'
+    return f'<p class="problem" data-say="alert">{esc(message)}</p>'
 
 
 def _verdict(fits: bool | None, expected: Footprint | None, limit_mb: float) -> str:

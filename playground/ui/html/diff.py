@@ -24,7 +24,7 @@ FLIP_HEADS = (msg("In the text"), msg("Reference"), msg("Candidate"), msg("KL, n
 def progress_html(at: Snapshot) -> str:
     """What is being done, while it is."""
     share = "" if at.progress is None else f" · {at.progress * 100:.0f} %"
-    return f'<p class="hint" role="status">{esc(at.step)}{share}</p>'
+    return f'<p class="hint" data-say="status">{esc(at.step)}{share}</p>'
 
 
 def lives_html(at: Snapshot, labels: tuple[Label, ...]) -> str:

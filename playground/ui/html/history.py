@@ -126,7 +126,7 @@ def opened_html(models: Models, entry: Entry, comparison: Comparison, figures: s
 
 def gone_html(words: str) -> str:
     """What can't be opened, and why."""
-    return f'<section class="opened is-gone">{_back()}<p class="problem" role="alert">{esc(words)}</p></section>'
+    return f'<section class="opened is-gone">{_back()}<p class="problem" data-say="alert">{esc(words)}</p></section>'
 
 
 def _head(entry: Entry, comparison: Comparison, *, yours: bool) -> str:

@@ -158,7 +158,7 @@ def run_panel(
     problem = ""
     if run.error:
         told = msg("This one failed; why is told after the vote.") if hidden else run.error
-        problem = f'<p class="problem" role="alert">{esc(told)}</p>'
+        problem = f'<p class="problem">{esc(told)}</p>'
     buttons = part.actions(run, name, label.position, label.kind, where or "panel", full=full and not hidden)
     rest = "" if hidden else _notes(run, label, full) + provenance_html(run, label.variant)
     return _panel(

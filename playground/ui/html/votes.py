@@ -38,7 +38,7 @@ def bar_html(comparison: Comparison, tags: Sequence[str] = (), problem: str = ""
     none = msg("Both bad") if len(places) == 2 else msg("All bad")
     buttons += [_choice("tie", msg("Tie: equally good")), _choice("bad", none)]
     numbered = "".join(button(number) for number, button in enumerate(buttons, start=1))
-    warning = f'<p class="problem" role="alert">{esc(problem)}</p>' if problem else ""
+    warning = f'<p class="problem" data-say="alert">{esc(problem)}</p>' if problem else ""
     return (
         f'<section class="vote" data-vote-on="{esc(comparison.id)}" aria-label="{esc(msg("Your vote"))}">'
         f'<p class="vote-ask"><strong>{esc(msg("Which answer is best?"))}</strong> '
@@ -78,7 +78,7 @@ def voted_html(vote: Vote, names: Sequence[str], tags: Sequence[str] = (), probl
     else:
         told = msg("You called none of them good.")
     who = _who(names)
-    warning = f'<p class="problem" role="alert">{esc(problem)}</p>' if problem else ""
+    warning = f'<p class="problem" data-say="alert">{esc(problem)}</p>' if problem else ""
     keep = _choice("same", msg("Save tag and note"))(0)
     return (
         f'<section class="vote is-cast" data-vote-on="{esc(vote.comparison)}" aria-label="{esc(msg("Your vote"))}">'

@@ -94,8 +94,25 @@
     mark();
     keepFocus();
   };
+  // What is said elsewhere on the page: a region that is put into it together with its words is not read by every reader.
+  const elsewhere = (node) => {
+    const found = node.closest("[data-say]") ?? node.querySelector("[data-say]");
+    if (found && found.offsetParent !== null && !found.closest("#notice")) say(found.textContent, found.dataset.say);
+  };
   new MutationObserver((changes) => {
-    if (changes.some(({ target }) => (target.closest ?? target.parentElement?.closest)?.call(target.closest ? target : target.parentElement, "#notice, #asked, #go"))) look();
+    let here = false;
+    const places = new Set();
+    for (const { target, addedNodes } of changes) {
+      const element = target.nodeType === Node.TEXT_NODE ? target.parentElement : target;
+      if (!element?.closest) continue;
+      here ||= element.closest("#notice, #asked, #go") !== null;
+      if (element.closest(".panel, #said, #said-alert")) continue;
+      const told = element.closest("[data-say]");
+      if (told) places.add(told);
+      for (const node of addedNodes) if (node.nodeType === Node.ELEMENT_NODE) places.add(node);
+    }
+    if (here) look();
+    places.forEach((each) => { if (each.isConnected && each.closest("#tabs")) elsewhere(each); });
   }).observe(document, { childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: ["disabled", "class", "style"] });
   window.playground = { ...window.playground, type, say };
 })();

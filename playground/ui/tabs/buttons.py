@@ -92,4 +92,4 @@ def build(word: Translatable, name: str, *, aside: bool = False) -> Buttons:
 
 def problem_html(text: str) -> str:
     """What went wrong, for a reader and a screen reader."""
-    return f'<p class="problem" role="alert">{esc(text)}</p>'
+    return f'<p class="problem" data-say="alert">{esc(text)}</p>'

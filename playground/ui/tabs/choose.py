@@ -278,4 +278,4 @@ def _notes(found: Board) -> str:
 
 
 def _problem(text: str) -> str:
-    return f'<p class="problem" role="alert">{esc(text)}</p>'
+    return f'<p class="problem" data-say="alert">{esc(text)}</p>'

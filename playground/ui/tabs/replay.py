@@ -94,4 +94,4 @@ def _running_html(at: Snapshot) -> str:
     now = next((live for live in at.lives if live.run is None and live.kind == "token"), None)
     said = plural("{done} of {n} model done.", "{done} of {n} models done.", n=len(at.lives), done=done)
     answering = msg("{model}: {tokens}.", model=now.variant, tokens=count(now.n_tokens, "token")) if now else NOTHING
-    return f'<p class="hint" role="status">{esc(sentences(said, answering))}</p>'
+    return f'<p class="hint" data-say="status">{esc(sentences(said, answering))}</p>'

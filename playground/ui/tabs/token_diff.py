@@ -175,7 +175,7 @@ def connect(playground: Playground, part: TokenDiff, opened: Any, read: Any, dem
                     continue
                 yield {
                     **part.buttons.idle(),
-                    part.state: f'<p class="hint" role="status">{esc(msg("Done."))}</p>',
+                    part.state: f'<p class="hint" data-say="status">{esc(msg("Done."))}</p>',
                     part.shown: diff.diff_html(update.result, labels),
                 }
 

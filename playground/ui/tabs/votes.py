@@ -105,7 +105,7 @@ def bar(playground: Playground, comparison: Comparison | None, owner: str, probl
             return view.revealed_html(names)
         return view.voted_html(vote, names, playground.vote_tags(owner), problem)
     except PlaygroundError as error:
-        return f'<p class="problem" role="alert">{esc(error.message)}</p>'
+        return f'<p class="problem" data-say="alert">{esc(error.message)}</p>'
 
 
 def cast_vote(playground: Playground, text: str, owner: str) -> Vote:
@@ -158,7 +158,7 @@ def connect(
                 on = str(json.loads(text)["on"])
                 return {part.bar: bar(playground, playground.comparison(on), owner(request), error.message)}
             except (PlaygroundError, ValueError, TypeError, KeyError, RecursionError):
-                return {part.bar: f'<p class="problem" role="alert">{esc(error.message)}</p>'}
+                return {part.bar: f'<p class="problem" data-say="alert">{esc(error.message)}</p>'}
 
     part.cast.change(
         cast,
@@ -201,7 +201,7 @@ def ratings(playground: Playground, by: Any, tag: Any, owner: str) -> tuple[Any,
         table = view.ratings_html(found, _namer(playground, kind), sum(not vote.blind for vote in votes))
         files = view.downloads_html(playground.export_votes(owner, "csv"), playground.export_votes(owner, "jsonl"))
     except PlaygroundError as error:
-        return gr.skip(), f'<p class="problem" role="alert">{esc(error.message)}</p>', ""
+        return gr.skip(), f'<p class="problem" data-say="alert">{esc(error.message)}</p>', ""
     known: dict[str, str] = dict(view.TAGS)
     choices = [(msg("every kind"), ALL_TAGS), *((known.get(each, each), each) for each in tags)]
     return gr.update(choices=choices, value=wanted, visible=bool(tags)), table, files if votes else ""

@@ -54,6 +54,8 @@ two pages at rest took 12 % of a core from the models when they looked every two
 RAW: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
 """How the page's events are registered. Not preprocessed: gradio would check a choice against the list that the page
 was built with."""
+WATCHED = 4
+"""Pages that may watch at once, times ``max_sessions``. Watching costs little; that of comparisons is bounded there."""
 QUEUE_LOOK_S = 0.03
 """Between two looks at gradio's queue of events: the most it adds to a click."""
 
@@ -135,6 +137,9 @@ class Page:
         form_, running, shown = self.form, self.running, self.compare
         limit = self.playground.settings.limits.max_sessions
         works: dict[str, Any] = {**RAW, "concurrency_limit": limit, "concurrency_id": "compare"}
+        # Whoever watches has one of those places until the end: columns' buttons and pages that open have others.
+        acts: dict[str, Any] = {**RAW, "concurrency_limit": limit * WATCHED, "concurrency_id": "act"}
+        opens: dict[str, Any] = {**RAW, "concurrency_limit": limit * WATCHED, "concurrency_id": "open"}
         chosen = [form_.models, form_.changes]
         begins = [*chosen, shown.voting.switch, *form_.asked]
         form_.run.click(running.run, begins, running.outputs, trigger_mode="once", **works)
@@ -144,14 +149,14 @@ class Page:
         events = what_they_read.connect(self.playground, shown.read, form_, self.shown, demo)
         actions = Actions(self.playground, running, self.catalogue, Seams(self.models_tabs, shown.read, events))
         pressed = [self.action, self.shown, *chosen, *form_.asked]
-        self.action.change(actions.act, pressed, actions.outputs, trigger_mode="multiple", **works)
+        self.action.change(actions.act, pressed, actions.outputs, trigger_mode="multiple", **acts)
         restore = Restore(self.playground, running)
         opening = demo.load(restore.fill, [self.draft], restore.outputs, js=READ_DRAFT, queue=False, **RAW)
         kept = [self.shown, *chosen, *form_.asked]
         here: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         gr.on([part.change for part in kept], None, kept, None, js=KEEP_DRAFT, **here)
         opening.then(None, None, None, js=OPENED, **here)
-        opening.then(restore.show, [self.draft], running.outputs, js=READ_DRAFT, **works)
+        opening.then(restore.show, [self.draft], running.outputs, js=READ_DRAFT, **opens)
 
     def _connect_form(self, demo: gr.Blocks) -> None:
         """What the form says of itself."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -68,6 +70,20 @@ def test_the_history_gives_no_half_of_a_character_back(space: App) -> None:
     said = call(space, number_of(space, "pressed"), [given, "", "", False, "1", ""])
     assert said.status_code == 200
     assert "There is no such comparison" in said.text
+
+
+def test_buttons_of_columns_and_pages_that_open_do_not_wait_for_those_who_watch(space: App) -> None:
+    asked = [*ASKED[:3], 2, *ASKED[4:]]
+    run = number_of(space, "run")
+    with ThreadPoolExecutor() as threads:
+        for number in range(4):  # as many as the app has sessions
+            threads.submit(heard, space, run, [["endless"], "", False, *asked], f"watches{number}")
+        time.sleep(1)
+        began = time.monotonic()
+        given = json.dumps({"do": "remove", "column": 0})
+        assert '"success": true' in heard(space, number_of(space, "act"), [given, "", ["fast"], "", *ASKED])
+        assert '"success": true' in heard(space, number_of(space, "show"), ["{}"])
+        assert time.monotonic() - began < 1.5
 
 
 def test_from_a_blind_comparison_nothing_goes_on_and_no_letter_is_chosen(space: App) -> None:

@@ -321,7 +321,7 @@ def test_a_web_socket_is_refused(app: App) -> None:
 def test_a_space_answers_to_its_own_name_and_to_its_own_page(space: App) -> None:
     own = {"Host": SPACE_HOST, "Origin": f"https://{SPACE_HOST}"}
     assert WEB.get(space.url, headers={"Host": SPACE_HOST, "Sec-Fetch-Site": "cross-site"}).status_code == 200
-    assert call(space, number_of(space, "stop"), [], **own).status_code == 200
+    assert call(space, number_of(space, "stop"), [""], **own).status_code == 200
     for origin in ("https://huggingface.co", "https://other-name.hf.space", "null"):
-        assert call(space, number_of(space, "stop"), [], **{**own, "Origin": origin}).status_code == 403
+        assert call(space, number_of(space, "stop"), [""], **{**own, "Origin": origin}).status_code == 403
     assert WEB.get(space.url, headers={"Host": "evil.example"}).status_code == 403

@@ -123,7 +123,7 @@ def test_a_comparison_is_saved_with_its_receipts(page: Any, tmp_path: Path) -> N
     run_to_end(page)
     open_tab(page, "Timings")
     with page.expect_download() as json_file:
-        page.get_by_role("link", name="JSON").first.click()
+        page.get_by_role("link", name="JSON", exact=True).click()
     document = json.loads(Path(json_file.value.path()).read_text(encoding="utf-8"))
     assert json_file.value.suggested_filename == f"comparison-{document['id']}.json"
     assert document["receipts"]["models"][0]["figures"]["ttft_s"]["values"] == [

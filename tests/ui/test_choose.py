@@ -1,4 +1,4 @@
-"""The Choose tab in a real browser, on scripted models with stored figures."""
+"""The tab Decide of Models in a real browser, on scripted models with stored figures."""
 
 from __future__ import annotations
 
@@ -40,11 +40,8 @@ def opened(browser: Any, app: App, width: int, theme: str = "light") -> Any:
     page = browser.new_page(viewport={"width": width, "height": 900})
     page.goto(f"{app.url}?__theme={theme}")
     page.wait_for_selector("#run")
-    tab = page.get_by_role("tab", name="Decide", exact=True)
-    if not tab.is_visible():
-        page.locator(".overflow-menu button").first.click()
-        tab = page.locator(".overflow-dropdown button:has-text('Choose')").last
-    tab.click()
+    for tab in ("Models", "Decide"):
+        page.get_by_role("tab", name=tab, exact=True).click()
     page.wait_for_selector("#verdicts .note")
     return page
 
@@ -63,7 +60,7 @@ def test_a_limit_that_is_typed_and_scores_from_a_file_change_the_page(browser: A
     assert page.locator("#picture svg.wide .limit").count() == 1
     page.locator("#picture svg.wide .mark").first.focus()
     told = page.evaluate("document.activeElement.getAttribute('aria-label')")
-    assert re.match(r"\d: \w+.*: Score \(pasted scores\) \d+.*decode rate .* tokens/s", told)
+    assert re.match(r"\d: \w+.*: Score \(pasted scores\) \d+.*Decode rate .* tokens/s", told)
     page.get_by_role("radio", name="Memory", exact=True).check()
     page.wait_for_selector("figcaption:has-text('against peak memory')")
     page.close()

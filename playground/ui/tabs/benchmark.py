@@ -101,13 +101,13 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
         variants = offered.variants(playground, names)
         if not variants:
             raise UsageError(msg("No model is chosen"), msg("Choose at least one in Compare."))
-        times = form.whole("Repeats", repeats or 0)  # a slider's box can be emptied
+        times = form.whole(msg("Repeats"), repeats or 0)  # a slider's box can be emptied
         if times > MAX_REPEATS:
             raise UsageError(
                 msg("{repeats} repeats are too many here", repeats=times),
                 msg("Choose at most {most}.", most=MAX_REPEATS),
             )
-        request = replace(asked, max_new_tokens=form.whole("Tokens", tokens or 0))
+        request = replace(asked, max_new_tokens=form.whole(msg("Tokens of each answer"), tokens or 0))
         start = partial(playground.benchmark, request, variants, times)
         yield tab.buttons.busy(msg("Measuring…"))
         async with aclosing(jobs.follow(sessions, session, start)) as updates:
@@ -146,6 +146,7 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
         [tab.ids, tab.repeats, tab.tokens, *chosen.inputs],
         [tab.buttons.start, tab.buttons.stop, tab.state, tab.ids],
         trigger_mode="once",
+        preprocess=False,  # a name that was typed wrong is refused by us, and not with gradio's list of all there are
         concurrency_limit=playground.settings.limits.max_sessions,
         concurrency_id="measure",
         **QUIET,

@@ -7,6 +7,7 @@ a reader or a model wrote is quoted by the rules of each language.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ BEHIND_A_NAME = (
 )
 """Parameters that the terminal takes for one model, behind its name."""
 WIDTH = 100
+_UNSEEN = r"\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_HIDDEN, _HIDDEN_OR_LINE = re.compile(f"[{_UNSEEN}]"), re.compile(f"[\\n{_UNSEEN}]")
 
 PYTHON = """from gradio_client import Client  # pip install gradio_client
 
@@ -105,10 +108,10 @@ def code_of_run(comparison: Comparison, base: str, served: Collection[str] | Non
         served: The models that its API serves; None where nobody knows.
     """
     base, asked = base.rstrip("/"), asked_again(comparison)
-    written = json.dumps(asked, ensure_ascii=False, indent=2)
+    written = _json(asked, indent=2)
     address, notes = base + CALL, _notes(comparison, served)
     python = pformat(asked, width=WIDTH, sort_dicts=False).replace("\n", "\n    ")
-    quoted = shlex.quote(json.dumps(asked, ensure_ascii=False))
+    quoted = shlex.quote(_json(asked))
     curl = CURL.format(address=shlex.quote(address), asked=quoted)
     script = JAVASCRIPT.format(address=json.dumps(address), asked=written)
     return (
@@ -228,11 +231,32 @@ def _command(request: Request, models: list[str], mode: str) -> str:
         options.append(("--mode", mode))
     # "--option=value" holds a value that begins with a dash; the prompt comes last, behind two dashes.
     words = [_option(name, value) for name, value in options]
-    pipe, prompt = ("printf %s - | ", "-") if request.prompt == "-" else ("", shlex.quote(request.prompt))
+    pipe, prompt = ("printf %s - | ", "-") if request.prompt == "-" else ("", _quoted(request.prompt))
     return pipe + " ".join(["playground", "compare", *words, "--", prompt]) + "\n"
 
 
 def _option(name: str, value: str) -> str:
     if not value:
         return name
-    return f"{name} {shlex.quote(value)}" if name == "-m" else f"{name}={shlex.quote(value)}"
+    return f"{name} {_quoted(value)}" if name == "-m" else f"{name}={_quoted(value)}"
+
+
+def _json(asked: dict[str, Any], indent: int | None = None) -> str:
+    """As JSON that hides nothing from who reads it (a mark that turns the direction of writing around, for one)."""
+    written = json.dumps(asked, ensure_ascii=False, indent=indent)
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
+
+
+def _quoted(text: str) -> str:
+    """A word of a command. A control character is written, not sent: pasted into a terminal it would be a key that is
+    pressed, and what follows it a command of whoever wrote the prompt.
+    """
+    if not _HIDDEN.search(text):
+        return shlex.quote(text)
+    plain = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + _HIDDEN_OR_LINE.sub(_escaped, plain) + "'"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"  # old shells know the first alone

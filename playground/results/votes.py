@@ -23,6 +23,7 @@ from playground.errors import UsageError
 from playground.messages import msg
 from playground.records import Comparison, Record, Variant
 from playground.results.blind import LETTERS, answered
+from playground.results.export_files import cell
 from playground.results.ratings import Judgement, Outcome
 from playground.results.store import Store
 
@@ -259,12 +260,14 @@ def not_voted_on() -> UsageError:
 
 
 def to_csv(votes: Iterable[Vote]) -> str:
-    """The votes as a table of pairs (RFC 4180), the columns of ``COLUMNS``."""
+    """The votes as a table of pairs (RFC 4180), the columns of ``COLUMNS``. A cell that a spreadsheet would run as a
+    formula begins with an apostrophe: whoever runs an app may export what strangers noted.
+    """
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, COLUMNS)
     writer.writeheader()
     for vote in votes:
-        writer.writerows({**row, "blind": str(row["blind"]).lower()} for row in vote.rows())
+        writer.writerows({name: cell(value) for name, value in row.items()} for row in vote.rows())
     return file.getvalue()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import shlex
+import subprocess
 from dataclasses import replace
 
 from playground.records import Comparison, Environment, Message, ModelRun, Request, Variant
@@ -66,6 +67,21 @@ def test_each_language_reads_back_what_was_asked() -> None:
     assert (words[0], words[-1], words[-2]) == ("playground", NASTY, "--")
     assert f"--system={NASTY}" in words
     assert f"--stop={NASTY}" in words
+
+
+def test_what_is_pasted_into_a_terminal_presses_no_key_and_hides_nothing() -> None:
+    keys = "Hi\x03\nrm -rf ~\n\x1b[201~ 'x' \\ \t\x15\x7f\x9b \u202ednammoc\u202c \u2066"
+    asked = comparison(Request(keys, system=keys, stop=(keys,)))
+    for language in ("curl", "python", "javascript", "terminal"):
+        shown = code(asked, language)
+        assert [sign for sign in shown if sign != "\n" and not (sign.isprintable())] == [], language
+    assert json.loads(next(word for word in shlex.split(code(asked, "curl")) if word[:2] == '{"')) == asked_again(asked)
+    script = f"playground() {{ printf '%s\\0' \"$@\"; }}\n{code(asked, 'terminal')}"
+    ran = subprocess.run(["bash", "-c", script], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}, timeout=20)
+    words = ran.stdout.decode().split("\0")
+    assert words[-2] == keys
+    assert f"--system={keys}" in words
+    assert f"--stop={keys}" in words
 
 
 def test_a_prompt_of_one_dash_is_no_order_to_read_the_keyboard() -> None:

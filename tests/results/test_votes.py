@@ -145,6 +145,12 @@ def test_long_tags_and_notes_are_refused() -> None:
         vote(note="x" * 1001)
 
 
+def test_a_note_is_no_formula_in_a_spreadsheet() -> None:
+    text = to_csv([vote("tie", tag="@sum(1)", note='=HYPERLINK("http://x.example")')])
+    (row,) = csv.DictReader(io.StringIO(text, newline=""))
+    assert (row["tag"], row["note"]) == ("'@sum(1)", '\'=HYPERLINK("http://x.example")')
+
+
 def test_votes_are_exported_as_pairs_in_the_words_of_the_field() -> None:
     three = comparison(run("gemma"), run("qwen"), run("llama"), id="c3")
     all_votes = [

@@ -18,7 +18,7 @@ from playground.experiments.base import Job, Machine, failure
 from playground.experiments.columns import checked, plan_memory
 from playground.experiments.keeping import Keeper
 from playground.experiments.memory_plan import batches
-from playground.experiments.progress import ModelProgress, Snapshot
+from playground.experiments.progress import ModelProgress, Snapshot, ended
 from playground.messages import NOTHING, Translatable, foreign, msg, plural
 from playground.records import (
     Artifact,
@@ -32,10 +32,9 @@ from playground.records import (
     Mode,
     ModelRun,
     Request,
-    Timings,
     Variant,
 )
-from playground.results.thinking import thinking_tokens
+from playground.results.thinking import with_thinking_tokens
 from playground.system.environment import environment
 from playground.workers.expected_memory import expected
 
@@ -328,7 +327,7 @@ class CompareJob(Job[Comparison]):
             if live.run:
                 return
             if event.run:
-                event = replace(event, run=_with_thinking(self._complete(lane, event.run), lane.pieces))
+                event = replace(event, run=with_thinking_tokens(self._complete(lane, event.run), lane.pieces))
             event = replace(event, model=str(lane.variant), column=lane.place)
             if event.kind == "token":
                 lane.pieces.append(event.text)
@@ -383,33 +382,9 @@ class CompareJob(Job[Comparison]):
     ) -> None:
         """End a model that no worker ended."""
         with self._lock:
-            run = self._ended(lane, reason, error)
+            run = ended(lane, reason, error)
             self._note(lane, Event("", kind, text=error or NOTHING, at=time.monotonic(), run=run))
 
     def _broken_off(self, lane: ModelProgress) -> ModelRun:
-        run = self._complete(lane, self._ended(lane, "stopped"))
+        run = self._complete(lane, ended(lane, "stopped"))
         return replace(run, warnings=(*run.warnings, BROKEN_OFF))
-
-    @staticmethod
-    def _ended(lane: ModelProgress, reason: FinishReason, error: Translatable | None = None) -> ModelRun:
-        """A run of what is known here, without a worker's word."""
-        variant = lane.artifact.variant if lane.artifact else lane.variant
-        return ModelRun(
-            variant=lane.variant,
-            runtime=variant.runtime,
-            precision=variant.precision,
-            text=lane.text,
-            finish_reason=reason,
-            timings=Timings(expected_memory_mb=lane.expected_mb if lane.refusal else None),
-            error=error,
-        )
-
-
-def _with_thinking(run: ModelRun, pieces: list[str]) -> ModelRun:
-    """The run with the length of its thinking, where each piece of its text was one token; an end of turn has none."""
-    if "".join(pieces) != run.text or len(pieces) not in (
-        (run.timings.output_tokens or 0) - 1,
-        run.timings.output_tokens,
-    ):
-        return run
-    return replace(run, thinking_tokens=thinking_tokens(pieces))

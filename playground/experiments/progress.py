@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from playground.errors import PlaygroundError
 from playground.messages import NOTHING, Translatable
-from playground.records import Artifact, EventKind, ModelRun, ModelSpec, Request, Variant
+from playground.records import Artifact, EventKind, FinishReason, ModelRun, ModelSpec, Request, Timings, Variant
 
 
 @dataclass(frozen=True)
@@ -111,3 +111,17 @@ class ModelProgress:
         if self.live.run:
             return self.live.run.text
         return "".join(self.pieces)
+
+
+def ended(lane: ModelProgress, reason: FinishReason, error: Translatable | None = None) -> ModelRun:
+    """A run of what is known here, without a worker's word."""
+    variant = lane.artifact.variant if lane.artifact else lane.variant
+    return ModelRun(
+        variant=lane.variant,
+        runtime=variant.runtime,
+        precision=variant.precision,
+        text=lane.text,
+        finish_reason=reason,
+        timings=Timings(expected_memory_mb=lane.expected_mb if lane.refusal else None),
+        error=error,
+    )

@@ -16,6 +16,6 @@ Door:
     requests: PARAMETERS, ROLES, headings, own_words, parameter_lines, turns
     store: EVERYTHING, Retention, Store
     text_diff: Agreement, Piece, TextDiff, agreement, text_diff
-    thinking: Split, parts, split, thinking_tokens
+    thinking: Split, parts, split, with_thinking_tokens
     votes: By, NOTE_CHARS, TAG_CHARS, Vote, Votes, cast, not_voted_on, to_csv, to_jsonl
 """

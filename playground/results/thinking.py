@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from playground.records import ModelRun
 
 TAGS = ("think", "thinking", "thought", "reasoning", "reason", "seed:think", "seed:cot_budget_reflect")
 _PAIRS: dict[str, str] = {
@@ -128,3 +130,11 @@ def _harmony(text: str) -> Split:
         return Split("", text)
     answer = "".join(said) + (rest if said else "")
     return Split("\n\n".join(thought), answer, not said, ends if said else len(text))
+
+
+def with_thinking_tokens(run: ModelRun, pieces: list[str]) -> ModelRun:
+    """The run with the length of its thinking, where each piece of its text was one token; an end of turn has none."""
+    tokens = run.timings.output_tokens or 0
+    if "".join(pieces) != run.text or len(pieces) not in (tokens - 1, tokens):
+        return run
+    return replace(run, thinking_tokens=thinking_tokens(pieces))

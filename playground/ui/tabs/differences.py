@@ -14,22 +14,17 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from playground.errors import StorageError
-from playground.experiments.compare import CompareJob
 from playground.messages import msg
-from playground.records import Request
-from playground.results.thinking import parts
 from playground.ui.html import differences as view
-from playground.ui.html import panel
-from playground.ui.html.differences import Answer, name
+from playground.ui.html.differences import name
+from playground.ui.on_show import OnShow, on_show
 from playground.ui.tabs import token_diff
 from playground.ui.tabs.buttons import QUIET, problem_html
 from playground.ui.tabs.token_diff import TokenDiff
 from playground.ui.theme import html
 
 if TYPE_CHECKING:
-    from playground.records import Comparison
     from playground.service import Playground
-    from playground.ui.html.panel import Label
 
 ALL = "all"
 VIEWS = [(msg("Side by side"), "side"), (msg("Inline"), "inline")]
@@ -60,23 +55,6 @@ class Differences:
     def outputs(self) -> list[Any]:
         """What ``filled`` changes."""
         return [self.choice, self.reference, self.other, self.shown, *self.tokens.outputs]
-
-
-@dataclass(frozen=True)
-class OnShow:
-    """A comparison as far as it goes.
-
-    Attributes:
-        prompt: The last thing that was asked.
-        labels: Of every column.
-        requests: Of every column.
-        answers: Of the columns that have any.
-    """
-
-    prompt: str
-    labels: tuple[Label, ...]
-    requests: tuple[Request, ...]
-    answers: tuple[Answer, ...]
 
 
 def build(playground: Playground, tab: gr.Tab) -> Differences:
@@ -160,48 +138,3 @@ def drawn(there: OnShow | None, reference: Any, other: Any) -> str:
     first = places.get(str(reference), 0)
     second = places.get(str(other))
     return view.differences_html(there.answers, there.prompt, first, None if second == first else second)
-
-
-def on_show(playground: Playground, id: Any) -> OnShow | None:
-    """The answers of that comparison, stored or still coming.
-
-    Raises:
-        StorageError: The history can't be read.
-    """
-    if not isinstance(id, str) or not id:
-        return None
-    job = playground.running(id)
-    if job is not None and not job.done:
-        return _live(playground, job) if isinstance(job, CompareJob) else None  # a blind one shows nothing yet
-    stored = playground.comparison(id)
-    return _stored(playground, stored) if stored else None
-
-
-def _live(playground: Playground, job: CompareJob) -> OnShow:
-    lives = job.snapshot().lives
-    labels = panel.labels(playground, [live.variant for live in lives])
-    requests = tuple((live.run.request if live.run else None) or job.request for live in lives)
-    texts = [(live.run.text if live.run else live.text, live.run is not None) for live in lives]
-    return _of(labels, requests, texts)
-
-
-def _stored(playground: Playground, stored: Comparison) -> OnShow:
-    labels = panel.labels(playground, [run.variant for run in stored.runs])
-    requests = tuple(stored.asked(place) for place in range(len(stored.runs)))
-    return _of(labels, requests, [(run.text, True) for run in stored.runs])
-
-
-def _of(labels: tuple[Label, ...], requests: tuple[Request, ...], texts: Sequence[tuple[str, bool]]) -> OnShow:
-    answers = tuple(
-        Answer(label, text, whole)
-        for label, (text, whole) in zip(labels, ((said(text), whole) for text, whole in texts), strict=True)
-        if text.strip()
-    )
-    first = requests[0] if requests else Request()
-    users = [message.content for message in first.messages if message.role == "user"]
-    return OnShow(users[-1] if users else first.prompt, labels, requests, answers)
-
-
-def said(text: str) -> str:
-    """An answer without what the model thought before it."""
-    return parts(text)[1]

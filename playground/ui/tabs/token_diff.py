@@ -29,7 +29,7 @@ from playground.ui.theme import html
 if TYPE_CHECKING:
     from playground.service import Playground
     from playground.ui.html.panel import Label
-    from playground.ui.tabs.differences import OnShow
+    from playground.ui.on_show import OnShow
 
 PRECISE = ("fp32", "bf16", "fp16", "int8", "int4")
 """Of two variants the more precise one is the reference."""

@@ -112,7 +112,7 @@ def test_all_that_is_said_of_a_run_is_translated_and_what_the_model_said_is_not(
     assert answer is not None
     assert "Choose one of the list." in answer[1]
     assert "⟦" not in answer[1]
-    assert "⟦lossy: 90.0 % same top token as the original, mean KL 0.1 over 400 positions⟧" in drawn
+    assert "⟦⟦lossy⟧: 90.0 % same top token as the original, mean KL 0.1 over 400 positions⟧" in drawn
 
 
 # -- a running app ------------------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ from playground.catalog.hub import HubInfo
 from playground.catalog.hub_cards import card_html, rest_url
 from playground.catalog.kinds import WORDS, kind_told
 from playground.catalog.search import Listed
-from playground.messages import Translatable, msg, plural, sentences
+from playground.messages import LIST_SEPARATOR, Translatable, msg, plural, sentences
 from playground.records import ModelFacts, Variant
 from playground.ui.html import panel, tables
-from playground.ui.html.format import NOTHING, count, esc, link, megabytes, rich
+from playground.ui.html.format import NOTHING, card_word, count, esc, link, megabytes, rich
 from playground.ui.i18n import say
 
 ELSEWHERE = msg(
@@ -48,7 +48,7 @@ def list_html(found: Sequence[Listed], total: int) -> str:
 def _line(item: Listed, heads: Sequence[str]) -> str:
     spec = item.entry.spec
     cells = (
-        esc(", ".join(item.specialisations)) or NOTHING,
+        esc(say(LIST_SEPARATOR).join(say(card_word(each)) for each in item.specialisations)) or NOTHING,
         _size(item.facts.parameters.value),
         count(spec.context_length) if spec.context_length else NOTHING,
         f"{esc(item.license_id or msg('unknown'))}<small>{esc(_commercial(item))}</small>",

@@ -30,6 +30,34 @@ RECIPES = {
     "optimum": msg("optimum export"),
     "prebuilt": msg("export made elsewhere"),
 }
+VERDICTS: dict[str, Translatable] = {
+    "exact": msg("exact"),
+    "faithful": msg("faithful"),
+    "lossy": msg("lossy"),
+    "rejected": msg("rejected"),
+}
+CARD_WORDS: dict[str, Translatable] = {
+    "yes": msg("yes"),
+    "no": msg("no"),
+    "conditional": msg("with conditions"),
+    "general": msg("general"),
+    "chat": msg("chat"),
+    "code": msg("code"),
+    "math": msg("math"),
+    "reasoning": msg("reasoning"),
+    "research": msg("research"),
+    "biomedical": msg("biomedical"),
+    "japanese": msg("Japanese"),
+    "multilingual": msg("multilingual"),
+    "extraction": msg("extraction"),
+    "tool-use": msg("tool use"),
+    "vision-language": msg("images and text"),
+    "instruction-tasks": msg("tasks by instruction"),
+    "finetune": msg("fine-tuned"),
+    "pretrained": msg("pretrained"),
+    "expanded": msg("new blocks added"),
+}
+"""Words of the model cards that the catalogue's schema fixes; what is no such word is shown as the card has it."""
 FINISHED = {
     "stop": msg("finished by itself"),
     "length": msg("cut off at the token limit"),
@@ -49,6 +77,11 @@ NOUNS: dict[str, Callable[[int], Translatable]] = {
 }
 """What is counted on the page, by its English noun."""
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
+
+
+def card_word(value: str) -> str:
+    """A value of a model card in words: ``tool-use``, ``conditional``."""
+    return CARD_WORDS.get(value, value)
 
 
 def esc(text: str) -> str:

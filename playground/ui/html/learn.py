@@ -15,7 +15,7 @@ from playground.catalog.search import Listed
 from playground.catalog.sets import ModelSet, download_bytes
 from playground.messages import Translatable, msg
 from playground.records import Fact
-from playground.ui.html.format import esc, link, megabytes
+from playground.ui.html.format import card_word, esc, link, megabytes
 from playground.ui.i18n import say
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
@@ -266,7 +266,8 @@ def _node(item: Listed, children: dict[str, list[Listed]], repos: dict[str, List
         origin = say(msg("{how}, {unknown}", how=origin, unknown=unknown) if origin else unknown)
     elif "/" not in base:
         origin = say(msg("trained from scratch"))
-    about = [origin, *item.specialisations, item.license_id, say(msg("{n} of 5 items open", n=item.open_items))]
+    about = [origin, *map(card_word, item.specialisations), item.license_id]
+    about.append(msg("{n} of 5 items open", n=item.open_items))
     told = " · ".join(esc(part) for part in about if part)
     return (
         f'<li><button type="button" class="node" data-do="show-model" data-model="{esc(spec.id)}">'

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from playground.messages import Translatable, msg
 from playground.records import Fidelity, ModelRun, Variant
-from playground.ui.html.format import OWN_KERNELS, RECIPES, RUNTIMES, esc, percent
+from playground.ui.html.format import OWN_KERNELS, RECIPES, RUNTIMES, VERDICTS, esc, percent
 from playground.ui.html.panel_parts import length
+from playground.ui.i18n import say
 
 
 def answered(run: ModelRun) -> bool:
@@ -22,14 +23,14 @@ def way_words(run: ModelRun) -> str:
     """Which way a run went: ``ONNX Runtime · int8 · fused export``."""
     runtime = OWN_KERNELS if (run.engine or "").startswith("kernels") else RUNTIMES.get(run.runtime, run.runtime)
     parts = [runtime, "" if run.precision == "none" else run.precision]
-    return " · ".join(part for part in [*parts, RECIPES.get(run.recipe or "", "")] if part)
+    return " · ".join(say(part) for part in [*parts, RECIPES.get(run.recipe or "", "")] if part)
 
 
 def fidelity_words(fidelity: Fidelity) -> Translatable:
     """The verdict and the figures it rests on."""
     return msg(
         "{verdict}: {share} same top token as {reference}, mean KL {mean_kl:.2g} over {positions:,} positions",
-        verdict=fidelity.verdict,
+        verdict=VERDICTS.get(fidelity.verdict, fidelity.verdict),
         share=percent(fidelity.top1_agreement),
         reference=fidelity.reference,
         mean_kl=fidelity.mean_kl,
@@ -48,7 +49,9 @@ def provenance_html(run: ModelRun, asked: Variant) -> str:
     if asked.runtime and (run.runtime, run.precision) != (asked.runtime, asked.precision):
         open_rows.insert(0, (msg("Asked for"), esc(f"{asked.runtime}-{asked.precision}")))
     rows += [(msg("Not used"), esc(reason)) for reason in run.fallbacks]
-    summary = " · ".join(filter(None, [esc(way_words(run)), esc(run.fidelity.verdict) if run.fidelity else ""]))
+    summary = " · ".join(
+        filter(None, [esc(way_words(run)), esc(VERDICTS.get(run.fidelity.verdict, "")) if run.fidelity else ""])
+    )
     return (
         (f'<dl class="way">{_cells(open_rows)}</dl>' if open_rows else "")
         + f'<details class="provenance" data-keep="provenance"><summary>{summary}</summary>'

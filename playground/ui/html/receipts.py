@@ -43,7 +43,8 @@ class ReceiptPopovers:
         key = f"slip-{self._place}-{esc(self._receipts.id)}-{model}-{name}"
         self._used[key] = (model, name)
         return (
-            f'<button type="button" class="slip-opener" popovertarget="{key}" title="How it was taken">{shown}</button>'
+            f'<button type="button" class="slip-opener" popovertarget="{key}" title="{esc(msg("How it was taken"))}">'
+            f"{shown}</button>"
         )
 
     def html(self) -> str:
@@ -53,21 +54,23 @@ class ReceiptPopovers:
     def _popover(self, key: str, model: int, name: str) -> str:
         taken = self._receipts.models[model]
         parts = {
-            "This figure": figure_lines(taken, name),
-            "How it was taken": condition_lines(taken),
-            "On what": machine_lines(self._receipts.machine),
+            msg("This figure"): figure_lines(taken, name),
+            msg("How it was taken"): condition_lines(taken),
+            msg("On what"): machine_lines(self._receipts.machine),
         }
         drawn = "".join(
-            f"<h4>{title}</h4><dl>"
+            f"<h4>{esc(title)}</h4><dl>"
             + "".join(f"<dt>{esc(label)}</dt><dd>{esc(text)}</dd>" for label, text in lines)
             + "</dl>"
             for title, lines in parts.items()
         )
-        title = esc(taken.figures[name].title)
+        title = taken.figures[name].title
+        label = esc(msg("Receipt: {figure}", figure=title))
+        close = esc(msg("Close"))
         return (
-            f'<div popover id="{key}" class="slip" role="dialog" aria-label="Receipt: {title}"><header><h3>{title}</h3>'
-            f'<button type="button" popovertarget="{key}" popovertargetaction="hide" autofocus>Close</button></header>'
-            f"{drawn}</div>"
+            f'<div popover id="{key}" class="slip" role="dialog" aria-label="{label}"><header><h3>{esc(title)}</h3>'
+            f'<button type="button" popovertarget="{key}" popovertargetaction="hide" autofocus>{close}</button>'
+            f"</header>{drawn}</div>"
         )
 
 

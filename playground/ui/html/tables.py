@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from playground.catalog.cards import MAIN, MEASURED, PAGE, fact_title
-from playground.messages import msg
+from playground.messages import LIST_SEPARATOR, msg
 from playground.records import UNKNOWN, Fact, ModelFacts, ModelRun, Request
 from playground.results.figures import FIGURES, characters_per_s
 from playground.ui.html.charts import charts
 from playground.ui.html.format import (
     FINISHED,
     NOTHING,
+    card_word,
     characters,
     count,
     esc,
@@ -276,8 +277,8 @@ def _value(value: Any, key: str) -> str:
     if isinstance(value, float):
         return f"{value:.2g}" if key == "mean_kl" else f"{value:.4g}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(say(item) if isinstance(item, str) else str(item) for item in value)
-    return say(value) if isinstance(value, str) else str(value)
+        return say(LIST_SEPARATOR).join(say(card_word(str(item))) for item in value)
+    return say(card_word(value)) if isinstance(value, str) else str(value)
 
 
 def small_print(name: str, text: str) -> str:

@@ -18,7 +18,7 @@ from playground.errors import PlaygroundError
 from playground.messages import NOTHING, Translatable, msg
 from playground.system.memory import limit_mb
 from playground.ui.html import catalog
-from playground.ui.html.format import esc
+from playground.ui.html.format import card_word, esc
 from playground.ui.tabs.form import with_models
 from playground.ui.theme import html
 
@@ -169,7 +169,7 @@ def _order(values: tuple[Any, ...]) -> Sort:
 
 
 def _any(values: list[str]) -> list[tuple[str, str]]:
-    return [(msg("any"), ANY), *((value, value) for value in values)]
+    return [(msg("any"), ANY), *((card_word(value), value) for value in values)]
 
 
 def _names(found: list[Listed]) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -23,7 +24,7 @@ def build(first: Sequence[Label], most: int) -> tuple[gr.HTML, ...]:
     with gr.Row(elem_id="outputs", elem_classes="columns"):
         return tuple(
             html(
-                view.waiting_panel(first[place]) if place < len(first) else "",
+                partial(view.waiting_panel, first[place]) if place < len(first) else "",
                 visible=True if place < len(first) else HIDDEN,
                 elem_classes="slot",
             )

@@ -192,7 +192,7 @@ def test_two_visitors_at_once_are_told_each_in_their_own_language_why_a_model_fa
 @GRADIOS_PANDAS
 @pytest.mark.waits
 def test_functions_that_answer_at_once_endpoints_and_refusals_speak_the_requests_language(served: Served) -> None:
-    show = served.number("show")
+    show = served.number("show_1")  # a model in Find; "show" brings a comparison back
     for language, open_, close in ((LANGUAGE, "⟦", "⟧"), ("en", "", "")):
         answer = served.post("gradio_api/run/predict", language, data=["nope"], fn_index=show, session_hash="abc")
         assert f"{open_}Choose one of the list.{close}" in json.dumps(answer.json(), ensure_ascii=False)

@@ -80,11 +80,9 @@ class Seams:
     """Where actions reach into other tabs.
 
     Attributes:
-        models_tabs: The tabs inside Models.
         read: What they read, and what it does.
     """
 
-    models_tabs: gr.Tabs
     read: WhatTheyRead
     events: Events
 
@@ -103,7 +101,7 @@ class Actions:
     @property
     def outputs(self) -> list[Any]:
         """The components that change."""
-        more = [self.compare.form.prompt, *self.own.outputs, self.catalogue.pick, self.seams.models_tabs]
+        more = [self.compare.form.prompt, *self.own.outputs, self.catalogue.pick]
         return [*self.running.outputs, *more, *self.seams.read.outputs]
 
     async def act(self, request: gr.Request, text: str, shown: str, *chosen: Any) -> AsyncIterator[Changes]:
@@ -196,7 +194,7 @@ class Actions:
 
     async def _read(self, request: gr.Request, action: Action, shown: str) -> AsyncGenerator[Changes]:
         """What a column read, or its answer token by token, in the tab for that."""
-        yield self.compare.show("read")
+        yield self.running.parts.front.show("compare", "read")
         column = action.column or 0
         events, part = self.seams.events, self.seams.read
         session = request.session_hash or ""
@@ -241,7 +239,7 @@ class Actions:
 
     async def _use(self, action: Action, chosen: tuple[Any, ...]) -> AsyncGenerator[Changes]:
         """A prompt and models to try: into the form, and no further."""
-        form_, changes = self.compare.form, {self.running.parts.tabs: gr.update(selected="compare")}
+        form_, changes = self.compare.form, self.running.parts.front.show("compare")
         if prompt := action.text("prompt"):
             changes[form_.prompt] = prompt
         if names := [name for name in action.text("models").split(",") if name]:
@@ -253,16 +251,17 @@ class Actions:
         id = action.text("id", 100)
         stored = self.playground.comparison(id)
         filled = self._form_of(stored) if stored else {}
+        filled |= self.running.parts.front.show("compare", "outputs")
         async with aclosing(self.running.show(request, id)) as steps:
             async for step in steps:
-                yield {self.running.parts.tabs: gr.update(selected="compare"), **self.compare.show(), **filled, **step}
+                yield {**filled, **step}
                 filled = {}
 
     async def _measure(self, shown: str) -> AsyncGenerator[Changes]:
         """Measure with what is on show: its prompt and its models, for as many repeats as Measure proposes."""
         stored = self.playground.comparison(shown) if shown else None
         filled = self._form_of(stored) if stored else {}
-        yield {self.running.parts.tabs: gr.update(selected="measure"), **filled}
+        yield {**self.running.parts.front.show("measure"), **filled}
 
     def _form_of(self, stored: Comparison) -> Changes:
         form_, asked = self.compare.form, stored.request
@@ -277,8 +276,7 @@ class Actions:
 
     async def _show_model(self, action: Action) -> AsyncGenerator[Changes]:
         yield {
-            self.running.parts.tabs: gr.update(selected="models"),
-            self.seams.models_tabs: gr.update(selected="catalogue"),
+            **self.running.parts.front.show("models", "catalogue"),
             self.catalogue.pick: action.text("model", 500),
         }
 

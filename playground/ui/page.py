@@ -18,6 +18,7 @@ from playground.ui import api, offered
 from playground.ui.actions import Actions, Seams
 from playground.ui.blocks import Blocks
 from playground.ui.columns import variant_of
+from playground.ui.front import Front
 from playground.ui.html import asked, costs, panel
 from playground.ui.html.format import esc
 from playground.ui.html.language import language_html
@@ -92,12 +93,13 @@ class Page:
         html(head_html, elem_id="title")
         self.seen, self.shown, self.ended = unseen("seen"), unseen("shown"), unseen("ended")
         self.action, self.draft = unseen("action"), unseen("draft")
-        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as self.tabs:
+        self.front = Front()
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab(msg("Compare"), id="compare"):
                 self.compare = compare.build(playground)
             with gr.Tab(msg("Measure"), id="measure"):
                 self.measure = benchmark.build(playground, measured)
-            with gr.Tab(msg("Models"), id="models"), gr.Tabs(elem_id="models-tabs") as self.models_tabs:
+            with gr.Tab(msg("Models"), id="models"), gr.Tabs(elem_id="models-tabs"):
                 with gr.Tab(msg("Find"), id="catalogue"):
                     self.catalogue = catalog.build(playground)
                 with gr.Tab(msg("Decide"), id="choose") as choose_tab:
@@ -109,13 +111,14 @@ class Page:
         html(language_html, elem_id="language")
         self.timer = gr.Timer(LOOK_S)
         self.form = self.compare.form
-        self.running = Running(playground, Parts(self.tabs, self.compare, self.shown, self.ended))
+        self.running = Running(playground, Parts(self.front, self.compare, self.shown, self.ended))
 
     def _replay(self) -> None:
         self.replay = replay.build()
 
     def connect(self, demo: gr.Blocks) -> None:
         """Say which event does what. Only the API's own endpoints are callable from outside."""
+        self.front.connect()
         self._connect_form(demo)
         self._connect_running(demo)
         playground, shown = self.playground, self.compare
@@ -147,7 +150,7 @@ class Page:
         shown.reply.send.click(running.send, replies, running.outputs, trigger_mode="once", **works)
         form_.stop.click(running.stop, [self.shown], [form_.stop], queue=False, **RAW)
         events = what_they_read.connect(self.playground, shown.read, form_, self.shown, demo)
-        actions = Actions(self.playground, running, self.catalogue, Seams(self.models_tabs, shown.read, events))
+        actions = Actions(self.playground, running, self.catalogue, Seams(shown.read, events))
         pressed = [self.action, self.shown, *chosen, *form_.asked]
         self.action.change(actions.act, pressed, actions.outputs, trigger_mode="multiple", **acts)
         restore = Restore(self.playground, running)

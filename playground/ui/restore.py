@@ -64,7 +64,7 @@ class Restore:
         note = f'<p class="banner">{esc(words)}</p>' if foreign else ""
         async with aclosing(self.running.show(request, kept.shown, note=note)) as steps:
             async for step in steps:
-                yield {**step, **self._tab(kept)}
+                yield {**step, **self._tab(kept)} if self.running.parts.front.box in step else step
 
     def filled(self, kept: Draft) -> Changes:
         """The form with what was kept of it."""
@@ -98,4 +98,4 @@ class Restore:
         return outputs.waiting(panels, panel.labels(self.playground, variants))
 
     def _tab(self, kept: Draft) -> Changes:
-        return {self.running.parts.tabs: gr.update(selected=kept.tab)} if kept.tab else {}
+        return self.running.parts.front.show(kept.tab) if kept.tab else {}

@@ -23,6 +23,7 @@ from playground.experiments.blind import BlindJob
 from playground.messages import NOTHING, Translatable, msg, plural, sentences
 from playground.records import Comparison, Mode
 from playground.ui import columns, jobs
+from playground.ui.front import Front
 from playground.ui.html import asked as view
 from playground.ui.html import panel, receipts
 from playground.ui.html.format import esc
@@ -45,12 +46,12 @@ class Parts:
     """The components that it changes.
 
     Attributes:
-        tabs: The page's.
+        front: Which tabs are at the front.
         shown: Out of sight: the id of the comparison on show.
         ended: Out of sight: changes whenever a comparison of this page has ended, so that lists look again.
     """
 
-    tabs: gr.Tabs
+    front: Front
     compare: Compare
     shown: gr.Textbox
     ended: gr.Textbox
@@ -70,7 +71,7 @@ class Running:
         """The components that change."""
         shown, form_, reply_ = self.compare, self.compare.form, self.compare.reply
         return [
-            *(self.parts.tabs, self.parts.shown, self.parts.ended, shown.tabs, shown.asked, shown.timings),
+            *(self.parts.front.box, self.parts.shown, self.parts.ended, shown.asked, shown.timings),
             *(form_.run, form_.stop, form_.notice, form_.examples, form_.models, form_.changes),
             *(reply_.row, reply_.text, reply_.to, reply_.told, shown.files, shown.voting.bar, *shown.panels),
         ]
@@ -234,8 +235,7 @@ class Running:
     def _busy(self) -> Changes:
         shown = self.compare
         return {
-            self.parts.tabs: gr.update(selected="compare"),
-            **shown.show("outputs"),
+            **self.parts.front.show("compare", "outputs"),
             shown.form.run: gr.update(visible="hidden"),
             shown.form.stop: gr.update(visible=True, interactive=True, value=msg("Stop")),
             shown.form.examples: gr.update(visible=False),

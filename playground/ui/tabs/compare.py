@@ -6,7 +6,7 @@ It has the components; ``ui/running`` fills them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
@@ -43,13 +43,11 @@ class Compare:
     """The components.
 
     Attributes:
-        tabs: The inner ones; Outputs is the first.
         asked: What the answers below are to.
         files: The comparison's address, and its files.
     """
 
     form: Form
-    tabs: gr.Tabs
     asked: gr.HTML
     files: gr.HTML
     panels: tuple[gr.HTML, ...]
@@ -62,17 +60,13 @@ class Compare:
     reply: Reply
     suggested: Suggested
 
-    def show(self, tab: str = "outputs") -> dict[Any, Any]:
-        """Bring one of the inner tabs to the front."""
-        return {self.tabs: gr.update(selected=tab)}
-
 
 def build(playground: Playground) -> Compare:
     """Draw the tab."""
     most = playground.settings.limits.max_models
     made = form.build(playground)
     labels = panel.labels(playground, made.first)
-    with gr.Tabs(elem_id="views", overflow_behavior="wrap") as tabs:
+    with gr.Tabs(elem_id="views", overflow_behavior="wrap"):
         with gr.Tab(msg("Outputs"), id="outputs"):
             with gr.Row(elem_id="above"):
                 asked = html("", elem_id="asked")
@@ -92,4 +86,4 @@ def build(playground: Playground) -> Compare:
         with gr.Tab(msg("What they read"), id="read"):
             read = what_they_read.build(playground)
     voting = Voting(blind, bar, cast)
-    return Compare(made, tabs, asked, files, panels, figures, facts, apart, read, voting, alone, replies, better)
+    return Compare(made, asked, files, panels, figures, facts, apart, read, voting, alone, replies, better)

@@ -1,4 +1,5 @@
-// Tabs by the keyboard: arrows go to the next one and show it, Home and End to the first and the last.
+// The keyboard: arrows go to the next tab and show it, Home and End to the first and the last; and the row of columns, which
+// scrolls on a phone, can be reached.
 (() => {
   document.addEventListener("keydown", (event) => {
     const tab = event.target.closest?.("[role=tab]");
@@ -12,4 +13,19 @@
     tabs[to].focus();
     tabs[to].click();
   });
+  const reach = () => {
+    const columns = document.querySelector("#outputs");
+    if (!columns) return;
+    const scrolls = columns.scrollWidth > columns.clientWidth;
+    if (scrolls === columns.hasAttribute("tabindex")) return;
+    const label = document.querySelector("[role=tab][data-tab-id=outputs]")?.textContent.trim();
+    for (const [name, value] of Object.entries({ tabindex: "0", role: "group", "aria-label": label })) {
+      if (scrolls && value) columns.setAttribute(name, value);
+      else columns.removeAttribute(name);
+    }
+  };
+  new ResizeObserver(reach).observe(document.documentElement);
+  new MutationObserver((changes) => {
+    if (changes.some(({ target }) => target.id === "outputs" || target.matches?.("#outputs > *, #views *"))) reach();
+  }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
 })();

@@ -278,7 +278,7 @@ def test_one_name_or_several_with_commas_may_be_a_text(app: App, models: str) ->
         ({"columns": [{"temperature": 1}]}, "columns[0] names no model"),
         ({"columns": [{"model": "fast", "role": "x"}]}, "columns[0] holds role, which no model is asked with"),
         ({"columns": [{"model": "fst"}]}, "Did you mean fast?"),
-        ({"columns": [{"model": "fast"}] * 5}, "5 models are too many"),
+        ({"columns": [{"model": "fast"}] * 9}, "9 models are too many"),
         ({"columns": [{"model": "fast", "temperature": -1}]}, "temperature"),
         ({"columns": [{"model": "fast", "path": "/etc/passwd"}]}, "this app takes no files"),
         ({"columns": [{"model": {"url": "http://x"}}]}, "this app takes no files"),

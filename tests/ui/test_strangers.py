@@ -97,27 +97,18 @@ def test_choose_on_a_space_leaves_out_what_is_not_offered_and_shows_what_is(
         assert word not in shown
 
 
-def test_a_space_runs_and_compares_no_folder_and_says_so_alike_of_all(
+def test_a_space_runs_measures_and_reads_for_no_folder_and_says_so_alike_of_all(
     space: App, folders: list[tuple[str, str]]
 ) -> None:
-    rest = ["fair", "Hi", "", 8, 0, 0, 1, 0, 1, 0, "", False]
+    asked = ["fair", "Hi", "", 8, 0, 0, 1, 0, 1, 0, "", False]
     for name in (name for pair in folders for name in pair):
         for function, data in (
-            ("run", [[name], "", False, *rest]),
-            ("run", [[name], "", True, *rest]),
-            ("run_1", [[], 1, 4, [name], *rest]),
-            ("read", ["form", "", [name], "", *rest]),
+            ("run", [[name], "", False, *asked]),
+            ("run_1", [[], 1, 4, [name], *asked]),
+            ("read", ["form", "", [name], "", *asked]),
         ):
             said = started(space, number_of(space, function), data)
-            assert "is not offered here" in said, function
-    for one, other in folders:
-        for do in ({"do": "use", "models": ""}, {"do": "show-model", "model": ""}):
-            told = []
-            for name in (one, other):
-                given = json.dumps({key: value or name for key, value in do.items()})
-                told.append(without(started(space, number_of(space, "act"), [given, "", [], "", *rest]), name))
-            assert told[0] == told[1]
-            assert "77341" not in told[0]
+            assert "is not offered here" in said, (function, said)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])

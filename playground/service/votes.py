@@ -196,6 +196,8 @@ class Voting(Experiments, History):
     ) -> list[Entry]:
         found = super().history(owner, search=search, model=model, favourites=favourites, limit=limit, offset=offset)
         waiting = self.votes_kept.all_awaited()
+        if search.strip():  # a word that is found before the end would tell who was fast
+            found = [each for each in found if not (each.running and each.id in waiting)]
         return [self._listed(each) if each.id in waiting else each for each in found]
 
     def history_entry(self, id: str) -> Entry | None:

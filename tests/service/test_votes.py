@@ -163,6 +163,19 @@ def test_a_blind_run_shows_nothing_until_all_have_answered(playground: Playgroun
     assert shown.runs[0].timings.output_tokens
 
 
+def test_a_search_finds_no_answer_of_a_blind_run_that_goes_on(playground: Playground) -> None:
+    job = playground.compare_blind(Request("Hi?"), [FAST, *playground.variants(["endless"])], "fast")
+    until = time.monotonic() + 10
+    while not playground.store.entries(search="Paris"):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert playground.running(job.id)
+    assert playground.history("", search="Paris") == []
+    assert [entry.id for entry in playground.history("")] == [job.id]
+    job.stop()
+    assert job.wait(5)
+
+
 def test_a_vote_comes_after_the_answers(playground: Playground) -> None:
     job = playground.compare_blind(Request("Hi?"), [FAST, SLOW])
     with pytest.raises(UsageError, match="still answering"):

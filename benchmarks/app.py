@@ -26,6 +26,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import which
 from typing import Any
+from urllib.parse import urlencode
 
 import psutil
 
@@ -120,13 +121,15 @@ class Browsers:
     @staticmethod
     def _fill(page: Any, variant: str, tokens: int) -> None:
         """Only this variant, the prompt, and so many tokens."""
-        for box in page.locator("#models input[type=checkbox]").all():
-            if box.is_checked() != (box.get_attribute("name") == variant):
-                box.click()
-        page.fill("#prompt textarea", PROMPT)
+        page.goto(f"{page.url.split('?')[0]}?{urlencode({'models': variant, 'prompt': PROMPT})}")
+        page.wait_for_function(
+            "prompt => document.querySelector('#prompt textarea')?.value === prompt"
+            " && document.querySelectorAll('#models .token').length === 1",
+            arg=PROMPT,
+        )
         field = page.get_by_label("number input for Max new tokens")
         if not field.is_visible():
-            page.get_by_role("button", name="Parameters").click()
+            page.locator("#parameters > button").click()
         field.fill(str(tokens))
         field.blur()
         page.wait_for_timeout(500)

@@ -83,7 +83,8 @@ def asked_html(request: Request, mode: Mode, *, note: str = "", own: Iterable[Re
     if line != prompt or len(line) > SHORTEST:
         words = f'<details><summary>{words}</summary><blockquote dir="auto">{esc(prompt)}</blockquote></details>'
     return (
-        f'<div class="asked-line" data-asked="{esc(begun_with(request, own))}" aria-label="{esc(say(msg("Asked")))}">'
+        f'<div class="asked-line" data-asked="{esc(prompt)}" data-began="{esc(begun_with(request, own))}"'
+        f' aria-label="{esc(say(msg("Asked")))}">'
         f"{words}{marked}<small>{told}</small>{note}{_raw_switch()}</div>"
     )
 

@@ -27,7 +27,7 @@
     const line = document.querySelector("#asked .asked-line");
     const box = prompt();
     const flag = line?.querySelector(".earlier");
-    if (flag && box) flag.hidden = box.value.trim() === line.dataset.asked.trim();
+    if (flag && box) flag.hidden = [line.dataset.asked, line.dataset.began].some((each) => each.trim() === box.value.trim());
   };
 
   document.addEventListener("click", (event) => {

@@ -201,7 +201,7 @@ def launch(demo: gr.Blocks, settings: Settings, routes: Sequence[BaseRoute] = ()
             run_history=False,
             state_session_capacity=SESSIONS,
             max_file_size=CALL_BYTES,
-            footer_links=["api"],
+            footer_links=["api", "settings"],
             app_kwargs={
                 "routes": list(routes),
                 "middleware": [Middleware(i18n.Language), guard, whose, Middleware(Early)],

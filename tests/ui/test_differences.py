@@ -43,7 +43,8 @@ def compare(page: Any, *names: str) -> None:
 
 def pick(page: Any, box: str, name: str) -> None:
     page.locator(f"{box} input").click()
-    page.get_by_role("option", name=name).click()
+    listed = page.locator(f"{box} input").get_attribute("aria-controls")  # another list may still be closing
+    page.locator(f"#{listed}").get_by_role("option", name=name).click()
 
 
 def seen(page: Any) -> list[str]:
@@ -102,6 +103,7 @@ def test_two_variants_of_one_model_are_compared_token_by_token(page: Any) -> Non
     state(page, "Done")
     shown = page.locator("#diff-shown")
     assert shown.locator("article mark.parts").all_inner_texts() == ["brown ", "red "]
+    assert shown.locator("article .answer").first.inner_text().splitlines() == ["the quick brown fox"], "one line"
     assert "1 of 4" in shown.locator(".tiles").inner_text()
     assert "nats a token" in shown.locator(".tiles").inner_text()
 

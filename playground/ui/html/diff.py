@@ -96,7 +96,7 @@ def _side(
         f'<article class="panel series-{label.position}" aria-label="{esc(what)}: {esc(label.name)} {esc(label.tail)}">'
         f"<header><h3>{esc(label.name)}</h3><code>{esc(label.tail)}</code>"
         f'<span class="tag">{esc(what)}</span></header><p class="state">{esc(FINISHED[side.run.finish_reason])}</p>'
-        f'<div class="answer" dir="auto">{body}</div></article>'
+        f'<div class="answer pieces" dir="auto">{body}</div></article>'
     )
 
 

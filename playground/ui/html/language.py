@@ -12,7 +12,7 @@ NAMES = {"en": "English", "ja": "日本語"}
 
 def language_html() -> str:
     """Buttons for the languages there are messages in, and ``data-current`` for the script that tells the browser which
-    one the page is in; that alone where there is one language.
+    one the page is in; those alone where there is one language. ``data-remove`` names buttons that gradio only numbers.
     """
     current = i18n.language()
     buttons = "".join(
@@ -21,7 +21,9 @@ def language_html() -> str:
         for name in i18n.known()
     )
     shown = buttons if len(i18n.known()) > 1 else ""
+    remove = esc(msg("{action}: {name}", action=msg("Remove"), name="{model}"))
     return (
-        f'<div class="language" role="group" aria-label="{esc(msg("Language"))}" data-current="{esc(current)}">'
+        f'<div class="language" role="group" aria-label="{esc(msg("Language"))}" data-current="{esc(current)}" '
+        f'data-remove="{remove}">'
         f"{shown}</div>"
     )

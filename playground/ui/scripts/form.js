@@ -88,6 +88,21 @@
     (usable("run") || usable("stop"))?.focus({ preventScroll: true });
   };
 
+  // Gradio calls the buttons in the picker of models "Remove 0", "Remove 1".
+  let named = false;
+  const nameRemovers = () => {
+    const words = document.querySelector(".language[data-remove]")?.dataset.remove;
+    for (const token of words ? document.querySelectorAll("#models .token") : []) {
+      const button = token.querySelector(".token-remove"), name = token.querySelector("span")?.textContent.trim();
+      if (!button || !name) continue;
+      named = true;
+      const told = words.replace("{model}", () => name);
+      if (button.title === told) continue;
+      button.title = told;
+      button.setAttribute("aria-label", told);
+    }
+  };
+
   const look = () => {
     const told = document.querySelector("#notice [data-say]");
     say(told?.textContent ?? "", told?.dataset.say ?? "status");
@@ -100,18 +115,20 @@
     if (found && found.offsetParent !== null && !found.closest("#notice")) say(found.textContent, found.dataset.say);
   };
   new MutationObserver((changes) => {
-    let here = false;
+    let here = false, picked = !named;
     const places = new Set();
     for (const { target, addedNodes } of changes) {
       const element = target.nodeType === Node.TEXT_NODE ? target.parentElement : target;
       if (!element?.closest) continue;
       here ||= element.closest("#notice, #asked, #go") !== null;
+      picked ||= element.closest("#models") !== null;
       if (element.closest(".panel, #said, #said-alert")) continue;
       const told = element.closest("[data-say]");
       if (told) places.add(told);
       for (const node of addedNodes) if (node.nodeType === Node.ELEMENT_NODE) places.add(node);
     }
     if (here) look();
+    if (picked) nameRemovers();
     places.forEach((each) => { if (each.isConnected && each.closest("#tabs")) elsewhere(each); });
   }).observe(document, { childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: ["disabled", "class", "style"] });
   window.playground = { ...window.playground, type, say };

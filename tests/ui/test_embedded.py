@@ -14,6 +14,20 @@ from tests.support.app import App, chromium, serving
 pytestmark = pytest.mark.ui
 
 SPACE, HUB, EVIL = "owner-name.hf.test", "hub.test", "evil.test"
+GROWING = """<!doctype html><style>body { margin: 0 } iframe { width: 100%; height: 700px; border: 0 }</style>
+<iframe id="app" src="APP" sandbox="SANDBOX"></iframe>
+<script>
+    // What a Space's page does: the frame is as high as the app says it is, by the protocol of iframe-resizer.
+    const frame = document.querySelector("iframe");
+    addEventListener("message", ({ data }) => {
+        const told = typeof data === "string" && data.startsWith("[iFrameSizer]app:") ? data.slice(17).split(":") : [];
+        if (Number(told[0]) > 0) frame.style.height = `${told[0]}px`;
+    });
+    const greet = () => frame.contentWindow.postMessage(
+        "[iFrameSizer]app:0:false:false:32:true:true:null:bodyOffset:null:null:0:false:parent:scroll:false", "*");
+    frame.addEventListener("load", greet);
+    const again = setInterval(() => (frame.style.height ? clearInterval(again) : greet()), 500);
+</script>"""
 SANDBOX = "allow-downloads allow-forms allow-modals allow-popups allow-same-origin allow-scripts"
 
 
@@ -36,14 +50,16 @@ def browser() -> Iterator[Any]:
 def site(app: App) -> Iterator[int]:
     """Another website, whose page has the app in a frame; returns its port."""
     port = app.url.rstrip("/").rpartition(":")[2]
-    html = f'<!doctype html><iframe src="http://{SPACE}:{port}/" sandbox="{SANDBOX}" width=1200 height=2000></iframe>'
+    address = f"http://{SPACE}:{port}/"
+    html = f'<!doctype html><iframe src="{address}" sandbox="{SANDBOX}" width=1200 height=2000></iframe>'
+    growing = GROWING.replace("APP", address, 1).replace("SANDBOX", SANDBOX, 1)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
-            self.wfile.write(html.encode())
+            self.wfile.write((growing if self.path == "/growing" else html).encode())
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -63,6 +79,38 @@ def test_in_the_hubs_frame_the_page_runs_a_prompt(browser: Any, site: int) -> No
     inside.locator("button#run").click()
     inside.locator("#notice", has_text="The figures are in Timings").wait_for(timeout=60_000)
     assert "Paris" in inside.locator("#outputs").inner_text()
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_in_a_frame_that_grows_a_receipt_and_a_menu_open_in_sight_at_their_openers(
+    browser: Any, site: int, width: int
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(f"http://{HUB}:{site}/growing")
+    inside = page.frame_locator("iframe")
+    inside.locator("button#run").click(timeout=60_000)
+    inside.locator("#notice", has_text="The figures are in Timings").wait_for(timeout=60_000)
+    page.wait_for_function("parseFloat(document.querySelector('iframe').style.height) > 0")
+    inside.get_by_role("tab", name="Timings").click()
+    page.wait_for_function("parseFloat(document.querySelector('iframe').style.height) > 1400")
+    assert inside.locator("body").evaluate("() => innerHeight") > 1400, "the frame shows all of itself"
+
+    def opened_in_sight(opener: Any, popover: str) -> None:
+        opener.click()
+        shown = inside.locator(popover)
+        shown.wait_for()
+        at, box = opener.bounding_box(), shown.bounding_box()
+        below, above = box["y"] - at["y"] - at["height"], at["y"] - box["y"] - box["height"]
+        assert -12 < max(below, above) < 12, "it begins at what opened it"
+        assert min(box["y"] + box["height"], 800) - max(box["y"], 0) >= min(box["height"], 150), "and can be seen"
+        page.keyboard.press("Escape")
+
+    for place in (0, 3, -1):
+        opened_in_sight(inside.locator("#timings table .slip-opener").nth(place), ".slip:popover-open")
+    inside.get_by_role("tab", name="Outputs").click()
+    opened_in_sight(inside.locator("#outputs .slip-opener").first, ".slip:popover-open")
+    opened_in_sight(inside.locator("#outputs button.more").first, ".menu:popover-open")
     page.close()
 
 

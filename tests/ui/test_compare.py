@@ -211,6 +211,20 @@ def test_one_column_has_parameters_of_its_own_and_the_same_model_stands_there_tw
     assert "temp." in columns.nth(2).locator("header").first.inner_text()
 
 
+def test_run_takes_what_stands_in_the_open_box_of_a_column(page: Any) -> None:
+    choose(page, "Fast", "Slow")
+    run_to_end(page)
+    panel(page, "Fast").locator("[data-do=parameters]").dispatch_event("click")
+    page.wait_for_selector("#own:visible")
+    tokens = page.locator("#own").get_by_label("Max new tokens").first
+    tokens.fill("3")
+    tokens.press("Tab")
+    run_to_end(page)
+    assert page.locator("#own").is_hidden()
+    assert "· 3 tokens" in panel(page, "Fast").inner_text()
+    assert "· 3 tokens" not in panel(page, "Slow").inner_text()
+
+
 def test_one_column_is_stopped_alone_and_run_again(page: Any) -> None:
     choose(page, "Talks for a long time", "Fast")
     page.click("#run")

@@ -35,7 +35,6 @@ WIDTHS = {"wide": (1440, 900), "phone": (390, 844)}
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 VIEWS = ("Outputs", "Timings", "Model cards", "Differences", "What they read")
 TABS = ("Measure", "Models", "History", "Learn")
-PROMPT = "Explain in two sentences why the sky is blue."
 FRAME = """<!doctype html><title>A page that frames the app</title>
 <style>body{{margin:0}}iframe{{width:100%;border:0;height:{height}px}}</style><iframe src="{url}"></iframe>"""
 
@@ -67,7 +66,6 @@ def asked(page: Page, url: str) -> None:
     page.goto(url)
     page.wait_for_selector("button#run")
     page.wait_for_function("() => !document.querySelector('#states li')", timeout=300_000)
-    page.fill("#prompt textarea", PROMPT)
     page.click("button#run")
     page.wait_for_function("document.querySelector('#notice').innerText.startsWith('Done')", timeout=180_000)
 

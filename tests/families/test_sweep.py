@@ -289,8 +289,8 @@ def test_one_other_token_somewhere_in_an_answer_is_found(work: Path, monkeypatch
 def test_a_cache_that_keeps_too_much_of_the_prompt_before_is_found(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = PrefixCache.begin
 
-    def greedy(self: PrefixCache, ids: Sequence[int], length: int, reuse: bool) -> int:
-        kept = begin(self, ids, length, reuse)
+    def greedy(self: PrefixCache, ids: Sequence[int], length: int, reuse: bool, answer: Sequence[int] = ()) -> int:
+        kept = begin(self, ids, length, reuse, answer)
         return min(kept + 9, len(ids) - 2) if kept else 0
 
     monkeypatch.setattr(PrefixCache, "begin", greedy)

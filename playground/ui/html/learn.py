@@ -15,7 +15,8 @@ from playground.catalog.search import Listed
 from playground.catalog.sets import ModelSet, download_bytes
 from playground.messages import Translatable, msg
 from playground.records import Fact
-from playground.ui.html.format import card_word, esc, link, megabytes
+from playground.ui.html.format import card_word, esc, link, megabytes, rich
+from playground.ui.html.tables import ANSWERS, OPENNESS, YES_NO
 from playground.ui.i18n import say
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
@@ -30,23 +31,16 @@ LEDGER = (
     "olmo-7b",
 )
 """Models whose answers to the five questions stand side by side: the starters, and one of each kind of openness."""
-QUESTIONS: tuple[tuple[str, Translatable, Translatable], ...] = (
-    (
-        "training_data",
-        msg("Training data"),
-        msg("see what the model has read, search it for your test questions, look for bias and for copyright"),
+USES = {
+    "training_data": msg(
+        "see what the model has read, search it for your test questions, look for bias and for copyright"
     ),
-    ("weights", msg("Weights"), msg("run the model yourself, on your own machine, for as long as you like")),
-    ("evaluation_code", msg("Evaluation code"), msg("get the published scores again, instead of believing them")),
-    ("finetuning_code", msg("Fine-tuning code"), msg("adapt the model the way its makers did")),
-    (
-        "training_metrics",
-        msg("Training metrics"),
-        msg("see how training went, and compare your own training with it"),
-    ),
-)
-SIGNS = {"yes": "✓", "partial": "◐", "no": "✕", "unknown": "?"}
-STATUS = {"yes": msg("yes"), "partial": msg("in part"), "no": msg("no"), "unknown": msg("unknown")}
+    "weights": msg("run the model yourself, on your own machine, for as long as you like"),
+    "evaluation_code": msg("get the published scores again, instead of believing them"),
+    "finetuning_code": msg("adapt the model the way its makers did"),
+    "training_metrics": msg("see how training went, and compare your own training with it"),
+}
+"""What each item of openness lets one do."""
 RELATIONS = {
     "finetune": msg("fine-tuned"),
     "pretrained": msg("trained further"),
@@ -97,7 +91,7 @@ def _prose(*paragraphs: Translatable) -> str:
 
 
 def _points(items: Iterable[Translatable], tag: str = "ul") -> str:
-    return f"<{tag}>{''.join(f'<li>{_MARKDOWN.renderInline(say(each))}</li>' for each in items)}</{tag}>"
+    return f"<{tag}>{''.join(f'<li>{rich(each)}</li>' for each in items)}</{tag}>"
 
 
 def try_html(prompt: Translatable, models: Sequence[str], look: Translatable) -> str:
@@ -109,7 +103,7 @@ def try_html(prompt: Translatable, models: Sequence[str], look: Translatable) ->
     said = say(prompt)
     names = ", ".join(models)
     return (
-        f'<div class="try-it"><blockquote dir="auto">{esc(said)}</blockquote><p>{_MARKDOWN.renderInline(say(look))}</p>'
+        f'<div class="try-it"><blockquote dir="auto">{esc(said)}</blockquote><p>{rich(look)}</p>'
         f'<button type="button" data-do="use" data-prompt="{esc(said)}" data-models="{esc(",".join(models))}">'
         f"{esc(say(msg('Try it')))}</button><small>{esc(say(msg('with {models}', models=names)))}</small></div>"
     )
@@ -150,13 +144,13 @@ def _ledger(shown: Sequence[Listed]) -> str:
     names = "".join(f'<th scope="col">{esc(item.entry.spec.name)}</th>' for item in shown)
     head = f'<tr><th scope="col">{esc(say(msg("Item")))}</th>{names}</tr>'
     rows = "".join(
-        f'<tr><th scope="row">{esc(say(title))}<small>{esc(say(msg("with it you can {use}", use=use)))}</small></th>'
+        f'<tr><th scope="row">{esc(title)}<small>{esc(msg("with it you can {use}", use=USES[key]))}</small></th>'
         + "".join(
             f'<td data-model="{esc(item.entry.spec.name)}">{_answer(getattr(item.facts.openness, key))}</td>'
             for item in shown
         )
         + "</tr>"
-        for key, title, use in QUESTIONS
+        for key, title in OPENNESS.items()
     )
     caption = esc(say(msg("The five items, asked of six models")))
     return (
@@ -167,7 +161,7 @@ def _ledger(shown: Sequence[Listed]) -> str:
 
 def _answer(fact: Fact) -> str:
     value = str(fact.value or "unknown")
-    words = f'<span aria-hidden="true">{SIGNS.get(value, "?")}</span> {esc(say(STATUS.get(value, STATUS["unknown"])))}'
+    words = f'<span aria-hidden="true">{ANSWERS.get(value, "?")}</span> {esc(YES_NO.get(value, YES_NO["unknown"]))}'
     return f"{words} {link(fact.url, say(msg('source')))}" if fact.url else words
 
 

@@ -50,8 +50,8 @@ _STATUS = {
     "measured": ("◆", msg("measured here")),
     "unknown": ("?", msg("unknown: no source we trust")),
 }
-_YES_NO = {"yes": msg("yes"), "partial": msg("in part"), "no": msg("no"), "unknown": msg("unknown")}
-_ANSWERS = {"yes": "✓", "partial": "◐", "no": "✕", "unknown": "?"}
+YES_NO = {"yes": msg("yes"), "partial": msg("in part"), "no": msg("no"), "unknown": msg("unknown")}
+ANSWERS = {"yes": "✓", "partial": "◐", "no": "✕", "unknown": "?"}
 
 Cell = Callable[[ModelRun], str]
 
@@ -211,9 +211,9 @@ def _openness_rows(facts: Sequence[ModelFacts]) -> list[tuple[str, str, list[str
 def _answer(fact: Fact) -> str:
     answer = str(fact.value or "unknown")
     note = f"<small>{esc(fact.note)}</small>" if fact.note else ""
-    said = _YES_NO.get(answer, answer)
+    said = YES_NO.get(answer, answer)
     shown = link(fact.url, said) if fact.url else esc(said)
-    mark = f'<span class="answer-mark answer-{esc(answer)}" aria-hidden="true">{_ANSWERS.get(answer, "?")}</span>'
+    mark = f'<span class="answer-mark answer-{esc(answer)}" aria-hidden="true">{ANSWERS.get(answer, "?")}</span>'
     return f"{mark} {shown}{note}"
 
 
@@ -271,7 +271,7 @@ def _value(value: Any, key: str) -> str:
     if key == "top1_agreement":
         return percent(value)
     if isinstance(value, bool):
-        return say(_YES_NO["yes" if value else "no"])
+        return say(YES_NO["yes" if value else "no"])
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):

@@ -305,6 +305,10 @@ class Request(Record):
         answer_ids: Tokens that the answer begins with: they are read behind the prompt, not chosen. They are part of
             the run's ``text`` and ``token_ids``; ``max_new_tokens`` and all timings count only the tokens chosen after
             them.
+        logprobs: So many of the most likely tokens are reported beside each token of the answer, with their
+            log-probabilities (``ModelRun.logprobs``); 0 reports the chosen one's alone, None nothing.
+        json_schema: JSON text of a schema that the answer is held to while it is decoded; ``{}`` is any JSON object.
+            Empty: the model is free.
     """
 
     prompt: str = ""
@@ -321,6 +325,24 @@ class Request(Record):
     reuse: bool = False
     min_new_tokens: int = 0
     answer_ids: tuple[int, ...] = ()
+    logprobs: int | None = None
+    json_schema: str = ""
+
+
+@dataclass(frozen=True)
+class TokenLogprob(Record):
+    """A token of an answer or of a text, and how likely the model held it at its place.
+
+    Attributes:
+        logprob: ln of its probability by a softmax at temperature 1 over the model's own logits, before any sampling
+            parameter; None where nothing stands before it.
+        top_ids, top_logprobs: The likeliest tokens at that place, the likeliest first.
+    """
+
+    id: int
+    logprob: float | None
+    top_ids: tuple[int, ...] = ()
+    top_logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -407,6 +429,7 @@ class ModelRun(Record):
             conversation.
         taken_in: Id of the comparison this run was taken in, where it is carried over from an earlier one; else empty.
         thinking_tokens: How many of its tokens are thinking, marks included; None where none is, or they can't be told.
+        logprobs: One for each of ``token_ids``, where the request asked for them.
     """
 
     variant: Variant
@@ -428,6 +451,7 @@ class ModelRun(Record):
     request: Request | None = None
     taken_in: str = ""
     thinking_tokens: int | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -494,6 +518,97 @@ class Comparison(Record):
     def asked(self, column: int) -> Request:
         """What the model of that column was asked."""
         return self.runs[column].request or self.request
+
+
+@dataclass(frozen=True)
+class CheckResult(Record):
+    """What one check of a suite says of one answer.
+
+    Attributes:
+        type: As the suite's file names it: ``contains``, ``not-regex``, ``tokens-per-second``.
+        score: 0 to 1; of a check that only passes or fails, 1 or 0.
+        reason: Why, for a reader.
+        weight: Of ``score`` in the cell's mean; 0 is told and does not count.
+        value: What the answer was held against, shortened for a reader.
+    """
+
+    type: str
+    passed: bool
+    score: float
+    reason: Translatable = NOTHING
+    weight: float = 1.0
+    value: str = ""
+
+
+@dataclass(frozen=True)
+class Cell(Record):
+    """One answer of a suite: a row's prompt, a column's model, one of the repeats.
+
+    Attributes:
+        row, column, sample: Places from 0.
+        passed: Whether the checks are met; None where there is none to meet.
+        score: Weighted mean of the checks' scores, 0 to 1; None without checks.
+    """
+
+    row: int
+    column: int
+    sample: int
+    run: ModelRun
+    checks: tuple[CheckResult, ...] = ()
+    passed: bool | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class SuiteRow(Record):
+    """One prompt of a suite, its variables filled in.
+
+    Attributes:
+        id: Names the row for regression: stable when rows are added; unique within its suite.
+        label: For a reader: the description in the file, or the prompt's beginning.
+        vars: Values by variable, as text.
+        metadata: ``__metadata:*`` of a CSV file, ``metadata`` of a test.
+        messages: The turns, where the prompt is a conversation; else ``prompt`` has it.
+        place: Where in the file it stands, for errors: ``row 12``.
+    """
+
+    id: str
+    label: str
+    prompt: str = ""
+    messages: tuple[Message, ...] = ()
+    system: str = ""
+    vars: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class SuiteRun(Record):
+    """A suite and how far it has come; its cells are kept apart, each when it is finished.
+
+    Attributes:
+        columns: Each with the request that its rows' prompts are put into.
+        repeats: Samples of each cell.
+        file: The suite as it was written, so that it can be run again.
+        status: ``running``, ``paused`` (resumable), ``done``.
+    """
+
+    id: str
+    created_at: str
+    name: str
+    rows: tuple[SuiteRow, ...]
+    columns: tuple[Column, ...]
+    environment: Environment
+    repeats: int = 1
+    mode: Mode = "fair"
+    file: str = ""
+    status: Literal["running", "paused", "done"] = "running"
+    finished_at: str = ""
+
+    @property
+    def cells(self) -> int:
+        """How many there will be."""
+        return len(self.rows) * len(self.columns) * self.repeats
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from playground import records
 from playground.records import (
     Artifact,
+    Cell,
+    CheckResult,
     Column,
     Comparison,
     DecodedTokens,
@@ -29,7 +31,10 @@ from playground.records import (
     Record,
     Remote,
     Request,
+    SuiteRow,
+    SuiteRun,
     Timings,
+    TokenLogprob,
     Variant,
 )
 
@@ -89,6 +94,8 @@ requests = st.builds(
     seed=maybe(count),
     stop=texts,
     answer_ids=st.lists(count, max_size=3).map(tuple),
+    logprobs=maybe(count),
+    json_schema=text,
 )
 timings = st.builds(
     Timings,
@@ -97,6 +104,13 @@ timings = st.builds(
     prompt_tokens=maybe(count),
     token_stamps=st.lists(number, max_size=4).map(tuple),
     mode=maybe(one_of(records.Mode)),
+)
+logprobs = st.builds(
+    TokenLogprob,
+    count,
+    maybe(number),
+    st.lists(count, max_size=3).map(tuple),
+    st.lists(number, max_size=3).map(tuple),
 )
 runs = st.builds(
     ModelRun,
@@ -112,12 +126,29 @@ runs = st.builds(
     token_ids=maybe(st.lists(count, max_size=3).map(tuple)),
     request=maybe(requests),
     taken_in=text,
+    logprobs=st.lists(logprobs, max_size=2).map(tuple),
 )
 columns = st.builds(Column, variants, maybe(requests))
 events = st.builds(Event, text, one_of(records.EventKind), text, count, maybe(number), number, maybe(runs), count)
 environments = st.builds(Environment, text, count, number, st.dictionaries(text, text, max_size=2), maybe(text))
 comparisons = st.builds(
     Comparison, text, text, requests, st.lists(runs, max_size=2).map(tuple), environments, one_of(records.Mode), text
+)
+words = st.dictionaries(text, text, max_size=2)
+checks = st.builds(CheckResult, text, st.booleans(), number, text, number, text)
+rows = st.builds(SuiteRow, text, text, text, st.lists(messages, max_size=2).map(tuple), text, words, words, text)
+suite_runs = st.builds(
+    SuiteRun,
+    text,
+    text,
+    text,
+    st.lists(rows, max_size=2).map(tuple),
+    st.lists(columns, max_size=2).map(tuple),
+    environments,
+    count,
+    one_of(records.Mode),
+    text,
+    st.sampled_from(["running", "paused", "done"]),
 )
 facts = st.builds(Fact, maybe(text | count | st.lists(text, max_size=2)), text, text, one_of(records.FactStatus), text)
 openness = st.builds(Openness, facts, facts)
@@ -143,6 +174,13 @@ EVERY: dict[type[Record], st.SearchStrategy[Any]] = {
     Openness: openness,
     ModelFacts: model_facts,
     PromptView: views,
+    TokenLogprob: logprobs,
+    CheckResult: checks,
+    Cell: st.builds(
+        Cell, count, count, count, runs, st.lists(checks, max_size=2).map(tuple), maybe(st.booleans()), maybe(number)
+    ),
+    SuiteRow: rows,
+    SuiteRun: suite_runs,
     LoadSpec: st.builds(LoadSpec, specs, artifacts, count),
     DecodedTokens: st.builds(DecodedTokens, texts, texts, texts),
 }

@@ -14,8 +14,6 @@ Door:
         of_comparisons, of_measurement, with_receipts
     report: markdown
     requests: PARAMETERS, ROLES, headings, own_words, parameter_lines, turns
-    statistics: Interval, LEAST_DIFFERING, Paired, Rate, difference_interval, family, holm, mcnemar, outcome_words,
-        paired, rate, why_words, wilson
     store: EVERYTHING, Retention, Store
     text_diff: Agreement, Piece, TextDiff, agreement, text_diff
     thinking: Split, parts, split, with_thinking_tokens

@@ -57,6 +57,16 @@ MIGRATIONS = (
     );
     CREATE INDEX vote_by_owner ON vote (owner, begun_at);
     """,
+    """
+    CREATE TABLE score (
+        id TEXT PRIMARY KEY,
+        created_at TEXT NOT NULL,
+        variant TEXT NOT NULL,
+        task TEXT NOT NULL,
+        document TEXT NOT NULL
+    );
+    CREATE INDEX score_by_time ON score (created_at DESC, id DESC);
+    """,
 )
 """Number n brings a file of version n - 1 to version n (``PRAGMA user_version``). Only ever append."""
 LISTED_SINCE = 3

@@ -67,6 +67,35 @@ MIGRATIONS = (
     );
     CREATE INDEX score_by_time ON score (created_at DESC, id DESC);
     """,
+    """
+    CREATE TABLE suite (
+        id TEXT PRIMARY KEY,
+        created_at TEXT NOT NULL,
+        finished_at TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        name TEXT NOT NULL,
+        status TEXT NOT NULL,
+        variants TEXT NOT NULL,
+        cells INTEGER NOT NULL,
+        document TEXT NOT NULL
+    );
+    CREATE INDEX suite_by_time ON suite (created_at DESC, id DESC);
+    CREATE INDEX suite_by_owner ON suite (owner, created_at DESC, id DESC);
+    CREATE TABLE suite_cell (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        suite TEXT NOT NULL REFERENCES suite (id) ON DELETE CASCADE,
+        at_row INTEGER NOT NULL,
+        at_column INTEGER NOT NULL,
+        sample INTEGER NOT NULL,
+        passed INTEGER,
+        failed INTEGER NOT NULL,
+        seconds REAL NOT NULL,
+        document TEXT NOT NULL
+    );
+    CREATE UNIQUE INDEX suite_cell_by_row ON suite_cell (suite, at_row, at_column, sample);
+    CREATE UNIQUE INDEX suite_cell_by_column ON suite_cell (suite, at_column, at_row, sample);
+    CREATE INDEX suite_cell_by_number ON suite_cell (suite, number);
+    """,
 )
 """Number n brings a file of version n - 1 to version n (``PRAGMA user_version``). Only ever append."""
 LISTED_SINCE = 3

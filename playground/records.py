@@ -125,6 +125,8 @@ class Remote(Record):
         key_env: Name of the environment variable that holds the key; empty where none is needed.
         context_length: Most tokens of prompt and answer together; 0 where unknown.
         timeout_s: Longest wait for the first piece of an answer.
+        replicas: Base addresses of further servers of the same model; any of them may answer.
+        at_once: How many answers each of these servers may be asked for at the same time.
     """
 
     name: str
@@ -135,6 +137,13 @@ class Remote(Record):
     kind: Literal["chat", "base"] = "chat"
     context_length: int = 0
     timeout_s: float = 60.0
+    replicas: tuple[str, ...] = ()
+    at_once: int = 1
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All that serve it."""
+        return (self.url, *self.replicas)
 
 
 @dataclass(frozen=True)
@@ -309,6 +318,9 @@ class Request(Record):
             log-probabilities (``ModelRun.logprobs``); 0 reports the chosen one's alone, None nothing.
         json_schema: JSON text of a schema that the answer is held to while it is decoded; ``{}`` is any JSON object.
             Empty: the model is free.
+        plain: Whether a prompt is read as it stands, also by a model with a chat template.
+        prompt_ids: The prompt as token ids, read as they are in place of ``prompt``, which may say their text for a
+            reader.
     """
 
     prompt: str = ""
@@ -327,6 +339,8 @@ class Request(Record):
     answer_ids: tuple[int, ...] = ()
     logprobs: int | None = None
     json_schema: str = ""
+    plain: bool = False
+    prompt_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -430,6 +444,7 @@ class ModelRun(Record):
         taken_in: Id of the comparison this run was taken in, where it is carried over from an earlier one; else empty.
         thinking_tokens: How many of its tokens are thinking, marks included; None where none is, or they can't be told.
         logprobs: One for each of ``token_ids``, where the request asked for them.
+        error_kind: The error's class in ``playground.errors``, so that a program can tell them apart.
     """
 
     variant: Variant
@@ -452,6 +467,7 @@ class ModelRun(Record):
     taken_in: str = ""
     thinking_tokens: int | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    error_kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -466,6 +482,8 @@ class Event(Record):
         at: When, on the clock of ``time.monotonic()``.
         run: The finished run, on ``done``, ``failed`` and ``stopped``.
         column: Whose it is in a comparison, where two columns may be of one variant.
+        logprobs: On ``token``: of the tokens chosen since the last one, where the request asked for them. Text can be
+            held back, so the tokens of a piece may have come with an earlier event.
     """
 
     model: str
@@ -476,6 +494,7 @@ class Event(Record):
     at: float = 0.0
     run: ModelRun | None = None
     column: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)

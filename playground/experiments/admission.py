@@ -55,7 +55,7 @@ def check_request(request: Request, max_new_tokens_limit: int, max_prompt_chars:
     if request.seed is not None:
         _check_whole("seed", request.seed, 0, MAX_SEED)
     _check_stop(request.stop)
-    _check_answer(request.answer_ids, max_prompt_chars)
+    _check_ids("answer_ids", request.answer_ids, max_prompt_chars)
     if not isinstance(request.reuse, bool):
         raise BadRequest(msg("reuse is {value}", value=_shown(request.reuse)), msg("It must be true or false."))
 
@@ -67,8 +67,11 @@ def _check_texts(request: Request, max_chars: int) -> None:
     _check_text("system", request.system)
     for place, message in enumerate(request.messages):
         _check_message(place, message)
+    _check_ids("prompt_ids", request.prompt_ids, max_chars)
+    if request.prompt_ids and request.messages:
+        raise BadRequest(msg("prompt_ids and messages are both given"), msg("Give one of them."))
     asked = request.prompt or "".join(message.content for message in request.messages if message.role == "user")
-    if not asked.strip():
+    if not asked.strip() and not request.prompt_ids:
         raise BadRequest(msg("The prompt is empty"), msg("Write something for the models to answer."))
     size = len(request.prompt) + len(request.system) + sum(len(message.content) for message in request.messages)
     if size > max_chars:
@@ -149,20 +152,20 @@ def _shown(value: Any) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def _check_answer(ids: Any, most: int) -> None:
+def _check_ids(name: str, ids: Any, most: int) -> None:
     """Whether a model has such tokens, it says itself. There may be no more of them than characters of a prompt."""
     if not isinstance(ids, tuple):
         raise BadRequest(
-            msg("answer_ids is {kind}, not a tuple of token ids", kind=type(ids).__name__),
+            msg("{field} is {kind}, not a tuple of token ids", field=name, kind=type(ids).__name__),
             msg("Send a list of whole numbers."),
         )
     if len(ids) > most:
         raise BadRequest(
-            msg("answer_ids has {n:,} tokens, {most:,} are allowed", n=len(ids), most=most),
-            msg("Go on with a shorter answer{aside}.", aside=LIMITS),
+            msg("{field} has {n:,} tokens, {most:,} are allowed", field=name, n=len(ids), most=most),
+            msg("Send fewer{aside}.", aside=LIMITS),
         )
     for place, token in enumerate(ids):
-        _check_whole(f"answer_ids[{place}]", token, 0, MAX_TOKEN_ID)
+        _check_whole(f"{name}[{place}]", token, 0, MAX_TOKEN_ID)
 
 
 def _check_stop(stop: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from playground.errors import PlaygroundError
 from playground.messages import NOTHING, Translatable
 from playground.records import Event, EventKind, LoadSpec, ModelRun, Timings
 from playground.workers.expected_memory import Expected
@@ -28,6 +29,11 @@ class Answer:
     def event(self, kind: EventKind, text: str = "", run: ModelRun | None = None) -> Event:
         model = str(self._load.artifact.variant)
         return Event(model, kind, text=text, n_tokens=self._tokens, at=time.monotonic(), run=run)
+
+    def begin_again(self, why: Translatable) -> Event:
+        """Forget what has come: the answer is asked for anew, elsewhere."""
+        self._text, self._tokens, self._prompt_tokens = "", 0, None
+        return self.event("loading", why)
 
     def take(self, event: Event) -> Event:
         """Note what arrived; the last event's run gets the figures that only the pool knows."""
@@ -53,7 +59,7 @@ class Answer:
             cache_mb_per_1000=self._expected.cache_mb_per_1000,
         )
 
-    def end(self, kind: EventKind, error: Translatable | None = None) -> Event:
+    def end(self, kind: EventKind, error: PlaygroundError | None = None) -> Event:
         """The last event of an answer that the worker did not finish itself."""
         variant = self._load.artifact.variant
         timings = Timings(
@@ -72,6 +78,7 @@ class Answer:
             text=self._text,
             finish_reason="error" if error else "stopped",
             timings=self._with_memory(timings),
-            error=error,
+            error=error.message if error else None,
+            error_kind=error.to_json()["kind"] if error else None,
         )
-        return self.event(kind, error or NOTHING, run)
+        return self.event(kind, error.message if error else NOTHING, run)

@@ -198,7 +198,7 @@ def tokens_of(request: Request | None, context_length: int) -> tuple[int, int]:
         return 0, 0
     texts = [request.prompt, request.system, *(message.content for message in request.messages)]
     size = sum(len(text.encode("utf-8", "replace")) for text in texts)
-    prompt = int(size / BYTES_A_TOKEN) + TEMPLATE_TOKENS
+    prompt = len(request.prompt_ids) or int(size / BYTES_A_TOKEN) + TEMPLATE_TOKENS
     if context_length:
         prompt = min(prompt, context_length)
         return prompt, min(request.max_new_tokens, context_length - prompt)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from playground.config.settings import Settings
 from playground.errors import PlaygroundError, RunError, Stopped
 from playground.messages import msg
-from playground.records import Cancelled, Event, LoadSpec, PromptView, Record, Request
+from playground.records import Cancelled, Event, LoadSpec, ModelSpec, PromptView, Record, Request
 from playground.system import memory
 from playground.workers import protocol
 from playground.workers.answer import Answer
@@ -107,6 +107,10 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def lanes(self, spec: ModelSpec) -> int:
+        """A variant has one worker, and that answers one request at a time."""
+        return 1
+
     def generate(self, load: LoadSpec, request: Request, cancelled: Cancelled) -> Iterator[Event]:
         """One answer, from ``loading`` (if the model is not warm) to exactly one ``done``, ``stopped`` or ``failed``.
 
@@ -134,7 +138,7 @@ class Pool:
             yield answer.end("stopped")
         except PlaygroundError as error:
             # After Stop it does not matter how the worker ended.
-            yield answer.end("stopped") if cancelled() else answer.end("failed", error.message)
+            yield answer.end("stopped") if cancelled() else answer.end("failed", error)
 
     def inspect(self, load: LoadSpec, request: Request) -> PromptView:
         """What the model reads; waits while its worker answers somebody else. A model that is not warm is loaded in a

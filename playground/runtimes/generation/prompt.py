@@ -8,6 +8,7 @@ fake a turn. The module knows tokenizers and templates; it does not know runtime
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tokenizers import Tokenizer
 from playground.catalog.config_names import CONTEXT_LENGTH, whole
 from playground.catalog.kinds import has_encoder
 from playground.catalog.template_files import find_template, named_tokens, read_json
-from playground.errors import ContextOverflow, RunError, reason_of
+from playground.errors import BadRequest, ContextOverflow, RunError, reason_of
 from playground.messages import Translatable, foreign, msg, plural
 from playground.records import ModelSpec, PromptView, Request
 from playground.runtimes.generation.chat_template import ChatTemplate, Refused, Turn
@@ -79,7 +80,12 @@ class Prompter:
             RunError: The model's template refuses the messages.
         """
         template = self._template
-        rendered, ids, warnings = self._chat(template, request) if template else self._plain(request)
+        if request.prompt_ids:
+            rendered, ids, warnings = self._as_given(request)
+        elif template and not request.plain:
+            rendered, ids, warnings = self._chat(template, request)
+        else:
+            rendered, ids, warnings = self._plain(request)
         given = request.answer_ids
         room = self._room(ids, given)
         if beyond := self._beyond(ids):
@@ -136,6 +142,7 @@ class Prompter:
                 msg("{model}: its tokenizer makes no token of this prompt", model=self._spec.id),
                 msg("Write something else."),
             )
+        self._check_prompt(request.prompt_ids)
         if beyond := self._beyond(view.token_ids):
             typed = any(beyond[0] in text for text in (request.prompt, *(said.content for said in request.messages)))
             raise RunError(
@@ -154,9 +161,34 @@ class Prompter:
             raise self._too_long(view.token_ids, request.answer_ids)
         return min(request.max_new_tokens, room)
 
+    @cached_property
+    def rows(self) -> int:
+        """How many tokens the model has: ids are below that."""
+        return self._rows or max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    def encode(self, text: str, *, special: bool) -> tuple[int, ...]:
+        """A text's ids; ``special``: with whatever the tokenizer puts around a text. Names of control tokens in it are
+        read as such.
+        """
+        return tuple(self.tokenizer.encode(text, add_special_tokens=special).ids)
+
+    def _check_prompt(self, ids: Sequence[int]) -> None:
+        """Refuse ids that are none of this model's."""
+        if strange := [(place, token) for place, token in enumerate(ids, start=1) if not 0 <= token < self.rows]:
+            raise BadRequest(
+                msg(
+                    "{model}: token {number} of the prompt is {id}; it has {most:,} tokens",
+                    model=self._spec.id,
+                    number=strange[0][0],
+                    id=str(strange[0][1]),
+                    most=self.rows,
+                ),
+                msg("Token ids are those of one model: give this model its own."),
+            )
+
     def _check_answer(self, ids: Sequence[int]) -> None:
         """Refuse what no answer of this model can begin with."""
-        most = self._rows or max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        most = self.rows
         for place, token in enumerate(ids):
             if not 0 <= token < most:
                 raise RunError(
@@ -280,7 +312,7 @@ class Prompter:
 
     def _plain(self, request: Request) -> tuple[str, list[int], list[Translatable]]:
         warnings = []
-        if self._spec.kind == "chat":
+        if self._spec.kind == "chat" and not request.plain:
             warnings.append(msg("This model brings no chat template; the prompt is sent as it stands."))
         system = request.system or any(message.role == "system" for message in request.messages)
         if system:
@@ -309,6 +341,12 @@ class Prompter:
         if ids == [*self._head, *body, *self._tail]:
             return self._with_one_of_each(text, body, warnings)
         return text, ids, warnings
+
+    def _as_given(self, request: Request) -> tuple[str, list[int], list[Translatable]]:
+        """Ids as they are; an id that no token has is refused by ``fit``, as one without an embedding."""
+        ids = list(request.prompt_ids)
+        warnings = [BASE_WITHOUT_SYSTEM] if request.system else []
+        return "".join(map(self.detokenizer.readable, ids)), ids, warnings
 
     def _with_one_of_each(
         self, text: str, body: list[int], warnings: list[Translatable]

@@ -549,6 +549,7 @@ class CheckResult(Record):
         reason: Why, for a reader.
         weight: Of ``score`` in the cell's mean; 0 is told and does not count.
         value: What the answer was held against, shortened for a reader.
+        metric: The name that the file gives this figure, to be summed up over rows by; empty for none.
     """
 
     type: str
@@ -557,6 +558,7 @@ class CheckResult(Record):
     reason: Translatable = NOTHING
     weight: float = 1.0
     value: str = ""
+    metric: str = ""
 
 
 @dataclass(frozen=True)

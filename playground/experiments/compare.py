@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from playground.catalog.tokenizer_source import tokenizer_words
 from playground.errors import UsageError
 from playground.experiments.base import Job, Machine, failure
 from playground.experiments.columns import checked, plan_memory
+from playground.experiments.finishing import completed
 from playground.experiments.keeping import Keeper
 from playground.experiments.memory_plan import batches
 from playground.experiments.progress import ModelProgress, Snapshot, ended
@@ -334,6 +334,9 @@ class CompareJob(Job[Comparison]):
                 if live.first_token_at is None:
                     live = replace(live, first_token_at=event.at, first_tokens=event.n_tokens)
                 live = replace(live, last_token_at=event.at)
+            elif event.kind == "loading":  # another server begins anew what one has broken off
+                lane.pieces.clear()
+                live = replace(live, first_token_at=None, last_token_at=None)
             lane.live = replace(
                 live,
                 kind=event.kind,
@@ -351,25 +354,13 @@ class CompareJob(Job[Comparison]):
                     self._keeper.touch()
 
     def _complete(self, lane: ModelProgress, run: ModelRun) -> ModelRun:
-        """The run under the asked variant, with what the worker can't know. ``runtime`` and ``precision`` stay those
-        that really ran; ``fallbacks`` says why they differ.
-        """
+        """The run with what the worker can't know."""
         waited = None
         if lane.live.started_at is not None:
             waited = lane.live.started_at - lane.ready_at + (run.timings.queue_s or 0.0)
         timings = replace(run.timings, queue_s=waited, mode=self.mode)
-        run = replace(run, variant=lane.variant, timings=timings, request=lane.request if lane.own else None)
-        if lane.spec and lane.artifact:
-            run = replace(
-                run,
-                fallbacks=tuple(dict.fromkeys(lane.artifact.fallbacks + run.fallbacks)),  # each reason once
-                recipe=lane.artifact.recipe,
-                fidelity=lane.artifact.fidelity,
-                tokenizer=tokenizer_words(lane.spec, lane.artifact),
-                revision=lane.artifact.revision or None,
-                artifact_sha256=lane.artifact.sha256 or None,
-            )
-        return run
+        run = replace(run, timings=timings, request=lane.request if lane.own else None)
+        return completed(run, lane.variant, lane.spec, lane.artifact)
 
     def _fail(self, lane: ModelProgress, error: Exception) -> None:
         if lane.stop.is_set():

@@ -16,6 +16,7 @@
         ├── WorkerDied          its process ended; carries the signal or exit code
         ├── WorkerStalled       its process stopped reporting
         ├── ContextOverflow     the prompt does not fit the model's context
+        ├── Unavailable         a server is not there, has no room or broke off; another one may answer
         └── DoesNotFit          the model would take more memory than there is
 
 A message has two parts: what went wrong (naming the model) and the next step. Both are shown to
@@ -247,6 +248,10 @@ class WorkerStalled(RunError):
 
 class ContextOverflow(RunError):
     """Prompt and answer do not fit the model's context."""
+
+
+class Unavailable(RunError):
+    """A server can't be reached, has no room, failed or broke off: the request may be all right elsewhere."""
 
 
 class DoesNotFit(RunError):

@@ -95,7 +95,9 @@ def _read(block: Any, where: str) -> dict[str, Remote]:
     for position, item in enumerate(block):
         checked = validation.checked(EndpointBlock, item, f"{where}[{position}]")
         address = _base(checked.url) if checked.url else ROUTER
-        remote = Remote(**checked.model_dump(exclude_unset=True) | {"url": address})
+        further = tuple(map(_base, checked.replicas))
+        remote = Remote(**checked.model_dump(exclude_unset=True) | {"url": address, "replicas": further})
+        _check_addresses(remote, f"{where}[{position}]")
         if remote.name in remotes:
             raise ConfigError(
                 msg("{place}: the name {name} stands twice", place=where, name=remote.name),
@@ -103,6 +105,24 @@ def _read(block: Any, where: str) -> dict[str, Remote]:
             )
         remotes[remote.name] = remote
     return remotes
+
+
+def _check_addresses(remote: Remote, place: str) -> None:
+    """
+    Raises:
+        ConfigError: A provider has replicas, or one address stands twice: its server would count as two.
+    """
+    if remote.replicas and remote.provider:
+        raise ConfigError(
+            msg("{place} has both provider and replicas", place=place),
+            msg("A provider has replicas of its own: leave them out, and say how many answers at once in at_once."),
+        )
+    twice = [address for address in remote.addresses if remote.addresses.count(address) > 1]
+    if twice:
+        raise ConfigError(
+            msg("{place}: the address {address} stands twice", place=place, address=twice[0]),
+            msg("Name each server once; at_once says how many answers it may be asked for at a time."),
+        )
 
 
 def _base(url: str) -> str:

@@ -185,6 +185,8 @@ class EndpointBlock(Block):
     kind: Literal["chat", "base"] = "chat"
     context_length: Count = 1
     timeout_s: Annotated[float, BeforeValidator(_seconds)] = 60.0
+    replicas: Annotated[list[Annotated[str, BeforeValidator(_address)]], Field(max_length=256)] = []
+    at_once: Annotated[int, Field(gt=0, le=256)] = 1
 
     @model_validator(mode="before")
     @classmethod

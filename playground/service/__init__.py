@@ -44,14 +44,16 @@ from playground.results.votes import Votes
 from playground.service.cards import Cards
 from playground.service.experiments import Experiments, GoingOn
 from playground.service.history import History, retention
+from playground.service.scoring import Scoring
+from playground.service.ship import Shipping
 from playground.service.suggestions import Suggesting
 from playground.service.votes import Voting
 from playground.sources.files import Progress
 from playground.system.memory import limit_mb
-from playground.workers.pool import Pool
+from playground.workers.fleet import Fleet
 
 
-class Playground(Voting, Cards, Experiments, History, Suggesting):
+class Playground(Voting, Cards, Experiments, History, Suggesting, Scoring, Shipping):
     """Everything a front end needs; a context manager.
 
     Raises:
@@ -64,7 +66,7 @@ class Playground(Voting, Cards, Experiments, History, Suggesting):
         self.tiers = load_tiers(settings.hardware_file)
         self.catalog = load_catalog(settings.catalog_file, settings.remotes)
         self.preparer = Preparer(settings, self.catalog)
-        self.pool = Pool(settings)
+        self.pool = Fleet(settings)
         self._machine = Machine(settings, self.catalog, self.preparer, self.pool)
         self.comparer = Comparer(self._machine)
         self.measurer = Measurer(self._machine)

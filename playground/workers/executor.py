@@ -1,4 +1,4 @@
-"""What experiments need of whoever computes for them. ``Pool`` has processes on this machine; another may have more.
+"""What experiments need of whoever computes for them. ``Pool`` has processes on this machine, ``Fleet`` others as well.
 
 A protocol and nothing else: it knows requests, questions and turns, not how they are answered.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from playground.records import Cancelled, Event, LoadSpec, Request
+from playground.records import Cancelled, Event, LoadSpec, ModelSpec, Request
 from playground.workers import protocol
 from playground.workers.fair_lock import FairLock
 
@@ -23,6 +23,11 @@ class Executor(Protocol):
 
     budget_mb: float
     turns: FairLock
+
+    def lanes(self, spec: ModelSpec) -> int:
+        """How many answers of a model may be asked for at the same time, by as many threads. 1 on this machine, where
+        a second one would spoil the figures of the first; more where replicas serve it, whose figures rank nothing.
+        """
 
     def generate(self, load: LoadSpec, request: Request, cancelled: Cancelled) -> Iterator[Event]:
         """One answer; what goes wrong is its last event, nothing is raised."""

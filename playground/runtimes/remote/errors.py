@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from playground.config.endpoints import host
-from playground.errors import ContextOverflow, RunError, all_of
+from playground.errors import ContextOverflow, RunError, Unavailable, all_of
 from playground.messages import Translatable, msg, plural
 from playground.records import Remote
 from playground.runtimes.remote.client import Broken, Garbage, Refused, Silent, Unreachable
@@ -18,6 +18,8 @@ from playground.runtimes.remote.client import Broken, Garbage, Refused, Silent, 
 KNOWN = (Refused, Unreachable, Silent, Broken, Garbage)
 QUOTED = 200
 """Characters of a server's message that a reader gets to see."""
+PASSING = (408, 429)
+"""Refusals below 500 that another server, or the same one later, may not repeat."""
 OVERFLOW = ("context_length_exceeded", "exceed_context_size_error")
 """OpenAI's and vLLM's word for it, and llama.cpp's."""
 
@@ -46,7 +48,7 @@ def explain(
             return _refused(error, remote, key, listed, extra)
         case Unreachable():
             reason = error.reason if error.reason.template else _quoted(error.reason, key)
-            return RunError(
+            return Unavailable(
                 msg("{server} can't be reached ({reason})", server=server, reason=reason),
                 msg("Check that the server runs and its url."),
             )
@@ -74,8 +76,8 @@ def _silent(error: Silent, server: str, pieces: int) -> RunError:
             server=server,
             seconds=error.seconds,
         )
-        return RunError(what, msg("Try again."))
-    return RunError(
+        return Unavailable(what, msg("Try again."))
+    return Unavailable(
         msg("{server} took the request and sent nothing for {seconds:g} s", server=server, seconds=error.seconds),
         msg("Try again; a server that starts models on demand needs a larger timeout_s."),
     )
@@ -90,9 +92,9 @@ def _broken(error: Broken, server: str, key: str, pieces: int) -> RunError:
             server=server,
             said=_quoted(error.said, key),
         )
-        return RunError(what, msg("Look at the server's log."))
+        return Unavailable(what, msg("Look at the server's log."))
     if not pieces:
-        return RunError(
+        return Unavailable(
             msg("{server} closed the connection without an answer", server=server),
             msg("Check its url, or look at the server's log."),
         )
@@ -102,7 +104,7 @@ def _broken(error: Broken, server: str, key: str, pieces: int) -> RunError:
         pieces,
         server=server,
     )
-    return RunError(what, msg("Try again, or look at the server's log."))
+    return Unavailable(what, msg("Try again, or look at the server's log."))
 
 
 def _refused(error: Refused, remote: Remote, key: str, listed: tuple[str, ...], extra: tuple[str, ...]) -> RunError:
@@ -129,7 +131,8 @@ def _refused(error: Refused, remote: Remote, key: str, listed: tuple[str, ...], 
     if any(code in error.code for code in OVERFLOW):
         full = msg("{server} has no room for prompt and answer (HTTP {status})", **at)
         return ContextOverflow(told(full), msg("Shorten one of them."))
-    return RunError(told(_status(error, remote, at)), _step(error.status, key, listed, extra))
+    kind = Unavailable if error.status in PASSING or error.status >= 500 else RunError
+    return kind(told(_status(error, remote, at)), _step(error.status, key, listed, extra))
 
 
 def _status(error: Refused, remote: Remote, at: dict[str, Any]) -> Translatable:

@@ -13,6 +13,7 @@ Door:
     generation.prefix_cache: PrefixCache, common
     generation.prompt: Prompter
     generation.scoring: Scored, Task, score
+    generation.token_scores: ScoredIds, ScoreIds
     native.lowering: read_program
     native.program: NotForKernels
     onnx.file: BadOnnxFile, DECODER, GraphError, OnnxFile, is_data_file, read_onnx_file

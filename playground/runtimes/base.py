@@ -6,10 +6,11 @@ and knows nothing of other runtimes, of processes, of the screen or of the datab
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from playground.records import Cancelled, DecodedTokens, Event, LoadSpec, PromptView, Request
+from playground.runtimes.generation.token_scores import ScoredIds, ScoreIds
 
 if TYPE_CHECKING:  # the app loads no numpy for this
     from numpy.typing import NDArray
@@ -61,6 +62,27 @@ class Runtime(Protocol):
             Stopped: ``cancelled`` said so.
             ContextOverflow: Prompt and answer do not fit the model's context.
             RunError: It can't be done here.
+        """
+
+    def score_ids(self, task: ScoreIds, cancelled: Cancelled, tell: Callable[[float], object]) -> ScoredIds:
+        """How likely each token of some texts was behind the true ones before it. What texts have in common, and a text
+        with the last one scored (``ScoreIds.reuse``), is read once; the rest of a text in one go, where the model can.
+
+        Args:
+            tell: Told the share that is done, 0 to 1.
+
+        Raises:
+            Stopped: ``cancelled`` said so.
+            UsageError: A text holds what is no token of the model.
+            ContextOverflow: A text does not fit the model's context.
+            RunError: It can't be done here.
+        """
+
+    def encode(self, text: str, special: bool) -> tuple[int, ...]:
+        """A text's token ids; ``special``: with what the tokenizer puts around a text.
+
+        Raises:
+            RunError: This runtime knows no tokens.
         """
 
     def decode(self, ids: Sequence[int]) -> DecodedTokens:

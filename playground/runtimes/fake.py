@@ -30,9 +30,12 @@ from playground.records import (
     ModelRun,
     PromptView,
     Request,
+    TokenLogprob,
 )
+from playground.runtimes.generation.logprobs import Row
 from playground.runtimes.generation.notes import BASE_WITHOUT_SYSTEM, prompt_too_long
 from playground.runtimes.generation.timing import Stamps, timings
+from playground.runtimes.generation.token_scores import ScoredIds, ScoreIds
 
 DEFAULT_TEXT = "This answer was scripted, not thought up."
 VOCABULARY = 50_000
@@ -138,14 +141,17 @@ class FakeRuntime:
     def inspect(self, request: Request) -> PromptView:
         warnings: list[Translatable] = []
         said = [f"{message.role}: {message.content}" for message in request.messages] or [request.prompt]
-        if request.system and not self._script.template:
+        templated = self._script.template and not request.plain and not request.prompt_ids
+        if request.prompt_ids:
+            said = ["".join(self.decode(request.prompt_ids).pieces)]
+        if request.system and not templated:
             warnings.append(BASE_WITHOUT_SYSTEM)
         elif request.system:
             said.insert(0, f"system: {request.system}")
         text = "\n".join(said)
-        rendered = f"[user] {text} [assistant]" if self._script.template else text
-        tokens = tuple(_words(rendered))
-        ids = tuple(map(_id, tokens))
+        rendered = f"[user] {text} [assistant]" if templated else text
+        tokens = self.decode(request.prompt_ids).names if request.prompt_ids else tuple(_words(rendered))
+        ids = request.prompt_ids or tuple(map(_id, tokens))
         self._known |= dict(zip(ids, tokens, strict=True))
         most = self._load.spec.context_length
         return PromptView(
@@ -154,7 +160,7 @@ class FakeRuntime:
             token_ids=ids,
             tokens=tokens,
             warnings=tuple(warnings),
-            control=(0, len(ids) - 1) if self._script.template else (),
+            control=(0, len(ids) - 1) if templated else (),
             answer=self.decode(request.answer_ids).names,
             context_length=most,
             room=max(0, most - len(ids) - len(request.answer_ids)) if most else None,
@@ -210,6 +216,39 @@ class FakeRuntime:
                 row[scripted[place]] = script.sure
             yield row
             time.sleep(script.step_s)
+
+    def score_ids(self, task: ScoreIds, cancelled: Cancelled, tell: Callable[[float], object]) -> ScoredIds:
+        """As if the script's words were expected one after the other in every text, whatever came before.
+
+        Raises:
+            Stopped: ``cancelled`` said so.
+            UsageError: A text holds what is no token.
+            RunError: The script says so.
+        """
+        if strange := [token for ids in task.prompts for token in ids if not 0 <= token < VOCABULARY]:
+            raise UsageError(
+                msg("{model}: it has no token {id}", model=self._load.spec.id, id=str(strange[0])),
+                msg("Give it tokens of its own."),
+            )
+        found = []
+        for place, ids in enumerate(task.prompts):
+            rows = [Row(row, task.top) for row in self.score((), ids, cancelled)]
+            each = [TokenLogprob(token, None) if not at else rows[at].of(token) for at, token in enumerate(ids)]
+            found.append(each[task.start(place) :])
+            tell((place + 1) / len(task.prompts))
+        return ScoredIds(
+            tuple(tuple(each.logprob for each in row) for row in found),
+            tuple(tuple(each.top_ids for each in row) for row in found),
+            tuple(tuple(each.top_logprobs for each in row) for row in found),
+            sum(map(len, task.prompts)),
+        )
+
+    def encode(self, text: str, special: bool) -> tuple[int, ...]:
+        """Its words."""
+        words = _words(text)
+        ids = tuple(map(_id, words))
+        self._known |= dict(zip(ids, words, strict=True))
+        return ids
 
     def decode(self, ids: Sequence[int]) -> DecodedTokens:
         """Words of the script and of prompts it has read; of others only the number is known."""

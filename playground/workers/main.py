@@ -23,6 +23,7 @@ from playground.records import Event, LoadSpec, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import Runtime
 from playground.runtimes.generation.scoring import Task, score
+from playground.runtimes.generation.token_scores import ScoreIds
 from playground.system.child import end_with_parent, take_streams
 from playground.system.memory import PeakMeter
 from playground.workers import protocol
@@ -85,6 +86,12 @@ class Server:
         if message["do"] == "score":
             self._score(self._runtime, number, Task.from_json(message["task"]))
             return
+        if message["do"] == "score_ids":
+            self._score_ids(self._runtime, number, ScoreIds.from_json(message["task"]))
+            return
+        if message["do"] == "encode":
+            self._say(protocol.encoded(number, self._runtime.encode(message["text"], message["special"])))
+            return
         if message["do"] == "decode":
             self._say(protocol.decoded(number, self._runtime.decode(message["ids"])))
             return
@@ -111,6 +118,15 @@ class Server:
             self._say(protocol.event(number, self._with_costs(event, began)))
 
     def _score(self, runtime: Runtime, number: int, task: Task) -> None:
+        tell = self._teller(number)
+        self._say(protocol.scored(number, score(runtime, self._model, task, lambda: self._stopped >= number, tell)))
+
+    def _score_ids(self, runtime: Runtime, number: int, task: ScoreIds) -> None:
+        scored = runtime.score_ids(task, lambda: self._stopped >= number, self._teller(number))
+        self._say(protocol.scored_ids(number, scored))
+
+    def _teller(self, number: int) -> Callable[[float], None]:
+        """Says how far it has come, some times a second."""
         said = 0.0
 
         def tell(share: float) -> None:
@@ -119,7 +135,7 @@ class Server:
                 said = time.monotonic()
                 self._say(protocol.progress(number, share))
 
-        self._say(protocol.scored(number, score(runtime, self._model, task, lambda: self._stopped >= number, tell)))
+        return tell
 
     def _with_costs(self, event: Event, began: float) -> Event:
         """The last event's run with the CPU time of all threads since ``began``, and the peak of memory."""

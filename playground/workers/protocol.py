@@ -1,7 +1,7 @@
 """What the app and a worker say to each other: one JSON object a line, over two pipes.
 
-Commands go down (``do``: load, generate, inspect, score, spell, stop, exit), replies come up (``say``: ready, event,
-view, progress, scored, spelling, error).
+Commands go down (``do``: load, generate, inspect, score, score_ids, encode, decode, stop, exit), replies come up
+(``say``: ready, event, view, progress, scored, scored_ids, encoded, decoded, error).
 The module knows messages; it does not know processes.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from playground.errors import PlaygroundError, RunError
 from playground.records import DecodedTokens, Event, LoadSpec, PromptView, Request
 from playground.runtimes.generation.scoring import Scored, Task
+from playground.runtimes.generation.token_scores import ScoredIds, ScoreIds
 from playground.system.child import Message, decode, encode
 
 __all__ = ["Message", "decode", "encode"]
@@ -31,6 +32,14 @@ def inspect(number: int, request: Request) -> Message:
 
 def score(number: int, task: Task) -> Message:
     return {"do": "score", "id": number, "task": task.to_json()}
+
+
+def score_ids(number: int, task: ScoreIds) -> Message:
+    return {"do": "score_ids", "id": number, "task": task.to_json()}
+
+
+def encode_text(number: int, text: str, special: bool) -> Message:
+    return {"do": "encode", "id": number, "text": text, "special": special}
 
 
 def decode_tokens(number: int, ids: Sequence[int]) -> Message:
@@ -65,6 +74,14 @@ def progress(number: int, share: float) -> Message:
 
 def scored(number: int, value: Scored) -> Message:
     return {"say": "scored", "id": number, "scored": value.to_json()}
+
+
+def scored_ids(number: int, value: ScoredIds) -> Message:
+    return {"say": "scored_ids", "id": number, "scored": value.to_json()}
+
+
+def encoded(number: int, ids: Sequence[int]) -> Message:
+    return {"say": "encoded", "id": number, "ids": list(ids)}
 
 
 def decoded(number: int, value: DecodedTokens) -> Message:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from playground.errors import ContextOverflow, RunError, Stopped, reason_of
+from playground.errors import ContextOverflow, RunError, Stopped, UsageError, reason_of
 from playground.messages import Translatable, msg, plural, sentences
 from playground.records import (
     Artifact,
@@ -32,12 +32,14 @@ from playground.records import (
     Request,
 )
 from playground.runtimes.generation.engine import PREFILL_CHUNK, Engine, Interrupted, Logits
+from playground.runtimes.generation.ids_scorer import Cut, IdsScorer, Tell, wrong_start
 from playground.runtimes.generation.prefix_cache import PrefixCache
 from playground.runtimes.generation.prompt import Prompter
 from playground.runtimes.generation.sampling import Sampler
 from playground.runtimes.generation.settings import OwnSettings, read_settings
 from playground.runtimes.generation.text_stream import TextStream
 from playground.runtimes.generation.timing import Stamps, timings
+from playground.runtimes.generation.token_scores import ScoredIds, ScoreIds
 from playground.runtimes.generation.vocabulary import decode_tokens, vocabulary_digests
 
 POLL_S = 0.05
@@ -90,6 +92,20 @@ class DecodingRuntime:
     def score(self, prompt: Sequence[int], answer: Sequence[int], cancelled: Cancelled) -> Iterator[Logits | None]:
         return _Answer(self._ready(), Request(), cancelled).rows(prompt, answer)
 
+    def score_ids(self, task: ScoreIds, cancelled: Cancelled, tell: Tell) -> ScoredIds:
+        loaded = self._ready()
+        answer = _Answer(loaded, Request(), cancelled)
+        answer.check_texts(task)
+        try:
+            return loaded.scorer.score(task, cancelled, tell)
+        except (Cut, Interrupted):
+            raise answer.stopped() from None
+        except (RuntimeError, MemoryError, FloatingPointError) as error:
+            raise answer.failed(error) from error
+
+    def encode(self, text: str, special: bool) -> tuple[int, ...]:
+        return self._ready().prompter.encode(text, special=special)
+
     def decode(self, ids: Sequence[int]) -> DecodedTokens:
         loaded = self._ready()
         return decode_tokens(loaded.prompter, ids, loaded.vocabulary)
@@ -113,6 +129,10 @@ class _Loaded:
     own: OwnSettings
     artifact: Artifact
     threads: int
+
+    @cached_property
+    def scorer(self) -> IdsScorer:
+        return IdsScorer(self.cache)
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
@@ -154,7 +174,7 @@ class _Answer:
             if logits is not None:
                 reason = yield from self._decode(logits, most, stream)
         except (RuntimeError, MemoryError, FloatingPointError) as error:  # what onnxruntime, torch and numpy raise
-            raise self._failed(error) from error
+            raise self.failed(error) from error
         if tail := self.began_with + stream.finish():  # after Stop: text that was held back
             yield self._token(tail)
         ended = time.monotonic()
@@ -176,7 +196,7 @@ class _Answer:
             self._check_running(logits)
             yield logits
         except (RuntimeError, MemoryError, FloatingPointError) as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
 
     def _given_text(self, stream: TextStream) -> str:
         """The text of the tokens that the answer begins with, as far as it can be shown.
@@ -209,7 +229,7 @@ class _Answer:
                 sentences(what, self.loaded.engine.context_note), msg("Shorten the prompt or choose that variant.")
             ) from error
 
-    def _failed(self, error: Exception) -> RunError:
+    def failed(self, error: Exception) -> RunError:
         return RunError(
             msg("{model}: computing failed ({reason})", model=self._name, reason=reason_of(error)),
             msg("Try a shorter prompt or another variant."),
@@ -225,7 +245,40 @@ class _Answer:
 
     def _check_running(self, logits: Logits | None) -> None:
         if logits is None or self.cancelled():
-            raise Stopped(msg("{model}: scoring was stopped", model=self._name))
+            raise self.stopped()
+
+    def stopped(self) -> Stopped:
+        return Stopped(msg("{model}: scoring was stopped", model=self._name))
+
+    def check_texts(self, task: ScoreIds) -> None:
+        """Refuse texts that can't be scored, all of them before any work.
+
+        Raises:
+            UsageError: A token that the model does not have, or no place where an encoder's answer starts.
+            ContextOverflow: A text is longer than the model's context.
+        """
+        rows = self.loaded.prompter.rows
+        if wrong := wrong_start(task, self.loaded.engine):
+            raise UsageError(
+                msg("{model}: {reason}", model=self._name, reason=wrong),
+                msg("Give a start of 1 or more for each text."),
+            )
+        for place, ids in enumerate(task.prompts):
+            start = task.start(place)
+            if strange := [token for token in ids if not 0 <= token < rows]:
+                raise UsageError(
+                    msg(
+                        "{model}: text {number} holds the token {id}, and it has {rows:,} tokens",
+                        model=self._name,
+                        number=place + 1,
+                        id=str(strange[0]),
+                        rows=rows,
+                    ),
+                    msg("Encode the text by this model's own tokenizer."),
+                )
+            self._check_room(
+                *((start, len(ids) - start) if self.loaded.engine.starts_with is not None else (len(ids), 0))
+            )
 
     def _check_room(self, prompt: int, answer: int) -> None:
         room = self.loaded.prompter.context_length

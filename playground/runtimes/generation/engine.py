@@ -5,7 +5,7 @@ What is inside (onnxruntime, torch), an engine knows alone; what becomes of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from playground.messages import NOTHING, Translatable
 PREFILL_CHUNK = 128
 """Prompt tokens computed at once. Stop is heard between chunks; larger ones are hardly faster on a CPU and want more
 scratch memory."""
+
+MAX_ROWS = 4_000_000
+"""Logits of several rows that are held at once: 16 MB in fp32."""
 
 CACHE_GROWTH = 256
 """Tokens by which a cache of its own place grows: 32k of context are not allocated for a short answer."""
@@ -93,6 +96,20 @@ class Engine:
             RuntimeError, MemoryError: It can't be computed.
         """
         raise NotImplementedError
+
+    def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
+        """Read ``ids`` as ``prefill`` does; the logits behind each of the last ``wanted`` of them, in order, each valid
+        until the next is asked for. All is read when there are no more.
+
+        Here a token at a time: engines whose arithmetic gives several rows at once have a way of their own.
+
+        Raises:
+            Interrupted, RuntimeError, MemoryError: See ``prefill``.
+        """
+        first = len(ids) - wanted + 1
+        yield self.prefill(ids[:first])
+        for token in ids[first:]:
+            yield self.step(token)
 
     def interrupt(self) -> None:
         """End a running ``prefill`` soon, where the library underneath can; called from another thread."""

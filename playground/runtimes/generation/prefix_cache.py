@@ -5,7 +5,7 @@ It compares ids; whether an engine can go back in its cache, the engine says. Th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from playground.runtimes.generation.engine import Engine, Logits
 
@@ -48,6 +48,30 @@ class PrefixCache:
         self._prompt = len(ids)
         return kept
 
+    def resume(self, ids: Sequence[int], most: int) -> int:
+        """Make ready to read ``ids`` as a prompt, of which at most the first ``most`` need not be read again. Nothing
+        that was computed a token at a time is kept, where that rounds otherwise.
+
+        Returns:
+            How many are kept.
+        """
+        engine = self.engine
+        sound = self._ids if engine.alike_in_parts else self._ids[: self._prompt]
+        shared = min(common(sound, ids), most)
+        if not engine.alike_in_parts:
+            shared = min(shared, len(ids) - MIN_RECOMPUTED)
+        able = shared > 0 and engine.starts_with is None and engine.reads_in_parts(len(ids))
+        kept = shared if able and engine.rewind(shared, len(ids)) else 0
+        if not kept:
+            engine.reset(len(ids))
+        self._ids = list(ids[:kept])
+        self._prompt = len(ids)
+        return kept
+
+    def forget(self) -> None:
+        """Begin the next prompt anew."""
+        self._ids = []
+
     def _shared(self, ids: Sequence[int], answer: Sequence[int]) -> int:
         found = common(self._ids, [*ids, *answer[:-1]])
         return found if answer and found >= len(ids) else min(found, max(0, len(ids) - MIN_RECOMPUTED))
@@ -65,6 +89,13 @@ class PrefixCache:
         known.extend(ids)
         self._ids = known
         return logits
+
+    def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
+        """See ``Engine.rows``."""
+        known, self._ids = self._ids, []
+        yield from self.engine.rows(ids, wanted)
+        known.extend(ids)
+        self._ids = known
 
     def step(self, token: int) -> Logits:
         """See ``Engine.step``."""

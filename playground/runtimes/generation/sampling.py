@@ -166,7 +166,7 @@ def _top_p(weights: Scores, p: float) -> Ids:
     A vocabulary of 262,144 is not sorted: the nucleus is looked for among the best few hundred first.
     """
     goal = p * weights.sum(dtype=np.float64)
-    best, gone = _sorted(weights, _near_top(weights, FIRST_GUESS)), np.empty(0, np.intp)
+    best, gone = _sorted(weights, near_top(weights, FIRST_GUESS)), np.empty(0, np.intp)
     mass = 0.0
     if len(best) < len(weights) and weights[best].sum(dtype=np.float64) < goal:
         # Bits of floats above zero are ordered as the floats are: the upper ones sort the weights into bins. Only the
@@ -183,8 +183,9 @@ def _top_p(weights: Scores, p: float) -> Ids:
     return np.sort(np.concatenate([gone, best[:count]]))
 
 
-def _near_top(weights: Scores, size: int) -> Ids:
-    """Positions of all weights that reach some bound; at least ``size`` of them, or all there are."""
+def near_top(weights: Scores, size: int) -> Ids:
+    """Positions, ascending, of all weights that reach some bound; at least ``size`` of them, or all there are. The
+    largest are among them."""
     return np.arange(len(weights)) if size >= len(weights) else np.flatnonzero(weights >= _floor(weights, size))
 
 

@@ -11,12 +11,12 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from playground.errors import RunError
+from playground.errors import BadRequest, RunError
 from playground.messages import Translatable, msg, plural
 from playground.records import (
     Cancelled,
@@ -33,6 +33,7 @@ from playground.records import (
 )
 from playground.runtimes.generation.text_stream import StopStrings
 from playground.runtimes.generation.timing import decode_rate
+from playground.runtimes.generation.token_scores import ScoredIds, ScoreIds
 from playground.runtimes.remote import errors
 from playground.runtimes.remote.client import CHAT, COMPLETION, Client, Retry
 from playground.runtimes.remote.payload import Piece, Usage
@@ -104,6 +105,20 @@ class RemoteRuntime:
         """
         raise self._only_text(msg("{model}: the server gives texts, no logits", model=self._load.spec.id))
 
+    def score_ids(self, task: ScoreIds, cancelled: Cancelled, tell: Callable[[float], object]) -> ScoredIds:
+        """
+        Raises:
+            RunError: Always: a server gives texts.
+        """
+        raise self._only_text(msg("{model}: the server gives texts, no logits", model=self._load.spec.id))
+
+    def encode(self, text: str, special: bool) -> tuple[int, ...]:
+        """
+        Raises:
+            RunError: Always: a server takes texts.
+        """
+        raise self._only_text(msg("{model}: the server gives texts, no token ids", model=self._load.spec.id))
+
     def decode(self, ids: Sequence[int]) -> DecodedTokens:
         """
         Raises:
@@ -119,6 +134,14 @@ class RemoteRuntime:
                     model=self._load.spec.id,
                 ),
                 msg("Ask it again with a larger max_new_tokens, or choose a model that runs on this machine."),
+            )
+        if request.prompt_ids or (request.plain and self._remote.kind == "chat"):
+            raise BadRequest(
+                msg(
+                    "{model}: a model served elsewhere is not asked by token ids, nor past its chat template",
+                    model=self._load.spec.id,
+                ),
+                msg("Send messages, or choose a model that runs on this machine."),
             )
 
     def _only_text(self, what: Translatable) -> RunError:

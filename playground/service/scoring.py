@@ -19,7 +19,7 @@ from playground.records import Artifact, Cancelled, DecodedTokens, LoadSpec, Mod
 from playground.runtimes.generation.token_scores import ScoredIds, ScoreIds
 from playground.sources.files import Progress
 from playground.workers import protocol
-from playground.workers.executor import Executor
+from playground.workers.fleet import Fleet
 
 MAX_TOP = 20
 """Most likely tokens that may be asked for at each place, as in OpenAI's protocol."""
@@ -34,7 +34,7 @@ class Scoring(ABC):
 
     settings: Settings
     preparer: Preparer
-    pool: Executor
+    pool: Fleet
 
     @abstractmethod
     def resolve(self, text: str) -> tuple[ModelSpec, Variant]: ...

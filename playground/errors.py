@@ -251,7 +251,18 @@ class ContextOverflow(RunError):
 
 
 class Unavailable(RunError):
-    """A server can't be reached, has no room, failed or broke off: the request may be all right elsewhere."""
+    """A server can't be reached, has no room, failed or broke off: the request may be all right elsewhere.
+
+    Attributes:
+        lasting: Whether waiting does not help: it refuses the key, or knows no such model. Of an error from another
+            process False.
+    """
+
+    lasting = False
+
+    def __init__(self, what: Translatable, next_step: Translatable = NOTHING, *, lasting: bool = False) -> None:
+        super().__init__(what, next_step)
+        self.lasting = lasting
 
 
 class DoesNotFit(RunError):

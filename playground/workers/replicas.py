@@ -107,6 +107,7 @@ class Replicas:
         balancer = self._balancer(load)
         asked = time.monotonic()
         failed: list[Place] = []
+        refusing: set[Place] = set()
         reasons: dict[Translatable, None] = {}
         tries = 0
         while True:
@@ -139,7 +140,13 @@ class Replicas:
                 give_back(False)
                 failed.append(server)
                 reasons[error.what] = None
+                refusing |= {server} if error.lasting else set()
+                if len(refusing) == len(balancer.places):
+                    raise
                 yield answer.begin_again(msg("{reason}; another server is asked", reason=error.what))
+            except RunError:  # the request's own fault: the server is none the worse
+                give_back(True)
+                raise
             finally:
                 give_back(None)
 

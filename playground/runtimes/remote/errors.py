@@ -120,7 +120,7 @@ def _refused(error: Refused, remote: Remote, key: str, listed: tuple[str, ...], 
         step = msg("It wants a key: name its variable in key_env.")
         if remote.key_env:
             step = msg("Check the key in {variable}.", variable=remote.key_env)
-        return RunError(msg("{server} refused the key (HTTP {status})", **at), step)
+        return Unavailable(msg("{server} refused the key (HTTP {status})", **at), step, lasting=True)
     if 300 <= error.status < 400:
         named = urlsplit(error.location).hostname
         target = _quoted(named, key) if named else msg("another address")
@@ -131,8 +131,10 @@ def _refused(error: Refused, remote: Remote, key: str, listed: tuple[str, ...], 
     if any(code in error.code for code in OVERFLOW):
         full = msg("{server} has no room for prompt and answer (HTTP {status})", **at)
         return ContextOverflow(told(full), msg("Shorten one of them."))
-    kind = Unavailable if error.status in PASSING or error.status >= 500 else RunError
-    return kind(told(_status(error, remote, at)), _step(error.status, key, listed, extra))
+    what, step = told(_status(error, remote, at)), _step(error.status, key, listed, extra)
+    if error.status == 404:
+        return Unavailable(what, step, lasting=True)
+    return Unavailable(what, step) if error.status in PASSING or error.status >= 500 else RunError(what, step)
 
 
 def _status(error: Refused, remote: Remote, at: dict[str, Any]) -> Translatable:

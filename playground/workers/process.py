@@ -107,6 +107,10 @@ class WorkerProcess(JsonChild):
         self.finish()
         self.kill()
 
+    def more_follows(self, heard: bytes) -> bool:
+        """Behind a token come others. Whatever else it says, somebody waits for: so the first token is heard at once."""
+        return b'"kind":"token"' in heard
+
     def died(self, ending: Ending) -> WorkerDied:
         """Why the process ended, in words; its last words go into a log file."""
         what = self._ended(ending)

@@ -14,7 +14,7 @@ Door:
     hub_cards: card_html, hub_facts, read, remembered, rest_url
     kinds: WORDS, has_encoder, kind_told
     kv_cache: cache_of
-    licenses: commercial_use, forbids_commercial_use
+    licenses: ADVICE, Rule, commercial_use, forbids_commercial_use, rule_of
     quantization: advice, bases_of, forget, quantisation, repositories, settings_of, uneven_blocks
     search: Filters, Listed, SORTS, Sort, choices, footprint, listed, select, smaller
     sets: ModelSet, download_bytes, model_sets

@@ -117,8 +117,8 @@ def cautions(stated: str, bases: Iterable[tuple[str, str]], datasets: Sequence[s
     found = []
     told: set[Rule] = set()
     for repo, licence in bases:
-        rule = _rule(license_of(repo, licence))
-        if rule is None or rule in told or rule is _rule(stated):
+        rule = rule_of(license_of(repo, licence))
+        if rule is None or rule in told or rule is rule_of(stated):
             continue
         told.add(rule)
         named = {"repo": repo, "licence": rule.title, "asks": rule.says}
@@ -137,7 +137,7 @@ def cautions(stated: str, bases: Iterable[tuple[str, str]], datasets: Sequence[s
                 **named,
             )
         found.append(_fact(words, rule.source))
-    own = _rule(stated)
+    own = rule_of(stated)
     if own is None or own.commercial:
         for name, address in DATASETS.items():
             if any(name.lower() in dataset.lower().split() for dataset in datasets):
@@ -151,7 +151,7 @@ def commercial_use(licence: str) -> tuple[str, str]:
 
     For a model that nobody researched: a licence that is in no table is unknown, never allowed.
     """
-    rule = _rule(licence)
+    rule = rule_of(licence)
     if rule is not None:
         return ("conditional" if rule.commercial else "no"), rule.source
     return ("yes" if licence.lower() in PERMISSIVE else "unknown"), ""
@@ -162,7 +162,8 @@ def forbids_commercial_use(caution: Fact) -> bool:
     return caution.url in {*DATASETS.values(), *(rule.source for rule in RULES if not rule.commercial)}
 
 
-def _rule(licence: str) -> Rule | None:
+def rule_of(licence: str) -> Rule | None:
+    """What a licence, known by its id, asks of everything derived from the model; None where no rule is known."""
     return next((rule for rule in RULES if licence.lower() in rule.names), None)
 
 

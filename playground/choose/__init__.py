@@ -4,5 +4,6 @@ verdicts, the Pareto front. It measures nothing, asks no network, and does not k
 Door:
     board: Board, Stored, board, candidates_of, stored, with_figures
     constraints: Candidate, Check, Constraints, Eligibility, MEASURE_IT, check_limits, number, spread_words
+    evidence: Evidence, gather
     quality: MAX_BYTES, Quality, file_scores
 """

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from playground import __version__
-from playground.cli import choose, compare, costs, diff, models, output, space, tokens, turns, votes
+from playground.cli import choose, compare, costs, diff, models, output, ship, space, tokens, turns, votes
 from playground.errors import PlaygroundError
 from playground.messages import foreign, msg, sentences
 
@@ -47,6 +47,7 @@ app.command("models")(models.models)
 app.command("prepare")(models.prepare)
 app.command("compare")(compare.compare)
 app.command("choose")(choose.choose)
+app.command("ship")(ship.ship)
 app.command("costs")(costs.costs)
 app.command("card")(models.card)
 app.command("inspect")(models.inspect)

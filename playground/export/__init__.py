@@ -5,6 +5,7 @@ go back. This package knows nothing of the screen, of prompts that people ask, o
 
 Door:
     __init__: Preparation, Preparer
+    cache: recorded
 """
 
 from playground.export.preparer import Preparation, Preparer

@@ -120,6 +120,15 @@ def read(folder: Path, home: Path) -> Artifact | None:
     return artifact if place == folder or read(place, home) else None
 
 
+def recorded(folder: Path) -> dict[str, FileRecord]:
+    """The files of the artifact in ``folder`` as they were when it was judged; none where there is no such record."""
+    try:
+        files = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))["files"]
+        return {name: FileRecord.from_json(record) for name, record in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
 def verify(folder: Path, home: Path) -> Artifact | None:
     """Like ``read``, but looks into files whose time changed; an artifact that is not as recorded is thrown away.
 

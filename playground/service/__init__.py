@@ -41,6 +41,8 @@ from playground.records import (
 from playground.results.costs import load_tiers
 from playground.results.store import Store
 from playground.results.votes import Votes
+from playground.service.answers import Answers, Lately
+from playground.service.callers import Callers
 from playground.service.cards import Cards
 from playground.service.experiments import Experiments, GoingOn
 from playground.service.history import History, retention
@@ -53,7 +55,7 @@ from playground.system.memory import limit_mb
 from playground.workers.fleet import Fleet
 
 
-class Playground(Voting, Cards, Experiments, History, Suggesting, Scoring, Shipping):
+class Playground(Voting, Cards, Experiments, History, Suggesting, Scoring, Shipping, Answers):
     """Everything a front end needs; a context manager.
 
     Raises:
@@ -74,6 +76,8 @@ class Playground(Voting, Cards, Experiments, History, Suggesting, Scoring, Shipp
         self.replayer = Replayer(self._machine, self.comparer)
         self.token_viewer = TokenViewer(self._machine)
         self.going_on = GoingOn()
+        self.callers = Callers()
+        self.lately = Lately()
         self.store = Store(settings.database, retention(settings))
         self.votes_kept = Votes(self.store, self.store.retention.most)
 

@@ -1,0 +1,156 @@
+"""Shipping a model: prepared, asked once by the playground itself, then written as a folder for onnxruntime-genai.
+
+It gathers what others know of the model; ``ship`` says what becomes of it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from playground import sources
+from playground.catalog.cards import card_markdown, fact_title, license_id
+from playground.catalog.entries import CatalogEntry
+from playground.choose.evidence import Evidence, gather
+from playground.config.settings import Settings
+from playground.experiments.compare import CompareJob
+from playground.messages import Translatable, foreign
+from playground.records import (
+    Artifact,
+    Cancelled,
+    Column,
+    Comparison,
+    Fact,
+    Mode,
+    ModelFacts,
+    ModelSpec,
+    Request,
+    Variant,
+)
+from playground.results.figures import CHOICE
+from playground.results.store import Store
+from playground.ship.example import question_of
+from playground.ship.folder import Shipped, cannot_ship, check_target, ship
+from playground.ship.shipment import Known, Shipment
+from playground.ship.trying import TOKENS
+from playground.sources.files import Progress
+from playground.system.environment import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NEWEST = 100
+"""So many of the newest measurements and comparisons are looked through for figures."""
+TOLD = ("license", "parameters", "context_length", "languages", "base_model", "datasets", "specialisation")
+"""The facts that head the card."""
+LEGAL = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
+
+
+class Shipping(ABC):
+    """A part of ``Playground``: what leaves it."""
+
+    settings: Settings
+    store: Store
+
+    @abstractmethod
+    def entry(self, model: str) -> CatalogEntry: ...
+
+    @abstractmethod
+    def resolve(self, text: str) -> tuple[ModelSpec, Variant]: ...
+
+    @abstractmethod
+    def facts(self, variant: Variant) -> ModelFacts: ...
+
+    @abstractmethod
+    def prepare(self, variant: Variant, progress: Progress, cancelled: Cancelled = lambda: False) -> Artifact: ...
+
+    @abstractmethod
+    def compare(
+        self,
+        request: Request,
+        columns: Sequence[Variant | Column],
+        mode: Mode = "fair",
+        *,
+        owner: str = "",
+        parent: Comparison | None = None,
+        keep: bool = True,
+    ) -> CompareJob: ...
+
+    def ship(
+        self,
+        model: str,
+        target: Path,
+        *,
+        force: bool = False,
+        progress: Progress = lambda step, share: None,
+        cancelled: Cancelled = lambda: False,
+    ) -> Shipped:
+        """Write ``MODEL[@RUNTIME-PRECISION]`` as a folder that onnxruntime-genai runs; prepares it first.
+
+        Args:
+            target: A folder that does not exist, is empty, or holds an earlier shipment that ``force`` replaces.
+
+        Raises:
+            UsageError: No such model, one that can't be shipped whatever becomes of it, or a target with other files;
+                nothing was begun.
+            PlaygroundError: It can't be prepared, run or written; the target is as it was.
+        """
+        spec, variant = self.resolve(model)
+        entry = self.entry(variant.model)
+        others = tuple(str(each) for each in entry.variants if each.runtime == "onnx" and each != variant)
+        if reason := cannot_ship(spec, variant, others):
+            raise reason
+        check_target(target, force=force)
+        artifact = self.prepare(variant, progress, cancelled)
+        question = question_of(spec)
+        job = self.compare(Request(prompt=question, max_new_tokens=TOKENS), [variant], keep=False)
+        while not job.wait(0.1):
+            if cancelled():
+                job.stop()
+        ours = job.result().runs[0]
+        facts = self.facts(variant)
+        found = gather([variant], self.store.measurements(NEWEST), self.store.list(NEWEST), environment())
+        known = Known(
+            licence_id=license_id(entry, facts) or str(facts.license.value or ""),
+            terms=entry.terms,
+            card=_card(entry, facts),
+            measured={name: taken.to_json() for name, taken in found.figures[variant].items()},
+            lines=_lines(found, variant),
+            notes=found.notes,
+            legal=_legal(spec, self.settings.home),
+        )
+        shipment = Shipment(spec, variant, artifact, facts, known, question, ours, environment(), others)
+        return ship(shipment, target, force=force, progress=progress, cancelled=cancelled)
+
+
+def _lines(found: Evidence, variant: Variant) -> tuple[tuple[Translatable, Translatable, Translatable], ...]:
+    from playground.choose.constraints import spread_words
+
+    taken = found.figures[variant]
+    return tuple(
+        (CHOICE[name].title, spread_words(taken[name].figure), taken[name].words) for name in CHOICE if name in taken
+    )
+
+
+def _legal(spec: ModelSpec, home: Path) -> tuple[Path, ...]:
+    """Licence and notice files that came with the weights; of a file or folder of the reader's own, what lies in it."""
+    fetched = sources.present(spec, home)
+    folders = {path.parent for path in fetched.files} if fetched else set()
+    found: dict[str, Path] = {}
+    for folder in sorted(folders):
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and path.name.upper().startswith(LEGAL) and path.stat().st_size < 1_000_000:
+                found.setdefault(path.name, path)
+    return tuple(found.values())
+
+
+def _card(entry: CatalogEntry, facts: ModelFacts) -> str:
+    """The facts with a source, then the rest to read."""
+    rows = []
+    for name in TOLD:
+        fact: Fact | None = getattr(facts, name, None)
+        if isinstance(fact, Fact) and fact.value is not None:
+            where = fact.url or fact.source
+            rows.append(f"- {fact_title(name)}: {foreign(str(fact.value))} ({where})")
+    return "\n\n".join(part for part in ("\n".join(rows), card_markdown(entry)) if part)

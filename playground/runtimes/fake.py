@@ -285,6 +285,8 @@ class _Answer:
         self._stamps: list[float] = []
         self._ids: list[int] = []
         self._text = ""
+        self._logprobs: list[TokenLogprob] = []
+        self._told = 0
         self.given: tuple[str, ...] = ()
         self._reason: FinishReason = "stop"
 
@@ -302,6 +304,8 @@ class _Answer:
     def decode(self, script: Script, limit: int, mishap: Callable[[int], None]) -> Iterator[Event]:
         begun = "".join(self.given)
         self._text = begun
+        for token in self._request.answer_ids:
+            self._note(token, script.sure)
         if self._prefilled is None:
             yield from self._rest(0)
             return
@@ -324,6 +328,7 @@ class _Answer:
                 break
             self._stamps.append(time.monotonic())
             self._ids.append(_id(word))
+            self._note(_id(word), script.sure)
             place += len(word)
             self._text = text[: min(place, cut)]
             if number % max(1, script.chunk) == 0:
@@ -338,7 +343,16 @@ class _Answer:
     def _token(self, sent: int) -> Event:
         """What of the text was not ``sent`` yet."""
         at = self._stamps[-1] if self._stamps else time.monotonic()
-        return Event(self._model, "token", text=self._text[sent:], n_tokens=len(self._stamps), at=at)
+        fresh, self._told = tuple(self._logprobs[self._told :]), len(self._logprobs)
+        text, made = self._text[sent:], len(self._stamps)
+        return Event(self._model, "token", text=text, n_tokens=made, at=at, logprobs=fresh)
+
+    def _note(self, token: int, sure: float) -> None:
+        """As of a row in which this token has the logit ``sure`` and all others 0."""
+        if self._request.logprobs is not None:
+            row = np.zeros(VOCABULARY, np.float32)
+            row[token] = sure
+            self._logprobs.append(Row(row, self._request.logprobs).of(token))
 
     def last(self) -> Event:
         ended = time.monotonic()
@@ -355,6 +369,7 @@ class _Answer:
             ),
             warnings=self.view.warnings,
             token_ids=(*self._request.answer_ids, *self._ids),
+            logprobs=tuple(self._logprobs),
         )
         kind: EventKind = "stopped" if self._reason == "stopped" else "done"
         return Event(self._model, kind, n_tokens=len(self._stamps), at=ended, run=run)

@@ -18,7 +18,7 @@ import pytest
 from playground.errors import ContextOverflow, RunError
 from playground.records import LoadSpec, ModelRun, Request
 from playground.runtimes import create_runtime
-from playground.runtimes.generation.decoding import READ_AGAIN
+from playground.runtimes.generation.answering import READ_AGAIN
 from playground.runtimes.generation.engine import Engine, Interrupted
 from playground.runtimes.generation.prefix_cache import PrefixCache
 from playground.runtimes.generation.rotary import steady_length

@@ -1,0 +1,35 @@
+"""What a local runtime holds while its model is in memory.
+
+It keeps things together; it does nothing with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from playground.records import Artifact
+from playground.runtimes.generation.engine import Engine
+from playground.runtimes.generation.ids_scorer import IdsScorer
+from playground.runtimes.generation.prefix_cache import PrefixCache
+from playground.runtimes.generation.prompt import Prompter
+from playground.runtimes.generation.settings import OwnSettings
+from playground.runtimes.generation.vocabulary import vocabulary_digests
+
+
+@dataclass(frozen=True)
+class Loaded:
+    prompter: Prompter
+    engine: Engine
+    cache: PrefixCache
+    own: OwnSettings
+    artifact: Artifact
+    threads: int
+
+    @cached_property
+    def scorer(self) -> IdsScorer:
+        return IdsScorer(self.cache)
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        return vocabulary_digests(self.prompter.tokenizer)

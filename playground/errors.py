@@ -9,6 +9,7 @@
     ├── StorageError            PLAYGROUND_HOME can't be read or written, or the disk is full
     ├── SourceError             weights can't be fetched
     │   └── ChecksumError       what arrived, or what is cached, is not what was promised
+    ├── Busy                    too much is waiting already; the same request may be answered later
     ├── Stopped                 whoever asked for the work took it back
     ├── ExportError             a recipe failed
     │   └── FidelityError       the export ran, but is too far from the original
@@ -220,6 +221,10 @@ class SourceError(PlaygroundError):
 
 class ChecksumError(SourceError):
     """Bytes are not the promised ones."""
+
+
+class Busy(PlaygroundError):
+    """Too much is waiting already."""
 
 
 class Stopped(PlaygroundError):

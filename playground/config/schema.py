@@ -88,6 +88,7 @@ class AppBlock(Block):
     space_models: Annotated[list[Text], Field(min_length=1)] | None = None
     limits: LimitsBlock | None = None
     remotes: Any = None
+    api: bool | None = None
 
 
 _SECRET_WORDS = {"key", "api_key", "apikey", "token", "password", "secret", "authorization"}

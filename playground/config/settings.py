@@ -9,6 +9,7 @@
     PLAYGROUND_THREADS   most threads one model may use (default: the cores this process may run on)
     PLAYGROUND_REMOTES   models served elsewhere, as JSON (docs/remote.md), beside those of spaces.yaml
     PLAYGROUND_HOSTS     further names that the web app answers to, with commas between them
+    PLAYGROUND_API_KEYS  keys of programs that may use the OpenAI-compatible API, with commas between them (docs/api.md)
     PLAYGROUND_SECRET    what visitors' cookies are signed with, where several replicas serve them (default: made once
                          and kept under PLAYGROUND_HOME)
     HOST, PORT           where the web app listens
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 
 SECRET_CHARS = 32
+KEY_CHARS = 16
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Settings:
         space_models: What it serves instead on a Space that reaches the Hub; empty for the same.
         hosts: Names that the web app answers to beside this machine's own, each ``NAME`` or ``NAME:PORT``.
         secret: What visitors' cookies are signed with; empty for one that is made and kept.
+        api: Whether the OpenAI-compatible API stands beside the app; None: where no strangers come.
+        api_keys: Who asks there has to send one of these; without any, everybody may ask.
     """
 
     home: Path
@@ -94,6 +98,8 @@ class Settings:
     remotes: tuple[Remote, ...] = ()
     hosts: tuple[str, ...] = ()
     secret: str = field(default="", repr=False)
+    api: bool | None = None
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def database(self) -> Path:
@@ -105,6 +111,11 @@ class Settings:
         or is known by a further name, as behind a proxy.
         """
         return self.on_space or bool(self.hosts) or not is_loopback(self.host)
+
+    @property
+    def api_is_open(self) -> bool:
+        """Whether the OpenAI-compatible API stands beside the app."""
+        return not self.strangers if self.api is None else self.api
 
 
 def load_settings(env: Mapping[str, str] | None = None) -> Settings:
@@ -135,6 +146,8 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         remotes=load_remotes(app.remotes, env, str(space_file)),
         hosts=_hosts(env, on_space=on_space),
         secret=_secret(env),
+        api=app.api,
+        api_keys=_api_keys(env),
     )
 
 
@@ -167,6 +180,21 @@ def _secret(env: Mapping[str, str]) -> str:
             msg('Make one: python -c "import secrets; print(secrets.token_urlsafe(32))".'),
         )
     return secret
+
+
+def _api_keys(env: Mapping[str, str]) -> tuple[str, ...]:
+    keys = tuple(key.strip() for key in env.get("PLAYGROUND_API_KEYS", "").split(",") if key.strip())
+    for number, key in enumerate(keys, start=1):
+        if len(key) < KEY_CHARS or not re.fullmatch(r"[!-~]+", key):
+            raise ConfigError(
+                msg(
+                    "PLAYGROUND_API_KEYS: key {number} is shorter than {least} characters, or has others than ASCII's",
+                    number=number,
+                    least=KEY_CHARS,
+                ),
+                msg('Make one: python -c "import secrets; print(secrets.token_urlsafe(32))".'),
+            )
+    return keys
 
 
 def _number(env: Mapping[str, str], name: str, default: int, least: int) -> int:

@@ -10,6 +10,7 @@ Door:
     benchmark: BenchmarkJob, Measurer
     blind: BlindJob, shuffled
     compare: CompareJob, Comparer
+    finishing: completed
     defaults: EXAMPLES, with_defaults
     diff: DiffJob, Side, VariantDiff, VariantDiffer
     memory_plan: MemoryPlan, plan_of

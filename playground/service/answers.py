@@ -1,0 +1,242 @@
+"""Single answers, for programs that ask over the network: each in its turn, with a receipt as a comparison has.
+
+It knows models by name, whose turn it is and what was answered lately; it knows no protocol.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from playground.catalog.config_names import CONTEXT_LENGTH, whole
+from playground.catalog.template_files import find_template, read_json
+from playground.config.settings import Settings
+from playground.errors import Stopped, UnknownModel
+from playground.experiments.admission import check_request
+from playground.experiments.finishing import completed
+from playground.export import Preparation, Preparer
+from playground.messages import msg
+from playground.records import (
+    Artifact,
+    Cancelled,
+    Comparison,
+    Event,
+    LoadSpec,
+    ModelRun,
+    ModelSpec,
+    Request,
+    Variant,
+)
+from playground.results.store import Store
+from playground.results.thinking import with_thinking_tokens
+from playground.service.callers import Callers
+from playground.sources.files import Progress
+from playground.system.environment import environment
+from playground.workers.fleet import Fleet
+
+MOST_HELD = 500
+"""Answers whose receipts can be asked for; older ones are gone, unless they were stored."""
+
+
+@dataclass(frozen=True)
+class Lately:
+    """What was answered lately, by the id of its receipt, with who asked."""
+
+    held: OrderedDict[str, tuple[Comparison, str]] = field(default_factory=OrderedDict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Answers(ABC):
+    """A part of ``Playground``: answers for programs."""
+
+    settings: Settings
+    preparer: Preparer
+    pool: Fleet
+    store: Store
+    callers: Callers
+    lately: Lately
+
+    @abstractmethod
+    def ids(self) -> tuple[str, ...]: ...
+
+    @abstractmethod
+    def resolve(self, text: str) -> tuple[ModelSpec, Variant]: ...
+
+    @abstractmethod
+    def prepare(self, variant: Variant, progress: Progress, cancelled: Cancelled = ...) -> Artifact: ...
+
+    @abstractmethod
+    def preparation(self, variant: Variant) -> Preparation: ...
+
+    @abstractmethod
+    def default_variants(self) -> tuple[Variant, ...]: ...
+
+    # -- which models may be asked ----------------------------------------------------------------------------------
+
+    def may_be_named(self, model: str) -> bool:
+        """Whether whoever uses this app may name ``model``: folders and files only where it is used from its own
+        machine alone, and on a Space nothing but the catalogue.
+        """
+        if not self.settings.strangers or model.lower() in self.ids():
+            return True
+        if model.startswith("hub:") and not self.settings.on_space:
+            return True
+        return any(model == variant.model for variant in self.default_variants())
+
+    def asked(self, text: str) -> Variant:
+        """The variant that a program names.
+
+        Raises:
+            UsageError: There is none, or not one that may be named here.
+        """
+        try:
+            named = Variant.parse(text).model
+        except ValueError:
+            named = text.strip().rpartition("@")[0]
+        if not self.may_be_named(named):
+            raise UnknownModel(named, self.ids())
+        return self.resolve(text)[1]
+
+    def ready_variants(self) -> tuple[Variant, ...]:
+        """Those that the app was told to serve, and what of the catalogue is prepared besides."""
+        found = dict.fromkeys(self.default_variants())
+        for id in self.ids():
+            spec, _ = self.resolve(id)
+            for precision in spec.precisions:
+                variant = self.resolve(f"{id}@{precision}")[1]
+                if variant not in found and self.preparation(variant).status == "ready":
+                    found[variant] = None
+        return tuple(found)
+
+    def context_length(self, variant: Variant) -> int:
+        """Most tokens of prompt and answer together, by the catalogue and by the model's own files; 0 where neither is
+        known yet.
+        """
+        artifact = self.preparation(variant).artifact
+        config = read_json(Path(artifact.path) / "config.json", or_empty=True) if artifact else {}
+        part = config.get("text_config")
+        told = (self.resolve(str(variant))[0].context_length, whole(part or config, *CONTEXT_LENGTH))
+        return min(filter(None, told), default=0)
+
+    def chat_template(self, variant: Variant) -> str:
+        """The Jinja template that turns messages into a prompt; empty where there is none or it is not known yet."""
+        spec, artifact = self.resolve(str(variant))[0], self.preparation(variant).artifact
+        if spec.kind != "chat" or not artifact:
+            return ""
+        return find_template(Path(artifact.path)) or spec.chat_template
+
+    # -- answers ----------------------------------------------------------------------------------------------------
+
+    def check(self, request: Request) -> None:
+        """Refuse what no model could answer.
+
+        Raises:
+            BadRequest: Names the field that is wrong and what it may be.
+        """
+        limits = self.settings.limits
+        check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
+
+    @contextmanager
+    def asking(self, owner: str, cancelled: Cancelled) -> Iterator[None]:
+        """This caller's turn among all that ask at once, for what belongs together: several answers, a text's score
+        and its tokens.
+
+        Raises:
+            Busy: Too much is waiting.
+            Stopped: ``cancelled`` came first.
+        """
+        with self.callers.turn(owner, cancelled):
+            yield
+
+    def answer(
+        self, model: str, request: Request, *, owner: str = "", cancelled: Cancelled = lambda: False
+    ) -> Iterator[Event]:
+        """One answer, as it comes: ``preparing`` where the model is not ready, ``loading`` where it is not warm,
+        ``prefill``, ``token``, and last ``done``, ``stopped`` or ``failed``, whose run is complete. It waits for its
+        turn, first among the callers, then among all that is measured here.
+
+        Raises:
+            UsageError: At once: no such model, or the request is wrong.
+            Busy: Too many requests wait already.
+            Stopped: ``cancelled`` came before the answer began.
+            PlaygroundError: While iterating: the model can't be prepared.
+        """
+        self.check(request)
+        self.resolve(model)
+        return self._in_turn(model, request, owner, cancelled)
+
+    def _in_turn(self, model: str, request: Request, owner: str, cancelled: Cancelled) -> Iterator[Event]:
+        with self.asking(owner, cancelled):
+            yield from self.answer_now(model, request, cancelled)
+
+    def answer_now(self, model: str, request: Request, cancelled: Cancelled) -> Iterator[Event]:
+        """As ``answer``, for whoever is ``asking`` already."""
+        spec, variant = self.resolve(model)
+        asked = time.monotonic()
+        if self.preparation(variant).status != "ready":
+            yield Event(str(variant), "preparing", at=asked)
+        artifact = self.prepare(variant, lambda step, share: None, cancelled)
+        load = LoadSpec(spec, artifact, self.settings.threads)
+        ready = time.monotonic()
+        with self.pool.turns.hold(cancelled, lambda _: None) as mine:
+            if not mine:
+                raise Stopped(msg("{model}: stopped before the answer began", model=variant))
+            waited = time.monotonic() - ready
+            with self.preparer.paused():
+                yield from _finished(self.pool.generate(load, request, cancelled), load, variant, waited)
+
+    # -- receipts ---------------------------------------------------------------------------------------------------
+
+    def receipt(self, runs: Sequence[ModelRun], owner: str = "", *, store: bool = False) -> str:
+        """Hold what was answered for a while, so that its receipt can be asked for by this id, which nobody can guess.
+
+        Args:
+            runs: Each with the request it answers.
+            store: Whether to keep it among the comparisons for good.
+
+        Raises:
+            StorageError: It can't be stored.
+        """
+        now = datetime.now(UTC)
+        created = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(16)}"
+        request = runs[0].request or Request()
+        kept = tuple(replace(run, request=None) if run.request == request else run for run in runs)
+        comparison = Comparison(id, created, request, kept, environment())
+        with self.lately.lock:
+            self.lately.held[id] = comparison, owner
+            while len(self.lately.held) > MOST_HELD:
+                self.lately.held.popitem(last=False)
+        if store:
+            self.store.save(comparison, owner)
+        return id
+
+    def answered(self, id: str) -> Comparison | None:
+        """What was answered lately under this id."""
+        with self.lately.lock:
+            found = self.lately.held.get(id)
+        return found[0] if found else None
+
+
+def _finished(events: Iterator[Event], load: LoadSpec, variant: Variant, waited: float) -> Iterator[Event]:
+    """The events, the last one's run with what only the asking side knows."""
+    pieces: list[str] = []
+    for event in events:
+        if event.kind == "loading":  # another server begins anew what one has broken off
+            pieces.clear()
+        elif event.kind == "token":
+            pieces.append(event.text)
+        if event.run is None:
+            yield event
+            continue
+        timings = replace(event.run.timings, queue_s=waited + (event.run.timings.queue_s or 0.0), mode="fair")
+        run = completed(replace(event.run, timings=timings), variant, load.spec, load.artifact)
+        yield replace(event, run=with_thinking_tokens(run, pieces))

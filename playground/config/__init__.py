@@ -3,6 +3,7 @@ told with the place where something is wrong. It does not know what a model, a S
 
 Door:
     endpoints: host, load_remotes, remote_artifact, remote_spec
+    hosts: Hosts, SETTING, refusal
     schema: Amount, Block, Count, Text, Url, mistake
     settings: Settings, is_loopback, load_settings
     space_schema: SpaceBlock

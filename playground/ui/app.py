@@ -123,13 +123,13 @@ def serve(settings: Settings) -> int:
         signal.signal(name, lambda *_: ended.set())
     with quiet_gradio(settings):
         from playground.service import Playground
-        from playground.ui import files
+        from playground.ui import files, watching
         from playground.ui.page import build_ui
 
         with Playground(settings) as playground:
             playground.settle_served()
             demo = build_ui(playground)
-            launch(demo, settings, files.routes(playground))
+            launch(demo, settings, [*files.routes(playground), *watching.routes(playground)])
             try:
                 shown = f"http://{_shown(settings.host)}:{settings.port}"
                 print(_said(msg("Open-Model Playground: {address} (Ctrl-C ends it)", address=shown)), flush=True)
@@ -180,9 +180,9 @@ def launch(demo: gr.Blocks, settings: Settings, routes: Sequence[BaseRoute] = ()
     """
     from starlette.middleware import Middleware
 
+    from playground.config.hosts import Hosts
     from playground.ui import i18n, theme
     from playground.ui.early import Early
-    from playground.ui.hosts import Hosts
     from playground.ui.middleware import CALL_BYTES, Guard
     from playground.ui.visitors import Visitors, secret_of
 

@@ -21,9 +21,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from playground.config import hosts
+from playground.config.hosts import Hosts
 from playground.messages import Translatable, msg, sentences
-from playground.ui import hosts, i18n
-from playground.ui.hosts import Hosts
+from playground.ui import i18n
 
 CALL_BYTES = 1_000_000
 """Of a call's body. The longest text that the page sends is the reader's own scores (``choose.OWN_CHARS``)."""
@@ -67,6 +68,7 @@ ROUTES: tuple[tuple[str, str], ...] = (
     ("GET", rf"/gradio_api/call/(?:v2/)?{_NAME}/{_NAME}"),
     ("GET HEAD", rf"/export/{_NAME}\.(?:json|jsonl|csv|md|html)"),
     ("GET HEAD", rf"/export/{_NAME}/code"),
+    ("GET", rf"/watch/{_NAME}"),
     ("POST", r"/gradio_api/run/predict"),
     ("POST", r"/gradio_api/queue/join"),
     ("POST", rf"/gradio_api/call/(?:v2/)?{_NAME}"),
@@ -163,7 +165,7 @@ class Guard:
         if any(not self._hosts.same_site(origin, host) for origin in origins):
             proxy = msg("Behind a proxy, set {setting} to the name that browsers use.", setting=hosts.SETTING)
             raise Refused(403, sentences(OTHERS, proxy))
-        inner = scope["path"].startswith(("/gradio_api/", "/config"))
+        inner = scope["path"].startswith(("/gradio_api/", "/config", "/watch/"))
         if inner and came not in ("same-origin", "none"):
             raise Refused(403, OTHERS)
         return bool(origins) or came == "same-origin"

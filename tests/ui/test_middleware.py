@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from playground.config.hosts import Hosts
 from playground.ui import middleware
-from playground.ui.hosts import Hosts
 from playground.ui.middleware import CALL_BYTES, SIGNAL_BYTES, Doors, Guard
 
 DOORS = Doors(frozenset({7}), frozenset({4}), {"compare": 30})

@@ -7,8 +7,8 @@ from typing import Any
 import psutil
 import pytest
 
+from playground.config.hosts import Hosts, own_names, refusal
 from playground.errors import ConfigError
-from playground.ui.hosts import Hosts, own_names, refusal
 
 OWN = frozenset({"box", "box.local", "192.168.1.5", "fe80::1"})
 HERE = Hosts("127.0.0.1", own=lambda: OWN)

@@ -24,6 +24,7 @@ LAYERS: list[set[str]] = [
     {"export"},
     {"workers"},
     {"experiments", "choose", "ship"},
+    {"evaluation"},
     {"service", "deploy"},
     {"ui", "cli"},
 ]

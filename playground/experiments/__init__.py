@@ -5,7 +5,7 @@ and has a result; whoever looks on knows an ``Experiment``. This package knows m
 the machine; it does not know the screen, the database, or how a token is computed.
 
 Door:
-    base: Experiment, Machine
+    base: Experiment, Job, Machine
     admission: check_request, request_from
     benchmark: BenchmarkJob, Measurer
     blind: BlindJob, shuffled

@@ -14,6 +14,7 @@ Door:
         of_comparisons, of_measurement, with_receipts
     report: markdown
     requests: PARAMETERS, ROLES, headings, own_words, parameter_lines, turns
+    scores: Evaluation, Metric, Scores
     store: EVERYTHING, Retention, Store
     text_diff: Agreement, Piece, TextDiff, agreement, text_diff
     thinking: Split, parts, split, with_thinking_tokens

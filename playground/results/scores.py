@@ -2,8 +2,8 @@
 
 An ``Evaluation`` is one task on one variant: its metrics, and all that a second person needs to take them again. Two of
 them may be held against each other only where task, questions, few-shot examples, template and harness are the same
-(``setting``); then each question has an outcome of both, and ``results.statistics`` can pair them. What figures mean and
-what they do not say: docs/quality.md. The module knows numbers and where they are kept; it runs nothing.
+(``setting``); then each question has an outcome of both, and ``results.statistics`` can pair them. docs/quality.md says
+what the figures mean and what they do not. The module knows numbers and where they are kept; it runs nothing.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from playground.catalog.entries import CatalogEntry, load_catalog
 from playground.catalog.search import Filters, Listed, Sort, choices, listed, select, smaller
 from playground.catalog.sets import ModelSet, model_sets
 from playground.config.settings import Settings
+from playground.evaluation.job import Evaluator
 from playground.experiments.admission import check_request
 from playground.experiments.base import Machine
 from playground.experiments.benchmark import Measurer
@@ -39,11 +40,13 @@ from playground.records import (
     Variant,
 )
 from playground.results.costs import load_tiers
+from playground.results.scores import Scores
 from playground.results.store import Store
 from playground.results.votes import Votes
 from playground.service.answers import Answers, Lately
 from playground.service.callers import Callers
 from playground.service.cards import Cards
+from playground.service.evaluation import Evaluating
 from playground.service.experiments import Experiments, GoingOn
 from playground.service.history import History, retention
 from playground.service.scoring import Scoring
@@ -55,7 +58,7 @@ from playground.system.memory import limit_mb
 from playground.workers.fleet import Fleet
 
 
-class Playground(Voting, Cards, Experiments, History, Suggesting, Scoring, Shipping, Answers):
+class Playground(Voting, Cards, Experiments, History, Suggesting, Scoring, Shipping, Answers, Evaluating):
     """Everything a front end needs; a context manager.
 
     Raises:
@@ -75,11 +78,13 @@ class Playground(Voting, Cards, Experiments, History, Suggesting, Scoring, Shipp
         self.differ = VariantDiffer(self._machine, self.comparer)
         self.replayer = Replayer(self._machine, self.comparer)
         self.token_viewer = TokenViewer(self._machine)
+        self.evaluator = Evaluator(self._machine)
         self.going_on = GoingOn()
         self.callers = Callers()
         self.lately = Lately()
         self.store = Store(settings.database, retention(settings))
         self.votes_kept = Votes(self.store, self.store.retention.most)
+        self.scores_kept = Scores(self.store)
 
     def __enter__(self) -> Playground:
         return self

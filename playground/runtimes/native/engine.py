@@ -34,6 +34,7 @@ from playground.messages import Translatable, msg, plural
 from playground.runtimes.generation.engine import CACHE_GROWTH, PREFILL_CHUNK, Engine, EngineError, Logits
 from playground.runtimes.native.checks import check
 from playground.runtimes.native.program import INT_MAX, Program, Step, Value
+from playground.runtimes.native.rows import ManyRows, split
 
 Array = NDArray[Any]
 
@@ -63,7 +64,8 @@ class KernelEngine(Engine):
         places, sizes = _placed(program)
         self._buffers = [np.zeros(rows * width, np.float32) for rows, width in sizes]
         self._addresses = (c_void_p * len(sizes))(*(buffer.ctypes.data for buffer in self._buffers))
-        self._ops = (Op * len(program.steps))(*(self._op(step, places) for step in program.steps))
+        self._places, self._many = places, None  # type: list[int], ManyRows | None
+        self._ops = (Op * len(program.steps))(*(self._op(step, places, program.widths) for step in program.steps))
         widest = max([step.extra * BLOCK for step in program.steps if step.kind == Kind.QUANTISE], default=BLOCK)
         acts, self._acts = library.acts(PREFILL_CHUNK, widest)
         self._rooms = (Room * len(sizes))(*(Room(*size) for size in sizes))
@@ -127,25 +129,57 @@ class KernelEngine(Engine):
         self._run(self._token_address, 1)
         return self._row
 
+    def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
+        """See ``Engine.rows``: every row in one run of the trunk, the last ones' logits in another."""
+        first = split(self._program)
+        if first is None or wanted == 1:
+            yield from super().rows(ids, wanted)
+            return
+        if min(ids) < 0 or max(ids) >= self._vocabulary:
+            raise EngineError(msg("a token the model does not have"))
+        many = self._many = self._many or self._open_many(first)
+        for start in range(0, len(ids), PREFILL_CHUNK):
+            part = np.asarray(ids[start : start + PREFILL_CHUNK], np.int64)
+            self._run(part.ctypes.data, len(part), many.trunk)
+            here = min(len(part), wanted - (len(ids) - start - len(part)))
+            if here > 0:
+                yield from many.give(self._addresses, len(part), here, part.ctypes.data)
+
+    def _open_many(self, first: int) -> ManyRows:
+        many = ManyRows(
+            self._library,
+            self._program,
+            self._plan,
+            first=first,
+            places=self._places,
+            make=self._op,
+            head=self._head,
+        )
+        if self._capacity:
+            self._many_tables = self._give_cache(many.trunk)
+        return many
+
     def take_steps(self, alone: bool | None) -> None:
         """By one thread or by all, or by what was lately faster (None), which it is from the start. No bit changes."""
         self._library.way(self._handle, alone)
 
     def close(self) -> None:
+        if self._many:
+            self._many.close()
         if self._handle:
             self._library.close(self._handle)
-        self._handle = None
+        self._handle = self._many = None
         self._keys, self._values, self._matrices, self._buffers = [], [], {}, []
         self._panels = np.empty(0, np.uint8)
         self._row = self._row[:0]
 
-    def _run(self, ids: int, count: int) -> None:
+    def _run(self, ids: int, count: int, handle: Any = None) -> None:
         """``count`` ids at an address. What stands between two steps finds no cache warm, so there is little of it."""
         end = self._length + count
         longest = self._program.longest
         if not self._handle or end > self._capacity or (longest and end > longest):
             raise EngineError(_no_room(end))
-        self._library.run(self._handle, ids, count, self._length)
+        self._library.run(handle or self._handle, ids, count, self._length)
         self._length = end
 
     def _allocate(self, capacity: int) -> None:
@@ -157,15 +191,20 @@ class KernelEngine(Engine):
         shape = [(layer.kv_heads, capacity // CHUNK, layer.size, CHUNK) for layer in layers]
         self._keys = [np.zeros(sizes, np.float16) for sizes in shape]
         self._values = [np.zeros((layer.kv_heads, capacity, layer.size), np.float16) for layer in layers]
-        heads = max(layer.heads for layer in layers)
-        self._tables = self._library.cache(self._handle, self._keys, self._values, heads, self._head)
+        self._tables = self._give_cache(self._handle)
+        if self._many:
+            self._many_tables = self._give_cache(self._many.trunk)
         self._capacity = capacity
 
-    def _op(self, step: Step, places: Sequence[int]) -> Op:
+    def _give_cache(self, handle: Any) -> Any:
+        heads = max(layer.heads for layer in self._program.layers)
+        return self._library.cache(handle, self._keys, self._values, heads, self._head)
+
+    def _op(self, step: Step, places: Sequence[int], widths: Sequence[int]) -> Op:
         def ref(value: Value | None) -> Ref:
             if value is None:
                 return Ref(-1, 0, 0)
-            return Ref(places[value.buffer], value.offset, self._program.widths[value.buffer])
+            return Ref(places[value.buffer], value.offset, widths[value.buffer])
 
         op = Op(kind=step.kind, one=step.one, width=step.width, extra=step.extra, number=step.number, layer=step.layer)
         for place in range(3):
@@ -175,7 +214,7 @@ class KernelEngine(Engine):
         for place, tensor in enumerate(step.tensors):
             op.data[place] = None if tensor is None else tensor.ctypes.data
         if step.weights is not None:
-            op.matrix = self._matrices[id(step)]
+            op.matrix = self._matrices[id(step.weights)]
         if step.heads is not None:
             heads = step.heads
             op.shape = Shape(heads.heads, heads.heads // heads.kv_heads, heads.size, heads.window, heads.scale)
@@ -197,7 +236,7 @@ def open_kernels(built: Built, program: Program, threads: int, spinning: bool = 
 
 
 def _pack(library: Library, program: Program, threads: int) -> tuple[dict[int, Matrix], Array]:
-    """All matrices on large pages, one behind the other as they are read; by their steps' identity."""
+    """All matrices on large pages, one behind the other as they are read; by their weights' identity."""
     steps = [(step, step.weights) for step in program.steps if step.weights is not None]
     ends = np.cumsum([0, *(-(-weights.packed_bytes // 64) * 64 for _, weights in steps)])
     panels = large_pages(int(ends[-1]))
@@ -213,7 +252,7 @@ def _pack(library: Library, program: Program, threads: int) -> tuple[dict[int, M
 
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(pack, range(len(steps))))
-    return {id(step): matrix for (step, _), matrix in zip(steps, found, strict=True)}, panels
+    return {id(weights): matrix for (_, weights), matrix in zip(steps, found, strict=True)}, panels
 
 
 def _forget(array: Array | None) -> None:

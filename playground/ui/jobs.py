@@ -4,8 +4,8 @@ It polls ``snapshot()`` instead of waiting for events, so a slow browser never s
 once a second, because a client that went away is noticed at a yield. It knows no components: it yields ``Update``
 values.
 
-``watch`` and ``reopen`` look at a comparison that goes on by itself, from as many pages as want to see it: nobody's
-leaving ends it, only ``stop`` does. ``follow`` is for what nobody can come back to (a measurement, a diff, a call of
+``watch`` looks at a comparison that goes on by itself, from as many pages as want to see it: nobody's leaving ends it,
+only ``stop`` does. ``follow`` is for what nobody can come back to (a measurement, a diff, a call of
 the API): whatever ends it (Stop, a closed tab, the end of the app), also while the experiment is just starting, stops
 the experiment.
 """
@@ -22,16 +22,18 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from playground.errors import StorageError, UsageError
 from playground.experiments.progress import Snapshot
 from playground.messages import msg
-from playground.records import Comparison
 
 if TYPE_CHECKING:
     from playground.experiments.base import Experiment
     from playground.service import Playground
     from playground.ui.sessions import Sessions
 
+FIRST_S = 0.1
+"""Between two looks while no answer grows: its first word is soon seen."""
 POLL_S = 0.25
-"""Drawing an answer takes the processor that writes it, where browser and model share one machine: ten looks a second
-cost a browser's page and the app twice as much, and an answer is no sooner read."""
+"""Between two looks at an answer that grows. Drawing it takes the processor that writes it, where browser and model
+share one machine: ten looks a second cost a browser's page and the app twice as much, and an answer is no sooner read.
+"""
 HEARTBEAT_S = 1.0
 
 Result = TypeVar("Result")
@@ -81,7 +83,7 @@ def pause(at: Snapshot) -> float:
     """Seconds until the next look: more than four answers that grow together are drawn less often, so that drawing all
     of them takes no more of a second than drawing four."""
     growing = sum(live.run is None and bool(live.text) for live in at.lives)
-    return POLL_S * max(1.0, growing / 4)
+    return POLL_S * max(1.0, growing / 4) if growing else FIRST_S
 
 
 async def watch(experiment: Experiment[Result]) -> AsyncGenerator[Update[Result]]:
@@ -99,29 +101,6 @@ async def watch(experiment: Experiment[Result]) -> AsyncGenerator[Update[Result]
             yield Update(at)
         await asyncio.sleep(pause(at))
     yield Update(experiment.snapshot(), await asyncio.to_thread(experiment.result))
-
-
-async def reopen(playground: Playground, id: str) -> AsyncGenerator[Update[Comparison]]:
-    """Tell how a comparison goes on until its end; of one that has ended, its result at once. Leaving stops nothing,
-    and whoever lost their connection watches again.
-
-    Args:
-        id: Of the comparison; who knows it may see it.
-
-    Raises:
-        UsageError: There is no such comparison.
-        StorageError: It is not going on, and what was kept can't be read.
-    """
-    job = playground.running(id)
-    if job is None:
-        stored = await asyncio.to_thread(playground.comparison, id)
-        if stored is None:
-            raise unknown()
-        yield Update(Snapshot(), stored)
-        return
-    async with aclosing(watch(job)) as updates:
-        async for update in updates:
-            yield update
 
 
 def stop(playground: Playground, id: str, owner: str) -> bool:

@@ -49,12 +49,14 @@ if TYPE_CHECKING:
     from playground.service import Playground
 
 TITLE = "Open-Model Playground"
+WATCH = "(text) => { window.playground.watch(text); }"
 LOOK_S, REST_S = 2.0, 20.0
 """Between two looks of a page at how preparations come on; and while there are none. A look costs a browser 50 ms:
 two pages at rest took 12 % of a core from the models when they looked every two seconds."""
 RAW: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
 """How the page's events are registered. Not preprocessed: gradio would check a choice against the list that the page
-was built with."""
+was built with. Their progress is hidden; gradio's page would still tell each component that an event can change, and all
+of earlier events, with every message of an event: half of the processor time of a click."""
 WATCHED = 4
 """Pages that may watch at once, times ``max_sessions``. Watching costs little; that of comparisons is bounded there."""
 QUEUE_LOOK_S = 0.03
@@ -75,6 +77,9 @@ def build_ui(playground: Playground) -> gr.Blocks:
     with Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         Page(playground).connect(demo)
         api.build(playground, sessions)
+        for function in demo.fns.values():
+            if function.show_progress == "hidden":
+                function.show_progress_on = []  # see RAW
     limit = playground.settings.limits.max_sessions
     demo.queue(max_size=limit * 8, default_concurrency_limit=limit, api_open=False)
     # gradio has no public name for it. A default of 1 ms kept an idle app at 6 % of a core, taken from the models.
@@ -92,6 +97,7 @@ class Page:
         remembered, measured = history.remembered(), benchmark.remembered()
         html(head_html, elem_id="title")
         self.seen, self.shown, self.ended = unseen("seen"), unseen("shown"), unseen("ended")
+        self.watching = unseen("watching")
         self.action, self.draft = unseen("action"), unseen("draft")
         self.front = Front()
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
@@ -111,7 +117,7 @@ class Page:
         html(language_html, elem_id="language")
         self.timer = gr.Timer(LOOK_S)
         self.form = self.compare.form
-        self.running = Running(playground, Parts(self.front, self.compare, self.shown, self.ended))
+        self.running = Running(playground, Parts(self.front, self.compare, self.shown, self.watching, self.ended))
 
     def _replay(self) -> None:
         self.replay = replay.build()
@@ -132,7 +138,7 @@ class Page:
         replay.connect(playground, self.replay, self.history, demo)
         catalog.connect(playground, self.catalogue, self.form.models)
         choose.connect(playground, self.chooser, self.form.choices)
-        votes.connect(playground, shown.voting, self.running.ended, self.running.outputs, visitor)
+        votes.connect(playground, shown.voting, self.running.whole, self.running.outputs, visitor)
         own.connect(playground, shown.own, self.form)
 
     def _connect_running(self, demo: gr.Blocks) -> None:
@@ -158,6 +164,7 @@ class Page:
         kept = [self.shown, *chosen, *form_.asked]
         here: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         gr.on([part.change for part in kept], None, kept, None, js=KEEP_DRAFT, **here)
+        self.watching.change(None, [self.watching], None, js=WATCH, **here)
         opening.then(None, None, None, js=OPENED, **here)
         opening.then(restore.show, [self.draft], running.outputs, js=READ_DRAFT, **opens)
 

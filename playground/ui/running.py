@@ -1,14 +1,16 @@
 """What goes on in Compare: begins comparisons, shows by their id how they go on, stops them.
 
 A comparison belongs to nobody's page: it goes on when its page is left, and whoever comes back watches it again. A page
-shows one at a time; showing another ends the looking at the first one, not its work. A usage error is said in place and
-loses nothing.
+shows one at a time. While it goes on, ``watching`` sends the page what grows, and scripts/watch.js asks for the rest by
+an action when it has ended; the events here begin it and end it. A usage error is said in place and loses nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ import gradio as gr
 from playground.errors import PlaygroundError, UsageError
 from playground.experiments.blind import BlindJob
 from playground.messages import NOTHING, Translatable, msg, plural, sentences
-from playground.records import Comparison, Mode
+from playground.records import Comparison
 from playground.ui import columns, jobs
 from playground.ui.front import Front
 from playground.ui.html import asked as view
@@ -31,13 +33,17 @@ from playground.ui.tabs import form, outputs, reply, timings, votes
 from playground.ui.tabs.compare import Compare
 from playground.ui.tabs.form import notice_html
 from playground.ui.visitors import visitor
+from playground.ui.watching import running_words
 
 if TYPE_CHECKING:
     from playground.experiments.compare import CompareJob
     from playground.service import Playground
 
 Changes = dict[Any, Any]
-MAX_PAGES = 10_000
+KEPT = 64
+"""Comparisons begun here whose ends a page may still ask for, although they could not be stored."""
+PORTION_S = 0.03
+"""Between two panels that are finished: the page draws one of them in the meantime, and stays at hand."""
 log = logging.getLogger(__name__)
 
 
@@ -48,30 +54,42 @@ class Parts:
     Attributes:
         front: Which tabs are at the front.
         shown: Out of sight: the id of the comparison on show.
+        watching: Out of sight: the id of the one that goes on, and a number; empty where none does.
         ended: Out of sight: changes whenever a comparison of this page has ended, so that lists look again.
     """
 
     front: Front
     compare: Compare
     shown: gr.Textbox
+    watching: gr.Textbox
     ended: gr.Textbox
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """A comparison that was begun here, and what is to be said of models that do not take part."""
+
+    job: CompareJob | BlindJob
+    problem: Translatable
+
+
 class Running:
-    """What Run, Stop and their kin do to the components of Compare. Of a page it remembers what it looks at."""
+    """What Run, Stop and their kin do to the components of Compare."""
 
     def __init__(self, playground: Playground, parts: Parts) -> None:
         self.playground = playground
         self.parts = parts
         self.compare = parts.compare
-        self._looks: dict[str, object] = {}
+        self._begun: OrderedDict[str, _Begun] = OrderedDict()
+        self._count = itertools.count(1)
 
     @property
     def outputs(self) -> list[Any]:
         """The components that change."""
         shown, form_, reply_ = self.compare, self.compare.form, self.compare.reply
         return [
-            *(self.parts.front.box, self.parts.shown, self.parts.ended, shown.asked, shown.timings),
+            *(self.parts.front.box, self.parts.shown, self.parts.watching, self.parts.ended),
+            *(shown.asked, shown.timings),
             *(form_.run, form_.stop, form_.notice, form_.examples, form_.models, form_.changes),
             *(reply_.row, reply_.text, reply_.to, reply_.told, shown.files, shown.voting.bar, *shown.panels),
         ]
@@ -128,10 +146,10 @@ class Running:
             UsageError: It can't be begun.
         """
         job = await asyncio.to_thread(start)
-        yield {**self._busy(), self.parts.shown: job.id}
-        async with aclosing(self.watched(request, job, problem)) as steps:
-            async for step in steps:
-                yield step
+        self._begun[job.id] = _Begun(job, problem)
+        if len(self._begun) > KEPT:
+            self._begun.popitem(last=False)
+        yield {**self._busy(), **self._going_on(request, job, problem)}
 
     # -- what is on show ------------------------------------------------------------------------------------------
 
@@ -146,66 +164,78 @@ class Running:
         """
         job = self.playground.running(id)
         if job:
-            yield {**self._busy(), self.parts.shown: id}
-            async with aclosing(self.watched(request, job)) as steps:
-                async for step in steps:
-                    yield step
+            yield {**self._busy(), **self._going_on(request, job)}
             return
         stored = await asyncio.to_thread(self.playground.comparison, id)
         if stored is None:
             raise jobs.unknown()
-        self._looks[request.session_hash or ""] = object()
+        panels = outputs.waiting(self.compare.panels, self._labels(stored))
+        for panel_, drawn in self._finished(stored):
+            panels[panel_] = gr.update(value=drawn, visible=True)
         yield {
-            **outputs.waiting(self.compare.panels, self._labels(stored)),
+            **panels,
             **self.ended(stored, request, note=note),
             self.compare.form.notice: notice_html(),
             self.parts.shown: id,
+            self.parts.watching: "",
         }
 
-    async def watched(
-        self, request: gr.Request, job: CompareJob | BlindJob, problem: Translatable = NOTHING
-    ) -> AsyncGenerator[Changes]:
-        """Show how a comparison goes on, until it ends or the page shows something else."""
-        session = request.session_hash or ""
-        mine = self._looks[session] = object()
-        if len(self._looks) > MAX_PAGES:
-            del self._looks[next(iter(self._looks))]
-        shown, blind = self.compare, self.playground.blind(job.id)
-        labels = panel.labels(self.playground, [live.variant for live in job.snapshot().lives])
+    def _going_on(self, request: gr.Request, job: CompareJob | BlindJob, problem: Translatable = NOTHING) -> Changes:
+        """Columns that wait for their answers, which the page is sent from now on."""
+        shown = self.compare
+        at = job.snapshot()
+        labels = panel.labels(self.playground, [live.variant for live in at.lives])
         own = () if isinstance(job, BlindJob) else job.own_requests
-        yield {
+        words = sentences(running_words(at, job.mode), problem)
+        return {
             **outputs.waiting(shown.panels, labels),
             shown.asked: view.asked_html(job.request, job.mode, own=own),
             shown.voting.bar: self._bar(job.id, request),
+            shown.form.notice: notice_html(words),
+            self.parts.shown: job.id,
+            self.parts.watching: f"{job.id} {next(self._count)}",
         }
-        try:
-            async with aclosing(jobs.watch(job)) as steps:
-                async for step in steps:
-                    if self._looks.get(session) is not mine:
-                        return
-                    if step.result is not None:
-                        yield {
-                            **self.ended(step.result, request),
-                            **self._told(step, problem),
-                            self.parts.ended: job.id,
-                        }
-                        continue
-                    words = msg("Running; the answers appear together.") if blind else running_words(step, job.mode)
-                    drawn = outputs.growing(
-                        shown.panels, step.at.lives, labels, shared=job.request, own=own, blind=blind
-                    )
-                    yield {**drawn, shown.form.notice: notice_html(sentences(words, problem))}
-        finally:
-            if self._looks.get(session) is mine:
-                del self._looks[session]
 
-    def _told(self, step: jobs.Update[Comparison], problem: Translatable) -> Changes:
-        assert step.result is not None
-        kept = _not_stored(step.at.problem) if step.at.problem else NOTHING
-        blind = self.playground.blind(step.result.id)
-        done = msg("Done. Vote below, and you see who is who.") if blind else done_words(step.result)
+    async def over(self, request: gr.Request, id: str) -> AsyncGenerator[Changes]:
+        """What the page shows of a comparison that it has watched to its end: the finished panels one after the other,
+        then what is around them.
+
+        Raises:
+            UsageError: There is none.
+        """
+        begun = self._begun.pop(id, None)
+        if self.playground.running(id):
+            yield {self.parts.watching: f"{id} {next(self._count)}"}
+            return
+        stored = await asyncio.to_thread(self.playground.comparison, id)
+        not_stored = begun.job.snapshot().problem if begun else NOTHING
+        if stored is None and begun:
+            stored = await asyncio.to_thread(begun.job.result)
+        if stored is None:
+            raise jobs.unknown()
+        told = self._told(stored, not_stored, begun.problem if begun else NOTHING)
+        drawn = self._finished(stored)
+        for panel_, html in drawn:
+            # Without a word on whether they are seen: gradio loses that of an update when the next comes at once.
+            yield {panel_: gr.update(value=html)}
+            await asyncio.sleep(PORTION_S)
+        yield {**self.ended(stored, request), **told, self.parts.watching: "", self.parts.ended: id}
+
+    def _told(self, stored: Comparison, not_stored: Translatable, problem: Translatable) -> Changes:
+        kept = _not_stored(not_stored) if not_stored else NOTHING
+        blind = self.playground.blind(stored.id)
+        done = msg("Done. Vote below, and you see who is who.") if blind else done_words(stored)
         words = sentences(done, kept, problem)
         return {self.compare.form.notice: notice_html(words, "problem" if kept or problem else "hint")}
+
+    def whole(self, stored: Comparison, request: gr.Request) -> Changes:
+        """All that the page shows of a comparison that has ended."""
+        panels = {panel_: gr.update(value=drawn) for panel_, drawn in self._finished(stored)}
+        return {**panels, **self.ended(stored, request)}
+
+    def _finished(self, stored: Comparison) -> list[tuple[gr.HTML, str]]:
+        blind = self.playground.blind(stored.id)
+        return outputs.finished(self.compare.panels, stored, self._labels(stored), blind=blind)
 
     def _bar(self, id: str, request: gr.Request) -> str:
         """The question of a blind comparison, or the vote on it."""
@@ -215,12 +245,11 @@ class Running:
         return panel.labels(self.playground, [run.variant for run in stored.runs])
 
     def ended(self, stored: Comparison, request: gr.Request, *, note: str = "") -> Changes:
-        """What the page shows of a comparison that has ended."""
+        """What the page shows around the answers of a comparison that has ended."""
         shown, labels = self.compare, self._labels(stored)
         blind = self.playground.blind(stored.id)
         figures = timings.blind_html() if blind else timings.figures(stored, labels, self.playground.tiers)
         return {
-            **outputs.finished(shown.panels, stored, labels, blind=blind),
             **self.idle(),
             shown.asked: view.asked_html(
                 stored.request, stored.mode, note=note, own=[run.request for run in stored.runs]
@@ -309,24 +338,6 @@ def files_html(id: str) -> str:
     """The address of a comparison, and its files."""
     link = f'<a href="?c={quote(id)}" data-link="{esc(msg("Copied"))}">{esc(msg("Link"))}</a>'
     return f'<div class="tools">{link}{receipts.save_menu_html(id)}</div>'
-
-
-def running_words(step: jobs.Update[Comparison], mode: Mode) -> Translatable:
-    """How far it is."""
-    done, n = sum(live.run is not None for live in step.at.lives), len(step.at.lives)
-    if mode == "fast":
-        return plural(
-            "Running all at once: {done} of {n} model done.",
-            "Running all at once: {done} of {n} models done.",
-            n=n,
-            done=done,
-        )
-    return plural(
-        "Running one at a time: {done} of {n} model done.",
-        "Running one at a time: {done} of {n} models done.",
-        n=n,
-        done=done,
-    )
 
 
 def done_words(comparison: Comparison) -> Translatable:

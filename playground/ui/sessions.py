@@ -1,5 +1,5 @@
 """Which experiments belong to which browser tab, so that Stop and leaving reach them and no others. Comparisons of the
-page are not among them: they are found by their id (``jobs.reopen``).
+page are not among them: they are found by their id (``ui.watching``).
 
 A tab is named by gradio's session hash. This file knows nothing of models and nothing of the page.
 """

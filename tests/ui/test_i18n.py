@@ -26,7 +26,7 @@ from playground.records import Comparison, Environment, Fidelity, ModelFacts, Mo
 from playground.service import Playground
 from playground.ui import i18n
 from playground.ui.app import free_port, launch, quiet_gradio
-from playground.ui.html import choose, costs, panel
+from playground.ui.html import choose, costs, growing, panel
 from playground.ui.html.receipts import popovers
 from tests.support.pseudo_language import LANGUAGE, write_pseudo_language
 
@@ -85,7 +85,7 @@ def pieces() -> dict[str, str]:
     receipts.wrap(0, "decode_tok_s", "10 tok/s")
     return {
         "error, fallback and warning of a run": panel.run_panel(RUN, LABEL),
-        "progress of a run": panel.live_panel(live, LABEL),
+        "progress of a run": growing.live_panel(live, LABEL),
         "progress of a preparation": panel.state_html(TINY, Preparation("preparing", step=STEP)),
         "trouble of a preparation": panel.state_html(TINY, Preparation("failed", error=STEP)),
         "plan": costs.plan_html(plan(), "fair"),

@@ -101,13 +101,22 @@ def answer_html(text: str, *, growing: bool = False, buttons: bool = True) -> st
         growing: Whether more may come; its finished blocks are then kept for the next time.
         buttons: Whether code has a Copy button, which needs the page's script.
     """
-    drawn = _drawn(text, growing)
-    return "".join(_block_html(block, buttons) for block in drawn.blocks)
+    return "".join(answer_blocks(text, growing=growing, buttons=buttons))
+
+
+def answer_blocks(text: str, *, growing: bool = False, buttons: bool = True) -> list[str]:
+    """The same, a text a block: all but the last ones stay as they are while the answer grows."""
+    return [_block_html(block, buttons) for block in _drawn(text, growing).blocks]
 
 
 def raw_html(text: str, *, growing: bool = False) -> str:
     """The same text as it is, in the same blocks: its text content is exactly ``text``."""
-    return "".join(f"<span>{esc(block.source)}</span>" for block in _drawn(text, growing).blocks)
+    return "".join(raw_blocks(text, growing=growing))
+
+
+def raw_blocks(text: str, *, growing: bool = False) -> list[str]:
+    """The same, a text a block."""
+    return [f"<span>{esc(block.source)}</span>" for block in _drawn(text, growing).blocks]
 
 
 def thinking_html(found: Split, *, tokens: int | None = None, growing: bool = False, buttons: bool = True) -> str:

@@ -11,7 +11,7 @@ from playground.experiments.teacher_forcing import Choice, Forced, Position
 from playground.experiments.token_diff import Difference, Token
 from playground.messages import clauses, msg, plural
 from playground.results.figures import FIGURES
-from playground.ui.html import panel, provenance, tables
+from playground.ui.html import growing, provenance, tables
 from playground.ui.html.format import FINISHED, NOTHING, count, esc, megabytes, percent, rate, seconds
 from playground.ui.html.panel import Label
 from playground.ui.i18n import say
@@ -29,7 +29,7 @@ def progress_html(at: Snapshot) -> str:
 
 def lives_html(at: Snapshot, labels: tuple[Label, ...]) -> str:
     """The two answers while they come."""
-    panels = [panel.live_panel(live, label) for live, label in zip(at.lives, labels, strict=False)]
+    panels = [growing.live_panel(live, label) for live, label in zip(at.lives, labels, strict=False)]
     return f'<div class="columns">{"".join(panels)}</div>' if panels else ""
 
 

@@ -1,4 +1,5 @@
-"""One model's answer as a panel of HTML: while it streams, when it is done, when it failed.
+"""One model's answer as a panel of HTML: before it begins, when it is done, when it failed; ``growing`` has the time
+between.
 
 Model output is untrusted: ``answer`` makes it safe. A blind panel has nothing that tells the model: no name, no
 variant, no figure, no colour. The parts of a live and of a finished panel are the same in the same order: what did not
@@ -33,7 +34,6 @@ from playground.ui.i18n import say
 
 if TYPE_CHECKING:
     from playground.catalog.entries import CatalogEntry, Terms
-    from playground.experiments.progress import LiveRun
     from playground.export import Preparation
 
 
@@ -88,50 +88,6 @@ def _kind(models: Models, model: str) -> str:
         return "chat"
 
 
-def live_rate(live: LiveRun) -> float | None:
-    """Decode rate so far in tokens a second; None below two tokens, as in the final figure."""
-    return live.rate
-
-
-def live_panel(
-    live: LiveRun,
-    label: Label,
-    *,
-    blind: str | None = None,
-    own: Request | None = None,
-    shared: Request | None = None,
-    begun: bool = False,
-) -> str:
-    """The panel of a run that may still be going on.
-
-    Args:
-        blind: A letter that stands for the model, of which nothing is told.
-        own: What this model was asked, where that is not what all were.
-        shared: What all were asked.
-        begun: Whether the prompt ended inside the thinking.
-    """
-    if live.run is not None:
-        return run_panel(live.run, label, blind=blind, shared=shared)
-    waiting = "" if live.text else f'<span class="ghost">{esc(_waiting_words(live.kind))}</span>'
-    caret = '<span class="caret" aria-hidden="true"></span>' if live.text else ""
-    found = split(live.text, begun=begun)
-    tokens = live.n_tokens if found.open and blind is None else None
-    name = label.name if blind is None else blind
-    return _panel(
-        label,
-        live.kind,
-        _live_state(live, blind is not None),
-        thinking=thinking_html(found, tokens=tokens, growing=True),
-        answer=answer_html(found.answer, growing=True) if found.answer else "",
-        ghost=waiting + caret,
-        raw=raw_html(live.text, growing=True),
-        turns=part.turns(own, name, label.position, full=False),
-        told=part.differing(own, shared),
-        below=f'<div class="actions">{part.button(part.STOP, name, label.position)}</div>',
-        blind=blind,
-    )
-
-
 def run_panel(
     run: ModelRun,
     label: Label,
@@ -161,7 +117,7 @@ def run_panel(
         problem = f'<p class="problem">{esc(told)}</p>'
     buttons = part.actions(run, name, label.position, label.kind, where or "panel", full=full and not hidden)
     rest = "" if hidden else _notes(run, label, full) + provenance_html(run, label.variant)
-    return _panel(
+    return frame(
         label,
         run.finish_reason,
         _final_state(run, None if hidden else popovers, place, hidden),
@@ -186,7 +142,7 @@ def waiting_panel(label: Label, prepared: Preparation | None = None, *, blind: s
     }.get(label.kind, msg("Answers your prompt."))
     state = _prepared_words(prepared) if prepared is not None and blind is None else ""
     told = msg("Answers your prompt.") if blind is not None else ghost
-    return _panel(label, "idle", state, ghost=f'<span class="ghost">{esc(told)}</span>', blind=blind)
+    return frame(label, "idle", state, ghost=f'<span class="ghost">{esc(told)}</span>', blind=blind)
 
 
 def comparison_panels(comparison: Comparison, shown: tuple[Label, ...], *, full: bool = False) -> str:
@@ -225,7 +181,7 @@ def finished_panels(
     ]
 
 
-def _panel(
+def frame(
     label: Label,
     kind: str,
     state: str,
@@ -241,6 +197,7 @@ def _panel(
     carried: bool = False,
     blind: str | None = None,
 ) -> str:
+    """A panel around what is given of it, as HTML; ``kind`` is its class."""
     hidden = blind is not None
     name = msg("Answer {letter}", letter=blind) if hidden else label.name
     tags = "" if hidden else _tags(label, told, carried)
@@ -295,34 +252,6 @@ def terms_html(terms: Terms) -> str:
     return f"{esc(terms.text)} {' · '.join(links)}"
 
 
-_LIVE: dict[str, Translatable] = {
-    "queued": msg("waiting for its turn"),
-    "preparing": msg("preparing"),
-    "loading": msg("loading into memory"),
-    "prefill": msg("reading the prompt"),
-    "token": msg("answering"),
-}
-
-
-def _live_state(live: LiveRun, hidden: bool = False) -> str:
-    words = _LIVE.get(live.kind, live.kind)
-    parts = [f"<strong>{esc(words)}</strong>"]
-    if hidden:
-        return parts[0]
-    if live.kind in ("queued", "preparing", "loading") and live.message not in ("", words):
-        parts.append(esc(live.message))
-    if live.kind != "token" and live.progress is not None:
-        parts.append(f"{live.progress * 100:.0f} %")
-    if live.kind == "token":
-        parts += [rate(live_rate(live)), count(live.n_tokens, "token")]
-    bar = "" if live.progress is None or live.kind == "token" else _bar(live.progress)
-    return " · ".join(parts) + bar
-
-
-def _bar(progress: float) -> str:
-    return f'<span class="progress"><span style="width:{max(0.0, min(1.0, progress)) * 100:.1f}%"></span></span>'
-
-
 def _final_state(run: ModelRun, popovers: ReceiptPopovers | None, place: int, hidden: bool = False) -> str:
     def wrap(name: str, shown: str) -> str:
         return popovers.wrap(place, name, shown) if popovers else shown
@@ -349,13 +278,6 @@ def _shared(taken: Timings) -> str:
     )
 
 
-def _waiting_words(kind: str) -> Translatable:
-    return {
-        "queued": msg("Another model is answering first."),
-        "prefill": msg("The first token is on its way."),
-    }.get(kind, NOTHING)
-
-
 def state_html(variant: Variant, prepared: Preparation, name: str = "") -> str:
     """One line of the picker: what has to happen before this variant can answer."""
     precision = f"<code>{esc(precision_words(variant.runtime, variant.precision))}</code>"
@@ -374,7 +296,7 @@ def _prepared_words(prepared: Preparation) -> str:
     }[prepared.status]
     more = ""
     if prepared.status == "preparing" and prepared.progress is not None:
-        more = f" · {prepared.progress * 100:.0f} %" + _bar(prepared.progress)
+        more = f" · {prepared.progress * 100:.0f} %" + part.bar(prepared.progress)
     elif prepared.status == "ready" and artifact:
         size = megabytes(artifact.size_bytes / 1e6) if artifact.size_bytes else ""
         verdict = artifact.fidelity.verdict if artifact.fidelity else ""

@@ -43,6 +43,11 @@ def button(item: Item, name: str, column: int, more: str = "") -> str:
     return f'<button type="button" {told}>{esc(word)}</button>'
 
 
+def bar(progress: float) -> str:
+    """How far something is, 0 to 1."""
+    return f'<span class="progress"><span style="width:{max(0.0, min(1.0, progress)) * 100:.1f}%"></span></span>'
+
+
 def actions(run: ModelRun, name: str, column: int, kind: str, where: str, *, full: bool) -> str:
     """The row below an answer that has ended.
 

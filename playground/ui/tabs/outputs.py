@@ -1,4 +1,4 @@
-"""The Outputs tab: a column a model. Each panel is one component, so that only the growing one is sent."""
+"""The Outputs tab: a column a model. While an answer grows, its panel is ``ui.watching``'s to change."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from playground.experiments.progress import LiveRun
-from playground.records import Comparison, Request
+from playground.records import Comparison
 from playground.ui.html import panel as view
 from playground.ui.html.panel import Label
 from playground.ui.theme import html
@@ -37,35 +36,13 @@ def waiting(panels: Sequence[gr.HTML], labels: Sequence[Label]) -> dict[Any, Any
     return _shown(panels, [view.waiting_panel(label) for label in labels])
 
 
-def growing(
-    panels: Sequence[gr.HTML],
-    lives: Sequence[LiveRun],
-    labels: Sequence[Label],
-    *,
-    shared: Request | None = None,
-    own: Sequence[Request | None] = (),
-    blind: bool = False,
-) -> dict[Any, Any]:
-    """Panels of a comparison that is going on; what did not change costs nothing, as gradio sends differences.
-
-    Args:
-        own: What each model was asked, where that is not the request of all.
-        blind: Whether the labels are letters.
-    """
-    drawn = []
-    for place, (live, label) in enumerate(zip(lives, labels, strict=True)):
-        letter = label.name if blind else None
-        asked = own[place] if place < len(own) else None
-        drawn.append(view.live_panel(live, label, blind=letter, own=asked, shared=shared))
-    return _shown(panels, drawn)
-
-
 def finished(
     panels: Sequence[gr.HTML], comparison: Comparison, labels: tuple[Label, ...], *, blind: bool = False
-) -> dict[Any, Any]:
-    """Panels of a comparison that has ended: the figures open their receipts."""
+) -> list[tuple[gr.HTML, str]]:
+    """Panels of a comparison that has ended: the figures open their receipts. Those of its columns, with their HTML."""
     letters = [label.name for label in labels] if blind else None
-    return _shown(panels, view.finished_panels(comparison, labels, "outputs", blind=letters))
+    drawn = view.finished_panels(comparison, labels, "outputs", blind=letters)
+    return list(zip(panels, drawn, strict=False))
 
 
 def _shown(panels: Sequence[gr.HTML], drawn: Sequence[str]) -> dict[Any, Any]:

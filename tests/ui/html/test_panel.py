@@ -28,7 +28,7 @@ from playground.records import (
     Timings,
     Variant,
 )
-from playground.ui.html import charts, format, tables
+from playground.ui.html import charts, format, growing, tables
 from playground.ui.html import panel as view
 from playground.ui.html.receipts import popovers
 
@@ -124,7 +124,7 @@ def raw_of(panel: str) -> str:
 @pytest.mark.parametrize("text", ["Hi.", "<think>\nhm\n</think>\n\n**Paris**", "```\n<pre>\n```\n\n</pre>"])
 def test_what_is_copied_is_the_text_of_the_model(text: str) -> None:
     assert raw_of(view.run_panel(replace(RUN, text=text), LABEL)) == text
-    assert raw_of(view.live_panel(LiveRun(ANSWER, "token", text, 3), LABEL)) == text
+    assert raw_of(growing.live_panel(LiveRun(ANSWER, "token", text, 3), LABEL)) == text
 
 
 def test_thinking_stands_folded_above_the_answer_and_open_while_it_goes_on() -> None:
@@ -133,7 +133,7 @@ def test_thinking_stands_folded_above_the_answer_and_open_while_it_goes_on() -> 
     counted = replace(RUN, text="<think>\nhm so\n</think>\n\nParis", thinking_tokens=5)
     assert "Thought · 5 tokens" in view.run_panel(counted, LABEL)
     assert '<div class="rendered"><div data-key="0" dir="auto"><p>Paris</p>' in done
-    going = view.live_panel(LiveRun(ANSWER, "token", "<think>\nhm", 5), LABEL)
+    going = growing.live_panel(LiveRun(ANSWER, "token", "<think>\nhm", 5), LABEL)
     assert "Thinking · 5 tokens" in going
     assert " open>" in going
 
@@ -194,7 +194,7 @@ def test_a_blind_panel_tells_nothing_of_its_model() -> None:
     live = LiveRun(base.variant, "token", "<think>x", 321, 0.5, first_token_at=1.0, last_token_at=2.0)
     panels = [
         view.run_panel(run, base, popovers(compared(run), "x"), blind="B", full=True),
-        view.live_panel(live, base, blind="B"),
+        growing.live_panel(live, base, blind="B"),
         view.waiting_panel(base, Preparation("preparing", "fetching gemma", 0.4), blind="B"),
         *view.finished_panels(compared(run), (base,), "outputs", blind=["B"]),
     ]
@@ -211,8 +211,8 @@ def test_a_link_that_is_no_web_address_stays_text() -> None:
 
 def test_live_rate_needs_two_tokens_and_uses_the_stamps_of_the_worker() -> None:
     live = LiveRun(ANSWER, "token", "a b c", 3, first_token_at=10.0, last_token_at=10.5)
-    assert view.live_rate(live) == pytest.approx(4.0)
-    assert view.live_rate(replace(live, n_tokens=1, last_token_at=10.0)) is None
+    assert live.rate == pytest.approx(4.0)
+    assert replace(live, n_tokens=1, last_token_at=10.0).rate is None
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_live_rate_needs_two_tokens_and_uses_the_stamps_of_the_worker() -> None:
     ],
 )
 def test_a_live_panel_says_what_the_model_is_doing(live: LiveRun, said: str) -> None:
-    panel = view.live_panel(live, LABEL)
+    panel = growing.live_panel(live, LABEL)
     assert said in text_of(panel)
     tags_of(panel)
 
@@ -257,7 +257,7 @@ def test_a_panel_says_which_way_the_run_went_and_what_was_not_used() -> None:
 def test_terms_stand_at_every_answer_of_a_model_that_has_them() -> None:
     assert "https://a.example/t" in view.waiting_panel(BASE)
     assert "https://a.example/t" in view.run_panel(RUN, BASE)
-    assert "https://a.example/t" in view.live_panel(LiveRun(BASE.variant, "token", "x", 1), BASE)
+    assert "https://a.example/t" in growing.live_panel(LiveRun(BASE.variant, "token", "x", 1), BASE)
     assert "Terms of use" not in view.run_panel(RUN, LABEL)
 
 

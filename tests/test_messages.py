@@ -34,6 +34,7 @@ ALLOWED: dict[str, str] = {
     "playground/export/prompt_check.py::_cases": "prompts for models",
     "playground/results/figures.py::figure": "a caller's mistake, which no reader is shown",
     "playground/results/database.py::_migrate": "SQL",
+    "playground/ship/example.py::example": "a program",
 }
 """Files, or functions in them (FILE::FUNCTION), that fill in texts that are no messages: each with the reason."""
 

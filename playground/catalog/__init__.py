@@ -4,7 +4,8 @@ files and asks the Hub; it fetches no weights, and knows neither runtimes nor th
 
 Door:
     card_text: safe_url
-    cards: MAIN, MEASURED, OPENNESS, PAGE, card_markdown, fact_title, openness_score
+    cards: MAIN, MEASURED, OPENNESS, PAGE, card_markdown, fact_title, license_id,
+        openness_score
     config_names: ATTENTION_HEADS, CONTEXT_LENGTH, HEAD_DIM, HIDDEN_SIZE, INTERMEDIATE_SIZE, KEY_VALUE_HEADS,
         LAYERS, Names, VOCAB_SIZE, whole
     entries: Catalog, CatalogEntry, HUB_ID, HUB_REVISION, Terms, load_catalog

@@ -79,7 +79,6 @@ def readme(shipment: Shipment, trial: Trial, left: Sequence[Translatable]) -> st
     """README.md: front matter as the Hub reads it, then what a receiver has to know."""
     spec, artifact, known = shipment.spec, shipment.artifact, shipment.known
     from_where = spec.upstream or spec.source.partition(":")[0]
-    versions = {"version": trial.version, "name": f"{spec.name} {artifact.variant.precision}"}
     about = msg(
         "{name} for onnxruntime-genai, on a CPU. The weights are those of {origin} (revision {revision}), the "
         "graph and its rounding were made by open-model-playground, recipe {recipe}.",
@@ -89,10 +88,10 @@ def readme(shipment: Shipment, trial: Trial, left: Sequence[Translatable]) -> st
         recipe=artifact.recipe,
     )
     packages = "onnxruntime-genai" if trial.reads_alike else "tokenizers onnxruntime-genai"
-    run = f"    pip install {packages}=={trial.version}\n    python {EXAMPLE} {_quoted(spec)}"
+    run = "\n".join(["    pip install " + f"{packages}=={trial.version}", f"    python {EXAMPLE} {_quoted(spec)}"])
     parts = [
         _front_matter(spec, known),
-        "# {name}".format(**versions),
+        f"# {spec.name} {artifact.variant.precision}",
         str(about),
         run,
         _section(msg("Tried before it was shipped"), _trial_lines(trial)),

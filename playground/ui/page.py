@@ -49,14 +49,18 @@ if TYPE_CHECKING:
     from playground.service import Playground
 
 TITLE = "Open-Model Playground"
+IN_BROWSER: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""How events are registered that ask nothing of the app."""
+IF_HISTORY = "(ended) => window.playground.atFront('history') ? ended : ''"
+IF_DIFFERENCES = "(shown, ended) => window.playground.atFront('differences') ? `${shown} ${ended}` : ''"
 WATCH = "(text) => { window.playground.watch(text); }"
 LOOK_S, REST_S = 2.0, 20.0
 """Between two looks of a page at how preparations come on; and while there are none. A look costs a browser 50 ms:
 two pages at rest took 12 % of a core from the models when they looked every two seconds."""
 RAW: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
 """How the page's events are registered. Not preprocessed: gradio would check a choice against the list that the page
-was built with. Their progress is hidden; gradio's page would still tell each component that an event can change, and all
-of earlier events, with every message of an event: half of the processor time of a click."""
+was built with. Their progress is hidden; gradio's page would still tell each component that an event can change, and
+all of earlier events, with every message of an event: half of the processor time of a click."""
 WATCHED = 4
 """Pages that may watch at once, times ``max_sessions``. Watching costs little; that of comparisons is bounded there."""
 QUEUE_LOOK_S = 0.03
@@ -97,7 +101,7 @@ class Page:
         remembered, measured = history.remembered(), benchmark.remembered()
         html(head_html, elem_id="title")
         self.seen, self.shown, self.ended = unseen("seen"), unseen("shown"), unseen("ended")
-        self.watching = unseen("watching")
+        self.watching, self.listed, self.compared = unseen("watching"), unseen("listed"), unseen("compared")
         self.action, self.draft = unseen("action"), unseen("draft")
         self.front = Front()
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
@@ -129,12 +133,18 @@ class Page:
         self._connect_running(demo)
         playground, shown = self.playground, self.compare
         benchmark.connect(playground, self.measure, self.form, demo)
-        differences.connect(playground, shown.differences, self.shown, [self.shown.change, self.ended.change], demo)
+        # Lists of what is at the back are read when it comes to the front.
+        for listed, inputs, js in (
+            (self.listed, [self.ended], IF_HISTORY),
+            (self.compared, [self.shown, self.ended], IF_DIFFERENCES),
+        ):
+            gr.on([part.change for part in inputs], None, inputs, [listed], js=js, **IN_BROWSER)
+        differences.connect(playground, shown.differences, self.shown, [self.compared.change], demo)
         look = [demo.load, self.timer.tick]
         suggestions.connect(
             playground, shown.suggested, self.form.models, look, lambda now: form.choices(playground, now)
         )
-        history.connect(playground, self.history, demo, [self.ended.change, self.history_tab.select])
+        history.connect(playground, self.history, demo, [self.listed.change, self.history_tab.select])
         replay.connect(playground, self.replay, self.history, demo)
         catalog.connect(playground, self.catalogue, self.form.models)
         choose.connect(playground, self.chooser, self.form.choices)
@@ -162,10 +172,9 @@ class Page:
         restore = Restore(self.playground, running)
         opening = demo.load(restore.fill, [self.draft], restore.outputs, js=READ_DRAFT, queue=False, **RAW)
         kept = [self.shown, *chosen, *form_.asked]
-        here: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        gr.on([part.change for part in kept], None, kept, None, js=KEEP_DRAFT, **here)
-        self.watching.change(None, [self.watching], None, js=WATCH, **here)
-        opening.then(None, None, None, js=OPENED, **here)
+        gr.on([part.change for part in kept], None, kept, None, js=KEEP_DRAFT, **IN_BROWSER)
+        self.watching.change(None, [self.watching], None, js=WATCH, **IN_BROWSER)
+        opening.then(None, None, None, js=OPENED, **IN_BROWSER)
         opening.then(restore.show, [self.draft], running.outputs, js=READ_DRAFT, **opens)
 
     def _connect_form(self, demo: gr.Blocks) -> None:

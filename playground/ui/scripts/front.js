@@ -12,5 +12,6 @@
     if (tab.getAttribute("aria-selected") !== "true") tab.click();
     press(rest);
   };
-  window.playground = { ...window.playground, front: (text) => press(String(text ?? "").split(" ").slice(0, -1)) };
+  const atFront = (id) => document.querySelector(`[role=tab][data-tab-id="${CSS.escape(id)}"][aria-selected=true]`) !== null;
+  window.playground = { ...window.playground, atFront, front: (text) => press(String(text ?? "").split(" ").slice(0, -1)) };
 })();

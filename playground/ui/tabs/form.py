@@ -200,7 +200,6 @@ def system_options(labels: tuple[panel.Label, ...]) -> dict[str, Any]:
 
 
 def _parameters(playground: Playground, first: tuple[Variant, ...]) -> tuple[gr.Radio, gr.Textbox, tuple[Any, ...]]:
-    most_tokens = playground.settings.limits.max_new_tokens
     mode = gr.Radio(MODES, value="fair", label=msg("How they run"), info=MODE_HELP)
     system = gr.Textbox(
         "",
@@ -210,6 +209,12 @@ def _parameters(playground: Playground, first: tuple[Variant, ...]) -> tuple[gr.
         elem_id="system",
         **system_options(panel.labels(playground, first)),
     )
+    return mode, system, parameter_fields(playground)
+
+
+def parameter_fields(playground: Playground) -> tuple[Any, ...]:
+    """The fields of ``Form.fields``, drawn where it is called."""
+    most_tokens = playground.settings.limits.max_new_tokens
     defaults = Request()
     with gr.Row():
         tokens = gr.Slider(
@@ -239,7 +244,7 @@ def _parameters(playground: Playground, first: tuple[Variant, ...]) -> tuple[gr.
     stop = gr.Textbox(
         "", label=msg("Stop strings"), info=msg("one a line; the answer ends before the first one"), lines=2
     )
-    return mode, system, (tokens, temperature, top_k, top_p, min_p, penalty, seed, stop, reuse)
+    return tokens, temperature, top_k, top_p, min_p, penalty, seed, stop, reuse
 
 
 def read_request(values: Sequence[Any], models: int) -> tuple[list[str], Mode, Request]:

@@ -5,21 +5,25 @@ and has a result; whoever looks on knows an ``Experiment``. This package knows m
 the machine; it does not know the screen, the database, or how a token is computed.
 
 Door:
-    base: Experiment, Job, Machine
     admission: check_request, request_from
+    base: Experiment, Job, Machine
     benchmark: BenchmarkJob, Measurer
     blind: BlindJob, shuffled
     compare: CompareJob, Comparer
-    finishing: completed
     defaults: EXAMPLES, with_defaults
     diff: DiffJob, Side, VariantDiff, VariantDiffer
+    finishing: completed
     memory_plan: MemoryPlan, plan_of
     presets: Preset, presets
     progress: LiveRun, Snapshot
     replay: Change, ModelReplay, Replay, ReplayJob, Replayer
+    suite: SuiteRunner
+    suite_job: SuiteJob
+    suite_plan: SuitePlan
+    suite_progress: ColumnProgress, SuiteProgress, left_words
     teacher_forcing: Choice, Forced, Position
     token_alignment: Span, align
     token_diff: Difference, Token
-    token_view: TokenAt, TokenView, TokenViewer, TokenViewJob
+    token_view: TokenAt, TokenView, TokenViewJob, TokenViewer
     turns: ContextUse, Turn, again, context_use, go_on, reply, resend, why_no_reply
 """

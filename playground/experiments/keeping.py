@@ -1,16 +1,25 @@
-"""Storing a result while it grows, without ever holding up or breaking what makes it.
+"""Storing a result while it grows, without breaking what makes it: a whole picture again and again by a thread of its
+own (``Keeper``), or cells one by one (``CellKeeper``).
 
-It knows a function that stores and one that draws the picture of the moment; not where things are stored.
+It knows who stores and what the moment's picture is; not where things are stored.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from playground.errors import PlaygroundError
+from playground.errors import PlaygroundError, StorageError
 from playground.messages import NOTHING, Translatable, foreign, msg
+from playground.records import Cell
+from playground.results.suites import Suites
+
+MOST_UNSAVED, MOST_UNSAVED_S = 50, 60.0
+"""Cells that wait to be stored, and how long the first of them may, before a suite ends instead of working for nothing.
+"""
+AGAIN_S = 1.0
 
 Result = TypeVar("Result")
 
@@ -65,3 +74,61 @@ class Keeper(Generic[Result]):
             self.problem = msg("{kind}: {error}", kind=foreign(type(error).__name__), error=foreign(str(error)))
         else:
             self.problem = NOTHING
+
+
+class CellKeeper:
+    """Stores the cells of a suite between two answers, and again where it failed.
+
+    Attributes:
+        problem: Why the last attempt failed; empty where it did not.
+    """
+
+    def __init__(self, suites: Suites, id: str) -> None:
+        self._suites, self._id = suites, id
+        self._lock = threading.Lock()
+        self._waiting: list[Cell] = []
+        self._since: float | None = None
+        self.problem: Translatable = NOTHING
+
+    def put(self, cells: Sequence[Cell]) -> bool:
+        """Store these and what waits. Returns False where the suite was deleted.
+
+        Raises:
+            StorageError: It has failed for too long.
+        """
+        with self._lock:
+            self._waiting += cells
+            if not self._waiting:
+                return True
+            try:
+                is_there = self._suites.put(self._id, self._waiting)
+            except StorageError as error:
+                self.problem = error.message
+                now = time.monotonic()
+                self._since = now if self._since is None else self._since
+                if len(self._waiting) > max(MOST_UNSAVED, len(cells)) or now - self._since > MOST_UNSAVED_S:
+                    raise
+                return True
+            self._waiting, self._since, self.problem = [], None, NOTHING
+            return is_there
+
+    def finish(self, ends: Callable[[], bool]) -> None:
+        """Store what waits, trying for a while unless somebody wants an end.
+
+        Raises:
+            StorageError: It can't be stored.
+        """
+        until = time.monotonic() + MOST_UNSAVED_S
+        while True:
+            try:
+                self.put([])
+            except StorageError:
+                if ends() or time.monotonic() > until:
+                    raise
+            if not self._waiting:
+                return
+            if ends() or time.monotonic() > until:
+                raise StorageError(
+                    self.problem, msg("Answers that could not be kept are asked again when the suite is resumed.")
+                )
+            time.sleep(AGAIN_S)

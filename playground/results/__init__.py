@@ -6,7 +6,7 @@ Door:
     code_of_run: code_of_run
     costs: ASSUMPTION, Cost, ModelCost, Tier, chosen, load_tiers, of_run, with_medians
     entries: Entry, TITLE_CHARS, one_line
-    export_files: Document, MEDIA, file_name, text_of
+    export_files: Document, MEDIA, Say, file_name, text_of
     figures: CHOICE, FIGURES, Figure, Measured, Measurement, ONE_LOAD, Place, QUANTITIES, Quantity,
         characters_per_s, figure, iqr_disjoint, ranks_of
     ratings: LEAST_VOTES, Outcome, Rating, Ratings, SAMPLES, rate
@@ -16,6 +16,12 @@ Door:
     requests: PARAMETERS, ROLES, headings, own_words, parameter_lines, turns
     scores: Evaluation, Metric, Scores
     store: EVERYTHING, Retention, Store
+    suite_export: SUITE_MEDIA, SuiteDocument, check_ending, suite_file_name, write
+    suite_outcomes: ENDINGS, read_outcomes
+    suite_report: difference_lines, notes_of, rate_words, regression_words, totals_words
+    suite_summary: ColumnSummary, Difference, Outcomes, Regression, SuiteSummary, Tally, column_names, outcomes,
+        regression
+    suites: CellCounts, CellPart, Order, PART, SuiteEntry, Suites, asked, seconds_of, seeded
     text_diff: Agreement, Piece, TextDiff, agreement, text_diff
     thinking: Split, parts, split, with_thinking_tokens
     votes: By, NOTE_CHARS, TAG_CHARS, Vote, Votes, cast, not_voted_on, to_csv, to_jsonl

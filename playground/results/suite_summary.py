@@ -1,118 +1,322 @@
-"""What the cells of a suite come to, model by model and pair by pair: pass rates with intervals, paired tests, speed.
+"""What the cells of a suite say together: pass rates, differences between models, figures, and what got worse.
 
-A prompt counts once: its share of passed answers (``statistics``), as soon as all its samples are there, so that a run
-that goes on is not judged by halves. A prompt without checks has no outcome and counts for no rate. Figures are medians
-over answers that did not fail; those of a run whose models shared the machine are no measure of the models, which is
-for whoever shows them to say.
-
-It knows records; it does not know where cells are kept, and nothing of prices and licences.
+Made of cells one at a time, so that a suite of any length takes a few numbers a cell in memory. The unit of every rate
+is the prompt, not the answer: repeats of one prompt are no new prompts (``statistics`` says why). It knows cells and
+arithmetic; not where cells are kept or how they are shown.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import statistics as medians
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import median
+from dataclasses import dataclass, field
 
-from playground.records import Cell, Record, SuiteRun
+from playground.records import Cell, Record, Request, SuiteRun
+from playground.results.requests import changed, headings
 from playground.results.statistics import Paired, Rate, family, paired, rate
+
+FIGURES = ("ttft_s", "decode_tok_s", "prefill_tok_s", "total_s")
+"""Whose medians are told, as in ``Timings``."""
 
 
 @dataclass(frozen=True)
 class ColumnSummary(Record):
-    """What one model did in a suite.
+    """One column of a suite.
 
     Attributes:
-        answers: Cells that are finished, failed ones too.
-        failed: Of them, those that ended in an error.
-        cut_off: Of them, those that ended at the token limit.
-        rate: Over prompts with checks whose samples are all there.
-        score: Mean of the checks' scores over the cells that have one, 0 to 1; None without.
-        decode_tok_s, ttft_s, total_s, output_tokens: Medians over the answers that did not fail; None where none has
-            the figure.
-        cpu_s: Mean processor time of an answer, in seconds.
-        peak_memory_mb: The most that any answer took.
+        cells: Answers that are there; ``failed`` of them ended with an error, ``cut_off`` at the length limit.
+        judged: Of the cells, how many have checks to meet; ``passed`` of them do. ``wrong`` are answers that don't.
+        rate: Of its prompts that have an outcome.
+        score: Mean of the checks' scores, 0 to 1; None without checks.
+        figures: Medians over the answers without an error, by the names of ``Timings``.
+        spread: Their quartiles, low and high.
+        peak_memory_mb: The largest of all.
+        reused: Share of all prompts' tokens that were in the cache from the prompt before and not read again, 0 to 1.
+        seconds: That its answers took together.
+        tokens: That it answered with.
+        repeated: Prompts that were answered more than once; ``varied`` of them with more than one distinct text.
+        distinct: Mean number of distinct answers to one of those; None where there is none.
+        shared: Whether its timings were taken on a machine that did other work at the same time.
     """
 
-    column: int
-    answers: int
+    heading: str
+    cells: int
     failed: int
     cut_off: int
+    judged: int
+    passed: int
+    wrong: int
     rate: Rate
     score: float | None
-    decode_tok_s: float | None
-    ttft_s: float | None
-    total_s: float | None
-    output_tokens: float | None
-    cpu_s: float | None
+    figures: dict[str, float]
+    spread: dict[str, tuple[float, ...]]
     peak_memory_mb: float | None
+    reused: float | None
+    seconds: float
+    tokens: int
+    repeated: int = 0
+    varied: int = 0
+    distinct: float | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True)
-class Pair(Record):
-    """Two columns on the prompts that both have an outcome for, told from the first one's side."""
+class Difference(Record):
+    """Two columns, compared prompt by prompt."""
 
     first: int
     second: int
     test: Paired
 
 
-def pass_shares(cells: Iterable[Cell], repeats: int) -> dict[int, dict[int, float]]:
-    """By column, by row: the share of passed answers, 0 to 1, of prompts with checks whose samples are all there."""
-    outcomes: dict[tuple[int, int], list[bool]] = {}
-    for cell in cells:
+@dataclass(frozen=True)
+class SuiteSummary(Record):
+    """A suite as far as its cells are there.
+
+    Attributes:
+        cells: How many are there, of ``total``.
+        passed, judged: Over cells: how many have checks to meet, and how many meet them.
+        differences: Of every pair of columns, p values raised for their number.
+    """
+
+    columns: tuple[ColumnSummary, ...]
+    differences: tuple[Difference, ...]
+    cells: int
+    total: int
+    judged: int
+    passed: int
+    failed: int
+
+
+@dataclass(eq=False)
+class _Column:
+    cells: int = 0
+    failed: int = 0
+    cut_off: int = 0
+    judged: int = 0
+    passed: int = 0
+    wrong: int = 0
+    scores: list[float] = field(default_factory=list)
+    outcomes: dict[int, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    figures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    peak_memory_mb: float | None = None
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    texts: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    shared: bool = False
+
+
+class Tally:
+    """Takes cells in any order, each once, and says what they come to."""
+
+    def __init__(self, run: SuiteRun) -> None:
+        self._run = run
+        self._columns = [_Column() for _ in run.columns]
+
+    def add(self, cell: Cell) -> None:
+        """One more cell."""
+        at, run = self._columns[cell.column], cell.run
+        at.cells += 1
+        at.shared |= run.timings.mode == "fast"
         if cell.passed is not None:
-            outcomes.setdefault((cell.column, cell.row), []).append(cell.passed)
-    found: dict[int, dict[int, float]] = {}
-    for (column, row), passed in outcomes.items():
-        if len(passed) >= repeats:
-            found.setdefault(column, {})[row] = sum(passed) / len(passed)
-    return found
+            at.judged += 1
+            at.passed += cell.passed
+            at.wrong += not cell.passed and run.error is None
+            at.outcomes[cell.row][0] += cell.passed
+            at.outcomes[cell.row][1] += 1
+        if cell.score is not None:
+            at.scores.append(cell.score)
+        if run.error is not None:
+            at.failed += 1
+            return
+        at.cut_off += run.finish_reason == "length"
+        if self._run.repeats > 1:
+            at.texts[cell.row].append(hashlib.blake2b(run.text.encode("utf-8", "replace"), digest_size=8).digest())
+        for name in FIGURES:
+            value = getattr(run.timings, name)
+            if value is not None and (run.timings.unit == "token" or not name.endswith("tok_s")):
+                at.figures[name].append(value)
+        peak = run.timings.peak_memory_mb
+        if peak is not None:
+            at.peak_memory_mb = max(peak, at.peak_memory_mb or 0.0)
+        at.prompt_tokens += run.timings.prompt_tokens or 0
+        at.reused_tokens += run.timings.reused_tokens or 0
+        at.tokens += run.timings.output_tokens or 0
+        at.seconds += run.timings.total_s or 0.0
+
+    def shares(self, column: int) -> dict[int, float]:
+        """By row, the share of passed answers, of each that has checks and whose samples are all there: a suite that
+        goes on is not judged by halves.
+        """
+        return {
+            row: passed / judged
+            for row, (passed, judged) in self._columns[column].outcomes.items()
+            if judged >= self._run.repeats
+        }
+
+    def summary(self) -> SuiteSummary:
+        shares = [self.shares(column) for column in range(len(self._columns))]
+        names = column_names(self._run)
+        pairs = list(itertools.combinations(range(len(shares)), 2))
+        tests = family([paired(shares[one], shares[other]) for one, other in pairs])
+        columns = self._columns
+        return SuiteSummary(
+            columns=tuple(_summary(*each) for each in zip(columns, names, shares, strict=True)),
+            differences=tuple(
+                Difference(one, other, test) for (one, other), test in zip(pairs, tests, strict=True) if test.prompts
+            ),
+            cells=sum(at.cells for at in columns),
+            total=self._run.cells,
+            judged=sum(at.judged for at in columns),
+            passed=sum(at.passed for at in columns),
+            failed=sum(at.failed for at in columns),
+        )
 
 
-def columns_of(run: SuiteRun, cells: Iterable[Cell]) -> tuple[ColumnSummary, ...]:
-    """A summary for each of the suite's columns, in order."""
-    by_column: dict[int, list[Cell]] = {place: [] for place in range(len(run.columns))}
+def summarise(run: SuiteRun, cells: Iterable[Cell]) -> SuiteSummary:
+    """What ``cells`` of ``run`` come to."""
+    tally = Tally(run)
     for cell in cells:
-        by_column.setdefault(cell.column, []).append(cell)
-    return tuple(_column(place, by_column[place], run.repeats) for place in range(len(run.columns)))
+        tally.add(cell)
+    return tally.summary()
 
 
-def pairs_of(run: SuiteRun, cells: Iterable[Cell]) -> tuple[Pair, ...]:
-    """McNemar's test of every two columns, with the p values of all pairs together (Holm)."""
-    return pairs(pass_shares(cells, run.repeats), len(run.columns))
+def column_names(run: SuiteRun) -> list[str]:
+    """A name for each column: its variant, and the parameters in which columns of one variant differ."""
+    plain = [str(column.variant) for column in run.columns]
+    names = []
+    for name, column in zip(plain, run.columns, strict=True):
+        asked = [other.request or Request() for other in run.columns if str(other.variant) == name]
+        told = {
+            key: getattr(column.request or Request(), key)
+            for key in dict.fromkeys(key for each in asked for key in changed(each))
+            if len({getattr(each, key) for each in asked}) > 1
+        }
+        if len({each.system for each in asked}) > 1 and column.request and column.request.system:
+            told["system"] = column.request.system[:24]
+        names.append(" ".join((name, *(f"{key}={value}" for key, value in told.items()))))
+    return names if len(set(names)) == len(names) else headings([column.variant for column in run.columns])
 
 
-def pairs(shares: Mapping[int, Mapping[int, float]], columns: int) -> tuple[Pair, ...]:
-    """As ``pairs_of``, of shares that ``pass_shares`` found; columns without any outcome are in no pair."""
-    having = [place for place in range(columns) if shares.get(place)]
-    both = list(itertools.combinations(having, 2))
-    tests = family([paired(shares[one], shares[two]) for one, two in both])
-    return tuple(Pair(one, two, test) for (one, two), test in zip(both, tests, strict=True))
-
-
-def _column(place: int, cells: Sequence[Cell], repeats: int) -> ColumnSummary:
-    well = [cell.run for cell in cells if cell.run.error is None]
-    taken = [run.timings for run in well]
-    scores = [cell.score for cell in cells if cell.score is not None]
-    cpu = [each.cpu_s for each in taken if each.cpu_s is not None]
+def _summary(at: _Column, heading: str, shares: Mapping[int, float]) -> ColumnSummary:
+    figures: dict[str, float] = {}
+    spread: dict[str, tuple[float, ...]] = {}
+    for name, values in at.figures.items():
+        figures[name] = medians.median(values)
+        if len(values) > 1:
+            low, _, high = medians.quantiles(values, n=4, method="inclusive")
+            spread[name] = (low, high)
+    distinct = [len(set(texts)) for texts in at.texts.values() if len(texts) > 1]
     return ColumnSummary(
-        column=place,
-        answers=len(cells),
-        failed=len(cells) - len(well),
-        cut_off=sum(run.finish_reason == "length" for run in well),
-        rate=rate(pass_shares(cells, repeats).get(place, {})),
-        score=sum(scores) / len(scores) if scores else None,
-        decode_tok_s=_middle(each.decode_tok_s for each in taken if each.unit == "token"),
-        ttft_s=_middle(each.ttft_s for each in taken),
-        total_s=_middle(each.total_s for each in taken),
-        output_tokens=_middle(each.output_tokens for each in taken if each.unit == "token"),
-        cpu_s=sum(cpu) / len(cpu) if cpu else None,
-        peak_memory_mb=max((each.peak_memory_mb for each in taken if each.peak_memory_mb is not None), default=None),
+        heading=heading,
+        cells=at.cells,
+        failed=at.failed,
+        cut_off=at.cut_off,
+        judged=at.judged,
+        passed=at.passed,
+        wrong=at.wrong,
+        rate=rate(shares),
+        score=medians.fmean(at.scores) if at.scores else None,
+        figures=figures,
+        spread=spread,
+        peak_memory_mb=at.peak_memory_mb,
+        reused=at.reused_tokens / at.prompt_tokens if at.prompt_tokens else None,
+        seconds=at.seconds,
+        tokens=at.tokens,
+        repeated=len(distinct),
+        varied=sum(each > 1 for each in distinct),
+        distinct=medians.fmean(distinct) if distinct else None,
+        shared=at.shared,
     )
 
 
-def _middle(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(median(known)) if known else None
+# -- regression -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcomes(Record):
+    """What a regression needs of a suite: by column's name and row's id, the share of passed answers, 0 to 1."""
+
+    name: str
+    shares: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Changed(Record):
+    """One prompt of one column whose share of passed answers changed."""
+
+    column: str
+    row: str
+    before: float
+    now: float
+
+
+@dataclass(frozen=True)
+class Regression(Record):
+    """A suite against an earlier one.
+
+    Attributes:
+        worse, better: Prompts of a column that passed more, less often before.
+        same: How many did not change.
+        new: How many have an outcome now and had none then; ``gone`` the other way round.
+        unmatched: Columns that the earlier suite does not have.
+        tests: By column, the paired test of now against then.
+    """
+
+    worse: tuple[Changed, ...]
+    better: tuple[Changed, ...]
+    same: int
+    new: int
+    gone: int
+    unmatched: tuple[str, ...]
+    tests: dict[str, Paired]
+
+
+def outcomes(run: SuiteRun, tally: Tally) -> Outcomes:
+    """What a later suite is held against."""
+    names = column_names(run)
+    return Outcomes(
+        run.name,
+        {
+            name: {run.rows[row].id: share for row, share in tally.shares(place).items()}
+            for place, name in enumerate(names)
+        },
+    )
+
+
+def regression(before: Outcomes, now: Outcomes) -> Regression:
+    """What changed. Columns are matched by their names; where either suite has one column alone, by that."""
+    pairs = _matched(list(before.shares), list(now.shares))
+    worse: list[Changed] = []
+    better: list[Changed] = []
+    same = new = gone = 0
+    tests = {}
+    for name, old in pairs.items():
+        was, is_now = before.shares[old], now.shares[name]
+        tests[name] = paired(is_now, was)
+        new += len(is_now.keys() - was.keys())
+        gone += len(was.keys() - is_now.keys())
+        for row in is_now:
+            if row not in was:
+                continue
+            change = Changed(name, row, was[row], is_now[row])
+            if is_now[row] < was[row]:
+                worse.append(change)
+            elif is_now[row] > was[row]:
+                better.append(change)
+            else:
+                same += 1
+    unmatched = tuple(name for name in now.shares if name not in pairs)
+    return Regression(tuple(worse), tuple(better), same, new, gone, unmatched, tests)
+
+
+def _matched(before: Sequence[str], now: Sequence[str]) -> dict[str, str]:
+    found = {name: name for name in now if name in before}
+    if not found and len(before) == len(now) == 1:
+        return {now[0]: before[0]}
+    return found

@@ -81,20 +81,25 @@ class CellPart(Record):
 
 
 def asked(run: SuiteRun, row: int, column: int, sample: int = 0) -> Request:
-    """What a cell's model is asked: the column's request with the row's prompt in it.
+    """What a cell's model is asked: the column's request with the row's prompt in it. Where a check needs more of an
+    answer (its log-probabilities, a schema to hold it to), the cell's run has its own request.
 
     Repeats of a seeded draw would be the same draw again, so each has the next seed; the first has the column's own. A
     row's system prompt goes before the column's.
     """
-    base, prompt = run.columns[column].request or Request(), run.rows[row]
-    seed = base.seed if base.seed is None else (base.seed + sample) % SEED_END
+    base, prompt = seeded(run.columns[column].request or Request(), sample), run.rows[row]
+    own_system = bool(prompt.system) or any(message.role == "system" for message in prompt.messages)
     return replace(
         base,
-        prompt=prompt.prompt if not prompt.messages else "",
+        prompt=prompt.prompt,
         messages=prompt.messages,
-        system=prompt.system or base.system,
-        seed=seed,
+        system=prompt.system if own_system else base.system,
     )
+
+
+def seeded(request: Request, sample: int) -> Request:
+    """``request`` for one of several samples of it."""
+    return request if request.seed is None else replace(request, seed=(request.seed + sample) % SEED_END)
 
 
 class Suites:
@@ -109,9 +114,14 @@ class Suites:
 
     # -- writing --------------------------------------------------------------------------------------------------
 
-    def begin(self, run: SuiteRun, owner: str = "") -> None:
-        """Keep a suite that has no cells yet; what is beyond what is to be kept goes, but for suites that are run."""
-        document = json.dumps({**run.to_json(), "status": "", "finished_at": ""}, allow_nan=False)
+    def begin(self, run: SuiteRun, plan: Record | None = None, owner: str = "") -> None:
+        """Keep a suite that has no cells yet; what is beyond what is to be kept goes, but for suites that are run.
+
+        Args:
+            plan: All that is needed to run it: its checks. ``plan`` gives its JSON back.
+        """
+        about = {"status": "", "finished_at": "", "plan": plan.to_json() if plan else None}
+        document = json.dumps({**run.to_json(), **about}, allow_nan=False)
         variants = json.dumps([str(column.variant) for column in run.columns])
         name = storable(one_line(run.name, TITLE_CHARS))
         with self._store.writing() as connection:
@@ -172,6 +182,13 @@ class Suites:
                 return None
             run = SuiteRun.from_json(json.loads(row[0]))
         return replace(run, status=self._status(id, row[1]), finished_at=row[2])
+
+    def plan(self, id: str) -> dict[str, Any] | None:
+        """The JSON of what a suite was begun with; None if there is none."""
+        with self._store.reading() as connection:
+            row = connection.execute("SELECT document FROM suite WHERE id = ?", (id,)).fetchone()
+            found: dict[str, Any] | None = json.loads(row[0]).get("plan") if row else None
+            return found
 
     def owner(self, id: str) -> str | None:
         """Whose a suite is; None if there is none."""

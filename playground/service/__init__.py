@@ -7,6 +7,8 @@ every worker and preparation.
 
 Door:
     __init__: Playground
+    answers: MOST_HELD
+    callers: MOST_WAITING_OF_ALL
     suggestions: SUGGESTED, Suggestion, Suggestions
 """
 
@@ -27,6 +29,7 @@ from playground.experiments.compare import Comparer
 from playground.experiments.diff import VariantDiffer
 from playground.experiments.memory_plan import MemoryPlan, plan_of
 from playground.experiments.replay import Replayer
+from playground.experiments.suite import SuiteRunner
 from playground.experiments.token_view import TokenViewer
 from playground.export import Preparation, Preparer
 from playground.records import (
@@ -42,6 +45,7 @@ from playground.records import (
 from playground.results.costs import load_tiers
 from playground.results.scores import Scores
 from playground.results.store import Store
+from playground.results.suites import Suites
 from playground.results.votes import Votes
 from playground.service.answers import Answers, Lately
 from playground.service.callers import Callers
@@ -52,13 +56,17 @@ from playground.service.history import History, retention
 from playground.service.scoring import Scoring
 from playground.service.ship import Shipping
 from playground.service.suggestions import Suggesting
+from playground.service.suite_rows import SuiteRows
+from playground.service.suites import SuitesGoingOn, Suiting
 from playground.service.votes import Voting
 from playground.sources.files import Progress
 from playground.system.memory import limit_mb
 from playground.workers.fleet import Fleet
 
 
-class Playground(Voting, Cards, Experiments, History, Suggesting, Scoring, Shipping, Answers, Evaluating):
+class Playground(
+    Voting, Cards, Experiments, History, Suggesting, Scoring, Shipping, Answers, Evaluating, Suiting, SuiteRows
+):
     """Everything a front end needs; a context manager.
 
     Raises:
@@ -79,12 +87,15 @@ class Playground(Voting, Cards, Experiments, History, Suggesting, Scoring, Shipp
         self.replayer = Replayer(self._machine, self.comparer)
         self.token_viewer = TokenViewer(self._machine)
         self.evaluator = Evaluator(self._machine)
+        self.suite_runner = SuiteRunner(self._machine)
+        self.suites_going_on = SuitesGoingOn()
         self.going_on = GoingOn()
         self.callers = Callers()
         self.lately = Lately()
         self.store = Store(settings.database, retention(settings))
         self.votes_kept = Votes(self.store, self.store.retention.most)
         self.scores_kept = Scores(self.store)
+        self.suites_kept = Suites(self.store)
 
     def __enter__(self) -> Playground:
         return self
@@ -97,6 +108,7 @@ class Playground(Voting, Cards, Experiments, History, Suggesting, Scoring, Shipp
         with ExitStack() as ends:  # the last one first, each whatever another raises
             ends.callback(self.store.close)
             ends.callback(self._wait_for_ends)
+            ends.callback(self._wait_for_suites)
             ends.callback(self.preparer.close)
             ends.callback(self.pool.close)
             ends.callback(self._machine.close)

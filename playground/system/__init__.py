@@ -6,5 +6,6 @@ Door:
     contention: CpuContention, between, read
     cpu: usable_cores
     environment: environment
+    file_lock: FileLock
     memory: MB, PeakMeter, limit_mb, resident_mb
 """

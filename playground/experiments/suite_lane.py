@@ -1,0 +1,62 @@
+"""One column of a suite while it is run: what it is, how far it has come, and whether it is worth going on with.
+
+A record that ``suite_job`` changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from playground.errors import PlaygroundError
+from playground.experiments.suite_progress import Counter
+from playground.messages import NOTHING, Translatable, msg
+from playground.records import Artifact, ModelRun, ModelSpec, Request, SuiteRow, Timings, Variant
+
+GIVE_UP = 3
+"""So many times in a row a model's worker may end, or fail to load, before the rest of its column is given up."""
+
+
+@dataclass(eq=False)
+class Lane:
+    """One column.
+
+    Attributes:
+        refusal: Why it is not even prepared.
+        gave_up: Why the rest of it is not run; empty while it goes on.
+    """
+
+    place: int
+    variant: Variant
+    request: Request
+    counter: Counter
+    spec: ModelSpec | None = None
+    artifact: Artifact | None = None
+    refusal: PlaygroundError | None = None
+    gave_up: Translatable = NOTHING
+    _lost: int = 0
+
+    def look_at(self, run: ModelRun) -> None:
+        """See whether the model can be run at all: an answer that fails is one prompt's affair, but a worker that ends
+        or can't be loaded again and again would be started in vain for every prompt that is left.
+        """
+        is_lost = run.error is not None and (self._lost == 0 or bool(run.timings.cold))
+        self._lost = self._lost + 1 if is_lost else 0
+        if self._lost >= GIVE_UP:
+            self.gave_up = msg(
+                "{model} could not be run {n} times in a row, so the rest of its column was not asked. The last time: "
+                "{error}",
+                model=self.variant,
+                n=self._lost,
+                error=run.error,
+            )
+
+
+def failed(lane: Lane, error: Translatable) -> ModelRun:
+    """A run that no worker has begun."""
+    variant = lane.artifact.variant if lane.artifact else lane.variant
+    return ModelRun(lane.variant, variant.runtime, variant.precision, "", "error", Timings(mode="fair"), error)
+
+
+def length(row: SuiteRow) -> int:
+    """Characters of a row's prompt."""
+    return len(row.prompt) + len(row.system) + sum(len(message.content) for message in row.messages)

@@ -26,6 +26,7 @@ LAYERS: list[set[str]] = [
     {"experiments", "choose", "ship"},
     {"evaluation"},
     {"service", "deploy"},
+    {"api", "mcp"},
     {"ui", "cli"},
 ]
 """The packages of docs/design.md from the bottom: each may import itself and what stands on lower layers. Above them

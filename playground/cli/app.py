@@ -15,7 +15,22 @@ from typing import Annotated
 import typer
 
 from playground import __version__
-from playground.cli import choose, compare, costs, diff, models, output, ship, space, tokens, turns, votes
+from playground.cli import (
+    choose,
+    compare,
+    costs,
+    diff,
+    mcp,
+    models,
+    output,
+    serve_api,
+    ship,
+    space,
+    suite,
+    tokens,
+    turns,
+    votes,
+)
 from playground.errors import PlaygroundError
 from playground.messages import foreign, msg, sentences
 
@@ -58,8 +73,11 @@ app.command("tokens")(tokens.tokens)
 app.command("diff")(diff.diff)
 app.command("replay")(diff.replay)
 app.command("votes")(votes.votes)
+app.command("suite")(suite.suite)
 app.command("bench", context_settings=space.PASS_ON)(space.bench)
 app.command("serve", context_settings=space.PASS_ON)(space.serve)
+app.command("serve-api")(serve_api.serve_api)
+app.command("mcp")(mcp.mcp)
 app.add_typer(space.space, name="space")
 
 RENAMED = {"twins": "diff", "again": "replay"}

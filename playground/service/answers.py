@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from playground.catalog.config_names import CONTEXT_LENGTH, whole
 from playground.catalog.template_files import find_template, read_json
@@ -35,6 +36,7 @@ from playground.records import (
     Request,
     Variant,
 )
+from playground.results.receipts import with_receipts
 from playground.results.store import Store
 from playground.results.thinking import with_thinking_tokens
 from playground.service.callers import Callers
@@ -218,6 +220,11 @@ class Answers(ABC):
         if store:
             self.store.save(comparison, owner)
         return id
+
+    def answered_json(self, id: str) -> dict[str, Any] | None:
+        """What was answered lately under this id, with the receipt of each figure."""
+        found = self.answered(id)
+        return with_receipts(found) if found else None
 
     def answered(self, id: str) -> Comparison | None:
         """What was answered lately under this id."""

@@ -1,0 +1,116 @@
+"""Who may ask, and what is read of what is sent: keys, names, sizes, times.
+
+With keys, whoever has one may ask by any name. Without, a request has to call this server by a name of its own and may
+come from no other website's page: what a browser does for a stranger's page, it does not do here. The module knows
+headers and bodies; it does not know models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+
+from playground.api.errors import ApiError
+from playground.config import hosts
+from playground.config.hosts import Hosts
+from playground.messages import msg, sentences
+
+BODY_BYTES = 8_000_000
+"""Of one request: a thousand texts of a thousand tokens, as numbers."""
+READ_S = 30.0
+"""A body has arrived by then, or is dropped."""
+READING_BYTES = 64_000_000
+"""All bodies together that are arriving."""
+
+
+class Guard:
+    """
+    Args:
+        keys: One of them has to be sent, where there are any.
+        known: The names that the server answers to.
+    """
+
+    def __init__(self, keys: Sequence[str], known: Hosts) -> None:
+        self._keys = tuple(key.encode() for key in keys)
+        self._hosts = known
+        self._reading = 0
+
+    def caller(self, request: Request) -> str:
+        """Who asks: a word for one key, or for one address.
+
+        Raises:
+            ApiError: They may not.
+        """
+        if self._keys:
+            return self._by_key(request)
+        host = request.headers.get("host", "")
+        if not self._hosts.answers(host):
+            raise ApiError(403, hosts.refusal(host), code="unknown_host")
+        origin = request.headers.get("origin")
+        other_site = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+        if other_site or (origin is not None and not self._hosts.same_site(origin, host)):
+            raise ApiError(403, msg("This server takes no requests from other websites' pages."), code="other_site")
+        return f"address:{request.client.host if request.client else ''}"
+
+    def _by_key(self, request: Request) -> str:
+        scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+        given = sent.strip().encode("utf-8", "replace") if scheme.lower() == "bearer" else b""
+        found = 0
+        for key in self._keys:  # all of them, so that the time tells nothing
+            found |= hmac.compare_digest(key, given)
+        if not found:
+            what = msg("The API key is wrong.") if given else msg("An API key is missing.")
+            step = msg("Send it as {header}.", header="Authorization: Bearer KEY")
+            headers = {"WWW-Authenticate": "Bearer"}
+            raise ApiError(401, sentences(what, step), code="invalid_api_key", headers=headers)
+        return f"key:{hashlib.sha256(given).hexdigest()[:16]}"
+
+    async def json(self, request: Request) -> dict[str, Any]:
+        """The JSON object that was sent.
+
+        Raises:
+            ApiError: It is none, or too large, or too slow.
+            ClientDisconnect: Only a part of it came.
+        """
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise ApiError(415, msg("Send JSON, with Content-Type: application/json."))
+        body = await self._body(request)
+        try:
+            sent = json.loads(body, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            raise ApiError(400, msg("The body is not JSON.")) from None
+        if not isinstance(sent, dict):
+            raise ApiError(400, msg("The body is not a JSON object."))
+        return sent
+
+    async def _body(self, request: Request) -> bytes:
+        too_large = ApiError(413, msg("The body is larger than {most:,} bytes.", most=BODY_BYTES))
+        length = request.headers.get("content-length", "0")
+        if not (length.isascii() and length.isdecimal()) or len(length) > 12 or int(length) > BODY_BYTES:
+            raise too_large
+        body = bytearray()
+        try:
+            async with asyncio.timeout(READ_S):
+                async for part in request.stream():
+                    if len(body) + len(part) > BODY_BYTES:
+                        raise too_large
+                    if self._reading + len(part) > READING_BYTES:
+                        raise ApiError(503, msg("Too much is being sent at once. Try again."))
+                    body += part
+                    self._reading += len(part)
+            return bytes(body)
+        except TimeoutError:
+            raise ApiError(408, msg("The body took longer than {read_s:.0f} s.", read_s=READ_S)) from None
+        finally:
+            self._reading -= len(body)
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(name)

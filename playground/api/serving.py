@@ -1,0 +1,81 @@
+"""The door on a port of its own, served by uvicorn until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from playground.errors import UsageError
+from playground.messages import foreign, msg
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+END_S = 5
+"""For connections that are still being answered when the server ends."""
+MOST_CONNECTIONS = 512
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are ours: the models are ended first, and their streams with them."""
+        yield
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        UsageError: The address can't be had.
+    """
+    listening: socket.socket | None = None
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, proto)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        return listening
+    except OSError as error:
+        if listening:
+            listening.close()
+        reason = foreign(error.strerror or str(error))
+        raise UsageError(
+            msg("Port {port} on {host} can't be used: {reason}", port=port, host=host, reason=reason),
+            msg("Choose another one with --port, e.g. --port 8081; --port 0 takes any free one."),
+        ) from error
+
+
+async def serve(app: Starlette, listening: socket.socket, close: Callable[[], object]) -> None:
+    """Answer until SIGINT or SIGTERM.
+
+    Args:
+        close: Ends what is being answered, so that nobody waits for it.
+    """
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=END_S,
+    )
+    server = _Server(config)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    waiting = asyncio.create_task(ended.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    await asyncio.to_thread(close)
+    server.should_exit = True
+    await serving

@@ -1,0 +1,115 @@
+"""The tools in the words of the protocol: what is listed, what a call is given, and what becomes of its errors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from mcp.server.lowlevel import Server
+from mcp.types import (
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+    ToolAnnotations,
+)
+from mcp.types import Tool as ToolTold
+
+from playground import __version__
+from playground.config.validation import checked, closest
+from playground.errors import PlaygroundError, RunError, UsageError
+from playground.mcp.arguments import bounded
+from playground.mcp.calls import Call
+from playground.mcp.tools import TOOLS, Tool
+from playground.messages import msg
+
+if TYPE_CHECKING:
+    from mcp.server.context import ServerRequestContext
+
+    from playground.service import Playground
+
+_log = logging.getLogger(__name__)
+
+INSTRUCTIONS = (
+    "Small open models on this machine, compared by figures that say how they were taken. Names are MODEL or "
+    "MODEL@RUNTIME-PRECISION; `choose` without arguments lists them. A model is prepared when it is first used, which "
+    "takes minutes; progress is told, and a call can be cancelled. An error says what to do next."
+)
+
+Owner = Callable[["ServerRequestContext[Any, Any]"], str]
+"""Whose call it is, by its request."""
+
+
+def create_server(playground: Playground, owner: Owner = lambda context: "") -> Server[dict[str, Any]]:
+    """A server with all tools on one playground, which the caller closes."""
+    tools = {tool.name: tool for tool in TOOLS}
+
+    async def list_tools(
+        context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
+    ) -> ListToolsResult:
+        return ListToolsResult(tools=[_told(playground, tool) for tool in TOOLS])
+
+    async def call_tool(context: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:
+        async def report(share: float, words: str) -> None:
+            await context.session.report_progress(share, 1.0, words)
+
+        try:
+            if params.name not in tools:
+                raise UsageError(
+                    msg("There is no tool '{name}'", name=params.name[:100]), closest(params.name, list(tools))
+                )
+            tool = tools[params.name]
+            asked = checked(tool.arguments, params.arguments or {}, f"{tool.name}: ")
+            return _answered(await tool.run(playground, asked, Call(report, owner(context))))
+        except PlaygroundError as error:
+            return _failed(error)
+        except Exception:
+            number = secrets.token_hex(4)
+            _log.exception("%s (%s)", params.name[:100], number)
+            return _failed(
+                RunError(
+                    msg("{tool} failed unexpectedly", tool=params.name[:100]),
+                    msg("The server's log has the details under {number}; please report it.", number=number),
+                )
+            )
+
+    return Server(
+        "open-model-playground",
+        version=__version__,
+        title="Open Model Playground",
+        instructions=INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+    )
+
+
+def _told(playground: Playground, tool: Tool) -> ToolTold:
+    return ToolTold(
+        name=tool.name,
+        title=tool.title,
+        description=tool.description,
+        input_schema=bounded(tool.arguments.model_json_schema(), playground.settings),
+        output_schema=tool.answer,
+        annotations=ToolAnnotations(
+            title=tool.title,
+            read_only_hint=tool.reads_only,
+            destructive_hint=False,
+            idempotent_hint=tool.reads_only,
+            open_world_hint=tool.asks_others,
+        ),
+    )
+
+
+def _answered(document: dict[str, Any]) -> CallToolResult:
+    """The document as structure, and as text for clients that know no other."""
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=document)
+
+
+def _failed(error: PlaygroundError) -> CallToolResult:
+    """An error that the agent can read and do something about: what went wrong and the next step."""
+    return CallToolResult(content=[TextContent(type="text", text=str(error.message))], is_error=True)

@@ -16,7 +16,7 @@ MAX_CHARS = 200_000
 MAX_MODELS = 32
 MAX_NUMBER = 2.0**64
 _ID = re.compile(r"[\w-]{4,64}", re.ASCII)
-TABS = ("compare", "measure", "models", "history", "learn")
+TABS = ("compare", "prompts", "measure", "models", "history", "learn")
 FIELDS: dict[str, type] = {
     "mode": str,
     "prompt": str,

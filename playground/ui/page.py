@@ -37,6 +37,7 @@ from playground.ui.tabs import (
     learn,
     outputs,
     own,
+    prompt_set,
     replay,
     suggestions,
     votes,
@@ -107,6 +108,8 @@ class Page:
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab(msg("Compare"), id="compare"):
                 self.compare = compare.build(playground)
+            with gr.Tab(msg("Prompt set"), id="prompts") as prompts_tab:
+                self.prompts = prompt_set.build(playground, prompts_tab)
             with gr.Tab(msg("Measure"), id="measure"):
                 self.measure = benchmark.build(playground, measured)
             with gr.Tab(msg("Models"), id="models"), gr.Tabs(elem_id="models-tabs"):
@@ -144,6 +147,7 @@ class Page:
         suggestions.connect(
             playground, shown.suggested, self.form.models, look, lambda now: form.choices(playground, now)
         )
+        prompt_set.connect(playground, self.prompts, self.form)
         history.connect(playground, self.history, demo, [self.listed.change, self.history_tab.select])
         replay.connect(playground, self.replay, self.history, demo)
         catalog.connect(playground, self.catalogue, self.form.models)

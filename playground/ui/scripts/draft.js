@@ -7,7 +7,7 @@
     "shown", "models", "changes", "mode", "prompt", "system", "tokens", "temperature", "top_k", "top_p", "min_p", "penalty",
     "seed", "stop", "reuse",
   ];
-  const TABS = ["compare", "measure", "models", "history", "learn"];
+  const TABS = ["compare", "prompts", "measure", "models", "history", "learn"];
   const stores = () => {
     const found = [];
     for (const name of ["sessionStorage", "localStorage"]) {

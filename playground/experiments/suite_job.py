@@ -48,6 +48,7 @@ from playground.suites.judging import judge
 from playground.system.file_lock import FileLock
 from playground.workers.expected_memory import refusal
 
+DELETED = msg("The suite was deleted")
 NAP_S = 0.05
 FAILED_AT_ONCE = 500
 
@@ -121,7 +122,8 @@ class SuiteJob(Job[SuiteRun]):
             is_whole = all(lane.counter.at.done >= lane.counter.at.total for lane in self._lanes)
         finished_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         run = replace(self.run, status="done" if is_whole else "paused", finished_at=finished_at if is_whole else "")
-        self._suites.set_status(self.id, run.status, run.finished_at)
+        if not self._suites.set_status(self.id, run.status, run.finished_at):
+            raise Stopped(DELETED)
         return run
 
     def _ends(self) -> bool:
@@ -349,7 +351,7 @@ class SuiteJob(Job[SuiteRun]):
         """Store cells; where that can't be done any more, everything ends."""
         try:
             if not self._keeping.put(cells):
-                self._broken = Stopped(msg("The suite was deleted"))
+                self._broken = Stopped(DELETED)
         except PlaygroundError as error:
             self._broken = error
 

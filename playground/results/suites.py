@@ -154,10 +154,13 @@ class Suites:
             )
             return True
 
-    def set_status(self, id: str, status: Status, finished_at: str = "") -> None:
-        """Where a suite stands now."""
+    def set_status(self, id: str, status: Status, finished_at: str = "") -> bool:
+        """Where a suite stands now; returns as ``put`` does."""
         with self._store.writing() as connection:
-            connection.execute("UPDATE suite SET status = ?, finished_at = ? WHERE id = ?", (status, finished_at, id))
+            changed = connection.execute(
+                "UPDATE suite SET status = ?, finished_at = ? WHERE id = ?", (status, finished_at, id)
+            )
+            return changed.rowcount > 0
 
     def forget_failed(self, id: str) -> int:
         """Take away the cells that ended with an error, so that they are run again; returns how many there were."""

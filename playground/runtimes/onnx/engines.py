@@ -6,93 +6,51 @@ does not know text, sampling, time, or where a graph came from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from playground.messages import msg
-from playground.runtimes.generation.engine import CACHE_GROWTH, PREFILL_CHUNK, Engine, EngineError, Interrupted, Logits
+from playground.runtimes.generation.engine import (
+    CACHE_GROWTH,
+    MAX_ROWS,
+    Engine,
+    Interrupted,
+    Logits,
+)
 from playground.runtimes.onnx.file import GraphError
-from playground.runtimes.onnx.graph import CACHE_POSITION, KEEP_LOGITS, MASK, POSITIONS, TOKENS, USE_CACHE, DecoderGraph
+from playground.runtimes.onnx.graph import (
+    CACHE_POSITION,
+    KEEP_LOGITS,
+    MASK,
+    POSITIONS,
+    ROWS,
+    TOKENS,
+    DecoderGraph,
+)
+from playground.runtimes.onnx.sessions import Array, OnnxEngine, bind, each_row, last_row, ort_value
 
-MAX_LOGITS = 16_000_000
-"""Logits one run may return where a graph gives all positions': 64 MB in fp32. Wide vocabularies get shorter chunks."""
+MIN_PART = 8
+"""Tokens read at once, at least, where the rows of all of them are wanted and a vocabulary is wide."""
 PROBE_TOKENS = 12
 """Tokens of the check that a graph may be given a prompt in parts."""
 
-Array = NDArray[Any]
 
+def open_decoder(
+    session: ort.InferenceSession, graph: DecoderGraph, with_any_rows: Callable[[], ort.InferenceSession | None]
+) -> Engine:
+    """The engine for a graph's kind.
 
-def open_decoder(session: ort.InferenceSession, graph: DecoderGraph) -> Engine:
-    """The engine for a graph's kind."""
+    Args:
+        with_any_rows: Opens the same graph anew, so that it gives any rows (``any_rows``), where that can be done.
+    """
     if graph.kind == "shared":
-        return SharedEngine(session, graph)
+        return SharedEngine(session, graph, with_any_rows)
     if graph.kind == "growing":
         return GrowingEngine(session, graph)
     return WholeEngine(session, graph)
-
-
-class OnnxEngine(Engine):
-    """What the kinds have in common: a session, a run that can be interrupted, the inputs beside the cache."""
-
-    name = "onnxruntime"
-
-    def __init__(
-        self, session: ort.InferenceSession, graph: DecoderGraph, options: ort.RunOptions | None = None
-    ) -> None:
-        self._session: ort.InferenceSession | None = session
-        self.graph = graph
-        self._options = options or ort.RunOptions()
-        self.chunk = PREFILL_CHUNK if graph.last_only else max(16, min(PREFILL_CHUNK, MAX_LOGITS // graph.vocab))
-
-    def reset(self, length: int) -> None:
-        self._options.terminate = False  # a Stop that came when nothing was running
-
-    def interrupt(self) -> None:
-        self._options.terminate = True
-
-    def close(self) -> None:
-        self._session = None
-
-    @property
-    def session(self) -> ort.InferenceSession:
-        """
-        Raises:
-            EngineError: It was closed.
-        """
-        if self._session is None:
-            raise EngineError(msg("the session is closed"))
-        return self._session
-
-    def _values(self, ids: Sequence[int], start: int) -> dict[str, Array]:
-        """Everything but the cache, for ``ids`` behind ``start`` tokens: ``[1, len(ids)]``, the mask ``[1, end]``.
-
-        transformers.js numbers Gemma 3's positions from 1. Rotary attention sees differences only: from 0 is the same.
-        """
-        end = start + len(ids)
-        positions = np.arange(start, end)
-        given = {
-            TOKENS: np.asarray([ids]),
-            MASK: np.ones((1, end)),
-            POSITIONS: positions[None],
-            CACHE_POSITION: positions,
-            USE_CACHE: np.asarray([start > 0]),
-            KEEP_LOGITS: np.asarray(1),
-        }
-        inputs = self.graph.inputs
-        return {name: np.ascontiguousarray(array, inputs[name]) for name, array in given.items() if name in inputs}
-
-    def _run(self, outputs: Sequence[str], feeds: dict[str, ort.OrtValue]) -> Sequence[ort.OrtValue]:
-        try:
-            found: Sequence[ort.OrtValue] = self.session.run_with_ort_values(outputs, feeds, self._options)
-        except Exception as error:
-            if self._options.terminate:
-                raise Interrupted from error
-            raise
-        return found
 
 
 class SharedEngine(OnnxEngine):
@@ -102,8 +60,16 @@ class SharedEngine(OnnxEngine):
     convolutions) are not known to be safe in place: they have two buffers each, which take turns.
     """
 
-    def __init__(self, session: ort.InferenceSession, graph: DecoderGraph) -> None:
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        graph: DecoderGraph,
+        with_any_rows: Callable[[], ort.InferenceSession | None] = lambda: None,
+    ) -> None:
         super().__init__(session, graph)
+        self._with_any_rows: Callable[[], ort.InferenceSession | None] | None = with_any_rows
+        self._any_rows = False
+        self._last: Array = np.asarray([-1])
         self._growing = [slot for slot in graph.slots if slot.axis is not None]
         self._fixed = [slot for slot in graph.slots if slot.axis is None]
         self._states: list[list[Array]] = [[np.zeros(slot.shape, slot.dtype) for slot in self._fixed] for _ in range(2)]
@@ -138,12 +104,47 @@ class SharedEngine(OnnxEngine):
         return True
 
     def prefill(self, ids: Sequence[int]) -> Logits:
-        tokens = np.asarray([ids], self._token.dtype)
-        end = self._length + len(ids)
-        positions = np.arange(self._length, end, dtype=self._position.dtype)[None]
         rows = self._row if self.graph.last_only else np.empty((1, len(ids), self.graph.vocab), self.graph.logits_type)
-        self._advance(self._bound(tokens, positions, rows, self._turn), end)
+        self._read(ids, rows)
         return last_row(rows)
+
+    def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
+        """See ``Engine.rows``: in one run, of a graph that gives more than the last row or can be made to."""
+        if wanted == 1 or not self._can_give_rows():
+            yield from super().rows(ids, wanted)
+            return
+        most = max(MIN_PART, MAX_ROWS // self.graph.vocab)
+        while ids:
+            # What is read alone rounds otherwise: no part of one token is left over.
+            size = len(ids) if len(ids) <= most + 1 else most
+            part, ids = ids[:size], ids[size:]
+            here = min(len(part), wanted - len(ids))
+            if here < 1:
+                self.prefill(part)
+                continue
+            count = here if self.graph.last_only else len(part)
+            rows: Array = np.empty((1, count, self.graph.vocab), self.graph.logits_type)
+            self._read(part, rows)
+            yield from each_row(rows, here)
+
+    def _read(self, ids: Sequence[int], rows: Array) -> None:
+        """Logits into ``rows`` [1, wanted, vocab]."""
+        end = self._length + len(ids)
+        tokens = np.asarray([ids], self._token.dtype)
+        positions = np.arange(self._length, end, dtype=self._position.dtype)[None]
+        wanted = rows.shape[1] if self.graph.last_only else 1
+        self._advance(self._bound(tokens, positions, rows, self._turn, wanted), end)
+
+    def _can_give_rows(self) -> bool:
+        """A graph that picks the last row is opened anew, once, so that it can be told which."""
+        if not self.graph.last_only or KEEP_LOGITS in self.graph.inputs:
+            return True
+        if self._with_any_rows:
+            opened, self._with_any_rows = self._with_any_rows(), None
+            if opened:
+                self._session, self._any_rows = opened, True
+                self._steps = [self._bound(self._token, self._position, self._row, turn) for turn in (0, 1)]
+        return self._any_rows
 
     def step(self, token: int) -> Logits:
         self._token[0, 0] = token
@@ -159,7 +160,7 @@ class SharedEngine(OnnxEngine):
     def _advance(self, binding: Any, end: int) -> None:
         if MASK in self.graph.inputs:
             # Cut to what was read: graphs derive positions, and attention its scratch memory, from its width.
-            _bind(binding.bind_input, MASK, self._mask[:, :end])
+            bind(binding.bind_input, MASK, self._mask[:, :end])
         self._length = end
         self.session.run_with_iobinding(binding, self._options)
         self._turn = 1 - self._turn
@@ -171,25 +172,29 @@ class SharedEngine(OnnxEngine):
         self._capacity = capacity
         self._steps = [self._bound(self._token, self._position, self._row, turn) for turn in (0, 1)]
 
-    def _bound(self, tokens: Array, positions: Array, rows: Array, turn: int) -> Any:
+    def _bound(self, tokens: Array, positions: Array, rows: Array, turn: int, wanted: int = 1) -> Any:
         """Everything a run reads and writes but the mask, bound by address; the arrays must outlive the binding."""
         binding = self.session.io_binding()
+        if self._any_rows:
+            self._places = self._last if wanted == 1 else np.arange(-wanted, 0)
+            bind(binding.bind_input, ROWS, self._places)
         beside = {
             TOKENS: tokens,
             POSITIONS: positions,
             CACHE_POSITION: positions[0],
-            KEEP_LOGITS: self._keep,
+            KEEP_LOGITS: self._keep if wanted == 1 else np.asarray(wanted, self._keep.dtype),
         }
+        self._beside = beside  # what a binding of one run reads must live as long
         for name, array in beside.items():
             if name in self.graph.inputs:
-                _bind(binding.bind_input, name, array)
-        _bind(binding.bind_output, "logits", rows)
+                bind(binding.bind_input, name, array)
+        bind(binding.bind_output, "logits", rows)
         for slot, array in zip(self._growing, self._cache, strict=True):
-            _bind(binding.bind_input, slot.past, array)
-            _bind(binding.bind_output, slot.present, array)
+            bind(binding.bind_input, slot.past, array)
+            bind(binding.bind_output, slot.present, array)
         for slot, past, present in zip(self._fixed, self._states[turn], self._states[1 - turn], strict=True):
-            _bind(binding.bind_input, slot.past, past)
-            _bind(binding.bind_output, slot.present, present)
+            bind(binding.bind_input, slot.past, past)
+            bind(binding.bind_output, slot.present, present)
         return binding
 
 
@@ -232,6 +237,13 @@ class GrowingEngine(OnnxEngine):
     def prefill(self, ids: Sequence[int]) -> Logits:
         return last_row(self._rows(ids))
 
+    def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
+        """See ``Engine.rows``: most graphs of this kind give all rows anyway."""
+        if self.graph.one_token or (self.graph.last_only and KEEP_LOGITS not in self.graph.inputs):
+            yield from super().rows(ids, wanted)
+            return
+        yield from each_row(self._rows(ids, wanted), wanted)
+
     def step(self, token: int) -> Logits:
         return last_row(self._rows((token,)))
 
@@ -239,9 +251,9 @@ class GrowingEngine(OnnxEngine):
         self._past.clear()
         super().close()
 
-    def _rows(self, ids: Sequence[int]) -> Array:
-        """Logits ``[1, len(ids) or 1, vocab]``."""
-        feeds = {name: ort_value(array) for name, array in self._values(ids, self._length).items()}
+    def _rows(self, ids: Sequence[int], wanted: int = 1) -> Array:
+        """Logits ``[1, len(ids) or wanted, vocab]``."""
+        feeds = {name: ort_value(array) for name, array in self._values(ids, self._length, wanted).items()}
         logits, *presents = self._run(self._outputs, feeds | self._past)
         self._past = dict(zip(self._past, presents, strict=True))
         self._length += len(ids)
@@ -299,24 +311,21 @@ class WholeEngine(OnnxEngine):
         return True
 
     def prefill(self, ids: Sequence[int]) -> Logits:
+        return last_row(self._rows(ids, 1))
+
+    def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
+        """See ``Engine.rows``."""
+        if self.graph.last_only and KEEP_LOGITS not in self.graph.inputs:
+            yield from super().rows(ids, wanted)
+            return
+        yield from each_row(self._rows(ids, wanted), wanted)
+
+    def _rows(self, ids: Sequence[int], wanted: int) -> Array:
         self._ids.extend(ids)
-        feeds = {name: ort_value(array) for name, array in self._values(self._ids, 0).items()}
+        feeds = {name: ort_value(array) for name, array in self._values(self._ids, 0, wanted).items()}
         (logits,) = self._run(["logits"], feeds)
-        return last_row(logits.numpy())
+        rows: Array = logits.numpy()
+        return rows
 
     def step(self, token: int) -> Logits:
         return self.prefill((token,))
-
-
-def ort_value(array: Array) -> ort.OrtValue:
-    return ort.OrtValue.ortvalue_from_numpy(array)
-
-
-def _bind(how: Any, name: str, array: Array) -> None:
-    how(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-
-
-def last_row(rows: Array) -> Logits:
-    """The last position's logits ``[vocab]``; half precision is widened, for the sampler adds up many."""
-    row: Logits = rows[0, -1]
-    return row.astype(np.float32) if row.dtype == np.float16 else row

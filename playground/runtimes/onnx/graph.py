@@ -33,6 +33,8 @@ TYPES: dict[str, type] = {
 TOKENS, MASK, POSITIONS, CACHE_POSITION = "input_ids", "attention_mask", "position_ids", "cache_position"
 USE_CACHE, KEEP_LOGITS = "use_cache_branch", "num_logits_to_keep"
 ENCODER_STATES, ENCODER_MASK = "encoder_hidden_states", "encoder_attention_mask"
+ROWS = "logit_rows"
+"""The input that ``any_rows`` gives a graph: places in the run's own tokens, int64 ``[wanted]``; -1 is the last one."""
 KNOWN = frozenset((TOKENS, MASK, POSITIONS, CACHE_POSITION, USE_CACHE, KEEP_LOGITS, ENCODER_STATES, ENCODER_MASK))
 SHARING = frozenset(("GroupQueryAttention",))
 """Operators that may be given one buffer as past and present."""

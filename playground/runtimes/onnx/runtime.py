@@ -87,7 +87,14 @@ def open_engine(folder: Path, threads: int, spinning: bool = True, library: Buil
     path = folder / DECODER
     file = read_onnx_file(path)
     session = open_session(path, threads, spinning)
-    return open_decoder(session, read_graph(session, file, config))
+
+    def with_any_rows() -> ort.InferenceSession | None:
+        from playground.runtimes.onnx.any_rows import with_any_rows
+
+        changed = with_any_rows(path)
+        return open_session(path, threads, spinning, changed) if changed else None
+
+    return open_decoder(session, read_graph(session, file, config), with_any_rows)
 
 
 def _limited(engine: Engine, folder: Path) -> Engine:
@@ -106,8 +113,9 @@ def _limited(engine: Engine, folder: Path) -> Engine:
     return engine
 
 
-def open_session(path: Path, threads: int, spinning: bool = True) -> ort.InferenceSession:
-    """A session for one answer at a time on ``threads`` threads.
+def open_session(path: Path, threads: int, spinning: bool = True, changed: bytes | None = None) -> ort.InferenceSession:
+    """A session for one answer at a time on ``threads`` threads; ``changed``: of this graph, whose weights lie beside
+    ``path``.
 
     Weights are mapped from disk, not read. Without the arena and the memory pattern the scratch memory of a long
     prompt goes back after it (SmolLM2-135M int8: 303 instead of 321 MB resident) at the same speed. Without
@@ -123,4 +131,6 @@ def open_session(path: Path, threads: int, spinning: bool = True) -> ort.Inferen
     options.log_severity_level = 3
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    if changed:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+    return ort.InferenceSession(changed or str(path), options, providers=["CPUExecutionProvider"])

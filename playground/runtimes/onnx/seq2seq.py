@@ -18,9 +18,9 @@ from playground.errors import all_of
 from playground.messages import msg
 from playground.runtimes.generation.engine import Logits
 from playground.runtimes.generation.settings import read_settings
-from playground.runtimes.onnx.engines import OnnxEngine, last_row, ort_value
 from playground.runtimes.onnx.file import ENCODER, GraphError, read_onnx_file
 from playground.runtimes.onnx.graph import ENCODER_MASK, ENCODER_STATES, MASK, TOKENS, read_graph
+from playground.runtimes.onnx.sessions import OnnxEngine, last_row, ort_value
 
 MERGED = "decoder_model_merged.onnx"
 FIRST, NEXT = "decoder_model.onnx", "decoder_with_past_model.onnx"

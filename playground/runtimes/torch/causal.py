@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
-from playground.runtimes.generation.engine import PREFILL_CHUNK, Engine, Interrupted, Logits
+from playground.runtimes.generation.engine import MAX_ROWS, PREFILL_CHUNK, Engine, Interrupted, Logits
 from playground.runtimes.generation.rotary import steady_length
 from playground.runtimes.torch.interrupt import interruptible
 from playground.runtimes.torch.state import Unchanged
@@ -65,6 +66,9 @@ class TorchEngine(Engine):
         self._counts_new = "num_new_tokens" in inspect.signature(model._update_model_kwargs_for_generation).parameters
         self.chunk = 0
         self._rewinds = False
+        self._keep = 1
+        self._gives_rows: bool | None = None  # not tried yet
+        self._most_rows = max(8, MAX_ROWS // int(config.vocab_size))
         self.reset(0)
         self._try_parts(int(config.vocab_size))
 
@@ -107,13 +111,23 @@ class TorchEngine(Engine):
             Interrupted: Another thread called ``interrupt``.
             RuntimeError: Whatever transformers or torch raised.
         """
-        try:
-            with torch.inference_mode(), self._listening(len(ids)):
-                return self._read(torch.tensor([list(ids)]))
-        except Interrupted:
-            raise
-        except Exception as error:  # transformers raises whatever happens to break; the loop knows torch's own
-            raise RuntimeError(str(error) or type(error).__name__) from error
+        rows: Logits = self._rows(ids, 1)[0]
+        return rows
+
+    def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
+        """See ``Engine.rows``; in one call of the network, where its rows are those of shorter texts."""
+        if wanted == 1 or not self._rows_hold():
+            yield from super().rows(ids, wanted)
+            return
+        parts = self.chunk > 0 and self._ids.shape[1] + len(ids) <= (self._longest or sys.maxsize)
+        size = min(len(ids), self._most_rows) if parts else len(ids)
+        for start in range(0, len(ids), size):
+            part = ids[start : start + size]
+            here = min(len(part), wanted - (len(ids) - start - len(part)))
+            if here > 0:
+                yield from self._rows(part, here)
+            else:
+                self._rows(part, 1)
 
     def step(self, token: int) -> Logits:
         return self.prefill((token,))
@@ -127,13 +141,31 @@ class TorchEngine(Engine):
 
     # -- one call of the network ----------------------------------------------------------------------------------
 
+    def _rows(self, ids: Sequence[int], wanted: int) -> Logits:
+        """Logits ``[wanted, vocab]`` behind the last ``wanted`` of ``ids``; of a network that keeps no more, fewer."""
+        self._keep = wanted
+        try:
+            with torch.inference_mode(), self._listening(len(ids)):
+                return self._read(torch.tensor([list(ids)]))
+        except Interrupted:
+            raise
+        except Exception as error:  # transformers raises whatever happens to break; the loop knows torch's own
+            raise RuntimeError(str(error) or type(error).__name__) from error
+        finally:
+            self._keep = 1
+
     def _read(self, new: Any) -> Logits:
         outputs = self._first(new) if self._ids.shape[1] == 0 else self._next(new)
         self._given = self._model._update_model_kwargs_for_generation(outputs, self._given, is_encoder_decoder=False)
-        row = outputs.logits[0, -1]
+        rows = outputs.logits[0, -self._keep :]
         # Of a few old classes, the row is a part of all positions' logits, which would stay in memory with it.
-        logits: Logits = (row.clone() if outputs.logits.shape[1] > 1 else row).float().numpy()
+        logits: Logits = (rows.clone() if outputs.logits.shape[1] > len(rows) else rows).float().numpy()
         return logits
+
+    def _set_keep(self) -> None:
+        """``generate`` asks for the last row alone, of networks that can be asked."""
+        if "logits_to_keep" in self._given:
+            self._given["logits_to_keep"] = self._keep
 
     def _first(self, ids: Any) -> Any:
         """What ``generate`` does up to the first logits; its way of choosing tokens is replaced by handing over."""
@@ -147,6 +179,7 @@ class TorchEngine(Engine):
         self._ids = self._model.generate(ids, generation_config=plain, custom_generate=hand_over)
         self._settings = handed["settings"]
         self._given = {name: value for name, value in handed["given"].items() if name not in _CHOOSING}
+        self._set_keep()
         return self._model._prefill(self._ids, self._settings, self._given)
 
     def _next(self, new: Any) -> Any:
@@ -156,6 +189,7 @@ class TorchEngine(Engine):
             self._given = self._model._update_model_kwargs_for_generation(
                 {}, self._given, is_encoder_decoder=False, num_new_tokens=count - 1
             )
+        self._set_keep()
         inputs = self._model.prepare_inputs_for_generation(self._ids, next_sequence_length=count, **self._given)
         return self._model(**inputs, return_dict=True)
 
@@ -185,6 +219,28 @@ class TorchEngine(Engine):
                     self.chunk, self._rewinds = PREFILL_CHUNK, bool(detour)
                     break
         self.reset(0)
+
+    def _rows_hold(self) -> bool:
+        """Whether the rows inside a text are those behind its beginnings: some networks look ahead within a prompt, or
+        give the last row alone. Tried once, on a short text, when it is first asked; what was read is read again.
+        """
+        if self._gives_rows is None:
+            known, room = self._ids[0].tolist(), self._room
+            vocab = int(self._model.config.get_text_config(decoder=True).vocab_size)
+            ids = [(7 * place + 11) % vocab for place in range(min(PROBE_TOKENS, max(2, room)))]
+            head = len(ids) // 2
+            self.reset(len(ids))
+            rows = self._rows(ids, len(ids))
+            self.reset(len(ids))
+            behind_head = self._rows(ids[:head], 1)[0]
+            same = len(rows) == len(ids) and float(abs(rows[head - 1] - behind_head).max()) <= LIKE_WHOLE * float(
+                behind_head.std()
+            )
+            self._gives_rows = same
+            self.reset(room)
+            if known:
+                self._rows(known, 1)
+        return self._gives_rows
 
     def _reads_like(self, whole: Logits, head: Sequence[int], detour: Sequence[int], tail: Sequence[int]) -> bool:
         """Whether the logits behind ``head`` and ``tail`` are ``whole``, with a ``detour`` and a way back between."""

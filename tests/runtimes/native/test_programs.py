@@ -104,6 +104,23 @@ def test_a_prompt_gives_the_same_bits_however_it_is_cut(graphs: dict[int, Path],
     engine.close()
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("wanted", [2, 60, 299, 300])
+def test_rows_of_many_positions_are_the_bits_of_one_after_the_other(
+    graphs: dict[int, Path], bits: int, wanted: int
+) -> None:
+    engine = kernels(graphs[bits])
+    expected = read(engine, [1], 300)
+    engine.reset(301)
+    rows = [row.copy() for row in engine.rows(IDS[:300], wanted)]
+    assert all(np.array_equal(row, other) for row, other in zip(rows, expected[300 - wanted :], strict=False))
+    assert len(rows) == wanted and np.array_equal(engine.step(IDS[300]), expected[300])
+    engine.rewind(280, 700)  # another cache, for both
+    rows = [row.copy() for row in engine.rows(IDS[280:300], 5)]
+    assert all(np.array_equal(row, other) for row, other in zip(rows, expected[295:300], strict=True))
+    engine.close()
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_number_of_threads_changes_no_bit(graphs: dict[int, Path], threads: int) -> None:
     one, other = kernels(graphs[8]), kernels(graphs[8], threads)

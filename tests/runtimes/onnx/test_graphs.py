@@ -13,9 +13,13 @@ from playground.errors import RunError
 from playground.records import Event, LoadSpec, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.generation.engine import PREFILL_CHUNK, Interrupted
-from playground.runtimes.onnx.engines import GrowingEngine, OnnxEngine, SharedEngine, WholeEngine
+from playground.runtimes.generation.ids_scorer import IdsScorer
+from playground.runtimes.generation.prefix_cache import PrefixCache
+from playground.runtimes.generation.token_scores import ScoreIds
+from playground.runtimes.onnx.engines import GrowingEngine, SharedEngine, WholeEngine
 from playground.runtimes.onnx.file import BadOnnxFile, GraphError, read_onnx_file
 from playground.runtimes.onnx.runtime import open_engine
+from playground.runtimes.onnx.sessions import OnnxEngine
 from tests.support import graphs, tiny
 from tests.support.graphs import Layout, reference, write_graph
 
@@ -65,6 +69,17 @@ def test_a_layout_is_recognised_and_computes_what_numpy_computes(
         np.testing.assert_allclose(engine.step(IDS[200]), expected[200], atol=tolerance)
     else:
         assert engine_type is WholeEngine or "conv" in str(engine.graph.slots)
+    texts = (IDS[:60], [*IDS[:58], 5], IDS[:40])
+    scored = IdsScorer(PrefixCache(engine)).score(
+        ScoreIds(tuple(map(tuple, texts)), top=1, starts=(30, 0, 0)), lambda: False, lambda _: None
+    )
+    wide = expected.astype(np.float64)
+    logprobs = wide - np.log(np.exp(wide - wide.max(-1, keepdims=True)).sum(-1, keepdims=True)) - wide.max(-1)[:, None]
+    for ids, start, found in zip(texts, (30, 0, 0), scored.logprobs, strict=True):
+        places = [place for place in range(start, len(ids)) if place]
+        assert [each is None for each in found] == [not place for place in range(start, len(ids))]
+        true = [logprobs[place - 1][ids[place]] for place in places]
+        np.testing.assert_allclose([each for each in found if each is not None], true, atol=tolerance)
     engine.close()
 
 

@@ -231,6 +231,8 @@ class Rows:
             place = case.spot.at(msg("column {name}", name=short(error.name)))
             which = msg("{prompt}: {reason}", prompt=prompt.spot.words, reason=error.reason)
             raise place.error(which if prompt.spot.steps else error.reason, msg("Give it a value.")) from error
+        if prompt.own and (name := template.left_in(text)):
+            raise self._unfilled(case, name)
         system = self._around(case, "system", values)
         length = len(text) + len(system) + sum(len(message.content) for message in messages)
         self._bound(case, length)
@@ -251,6 +253,14 @@ class Rows:
         )
         schema = case.options.get("response_format", "") or assertions.schema_of(checks)
         self.made.append(Made(row, checks, case.threshold, schema))
+
+    def _unfilled(self, case: Case, name: str) -> Exception:
+        return case.spot.at(msg("column {name}", name=short(name))).error(
+            msg("{{{{{name}}}}} has no value", name=short(name)),
+            msg(
+                "Add a column {name}; below pasted prompts, a line --- and a table with that column.", name=short(name)
+            ),
+        )
 
     def _around(self, case: Case, key: str, values: Mapping[str, Any]) -> str:
         given = case.options.get(key, "")

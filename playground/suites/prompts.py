@@ -41,12 +41,14 @@ class Prompt:
         text: As it was written, by which rows are told apart.
         turns: Role and template of each turn; one of no role where it is a text and no conversation.
         label: For a reader; empty where the file gives none.
+        own: Whether each row brings its own prompt, and this only stands for it.
     """
 
     text: str
     turns: tuple[tuple[str, template.Template], ...]
     label: str
     spot: Spot
+    own: bool = False
 
     def fill(self, values: Mapping[str, Any], before: str, behind: str) -> tuple[str, tuple[Message, ...]]:
         """The prompt, or the conversation; ``before`` and ``behind`` are put around the text, or the last turn of the
@@ -55,6 +57,8 @@ class Prompt:
         Raises:
             template.Missing: A variable has no value.
         """
+        if self.own and is_conversation(given := template.text_of(values.get("prompt"))):
+            return _conversation(json_text.parse(given, self.spot), given, self.spot, "").fill(values, before, behind)
         texts = [each.fill(values) for _, each in self.turns]
         last = max((n for n, (role, _) in enumerate(self.turns) if role in ("", "user")), default=len(texts) - 1)
         texts[last] = f"{before}{texts[last]}{behind}"
@@ -153,9 +157,14 @@ def _one(given: str, here: Spot, folder: Folder, label: str) -> Prompt:
                 most=folder.limits.max_cell),
             msg("Shorten it."),
         )  # fmt: skip
-    if given.lstrip().startswith("[") and '"role"' in given:
+    if is_conversation(given):
         return _conversation(json_text.parse(given, here), given, here, label)
     return Prompt(given, (("", _template(given, here)),), label, here)
+
+
+def is_conversation(given: str) -> bool:
+    """Whether a text is meant as the JSON of a conversation."""
+    return given.lstrip().startswith("[") and '"role"' in given
 
 
 def _template(given: str, here: Spot) -> template.Template:

@@ -89,7 +89,7 @@ def read_suite(
         UsageError: It has a mistake; the words name the place, by row and column or by line.
     """
     limits = STRANGERS if strangers else OWN
-    spot = Spot(name or str(msg("the suite")))
+    spot = Spot(name or msg("the suite"))
     if len(text) > limits.max_bytes and SUFFIXES.get(Path(name).suffix.lower()) == "csv":
         csv_text.refuse_long_cell(decoding.text_of(text[: limits.max_bytes], spot, limits), spot, limits)
     content = decoding.text_of(text, spot, limits)
@@ -147,7 +147,7 @@ class _Document:
         if not rows.made:
             raise self.spot.error(msg("there are no rows"), msg("Write at least one test."))
         found = Suite(
-            name=self.title or Path(name).stem or str(msg("Suite")),
+            name=self.title or Path(name).stem or "suite",
             rows=tuple(each.row for each in rows.made),
             checks=tuple(each.checks for each in rows.made),
             thresholds=tuple(each.threshold for each in rows.made),
@@ -165,14 +165,14 @@ class _Document:
 
     def given(self, texts: Sequence[str]) -> list[Prompt]:
         """The prompts that came with the file, or the one that is its row's own."""
-        spot = Spot(str(msg("the prompt")))
+        spot = Spot(msg("the prompt"))
         found = [
             each
             for number, text in enumerate(texts or (prompts.PASSTHROUGH,), 1)
             for each in prompts.of_text(text, spot if len(texts) < 2 else spot.at(msg("prompt {n}", n=number)),
                                         self.reader.folder)
         ]  # fmt: skip
-        return found if texts else [replace(each, spot=Spot(self.spot.file)) for each in found]
+        return found if texts else [replace(each, spot=Spot(self.spot.file), own=True) for each in found]
 
     # -- YAML and JSON ------------------------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class _Document:
         default = value.get("defaultTest")
         return replace(
             document,
-            title=prompts.text(value.get("description") or "", self._place(value, "description")),
+            title=short(prompts.text(value.get("description") or "", self._place(value, "description"))),
             prompts=tuple(asked),
             columns=document._columns(value),
             default=None if default is None else document._default(default, self._place(value, "defaultTest")),
@@ -342,7 +342,6 @@ class _Document:
             here = self.spot.at(msg("row {n}", n=number))
             if len(line) > self.reader.folder.limits.max_cell:
                 raise csv_text.too_long(here, len(line), self.reader.folder.limits)
-            self._no_variables(line, here, texts)
             tests.append(Case(here, vars={name: line.strip()}))
             if len(tests) > self.reader.folder.limits.max_rows:
                 raise csv_text.too_many_rows(here, self.reader.folder.limits)
@@ -360,20 +359,8 @@ class _Document:
         asked = self.given(texts)
         names = list(dict.fromkeys(name for each in asked for name in each.names))
         if len(names) != 1:
-            raise Spot(str(msg("the prompt"))).error(
+            raise Spot(msg("the prompt")).error(
                 msg("lines are the values of one variable, and it has {n}", n=len(names)),
                 msg("Write a table with a column for each, or one variable, {{{{text}}}}."),
             )
         return names[0], asked
-
-    def _no_variables(self, line: str, here: Spot, texts: tuple[str, ...]) -> None:
-        if texts:
-            return
-        found = prompts.of_text(line, here, Folder(None, self.reader.folder.limits))
-        names = [name for each in found for name in each.names]
-        if names:
-            raise here.at(msg("column {name}", name=short(names[0]))).error(
-                msg("{{{{{name}}}}} has no value", name=short(names[0])),
-                msg("Write a line --- below the prompt, and a table with a column {name} below it.",
-                    name=short(names[0])),
-            )  # fmt: skip

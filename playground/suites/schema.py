@@ -66,7 +66,7 @@ class Schema:
         if error is None:
             return None
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
-        said = foreign(error.message[:200])
+        said = error.message if isinstance(error.message, Translatable) else foreign(error.message[:200])
         return msg("{place}: {said}", place=place.lstrip(".")[:100], said=said) if place else said
 
 
@@ -242,7 +242,7 @@ def _check_pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> 
     from jsonschema import ValidationError
 
     if isinstance(instance, str) and not patterns.compiled(pattern).search(instance):
-        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+        yield ValidationError(msg("{value} does not match {pattern}", value=repr(instance), pattern=repr(pattern)))
 
 
 def _check_pattern_properties(validator: Any, by_pattern: Mapping[str, Any], instance: Any, schema: Any) -> Any:
@@ -265,7 +265,7 @@ def _check_additional_properties(validator: Any, inner: Any, instance: Any, sche
         if key in known or any(each.search(key) for each in by_pattern):
             continue
         if inner is False:
-            yield ValidationError(f"{key!r} is not expected")
+            yield ValidationError(msg("{key} is not expected", key=repr(key)))
         elif inner is not True:
             yield from validator.descend(value, inner, path=key)
 

@@ -154,6 +154,12 @@ def text_of(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def left_in(text: str) -> str:
+    """The first ``{{name}}`` in a text that is filled in; empty where there is none."""
+    found = _WITHIN.search(text)
+    return found[1] if found else ""
+
+
 def resolved(values: Mapping[str, Any], longest: int) -> dict[str, Any]:
     """Variables with those within them filled in, and without a line break at their end.
 

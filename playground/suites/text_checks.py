@@ -111,7 +111,7 @@ def _regex(check: Check, given: Given) -> Finding:
 
 
 def _levenshtein(check: Check, given: Given) -> Finding:
-    most = check.threshold or DISTANCE
+    most = DISTANCE if check.threshold is None else check.threshold
     distance = Levenshtein.distance(given.answer, check.value)
     told = plural("the answer is {n} edit away, at most {most:g} are allowed",
                   "the answer is {n} edits away, at most {most:g} are allowed", distance, most=most)  # fmt: skip

@@ -8,5 +8,5 @@ models: the service has them.
 Door:
     app: create_api
     beside: Beside
-    serving: bound, serve
+    serving: bound, opened, serve
 """

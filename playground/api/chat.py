@@ -32,10 +32,11 @@ def requests(body: ChatBody, settings: Settings) -> list[Request]:
         raise wrong("max_tokens", what, msg("Send one of them."))
     if body.top_logprobs and not body.logprobs:
         raise wrong("top_logprobs", msg("top_logprobs without logprobs"), msg("Send logprobs: true as well."))
-    most = body.max_completion_tokens or body.max_tokens or settings.limits.max_new_tokens
+    wanted = body.max_completion_tokens or body.max_tokens or settings.limits.max_new_tokens
+    param = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
     request = Request(
         messages=parameters.conversation(body.messages),
-        max_new_tokens=most,
+        max_new_tokens=parameters.length(wanted, body.min_tokens, settings, param),
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         **parameters.sampling(body, strangers=settings.strangers),
     )

@@ -85,7 +85,7 @@ def requests(body: CompletionBody, asked: Sequence[Prompt], settings: Settings) 
         what = msg("max_tokens is 0, and echo is off: there is nothing to answer")
         raise wrong("max_tokens", what, msg("Send 1 or more, or echo: true."))
     common = Request(
-        max_new_tokens=max(1, body.max_tokens),
+        max_new_tokens=max(1, parameters.length(body.max_tokens, body.min_tokens, settings)),
         logprobs=body.logprobs,
         plain=True,
         **parameters.sampling(body, strangers=settings.strangers),
@@ -141,9 +141,15 @@ def _read(
         # One token more, whichever: what was likeliest in its place is the greedy answer.
         tail = (0,) if alone and body.max_tokens else ()
         top = max(body.logprobs, len(tail))
+        texts = [(*each, *tail) for each in ids]
         scored = playground.score_tokens(
-            model, [(*each, *tail) for each in ids], top=top, owner=asker.owner, cancelled=left
+            model, texts, top=top, starts=body.logprobs_from, owner=asker.owner, cancelled=left
         )
+        if body.logprobs_from:
+            scored = [
+                (*(TokenLogprob(id, None) for id in text[:start]), *row)
+                for text, row, start in zip(texts, scored, body.logprobs_from, strict=True)
+            ]
         names = spelling.names(model, (each for row in scored for each in row), left)
         found, behind = [], []
         for prompt, own, row in zip(asked, ids, scored, strict=True):

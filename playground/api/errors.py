@@ -7,6 +7,7 @@ errors; it does not know what was asked.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,7 +84,9 @@ def of(error: BaseException) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, PlaygroundError):
-        return _of(type(error), error.message)
+        told = _of(type(error), error.message)
+        told.param = _param(error)
+        return told
     _log.error("a request", exc_info=error)
     return ApiError(
         500,
@@ -91,6 +94,15 @@ def of(error: BaseException) -> ApiError:
         kind=SERVER,
         code="internal_error",
     )
+
+
+def _param(error: PlaygroundError) -> str | None:
+    """The parameter that a request was refused for: messages about one begin with its name."""
+    if isinstance(error, errors.UnknownModel | errors.UnknownVariant):
+        return "model"
+    name = re.match(r"[a-z_]+", error.what.values.get("field", "") if error.what.template else "")
+    found = name[0] if name else re.match(r"(stop)\[", error.what) and "stop"
+    return {"prompt_ids": "prompt"}.get(found, found) if found else None
 
 
 def of_run(kind: str | None, message: Translatable) -> ApiError:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from playground.api.errors import ApiError, wrong
 from playground.api.schema import ChatMessage, Sampling
+from playground.config.settings import Settings
 from playground.messages import Translatable, foreign, msg
 from playground.records import Message
 
@@ -152,6 +153,22 @@ def _json_schema(body: Sampling) -> str:
         place = "response_format.json_schema"
         raise wrong(place, msg("{name} is missing", name=place), msg("Send it."))
     return json.dumps(wanted.json_schema.json_schema_)
+
+
+def length(wanted: int, least: int, settings: Settings, param: str = "max_tokens") -> int:
+    """How long an answer may be.
+
+    Raises:
+        ApiError: Longer than this server allows, or shorter than it has to be.
+    """
+    most = settings.limits.max_new_tokens
+    if wanted > most:
+        what = msg("{name} is {value}", name=param, value=_shown(wanted))
+        raise wrong(param, what, msg("This server allows {most:,} at most (spaces.yaml sets the limits).", most=most))
+    if least > wanted:
+        what = msg("min_tokens is {least}, and {name} is {most}", least=_shown(least), name=param, most=wanted)
+        raise wrong("min_tokens", what, msg("Send a smaller one, or a larger {name}.", name=param))
+    return wanted
 
 
 def with_seed(seed: int | None, choice: int) -> int | None:

@@ -88,6 +88,11 @@ class CompletionBody(Sampling):
     )
     max_tokens: int = Field(16, ge=0, description="0 only with echo: nothing is answered, the prompt is scored.")
     logprobs: int | None = Field(None, ge=0, le=MOST_TOP)
+    logprobs_from: list[Whole] = Field(
+        default_factory=list,
+        description="With echo: from which token of each prompt on log-probabilities are wanted, one number a prompt. "
+        "Those before are null, and cost nothing.",
+    )
     echo: bool = Field(False, description="The prompt stands before the answer; with logprobs, it is scored as well.")
 
 

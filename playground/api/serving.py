@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -52,22 +53,32 @@ def bound(host: str, port: int) -> socket.socket:
         ) from error
 
 
+@contextmanager
+def opened(app: Starlette) -> Iterator[int]:
+    """Answer on loopback for as long as the block runs, in a thread of its own.
+
+    Yields:
+        The port, a free one.
+    """
+    with bound("127.0.0.1", 0) as listening:
+        listening.listen()  # who asks before the server runs waits
+        server = _Server(_config(app))
+        thread = threading.Thread(target=server.run, args=([listening],), name="door", daemon=True)
+        thread.start()
+        try:
+            yield int(listening.getsockname()[1])
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join(END_S)
+
+
 async def serve(app: Starlette, listening: socket.socket, close: Callable[[], object]) -> None:
     """Answer until SIGINT or SIGTERM.
 
     Args:
         close: Ends what is being answered, so that nobody waits for it.
     """
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
-        timeout_graceful_shutdown=END_S,
-    )
-    server = _Server(config)
+    server = _Server(_config(app))
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -79,3 +90,15 @@ async def serve(app: Starlette, listening: socket.socket, close: Callable[[], ob
     await asyncio.to_thread(close)
     server.should_exit = True
     await serving
+
+
+def _config(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=END_S,
+    )

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from playground import __version__
+from playground.config.hosts import Hosts
 from playground.config.settings import Settings, load_settings
 from playground.errors import ConfigError, PlaygroundError, UsageError
 from playground.messages import msg, render
@@ -30,8 +31,10 @@ from playground.translations import for_terminal
 
 if TYPE_CHECKING:
     import gradio as gr
+    from starlette.applications import Starlette
     from starlette.routing import BaseRoute
 
+    from playground.service import Playground
     from playground.ui.middleware import Doors
 
 OK, FAILED, WRONG = 0, 1, 2
@@ -123,13 +126,14 @@ def serve(settings: Settings) -> int:
         signal.signal(name, lambda *_: ended.set())
     with quiet_gradio(settings):
         from playground.service import Playground
-        from playground.ui import files, watching
+        from playground.ui import files, suite_views, watching
         from playground.ui.page import build_ui
 
         with Playground(settings) as playground:
             playground.settle_served()
             demo = build_ui(playground)
-            launch(demo, settings, [*files.routes(playground), *watching.routes(playground)])
+            routes = [each for part in (files, watching, suite_views) for each in part.routes(playground)]
+            launch(demo, settings, routes, door_of(playground))
             try:
                 shown = f"http://{_shown(settings.host)}:{settings.port}"
                 print(_said(msg("Open-Model Playground: {address} (Ctrl-C ends it)", address=shown)), flush=True)
@@ -169,18 +173,31 @@ def quiet_gradio(settings: Settings) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def launch(demo: gr.Blocks, settings: Settings, routes: Sequence[BaseRoute] = ()) -> None:
+def door_of(playground: Playground) -> Starlette | None:
+    """What programs that speak OpenAI's API are answered by, beside the page; None where it is off."""
+    from playground.api.app import create_api
+
+    settings = playground.settings
+    if not settings.api_is_open:
+        return None
+    return create_api(playground, keys=settings.api_keys, hosts=Hosts(settings.host, settings.hosts))
+
+
+def launch(
+    demo: gr.Blocks, settings: Settings, routes: Sequence[BaseRoute] = (), door: Starlette | None = None
+) -> None:
     """Start the web server in a thread.
 
     Args:
         routes: What answers beside gradio's own; the middleware has to let it in.
+        door: Answers under ``/v1``; it has a guard of its own.
 
     Raises:
         UsageError: Another program took the port in the last seconds.
     """
     from starlette.middleware import Middleware
 
-    from playground.config.hosts import Hosts
+    from playground.api.beside import Beside
     from playground.ui import i18n, theme
     from playground.ui.early import Early
     from playground.ui.middleware import CALL_BYTES, Guard
@@ -188,6 +205,7 @@ def launch(demo: gr.Blocks, settings: Settings, routes: Sequence[BaseRoute] = ()
 
     whose = Middleware(Visitors, secret=secret_of(settings))
     guard = Middleware(Guard, known=Hosts(settings.host, settings.hosts), doors=doors(demo))
+    beside = [Middleware(Beside, door=door)] if door else []
     try:
         demo.launch(
             server_name=f"[{settings.host}]" if ":" in settings.host else settings.host,
@@ -204,7 +222,7 @@ def launch(demo: gr.Blocks, settings: Settings, routes: Sequence[BaseRoute] = ()
             footer_links=["api", "settings"],
             app_kwargs={
                 "routes": list(routes),
-                "middleware": [Middleware(i18n.Language), guard, whose, Middleware(Early)],
+                "middleware": [*beside, Middleware(i18n.Language), guard, whose, Middleware(Early)],
                 "max_body_size": CALL_BYTES,
             },
             theme=theme.theme(),

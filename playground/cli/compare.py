@@ -74,17 +74,19 @@ def compare(
 
 def history(
     id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Show this comparison again.")] = None,
+    *,
     limit: Annotated[int, typer.Option(help="At most so many, the newest first.")] = 50,
     json: JsonOption = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="As --format md.")] = False,
     format: Annotated[
-        Literal["json", "jsonl", "csv", "md"] | None,
-        typer.Option(help="Print it as a file with all receipts. The app saves it as a web page too."),
+        Literal["json", "jsonl", "csv", "md", "comparator"] | None,
+        typer.Option(help="Print it as a file with all receipts, or as LLM Comparator's JSON."),
     ] = None,
+    pair: Annotated[str, typer.Option(metavar="N,M", help="With --format comparator: which two columns.")] = "",
 ) -> None:
     """List the comparisons that were kept, or show one."""
     from playground.config.settings import load_settings
-    from playground.results.export_files import text_of
+    from playground.results.export_files import as_comparator, text_of
     from playground.results.receipts import with_receipts
     from playground.service import Playground
 
@@ -94,7 +96,11 @@ def history(
         raise UsageError(msg("{option} is of one comparison", option=option), msg("Give its id, and not --json."))
     if limit < 1:
         raise UsageError(msg("--limit is {n}", n=limit), msg("It must be at least 1."))
+    if pair and ending != "comparator":
+        raise UsageError(msg("--pair is given without --format comparator"), msg("Leave it out."))
+    columns = _pair(pair) if pair else (0, 1)
     with Playground(load_settings()) as playground:
+        vote = playground.vote_on(id) if id and ending == "comparator" else None
         kept = list(playground.comparisons(limit)) if id is None else [playground.comparison(id)]
     comparisons = [comparison for comparison in kept if comparison is not None]
     if id is not None and not comparisons:
@@ -102,12 +108,23 @@ def history(
     if json:
         documents = [with_receipts(comparison) for comparison in comparisons]
         output.print_json({"comparisons": documents} if id is None else documents[0])
+    elif ending == "comparator":
+        output.print_file(as_comparator(comparisons[0], columns, vote))
     elif ending:
         output.print_file(text_of(comparisons[0], ending, output.say))
     elif id is None:
         _print_list(comparisons)
     else:
         _print_comparison(comparisons[0])
+
+
+def _pair(text: str) -> tuple[int, int]:
+    """``1,3`` as places from 0."""
+    first, _, second = text.partition(",")
+    try:
+        return int(first) - 1, int(second) - 1
+    except ValueError:
+        raise UsageError(msg("--pair is '{text}'", text=text), msg("Write two columns, such as 1,3.")) from None
 
 
 def medians(comparisons: list[Comparison]) -> dict[str, dict[str, float | None]]:

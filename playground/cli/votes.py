@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 
 def votes(
+    *,
     json: JsonOption = False,
     csv: Annotated[bool, typer.Option("--csv", help="Each vote as pairs: model_a, model_b, winner.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="The same pairs, a JSON object a line.")] = False,
+    arena: Annotated[
+        bool, typer.Option("--arena", help="Pairs with both conversations, as public collections of votes have them.")
+    ] = False,
     by: Annotated[str, typer.Option("--by", help="variant, or model: all its variants together.")] = "variant",
     tag: Annotated[str, typer.Option("--tag", help="Only votes on prompts of this kind.")] = "",
 ) -> int:
@@ -27,16 +31,16 @@ def votes(
     from playground.config.settings import load_settings
     from playground.service import Playground
 
-    if json + csv + jsonl > 1:
-        raise UsageError(msg("Several formats are given"), msg("Choose one of --json, --csv and --jsonl."))
+    if json + csv + jsonl + arena > 1:
+        raise UsageError(msg("Several formats are given"), msg("Choose one of --json, --csv, --jsonl and --arena."))
     if by not in ("variant", "model"):
         raise UsageError(msg("'{by}' is nothing to rate by", by=by), msg("Rate by variant, or by model."))
-    if (csv or jsonl) and (tag or by != "variant"):
+    if (csv or jsonl or arena) and (tag or by != "variant"):
         raise UsageError(msg("A file has all votes as they were cast"), msg("Leave --by and --tag out."))
     kind: Literal["variant", "model"] = "model" if by == "model" else "variant"
     with Playground(load_settings()) as playground:
-        if csv or jsonl:
-            sys.stdout.write(playground.export_votes("", "csv" if csv else "jsonl"))
+        if csv or jsonl or arena:
+            sys.stdout.write(playground.export_votes("", "csv" if csv else "arena" if arena else "jsonl"))
             return output.OK
         tags = playground.vote_tags("")
         if tag and tag.casefold() not in tags:

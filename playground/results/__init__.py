@@ -4,9 +4,10 @@ that keeps comparisons and measurements. It runs nothing, and does not know the 
 Door:
     blind: LETTERS, answered, blinded, letter
     code_of_run: code_of_run
-    costs: ASSUMPTION, Cost, ModelCost, Tier, chosen, load_tiers, of_run, with_medians
+    costs: ASSUMPTION, Cost, ModelCost, Tier, chosen, load_tiers, of_run, per_million, with_medians
     entries: Entry, TITLE_CHARS, one_line
-    export_files: Document, MEDIA, Say, file_name, text_of
+    comparator: arena_jsonl
+    export_files: Document, MEDIA, Say, as_comparator, file_name, text_of
     figures: CHOICE, FIGURES, Figure, Measured, Measurement, ONE_LOAD, Place, QUANTITIES, Quantity,
         characters_per_s, figure, iqr_disjoint, ranks_of
     ratings: LEAST_VOTES, Outcome, Rating, Ratings, SAMPLES, rate
@@ -15,6 +16,7 @@ Door:
     report: markdown
     requests: PARAMETERS, ROLES, headings, own_words, parameter_lines, turns
     scores: Evaluation, Metric, Scores
+    statistics: Paired, Rate, outcome_words, why_words, wilson
     store: EVERYTHING, Retention, Store
     suite_export: SUITE_MEDIA, SuiteDocument, check_ending, suite_file_name, write
     suite_outcomes: ENDINGS, read_outcomes

@@ -11,10 +11,12 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from playground.messages import Translatable
+from playground.errors import UsageError
+from playground.messages import Translatable, msg
 from playground.records import Comparison, ModelRun, Request, plain_json
+from playground.results.comparator import comparison_json
 from playground.results.figures import FIGURES, Measured, Measurement
 from playground.results.receipts import (
     RECEIPTS,
@@ -28,6 +30,9 @@ from playground.results.receipts import (
 from playground.results.report import markdown
 from playground.results.requests import PARAMETERS
 
+if TYPE_CHECKING:
+    from playground.results.votes import Vote
+
 Document = Comparison | Measurement
 Say = Callable[[str], str]
 
@@ -37,8 +42,12 @@ MEDIA = {
     "csv": "text/csv; charset=utf-8",
     "md": "text/markdown; charset=utf-8",
     "html": "text/html; charset=utf-8",
+    "comparator": "application/json",
 }
-"""The formats by the ending of their file, and what each is on the web."""
+"""The formats by the ending of their file, and what each is on the web; ``comparator`` is LLM Comparator's JSON."""
+
+LONGER = {"comparator": "comparator.json"}
+"""What a file's name ends with, where that is more than the format's name."""
 
 BEGINS_A_FORMULA = "=+-@\t\r\n＝＋－＠"
 """A cell that begins so is run by a spreadsheet, wide characters by some; writers are not trusted."""
@@ -94,25 +103,43 @@ def as_markdown(document: Document, say: Say = str) -> str:
     return markdown(document, say)
 
 
-def text_of(document: Document, ending: str, say: Say = str) -> str:
+def text_of(document: Document, ending: str, say: Say = str, vote: Vote | None = None) -> str:
     """The file of that ending, one of ``MEDIA`` but ``html``.
+
+    Args:
+        vote: On the comparison, for a format that has scores.
 
     Raises:
         KeyError: There is none of that ending.
+        UsageError: The format is of two answers, and there are not two.
     """
     made: Mapping[str, Callable[[], str]] = {
         "json": lambda: as_json(document),
         "jsonl": lambda: as_jsonl(document),
         "csv": lambda: as_csv(document),
         "md": lambda: as_markdown(document, say),
+        "comparator": lambda: as_comparator(document, vote=vote),
     }
     return made[ending]()
+
+
+def as_comparator(document: Document, pair: tuple[int, int] = (0, 1), vote: Vote | None = None) -> str:
+    """Two columns for LLM Comparator.
+
+    Raises:
+        UsageError: There are no two such columns.
+    """
+    if not isinstance(document, Comparison):
+        raise UsageError(
+            msg("A measurement has no answers to compare"), msg("LLM Comparator's file is of a comparison.")
+        )
+    return comparison_json(document, *pair, vote)
 
 
 def file_name(document: Document, ending: str) -> str:
     """A name that is one on every system, whatever the id holds."""
     kind = "comparison" if isinstance(document, Comparison) else "measurement"
-    return f"{kind}-{re.sub(r'[^A-Za-z0-9_-]', '', document.id)[:64] or 'unnamed'}.{ending}"
+    return f"{kind}-{re.sub(r'[^A-Za-z0-9_-]', '', document.id)[:64] or 'unnamed'}.{LONGER.get(ending, ending)}"
 
 
 def cell(value: Any) -> str:

@@ -72,24 +72,27 @@ class Vote(Record):
         """The vote as pairs, as it is exported: of more than two columns, several. ``model_a`` stood left of
         ``model_b``.
         """
+        for a, b, winner in self.pairs():
+            yield {
+                "model_a": str(self.variants[a]),
+                "model_b": str(self.variants[b]),
+                "winner": winner,
+                "tag": self.tag,
+                "at": self.at,
+                "comparison": self.comparison,
+                "columns": len(self.voted_on),
+                "blind": self.blind,
+                "note": self.note,
+            }
+
+    def pairs(self) -> Iterator[tuple[int, int, str]]:
+        """The places of each pair the vote says something of, the left one first, and the winner in public words."""
         for place, a in enumerate(self.voted_on):
             for b in self.voted_on[place + 1 :]:
                 if self.outcome == "best" and self.best not in (a, b):
                     continue
-                winner = {"tie": "tie", "bad": "tie (bothbad)"}.get(self.outcome) or (
-                    "model_a" if self.best == a else "model_b"
-                )
-                yield {
-                    "model_a": str(self.variants[a]),
-                    "model_b": str(self.variants[b]),
-                    "winner": winner,
-                    "tag": self.tag,
-                    "at": self.at,
-                    "comparison": self.comparison,
-                    "columns": len(self.voted_on),
-                    "blind": self.blind,
-                    "note": self.note,
-                }
+                won = "model_a" if self.best == a else "model_b"
+                yield a, b, {"tie": "tie", "bad": "tie (bothbad)"}.get(self.outcome) or won
 
 
 def cast(comparison: Comparison, outcome: str, best: int | None, *, at: str, owner: str, tag: str, note: str) -> Vote:

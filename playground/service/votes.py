@@ -20,6 +20,7 @@ from playground.experiments.turns import ContextUse, Turn
 from playground.messages import msg
 from playground.records import Column, Comparison, Mode, Request, Variant
 from playground.results.blind import answered, blinded
+from playground.results.comparator import arena_jsonl
 from playground.results.entries import Entry
 from playground.results.ratings import Outcome, Ratings, rate
 from playground.results.votes import By, Vote, Votes, cast, not_voted_on, to_csv, to_jsonl
@@ -110,9 +111,11 @@ class Voting(Experiments, History):
         counted = [vote for vote in self.votes(owner) if vote.blind and tag in ("", vote.tag)]
         return rate(vote.judgement(by) for vote in counted)
 
-    def export_votes(self, owner: str, form: Literal["csv", "jsonl"]) -> str:
-        """A visitor's votes as a file: a line a pair."""
+    def export_votes(self, owner: str, form: Literal["csv", "jsonl", "arena"]) -> str:
+        """A visitor's votes as a file: a line a pair; ``arena`` has both conversations in it."""
         votes = self.votes(owner)
+        if form == "arena":
+            return "".join(arena_jsonl(votes, self.store.get))
         return to_csv(votes) if form == "csv" else to_jsonl(votes)
 
     def _voter(self, owner: str, whose: str) -> str:

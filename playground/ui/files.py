@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from playground.errors import PlaygroundError
+from playground.errors import PlaygroundError, UsageError
 from playground.messages import Translatable, msg
 from playground.records import Comparison
 from playground.results.export_files import MEDIA, Document, file_name, text_of
@@ -62,6 +62,8 @@ async def _answered(work: Awaitable[Response]) -> Response:
         return await work
     except NotHere as refused:
         return PlainTextResponse(say(refused.words) + "\n", refused.status, _KEEP_NOTHING)
+    except UsageError as refused:  # a format that does not go with this document
+        return PlainTextResponse(say(refused.message) + "\n", 404, _KEEP_NOTHING)
     except PlaygroundError as error:
         return PlainTextResponse(say(error.message) + "\n", 500, _KEEP_NOTHING)
 
@@ -70,7 +72,9 @@ def _file(playground: Playground, id: str, ending: str) -> Response:
     if ending not in MEDIA:
         raise NotHere(404, msg("There are no such files; there are {endings}.", endings=list(MEDIA)))
     document = _stored(playground, id)
-    text = page_html(document) if ending == "html" else text_of(document, ending, say)
+    # Whose vote it is, an address does not know; where strangers come, the file has none.
+    vote = playground.vote_on(id) if ending == "comparator" and playground.voted(id, "") else None
+    text = page_html(document) if ending == "html" else text_of(document, ending, say, vote)
     headers = {**_KEEP_NOTHING, "Content-Disposition": f'attachment; filename="{file_name(document, ending)}"'}
     if ending == "html":
         headers["Content-Security-Policy"] = POLICY

@@ -66,9 +66,11 @@ ROUTES: tuple[tuple[str, str], ...] = (
     ("GET", rf"/gradio_api/heartbeat/{_NAME}"),
     ("GET", r"/gradio_api/queue/data"),
     ("GET", rf"/gradio_api/call/(?:v2/)?{_NAME}/{_NAME}"),
-    ("GET HEAD", rf"/export/{_NAME}\.(?:json|jsonl|csv|md|html)"),
+    ("GET HEAD", rf"/export/{_NAME}\.(?:json|jsonl|csv|md|html|comparator)"),
     ("GET HEAD", rf"/export/{_NAME}/code"),
     ("GET", rf"/watch/{_NAME}"),
+    ("GET", rf"/suite/{_NAME}/(?:view|row/\d{{1,7}})"),
+    ("GET HEAD", rf"/export/suite/{_NAME}\.(?:json|jsonl|csv|xml|md|html|comparator)"),
     ("POST", r"/gradio_api/run/predict"),
     ("POST", r"/gradio_api/queue/join"),
     ("POST", rf"/gradio_api/call/(?:v2/)?{_NAME}"),
@@ -165,7 +167,7 @@ class Guard:
         if any(not self._hosts.same_site(origin, host) for origin in origins):
             proxy = msg("Behind a proxy, set {setting} to the name that browsers use.", setting=hosts.SETTING)
             raise Refused(403, sentences(OTHERS, proxy))
-        inner = scope["path"].startswith(("/gradio_api/", "/config", "/watch/"))
+        inner = scope["path"].startswith(("/gradio_api/", "/config", "/watch/", "/suite/"))
         if inner and came not in ("same-origin", "none"):
             raise Refused(403, OTHERS)
         return bool(origins) or came == "same-origin"

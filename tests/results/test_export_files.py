@@ -154,7 +154,7 @@ def test_a_file_has_a_name_that_is_one_everywhere(id: str) -> None:
 
 
 def test_every_format_but_the_page_is_made_here() -> None:
-    assert {ending for ending in MEDIA if ending != "html"} == {"json", "jsonl", "csv", "md"}
+    assert {ending for ending in MEDIA if ending != "html"} == {"json", "jsonl", "csv", "md", "comparator"}
     for ending in set(MEDIA) - {"html"}:
         assert text_of(DONE, ending)
     with pytest.raises(KeyError):

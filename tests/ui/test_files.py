@@ -77,7 +77,15 @@ def get(app: App, path: str, **headers: str) -> Any:
 # -- files ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ending", sorted(MEDIA))
+def test_a_format_of_two_answers_is_not_made_of_a_measurement(app: App) -> None:
+    refused = get(app, f"export/{MEASURED_ID}.comparator")
+    assert refused.status_code == 404
+    assert "no answers to compare" in refused.text
+    made = get(app, f"export/{ID}.comparator")
+    assert made.json()["examples"][0]["score"] is None
+
+
+@pytest.mark.parametrize("ending", sorted(MEDIA.keys() - {"comparator"}))
 @pytest.mark.parametrize("id", [ID, MEASURED_ID])
 def test_a_stored_document_is_saved_as_a_file_that_nobody_keeps(app: App, id: str, ending: str) -> None:
     answer = get(app, f"export/{id}.{ending}")

@@ -18,7 +18,8 @@ from playground.ui.html.format import esc
 from playground.ui.html.panel import Label, Models
 
 NAME_CHARS = 80
-FILES = ("html", "md", "json", "jsonl", "csv")
+FILES = {"html": "HTML", "md": "MD", "json": "JSON", "jsonl": "JSONL", "csv": "CSV", "comparator": "LLM Comparator"}
+"""Endings of the files that are offered, and what each is called; the last one is of two answers."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,11 @@ def _head(entry: Entry, comparison: Comparison, *, yours: bool) -> str:
             f'<button type="button" data-history="open" data-id="{esc(entry.parent)}">'
             f"{esc(msg('Earlier step'))}</button>"
         )
-    files = "".join(f'<a href="/export/{id}.{ending}" download>{ending.upper()}</a>' for ending in FILES)
+    files = "".join(
+        f'<a href="/export/{id}.{ending}" download>{name}</a>'
+        for ending, name in FILES.items()
+        if ending != "comparator" or len(comparison.runs) > 1
+    )
     return (
         f'<div class="opened-head">{_back()}<h2 dir="auto">{esc(name_of(entry))}</h2>{time_html(entry.created_at)}'
         f'<div class="tools"><button type="button" data-do="open-comparison" data-id="{id}">'

@@ -3,7 +3,9 @@ verdicts, the Pareto front. It measures nothing, asks no network, and does not k
 
 Door:
     board: Board, Stored, board, candidates_of, stored, with_figures
-    constraints: Candidate, Check, Constraints, Eligibility, MEASURE_IT, check_limits, number, spread_words
+    constraints: Candidate, Constraints, Eligibility, check_limits
+    answers: digest, share, stored_suites
+    checks: Check, MEASURE_IT, RUN_IT, number, spread_words
     evidence: Evidence, gather
     quality: MAX_BYTES, Quality, file_scores
 """

@@ -8,19 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from playground.catalog.facts import full_facts
 from playground.catalog.hub_cards import hub_facts, remembered
 from playground.catalog.search import Listed
-from playground.choose.constraints import STATES, Candidate, Check, Constraints, Eligibility, judge
+from playground.choose.answers import SuiteAnswers, newest_scores
+from playground.choose.checks import Check
+from playground.choose.constraints import STATES, Candidate, Constraints, Eligibility, judge
 from playground.choose.evidence import Evidence, gather, measured_variants
-from playground.choose.quality import Axis, Quality, card_scores, fidelity_scores, pareto_front, vote_scores
+from playground.choose.quality import (
+    Axis,
+    Quality,
+    card_scores,
+    fidelity_scores,
+    harness_scores,
+    pareto_front,
+    suite_scores,
+    vote_scores,
+)
 from playground.errors import PlaygroundError
 from playground.messages import msg
 from playground.records import Artifact, Comparison, ModelFacts, Variant
 from playground.results.figures import CHOICE, Figure, Measurement, figure
+from playground.results.scores import Evaluation, Scores
 from playground.system.environment import environment
 
 if TYPE_CHECKING:
@@ -39,12 +51,14 @@ class Board:
     """The models to choose from and everything known of them.
 
     Attributes:
-        qualities: The quality figures on offer: of the cards, then fidelity, then the reader's votes.
+        qualities: The quality figures on offer: measured answers first, then cards, fidelity and votes.
+        suite: The answers to the suite that the limits speak of; None where they speak of none.
     """
 
     candidates: tuple[Candidate, ...]
     evidence: Evidence
     qualities: tuple[Quality, ...]
+    suite: SuiteAnswers | None = None
 
     def verdicts(self, limits: Constraints) -> tuple[Eligibility, ...]:
         """One a model, the eligible ones first; equals stay in order."""
@@ -68,19 +82,21 @@ class Board:
 
 @dataclass(frozen=True)
 class Stored:
-    """The newest measurements and comparisons, read once for everything that is asked of them."""
+    """The newest measurements, comparisons and scores, read once for everything that is asked of them."""
 
     measurements: list[Measurement]
     comparisons: list[Comparison]
+    scores: list[Evaluation] = field(default_factory=list)
 
 
 def stored(playground: Playground) -> Stored:
-    """Read the newest of both.
+    """Read the newest of each.
 
     Raises:
         StorageError: The database can't be read.
     """
-    return Stored(playground.store.measurements(NEWEST), playground.store.list(NEWEST))
+    measurements, comparisons = playground.store.measurements(NEWEST), playground.store.list(NEWEST)
+    return Stored(measurements, comparisons, Scores(playground.store).newest(NEWEST * 10))
 
 
 def candidates_of(playground: Playground, kept: Stored) -> tuple[Variant, ...]:
@@ -98,29 +114,63 @@ def with_figures(playground: Playground, kept: Stored) -> tuple[Variant, ...]:
     return tuple(found)
 
 
-def board(playground: Playground, variants: Sequence[Variant], kept: Stored, owner: str = "") -> Board:
+def board(
+    playground: Playground,
+    variants: Sequence[Variant],
+    kept: Stored,
+    owner: str = "",
+    suite: SuiteAnswers | None = None,
+) -> Board:
     """Everything known of ``variants``; asks no network and starts nothing.
 
     Args:
         owner: Whose votes count.
+        suite: Stored answers to the suite that models are chosen by.
 
     Raises:
         UnknownModel: One of them is not in the catalogue.
     """
     asked = tuple(dict.fromkeys(variants))
     evidence = gather(asked, kept.measurements, kept.comparisons, environment())
+    if suite:
+        evidence = _with_answers(evidence, suite)
+    scores = newest_scores(kept.scores, asked)
     artifacts = {variant: playground.preparer.state(variant).artifact for variant in asked}
     candidates = tuple(_candidate(playground, variant, artifacts[variant], evidence) for variant in asked)
+    candidates = tuple(
+        replace(each, passed=suite.rates.get(each.variant) if suite else None, scores=scores[each.variant])
+        for each in candidates
+    )
     fidelity = {
         variant: (artifact.fidelity if artifact else None) or evidence.fidelity.get(variant)
         for variant, artifact in artifacts.items()
     }
     qualities = (
+        *suite_scores(suite),
+        *harness_scores(scores),
         *card_scores({item.variant: item.facts for item in candidates}),
         *fidelity_scores(fidelity),
         *vote_scores(playground.ratings(owner), asked),
     )
-    return Board(candidates, evidence, qualities)
+    return Board(candidates, evidence, qualities, suite)
+
+
+def _with_answers(evidence: Evidence, suite: SuiteAnswers) -> Evidence:
+    """Figures of the suite's own answers where there is no measurement: a median of many says more than one run."""
+    figures = dict(evidence.figures)
+    used = False
+    for variant, found in suite.figures.items():
+        mine = dict(figures.get(variant, {}))
+        for name, taken in found.items():
+            if name not in mine or mine[name].kind == "comparison":
+                mine[name], used = taken, True
+        figures[variant] = mine
+    cautions = [caution for rate in suite.rates.values() for caution in rate.cautions]
+    if used:
+        cautions.append(
+            msg("Some figures are of the suite's own answers, to prompts of several lengths: that widens their spread.")
+        )
+    return replace(evidence, figures=figures, notes=(*evidence.notes, *cautions))
 
 
 def _spread(quality: Quality, variant: str) -> Figure:

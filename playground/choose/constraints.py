@@ -13,17 +13,24 @@ from typing import Literal
 
 from playground.catalog.cards import OPENNESS
 from playground.catalog.licenses import commercial_use, forbids_commercial_use
+from playground.choose.answers import PassRate
+from playground.choose.checks import (
+    MEASURE_IT,
+    Answer,
+    Check,
+    pass_rate_check,
+    score_check,
+    spread_words,
+)
 from playground.choose.evidence import Taken
 from playground.errors import UsageError
 from playground.messages import NOTHING, Translatable, foreign, msg
 from playground.records import Fact, ModelFacts, Record, Variant
 from playground.results.figures import Figure
+from playground.results.scores import Evaluation
 
-Answer = Literal["met", "conditions", "close", "unknown", "broken"]
 State = Literal["eligible", "close", "undecided", "out"]
 
-MEASURE_IT = msg("Measure it.")
-"""The next step where a figure is missing; each front end says how that is done there."""
 STATES: tuple[State, ...] = ("eligible", "close", "undecided", "out")
 """In the order a reader wants them."""
 
@@ -39,6 +46,8 @@ class Constraints(Record):
         commercial: The licence must allow commercial use.
         min_openness: So many of the five items of openness must be a plain yes.
         min_context: Tokens of prompt and answer together.
+        min_pass_rate: Share of a suite's prompts that must be passed, 0 to 1.
+        min_scores: By task of an evaluation harness, the least value of its main metric.
     """
 
     max_memory_mb: float | None = None
@@ -47,30 +56,13 @@ class Constraints(Record):
     commercial: bool = False
     min_openness: int | None = None
     min_context: int | None = None
+    min_pass_rate: float | None = None
+    min_scores: dict[str, float] = field(default_factory=dict)
 
     @property
     def stated(self) -> bool:
         """Whether anything is asked for at all."""
         return self != Constraints()
-
-
-@dataclass(frozen=True)
-class Check(Record):
-    """One limit against one model.
-
-    Attributes:
-        limit: Which one, as the field of ``Constraints`` is called; ``refused`` for a model that never runs here.
-        words: Value against limit, to be read by itself.
-        source: Where the value comes from, in words; ``url`` is where to check it.
-        next_step: How to learn what is not known, or what to take instead; empty where nothing is to be done.
-    """
-
-    limit: str
-    answer: Answer
-    words: Translatable
-    source: Translatable = NOTHING
-    url: str = ""
-    next_step: Translatable = NOTHING
 
 
 @dataclass(frozen=True)
@@ -82,6 +74,8 @@ class Candidate:
         context_length: What its own configuration allows, for a model that no card describes; 0 where unknown.
         served: Whether somebody else runs it, so that its memory is not this machine's.
         refused: Why it never runs here, whatever the machine; None where it may.
+        passed: Its pass rate on the suite that the limits speak of; None where it was not asked.
+        scores: By task, its newest score.
     """
 
     variant: Variant
@@ -91,6 +85,8 @@ class Candidate:
     context_length: int = 0
     served: bool = False
     refused: Check | None = None
+    passed: PassRate | None = None
+    scores: dict[str, Evaluation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,13 +124,23 @@ def check_limits(limits: Constraints) -> None:
     """
     for part in fields(limits):
         value = getattr(limits, part.name)
-        if value is None or isinstance(value, bool):
+        if value is None or isinstance(value, (bool, dict)):
             continue
         least = 0 if part.name == "min_openness" else math.ulp(0.0)
         if not math.isfinite(value) or value < least:
             raise UsageError(
                 msg("The limit for {figure} is {value:g}", figure=NAMES[part.name], value=value),
                 msg("It must be a number above 0."),
+            )
+    if limits.min_pass_rate is not None and limits.min_pass_rate > 1:
+        raise UsageError(
+            msg("The limit for the pass rate is {value:g}", value=limits.min_pass_rate),
+            msg("It is a share: at most 1."),
+        )
+    for task, least in limits.min_scores.items():
+        if not math.isfinite(least):
+            raise UsageError(
+                msg("The limit for {figure} is {value:g}", figure=task, value=least), msg("It must be a number.")
             )
     if limits.min_openness is not None and limits.min_openness > len(OPENNESS):
         raise UsageError(
@@ -154,7 +160,12 @@ def judge(limits: Constraints, candidate: Candidate) -> Eligibility:
     found = []
     for part in fields(limits):
         wanted = getattr(limits, part.name)
-        if wanted is not None and wanted is not False:
+        if isinstance(wanted, dict):
+            found += [
+                score_check(task, least, candidate.scores.get(task), candidate.variant)
+                for task, least in wanted.items()
+            ]
+        elif wanted is not None and wanted is not False:
             found.append(_CHECKS[part.name](wanted, candidate))
     answers = {check.answer for check in found}
     state: State = "eligible"
@@ -267,6 +278,7 @@ NAMES = {
     "commercial": msg("commercial use"),
     "min_openness": msg("openness"),
     "min_context": msg("context length"),
+    "min_pass_rate": msg("the pass rate"),
 }
 """The limits as sentences call them."""
 
@@ -290,29 +302,5 @@ _CHECKS: dict[str, Callable[..., Check]] = {
     "commercial": _commercial,
     "min_openness": _openness,
     "min_context": _context,
+    "min_pass_rate": lambda least, candidate: pass_rate_check(least, candidate.passed),
 }
-
-
-def number(value: float, beside: float | None = None) -> str:
-    """Three digits, or as many more as it takes to tell it from the number ``beside`` it."""
-    for digits in range(3, 8):
-        shown = _digits(value, digits)
-        if beside is None or value == beside or shown != _digits(beside, digits):
-            return shown
-    return f"{value:,}"
-
-
-def _digits(value: float, digits: int) -> str:
-    if value == 0 or abs(value) >= 10 ** (digits - 1):
-        return f"{value:,.0f}"
-    places = digits - 1 - math.floor(math.log10(abs(value)))
-    return f"{value:,.{max(0, places)}f}"
-
-
-def spread_words(figure: Figure, beside: float | None = None) -> Translatable:
-    """``12.3 tokens/s (11.9 to 12.8)``: the median, and the quartiles where there is more than one value."""
-    median = number(figure.median, beside)
-    if len(figure.values) < 2:
-        return msg("{median} {unit}", median=median, unit=figure.unit)
-    low, high = number(figure.low, beside), number(figure.high, beside)
-    return msg("{median} {unit} ({low} to {high})", median=median, unit=figure.unit, low=low, high=high)

@@ -20,23 +20,27 @@ class Taken(Record):
     """A figure and how it was taken.
 
     Attributes:
-        kind: ``measurement``, or ``comparison`` for one run of a comparison in fair mode.
+        kind: ``measurement``; ``comparison`` for one run of a comparison in fair mode; ``suite`` for a suite's answers.
         id: Of that measurement or comparison.
         cautions: What to know before believing it, e.g. that the machine was busy.
+        answers: Of a suite: how many it is of; ``figure`` has their median and quartiles, not each value.
     """
 
     figure: Figure
-    kind: Literal["measurement", "comparison"]
+    kind: Literal["measurement", "comparison", "suite"]
     id: str
     created_at: str
     prompt_tokens: int | None = None
     threads: int | None = None
     cautions: tuple[Translatable, ...] = ()
+    answers: int = 0
 
     @property
     def words(self) -> Translatable:
         """Where it comes from: ``measured 2026-11-24 09:30, n = 5, prompt of 40 tokens``."""
         when = self.created_at[:16].replace("T", " ")
+        if self.kind == "suite":
+            return msg("suite run {when}, {n} answers to its prompts", when=when, n=self.answers)
         n = len(self.figure.values)
         how = msg("n = {n}", n=n) if n > 1 else msg("n = 1, no spread")
         measured = self.kind == "measurement"

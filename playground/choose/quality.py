@@ -1,10 +1,10 @@
-"""A quality figure for each of several models: from their cards, from a file of the reader's own, their fidelity, or
-the reader's own votes.
+"""A quality figure for each of several models: measured answers to a suite or to a harness's questions; or from their
+cards, from a file of the reader's own, their fidelity, or the reader's own votes.
 
-None of them is measured answers: a card's figure is its publisher's, a file's is its writer's, fidelity says how close
-an export is to its model, not how good the model is, and votes are one reader's on that reader's prompts. Higher is
-better in all of them. ``pareto_front`` says which models nobody beats. The module knows facts and numbers, not where
-files lie or how a picture is drawn.
+Only the first two are answers of the files that run here: a card's figure is its publisher's, a file's is its writer's,
+fidelity says how close an export is to its model, not how good the model is, and votes are one reader's on that
+reader's prompts. Higher is better in all of them. ``pareto_front`` says which models nobody beats. The module knows
+facts and numbers, not where files lie or how a picture is drawn.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from playground.choose.answers import SuiteAnswers
 from playground.errors import UsageError, either
 from playground.messages import NOTHING, Translatable, clauses, foreign, msg
 from playground.records import Fact, Fidelity, ModelFacts, Record, Variant
 from playground.results.figures import Figure, iqr_disjoint
 from playground.results.ratings import LEAST_VOTES, Ratings
+from playground.results.scores import Evaluation
 
 MAX_BYTES = 1_000_000
 MAX_ROWS = 1_000
@@ -36,7 +38,8 @@ class Quality(Record):
     """One quality figure over the chosen models.
 
     Attributes:
-        key: Names it for a choice: ``card:HellaSwag``, ``file:scores.csv``, ``fidelity:MODEL``, ``votes``.
+        key: Names it for a choice: ``suite:NAME``, ``harness:TASK``, ``card:HellaSwag``, ``file:scores.csv``,
+            ``fidelity:MODEL``, ``votes``.
         title: For an axis.
         values: By variant as text; a model without the figure is not in it.
         cautions: Why the values may not be comparable; to be shown with them.
@@ -45,7 +48,7 @@ class Quality(Record):
 
     key: str
     title: Translatable
-    kind: Literal["card", "file", "fidelity", "votes"]
+    kind: Literal["suite", "harness", "card", "file", "fidelity", "votes"]
     values: dict[str, Fact]
     cautions: tuple[Translatable, ...] = ()
     intervals: dict[str, tuple[float, ...]] = field(default_factory=dict)
@@ -53,6 +56,56 @@ class Quality(Record):
     def lacking(self, variants: Iterable[Variant]) -> tuple[Variant, ...]:
         """Those of ``variants`` that have no such figure."""
         return tuple(variant for variant in variants if str(variant) not in self.values)
+
+
+def suite_scores(suite: SuiteAnswers | None) -> tuple[Quality, ...]:
+    """The pass rates of a suite, where two variants have one."""
+    if suite is None:
+        return ()
+    values: dict[str, Fact] = {}
+    intervals: dict[str, tuple[float, ...]] = {}
+    for variant, taken in suite.rates.items():
+        if taken.rate.share is not None:
+            low, high = taken.rate.interval.low * 100, taken.rate.interval.high * 100
+            note = msg("95 % interval {low:.0f} to {high:.0f}, {n:,} prompts", low=low, high=high, n=taken.rate.prompts)
+            values[str(variant)] = Fact(taken.rate.share * 100, taken.words, status="measured", note=note)
+            intervals[str(variant)] = (low, high)
+    if len(values) < 2:
+        return ()
+    cautions = [
+        msg("It says how the models do on the prompts of this suite, by its checks, and nothing of other prompts."),
+        msg("The intervals treat its prompts as a sample of those you will have: choose them so."),
+    ]
+    title = msg("Pass rate, % ({suite})", suite=suite.name)
+    return (Quality(f"suite:{suite.name}", title, "suite", values, tuple(cautions), intervals),)
+
+
+def harness_scores(scores: Mapping[Variant, Mapping[str, Evaluation]]) -> tuple[Quality, ...]:
+    """For each task and setting that two variants or more were scored in: its main metric, where higher is better."""
+    found: dict[tuple[object, ...], dict[Variant, Evaluation]] = {}
+    for variant, by_task in scores.items():
+        for taken in by_task.values():
+            if taken.main and taken.main.higher_is_better is not False and math.isfinite(taken.main.value):
+                found.setdefault((*taken.setting, taken.main.name), {})[variant] = taken
+    made = []
+    for by in found.values():
+        if len(by) < 2:
+            continue
+        first = next(iter(by.values()))
+        assert first.main
+        unit = 100.0 if first.main.is_share else 1.0
+        values: dict[str, Fact] = {}
+        intervals: dict[str, tuple[float, ...]] = {}
+        for variant, taken in by.items():
+            assert taken.main
+            values[str(variant)] = Fact(taken.main.value * unit, taken.how, status="measured")
+            if interval := taken.main.interval:
+                intervals[str(variant)] = (interval.low * unit, interval.high * unit)
+        words = {"task": first.task, "metric": first.main.name}
+        title = msg("{task}, {metric}, %", **words) if first.main.is_share else msg("{task}, {metric}", **words)
+        caution = msg("Measured on the files that run here, all in one setting; docs/quality.md says what it means.")
+        made.append(Quality(f"harness:{first.task}", title, "harness", values, (caution,), intervals))
+    return tuple(sorted(made, key=lambda quality: -len(quality.values)))
 
 
 def card_scores(facts: Mapping[Variant, ModelFacts]) -> tuple[Quality, ...]:

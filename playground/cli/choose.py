@@ -1,4 +1,7 @@
-"""``choose``: which models meet the limits of a reader, what decided it, and which of them nobody beats."""
+"""``choose``: which models meet the limits of a reader, what decided it, and which of them nobody beats.
+
+With a file, the limits and the suite are the file's, and ``--run`` runs what is missing to judge by them.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,22 @@ from playground.errors import UsageError, some
 from playground.messages import msg
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from playground.choose.board import Board
-    from playground.choose.constraints import Constraints, Eligibility
+    from playground.choose.deciding import Decision
     from playground.choose.quality import Quality
 
 MARKS = {"met": "✓", "conditions": "✓", "close": "≈", "unknown": "?", "broken": "✕"}
 
 
 def choose(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.yaml]", help="A suite and limits in one file; see docs/choose.md.")
+    ] = None,
+    *,
     model: Annotated[
         list[str] | None,
         typer.Option("--model", "-m", metavar="MODEL[@RUNTIME-PRECISION]", help="Repeat for each; without it, all."),
     ] = None,
-    *,
     max_memory: Annotated[float | None, typer.Option(help="Peak memory of the process, MB.")] = None,
     max_ttft: Annotated[float | None, typer.Option(help="Time to first token, s.")] = None,
     min_speed: Annotated[float | None, typer.Option(help="Decode rate, tokens per second.")] = None,
@@ -40,35 +44,51 @@ def choose(
     scores: Annotated[
         Path | None, typer.Option(help="CSV (model,score) or JSON with scores of your own, as the quality.")
     ] = None,
+    run: Annotated[bool, typer.Option("--run", help="Run what the file's limits need and is not stored yet.")] = False,
     json: JsonOption = False,
 ) -> int:
     """Say which models meet your limits, by figures measured here and facts with a source.
 
-    Exit code 0: at least one is eligible; 1: none is; 2: the command was wrong.
+    Exit code 0: at least one is eligible; 1: none is; 2: the command was wrong; 3: --run was interrupted, and goes on
+    where it was when it is called again.
     """
-    from playground.choose.board import board, candidates_of, stored
     from playground.choose.constraints import Constraints, check_limits
+    from playground.choose.deciding import decide
+    from playground.choose.file import Choice, read_choice
     from playground.choose.quality import file_scores
+    from playground.cli.choose_run import INTERRUPTED, close_the_loop
     from playground.config.settings import load_settings
     from playground.service import Playground
 
     limits = Constraints(max_memory, max_ttft, min_speed, commercial, min_openness, min_context)
     check_limits(limits)
+    if run and file is None:
+        raise UsageError(msg("--run is given without a file"), msg("Write the limits into a file; see docs/choose.md."))
+    if file is not None and limits.stated:
+        raise UsageError(
+            msg("Limits are given beside {file}", file=str(file)), msg("Write them into the file, below limits:.")
+        )
+    choice = read_choice(file) if file is not None else Choice(Path(), limits)
     if quality and scores:
         raise UsageError(msg("Both --quality and --scores are given"), msg("Choose one quality figure."))
     own = read_scores(scores) if scores else None
     with Playground(load_settings()) as playground:
-        kept = stored(playground)
-        variants = playground.variants(model or ()) or candidates_of(playground, kept)
-        found = board(playground, variants, kept)
+        decision = decide(playground, choice, model or ())
+        if run and not close_the_loop(playground, choice, decision):
+            return INTERRUPTED
+        if run:
+            decision = decide(playground, choice, model or ())
+        found, verdicts = decision.board, decision.verdicts
         chosen = _quality(found, quality) if quality else None
         if scores and own is not None:
+            variants = [candidate.variant for candidate in found.candidates]
             chosen = file_scores(own, scores.name, variants, playground.ids())
-        verdicts = found.verdicts(limits)
+        if not quality and not scores and decision.suite:
+            chosen = next((each for each in found.qualities if each.kind == "suite"), None)
     if json:
-        output.print_json(_json(limits, found, verdicts, chosen))
+        output.print_json(_json(decision, chosen))
     else:
-        _print(limits, found, verdicts, chosen)
+        _print(decision, chosen)
     return output.OK if any(verdict.state == "eligible" for verdict in verdicts) else output.FAILED
 
 
@@ -105,9 +125,9 @@ def _quality(found: Board, name: str) -> Quality:
     raise UsageError(msg("No two of these models have the quality figure '{name}'", name=name), closest(name, shown))
 
 
-def _json(
-    limits: Constraints, found: Board, verdicts: Sequence[Eligibility], quality: Quality | None
-) -> dict[str, Any]:
+def _json(decision: Decision, quality: Quality | None) -> dict[str, Any]:
+    limits, found, verdicts = decision.limits, decision.board, decision.verdicts
+    rates = found.suite.rates if found.suite else {}
     figures = {
         str(item.variant): {name: taken.to_json() for name, taken in item.figures.items()} for item in found.candidates
     }
@@ -119,12 +139,15 @@ def _json(
                 "variant": str(verdict.variant),
                 "verdict": verdict.words,
                 "figures": figures[str(verdict.variant)],
+                "pass_rate": rates.get(verdict.variant),
             }
             for verdict in verdicts
         ],
         "notes": list(found.evidence.notes),
         "qualities": [known.key for known in found.qualities],
         "quality": _quality_json(found, quality) if quality else None,
+        "suite": decision.suite.name if decision.suite else None,
+        "differences": list(decision.differences),
     }
 
 
@@ -138,9 +161,11 @@ def _quality_json(found: Board, quality: Quality) -> dict[str, Any]:
     }
 
 
-def _print(limits: Constraints, found: Board, verdicts: Sequence[Eligibility], quality: Quality | None) -> None:
-    from playground.choose.constraints import MEASURE_IT
+def _print(decision: Decision, quality: Quality | None) -> None:
+    from playground.choose.checks import MEASURE_IT
+    from playground.choose.deciding import difference_words, missing
 
+    limits, found, verdicts = decision.limits, decision.board, decision.verdicts
     console = output.stdout()
     if not limits.stated:
         console.print(
@@ -153,9 +178,13 @@ def _print(limits: Constraints, found: Board, verdicts: Sequence[Eligibility], q
             console.print(f"  {MARKS[check.answer]} {output.clean(check.words)}{where}", soft_wrap=True)
             if check.next_step:
                 console.print(f"    {output.clean(check.next_step)}", soft_wrap=True)
-    missing = [str(v.variant) for v in verdicts if any(check.next_step == MEASURE_IT for check in v.checks)]
-    if missing:
-        models = " ".join(f"-m {variant}" for variant in missing[:4])
+    for difference in decision.differences:
+        console.print(output.clean(difference_words(difference)), soft_wrap=True)
+    unmeasured = [str(v.variant) for v in verdicts if any(check.next_step == MEASURE_IT for check in v.checks)]
+    if decision.suite and missing(decision).anything:
+        console.print(output.clean(msg("To run what is missing: the same command with --run.")), soft_wrap=True)
+    elif unmeasured:
+        models = " ".join(f"-m {variant}" for variant in unmeasured[:4])
         console.print(f"\nTo measure: playground bench models {models}", soft_wrap=True)
     if quality:
         _print_quality(found, quality)
@@ -172,7 +201,7 @@ FRONT = (
 def _print_quality(found: Board, quality: Quality) -> None:
     from rich.table import Table
 
-    from playground.choose.constraints import number, spread_words
+    from playground.choose.checks import number, spread_words
 
     axes = ("decode_tok_s",)
     first = found.pareto_front(quality, axes)

@@ -8,16 +8,8 @@ from dataclasses import replace
 import pytest
 
 from playground.catalog.licenses import RULES
-from playground.choose.constraints import (
-    MEASURE_IT,
-    Candidate,
-    Constraints,
-    Eligibility,
-    check_limits,
-    judge,
-    number,
-    spread_words,
-)
+from playground.choose.checks import MEASURE_IT, number, spread_words
+from playground.choose.constraints import Candidate, Constraints, Eligibility, check_limits, judge
 from playground.choose.evidence import Taken
 from playground.errors import UsageError
 from playground.records import Fact, ModelFacts, Openness, Variant

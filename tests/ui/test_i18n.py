@@ -150,7 +150,12 @@ class Served:
                 said += json.dumps(message.get("output"), ensure_ascii=False)
                 if message.get("msg") in {"process_completed", "close_stream"}:
                     break
-        return said
+        id = re.findall(r"\d{8}-\d{6}-[0-9a-f]{32}", said)[0]
+        watched = self.web.get(f"{self.url}watch/{id}", headers={"Accept-Language": language})
+        return said + json.dumps(
+            [json.loads(line[6:]) for line in watched.text.splitlines() if line.startswith("data: [")],
+            ensure_ascii=False,
+        )
 
 
 @pytest.fixture
@@ -158,11 +163,12 @@ def served(settings: Settings) -> Iterator[Served]:
     """The app in this process, on a free port, with one model that fails."""
     settings = replace(settings, models=("fails",), port=free_port("127.0.0.1", 0))
     with quiet_gradio(settings):
+        from playground.ui import watching
         from playground.ui.page import build_ui
 
         with Playground(settings) as playground, httpx2.Client(timeout=60, verify=False) as web:
             demo = build_ui(playground)
-            launch(demo, settings)
+            launch(demo, settings, watching.routes(playground))
             try:
                 url = f"http://127.0.0.1:{settings.port}/"
                 yield Served(web, url, web.get(f"{url}config").json())

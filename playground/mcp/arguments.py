@@ -78,7 +78,36 @@ class ChooseArguments(Block):
         None
     )
     min_context: Annotated[int | None, Field(ge=1, description="Context length, tokens.")] = None
+    file: Annotated[
+        str,
+        Field(
+            description="Instead of limits: the text of a choice's file (YAML with models, limits and a suite below "
+            "suite:), as `playground choose` reads it."
+        ),
+    ] = ""
     most: Annotated[int, Field(ge=1, le=200, description="At most so many verdicts, the eligible ones first.")] = 20
+
+
+class SuiteArguments(Block):
+    """``suite``."""
+
+    file: Annotated[
+        str, Field(description="The text of the suite: promptfoo's YAML, CSV, JSON Lines, or a prompt a line.")
+    ] = ""
+    format: Annotated[Literal["yaml", "json", "csv", "jsonl", "txt"], Field(description="What file is.")] = "yaml"
+    models: Annotated[
+        list[str], Field(description="Names as MODEL or MODEL@RUNTIME-PRECISION; empty for those that the file names.")
+    ] = Field(default_factory=list)
+    repeats: Annotated[
+        int | None, Field(ge=1, le=100, description="Samples of each prompt; without it what the file asks for.")
+    ] = None
+    limit: Annotated[int | None, Field(ge=1, description="The first so many prompts alone.")] = None
+    max_new_tokens: Annotated[int, Field(ge=1, description="Most tokens of an answer, where the file is silent.")] = 128
+    temperature: Annotated[float, Field(ge=0, le=10, description="0 is greedy; where the file is silent.")] = 0.0
+    seed: Annotated[int, Field(ge=0, description="The same seed gives the same answer.")] = 0
+    resume: Annotated[str, Field(description="Instead of file: id of a paused suite to go on with.")] = ""
+    against: Annotated[str, Field(description="Id of an earlier suite: what got worse since then.")] = ""
+    failures_shown: Annotated[int, Field(ge=0, le=200, description="Answers that did not pass, listed.")] = 20
 
 
 def bounded(schema: dict[str, Any], settings: Settings) -> dict[str, Any]:

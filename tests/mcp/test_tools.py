@@ -161,6 +161,83 @@ def test_choose_says_what_decided_and_lists_the_models_there_are(playground: Pla
     assert len(answered(playground, "choose", most=1)["verdicts"]) == 1
 
 
+SUITE = """
+prompts: ["{{question}}"]
+tests:
+  - vars: {question: "Capital of France?"}
+    assert: [{type: contains, value: Paris}]
+  - vars: {question: "And of Italy?"}
+    assert: [{type: contains, value: Rome}]
+"""
+
+
+def test_a_suite_answers_with_rates_intervals_tests_and_what_did_not_pass(playground: Playground) -> None:
+    told = answered(playground, "suite", file=SUITE, models=["fast", "base"], repeats=1)
+    assert (told["status"], told["cells"], told["total"], told["passed"]) == ("done", 4, 4, 1)
+    fast, base = told["columns"]
+    assert fast["model"] == "fast@fake-none" and fast["shared"] is False
+    assert fast["rate"]["share"] == 0.5 and 0 < fast["rate"]["interval"]["low"] < 0.5
+    assert base["rate"]["share"] == 0
+    assert told["differences"][0]["first_is"] == "no difference seen"
+    assert len(told["failures"]) == 3
+    failure = told["failures"][0]
+    assert failure["answer"] and failure["checks"][0]["type"] == "contains" and failure["checks"][0]["why"]
+    assert playground.suite_run(told["id"]) is not None
+    again = answered(playground, "suite", file=SUITE, models=["fast"], against=told["id"], failures_shown=0)
+    assert again["regression"]["same"] == 2 and again["failures"] == []
+
+
+def test_a_suite_that_is_taken_back_is_paused_and_gone_on_with(playground: Playground) -> None:
+    async def work(client: Client) -> Any:
+        heard = asyncio.Event()
+
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+            if progress > 0.2:
+                heard.set()
+
+        rows = "\n".join(f"question {n}" for n in range(6))
+        arguments = {"file": rows, "format": "txt", "models": ["slow"]}
+        asking = asyncio.create_task(client.call_tool("suite", arguments, progress_callback=on_progress))
+        await asyncio.wait_for(heard.wait(), 40)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        [entry] = playground.suites()
+        deadline = time.monotonic() + 5
+        while (run := playground.suite_run(entry.id)) and run.status != "paused":
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        done = len(playground.suite_cells(entry.id).cells)
+        assert 0 < done < 6
+        return await client.call_tool("suite", {"resume": entry.id})
+
+    result = with_client(playground, work)
+    assert result.structured_content["status"] == "done" and result.structured_content["cells"] == 6
+
+
+CHOICE = """
+models: [fast, base]
+limits: {min_pass_rate: 40 %}
+suite:
+  prompts: ["{{question}}"]
+  tests:
+    - vars: {question: "Capital of France?"}
+      assert: [{type: contains, value: Paris}]
+    - vars: {question: "And of Italy?"}
+      assert: [{type: contains, value: Rome}]
+"""
+
+
+def test_a_choice_by_a_suite_says_what_to_run_and_uses_what_was_run(playground: Playground) -> None:
+    before = answered(playground, "choose", file=CHOICE)
+    assert set(before["missing"]["suite"]) == {"fast@fake-none", "base@fake-none"}
+    assert {verdict["state"] for verdict in before["verdicts"]} == {"undecided"}
+    answered(playground, "suite", file=SUITE, models=["fast", "base"])
+    after = answered(playground, "choose", file=CHOICE)
+    rates = {verdict["model"]: verdict["pass_rate"] for verdict in after["verdicts"]}
+    assert rates["fast@fake-none"] and after["missing"]["suite"] == []
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "said"),
     [
@@ -178,6 +255,17 @@ def test_choose_says_what_decided_and_lists_the_models_there_are(playground: Pla
         ("card", {"model": "nothing"}, "Unknown model 'nothing'"),
         ("card", {"model": "fast", "online": True}, "Leave --online out"),
         ("choose", {"min_openness": 9}, "min_openness"),
+        ("choose", {"file": CHOICE, "min_context": 10}, "Limits are given beside the file"),
+        ("choose", {"file": "limits: {min_pass_rate: 40 %}\nsuite: /etc/hosts"}, "no files are read here"),
+        ("choose", {"file": "limit: {}"}, "Did you mean limits"),
+        ("suite", {}, "one of them"),
+        ("suite", {"file": SUITE}, "model"),
+        ("suite", {"file": SUITE, "models": ["fsat"]}, "Did you mean fast"),
+        ("suite", {"file": SUITE.replace("assert:", "asert:"), "models": ["fast"]}, "assert"),
+        ("suite", {"file": "tests: file:///etc/hosts", "models": ["fast"]}, "file"),
+        ("suite", {"resume": "nothing"}, "No suite has the id 'nothing'"),
+        ("suite", {"file": SUITE, "models": ["fast"], "against": "nothing"}, "No suite has the id"),
+        ("suite", {"file": SUITE, "models": ["fast"], "repeats": 0}, "repeats"),
         ("compere", {}, "Did you mean compare"),
     ],
 )

@@ -24,9 +24,11 @@ from playground.errors import PlaygroundError, StorageError, UsageError
 from playground.messages import foreign, msg
 
 if TYPE_CHECKING:
-    from playground.records import Column, Request, SuiteRun
+    from playground.experiments.suite_job import SuiteJob
+    from playground.records import Column, Request
     from playground.results.suite_summary import Outcomes, Regression
     from playground.service import Playground
+    from playground.suites.suite import Suite
 
 RESUMABLE = 3
 
@@ -115,7 +117,7 @@ def suite(
         if show is not None:
             return _tell(playground, show, before, outputs, as_json=json)
         if file is not None:
-            begun = _begin(playground, file, options)
+            begun = _begin(playground, file, options, before)
         else:
             assert resume is not None
             begun = playground.resume_suite(resume, retry=retry)
@@ -125,16 +127,19 @@ def suite(
 # -- what is asked ----------------------------------------------------------------------------------------------------
 
 
-def _begin(playground: Playground, file: Path, options: dict[str, Any]) -> Any:
+def _begin(playground: Playground, file: Path, options: dict[str, Any], before: Outcomes | None) -> SuiteJob:
     read = playground.read_suite_file(file)
     repeat, limit = options["--repeat"], options["--limit"]
     if limit is not None and limit < 1:
         raise UsageError(msg("--limit is {n}", n=limit), msg("It must be at least 1."))
     for note in read.notes:
         output.stderr().print(output.clean(msg("note: {note}", note=note)), soft_wrap=True)
+    asked = _columns(playground, read, options)
+    if before:
+        _check_comparable(before, read, asked)
     return playground.begin_suite(
         read,
-        _columns(playground, read, options),
+        asked,
         repeats=repeat,
         limit=limit,
         file=file.read_text(encoding="utf-8", errors="replace") if file.suffix != ".xlsx" else "",
@@ -142,7 +147,20 @@ def _begin(playground: Playground, file: Path, options: dict[str, Any]) -> Any:
     )
 
 
-def _columns(playground: Playground, read: Any, options: dict[str, Any]) -> list[Column]:
+def _check_comparable(before: Outcomes, read: Suite, asked: list[Column]) -> None:
+    """What can't be compared is refused before hours are spent."""
+    from playground.results.suite_summary import keys_of, matched
+
+    pairs = matched(list(before.shares), keys_of(asked))
+    rows = {row.id for row in read.rows}
+    if not any(rows & before.shares[old].keys() for old in pairs.values()):
+        raise UsageError(
+            msg("{name} has no prompt and model in common with {before}", name=read.name, before=before.name),
+            msg("It has {columns}.", columns=list(before.shares)),
+        )
+
+
+def _columns(playground: Playground, read: Suite, options: dict[str, Any]) -> list[Column]:
     """Models × precisions × parameters."""
     from dataclasses import replace
 
@@ -199,11 +217,15 @@ def _grid(settings: list[str]) -> Iterator[dict[str, Any]]:
 # -- while it runs ----------------------------------------------------------------------------------------------------
 
 
-def _follow(playground: Playground, job: Any, before: Outcomes | None, outputs: list[Path], *, as_json: bool) -> int:
+def _follow(
+    playground: Playground, job: SuiteJob, before: Outcomes | None, outputs: list[Path], *, as_json: bool
+) -> int:
     from playground.cli.suite_live import follow_suite
     from playground.results.suite_summary import column_names
 
-    run: SuiteRun = job.run
+    run = job.run
+    for note in job.notes:
+        output.stderr().print(output.clean(msg("note: {note}", note=note)), soft_wrap=True)
     output.stderr().print(
         output.clean(
             msg(
@@ -265,6 +287,11 @@ def _tell(playground: Playground, id: str, before: Outcomes | None, outputs: lis
     run, summary = playground.suite_run(id), playground.suite_summary(id)
     assert run
     found: Regression | None = playground.suite_regression(id, before) if before else None
+    if found and run.status == "done" and not found.compared:
+        raise UsageError(
+            msg("Nothing of {name} can be held against {before}", name=run.name, before=before.name if before else ""),
+            msg("Its models or its prompts are others: playground suite --show {id} shows it.", id=id),
+        )
     for path in outputs:
         _export(playground, id, path)
     if as_json:

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from playground.cli import output
-from playground.messages import msg, plural
+from playground.messages import msg, plural, sentences
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +32,7 @@ def print_suite(playground: Playground, run: SuiteRun, summary: SuiteSummary) ->
     if lines:
         console.print()
     for line, why in lines:
-        console.print(output.clean(msg("{difference}. {why}", difference=line, why=why)), soft_wrap=True)
+        console.print(output.clean(sentences(msg("{sentence}.", sentence=line), why)), soft_wrap=True)
     console.print(output.clean(totals_words(summary)), soft_wrap=True)
 
 
@@ -139,6 +139,9 @@ def print_regression(console: Console, found: Regression, run: SuiteRun) -> None
         console.print(output.say(msg("and {n} more", n=len(found.worse) - MOST_CHANGES)))
     if found.new or found.gone:
         words = msg("{new} are new, {gone} are gone since then.", new=found.new, gone=found.gone)
+        console.print(output.clean(words), soft_wrap=True)
+    for name, then in found.otherwise.items():
+        words = msg("{model} is held against {then}, asked otherwise.", model=name, then=then)
         console.print(output.clean(words), soft_wrap=True)
     if found.unmatched:
         words = msg("The earlier suite has no column of {names}.", names=found.unmatched)

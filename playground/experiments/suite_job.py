@@ -1,10 +1,10 @@
 """A suite run unattended: every row asked of every column, each cell kept when it is finished, resumed where it was.
 
-**Order.** Column by column, the columns of one model next to each other, rows in their order, a row's samples one after
-the other. So each model is loaded once, whatever the memory; what the rows of one template have in common stands in its
-cache where the column asks for reuse; and models that are ready are not kept waiting by those that are still prepared.
-One cell at a time has the machine, and it is given back between two cells: other people's comparisons go in between,
-and preparations that wait get as much time as the suite has taken since.
+**Order.** Column by column, the columns of one model next to each other; rows in their order, or by their texts where
+the column asks for reuse; a row's samples one after the other. So each model is loaded once, whatever the memory; what
+the rows of one template have in common stands in its cache; and models that are ready are not kept waiting by those
+that are still prepared. One cell at a time has the machine, and it is given back between two cells: other people's
+comparisons go in between, and preparations that wait get as much time as the suite has taken since.
 
 **Crash.** Nothing is remembered here that is not in the store: after a crash, a restart or a pause, what is there is
 skipped, and what had not been finished is asked again. A cell that can't be stored is kept in memory and tried again
@@ -28,7 +28,7 @@ from playground.experiments.finishing import completed
 from playground.experiments.keeping import CellKeeper
 from playground.experiments.memory_plan import plan_of
 from playground.experiments.progress import LiveRun, Snapshot
-from playground.experiments.suite_lane import Lane, failed, length
+from playground.experiments.suite_lane import Lane, changed_machine, failed, length, texts
 from playground.experiments.suite_plan import SuitePlan
 from playground.experiments.suite_progress import ColumnProgress, Counter, State, SuiteProgress, left, left_words
 from playground.messages import NOTHING, Translatable, clauses, foreign, msg
@@ -43,8 +43,8 @@ from playground.records import (
     Variant,
 )
 from playground.results.suites import Suites, asked, seeded
-from playground.results.thinking import parts, with_thinking_tokens
-from playground.suites.judging import judge
+from playground.results.thinking import with_thinking_tokens
+from playground.system.environment import environment
 from playground.system.file_lock import FileLock
 from playground.workers.expected_memory import refusal
 
@@ -62,12 +62,16 @@ class SuiteJob(Job[SuiteRun]):
         plan: What ``run`` was made of: its checks, and what they need of each answer.
         suites: Keeps the cells.
         claim: Held; given back at the end.
+
+    Attributes:
+        notes: What a reader should know of a suite that is gone on with.
     """
 
     def __init__(self, machine: Machine, run: SuiteRun, plan: SuitePlan, *, suites: Suites, claim: FileLock) -> None:
         super().__init__(machine, msg("The suite"))
         self.id, self.run = run.id, run
         self._plan, self._suite, self._suites, self._claim = plan, plan.suite, suites, claim
+        self.notes = () if run.environment == environment() else (changed_machine(run.environment, environment()),)
         self._pausing = threading.Event()
         self._broken: PlaygroundError | None = None
         self._lanes = [
@@ -197,7 +201,7 @@ class SuiteJob(Job[SuiteRun]):
 
     def _rows(self, lane: Lane, done: set[tuple[int, int]]) -> None:
         """Every row that is not there yet, as many at once as the model may be asked."""
-        wanted = iter(range(len(self.run.rows)))
+        wanted = iter(self._rows_of(lane))
         hand_out = threading.Lock()
         assert lane.spec
         at_once = max(1, self._machine.pool.lanes(lane.spec))
@@ -222,6 +226,13 @@ class SuiteJob(Job[SuiteRun]):
             thread.start()
         for thread in threads:
             thread.join()
+
+    def _rows_of(self, lane: Lane) -> Sequence[int]:
+        """The rows in the order they are asked: as they stand, or, where the model may skip what a prompt has in common
+        with the one before, by their texts, so that those of one template follow each other.
+        """
+        rows = range(len(self.run.rows))
+        return sorted(rows, key=lambda row: texts(self.run.rows[row])) if lane.request.reuse else rows
 
     def _row(self, lane: Lane, row: int, done: set[tuple[int, int]], *, alone: bool) -> None:
         """The samples of a row that are not there yet; those that are count where samples are judged together."""
@@ -284,8 +295,9 @@ class SuiteJob(Job[SuiteRun]):
                     pieces.clear()
                 run = event.run or run
                 with self._lock:
-                    live = replace(self._lives[key], kind=event.kind, n_tokens=event.n_tokens, text="".join(pieces))
-                    self._lives[key] = replace(live, message=NOTHING if pieces else foreign(event.text))
+                    live = replace(self._lives[key], kind=event.kind, n_tokens=event.n_tokens)
+                    text = live.text + event.text if event.kind == "token" else live.text if pieces else ""
+                    self._lives[key] = replace(live, text=text, message=NOTHING if pieces else foreign(event.text))
             error = None if run else msg("{model}: it ended without an answer.", model=lane.variant)
         except Exception as trouble:
             error = failure(trouble, lane.variant).message
@@ -305,15 +317,7 @@ class SuiteJob(Job[SuiteRun]):
     def _judged(self, lane: Lane, row: int, sample: int, answers: Sequence[ModelRun]) -> Cell:
         run = answers[-1]
         try:
-            found = judge(
-                self._suite.checks[row],
-                run,
-                parts(run.text)[1],
-                samples=[parts(other.text)[1] for other in answers[:-1] if not other.error],
-                threshold=self._suite.thresholds[row],
-                cost=self._plan.cost(run),
-                shared=run.timings.mode == "fast",
-            )
+            found = self._plan.judge(row, answers)
         except Exception as error:  # a fault of ours must not pass for a met check, nor end the other cells
             reason = failure(error, self.subject).message
             return Cell(row, lane.place, sample, run, (CheckResult("judge", False, 0.0, reason),), False, 0.0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from playground.errors import PlaygroundError
 from playground.experiments.suite_progress import Counter
 from playground.messages import NOTHING, Translatable, msg
-from playground.records import Artifact, ModelRun, ModelSpec, Request, SuiteRow, Timings, Variant
+from playground.records import Artifact, Environment, ModelRun, ModelSpec, Request, SuiteRow, Timings, Variant
 
 GIVE_UP = 3
 """So many times in a row a model's worker may end, or fail to load, before the rest of its column is given up."""
@@ -57,6 +57,36 @@ def failed(lane: Lane, error: Translatable) -> ModelRun:
     return ModelRun(lane.variant, variant.runtime, variant.precision, "", "error", Timings(mode="fair"), error)
 
 
+def texts(row: SuiteRow) -> tuple[str, ...]:
+    """What a row asks, in the order a model reads it."""
+    return (row.system, row.prompt, *(message.content for message in row.messages))
+
+
 def length(row: SuiteRow) -> int:
-    """Characters of a row's prompt."""
-    return len(row.prompt) + len(row.system) + sum(len(message.content) for message in row.messages)
+    """Characters of what a row asks."""
+    return sum(map(len, texts(row)))
+
+
+def changed_machine(before: Environment, now: Environment) -> Translatable:
+    """That a suite is gone on with elsewhere than it was begun, and in what."""
+    told = [
+        msg("{name} {before} → {now}", name=name, before=str(one), now=str(other))
+        for name, one, other in _facts(before, now)
+        if one != other
+    ]
+    return msg(
+        "the machine or the software is not the one the suite was begun on, so timings of both parts are not to be "
+        "compared: {changes}",
+        changes=told,
+    )
+
+
+def _facts(before: Environment, now: Environment) -> list[tuple[str, object, object]]:
+    packages = sorted({*before.versions, *now.versions})
+    return [
+        ("cpu", before.cpu, now.cpu),
+        ("cores", before.cores, now.cores),
+        ("memory, MB", round(before.memory_limit_mb), round(now.memory_limit_mb)),
+        ("commit", (before.commit or "–")[:12], (now.commit or "–")[:12]),
+        *((name, before.versions.get(name, "–"), now.versions.get(name, "–")) for name in packages),
+    ]

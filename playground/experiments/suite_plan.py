@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from playground.records import ModelRun, Record
+from playground.records import ModelRun, Record, SuiteRun
+from playground.results.thinking import parts
+from playground.suites.judging import Judgement, judge
 from playground.suites.suite import Suite
 
 
@@ -24,3 +27,26 @@ class SuitePlan(Record):
         if self.price_per_hour is None or run.timings.total_s is None:
             return None
         return run.timings.total_s * self.price_per_hour / 3600
+
+    def judge(self, row: int, answers: Sequence[ModelRun]) -> Judgement:
+        """The last of a row's answers held against the row's checks; the others are the samples before it. What a model
+        thought is not judged.
+        """
+        run = answers[-1]
+        return judge(
+            self.suite.checks[row],
+            run,
+            parts(run.text)[1],
+            samples=[parts(other.text)[1] for other in answers[:-1] if not other.error],
+            threshold=self.suite.thresholds[row],
+            cost=self.cost(run),
+            shared=run.timings.mode == "fast",
+        )
+
+    def without_rows(self) -> SuitePlan:
+        """As it is kept: the suite's header has the rows."""
+        return replace(self, suite=replace(self.suite, rows=()))
+
+    def with_rows(self, run: SuiteRun) -> SuitePlan:
+        """As it was before ``without_rows``."""
+        return replace(self, suite=replace(self.suite, rows=run.rows))

@@ -11,6 +11,7 @@ Values and the counters they are made of; it runs nothing.
 from __future__ import annotations
 
 import statistics
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -73,6 +74,7 @@ class Counter:
 
     at: ColumnProgress
     expected_mb: float | None = None
+    # Kept sorted: the median is asked for several times a second while a model is measured.
     rates: list[float] = field(default_factory=list)
     answered: int = 0
 
@@ -93,7 +95,7 @@ class Counter:
         if cell.run.error is None:
             self.answered += 1
         if cell.run.timings.decode_tok_s is not None:
-            self.rates.append(cell.run.timings.decode_tok_s)
+            insort(self.rates, cell.run.timings.decode_tok_s)
         self.at = replace(
             self.at,
             done=self.at.done + 1,
@@ -104,7 +106,7 @@ class Counter:
         )
 
     def picture(self) -> ColumnProgress:
-        return replace(self.at, decode_tok_s=statistics.median(self.rates) if self.rates else None)
+        return replace(self.at, decode_tok_s=_middle(self.rates))
 
 
 def left(counters: Sequence[Counter]) -> float | None:
@@ -134,3 +136,9 @@ def left_words(seconds: float | None) -> Translatable:
     if seconds < 5400:
         return plural("about {n} minute left", "about {n} minutes left", n=round(seconds / 60))
     return msg("about {hours:.1f} hours left", hours=seconds / 3600)
+
+
+def _middle(ordered: Sequence[float]) -> float | None:
+    if not ordered:
+        return None
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2

@@ -10,7 +10,7 @@ import html
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
-from playground.messages import Translatable, msg, plural
+from playground.messages import NOTHING, Translatable, msg, plural
 from playground.records import Cell, SuiteRun
 from playground.results.entries import one_line
 from playground.results.export_files import Say
@@ -20,6 +20,8 @@ from playground.results.suite_summary import ColumnSummary, Regression, SuiteSum
 
 SHOWN = ("ttft_s", "decode_tok_s")
 MARKS = {True: "✓", False: "✗", None: "·"}
+FEW_PAIRS = 6
+"""More pairs of columns than a reader reads one by one."""
 LABEL_CHARS, ANSWER_CHARS = 80, 200
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:2rem;color:#1c1c1c;background:#fff}
@@ -85,8 +87,12 @@ def notes_of(column: ColumnSummary) -> list[Translatable]:
 
 
 def difference_lines(summary: SuiteSummary) -> list[tuple[Translatable, Translatable]]:
-    """Of each pair of columns: what is seen, and what stands behind it."""
-    return [
+    """Of each pair of columns: what is seen, and what stands behind it. Of many pairs, those between which a difference
+    is seen, and how many others there are.
+    """
+    pairs = summary.differences
+    told = pairs if len(pairs) <= FEW_PAIRS else tuple(each for each in pairs if each.test.seen != "none")
+    lines = [
         (
             msg(
                 "{first} against {second}: {outcome}",
@@ -96,8 +102,12 @@ def difference_lines(summary: SuiteSummary) -> list[tuple[Translatable, Translat
             ),
             why_words(each.test),
         )
-        for each in summary.differences
+        for each in told
     ]
+    if others := len(pairs) - len(told):
+        seen = plural("between {n} pair of models", "between {n} other pairs of models", n=others)
+        lines.append((msg("{pairs}: no difference seen", pairs=seen), NOTHING))
+    return lines
 
 
 def totals_words(summary: SuiteSummary) -> Translatable:
@@ -144,15 +154,15 @@ def as_markdown(run: SuiteRun, summary: SuiteSummary, cells: Iterable[Cell], say
     yield _md_row([say(msg("Prompt")), *(column.heading for column in summary.columns)])
     yield _md_row(["---"] * (len(summary.columns) + 1))
     for row, group in _rows(cells):
-        answers = [_md_cell(run, [cell for cell in group if cell.column == at]) for at in range(len(run.columns))]
+        answers = [_md_cell(run, [cell for cell in group if cell.column == at], say) for at in range(len(run.columns))]
         yield _md_row([one_line(run.rows[row].label or run.rows[row].id, LABEL_CHARS), *answers])
 
 
-def _md_cell(run: SuiteRun, cells: Sequence[Cell]) -> str:
+def _md_cell(run: SuiteRun, cells: Sequence[Cell], say: Say) -> str:
     if not cells:
         return "–"
     first = cells[0]
-    said = str(first.run.error) if first.run.error is not None else first.run.text
+    said = say(first.run.error) if first.run.error is not None else first.run.text
     return f"{_mark(run, cells)} {one_line(said, ANSWER_CHARS)}"
 
 
@@ -223,7 +233,7 @@ def _html_cell(run: SuiteRun, cells: Sequence[Cell], say: Say) -> str:
             f"<br>{MARKS[check.passed]} {html.escape(check.type)}: {_say(say, check.reason)}" for check in cell.checks
         )
         parts.append(f'<pre>{html.escape(said)}</pre><span class="small">{_figures(cell)}{checks}</span>')
-    first = one_line(str(cells[0].run.error) if cells[0].run.error is not None else cells[0].run.text, LABEL_CHARS)
+    first = one_line(say(cells[0].run.error) if cells[0].run.error is not None else cells[0].run.text, LABEL_CHARS)
     kind = {True: ' class="y"', False: ' class="f"', None: ""}[outcome]
     summary = f"{_mark(run, cells)} {html.escape(first)}"
     return f"<td{kind}><details><summary>{summary}</summary>{''.join(parts)}</details></td>"
@@ -259,7 +269,7 @@ def _outcome(cells: Sequence[Cell]) -> bool | None:
 
 def _mark(run: SuiteRun, cells: Sequence[Cell]) -> str:
     known = [cell.passed for cell in cells if cell.passed is not None]
-    if any(cell.run.error is not None for cell in cells) and not known:
+    if any(cell.run.error is not None for cell in cells):
         return "!"
     return MARKS[_outcome(cells)] + (f" {sum(known)}/{len(known)}" if run.repeats > 1 and known else "")
 

@@ -13,9 +13,10 @@ import statistics as medians
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlencode
 
-from playground.records import Cell, Record, Request, SuiteRun
-from playground.results.requests import changed, headings
+from playground.records import Cell, Column, Record, Request, SuiteRun
+from playground.results.requests import PARAMETERS, changed, headings
 from playground.results.statistics import Paired, Rate, family, paired, rate
 
 FIGURES = ("ttft_s", "decode_tok_s", "prefill_tok_s", "total_s")
@@ -240,7 +241,7 @@ def _summary(at: _Column, heading: str, shares: Mapping[int, float]) -> ColumnSu
 
 @dataclass(frozen=True)
 class Outcomes(Record):
-    """What a regression needs of a suite: by column's name and row's id, the share of passed answers, 0 to 1."""
+    """What a regression needs of a suite: by column (``column_keys``) and row's id, the share of passed answers."""
 
     name: str
     shares: dict[str, dict[str, float]]
@@ -248,7 +249,7 @@ class Outcomes(Record):
 
 @dataclass(frozen=True)
 class Changed(Record):
-    """One prompt of one column whose share of passed answers changed."""
+    """One prompt of one column whose share of passed answers changed, 0 to 1."""
 
     column: str
     row: str
@@ -265,6 +266,7 @@ class Regression(Record):
         same: How many did not change.
         new: How many have an outcome now and had none then; ``gone`` the other way round.
         unmatched: Columns that the earlier suite does not have.
+        otherwise: Columns whose model was asked with other parameters then, and what it was held against.
         tests: By column, the paired test of now against then.
     """
 
@@ -274,24 +276,47 @@ class Regression(Record):
     new: int
     gone: int
     unmatched: tuple[str, ...]
+    otherwise: dict[str, str]
     tests: dict[str, Paired]
+
+    @property
+    def compared(self) -> int:
+        """Prompts, each of each column, that both suites have an outcome of."""
+        return self.same + len(self.worse) + len(self.better)
+
+
+def column_keys(run: SuiteRun) -> list[str]:
+    """What names each column in any suite; see ``keys_of``."""
+    return keys_of(run.columns)
+
+
+def keys_of(columns: Sequence[Column]) -> list[str]:
+    """What names each column in any suite: its variant and the parameters that are not as they are by themselves, as a
+    command line has them. ``reuse`` changes no answer.
+    """
+    keys = []
+    for column in columns:
+        asked = column.request or Request()
+        told = {name: value for name, value in changed(asked).items() if name != "reuse"}
+        told |= {"system": asked.system} if asked.system else {}
+        keys.append(f"{column.variant}{'?' if told else ''}{urlencode(told, doseq=True)}")
+    return keys
 
 
 def outcomes(run: SuiteRun, tally: Tally) -> Outcomes:
     """What a later suite is held against."""
-    names = column_names(run)
     return Outcomes(
         run.name,
         {
-            name: {run.rows[row].id: share for row, share in tally.shares(place).items()}
-            for place, name in enumerate(names)
+            key: {run.rows[row].id: share for row, share in tally.shares(place).items()}
+            for place, key in enumerate(column_keys(run))
         },
     )
 
 
 def regression(before: Outcomes, now: Outcomes) -> Regression:
-    """What changed. Columns are matched by their names; where either suite has one column alone, by that."""
-    pairs = _matched(list(before.shares), list(now.shares))
+    """What changed; see ``matched`` for which column is held against which."""
+    pairs = matched(list(before.shares), list(now.shares))
     worse: list[Changed] = []
     better: list[Changed] = []
     same = new = gone = 0
@@ -311,12 +336,33 @@ def regression(before: Outcomes, now: Outcomes) -> Regression:
                 better.append(change)
             else:
                 same += 1
-    unmatched = tuple(name for name in now.shares if name not in pairs)
-    return Regression(tuple(worse), tuple(better), same, new, gone, unmatched, tests)
+    return Regression(
+        *(tuple(worse), tuple(better), same, new, gone),
+        unmatched=tuple(name for name in now.shares if name not in pairs),
+        otherwise={name: old for name, old in pairs.items() if name != old},
+        tests=tests,
+    )
 
 
-def _matched(before: Sequence[str], now: Sequence[str]) -> dict[str, str]:
+def matched(before: Sequence[str], now: Sequence[str]) -> dict[str, str]:
+    """By column now, the column it is held against: the same model asked alike; else the same model, where both suites
+    have it once; else, where both have one column alone, that one.
+    """
     found = {name: name for name in now if name in before}
+    for name in now:
+        model = _model(name)
+        then, at_all = (
+            [each for each in before if _model(each) == model],
+            [each for each in now if _model(each) == model],
+        )
+        if name not in found and len(then) == len(at_all) == 1:
+            found[name] = then[0]
     if not found and len(before) == len(now) == 1:
         return {now[0]: before[0]}
     return found
+
+
+def _model(key: str) -> str:
+    """The variant of a column's key; a source of one's own may hold a question mark too."""
+    head, mark, tail = key.rpartition("?")
+    return head if mark and tail.partition("=")[0] in (*PARAMETERS, "system") else key

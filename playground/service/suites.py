@@ -124,7 +124,7 @@ class Suiting:
         claim = self.suites_kept.claim(run.id)
         claim.take()
         try:
-            self.suites_kept.begin(run, plan, owner)
+            self.suites_kept.begin(run, plan.without_rows(), owner)
             return self._start_suite(run, plan, owner, claim)
         except BaseException:
             claim.release()
@@ -168,7 +168,7 @@ class Suiting:
         """
         run = self._mine(id, owner)
         self._check_strangers(run, owner)
-        plan = SuitePlan.from_json(self.suites_kept.plan(id) or {})
+        plan = SuitePlan.from_json(self.suites_kept.plan(id) or {}).with_rows(run)
         claim = self.suites_kept.claim(id)
         if not claim.take():
             raise UsageError(

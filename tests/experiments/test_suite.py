@@ -184,7 +184,7 @@ def test_a_judge_that_breaks_is_a_check_that_is_not_met(
     def broken(*args: Any, **how: Any) -> Any:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("playground.experiments.suite_job.judge", broken)
+    monkeypatch.setattr("playground.experiments.suite_plan.judge", broken)
     job = begin(playground, ["fast"], 2)
     assert job.result().status == "done"
     cells = cells_of(playground, job.id)

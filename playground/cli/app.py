@@ -31,6 +31,7 @@ from playground.cli import (
     turns,
     votes,
 )
+from playground.cli import eval as evaluation
 from playground.errors import PlaygroundError
 from playground.messages import foreign, msg, sentences
 
@@ -62,6 +63,7 @@ app.command("models")(models.models)
 app.command("prepare")(models.prepare)
 app.command("compare")(compare.compare)
 app.command("choose")(choose.choose)
+app.command("eval")(evaluation.evaluate)
 app.command("ship")(ship.ship)
 app.command("costs")(costs.costs)
 app.command("card")(models.card)

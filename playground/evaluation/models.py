@@ -228,5 +228,5 @@ class Resumed(CachingLM):  # type: ignore[misc]
     """A model whose answers are looked up in a journal first and written there: lm-eval's own way, without its file."""
 
     def __init__(self, lm: Any, journal: Journal) -> None:
-        self.lm, self.dbdict = lm, journal
+        self.lm, self.dbdict, self.cache_db = lm, journal, "the journal"
         lm.set_cache_hook(CacheHook(self))

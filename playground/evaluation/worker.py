@@ -189,7 +189,7 @@ def _evaluated(job: Job, tasks: dict[str, Any], chat_door: bool, tell: Tell) -> 
     started = time.monotonic()
 
     def told(done: int, of: int) -> None:
-        tell(msg("{done:,} of {all:,} questions to the model", done=done, all=of), done / of if of else None)
+        tell(msg("asking the model, {all:,} times", all=of), done / of if of else None)
 
     tell(msg("asking the model"), None)
     model = ChatCompletions(door, told) if chat_door else Completions(door, told)

@@ -20,7 +20,7 @@ SHOWS: tuple[Show, ...] = get_args(Show)
 SORTS: tuple[Sort, ...] = get_args(Sort)
 PAGE_ROWS = 50
 """Rows of a page: more would be a second's work for a browser on a phone, and no more is read at once."""
-SLOWEST_SHARE, SLOWEST_LEAST = 0.1, 5
+SLOWEST_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class Matrix:
 
     def _slow_count(self) -> int:
         timed = sum(row.seconds > 0 for row in self._rows)
-        return min(timed, max(SLOWEST_LEAST, math.ceil(timed * SLOWEST_SHARE)))
+        return math.ceil(timed * SLOWEST_SHARE)
 
 
 def differs(places: Iterable[Place]) -> bool:

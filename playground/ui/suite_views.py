@@ -31,7 +31,7 @@ from playground.experiments.suite_progress import left_words
 from playground.messages import NOTHING, msg
 from playground.records import SuiteRun
 from playground.results.suite_export import SUITE_MEDIA, suite_file_name
-from playground.results.suite_summary import Outcomes, Regression, SuiteSummary, column_names
+from playground.results.suite_summary import Outcomes, Regression, SuiteSummary, column_keys, column_names
 from playground.ui.html import panel
 from playground.ui.html import prompt_set as view
 from playground.ui.html import prompt_set_matrix as rows
@@ -111,7 +111,9 @@ class Looked:
         at, progress = job.snapshot(), job.progress()
         notes = [column.note for column in progress.columns if column.note]
         problem = at.problem or (notes[0] if notes else NOTHING)
-        return Standing("running", progress.done, progress.total, left_words(progress.left_s), at.step, problem)
+        now = [place for place, column in enumerate(progress.columns) if column.state == "running"]
+        step = msg("{model} is answering", model=self.labels[now[0]].name) if now else at.step
+        return Standing("running", progress.done, progress.total, left_words(progress.left_s), step, problem)
 
 
 class Views:
@@ -182,7 +184,7 @@ def labels(playground: Playground, run: SuiteRun) -> tuple[Label, ...]:
 
 def marks(run: SuiteRun, change: Regression) -> dict[tuple[int, int], str]:
     """By (row, column): worse or better than in the earlier run."""
-    column = {name: place for place, name in enumerate(column_names(run))}
+    column = {key: place for place, key in enumerate(column_keys(run))}
     row = {each.id: place for place, each in enumerate(run.rows)}
     found = {(row[each.row], column[each.column]): "worse" for each in change.worse}
     return found | {(row[each.row], column[each.column]): "better" for each in change.better}
@@ -219,7 +221,7 @@ def _change(at: Looked) -> str:
         return view.gone_html(msg("The run to compare with is not there any more."))
     if at.change is None:
         return ""
-    return summary.change_html(at.change, dict(zip(column_names(at.run), at.labels, strict=True)))
+    return summary.change_html(at.change, dict(zip(column_keys(at.run), at.labels, strict=True)))
 
 
 def _told(playground: Playground, run: SuiteRun) -> Sequence[Told]:

@@ -111,7 +111,7 @@ def empty_html() -> str:
         "Paste prompts, a line each, or open a CSV, JSONL or YAML file. Each prompt is asked of each model, one at a "
         "time, so the figures are true; with checks you see which model passes how many, and whether they differ."
     )
-    return f'<div class="empty"><h3>{esc(msg("No prompts yet"))}</h3><p>{esc(words)}</p></div>'
+    return f'<div class="empty"><h3>{esc(msg("No answers yet"))}</h3><p>{esc(words)}</p></div>'
 
 
 def frame_html(run: SuiteRun, labels: Sequence[Label], earlier: Mapping[str, str], *, yours: bool) -> str:
@@ -140,10 +140,19 @@ def _name(name: str) -> Translatable | str:
 
 def _buttons() -> str:
     return (
-        f'<button type="button" data-suite="pause" data-when="running">{esc(msg("Pause"))}</button>'
         f'<button type="button" data-suite="resume" data-when="paused">{esc(msg("Resume"))}</button>'
         f'<button type="button" data-suite="again" data-when="done">{esc(msg("Edit and run again"))}</button>'
         f'<button type="button" data-suite="ask-delete" aria-expanded="false">{esc(msg("Delete"))}</button>'
+    )
+
+
+def pause_html() -> str:
+    """The button in the place of Run while a suite of the visitor's own is shown and goes on. The first press waits for
+    the answer that is being given, the second one does not.
+    """
+    return (
+        f'<button type="button" data-suite="pause" data-first="{esc(msg("Pause"))}" '
+        f'data-then="{esc(msg("Stop at once"))}">{esc(msg("Pause"))}</button>'
     )
 
 
@@ -246,10 +255,9 @@ def list_html(models: Models, entries: Sequence[SuiteEntry], opened: str = "") -
     if not entries:
         return ""
     rows = "".join(_entry(models, entry, opened=entry.id == opened) for entry in entries)
-    title = plural("{n} run", "{n} runs", n=len(entries))
+    title = msg("Earlier runs: {n}", n=len(entries))
     return (
-        f'<details class="suite-more" data-keep="runs"{"" if opened else " open"}><summary>{esc(msg("Your runs"))}: '
-        f"{esc(title)}</summary>"
+        f'<details class="suite-more" data-keep="runs"{"" if opened else " open"}><summary>{esc(title)}</summary>'
         f'<ul class="entries" aria-label="{esc(msg("Prompt sets, newest first"))}">{rows}</ul></details>'
     )
 

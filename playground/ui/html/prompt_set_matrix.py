@@ -160,7 +160,7 @@ def _about(asked: SuiteRow) -> list[tuple[str, str]]:
         told += [(names[turn.role], turn.content) for turn in asked.messages]
     else:
         told.append((msg("Prompt"), asked.prompt))
-    told += [(f"{{{{{name}}}}}", value) for name, value in asked.vars.items()]
+    told += [(f"{{{{{name}}}}}", value) for name, value in asked.vars.items() if value != asked.prompt]
     told += list(asked.metadata.items())
     if asked.place:
         told.append((msg("In the file"), asked.place))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from playground.messages import Translatable, msg, plural, sentences
 from playground.results.costs import Tier, per_million
 from playground.results.statistics import Paired, Rate, outcome_words, why_words
+from playground.results.suite_report import regression_words
 from playground.results.suite_summary import ColumnSummary, Difference, Regression, SuiteSummary
 from playground.ui.html.costs import money
 from playground.ui.html.format import NOTHING, esc, link, megabytes, rate, seconds
@@ -177,6 +178,10 @@ def pair_html(names: Translatable, test: Paired) -> str:
     )
 
 
+def _whole_name(label: Label) -> str:
+    return f"{label.name} {label.tail}".strip()
+
+
 def _name(label: Label, other: Label) -> str:
     return f"{label.name} {label.tail}" if label.name == other.name else label.name
 
@@ -185,21 +190,21 @@ def change_html(change: Regression, labels: Mapping[str, Label]) -> str:
     """What came of a comparison with an earlier run.
 
     Args:
-        labels: By the columns' names.
+        labels: By the columns' keys.
     """
-    counted = sentences(
-        plural("{n} cell got worse.", "{n} cells got worse.", n=len(change.worse)),
-        plural("{n} got better.", "{n} got better.", n=len(change.better)),
-        plural("{n} stayed the same.", "{n} stayed the same.", n=change.same),
-    )
+    counted = regression_words(change) if change.compared else msg("The two runs have no prompt in common.")
     lines = "".join(
-        f"<li>{pair_html(msg('{model} now against then', model=f'{labels[name].name} {labels[name].tail}'), test)}</li>"
+        f"<li>{pair_html(msg('{model} now against then', model=_whole_name(labels[name])), test)}</li>"
         for name, test in change.tests.items()
     )
-    missing = ""
+    notes = []
     if change.unmatched:
-        words = msg("The earlier run does not have {models}.", models=list(change.unmatched))
-        missing = f'<p class="note">{esc(words)}</p>'
+        models = [_whole_name(labels[key]) for key in change.unmatched]
+        notes.append(msg("The earlier run does not have {models}.", models=models))
+    if change.otherwise:
+        models = [_whole_name(labels[key]) for key in change.otherwise]
+        notes.append(msg("Asked with other parameters then: {models}.", models=models))
+    missing = "".join(f'<p class="note">{esc(note)}</p>' for note in notes)
     kind = "is-worse" if change.worse else "is-same"
     return (
         f'<div class="suite-against"><p class="{kind}" data-say="status"><strong>{esc(counted)}</strong></p>'

@@ -39,10 +39,15 @@
     const clear = $("#suite-examples [data-suite=clear]");
     if (clear) clear.hidden = !box()?.value;
   };
+  // Its file's name says how a text is read, as long as it begins as the file does.
+  let head = "";
+  const first = (text) => text.trimStart().split("\n", 1)[0];
   const changed = () => {
     clearTimeout(typed);
     typed = setTimeout(() => {
       const text = box()?.value ?? "";
+      if (head === null) head = first(text);
+      if (first(text) !== head) set("#suite-name", "");
       if (text.length <= KEPT_CHARS) keep({ text, file: $("#suite-name :is(textarea, input)")?.value ?? "" });
       mark();
       count += 1;
@@ -50,6 +55,7 @@
     }, TYPED_MS);
   };
   const fill = (text, file) => {
+    head = first(text);
     set("#suite-name", file);
     const field = box();
     if (field && field.value !== text) {
@@ -121,6 +127,17 @@
     keep({ suite: "" });
     address("");
   };
+  // Times as the visitor's clock has them, in the page's language.
+  const local = () => {
+    const said = document.documentElement.lang;
+    const locale = navigator.language.startsWith(said) ? navigator.language : said || undefined;
+    for (const time of document.querySelectorAll(":is(#suite-entries, #suite-shown) time[datetime]:not([data-local])")) {
+      const at = new Date(time.dateTime);
+      if (Number.isNaN(at.getTime())) continue;
+      time.dataset.local = "yes";
+      time.textContent = at.toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
+    }
+  };
   const put = (place, markup) => { if (place && place.innerHTML !== markup) place.innerHTML = markup; };
   const made = (markup) => {
     const holder = document.createElement("tbody");
@@ -167,8 +184,17 @@
     const pages = root.querySelector(".suite-pages");
     pages.hidden = !found.pager;
     put(pages, found.pager);
-    if (before === "running" && found.status !== "running") send({ do: "list", id: suite.id });
+    if (before === "running" && found.status !== "running") ended();
     return true;
+  };
+  // Run comes back in the place of Pause; whoever pressed that with the keyboard stays there.
+  const ended = () => {
+    const button = $("#suite-pause button");
+    const there = document.activeElement === button || document.activeElement === document.body;
+    button.textContent = button.dataset.first;
+    if (there) $("button#suite-run")?.focus({ preventScroll: true });
+    send({ do: "list", id: suite.id });
+    say(frame().querySelector(".suite-far").textContent);
   };
   const remove = (row) => {
     if (row.nextElementSibling?.matches("[data-of]")) row.nextElementSibling.remove();
@@ -264,10 +290,16 @@
     details: toggle,
     compare: (button) => send({ do: "compare", id: suite.id, row: Number(button.dataset.row) }),
     open: (button) => send({ do: "open", id: button.dataset.id }),
-    pause: () => { send({ do: "pause", id: suite.id }); look(LOOK_MS); },
+    pause: (button) => {
+      if (!suite) return;
+      send({ do: button.textContent === button.dataset.then ? "halt" : "pause", id: suite.id });
+      button.textContent = button.dataset.then;
+      look(LOOK_MS / 2);
+    },
     resume: () => { send({ do: "resume", id: suite.id }); look(LOOK_MS); },
     retry: () => { send({ do: "retry", id: suite.id }); look(LOOK_MS); },
     again: () => {
+      head = null; // what comes is named as it was
       send({ do: "again", id: suite.id });
       $("#suite-text")?.scrollIntoView({ block: "center" });
       setTimeout(() => { changed(); box()?.focus({ preventScroll: true }); }, READ_MS);
@@ -339,7 +371,9 @@
   };
   new MutationObserver((changes) => {
     if (!mounted) mount();
-    if (changes.some(({ target }) => target.nodeType === Node.ELEMENT_NODE && target.closest("#suite-shown"))) found();
+    if (!changes.some(({ target }) => target.nodeType === Node.ELEMENT_NODE && target.closest("#suite-shown, #suite-entries"))) return;
+    local();
+    found();
   }).observe(document, { childList: true, subtree: true });
   window.playground = { ...window.playground, suite: { models } };
 })();

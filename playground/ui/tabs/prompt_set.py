@@ -51,7 +51,7 @@ EXAMPLES = (
         "What is the capital of France?\n"
         "Which planet is the largest in the solar system?\n"
         "How many days does a leap year have?\n"
-        "Write one sentence about rain.\n",
+        "Write one sentence about rain.",
         "questions.txt",
     ),
     Example(
@@ -64,11 +64,23 @@ EXAMPLES = (
         "What is 12 plus 30? Answer with the number alone.,contains:42\n"
         "Who wrote Romeo and Juliet?,icontains:Shakespeare\n"
         "What colour do blue and yellow make?,icontains:green\n"
-        "What is the chemical symbol of gold?,contains:Au\n",
+        "What is the chemical symbol of gold?,contains:Au",
         "questions.csv",
     ),
     Example(
-        msg("YAML with variables"),
+        msg("A prompt with variables"),
+        "What is the capital of {{country}}? Answer in one word.\n"
+        "---\n"
+        "country,__expected\n"
+        "France,icontains:Paris\n"
+        "Japan,icontains:Tokyo\n"
+        "Kenya,icontains:Nairobi\n"
+        "Canada,icontains:Ottawa\n"
+        "Peru,icontains:Lima",
+        "",
+    ),
+    Example(
+        msg("YAML"),
         "# The form of promptfoo's files\n"
         "description: Capitals\n"
         "prompts:\n"
@@ -77,15 +89,15 @@ EXAMPLES = (
         "  assert:\n"
         "    - type: icontains\n"
         '      value: "{{capital}}"\n'
-        "    - type: tokens-at-most\n"
-        "      value: 40\n"
+        "    - type: tokens\n"
+        "      threshold: 40\n"
         "      weight: 0\n"
         "tests:\n"
         "  - vars: {country: France, capital: Paris}\n"
         "  - vars: {country: Japan, capital: Tokyo}\n"
         "  - vars: {country: Kenya, capital: Nairobi}\n"
         "  - vars: {country: Canada, capital: Ottawa}\n"
-        "  - vars: {country: Peru, capital: Lima}\n",
+        "  - vars: {country: Peru, capital: Lima}",
         "capitals.yaml",
     ),
 )
@@ -194,15 +206,18 @@ def build(playground: Playground, tab: gr.Tab) -> PromptSet:
             label=msg("Prompts"),
             show_label=False,
             container=False,
-            lines=5,
-            max_lines=14,
+            lines=4,
+            max_lines=10,
             elem_id="suite-text",
-            placeholder=msg("A prompt a line. Or CSV, JSONL or YAML, with variables and checks: try an example below."),
+            placeholder=msg(
+                "A prompt a line; or a table, JSONL or YAML, with variables and checks. Try an example below."
+            ),
             scale=8,
             min_width=160,
         )
         with gr.Column(elem_id="suite-go", min_width=84, scale=0):
             run = gr.Button(msg("Run"), variant="primary", elem_id="suite-run", min_width=84)
+            html(view.pause_html, elem_id="suite-pause")
     with gr.Row(elem_id="suite-told-row"):
         html(lambda: view.examples_html(EXAMPLES), elem_id="suite-examples")
         told = html("", elem_id="suite-told")
@@ -313,7 +328,8 @@ class _Doing:
         done: dict[str, Callable[[], Changes]] = {
             "open": lambda: {self.part.shown: self.frame(owner, id), self.part.entries: self.listed(owner, id)},
             "list": lambda: {self.part.entries: self.listed(owner, id)},
-            "pause": lambda: self._pause(owner, id),
+            "pause": lambda: self._pause(owner, id, at_once=False),
+            "halt": lambda: self._pause(owner, id, at_once=True),
             "resume": lambda: self._resume(owner, id, retry=False),
             "retry": lambda: self._resume(owner, id, retry=True),
             "delete": lambda: self._delete(owner, id),
@@ -362,8 +378,8 @@ class _Doing:
 
     # -- what is pressed ------------------------------------------------------------------------------------------
 
-    def _pause(self, owner: str, id: str) -> Changes:
-        self.playground.pause_suite(id, owner)
+    def _pause(self, owner: str, id: str, *, at_once: bool) -> Changes:
+        self.playground.pause_suite(id, owner, at_once=at_once)
         return {self.part.told: ""}
 
     def _resume(self, owner: str, id: str, *, retry: bool) -> Changes:

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from playground.errors import BadRequest
+from playground.errors import BadRequest, UsageError
 from playground.messages import NOTHING, Translatable, msg
 from playground.records import Message, Request
+from playground.runtimes.generation.schemas import check_schema
+from playground.runtimes.generation.token_scores import MAX_TOP
 
 MAX_SEED = 2**63 - 1
 MAX_STOP_STRINGS = 16
@@ -56,8 +58,26 @@ def check_request(request: Request, max_new_tokens_limit: int, max_prompt_chars:
         _check_whole("seed", request.seed, 0, MAX_SEED)
     _check_stop(request.stop)
     _check_ids("answer_ids", request.answer_ids, max_prompt_chars)
+    _check_held(request)
     if not isinstance(request.reuse, bool):
         raise BadRequest(msg("reuse is {value}", value=_shown(request.reuse)), msg("It must be true or false."))
+
+
+def _check_held(request: Request) -> None:
+    if request.logprobs is not None:
+        _check_whole("logprobs", request.logprobs, 0, MAX_TOP)
+    if not request.json_schema:
+        return
+    _check_text("json_schema", request.json_schema)
+    try:
+        check_schema(request.json_schema)
+    except UsageError as error:
+        raise BadRequest(msg("json_schema: {reason}", reason=error.what), error.next_step) from error
+    if request.min_new_tokens:
+        raise BadRequest(
+            msg("json_schema and min_new_tokens are both given"),
+            msg("Give one of them: a complete JSON text can't be gone on with."),
+        )
 
 
 def _check_texts(request: Request, max_chars: int) -> None:

@@ -50,7 +50,8 @@ class Measurer:
         """Check everything, then begin in the background.
 
         Args:
-            request: Its ``max_new_tokens`` is the length of every answer; stop strings and reuse are left out.
+            request: Its ``max_new_tokens`` is the length of every answer; stop strings, schema, logprobs and reuse are
+                left out.
             variants: ``MODEL`` or ``MODEL@RUNTIME-PRECISION``, in the order of the result.
             repeats: Answers of each model that count, after one that does not.
 
@@ -63,7 +64,8 @@ class Measurer:
                 msg("Choose from 1 to {most}.", most=MAX_REPEATS),
             )
         chosen = self._machine.check(request, variants, msg("measurement"))
-        request = replace(request, min_new_tokens=request.max_new_tokens, stop=(), reuse=False)
+        freed = replace(request, stop=(), reuse=False, json_schema="", logprobs=None)
+        request = replace(freed, min_new_tokens=request.max_new_tokens)
         measuring = BenchmarkJob(self._machine, request, repeats, [_Lane(variant, spec) for spec, variant in chosen])
         self._machine.begin(measuring)
         return measuring

@@ -12,8 +12,9 @@ Door:
     generation.engine: Engine, Logits
     generation.prefix_cache: PrefixCache, common
     generation.prompt: Prompter
+    generation.schemas: check_schema
     generation.scoring: Scored, Task, score
-    generation.token_scores: ScoredIds, ScoreIds
+    generation.token_scores: MAX_TOP, ScoredIds, ScoreIds
     native.lowering: read_program
     native.program: NotForKernels
     onnx.file: BadOnnxFile, DECODER, GraphError, OnnxFile, is_data_file, read_onnx_file

@@ -38,6 +38,7 @@ from playground.runtimes.generation.timing import Stamps, timings
 from playground.runtimes.generation.token_scores import ScoredIds, ScoreIds
 
 DEFAULT_TEXT = "This answer was scripted, not thought up."
+NOT_HELD = msg("A scripted model says its script: it is not held to a JSON schema.")
 VOCABULARY = 50_000
 PREFILL_CHUNKS = 4
 _NAP_S = 0.02
@@ -367,7 +368,7 @@ class _Answer:
             timings=timings(
                 stamps, len(self.view.token_ids), self._load.threads, given_tokens=len(self._request.answer_ids)
             ),
-            warnings=self.view.warnings,
+            warnings=(*self.view.warnings, *([NOT_HELD] if self._request.json_schema else [])),
             token_ids=(*self._request.answer_ids, *self._ids),
             logprobs=tuple(self._logprobs),
         )

@@ -16,13 +16,11 @@ from playground.errors import Stopped, UsageError
 from playground.export import Preparer
 from playground.messages import msg
 from playground.records import Artifact, Cancelled, DecodedTokens, LoadSpec, ModelSpec, TokenLogprob, Variant
-from playground.runtimes.generation.token_scores import ScoredIds, ScoreIds
+from playground.runtimes.generation.token_scores import MAX_TOP, ScoredIds, ScoreIds
 from playground.sources.files import Progress
 from playground.workers import protocol
 from playground.workers.fleet import Fleet
 
-MAX_TOP = 20
-"""Most likely tokens that may be asked for at each place, as in OpenAI's protocol."""
 MAX_TEXTS = 4096
 """Texts of one call."""
 PART_TOKENS = 20_000

@@ -14,5 +14,6 @@ again.
 Door:
     judging: Judgement, judge
     reading: read_suite, read_suite_file
+    schema: compiled
     suite: Check, Suite, SuiteColumn
 """

@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,9 +21,13 @@ from playground.records import Cancelled, Event, EventKind, FinishReason, ModelR
 from playground.runtimes.generation.engine import PREFILL_CHUNK, Interrupted, Logits
 from playground.runtimes.generation.loaded import Loaded
 from playground.runtimes.generation.logprobs import Row
-from playground.runtimes.generation.sampling import Sampler
+from playground.runtimes.generation.sampling import Sampler, own_rules
+from playground.runtimes.generation.schemas import NotHeld
 from playground.runtimes.generation.text_stream import TextStream
 from playground.runtimes.generation.timing import Stamps, timings
+
+if TYPE_CHECKING:  # llguidance is loaded for those who ask for it
+    from playground.runtimes.generation.held import Held
 
 POLL_S = 0.05
 """How often Stop is looked for while an engine reads a long prompt in one go."""
@@ -53,10 +57,12 @@ class Answer:
     began_with: str = ""
     logprobs: list[TokenLogprob] = field(default_factory=list)
     told: int = 0
+    held: Held | None = None
 
     def events(self) -> Iterator[Event]:
         """All that ``Runtime.generate`` promises."""
         prompter = self.loaded.prompter
+        self.held = self._hold()
         began = time.monotonic()
         view = prompter.view(self.request)
         tokenized = time.monotonic()
@@ -75,6 +81,8 @@ class Answer:
             logits = yield from self.prefill()
             if logits is not None:
                 reason = yield from self._decode(logits, most, stream)
+        except NotHeld as error:
+            raise self._not_held(error) from error
         except (RuntimeError, MemoryError, FloatingPointError) as error:  # what onnxruntime, torch and numpy raise
             raise self.failed(error) from error
         if tail := self.began_with + stream.finish():  # after Stop: text that was held back
@@ -82,6 +90,28 @@ class Answer:
         ended = time.monotonic()
         run = self._run(view, reason, Stamps(began, tokenized, self.prefilled, tuple(self.stamps), ended))
         yield self._event("stopped" if reason == "stopped" else "done", n_tokens=len(self.stamps), at=ended, run=run)
+
+    def _hold(self) -> Held | None:
+        """What holds the answer to its schema, made before the clock runs.
+
+        Raises:
+            UsageError: No answer can be held to it.
+            RunError: This model's can't.
+        """
+        if not self.request.json_schema:
+            return None
+        try:
+            return self.loaded.grammars.begin(self.request.json_schema, self.request.answer_ids)
+        except NotHeld as error:
+            raise self._not_held(error) from error
+
+    def _not_held(self, error: NotHeld) -> RunError:
+        return RunError(
+            msg(
+                "{model}: its answer can't be held to the JSON schema ({reason})", model=self.name, reason=error.reason
+            ),
+            msg("Leave the schema out and check the answer afterwards, or choose another model."),
+        )
 
     def _given_text(self, stream: TextStream) -> str:
         """The text of the tokens that the answer begins with, as far as it can be shown.
@@ -126,6 +156,7 @@ class Answer:
         taken = len(view.token_ids) + len(self.request.answer_ids) + self.request.max_new_tokens
         if engine.context_limit and taken > engine.context_limit:
             notes += (engine.context_note,)
+        notes = (*notes, *held_notes(self.held)) if self.held else notes
         return (*notes, READ_AGAIN) if self.loaded.cache.refused else notes
 
     def prefill(self) -> Generator[Event, None, Logits | None]:
@@ -197,6 +228,8 @@ class Answer:
         cache, eos_ids = self.loaded.cache, self.loaded.prompter.eos_ids
         given = len(self.request.answer_ids)
         rules = self.loaded.own.rules(self.request, self.ids, len(self.history) - given, given + most, eos_ids)
+        if self.held:
+            rules = [*(own_rules(self.request) if rules is None else rules), self.held]
         sampler = Sampler(self.request, rules, chosen=given)
         while not self.cancelled():
             token = sampler.next(logits, self.history)
@@ -206,7 +239,8 @@ class Answer:
             self._note(logits, token)
             self.history.append(token)
             piece = stream.push(token)
-            reason = self._reason(token in eos_ids or stream.stopped, most)
+            over = self.held is not None and self.held.take(token)
+            reason = self._reason(over or token in eos_ids or stream.stopped, most)
             shown, self.began_with = self.began_with + piece, ""
             yield self._token(shown + stream.finish() if reason else shown)
             if reason:
@@ -257,6 +291,18 @@ class Answer:
             token_ids=tuple(self.history[begun:]),
             logprobs=tuple(self.logprobs),
         )
+
+
+def held_notes(held: Held) -> Iterator[Translatable]:
+    """What a reader should know of an answer that was held to a schema."""
+    if held.steps:
+        yield msg(
+            "Held to a JSON schema while it was decoded: finding the allowed tokens took {ms:.2f} ms a token, which is "
+            "in its figures.",
+            ms=1000 * held.seconds / held.steps,
+        )
+    if not held.complete:
+        yield msg("The answer ended before its JSON was complete: give it more tokens.")
 
 
 def _without(logits: Logits, ids: Collection[int]) -> Logits:

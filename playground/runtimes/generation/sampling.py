@@ -44,8 +44,7 @@ class Sampler:
         self._request = request
         self._random = np.random.default_rng(request.seed)
         self._random.random(chosen)
-        penalty = request.repetition_penalty
-        self._rules: Sequence[Rule] = rules if rules is not None else [Repetition(penalty)] if penalty != 1 else []
+        self._rules: Sequence[Rule] = own_rules(request) if rules is None else rules
         self._buffer: Scores = np.empty(0, np.float32)
 
     def next(self, logits: Logits, history: Sequence[int]) -> int:
@@ -124,6 +123,11 @@ class Sampler:
             for rule in self._rules:
                 rule(scores, history)
         return scores
+
+
+def own_rules(request: Request) -> list[Rule]:
+    """What is done to each row where the model's own files ask for nothing."""
+    return [Repetition(request.repetition_penalty)] if request.repetition_penalty != 1 else []
 
 
 def _draw(weights: Scores, probability: float) -> int:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from playground.records import Record, TokenLogprob
 
+MAX_TOP = 20
+"""Most likely tokens that may be asked for at each place, as in OpenAI's protocol."""
+
 LEAST_LOGPROB = -9999.0
 """What is told of a token that a model gives no probability at all: JSON has no infinity."""
 

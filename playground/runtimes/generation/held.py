@@ -1,0 +1,188 @@
+"""Answers held to a JSON schema while they are decoded: which tokens may come next, by llguidance.
+
+The grammar's state is told each token of the answer; before each choice it says which tokens keep the answer a
+beginning of a JSON text that fits. It knows bytes of tokens and rows of scores; it does not know models or time, but
+for what it takes itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from playground.messages import Translatable, foreign, msg
+from playground.runtimes.generation.logits_processors import Scores
+from playground.runtimes.generation.schemas import NotHeld, grammar, limits
+from playground.runtimes.generation.text_stream import Detokenizer
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+SAMPLES = (
+    '{"name": "Anna", "age": 31, "tags": ["a b", "c"], "ok": true, "none": null}',
+    '{"größe": -2.5e3, "名前": "日本語 🙂", "path": "C:\\\\x\\n"}\n',
+    "[\n  1,\n  [2, 3]\n]",
+)
+"""Texts whose tokens must stand for the same bytes here and in the text of an answer."""
+
+
+class Grammars:
+    """What holds the answers of one model.
+
+    Args:
+        detokenizer: Of its tokenizer.
+        ends: Tokens that end an answer.
+
+    Raises:
+        NotHeld: It can't be told which bytes its tokens stand for, or nothing ends an answer.
+    """
+
+    def __init__(self, detokenizer: Detokenizer, ends: Collection[int]) -> None:
+        if not ends:
+            raise NotHeld(msg("no token ends its answers"))
+        self._tokenizer = _tokenizer(detokenizer, sorted(ends))
+        self._begun = lru_cache(maxsize=4)(self._begin)
+
+    def begin(self, schema: str, given: Sequence[int]) -> Held:
+        """For one answer, which begins with the tokens ``given``.
+
+        Raises:
+            UsageError: The schema can't be enforced.
+            NotHeld: Tokens of the beginning don't fit it.
+        """
+        matcher = self._begun(schema).deep_copy()
+        if given and not matcher.consume_tokens(list(given)):
+            raise NotHeld(msg("the answer to go on with does not fit the schema"))
+        return Held(matcher)
+
+    def _begin(self, schema: str) -> LLMatcher:
+        from llguidance import LLMatcher
+
+        matcher = LLMatcher(self._tokenizer, grammar(schema), log_level=0, limits=limits())
+        if matcher.is_error():
+            raise NotHeld(foreign(matcher.get_error()[:300]))
+        return matcher
+
+
+class Held:
+    """One answer that is held. Called as the last rule for each row of scores.
+
+    Attributes:
+        seconds: What finding and applying the allowed tokens has taken.
+        steps: How many tokens were chosen so.
+    """
+
+    def __init__(self, matcher: LLMatcher) -> None:
+        self._matcher = matcher
+        self._length = -1
+        self._allowed: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self.seconds, self.steps = 0.0, 0
+
+    def __call__(self, scores: Scores, history: Sequence[int]) -> None:
+        """
+        Raises:
+            NotHeld: No token is left that the schema, and whatever was done to the scores before, both allow.
+        """
+        began = time.perf_counter()
+        if self._length != len(history):
+            bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+            self._allowed = np.unpackbits(bits, bitorder="little").view(np.bool_)
+            self._length = len(history)
+        allowed = self._allowed[: len(scores)]
+        np.copyto(scores[: len(allowed)], -np.inf, where=~allowed)
+        scores[len(allowed) :] = -np.inf
+        if scores.max() == -np.inf:
+            raise NotHeld(_why(self._matcher) or msg("no token is left that the schema and the other settings allow"))
+        self.seconds += time.perf_counter() - began
+
+    def take(self, token: int) -> bool:
+        """Note what was chosen.
+
+        Returns:
+            Whether the JSON text is complete, and nothing can follow.
+
+        Raises:
+            NotHeld: It does not fit, because a setting forced it.
+        """
+        began = time.perf_counter()
+        if not self._matcher.consume_token(token):
+            raise NotHeld(_why(self._matcher) or msg("a token was forced that does not fit the schema"))
+        self.steps += 1
+        over = self._matcher.is_stopped()
+        self.seconds += time.perf_counter() - began
+        return over
+
+    @property
+    def complete(self) -> bool:
+        """Whether what has come is a whole JSON text that fits."""
+        return self._matcher.is_accepting() or self._matcher.stop_reason() in ("NoExtension", "EndOfSentence")
+
+
+def _why(matcher: LLMatcher) -> Translatable | None:
+    return foreign(matcher.get_error()[:300]) if matcher.is_error() else None
+
+
+def _tokenizer(detokenizer: Detokenizer, ends: list[int]) -> LLTokenizer:
+    """The vocabulary as bytes.
+
+    Raises:
+        NotHeld: Its tokens can't be told as bytes, or not as the text of an answer has them.
+    """
+    from llguidance import LLTokenizer, TokenizerWrapper
+
+    kind = _kind(detokenizer)
+    if kind == "bytes":
+        try:
+            made = LLTokenizer(detokenizer.tokenizer.to_str(), eos_token=ends, slices=LLTokenizer.json_slices())
+        except Exception as error:  # ValueError, and a panic of Rust for tokenizers nobody thought of
+            raise NotHeld(msg("its tokenizer can't be read as bytes ({reason})", reason=str(error)[:200])) from error
+    elif kind == "words":
+        wrapper = TokenizerWrapper(_Words(detokenizer, ends))
+        made = LLTokenizer(wrapper, eos_token=ends, slices=LLTokenizer.json_slices())
+    else:
+        raise NotHeld(msg("what its tokens add to a text depends on their neighbours"))
+    for text in SAMPLES:
+        ids = detokenizer.tokenizer.encode(text, add_special_tokens=False).ids
+        shown = [token for token in ids if detokenizer.is_shown(token)]
+        if made.decode_bytes(shown).decode("utf-8", "replace").lstrip(" ") != detokenizer.decode(shown).lstrip(" "):
+            raise NotHeld(msg("its tokens stand for other bytes than its text has"))
+    return made
+
+
+def _kind(detokenizer: Detokenizer) -> str:
+    """``bytes``: every byte has a token (byte-level, or SentencePiece with bytes to fall back on). ``words``: each
+    token stands for text alone (SentencePiece without). Else empty.
+    """
+    if detokenizer.tidy:
+        return ""
+    state: Any = detokenizer.decoder_state
+    kinds = {each.get("type") for each in state.get("decoders", [state])}
+    if kinds & {"ByteLevel", "ByteFallback"}:
+        return "bytes"
+    return "words" if kinds == {"Metaspace"} else ""
+
+
+class _Words:
+    """A SentencePiece vocabulary without bytes, as ``TokenizerWrapper`` wants it."""
+
+    def __init__(self, detokenizer: Detokenizer, ends: list[int]) -> None:
+        tokenizer = detokenizer.tokenizer
+        names = {index: name for name, index in tokenizer.get_vocab(with_added_tokens=True).items()}
+        size = max(names, default=-1) + 1
+        space = detokenizer.decoder_state.get("replacement", "▁")
+        self._tokenizer = tokenizer
+        self.eos_token_id, self.bos_token_id = ends[0], None
+        self.tokens = [names.get(index, "").replace(space, " ").encode() for index in range(size)]
+        unknown = getattr(tokenizer.model, "unk_token", None)
+        self.special_token_ids = [
+            index for index in range(size) if not detokenizer.is_shown(index) or names.get(index) == unknown
+        ]
+
+    def __call__(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids

@@ -12,7 +12,7 @@ import itertools
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -281,9 +281,8 @@ class Running:
 
     def stop(self, request: gr.Request, shown: str) -> Any:
         """Stop what is on show, if it is this visitor's; whoever watches it sees it end."""
-        job = self.playground.running(shown or "")
-        if job and self.playground.owns(job.id, visitor(request)):
-            job.stop()
+        with suppress(UsageError):  # somebody else's goes on
+            jobs.stop(self.playground, shown or "", visitor(request))
         return gr.update(interactive=False, value=msg("Stopping…"))
 
     async def own(self, shown: str, request: gr.Request) -> Comparison:

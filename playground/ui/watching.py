@@ -87,8 +87,6 @@ class _Watching:
         try:
             async with aclosing(jobs.watch(job)) as steps:
                 async for step in steps:
-                    if step.result is not None:
-                        return
                     for event in page.changes(step.at):
                         yield event
                         sent = time.monotonic()

@@ -146,48 +146,7 @@ def test_stop_ends_it_and_only_for_who_pressed_it(playground: Playground, name: 
 # -- comparisons of the page: watched, and nobody's leaving ends them ---------------------------------------------
 
 
-async def seen(playground: Playground, id: str, most: int = 1000) -> list[jobs.Update[Comparison]]:
-    """The first updates of a page that watches, and then leaves."""
-    found: list[jobs.Update[Comparison]] = []
-    updates = jobs.reopen(playground, id)
-    async for update in updates:
-        found.append(update)
-        if len(found) == most:
-            break
-    await updates.aclose()
-    return found
-
-
-@pytest.mark.waits
-def test_a_page_that_is_left_stops_nothing_and_can_watch_again(playground: Playground) -> None:
-    job = playground.compare(ASK, playground.variants([script(text="la " * 20, step_s=0.1)]))
-    (first,) = asyncio.run(seen(playground, job.id, most=1))
-    assert first.result is None
-    assert not job.done
-    *_, last = asyncio.run(seen(playground, job.id))
-    assert last.result
-    assert last.result.runs[0].finish_reason == "stop"
-    assert asyncio.run(seen(playground, job.id))[-1].result == last.result
-
-
-@pytest.mark.waits
-def test_several_pages_watch_the_same_comparison(playground: Playground) -> None:
-    job = playground.compare(ASK, playground.variants([script(text="la " * 10, step_s=0.1)]))
-
-    async def pages() -> tuple[list[jobs.Update[Comparison]], ...]:
-        return await asyncio.gather(
-            seen(playground, job.id), seen(playground, job.id, most=2), seen(playground, job.id)
-        )
-
-    whole, left, other = asyncio.run(pages())
-    assert len(left) == 2
-    assert whole[-1].result == other[-1].result == job.result()
-    assert len(whole) > 2
-
-
-def test_what_is_not_there_says_so(playground: Playground) -> None:
-    with pytest.raises(UsageError, match="no such comparison"):
-        asyncio.run(seen(playground, "nothing"))
+def test_what_does_not_go_on_is_not_stopped(playground: Playground) -> None:
     assert jobs.stop(playground, "nothing", "") is False
 
 

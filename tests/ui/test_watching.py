@@ -1,0 +1,145 @@
+"""A comparison that goes on, as its pages are sent it: piece by piece, to whoever asks and as often."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from playground.experiments.progress import LiveRun
+from playground.records import Request, Variant
+from playground.service import Playground
+from playground.ui import watching
+from playground.ui.html.growing import Growing, growing
+from playground.ui.html.panel import Label
+from tests.support.watching import script
+
+ASK = Request("hello", max_new_tokens=64)
+LABEL = Label("A model", Variant("model", "fake", "none"))
+TEXT = (
+    "<think>\nWhat is a list?\n</think>\n\nA list:\n\n- one\n- **two**\n\n```python\nprint(1)\n```\n\n"
+    "and the <end> of *it*."
+)
+
+
+def events(text: str) -> list[tuple[str, Any]]:
+    """Name and data of each event of a stream."""
+    found = re.findall(r"^event: (\w+)\ndata: (.*)$", text, re.MULTILINE)
+    return [(name, json.loads(data) if data else "") for name, data in found]
+
+
+def patched(pieces: Growing | None, change: dict[str, Any]) -> str:
+    """The panel that a page has after a change, as scripts/watch.js makes it."""
+    if "panel" in change:
+        return str(change["panel"])
+    assert pieces
+    blocks, raw = list(pieces.blocks), list(pieces.raw)
+    for name, kept in (("blocks", blocks), ("raw", raw)):
+        if name in change:
+            kept[change[name][0] :] = [change[name][1]]
+    return replace(
+        pieces,
+        state=change.get("state", pieces.state),
+        thinking=change.get("thinking", pieces.thinking),
+        blocks=tuple(blocks),
+        raw=tuple(raw),
+    ).html
+
+
+def test_the_pieces_that_are_sent_make_the_whole_panel() -> None:
+    lives = [LiveRun(LABEL.variant, "token", TEXT[:length], length) for length in range(1, len(TEXT) + 1)]
+    for before, now in pairwise([None, *(growing(live, LABEL) for live in lives)]):
+        assert now
+        assert patched(before, watching._change(before, now)) == now.html
+    grown = growing(lives[-2], LABEL)
+    assert watching._change(grown, grown) == {}
+    small, whole = watching._change(grown, growing(lives[-1], LABEL)), growing(lives[-1], LABEL).html
+    assert len(json.dumps(small)) < len(whole) / 4  # what stands already is not sent again
+
+
+@pytest.mark.waits
+def test_a_page_is_sent_what_grows_and_told_of_the_end(playground: Playground) -> None:
+    job = playground.compare(ASK, playground.variants([script(text="la " * 12, step_s=0.1), script(text="so")]))
+    with TestClient(Starlette(routes=watching.routes(playground))) as client:
+        answer = client.get(f"/watch/{job.id}")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    sent = events(answer.text)
+    assert sent[-1][0] == "end"
+    grown = [change for name, data in sent if name == "grow" for change in data]
+    assert {change["column"] for change in grown} == {0, 1}
+    assert sum("raw" in change for change in grown) >= 2
+    told = [data for name, data in sent if name == "told"]
+    assert "0 of 2 models done" in told[0]
+    assert job.done
+
+
+@pytest.mark.waits
+def test_whoever_leaves_stops_nothing_and_is_shown_all_of_it_anew(playground: Playground) -> None:
+    job = playground.compare(ASK, playground.variants([script(text="la " * 20, step_s=0.1)]))
+    page = watching._Watching(playground)
+
+    async def look(most: int) -> str:
+        said = ""
+        stream = page.events(job.id)
+        async for event in stream:
+            said += event
+            if said.count("event: grow") == most:
+                break
+        await stream.aclose()
+        return said
+
+    first = asyncio.run(look(2))
+    assert not job.done
+    second = events(asyncio.run(look(1)))
+    assert "panel" in second[0][1][0]  # the whole of it, not what has changed since
+    assert "event: end" not in first
+    assert "event: end" in asyncio.run(look(1000))
+    assert job.result().runs[0].finish_reason == "stop"
+    assert page._now == 0
+
+
+def test_of_what_does_not_go_on_the_end_is_told_at_once(playground: Playground) -> None:
+    with TestClient(Starlette(routes=watching.routes(playground))) as client:
+        assert events(client.get("/watch/nothing").text) == [("end", "")]
+
+
+@pytest.mark.waits
+def test_no_more_pages_watch_than_may(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "WATCHED", 0)
+    with TestClient(Starlette(routes=watching.routes(playground))) as client:
+        assert events(client.get("/watch/nothing").text) == [("busy", "")]
+
+
+@pytest.mark.waits
+def test_a_blind_comparison_tells_no_name_and_no_figure(playground: Playground) -> None:
+    columns = playground.variants([script(text="la " * 5, step_s=0.1), script(text="so " * 5, step_s=0.1)])
+    job = playground.compare_blind(ASK, columns, "fair")
+    with TestClient(Starlette(routes=watching.routes(playground))) as client:
+        said = client.get(f"/watch/{job.id}").text
+    assert "event: grow" in said
+    for variant in columns:
+        assert str(variant) not in said
+        assert variant.model not in said
+    assert "tok/s" not in said
+    assert "the answers appear together" in said
+
+
+@pytest.mark.waits
+def test_several_pages_are_sent_the_same(playground: Playground) -> None:
+    job = playground.compare(ASK, playground.variants([script(text="la " * 10, step_s=0.1)]))
+    seen: list[str] = []
+    with TestClient(Starlette(routes=watching.routes(playground))) as client:
+        pages = [threading.Thread(target=lambda: seen.append(client.get(f"/watch/{job.id}").text)) for _ in range(3)]
+        for page in pages:
+            page.start()
+        for page in pages:
+            page.join(20)
+    assert [events(text)[-1][0] for text in seen] == ["end"] * 3

@@ -247,7 +247,7 @@ def refused(name: str, here: Spot) -> Exception:
     reason: Translatable = REFUSED.get(name, NOTHING) or msg("it belongs to promptfoo's red teaming")
     return here.error(
         msg("the check '{type}' is not supported: {reason}", type=short(name), reason=reason),
-        msg("Remove it, or use one of {names}.", names=list(KINDS)),
+        msg("Remove it; docs/suites.md lists the checks that there are."),
     )
 
 

@@ -153,7 +153,7 @@ def tolerance(value: Any) -> str:
 
 
 def _language(value: Any) -> str:
-    code = re.split(r"[-_]", _text(value).lower())[0]  # en-GB is English
+    code = language.code_of(_text(value))
     if code not in language.known():
         raise Reason(
             msg("'{code}' is no language that can be told; write a code such as en, de, fr, ja", code=short(code))

@@ -18,16 +18,17 @@ from decimal import Decimal, InvalidOperation
 from itertools import islice
 
 MAX_DIGITS = 60
-"""Signs of a number that is taken for one; longer runs are keys and hashes."""
+"""Signs of a number that is taken for one; longer runs are keys."""
 MAX_CHARS = 200_000
 """Of a text that are read, from its end."""
 
 _WIDE = str.maketrans("０１２３４５６７８９，．－−", "0123456789,.--")
 _SPACES = "\u00a0\u2009\u202f"
-_RUN = re.compile(rf"(?P<sign>(?<![\w.,)\]])[-+])?(?<![\w])(?P<body>[0-9](?:[0-9.,'’{_SPACES}]*[0-9])?)"
-                  r"(?P<power>[eE][-+]?[0-9]{1,3}(?![\w.]))?")  # fmt: skip
+_RUN = re.compile(
+    rf"(?P<sign>(?<![\w.,)\]])[-+])?(?<!\w)(?<!\w[.,'’{_SPACES}])(?P<body>\.?[0-9](?:[0-9.,'’{_SPACES}]*[0-9])?)"
+    r"(?P<power>[eE][-+]?[0-9]{1,3}(?![\w.]))?"
+)
 _GROUPS = re.compile(r"[0-9]{1,3}(?:(?P<sign>[.,'’ ])[0-9]{3})(?:(?P=sign)[0-9]{3})*")
-_POINTED = re.compile(r"\.[0-9]+")
 
 
 def last_number(text: str) -> Decimal | None:
@@ -48,6 +49,8 @@ def _value(body: str) -> str | None:
     """The digits of a number with a point where its decimal sign is; None where it is no number."""
     if len(body) > MAX_DIGITS:
         return None
+    if body.startswith("."):
+        return f"0{body}" if body[1:].isdigit() else None
     for space in _SPACES:
         body = body.replace(space, " ")
     signs = [char for char in body if not char.isdigit()]

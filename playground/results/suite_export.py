@@ -19,19 +19,25 @@ from xml.sax.saxutils import escape, quoteattr
 from playground.errors import UsageError
 from playground.messages import msg
 from playground.records import Cell, Request, SuiteRun, plain_json
-from playground.results.export_files import MEDIA, Say
+from playground.results.comparator import write_suite
+from playground.results.export_files import LONGER, MEDIA, Say
 from playground.results.export_files import cell as table_cell
 from playground.results.figures import FIGURES
 from playground.results.requests import PARAMETERS
 from playground.results.suite_report import as_html, as_markdown
-from playground.results.suite_summary import SuiteSummary, column_names
+from playground.results.suite_summary import SuiteSummary, column_keys, column_names
 from playground.results.suites import Order, asked
 
 Cells = Callable[[Order], Iterator[Cell]]
 """All cells of a suite in an order of places; may be called several times."""
 
-SUITE_MEDIA = {ending: MEDIA[ending] for ending in ("json", "jsonl", "csv", "md", "html")} | {"xml": "application/xml"}
-"""The formats by the ending of their file, and what each is on the web; ``xml`` is JUnit's."""
+SUITE_MEDIA = {ending: MEDIA[ending] for ending in ("json", "jsonl", "csv", "md", "html")} | {
+    "xml": "application/xml",
+    "comparator": MEDIA["comparator"],
+}
+"""The formats by the ending of their file, and what each is on the web; ``xml`` is JUnit's, ``comparator`` is LLM
+Comparator's, of the first two columns.
+"""
 TIMINGS = (
     *("ttft_s", "decode_tok_s", "prefill_tok_s", "total_s", "load_s", "queue_s", "prompt_tokens", "reused_tokens"),
     *("output_tokens", "peak_memory_mb", "cpu_s"),
@@ -72,6 +78,9 @@ def write(document: SuiteDocument, ending: str, file: TextIO, say: Say = str) ->
     if ending == "csv":
         write_csv(run, cells("rows"), file)
         return
+    if ending == "comparator":
+        write_suite(run, column_names(run), (0, 1), cells("rows"), file)
+        return
     for piece in made[ending]():
         file.write(piece)
 
@@ -90,7 +99,7 @@ def check_ending(ending: str) -> None:
 
 def suite_file_name(run: SuiteRun, ending: str) -> str:
     """A name that is one on every system, whatever the suite's holds."""
-    return f"suite-{re.sub(r'[^A-Za-z0-9_-]', '', run.id)[:64] or 'unnamed'}.{ending}"
+    return f"suite-{re.sub(r'[^A-Za-z0-9_-]', '', run.id)[:64] or 'unnamed'}.{LONGER.get(ending, ending)}"
 
 
 # -- JSON -----------------------------------------------------------------------------------------------------------
@@ -98,7 +107,7 @@ def suite_file_name(run: SuiteRun, ending: str) -> str:
 
 def as_json(run: SuiteRun, summary: SuiteSummary, cells: Iterable[Cell]) -> Iterator[str]:
     """One document in pieces; ``results.results`` comes a cell at a time."""
-    names = column_names(run)
+    keys = column_keys(run)
     stats = {
         "successes": summary.cells - summary.failed - sum(column.wrong for column in summary.columns),
         "failures": sum(column.wrong for column in summary.columns),
@@ -107,7 +116,7 @@ def as_json(run: SuiteRun, summary: SuiteSummary, cells: Iterable[Cell]) -> Iter
     }
     prompts = [
         {
-            "provider": column.heading,
+            "provider": key,
             "label": column.heading,
             "metrics": {
                 "score": column.score,
@@ -118,7 +127,7 @@ def as_json(run: SuiteRun, summary: SuiteSummary, cells: Iterable[Cell]) -> Iter
                 "tokenUsage": {"completion": column.tokens},
             },
         }
-        for column in summary.columns
+        for key, column in zip(keys, summary.columns, strict=True)
     ]
     about = {"version": 3, "timestamp": run.created_at, "prompts": prompts, "stats": stats}
     yield f'{{"evalId": {_json(run.id)},\n"config": {_json({"description": run.name})},\n'
@@ -128,14 +137,14 @@ def as_json(run: SuiteRun, summary: SuiteSummary, cells: Iterable[Cell]) -> Iter
     yield '"results": ['
     between = "\n"
     for cell in cells:
-        yield between + _json(_result(run, names, cell))
+        yield between + _json(_result(run, summary, keys, cell))
         between = ",\n"
     yield "\n]}}\n"
 
 
 def as_jsonl(run: SuiteRun, cells: Iterable[Cell]) -> Iterator[str]:
     """A line a cell, each whole in itself: what was asked of whom, what came, what the checks said."""
-    names = column_names(run)
+    keys = column_keys(run)
     for cell in cells:
         about = {"suite": run.id, "name": run.name, "created_at": run.created_at}
         row, asked_here = run.rows[cell.row], request_of(run, cell)
@@ -146,7 +155,7 @@ def as_jsonl(run: SuiteRun, cells: Iterable[Cell]) -> Iterator[str]:
             "vars": row.vars,
             "metadata": row.metadata,
             "column": cell.column,
-            "model": names[cell.column],
+            "model": keys[cell.column],
             "sample": cell.sample,
             "passed": cell.passed,
             "score": cell.score,
@@ -162,7 +171,7 @@ def request_of(run: SuiteRun, cell: Cell) -> Request:
     return cell.run.request or asked(run, cell.row, cell.column, cell.sample)
 
 
-def _result(run: SuiteRun, names: list[str], cell: Cell) -> dict[str, Any]:
+def _result(run: SuiteRun, summary: SuiteSummary, keys: list[str], cell: Cell) -> dict[str, Any]:
     row, timings = run.rows[cell.row], cell.run.timings
     asked_here = request_of(run, cell)
     failed_by = [check.reason for check in cell.checks if not check.passed]
@@ -178,7 +187,7 @@ def _result(run: SuiteRun, names: list[str], cell: Cell) -> dict[str, Any]:
         "testIdx": cell.row,
         "promptIdx": cell.column,
         "sample": cell.sample,
-        "provider": {"id": names[cell.column], "label": names[cell.column]},
+        "provider": {"id": keys[cell.column], "label": summary.columns[cell.column].heading},
         "prompt": {"raw": asked_here.prompt or _json(asked_here.messages), "label": row.label},
         "vars": row.vars,
         "metadata": row.metadata,

@@ -141,6 +141,7 @@ def _name(name: str) -> Translatable | str:
 def _buttons() -> str:
     return (
         f'<button type="button" data-suite="resume" data-when="paused">{esc(msg("Resume"))}</button>'
+        f'<button type="button" data-suite="retry" hidden>{esc(msg("Ask again what failed"))}</button>'
         f'<button type="button" data-suite="again" data-when="done">{esc(msg("Edit and run again"))}</button>'
         f'<button type="button" data-suite="ask-delete" aria-expanded="false">{esc(msg("Delete"))}</button>'
     )

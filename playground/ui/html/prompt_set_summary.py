@@ -69,7 +69,7 @@ def summary_html(summed: Summed) -> str:
     return (
         f'<table class="facts suite-summary"><caption>{esc(msg("Model by model"))}</caption>'
         f"<thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-        f"{_notes(summed, tier)}{_pairs(summed)}"
+        f"{_pairs(summed)}{_notes(summed, tier)}"
     )
 
 
@@ -141,7 +141,10 @@ def _notes(summed: Summed, tier: Tier | None) -> str:
                 price=money(tier.per_hour, tier),
             )
         )
-    note = f'<p class="note">{esc(sentences(*how))}</p>'
+    note = (
+        f'<details class="suite-more" data-keep="figures"><summary>{esc(msg("What these figures say"))}</summary>'
+        f'<p class="note">{esc(sentences(*how))}</p></details>'
+    )
     if not any(column.shared for column in summed.found.columns):
         return note
     shared = msg("The models shared the machine: do not compare them by these times.")

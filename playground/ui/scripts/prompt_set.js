@@ -162,6 +162,8 @@
       if (show === "waiting") chip.hidden = !n && suite.show !== "waiting";
       chip.disabled = !n && show !== "all" && suite.show !== show;
     }
+    const retry = root.querySelector("[data-suite=retry]");
+    if (retry) retry.hidden = !found.chips.error || found.status === "running";
     const counted = root.querySelector(".suite-count");
     if (counted.textContent !== found.counted) counted.textContent = found.counted;
     suite.page = found.page;

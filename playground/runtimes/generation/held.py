@@ -175,14 +175,22 @@ class _Words:
         names = {index: name for name, index in tokenizer.get_vocab(with_added_tokens=True).items()}
         size = max(names, default=-1) + 1
         space = detokenizer.decoder_state.get("replacement", "▁")
-        self._tokenizer = tokenizer
         self.eos_token_id, self.bos_token_id = ends[0], None
         self.tokens = [names.get(index, "").replace(space, " ").encode() for index in range(size)]
         unknown = getattr(tokenizer.model, "unk_token", None)
         self.special_token_ids = [
             index for index in range(size) if not detokenizer.is_shown(index) or names.get(index) == unknown
         ]
+        hidden = set(self.special_token_ids)
+        self._ids = {each: index for index, each in enumerate(self.tokens) if each and index not in hidden}
+        self._longest = max(map(len, self._ids), default=0)
 
-    def __call__(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+    def __call__(self, text: bytes) -> list[int]:
+        """Tokens that are ``text``, the longest first, up to where it has none. Its own tokenizer would put a space
+        before it.
+        """
+        ids: list[int] = []
+        while size := next((size for size in range(self._longest, 0, -1) if text[:size] in self._ids), 0):
+            ids.append(self._ids[text[:size]])
+            text = text[size:]
         return ids

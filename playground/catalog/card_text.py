@@ -41,7 +41,21 @@ def split(card: str) -> tuple[str, str]:
 
 
 def front_matter(block: str) -> dict[str, Any]:
-    """Parse the YAML block of a card.
+    """Parse the YAML block of a card, see ``plain_yaml``.
+
+    Raises:
+        BadFrontMatter: With the reason.
+    """
+    data = plain_yaml(block)
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise BadFrontMatter(msg("its YAML block is not a list of keys"))
+    return {key: value for key, value in data.items() if isinstance(key, str)}
+
+
+def plain_yaml(block: str) -> Any:
+    """A stranger's YAML as plain values.
 
     Aliases are refused, because a few lines of them stand for billions of values; so is what is huge or nested deeply.
     The events are looked at first: nothing is built from a block that is refused.
@@ -55,17 +69,12 @@ def front_matter(block: str) -> dict[str, Any]:
         )
     try:
         _look(block)
-        data = yaml.load(block, Loader=_Loader)  # a safe loader: it makes plain values only
+        return yaml.load(block, Loader=_Loader)  # a safe loader: it makes plain values only
     except BadFrontMatter:
         raise
     except Exception as error:  # PyYAML lets through whatever its conversions raise: KeyError, AttributeError, …
         reason = foreign(type(error).__name__)
         raise BadFrontMatter(msg("its YAML block can't be read ({reason})", reason=reason)) from error
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise BadFrontMatter(msg("its YAML block is not a list of keys"))
-    return {key: value for key, value in data.items() if isinstance(key, str)}
 
 
 def _look(block: str) -> None:

@@ -13,12 +13,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from playground.catalog import config_names
 from playground.catalog.entries import HUB_ID, HUB_REVISION
+from playground.catalog.eval_results import EVAL_RESULTS
 from playground.catalog.footprint import Footprint, estimate
 from playground.catalog.quantization import advice, quantisation, repositories
 from playground.catalog.weight_files import is_pickled, weights_of, why_none
@@ -34,6 +35,9 @@ MAX_CONFIG = 1_000_000
 MAX_CARD = 2_000_000
 MAX_INDEX = 20_000_000
 """Bytes of config.json, of the card and of a list of shards that are fetched."""
+MAX_RESULTS = 40
+MAX_RESULT = 64_000
+"""Files of ``.eval_results`` that are fetched, and bytes of each: a file has a benchmark or a few."""
 HUB = "https://huggingface.co"
 
 _SHAPE = {
@@ -64,6 +68,7 @@ class HubInfo(Record):
         config: config.json, {} where it can't be read.
         card: README.md as text.
         tags: As the Hub gives them.
+        eval_results: The YAML files of ``.eval_results``, name and text (``eval_results``).
     """
 
     repo: str
@@ -83,6 +88,7 @@ class HubInfo(Record):
     config: dict[str, Any] = field(default_factory=dict)
     card: str = ""
     tags: tuple[str, ...] = ()
+    eval_results: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -140,10 +146,24 @@ def fetch_model_info(repo: str, revision: str = "") -> HubInfo:
     inner = f"{PurePosixPath(weights[0]).parent}/config.json" if weights else ""
     config_text, config_note = small.read(inner if inner in sizes else "config.json", MAX_CONFIG)
     card, card_note = small.read("README.md", MAX_CARD)
-    notes = tuple(filter(None, (config_note, card_note)))
-    return _read(
+    results, results_notes = _results(sizes, small)
+    notes = tuple(filter(None, (config_note, card_note, *results_notes)))
+    found = _read(
         info, commit, sizes, config=_json(config_text), card=card, notes=notes, weights=weights, unclear=unclear
     )
+    return replace(found, eval_results=results)
+
+
+def _results(sizes: Mapping[str, int], small: _Small) -> tuple[dict[str, str], list[Translatable]]:
+    """The files of ``.eval_results``, and why some are not among them."""
+    names = sorted(name for name in sizes if EVAL_RESULTS.fullmatch(name))
+    read = {name: small.read(name, MAX_RESULT) for name in names[:MAX_RESULTS]}
+    notes = [note for _, note in read.values() if note]
+    if len(names) > MAX_RESULTS:
+        notes.append(
+            msg("It has {n} files of evaluation results; {most} of them are read.", n=len(names), most=MAX_RESULTS)
+        )
+    return {name: text for name, (text, note) in read.items() if not note}, notes
 
 
 def _weights(repo: str, sizes: Mapping[str, int], small: _Small) -> tuple[tuple[str, ...], Translatable]:

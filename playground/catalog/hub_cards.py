@@ -1,4 +1,5 @@
-"""A model's own card on the Hub as facts: its YAML block, config.json and the metadata of its safetensors.
+"""A model's own card on the Hub as facts: its YAML block, config.json, the metadata of its safetensors, and the results
+of evaluations beside it (``.eval_results``).
 
 Each fact names the exact revision it was read at. Whatever has the wrong type is left out. Reads what ``hub.py``
 brought; asks nobody itself.
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playground.catalog.card_text import BadFrontMatter, front_matter, repository_url, safe_url, split
+from playground.catalog.eval_results import results_of
 from playground.catalog.hub import HubInfo, fetch_model_info
-from playground.messages import NOTHING, Translatable, msg
+from playground.messages import NOTHING, Translatable, msg, sentences
 from playground.records import UNKNOWN, Fact, ModelFacts
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def hub_facts(info: HubInfo) -> ModelFacts:
     data = _card_data(block)
     bases = _texts(data.base_model)
     relation = _relation(block, info.tags) if bases else ""
+    results, unread = results_of(info.eval_results, info.repo, info.revision)
 
     def fact(value: Any, url: str, words: Translatable = MODEL_CARD) -> Fact:
         source = msg("{source} at revision {revision}", source=words, revision=info.revision[:12])
@@ -46,7 +49,7 @@ def hub_facts(info: HubInfo) -> ModelFacts:
         "architecture": fact(info.architecture, config, CONFIG),
         "gated": fact("yes" if info.gated else "no", info.url, msg("The Hub's own data")),
         "tags": fact(_texts(data.tags), card),
-        "card_note": fact(note, card),
+        "card_note": fact(sentences(note, *unread), card),
     }
     return ModelFacts(
         model=info.repo,
@@ -57,7 +60,7 @@ def hub_facts(info: HubInfo) -> ModelFacts:
         base_model=fact(bases[0] if len(bases) == 1 else bases, card),
         base_model_relation=fact(relation, card),
         datasets=fact(_texts(data.datasets), card),
-        quality=_quality(data, card, info),
+        quality=_quality(data, card, info) | results,
         extra={key: value for key, value in extra.items() if value != UNKNOWN},
     )
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from playground.cli.live import POLL_S, STOP_WAIT_S, step_line
+from playground.cli.live import STOP_WAIT_S, step_line
 from playground.cli.output import clean, say, stderr, tenth
-from playground.messages import msg, plural
+from playground.messages import foreign, msg, plural
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from playground.experiments.suite_progress import ColumnProgress, SuiteProgress
     from playground.records import SuiteRun
 
+POLL_S = 0.25
+"""Between two looks: a suite goes on for long, and whoever draws takes time from the model that is measured."""
 ANSWER_CHARS = 200
 """Of the answer that is being given, its end."""
 
@@ -96,12 +98,14 @@ def state_words(column: ColumnProgress) -> str:
 
 def _print_changes(job: SuiteJob, names: list[str], console: Console) -> None:
     """A line when a column changes what it is doing or a tenth of it is done, and when answers can't be stored."""
+    from playground.experiments.suite_progress import left_words
+
     shown: dict[str, object] = {}
     is_over = False
     while not is_over:
         is_over = job.wait(POLL_S)
         at, progress = job.snapshot(), job.progress()
-        left = at.step if any(column.state == "running" for column in progress.columns) else ""
+        left = say(left_words(progress.left_s))
         for name, column in zip(names, progress.columns, strict=True):
             doing = (column.state, tenth(column.done / column.total))
             if column.state != "waiting" and shown.get(name) != doing:
@@ -113,7 +117,7 @@ def _print_changes(job: SuiteJob, names: list[str], console: Console) -> None:
                 console.print(clean(msg("not stored yet: {problem}", problem=at.problem)), soft_wrap=True)
 
 
-def _line(name: str, column: ColumnProgress, step: str) -> str:
+def _line(name: str, column: ColumnProgress, left: str) -> str:
     said = msg("{model}: {state}, {done} of {total}", model=name, state=state_words(column), done=column.done,
                total=column.total)  # fmt: skip
     parts = [said]
@@ -123,6 +127,6 @@ def _line(name: str, column: ColumnProgress, step: str) -> str:
         parts.append(plural("{n} failed", "{n} failed", n=column.failed))
     if column.note:
         parts.append(column.note)
-    elif step:
-        parts.append(msg("{step}", step=step))
+    elif left:
+        parts.append(foreign(left))
     return ", ".join(clean(part) for part in parts)

@@ -152,7 +152,8 @@ class ModelSpec(Record):
 
     Attributes:
         id: Short name, e.g. ``smollm2-135m-instruct``.
-        source: ``hub:OWNER/NAME``, ``pypi:…``, ``path:…``, ``remote:NAME`` or ``fake:…``.
+        source: ``hub:OWNER/NAME``, ``pypi:…``, ``path:…``, ``remote:NAME``, ``fake:…``, ``ollama:NAME:TAG`` or
+            ``lmstudio:PUBLISHER/REPO/FILE``.
         revision: Commit, version or checksum the source is pinned to; empty for the newest of a ``hub:`` source.
         runtime: Preferred runtime.
         precision: Default precision of that runtime.
@@ -162,6 +163,7 @@ class ModelSpec(Record):
         download_bytes: What fetching it will transfer, for honest progress; 0 where unknown.
         remote: Who serves it, for a ``remote:`` source.
         chat_template: The documented prompt format as a Jinja chat template, for a tokenizer that brings none.
+        file: Where the weights lie, of a source that another program keeps here (``ollama:``, ``lmstudio:``).
 
     A ``pypi:`` source is ``pypi:PACKAGE==VERSION/MEMBER``, several of them joined by ``+`` where one file is
     split over wheels; its revision is the ``sha256:…`` of the whole.
@@ -180,6 +182,7 @@ class ModelSpec(Record):
     download_bytes: int = 0
     remote: Remote | None = None
     chat_template: str = ""
+    file: str = ""
 
 
 _VARIANT = re.compile(r"^(?P<runtime>[a-z][a-z0-9]*)-(?P<precision>[a-z0-9]+)$")

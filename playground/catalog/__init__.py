@@ -17,6 +17,7 @@ Door:
     kv_cache: cache_of
     licenses: ADVICE, Rule, commercial_use, forbids_commercial_use, rule_of
     quantization: advice, bases_of, forget, quantisation, repositories, settings_of, uneven_blocks
+    stores: SCHEMES, Stored, Stores
     search: Filters, Listed, SORTS, Sort, choices, footprint, listed, select, smaller
     sets: ModelSet, download_bytes, model_sets
     template_files: bring_template, find_template, named_tokens, read_json

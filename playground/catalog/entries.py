@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 from playground.catalog.config_names import CONTEXT_LENGTH, whole
 from playground.catalog.kinds import kind_in
+from playground.catalog.stores import SCHEMES, Stored, Stores
 from playground.catalog.template_files import read_json
 from playground.config import validation
 from playground.config.endpoints import remote_spec
@@ -89,9 +90,13 @@ class Catalog:
     Args:
         entries: The models of the file.
         remotes: Models somebody else serves, which can be named ``remote:NAME``; they are no part of the file.
+        stores: What other programs keep on this machine, which can be named ``ollama:…`` and ``lmstudio:…``.
     """
 
-    def __init__(self, entries: tuple[CatalogEntry, ...], remotes: Sequence[Remote] = ()) -> None:
+    def __init__(
+        self, entries: tuple[CatalogEntry, ...], remotes: Sequence[Remote] = (), stores: Stores | None = None
+    ) -> None:
+        self.stores = stores or Stores()
         self._entries = {entry.spec.id: entry for entry in entries}
         self._upstream = {entry.spec.upstream.lower(): entry for entry in reversed(entries) if entry.spec.upstream}
         self._remotes = {f"remote:{remote.name}": CatalogEntry(remote_spec(remote)) for remote in remotes}
@@ -103,7 +108,7 @@ class Catalog:
         return tuple(self._entries)
 
     def entry(self, model: str) -> CatalogEntry:
-        """The entry called ``model``: an id, or a source of its own (``hub:``, ``path:``, ``remote:``, ``fake:``).
+        """The entry called ``model``: an id, or a source of its own (``hub:``, ``path:``, ``remote:``, ``ollama:`` …).
 
         Capitals in an id don't matter. A source of its own has no card, except a ``hub:`` one whose repository the
         catalogue knows as an upstream.
@@ -121,6 +126,8 @@ class Catalog:
             return self._remotes[model]
         if scheme == "hub" and rest:
             return self._hub_entry(model, rest)
+        if scheme in SCHEMES and rest:
+            return CatalogEntry(spec=_store_spec(self.stores.find(model)))
         if colon and scheme in _SOURCES and rest:
             return CatalogEntry(spec=_SOURCES[scheme](model, rest))
         if colon and re.fullmatch(r"[a-z]+", scheme):
@@ -173,12 +180,13 @@ class Catalog:
         return entry.spec, wanted
 
 
-def load_catalog(path: Path, remotes: Sequence[Remote] = ()) -> Catalog:
+def load_catalog(path: Path, remotes: Sequence[Remote] = (), stores: Stores | None = None) -> Catalog:
     """Read and check catalog.yaml.
 
     Args:
         path: Of catalog.yaml.
         remotes: Served models to be known by ``remote:NAME``, from the settings.
+        stores: What other programs keep on this machine; None where that is nobody's business.
 
     Raises:
         ConfigError: With the file, the entry's id and the field.
@@ -207,7 +215,7 @@ def load_catalog(path: Path, remotes: Sequence[Remote] = ()) -> Catalog:
                 msg("{place}id stands twice", place=foreign(where)), msg("Give one of the two another id.")
             )
         entries[checked.id] = _entry(checked)
-    return Catalog(tuple(entries.values()), remotes)
+    return Catalog(tuple(entries.values()), remotes, stores)
 
 
 def _entry(block: EntryBlock) -> CatalogEntry:
@@ -336,6 +344,22 @@ def _path_spec(source: str, location: str) -> ModelSpec:
         # Without a config.json the folder holds a GGUF, whose template is inside.
         kind=kind_in(folder) or ("base" if (folder / "config.json").is_file() else "chat"),
         precisions=EXPORTED,
+    )
+
+
+def _store_spec(stored: Stored) -> ModelSpec:
+    """What another program keeps. Like a GGUF file by its path: length and kind are inside."""
+    return ModelSpec(
+        id=stored.source,
+        name=stored.source.partition(":")[2].rpartition("/")[2].removesuffix(".gguf"),
+        source=stored.source,
+        revision=f"sha256:{stored.sha256}" if stored.sha256 else "",
+        runtime="onnx",
+        precision="int8",
+        context_length=0,
+        kind="chat",
+        precisions=EXPORTED,
+        file=str(stored.path),
     )
 
 

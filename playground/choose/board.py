@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from playground.catalog.facts import full_facts
 from playground.catalog.hub_cards import hub_facts, remembered
 from playground.catalog.search import Listed
+from playground.catalog.stores import SCHEMES
 from playground.choose.answers import SuiteAnswers, newest_scores
 from playground.choose.checks import Check
 from playground.choose.constraints import STATES, Candidate, Constraints, Eligibility, judge
@@ -184,7 +185,7 @@ def _candidate(playground: Playground, variant: Variant, artifact: Artifact | No
     entry = playground.catalog.entry(variant.model)
     kept = remembered(entry.spec.upstream, playground.settings.home) if entry.spec.upstream else None
     facts = full_facts(playground.catalog, entry, artifact, hub_facts(kept) if kept else None)
-    own = entry.spec.source.partition(":")[0] in ("path", "remote", "fake")
+    own = entry.spec.source.partition(":")[0] in ("path", "remote", "fake", *SCHEMES)
     return Candidate(
         variant,
         f"{entry.spec.name} {variant.precision}".removesuffix(" none"),

@@ -112,9 +112,9 @@ def paused(playground: Playground, decision: Decision, columns: Sequence[Column]
     """The id of a run of this suite with these columns that was interrupted, to go on with; "" where there is none."""
     wanted = {column.variant for column in columns}
     for entry in playground.suites(owner):
-        if entry.status == "paused" and set(entry.variants) == wanted:
-            if digest_of(playground, entry.id) == decision.digest:
-                return entry.id
+        same = entry.status == "paused" and set(entry.variants) == wanted
+        if same and digest_of(playground, entry.id) == decision.digest:
+            return entry.id
     return ""
 
 

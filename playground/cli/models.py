@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from playground.catalog.entries import CatalogEntry
     from playground.catalog.hub import HubInfo
     from playground.catalog.search import Listed
+    from playground.catalog.stores import Stored
     from playground.records import Artifact, Fact, ModelFacts, PromptView
 
 Choice = TypeVar("Choice", bound=str)
@@ -40,7 +41,10 @@ def models(  # noqa: PLR0917 (typer's options, never given by position)
     sort: Annotated[str, typer.Option(help="catalogue, name, parameters, openness, context or release.")] = "catalogue",
     json: JsonOption = False,
 ) -> None:
-    """List the models of the catalogue, their variants and what is ready. hub:OWNER/NAME works beside them."""
+    """List the models of the catalogue, their variants and what is ready. hub:OWNER/NAME works beside them.
+
+    What Ollama and LM Studio have on this machine is listed below them, as ollama:NAME and lmstudio:FILE.
+    """
     from playground.catalog.search import SORTS, Filters
     from playground.config.settings import load_settings
     from playground.service import Playground
@@ -61,10 +65,14 @@ def models(  # noqa: PLR0917 (typer's options, never given by position)
     with Playground(load_settings()) as playground:
         found = playground.search(filters, order)
         rows = [playground.model_json(item) for item in found]
+        stored = playground.stored_models()
         if json:
-            output.print_json({"models": rows, "memory_limit_mb": round(limit_mb())})
+            kept = [{"id": each.source, "size_bytes": each.size_bytes, "rounding": each.rounding} for each in stored]
+            output.print_json({"models": rows, "stores": kept, "memory_limit_mb": round(limit_mb())})
         elif rows:
             _print_models(found, rows)
+            if stored and filters == Filters():
+                _print_stored(stored)
             print_terms(playground, [item.entry.spec.id for item in found])
         else:
             asked = {"task": task, "license": license, "family": family, "specialisation": specialisation}
@@ -157,6 +165,14 @@ def parse_count(text: str) -> int:
             msg("'{text}' is not a number of parameters", text=text), msg("Write it like 300M, 1.5B or 135000000.")
         )
     return int(float(match[1]) * {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}[match[2]])
+
+
+def _print_stored(stored: list[Stored]) -> None:
+    console = output.stdout()
+    console.print(output.clean(msg("\nIn the stores of Ollama and LM Studio on this machine, by name like any other:")))
+    for each in stored:
+        told = " ".join(filter(None, (f"{each.size_bytes / 1e9:.1f} GB", each.rounding)))
+        console.print(f"  {output.clean(each.source)}  {output.clean(told)}", soft_wrap=True)
 
 
 def _choice(value: str, option: str, known: tuple[Choice, ...]) -> Choice:

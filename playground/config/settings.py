@@ -12,7 +12,10 @@
     PLAYGROUND_API_KEYS  keys of programs that may use the OpenAI-compatible API, with commas between them (docs/api.md)
     PLAYGROUND_SECRET    what visitors' cookies are signed with, where several replicas serve them (default: made once
                          and kept under PLAYGROUND_HOME)
+    PLAYGROUND_RAY       address of a Ray cluster whose replicas answer suites (docs/scale.md); local starts one here
+    PLAYGROUND_RAY_REPLICAS how many replicas of a model, 2 by default
     HOST, PORT           where the web app listens
+    PLAYGROUND_OLLAMA, PLAYGROUND_LMSTUDIO   where other programs keep GGUF files, or off (``stores``)
 
 ``PLAYGROUND_LANGUAGE``, the language of messages for everybody, is read by ``translations``.
 
@@ -33,6 +36,7 @@ import platformdirs
 
 from playground.config import validation
 from playground.config.endpoints import load_remotes
+from playground.config.stores import lmstudio_folders, ollama_folders
 from playground.errors import ConfigError
 from playground.messages import msg
 from playground.paths import CATALOG, HARDWARE, SPACE
@@ -79,8 +83,11 @@ class Settings:
         space_models: What it serves instead on a Space that reaches the Hub; empty for the same.
         hosts: Names that the web app answers to beside this machine's own, each ``NAME`` or ``NAME:PORT``.
         secret: What visitors' cookies are signed with; empty for one that is made and kept.
+        ollama, lmstudio: Where these keep their models.
         api: Whether the OpenAI-compatible API stands beside the app; None: where no strangers come.
         api_keys: Who asks there has to send one of these; without any, everybody may ask.
+        ray: Address of a Ray cluster that shares the work of suites; empty for none.
+        ray_replicas: Of each model there.
     """
 
     home: Path
@@ -98,8 +105,12 @@ class Settings:
     remotes: tuple[Remote, ...] = ()
     hosts: tuple[str, ...] = ()
     secret: str = field(default="", repr=False)
+    ollama: tuple[Path, ...] = ()
+    lmstudio: tuple[Path, ...] = ()
     api: bool | None = None
     api_keys: tuple[str, ...] = field(default=(), repr=False)
+    ray: str = ""
+    ray_replicas: int = 2
 
     @property
     def database(self) -> Path:
@@ -146,8 +157,12 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         remotes=load_remotes(app.remotes, env, str(space_file)),
         hosts=_hosts(env, on_space=on_space),
         secret=_secret(env),
+        ollama=ollama_folders(env),
+        lmstudio=lmstudio_folders(env),
         api=app.api,
         api_keys=_api_keys(env),
+        ray=env.get("PLAYGROUND_RAY", "").strip(),
+        ray_replicas=_number(env, "PLAYGROUND_RAY_REPLICAS", 2, least=2),
     )
 
 

@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from playground.catalog.entries import CatalogEntry, load_catalog
 from playground.catalog.search import Filters, Listed, Sort, choices, listed, select, smaller
 from playground.catalog.sets import ModelSet, model_sets
+from playground.catalog.stores import Stored, Stores
 from playground.config.settings import Settings
 from playground.evaluation.job import Evaluator
 from playground.experiments.admission import check_request
@@ -77,7 +78,7 @@ class Playground(
         Suggesting.__init__(self)
         self.settings = settings
         self.tiers = load_tiers(settings.hardware_file)
-        self.catalog = load_catalog(settings.catalog_file, settings.remotes)
+        self.catalog = load_catalog(settings.catalog_file, settings.remotes, _stores(settings))
         self.preparer = Preparer(settings, self.catalog)
         self.pool = Fleet(settings)
         self._machine = Machine(settings, self.catalog, self.preparer, self.pool)
@@ -151,6 +152,12 @@ class Playground(
         """The models that the app was told to serve, in that order."""
         return tuple(map(self.entry, dict.fromkeys(variant.model for variant in self.default_variants())))
 
+    def stored_models(self) -> list[Stored]:
+        """What Ollama and LM Studio keep on this machine, by the names it can be asked for with; none where strangers
+        come.
+        """
+        return self.catalog.stores.found()
+
     def default_variants(self) -> tuple[Variant, ...]:
         """What the app was told to serve: the variant named there, or each model's default one."""
         return tuple(dict.fromkeys(self.variants(self.served_names)))
@@ -220,3 +227,8 @@ class Playground(
         spec, variant = self.resolve(model)
         artifact = self.prepare(variant, progress)
         return self.pool.inspect(LoadSpec(spec, artifact, self.settings.threads), request)
+
+
+def _stores(settings: Settings) -> Stores:
+    """Files of other programs are for the people at this machine."""
+    return Stores() if settings.strangers else Stores(settings.ollama, settings.lmstudio)

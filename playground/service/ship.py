@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from playground import sources
 from playground.catalog.cards import card_markdown, fact_title, license_id
-from playground.catalog.entries import CatalogEntry
+from playground.catalog.entries import Catalog, CatalogEntry
+from playground.catalog.stores import Stores
 from playground.choose.evidence import Evidence, gather
 from playground.config.settings import Settings
 from playground.experiments.compare import CompareJob
@@ -52,6 +53,7 @@ class Shipping(ABC):
 
     settings: Settings
     store: Store
+    catalog: Catalog
 
     @abstractmethod
     def entry(self, model: str) -> CatalogEntry: ...
@@ -118,7 +120,7 @@ class Shipping(ABC):
             measured={name: taken.to_json() for name, taken in found.figures[variant].items()},
             lines=_lines(found, variant),
             notes=found.notes,
-            legal=_legal(spec, self.settings.home),
+            legal=_legal(spec, self.settings.home, self.catalog.stores),
         )
         shipment = Shipment(spec, variant, artifact, facts, known, question, ours, environment(), others)
         return ship(shipment, target, force=force, progress=progress, cancelled=cancelled)
@@ -133,16 +135,17 @@ def _lines(found: Evidence, variant: Variant) -> tuple[tuple[Translatable, Trans
     )
 
 
-def _legal(spec: ModelSpec, home: Path) -> tuple[Path, ...]:
+def _legal(spec: ModelSpec, home: Path, stores: Stores) -> dict[str, Path]:
     """Licence and notice files that came with the weights; of a file or folder of the reader's own, what lies in it."""
     fetched = sources.present(spec, home)
     folders = {path.parent for path in fetched.files} if fetched else set()
-    found: dict[str, Path] = {}
+    stored = stores.find(spec.source).legal if spec.file else ()
+    found: dict[str, Path] = {path.name if path.suffix else "LICENSE": path for path in stored}
     for folder in sorted(folders):
         for path in sorted(folder.iterdir()):
             if path.is_file() and path.name.upper().startswith(LEGAL) and path.stat().st_size < 1_000_000:
                 found.setdefault(path.name, path)
-    return tuple(found.values())
+    return found
 
 
 def _card(entry: CatalogEntry, facts: ModelFacts) -> str:

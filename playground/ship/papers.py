@@ -186,9 +186,9 @@ def _licence_lines(facts: ModelFacts, known: Known, left: Sequence[Translatable]
 def _licence_files(stage: Path, shipment: Shipment) -> list[Translatable]:
     """LICENSE, NOTICE and TERMS.md; what is left to do."""
     spec, artifact, facts, known = shipment.spec, shipment.artifact, shipment.facts, shipment.known
-    taken = [path.name for path in known.legal]
-    for path in known.legal:
-        shutil.copyfile(path, stage / path.name)
+    taken = list(known.legal)
+    for name, path in known.legal.items():
+        shutil.copyfile(path, stage / name)
     rule = rule_of(known.licence_id)
     left: list[Translatable] = []
     address = facts.license.url or (rule.source if rule else "")

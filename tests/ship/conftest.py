@@ -46,7 +46,7 @@ def make(artifact: Artifact) -> MakeShipment:
         licence: str = "mit", terms: Terms | None = None, legal: tuple[Path, ...] = (), **parts: object
     ) -> Shipment:
         facts = ModelFacts("tiny", license=Fact(licence, "its card", "https://licence.example", "card"))
-        known = Known(licence, terms, "Random.", legal=legal)
+        known = Known(licence, terms, "Random.", legal={path.name: path for path in legal})
         ours = ModelRun(VARIANT, "onnx", "fp32", "", "length", token_ids=())
         made = Shipment(SPEC, VARIANT, artifact, facts, known, "What?", ours, Environment("cpu", 2, 1000.0))
         return replace(made, **parts)  # type: ignore[arg-type]

@@ -45,22 +45,23 @@ class Assertion:
     members: tuple[Assertion, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def check(self, values: Mapping[str, Any], row: Spot) -> Check:
+    def check(self, values: Mapping[str, Any], row: Spot, longest: int) -> Check:
         """The check of a row, its variables filled in.
 
         Raises:
-            UsageError: A variable has no value, or the value is none that the type takes.
+            UsageError: A variable has no value, or the value is none that the type takes, or is longer than
+                ``longest`` characters.
         """
         own = self.spot.file == row.file and self.spot.steps[: len(row.steps)] == row.steps
         here = self.spot if own else Spot(row.file, (*row.steps, *self.spot.steps), self.spot.line)
-        metric = _filled(self.metric, values, here.key("metric"))
+        metric = _filled(self.metric, values, here.key("metric"), longest)
         if self.type == SET:
-            members = tuple(each.check(values, row) for each in self.members)
+            members = tuple(each.check(values, row, longest) for each in self.members)
             return Check(SET, None, self.threshold, self.weight, str(metric), members)
         kind = KINDS[self.type.removeprefix(NOT)]
         value, options = self.value, dict(self.options)
         if kind.value is not None and value is not None:
-            filled = _filled(value, values, here)
+            filled = _filled(value, values, here, longest)
             try:
                 value = kind.value(filled)
             except Reason as error:
@@ -69,16 +70,18 @@ class Assertion:
         return Check(self.type, value, self.threshold, self.weight, str(metric), (), options)
 
 
-def _filled(value: Any, values: Mapping[str, Any], here: Spot) -> Any:
+def _filled(value: Any, values: Mapping[str, Any], here: Spot, longest: int) -> Any:
     """A text, or the texts of a list, with variables filled in; blocks are taken as they are, as in promptfoo."""
     if isinstance(value, list):
-        return [_filled(each, values, here) if isinstance(each, str) else each for each in value]
+        return [_filled(each, values, here, longest) if isinstance(each, str) else each for each in value]
     if not isinstance(value, str):
         return value
     try:
-        return template.compiled(value).fill(values)
+        return template.compiled(value).fill(values, longest)
     except Reason as error:
-        raise here.error(error.reason, msg("Give the variable a value in this row.")) from error
+        missing = isinstance(error, template.Missing)
+        step = msg("Give the variable a value in this row.") if missing else msg("Shorten it.")
+        raise here.error(error.reason, step) from error
 
 
 @dataclass(frozen=True)

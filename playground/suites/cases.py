@@ -186,6 +186,7 @@ class Rows:
         self._ids: dict[str, str] = {}
         self._count: dict[str, int] = {}
         self._total = 0
+        self._sizes: dict[int, tuple[Any, int]] = {}
         self.made: list[Made] = []
 
     def add(self, case: Case) -> None:
@@ -226,11 +227,13 @@ class Rows:
     def _add(self, case: Case, values: dict[str, Any], prompt: Prompt, chosen: list[str], count: int) -> None:
         before, behind = (self._around(case, key, values) for key in ("prefix", "suffix"))
         try:
-            text, messages = prompt.fill(values, before, behind)
+            text, messages = prompt.fill(values, self._limits.max_cell, before, behind)
         except template.Missing as error:
             place = case.spot.at(msg("column {name}", name=short(error.name)))
             which = msg("{prompt}: {reason}", prompt=prompt.spot.words, reason=error.reason)
             raise place.error(which if prompt.spot.steps else error.reason, msg("Give it a value.")) from error
+        except Reason as error:
+            raise case.spot.at(msg("its prompt")).error(error.reason, msg("Shorten it.")) from error
         if prompt.own and (name := template.left_in(text)):
             raise self._unfilled(case, name)
         system = self._around(case, "system", values)
@@ -238,8 +241,9 @@ class Rows:
         self._bound(case, length)
         if not text.strip() and not any(message.content.strip() for message in messages):
             raise case.spot.error(msg("its prompt is empty"), msg("Write a prompt, or remove the row."))
-        checks = tuple(each.check(values, case.spot) for each in case.assertions)
-        self._weigh(case, checks)
+        texts = {name: template.text_of(each) for name, each in values.items()}
+        checks = tuple(each.check(values, case.spot, self._limits.max_cell) for each in case.assertions)
+        self._count_up(case, sum(map(len, texts.values())) + sum(map(self._size, checks)))
         said = text or next((each.content for each in reversed(messages) if each.role == "user"), "")
         row = SuiteRow(
             id=self._id(case, prompt, values, system, before, behind, count),
@@ -247,7 +251,7 @@ class Rows:
             prompt=text,
             messages=messages,
             system=system,
-            vars={name: template.text_of(each) for name, each in values.items()},
+            vars=texts,
             metadata=dict(case.metadata),
             place=str(case.spot.words),
         )
@@ -265,25 +269,35 @@ class Rows:
     def _around(self, case: Case, key: str, values: Mapping[str, Any]) -> str:
         given = case.options.get(key, "")
         try:
-            return template.compiled(given).fill(values)
+            return template.compiled(given).fill(values, self._limits.max_cell)
         except Reason as error:
             raise case.spot.key(key).error(error.reason, msg("Mend it.")) from error
 
     def _bound(self, case: Case, length: int) -> None:
         if length > self._limits.max_cell:
             raise csv_text.too_long(case.spot.at(msg("its prompt")), length, self._limits)
+        self._count_up(case, length)
+
+    def _count_up(self, case: Case, length: int) -> None:
         self._total += length
         if self._total > self._limits.max_total:
             raise case.spot.error(
-                msg("the prompts up to here have more than {n:,} characters", n=self._limits.max_total),
+                msg("the rows up to here have more than {n:,} characters", n=self._limits.max_total),
                 msg("Split the file into several."),
             )
 
-    def _weigh(self, case: Case, checks: tuple[Check, ...]) -> None:
-        if case.threshold and checks and not any(check.weight for check in checks):
-            raise case.spot.error(
-                msg("there is a threshold, and every check has a weight of 0"), msg("Give one check a weight.")
-            )
+    def _size(self, check: Check) -> int:
+        """Characters of what a check holds; the block of a schema is one of many rows, and measured once."""
+        value = check.value
+        if isinstance(value, str):
+            size = len(value)
+        elif isinstance(value, dict):
+            known = self._sizes.setdefault(id(value), (value, 0))  # it is kept, so that its id stays its own
+            size = known[1] or len(json.dumps(value))
+            self._sizes[id(value)] = (value, size)
+        else:
+            size = sum(len(str(each)) for each in value) if isinstance(value, list) else 8
+        return size + sum(map(self._size, check.checks))
 
     def _id(self, case: Case, prompt: Prompt, values: Mapping[str, Any], *rest: Any) -> str:
         *around, count = rest

@@ -10,7 +10,7 @@ from playground.suites.spots import Limits, Spot
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Control signs and halves of characters: neither YAML, nor a database, nor a terminal takes them all."""
 
 
@@ -24,7 +24,7 @@ def text_of(data: str | bytes, spot: Spot, limits: Limits) -> str:
         raise _too_long(data, spot, limits)
     text = data if isinstance(data, str) else _decoded(data, spot)
     text = text.removeprefix("\ufeff")
-    forbidden = _FORBIDDEN.search(text)
+    forbidden = FORBIDDEN.search(text)
     if forbidden is not None:
         line, column = place_of(text, forbidden.start())
         sign = f"U+{ord(forbidden[0]):04X}"

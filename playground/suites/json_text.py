@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+import re
 from typing import Any
 
 from playground.errors import Reason
 from playground.messages import foreign, msg
+from playground.suites.decoding import FORBIDDEN
 from playground.suites.spots import Spot, short
 
 MEND = msg("Mend the line it names.")
@@ -37,6 +38,22 @@ def _float(text: str) -> float:
 _DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float)
 
 
+_ESCAPES = re.compile(r"\\u(?:00[01]|[dD][89a-fA-F]|[fF]{3}[eEfF])")
+"""Escapes that may make what no text may hold; two of them may make one good character."""
+
+
+def _refuse_no_text(value: Any) -> None:
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, dict):
+            left += [*each, *each.values()]
+        elif isinstance(each, list):
+            left += each
+        elif isinstance(each, str) and (found := FORBIDDEN.search(each)):
+            raise Reason(msg("a character that is no text (U+{code})", code=f"{ord(found[0]):04X}"))
+
+
 def parse(text: str, spot: Spot) -> Any:
     """The value of a JSON text.
 
@@ -44,7 +61,10 @@ def parse(text: str, spot: Spot) -> Any:
         UsageError: It is not JSON; with line and column.
     """
     try:
-        return _DECODER.decode(text)
+        value = _DECODER.decode(text)
+        if _ESCAPES.search(text):
+            _refuse_no_text(value)
+        return value
     except json.JSONDecodeError as error:
         line = error.lineno + (spot.line or 1) - 1
         place = spot.at(msg("column {n}", n=error.colno), line)
@@ -57,8 +77,6 @@ def parse(text: str, spot: Spot) -> Any:
         raise spot.error(msg("a number has too many digits"), MEND) from error
 
 
-def lines(text: str, spot: Spot) -> Iterator[tuple[int, Any]]:
-    """Number and value of each line of JSON Lines that is not blank."""
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield number, parse(line.strip(), Spot(spot.file, spot.steps, number))
+def lines(text: str) -> list[tuple[int, str]]:
+    """Number and text of each line that is not blank; numbers are from 1."""
+    return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Literal
 
-from playground.errors import Reason
+from playground.errors import Reason, UsageError
 from playground.messages import Translatable, msg
 from playground.suites import language, patterns, quantities, schema, template, yaml_text
 from playground.suites.spots import Spot, short
@@ -97,19 +98,23 @@ def _pattern(value: Any) -> str:
 
 def _schema(value: Any) -> Any:
     """A JSON schema; its text may be JSON or YAML."""
-    found = value
     if isinstance(value, str):
-        if not value.strip():
-            return None
-        try:
-            found = yaml_text.parse(value, Spot("schema"))
-        except Exception as error:
-            raise Reason(msg("its schema is neither JSON nor YAML ({said})", said=short(error))) from error
+        return _schema_of_text(value) if value.strip() else None
+    schema.compiled(json.dumps(value))
+    return value
+
+
+@lru_cache(maxsize=128)
+def _schema_of_text(text: str) -> Any:
+    try:
+        found = yaml_text.parse(text, Spot("schema"))
+    except UsageError as error:
+        raise Reason(msg("its schema is neither JSON nor YAML ({said})", said=error.what)) from error
     schema.compiled(json.dumps(found))
     return found
 
 
-def _count(value: Any) -> tuple[float | None, float | None]:
+def _count(value: Any) -> list[float | None]:
     """The least and the most words."""
     if isinstance(value, dict):
         for key in value:
@@ -120,9 +125,9 @@ def _count(value: Any) -> tuple[float | None, float | None]:
             raise Reason(msg("it takes min, max or both"))
         if least is not None and most is not None and least > most:
             raise Reason(msg("min is above max"))
-        return least, most
+        return [least, most]
     exact = number(value)
-    return exact, exact
+    return [exact, exact]
 
 
 def number(value: Any) -> float:

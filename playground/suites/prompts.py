@@ -50,16 +50,21 @@ class Prompt:
     spot: Spot
     own: bool = False
 
-    def fill(self, values: Mapping[str, Any], before: str, behind: str) -> tuple[str, tuple[Message, ...]]:
+    def fill(
+        self, values: Mapping[str, Any], longest: int, before: str = "", behind: str = ""
+    ) -> tuple[str, tuple[Message, ...]]:
         """The prompt, or the conversation; ``before`` and ``behind`` are put around the text, or the last turn of the
         user, as promptfoo's prefix and suffix.
 
         Raises:
             template.Missing: A variable has no value.
+            Reason: A turn becomes longer than ``longest`` characters.
         """
         if self.own and is_conversation(given := template.text_of(values.get("prompt"))):
-            return _conversation(json_text.parse(given, self.spot), given, self.spot, "").fill(values, before, behind)
-        texts = [each.fill(values) for _, each in self.turns]
+            return _conversation(json_text.parse(given, self.spot), given, self.spot, "").fill(
+                values, longest, before, behind
+            )
+        texts = [each.fill(values, longest) for _, each in self.turns]
         last = max((n for n, (role, _) in enumerate(self.turns) if role in ("", "user")), default=len(texts) - 1)
         texts[last] = f"{before}{texts[last]}{behind}"
         if self.turns[0][0] == "":

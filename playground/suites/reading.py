@@ -300,20 +300,26 @@ class _Document:
             if table:
                 tables.check_header(list(table[0].cells), spot.at(msg("row {n}", n=1)))
             return [tables.case_of(row.cells, row.spot, self.reader) for row in table]
-        found = []
-        for number, value in json_text.lines(content, spot):
-            here = replace(spot, steps=(msg("row {n}", n=number),))
-            if not isinstance(value, dict):
-                raise here.error(msg("each line must be a block of keys"), msg("Write {{…}}."))
-            if "vars" in value or "assert" in value:
-                found.append(cases.case_of(value, here, self.reader))
-            else:
-                tables.check_header(list(value), here)
-                self._plain_cells(value, here)
-                found.append(tables.case_of(value, here, self.reader))
-            if len(found) > self.reader.folder.limits.max_rows:
-                raise csv_text.too_many_rows(here, self.reader.folder.limits)
+        return [self._line(number, line, spot) for number, line in self._lines(content, spot)]
+
+    def _lines(self, content: str, spot: Spot) -> list[tuple[int, str]]:
+        """The lines that are not blank, if they are not too many."""
+        found, most = json_text.lines(content), self.reader.folder.limits.max_rows
+        if len(found) > most:
+            raise csv_text.too_many_rows(spot.at(msg("row {n}", n=found[most][0])), self.reader.folder.limits)
         return found
+
+    def _line(self, number: int, line: str, spot: Spot) -> Case:
+        """The test of a line of JSON Lines: a test's keys, or plain cells as a table's row has them."""
+        value = json_text.parse(line.strip(), replace(spot, line=number))
+        here = spot.at(msg("row {n}", n=number))
+        if not isinstance(value, dict):
+            raise here.error(msg("each line must be a block of keys"), msg("Write {{…}}."))
+        if "vars" in value or "assert" in value:
+            return cases.case_of(value, here, self.reader)
+        tables.check_header(list(value), here)
+        self._plain_cells(value, here)
+        return tables.case_of(value, here, self.reader)
 
     def _plain_cells(self, value: dict[str, Any], here: Spot) -> None:
         most = self.reader.folder.limits.max_cell
@@ -331,29 +337,17 @@ class _Document:
                 msg("there is more than one line ---"), msg("Write a prompt, one line ---, and a table of variables.")
             )
         if len(parts) == 2:
-            below = parts[0].count("\n") + 1
+            above = "\n" * parts[0].count("\n")  # so that rows are counted as the lines of the whole
             asked = prompts.of_text(parts[0].strip("\n"), self.spot.at(msg("the prompt")), self.reader.folder)
-            return replace(self, prompts=tuple(asked), tests=tuple(self._table_below(parts[1], below)))
+            return replace(self, prompts=tuple(asked), tests=tuple(self.rows_of("csv", above + parts[1], self.spot)))
         name, asked = self._variable(texts)
         tests = []
-        for number, line in enumerate(parts[0].split("\n"), 1):
-            if not line.strip():
-                continue
+        for number, line in self._lines(parts[0], self.spot):
             here = self.spot.at(msg("row {n}", n=number))
             if len(line) > self.reader.folder.limits.max_cell:
                 raise csv_text.too_long(here, len(line), self.reader.folder.limits)
             tests.append(Case(here, vars={name: line.strip()}))
-            if len(tests) > self.reader.folder.limits.max_rows:
-                raise csv_text.too_many_rows(here, self.reader.folder.limits)
         return replace(self, prompts=tuple(asked), tests=tuple(tests))
-
-    def _table_below(self, text: str, line: int) -> list[Case]:
-        found = []
-        for case in self.rows_of("csv", text.lstrip("\n"), self.spot):
-            skipped = len(text) - len(text.lstrip("\n"))
-            moved = None if case.spot.line is None else case.spot.line + line + skipped - 1
-            found.append(replace(case, spot=replace(case.spot, line=moved)))
-        return found
 
     def _variable(self, texts: tuple[str, ...]) -> tuple[str, list[Prompt]]:
         asked = self.given(texts)

@@ -71,7 +71,7 @@ class Limits:
         max_bytes: Of the whole file, and of each file that it names.
         max_rows: Rows, after lists of variables and prompts are multiplied.
         max_cell: Characters of one value, and of one prompt with its variables filled in.
-        max_total: Characters of all prompts together, variables filled in.
+        max_total: Characters of all rows together: prompts with their variables filled in, variables, checks.
         max_checks: Checks of one row.
         max_columns: Models that the file may name.
         max_repeats: Samples of each cell.
@@ -86,7 +86,7 @@ class Limits:
     max_repeats: int = 100
 
 
-OWN = Limits(max_bytes=16_000_000, max_rows=20_000, max_cell=100_000, max_total=100_000_000)
+OWN = Limits(max_bytes=16_000_000, max_rows=20_000, max_cell=100_000, max_total=60_000_000)
 """For whoever sits at this machine."""
-STRANGERS = Limits(max_bytes=1_000_000, max_rows=500, max_cell=20_000, max_total=2_000_000, max_repeats=10)
+STRANGERS = Limits(max_bytes=1_000_000, max_rows=500, max_cell=20_000, max_total=4_000_000, max_repeats=10)
 """For visitors of a Space."""

@@ -76,13 +76,22 @@ class Template:
         """Its variables, in the order that they come up in."""
         return tuple(dict.fromkeys(str(part[0]) for part in self.parts if isinstance(part, tuple)))
 
-    def fill(self, values: Mapping[str, Any]) -> str:
+    def fill(self, values: Mapping[str, Any], longest: int) -> str:
         """The text with its variables filled in.
 
         Raises:
             Missing: One of them has no value.
+            Reason: It becomes longer than ``longest`` characters.
         """
-        return "".join(part if isinstance(part, str) else text_of(_found(part, values)) for part in self.parts)
+        length = 0
+        texts = []
+        for part in self.parts:
+            text = part if isinstance(part, str) else text_of(_found(part, values))
+            length += len(text)
+            if length > longest:
+                raise Reason(msg("with its variables filled in it is longer than {n:,} characters", n=longest))
+            texts.append(text)
+        return "".join(texts)
 
 
 @lru_cache(maxsize=512)

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from playground.messages import Translatable, foreign, msg
+from playground.suites.decoding import FORBIDDEN
 from playground.suites.spots import Spot, short
 
 MAX_DEPTH = 50
@@ -20,7 +21,6 @@ MAX_VALUES = 400_000
 """Values in a file, those that aliases repeat counted each time."""
 
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_TAG = "tag:yaml.org,2002:"
 _NULL = re.compile(r"~|null|Null|NULL|")
 _TRUE = re.compile(r"true|True|TRUE")
 _FALSE = re.compile(r"false|False|FALSE")
@@ -84,10 +84,13 @@ def _look(text: str, spot: Spot) -> None:
     depth = values = 0
     for event in yaml.parse(text, Loader=_Parser):
         values += isinstance(event, yaml.NodeEvent)
+        mark: Any = event.start_mark
+        if (tag := getattr(event, "tag", None)) is not None:
+            here = spot.at(msg("column {n}", n=mark.column + 1), mark.line + 1)
+            raise here.error(msg("the tag {tag} is not read", tag=short(tag)), msg("Remove it."))
         depth += isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent))
         depth -= isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent))
         if depth > MAX_DEPTH or values > MAX_VALUES:
-            mark: Any = event.start_mark
             here = spot.at(msg("column {n}", n=mark.column + 1), mark.line + 1)
             raise _too_deep(here) if depth > MAX_DEPTH else _too_many(here)
 
@@ -137,7 +140,6 @@ class _Reader:
         return made
 
     def _sequence(self, node: Any, here: Spot) -> tuple[Any, int, int]:
-        _plain_tag(node, "seq", here)
         items, count, depth = Items(), 1, 0
         for each in node.value:
             value, size, below = self._value(each)
@@ -147,7 +149,6 @@ class _Reader:
         return items, count, depth + 1
 
     def _mapping(self, node: Any, here: Spot) -> tuple[Any, int, int]:
-        _plain_tag(node, "map", here)
         block, merged, count, depth = Block(), [], 1, 0
         for name_node, each in node.value:
             line = name_node.start_mark.line + 1
@@ -156,7 +157,7 @@ class _Reader:
                 raise place.error(msg("a key must be a plain word"), msg("Put it in quotes, or write it out."))
             value, size, below = self._value(each)
             count, depth = count + size + 1, max(depth, below)
-            if name_node.value == "<<" and name_node.style is None:
+            if name_node.value == "<<" and not name_node.style:
                 merged.append((value, place))
                 continue
             name = name_node.value
@@ -180,17 +181,14 @@ def _merge(block: Block, value: Any, place: Spot) -> None:
                 block[name], block.lines[name] = each[name], line_of(each, name) or place.line or 1
 
 
-def _plain_tag(node: Any, kind: str, here: Spot) -> None:
-    if node.tag != _TAG + kind:
-        raise here.error(msg("the tag {tag} is not read", tag=short(node.tag)), msg("Remove it."))
-
-
 def _scalar(node: Any, here: Spot) -> Any:
     text: str = node.value
-    if node.style in ("'", '"', "|", ">") or node.tag == "!":
-        # The parser calls what is quoted a text; with a tag of its own it is what the tag says.
-        if node.tag not in (_TAG + "str", "!"):
-            _plain_tag(node, "str", here)
+    forbidden = FORBIDDEN.search(text)  # an escape in double quotes makes what no text may hold
+    if forbidden is not None:
+        raise here.error(
+            msg("a character that is no text (U+{code})", code=f"{ord(forbidden[0]):04X}"), msg("Remove it.")
+        )
+    if node.style:  # what is quoted is a text
         return text
     number = _number(text)
     if isinstance(number, Translatable):

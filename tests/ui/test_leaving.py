@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -291,7 +292,10 @@ def test_a_closed_tab_gives_the_machine_back(app: App, old: tuple[Path, str], na
 @pytest.mark.ui
 @pytest.mark.parametrize("looks", [0, 2])
 def test_a_comparison_goes_on_when_its_tab_is_closed(app: App, old: tuple[Path, str], looks: int) -> None:
-    leave(app, f"compare{looks}", "run", form(app, "run", "slow"), looks)
+    with ExitStack() as visit:
+        watched = begun(app, f"compare{looks}", "slow", visit)
+        for _ in range(looks):
+            next(line for line in watched if line.startswith("event: grow"))
     store = Store(old[0] / "playground.sqlite3")
 
     def ended() -> bool:
@@ -320,13 +324,15 @@ def leave(app: App, session: str, function: str, data: list[Any], looks: int) ->
                 break
 
 
+def begun(app: App, session: str, model: str, visit: ExitStack) -> Iterator[str]:
+    """Press Run in a tab, which then watches: the lines it is sent."""
+    call(app, number_of(app, "run"), form(app, "run", model), session).raise_for_status()
+    told = next(json.dumps(message) for message in lines(app, session, visit) if message["msg"] == "process_generating")
+    id = re.findall(r"\d{8}-\d{6}-[0-9a-f]{32}", told)[0]
+    return visit.enter_context(WEB.stream("GET", f"{app.url}watch/{id}")).iter_lines()
+
+
 def answer_of(app: App, session: str, model: str) -> str:
-    """All that a page is told of a comparison, to its end."""
-    told = ""
+    """All that a page is sent of a comparison, to its end."""
     with ExitStack() as visit:
-        call(app, number_of(app, "run"), form(app, "run", model), session).raise_for_status()
-        for message in lines(app, session, visit):
-            told += json.dumps(message)
-            if message["msg"] == "process_completed":
-                break
-    return told
+        return "\n".join(begun(app, session, model, visit))

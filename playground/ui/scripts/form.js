@@ -82,6 +82,10 @@
   // Run and Stop take each other's place; whoever pressed one with the keyboard stays there.
   let last = null;
   document.addEventListener("focusin", (event) => { last = event.target; });
+  // What is hidden loses the focus when it is drawn next, after the change that hid it was seen.
+  document.addEventListener("focusout", (event) => {
+    if (!event.relatedTarget && ["run", "stop"].includes(event.target.id)) setTimeout(() => keepFocus());
+  });
   const keepFocus = () => {
     if (document.activeElement && document.activeElement !== document.body) return;
     if (last?.id !== "run" && last?.id !== "stop") return;

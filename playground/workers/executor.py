@@ -32,6 +32,11 @@ class Executor(Protocol):
     def generate(self, load: LoadSpec, request: Request, cancelled: Cancelled) -> Iterator[Event]:
         """One answer; what goes wrong is its last event, nothing is raised."""
 
+    def share(self, load: LoadSpec, request: Request, cancelled: Cancelled) -> Iterator[Event]:
+        """As ``generate``, of a model with several ``lanes``, while others of its answers are under way: by whoever has
+        room. Its figures rank nothing, and it says so.
+        """
+
     def ask(
         self,
         load: LoadSpec,

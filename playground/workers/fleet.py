@@ -1,4 +1,4 @@
-"""The executor of an app: its own worker processes, and the servers that share the work where there are several.
+"""The executor of an app: its own worker processes, and whoever else shares the work.
 
 It knows who answers for a model, and nothing of how.
 """
@@ -6,31 +6,50 @@ It knows who answers for a model, and nothing of how.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from playground.config.settings import Settings
 from playground.records import Cancelled, Event, LoadSpec, ModelSpec, Request
 from playground.workers.pool import Pool
+from playground.workers.ray_serve import RayReplicas, ray_replicas
 from playground.workers.replicas import Replicas
 
 
 class Fleet(Pool):
-    """A pool that leaves answers of replicated models to their servers; see ``Executor``."""
+    """A pool that leaves answers of replicated models to their servers, and what can be shared to a Ray cluster where
+    the settings name one; see ``Executor``.
+
+    Raises:
+        ConfigError: They do, and Ray is not installed.
+    """
 
     def __init__(self, settings: Settings, budget_mb: float | None = None) -> None:
-        super().__init__(settings, budget_mb)
         self._replicas = Replicas()
+        self._ray: RayReplicas | None = ray_replicas(settings)
+        super().__init__(settings, budget_mb)
 
     def lanes(self, spec: ModelSpec) -> int:
         """See ``Executor.lanes``."""
-        return self._replicas.lanes(spec) if self._replicas.takes(spec) else super().lanes(spec)
+        if self._replicas.takes(spec):
+            return self._replicas.lanes(spec)
+        return self._ray.lanes if self._ray and spec.remote is None else super().lanes(spec)
 
     def generate(self, load: LoadSpec, request: Request, cancelled: Cancelled) -> Iterator[Event]:
-        """See ``Executor.generate``."""
+        """See ``Executor.generate``. Never by the cluster: figures that are taken one at a time are this machine's."""
         if self._replicas.takes(load.spec):
             return self._replicas.generate(load, request, cancelled)
         return super().generate(load, request, cancelled)
 
+    def share(self, load: LoadSpec, request: Request, cancelled: Cancelled) -> Iterator[Event]:
+        """See ``Executor.share``."""
+        if self._ray and load.spec.remote is None:
+            return self._ray.generate(load, request, cancelled)
+        return self.generate(load, request, cancelled)
+
     def close(self) -> None:
         """End every worker and every answer."""
-        self._replicas.close()
-        super().close()
+        with ExitStack() as ends:
+            ends.callback(super().close)
+            if self._ray:
+                ends.callback(self._ray.close)
+            ends.callback(self._replicas.close)

@@ -140,6 +140,10 @@ class Pool:
             # After Stop it does not matter how the worker ended.
             yield answer.end("stopped") if cancelled() else answer.end("failed", error)
 
+    def share(self, load: LoadSpec, request: Request, cancelled: Cancelled) -> Iterator[Event]:
+        """A pool has nobody to share with."""
+        return self.generate(load, request, cancelled)
+
     def inspect(self, load: LoadSpec, request: Request) -> PromptView:
         """What the model reads; waits while its worker answers somebody else. A model that is not warm is loaded in a
         turn of its own, since loading would spoil the figures of whoever has the machine.

@@ -16,16 +16,14 @@ from dataclasses import dataclass, field, replace
 from playground.config.endpoints import host
 from playground.errors import PlaygroundError, RunError, Stopped, Unavailable, all_of
 from playground.messages import Translatable, msg, plural
-from playground.records import Cancelled, Event, LoadSpec, ModelRun, ModelSpec, Remote, Request
+from playground.records import Cancelled, Event, LoadSpec, ModelSpec, Remote, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import Runtime
 from playground.workers.answer import Answer
 from playground.workers.balancing import LOOK_S, Balancer, Place
 from playground.workers.expected_memory import expected
 from playground.workers.process import STOPPED
-
-TRIES = 4
-"""Servers that may fail at one request before it is taken to be the request's fault."""
+from playground.workers.sharing import TRIES, Together, UnderWay, labelled
 
 
 @dataclass(eq=False)
@@ -37,24 +35,13 @@ class _Server(Place):
     asking: threading.Lock = field(default_factory=threading.Lock)
 
 
-@dataclass(eq=False)
-class _UnderWay:
-    """An answer that is being given.
-
-    Attributes:
-        shared: Whether another one was, at any time of it.
-    """
-
-    shared: bool = False
-
-
 class Replicas:
     """Answers by servers that share the work."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._balancers: dict[Remote, Balancer] = {}
-        self._under_way: set[_UnderWay] = set()
+        self._together = Together()
         self._closed = False
 
     def takes(self, spec: ModelSpec) -> bool:
@@ -76,32 +63,20 @@ class Replicas:
             return self._closed or cancelled()
 
         answer = Answer(load, expected(load, request))
-        turn = self._enter()
-        try:
-            yield from self._tries(load, request, over, answer, turn)
-        except Stopped:
-            yield answer.end("stopped")
-        except PlaygroundError as error:
-            yield answer.end("stopped") if over() else answer.end("failed", error)
-        finally:
-            with self._lock:
-                self._under_way.discard(turn)
+        with self._together.one_more() as turn:
+            try:
+                yield from self._tries(load, request, over, answer, turn)
+            except Stopped:
+                yield answer.end("stopped")
+            except PlaygroundError as error:
+                yield answer.end("stopped") if over() else answer.end("failed", error)
 
     def close(self) -> None:
         """Stop every answer within a moment."""
         self._closed = True
 
-    def _enter(self) -> _UnderWay:
-        turn = _UnderWay()
-        with self._lock:
-            self._under_way.add(turn)
-            if len(self._under_way) > 1:
-                for each in self._under_way:
-                    each.shared = True
-        return turn
-
     def _tries(
-        self, load: LoadSpec, request: Request, cancelled: Cancelled, answer: Answer, turn: _UnderWay
+        self, load: LoadSpec, request: Request, cancelled: Cancelled, answer: Answer, turn: UnderWay
     ) -> Iterator[Event]:
         assert load.spec.remote is not None
         balancer = self._balancer(load)
@@ -132,7 +107,7 @@ class Replicas:
                 for event in _answered(runtime, request, cancelled, answer):
                     if event.run:  # free before it is told: whoever hears of the end may ask for the next answer
                         give_back(event.kind == "done" or None)
-                        yield replace(event, run=_labelled(event.run, server, list(reasons), turn))
+                        yield replace(event, run=labelled(event.run, _by(server), list(reasons), shared=turn.shared))
                         return
                     yield event
             except Unavailable as error:
@@ -215,16 +190,9 @@ def _answered(runtime: Runtime, request: Request, cancelled: Cancelled, answer: 
             yield answer.take(event)
 
 
-def _labelled(run: ModelRun, server: _Server, reasons: list[Translatable], turn: _UnderWay) -> ModelRun:
-    """The run with who gave it, whom else was asked, and whether its figures may be held against others."""
+def _by(server: _Server) -> Translatable:
     assert server.load is not None and server.load.spec.remote is not None
-    notes = [msg("Answered by {host}, one of several servers.", host=host(server.load.spec.remote))]
-    notes += [msg("Asked again: {reason}.", reason=reason) for reason in reasons]
-    timings = run.timings
-    if turn.shared:
-        notes.append(msg("Other answers were under way at the same time: its figures rank nothing."))
-        timings = replace(timings, mode="fast")
-    return replace(run, timings=timings, warnings=(*run.warnings, *notes))
+    return msg("Answered by {host}, one of several servers.", host=host(server.load.spec.remote))
 
 
 def _nobody(spec: ModelSpec, reasons: list[Translatable], tries: int) -> RunError:

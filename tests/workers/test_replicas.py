@@ -15,10 +15,11 @@ import pytest
 from playground.config.endpoints import load_remotes, remote_artifact, remote_spec
 from playground.errors import Stopped
 from playground.records import Event, LoadSpec, ModelRun, Request, Variant
-from playground.workers import balancing, replicas
+from playground.workers import balancing
 from playground.workers.balancing import Balancer, Place
 from playground.workers.fleet import Fleet
 from playground.workers.replicas import Replicas
+from playground.workers.sharing import TRIES
 from tests.support import misbehaving_server as odd
 from tests.support.replica_server import replicas as serving
 from tests.support.replica_server import start, turned
@@ -191,8 +192,8 @@ def test_a_request_at_which_every_server_fails_ends_and_leaves_the_others_alone(
     with odd.serving(broken) as first, odd.serving(broken) as second:
         urls = [f"http://{server.host}" for server in (first, second)]
         run = answer(Replicas(), load_of(urls), "a poisonous prompt")
-        assert len(first.posts) + len(second.posts) == replicas.TRIES
-    assert run.error is not None and f"{replicas.TRIES} servers failed at this request" in run.error
+        assert len(first.posts) + len(second.posts) == TRIES
+    assert run.error is not None and f"{TRIES} servers failed at this request" in run.error
     assert run.text == "" and run.finish_reason == "error"
 
 

@@ -288,7 +288,8 @@ class SuiteJob(Job[SuiteRun]):
         with self._lock:
             self._lives[key] = LiveRun(lane.variant, "loading", started_at=time.monotonic())
         try:
-            for event in self._machine.pool.generate(load, request, self._stop.is_set):
+            ask = self._machine.pool.generate if alone else self._machine.pool.share
+            for event in ask(load, request, self._stop.is_set):
                 if event.kind == "token":
                     pieces.append(event.text)
                 elif event.kind == "loading":

@@ -288,7 +288,7 @@ class SuiteJob(Job[SuiteRun]):
         with self._lock:
             self._lives[key] = LiveRun(lane.variant, "loading", started_at=time.monotonic())
         try:
-            ask = self._machine.pool.generate if alone else self._machine.pool.share
+            ask = self._machine.pool.share if waited_s is None else self._machine.pool.generate
             for event in ask(load, request, self._stop.is_set):
                 if event.kind == "token":
                     pieces.append(event.text)

@@ -19,6 +19,7 @@ from playground.experiments.progress import Snapshot
 from playground.messages import msg
 from playground.records import Request
 from playground.service import Playground
+from tests.support.suites import begin
 from tests.support.watching import ASK, script, until
 
 LONG = script(text="la " * 40, step_s=0.5)
@@ -174,6 +175,7 @@ def test_a_part_is_shown_with_the_whole_and_stopped_with_it(playground: Playgrou
         lambda playground: playground.compare(ASK, playground.variants([LONG])),
         lambda playground: playground.benchmark(ASK, playground.variants([LONG]), 5),
         lambda playground: playground.diff(ASK, LONG, f"{LONG}&sure=9"),
+        lambda playground: begin(playground, [LONG]),
     ],
 )
 def test_closing_the_app_ends_whatever_experiment_goes_on(

@@ -182,10 +182,10 @@ class Answers(ABC):
     def answer_now(self, model: str, request: Request, cancelled: Cancelled) -> Iterator[Event]:
         """As ``answer``, for whoever is ``asking`` already."""
         spec, variant = self.resolve(model)
-        asked = time.monotonic()
-        if self.preparation(variant).status != "ready":
-            yield Event(str(variant), "preparing", at=asked)
-        artifact = self.prepare(variant, lambda step, share: None, cancelled)
+        artifact = self.preparation(variant).artifact
+        if artifact is None:
+            yield Event(str(variant), "preparing", at=time.monotonic())
+            artifact = self.prepare(variant, lambda step, share: None, cancelled)
         load = LoadSpec(spec, artifact, self.settings.threads)
         ready = time.monotonic()
         with self.pool.turns.hold(cancelled, lambda _: None) as mine:

@@ -20,7 +20,6 @@ def served(playground: Playground, keys: Sequence[str] = (), names: Sequence[str
     """The address of a door to ``playground`` until the block ends."""
     app = create_api(playground, keys=keys, hosts=Hosts("127.0.0.1", names))
     with bound("127.0.0.1", 0) as listening:
-        listening.listen()  # a client that is quick is queued
         config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))

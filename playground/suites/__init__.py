@@ -15,5 +15,5 @@ Door:
     judging: Judgement, judge
     reading: read_suite, read_suite_file
     schema: compiled
-    suite: Check, Suite, SuiteColumn
+    suite: Suite
 """

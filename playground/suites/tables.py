@@ -95,7 +95,6 @@ def _config(cells: Mapping[str, Any], column: Any) -> dict[tuple[str, str], floa
     for name, cell in cells.items():
         match = _CONFIG.fullmatch(name)
         if match is not None and (value := assertions.limit(cell, column(name))) is not None:
-            # `__expected` and `__expected1` are the first check either way, as in promptfoo.
             found[(match["number"], match["key"])] = value
     return found
 

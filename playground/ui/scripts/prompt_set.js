@@ -5,7 +5,7 @@
 (() => {
   const KEY = "open-model-playground-prompt-set";
   const MOST_CHARS = 600_000, KEPT_CHARS = 200_000;
-  const LOOK_MS = 1000, REST_MS = 6000, TYPED_MS = 500, SOUGHT_MS = 250, READ_MS = 600;
+  const LOOK_MS = 1000, REST_MS = 6000, TYPED_MS = 500, SOUGHT_MS = 250, READ_MS = 600, MOUNT_MS = 300;
   let count = 0;
   let suite = null; // what is shown: its id, and what was asked for last
   let timer = 0, busy = false, again = false, stale = 0;
@@ -364,12 +364,14 @@
   const mount = () => {
     if (mounted || !box() || !$("#suite-action :is(textarea, input)") || !$("#suite-shown .empty, #suite-shown .suite")) return;
     mounted = true;
-    if (!box().value && kept.text) fill(kept.text, kept.file ?? "");
-    mark();
-    const asked = new URLSearchParams(window.location.search).get("suite");
-    const id = asked || kept.suite;
+    const before = kept;
+    const id = new URLSearchParams(window.location.search).get("suite") || before.suite;
     // Gradio listens to a box a moment after it has drawn it.
-    if (id) setTimeout(() => send({ do: "open", id }), 300);
+    setTimeout(() => {
+      if (!box().value && before.text) fill(before.text, before.file ?? "");
+      mark();
+      if (id) send({ do: "open", id });
+    }, MOUNT_MS);
   };
   new MutationObserver((changes) => {
     if (!mounted) mount();

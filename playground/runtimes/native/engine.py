@@ -65,6 +65,7 @@ class KernelEngine(Engine):
         self._buffers = [np.zeros(rows * width, np.float32) for rows, width in sizes]
         self._addresses = (c_void_p * len(sizes))(*(buffer.ctypes.data for buffer in self._buffers))
         self._places, self._many = places, None  # type: list[int], ManyRows | None
+        self._first = split(program)
         self._ops = (Op * len(program.steps))(*(self._op(step, places, program.widths) for step in program.steps))
         widest = max([step.extra * BLOCK for step in program.steps if step.kind == Kind.QUANTISE], default=BLOCK)
         acts, self._acts = library.acts(PREFILL_CHUNK, widest)
@@ -131,13 +132,12 @@ class KernelEngine(Engine):
 
     def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
         """See ``Engine.rows``: every row in one run of the trunk, the last ones' logits in another."""
-        first = split(self._program)
-        if first is None or wanted == 1:
+        if self._first is None or wanted == 1:
             yield from super().rows(ids, wanted)
             return
         if min(ids) < 0 or max(ids) >= self._vocabulary:
             raise EngineError(msg("a token the model does not have"))
-        many = self._many = self._many or self._open_many(first)
+        many = self._many = self._many or self._open_many(self._first)
         for start in range(0, len(ids), PREFILL_CHUNK):
             part = np.asarray(ids[start : start + PREFILL_CHUNK], np.int64)
             self._run(part.ctypes.data, len(part), many.trunk)

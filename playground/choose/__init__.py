@@ -4,8 +4,10 @@ verdicts, the Pareto front. It measures nothing, asks no network, and does not k
 Door:
     board: Board, Stored, board, candidates_of, stored, with_figures
     constraints: Candidate, Constraints, Eligibility, check_limits
-    answers: digest, share, stored_suites
-    checks: Check, MEASURE_IT, RUN_IT, number, spread_words
+    answers: SuiteAnswers, stored_suites, suite_answers
+    checks: Check, MEASURE_IT, number, spread_words
+    deciding: Decision, decide, difference_words, differences, missing, paused
     evidence: Evidence, gather
+    file: Choice, read_choice
     quality: MAX_BYTES, Quality, file_scores
 """

@@ -41,9 +41,7 @@ class Decision:
     @property
     def differences(self) -> tuple[Difference, ...]:
         """The paired tests between those that are not out."""
-        kept = {verdict.variant for verdict in self.verdicts if verdict.state != "out"}
-        found = self.board.suite.differences if self.board.suite else ()
-        return tuple(each for each in found if each.first in kept and each.second in kept)
+        return differences(self.board, self.verdicts)
 
 
 @dataclass(frozen=True)
@@ -106,6 +104,13 @@ def missing(decision: Decision) -> Missing:
         if task not in candidate.scores
     )
     return Missing(tuple(suite), tuple(variant for variant in open_ if lacks(variant, MEASURE_IT)), scores)
+
+
+def differences(board: Board, verdicts: Sequence[Eligibility]) -> tuple[Difference, ...]:
+    """The paired tests between those that are not out."""
+    kept = {verdict.variant for verdict in verdicts if verdict.state != "out"}
+    found = board.suite.differences if board.suite else ()
+    return tuple(each for each in found if each.first in kept and each.second in kept)
 
 
 def paused(playground: Playground, decision: Decision, columns: Sequence[Column], owner: str = "") -> str:

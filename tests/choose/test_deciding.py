@@ -160,3 +160,44 @@ def test_a_digest_is_the_same_for_what_was_read_and_what_was_kept(playground: Pl
     suite = playground.read_suite(yaml.safe_dump(questions(2)), "x.yaml")
     again = type(suite).from_json(json.loads(json.dumps(suite.to_json())))
     assert digest(again.to_json()) == digest(suite.to_json())
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+
+def page_fields(
+    suite: str = "", rate: str = "", task: str = "", score: str = "", models: Sequence[str] = ()
+) -> list[Any]:
+    return ["", "", "", False, 0, "", suite, rate, task, score, list(models), False, None, "decode_tok_s", False, ""]
+
+
+@pytest.mark.waits
+def test_the_page_says_the_same(playground: Playground) -> None:
+    from playground.ui.tabs import choose
+
+    stored(playground, 40, {"fast": 40, "slow": 30})
+    suites, _ = choose.offers(playground, "")
+    (_, (name, mark)) = suites["choices"]
+    assert name == "choice"
+    models = ["fast", "slow"]
+    quality, table, _ = choose.shown(playground, page_fields(mark, "90", models=models), [])
+    assert "Of 2 models: 1 eligible, 1 out." in table
+    assert "pass rate 75% (30 of 40 prompts, 95 % interval 60% to 86%), limit at least 90 %" in table
+    assert any(key == "suite:choice" for _, key in quality["choices"])
+    _, table, _ = choose.shown(playground, page_fields(mark, "50", models=models), [])
+    assert "passes more than" in table
+    _, table, _ = choose.shown(playground, page_fields("gone", "50", models=models), [])
+    assert "Run the suite with it" in table
+
+
+def test_the_page_refuses_a_rate_without_a_suite(playground: Playground) -> None:
+    from playground.ui.tabs import choose
+
+    for values, said in (
+        (page_fields(rate="80"), "no suite is chosen"),
+        (page_fields(score="0.4"), "no benchmark is chosen"),
+        (page_fields("x", rate="many"), "is no limit"),
+        (page_fields("x", rate="101"), "at most 1"),
+    ):
+        _, table, _ = choose.shown(playground, values, [])
+        assert said in table and 'data-say="alert"' in table

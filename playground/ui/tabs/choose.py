@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from playground.choose.answers import SuiteAnswers, stored_suites, suite_answers
 from playground.choose.board import Stored, board, candidates_of, stored, with_figures
-from playground.choose.constraints import Constraints, check_limits
+from playground.choose.constraints import Constraints, Eligibility, check_limits
+from playground.choose.deciding import difference_words, differences
 from playground.choose.quality import Quality, file_scores
 from playground.errors import PlaygroundError, UsageError
 from playground.messages import msg
@@ -38,6 +40,8 @@ HEAD = msg(
     "limit left empty asks for nothing."
 )
 OWN = msg("pasted scores")
+FIRST_OF_SUITE = 6
+"""Place of the suite among the limits."""
 OWN_CHARS = 100_000
 """Of the reader's own scores. The app remembers what each visitor sent, so that is no place for large files."""
 BELOW = [(msg("Speed"), "decode_tok_s"), (CHOICE["ttft_s"].title, "ttft_s"), (msg("Memory"), "peak_memory_mb")]
@@ -47,10 +51,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Choose:
-    """The components; ``limits`` in the order of ``Constraints``."""
+    """The components; ``limits`` in the order of ``read_limits``."""
 
     tab: gr.Tab
     limits: tuple[Any, ...]
+    suite: gr.Dropdown
+    task: gr.Dropdown
     models: gr.Dropdown
     every: gr.Checkbox
     quality: gr.Dropdown
@@ -76,6 +82,15 @@ def build(playground: Playground, tab: gr.Tab) -> Choose:
         openness = gr.Slider(0, 5, 0, step=1, label=msg("Open items, min."), min_width=130)
         context = _limit(msg("Context, at least (tokens)"))
         commercial = gr.Checkbox(False, label=msg("Commercial use"), min_width=120)
+    with gr.Row():
+        suite = gr.Dropdown(
+            [], value=None, label=msg("Suite that was run"), elem_id="choose-suite", scale=2, min_width=220
+        )
+        pass_rate = _limit(msg("Pass rate, at least (%)"))
+        task = gr.Dropdown(
+            [], value=None, label=msg("Benchmark that was taken"), elem_id="choose-task", scale=2, min_width=220
+        )
+        score = _limit(msg("Score, at least"))
     with gr.Row():
         models = gr.Dropdown(
             [str(variant) for variant in _offered(playground)],
@@ -109,8 +124,8 @@ def build(playground: Playground, tab: gr.Tab) -> Choose:
     picture = html(elem_id="picture")
     html(votes_head)
     table = votes.build_table()
-    limits = (memory_limit, ttft, speed, commercial, openness, context)
-    return Choose(tab, limits, models, every, quality, below, memory, own, verdicts, picture, table)
+    limits = (memory_limit, ttft, speed, commercial, openness, context, suite, pass_rate, task, score)
+    return Choose(tab, limits, suite, task, models, every, quality, below, memory, own, verdicts, picture, table)
 
 
 def votes_head() -> str:
@@ -141,6 +156,10 @@ def connect(playground: Playground, tab: Choose, choices: Sequence[Any]) -> None
         owner = visitor(request)
         return (mark, *shown(playground, values[:fields], values[fields:], prefer_own=new, owner=owner))
 
+    def offer(request: gr.Request) -> tuple[Any, Any]:
+        return offers(playground, visitor(request))
+
+    tab.tab.select(offer, None, [tab.suite, tab.task], queue=False, show_progress="hidden", api_visibility="private")
     # Text has arrived by "change". The quality list changes by itself too, and there only a hand's input counts.
     changes = [part.change if isinstance(part, gr.Textbox) else part.input for part in tab.inputs]
     # One event for all triggers: of two events, the answer to the older one could come last and stay.
@@ -172,9 +191,12 @@ def shown(
     try:
         limits = read_limits(limit_values)
         kept = stored(playground)
-        found = board(playground, _variants(playground, kept, models, choices, every=bool(every)), kept, owner)
+        variants = _variants(playground, kept, models, choices, every=bool(every))
+        chosen_suite = limit_values[FIRST_OF_SUITE] if len(limit_values) > FIRST_OF_SUITE else None
+        answers = _answers(playground, chosen_suite, variants, owner)
+        found = board(playground, variants, kept, owner, answers)
         verdicts = found.verdicts(limits)
-        table = choose.verdicts_html(verdicts, limits) + _notes(found)
+        table = choose.verdicts_html(verdicts, limits) + _notes(found, verdicts)
     except PlaygroundError as error:
         return gr.skip(), _problem(error.message), ""
     except Exception:
@@ -196,7 +218,14 @@ def read_limits(values: Sequence[Any]) -> Constraints:
     Raises:
         UsageError: A field holds no number that can be a limit.
     """
-    memory, ttft, speed, commercial, openness, context = values
+    memory, ttft, speed, commercial, openness, context, *measured = values
+    suite, rate, task, score = measured if len(measured) == 4 else (None,) * 4
+    if _number(rate) is not None and not suite:
+        raise UsageError(msg("A pass rate is asked for, and no suite is chosen"), msg("Run one under Prompt set."))
+    if _number(score) is not None and not task:
+        raise UsageError(
+            msg("A score is asked for, and no benchmark is chosen"), msg("`playground eval` takes one of a model.")
+        )
     open_items, least = _number(openness), _number(context)
     limits = Constraints(
         _number(memory),
@@ -205,9 +234,32 @@ def read_limits(values: Sequence[Any]) -> Constraints:
         bool(commercial),
         int(open_items) if open_items else None,
         int(least) if least is not None else None,
+        None if (percent := _number(rate)) is None else percent / 100,
+        {str(task): wanted} if task and (wanted := _number(score)) is not None else {},
     )
     check_limits(limits)
     return limits
+
+
+def offers(playground: Playground, owner: str) -> tuple[Any, Any]:
+    """The suites with answers, and the tasks with scores, to choose from."""
+    try:
+        suites = [(name, mark) for mark, (_, name) in stored_suites(playground, owner).items()]
+        tasks = sorted({each.task for each in stored(playground).scores})
+    except PlaygroundError:
+        return gr.skip(), gr.skip()  # the verdicts say what is wrong with the store
+    return (
+        gr.update(choices=[(msg("none"), ""), *suites]),
+        gr.update(choices=[(msg("none"), ""), *((task, task) for task in tasks)]),
+    )
+
+
+def _answers(playground: Playground, mark: Any, variants: Sequence[Variant], owner: str) -> SuiteAnswers | None:
+    """Those of the suite that is chosen; None where none is, or it was deleted since."""
+    if not isinstance(mark, str) or not mark:
+        return None
+    found = stored_suites(playground, owner).get(mark)
+    return suite_answers(playground, (mark, found[1]), variants, owner) if found else None
 
 
 def _number(value: Any) -> float | None:
@@ -272,8 +324,9 @@ def _chosen(found: Board, mine: Quality | None, wanted: Any) -> tuple[Quality | 
     return quality, gr.update(choices=names, value=quality.key if quality else None)
 
 
-def _notes(found: Board) -> str:
-    rows = "".join(f"<li>{esc(note)}</li>" for note in found.evidence.notes)
+def _notes(found: Board, verdicts: Sequence[Eligibility]) -> str:
+    told = [difference_words(each) for each in differences(found, verdicts)]
+    rows = "".join(f"<li>{esc(note)}</li>" for note in (*told, *found.evidence.notes))
     return f'<ul class="note cautions">{rows}</ul>' if rows else ""
 
 

@@ -267,8 +267,8 @@ def form(app: App, function: str, *models: str) -> list[Any]:
 def asked(app: App, name: str, comparison: str) -> tuple[str, list[Any]]:
     """The page's function and what it is sent; a diff starts from a comparison of variants, and there is none here."""
     if name == "benchmark":
-        return "run_1", [[], 5, 40, *form(app, "run_1", "endless")[3:]]
-    return "run_3", [comparison]
+        return "measure", [[], 5, 40, *form(app, "measure", "endless")[3:]]
+    return "replay", [comparison]
 
 
 def lines(app: App, session: str, stack: ExitStack) -> Iterator[dict[str, Any]]:

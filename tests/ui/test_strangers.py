@@ -104,7 +104,7 @@ def test_a_space_runs_measures_and_reads_for_no_folder_and_says_so_alike_of_all(
     for name in (name for pair in folders for name in pair):
         for function, data in (
             ("run", [[name], "", False, *asked]),
-            ("run_1", [[], 1, 4, [name], *asked]),
+            ("measure", [[], 1, 4, [name], *asked]),
             ("read", ["form", "", [name], "", *asked]),
         ):
             said = started(space, number_of(space, function), data)
@@ -154,7 +154,7 @@ def test_a_stored_comparison_of_a_folder_is_not_run_again_for_a_stranger(make_se
         run = replace(stored.runs[0], variant=Variant(f"path:{tmp_path}", "onnx", "int8"))
         own.store.save(replace(stored, runs=(run,)))
     with serving(tmp_path, MODELS, **SPACE_ENV) as app:
-        said = started(app, number_of(app, "run_3"), [stored.id, [stored.id]])
+        said = started(app, number_of(app, "replay"), [stored.id, [stored.id]])
     assert "is not offered here" in said
 
 

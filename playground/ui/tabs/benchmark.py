@@ -86,7 +86,7 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
     """Say which event does what."""
     sessions = Sessions()
 
-    async def run(
+    async def measure(
         request: gr.Request, kept: Any, repeats: float | None, tokens: float | None, *values: Any
     ) -> AsyncIterator[Changes]:
         work = steps(request.session_hash or "", kept, repeats, tokens, values)
@@ -142,7 +142,7 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
         return benchmark.measurement_html(found[0], playground) if found else _empty_html()
 
     tab.buttons.start.click(
-        run,
+        measure,
         [tab.ids, tab.repeats, tab.tokens, *chosen.inputs],
         [tab.buttons.start, tab.buttons.stop, tab.state, tab.ids],
         trigger_mode="once",

@@ -243,7 +243,7 @@ def connect(playground: Playground, part: PromptSet, chosen: form.Form) -> None:
     def read(*values: Any) -> Changes:
         return doing.read(values)
 
-    def run(request: gr.Request, *values: Any) -> Changes:
+    def run_suite(request: gr.Request, *values: Any) -> Changes:
         return doing.run(visitor(request), values)
 
     def act(request: gr.Request, action: Any) -> Changes:
@@ -257,7 +257,7 @@ def connect(playground: Playground, part: PromptSet, chosen: form.Form) -> None:
 
     looks = [part.look.change, part.models.change, part.own.change, part.repeats.change]
     gr.on(looks, read, part.asked, [part.told, part.own], trigger_mode="always_last", **QUIET)
-    part.run.click(run, part.asked, [part.told, part.entries, part.shown], trigger_mode="once", **QUIET)
+    part.run.click(run_suite, part.asked, [part.told, part.entries, part.shown], trigger_mode="once", **QUIET)
     filled = [part.text, part.name, part.models, part.repeats, part.system, *part.fields]
     part.action.change(
         act,

@@ -50,7 +50,7 @@ def connect(playground: Playground, part: Replay, kept: History, demo: gr.Blocks
     """Say which event does what."""
     sessions = Sessions()
 
-    async def run(request: gr.Request, chosen: Any) -> AsyncIterator[Changes]:
+    async def replay(request: gr.Request, chosen: Any) -> AsyncIterator[Changes]:
         work = steps(request.session_hash or "", chosen)
         async with aclosing(part.buttons.told(work, part.shown)) as changes:
             async for change in changes:
@@ -76,7 +76,7 @@ def connect(playground: Playground, part: Replay, kept: History, demo: gr.Blocks
         return [gr.update(visible=bool(chosen)), ""]
 
     part.buttons.start.click(
-        run,
+        replay,
         [kept.open],
         [part.buttons.start, part.buttons.stop, part.shown],
         trigger_mode="once",

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
-from playground.records import Request, Variant
+from playground.experiments.suite_plan import SuitePlan
+from playground.records import Cell, Column, ModelRun, Request, SuiteRun, Variant
 from playground.results.figures import CHOICE, Measured, Measurement, figure
 from playground.results.store import Store
+from playground.results.suites import Suites
 from playground.system.environment import environment
 from tests.support.app import App, serving
+from tests.support.suites import suite
 
 pytestmark = pytest.mark.ui
 MODELS = ("fast", "slow", "base")
@@ -25,12 +28,28 @@ def measured(model: str, speed: float) -> Measured:
     return Measured(Variant(model, "fake", "none"), "fake", "none", prompt_tokens=8, figures=figures)
 
 
+def keep_suite(store: Store) -> None:
+    """Thirty prompts: fast passes all, slow every second one, base none."""
+    made = suite(30)
+    columns = tuple(Column(Variant(model, "fake", "none"), Request()) for model in MODELS)
+    run = SuiteRun("s" * 32, "2026-11-24T09:30:00.000Z", "capitals", made.rows, columns, environment(), status="done")
+    kept = Suites(store)
+    kept.begin(run, SuitePlan(made))
+    cells = []
+    for row in range(30):
+        for column, passed in enumerate((True, row % 2 == 0, False)):
+            answer = ModelRun(columns[column].variant, "fake", "none", "x", "stop")
+            cells.append(Cell(row, column, 0, answer, passed=passed, score=float(passed)))
+    kept.put(run.id, cells)
+
+
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("choose")
     store = Store(folder / "home" / "playground.sqlite3")
     models = tuple(measured(model, speed) for model, speed in zip(MODELS, (90, 40, 20), strict=True))
     store.save_measurement(Measurement("m1", "2026-11-24T09:30:00.000Z", Request("hi"), 3, models, environment()))
+    keep_suite(store)
     store.close()
     with serving(folder, "fast, slow", home=folder / "home") as app:
         yield app
@@ -94,3 +113,16 @@ def contrast(one: str, other: str) -> float:
 
     bright, dark = sorted((light(one), light(other)), reverse=True)
     return (bright + 0.05) / (dark + 0.05)
+
+
+def test_a_suite_that_was_run_is_a_limit(browser: Any, app: App) -> None:
+    page = opened(browser, app, 1280)
+    page.locator("#choose-suite input").click()
+    page.get_by_role("option", name="capitals").click()
+    page.get_by_label("Pass rate, at least (%)").fill("60")
+    page.wait_for_selector("text=Of 3 models: 1 eligible, 1 too close to call, 1 out.")
+    shown = page.locator("#verdicts").inner_text()
+    assert "pass rate 50% (15 of 30 prompts, 95 % interval 33% to 67%), limit at least 60 %" in shown
+    assert "fast@fake-none passes more than slow@fake-none" in shown
+    assert "prompts would decide it" in shown
+    page.close()

@@ -44,7 +44,8 @@ class Journal(MutableMapping[str, Any]):
                 key, answer = json.loads(line)
             except (ValueError, TypeError):
                 continue
-            self._answers[key] = _as_tuple(answer)
+            if isinstance(key, str):
+                self._answers[key] = _as_tuple(answer)
         self.found = len(self._answers)
 
     def __setitem__(self, key: str, answer: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from playground.catalog.cards import MAIN, MEASURED, PAGE, fact_title
 from playground.messages import LIST_SEPARATOR, msg
-from playground.records import UNKNOWN, Fact, ModelFacts, ModelRun, Request
+from playground.records import UNKNOWN, Fact, ModelFacts, ModelRun
 from playground.results.figures import FIGURES, characters_per_s
 from playground.ui.html.charts import charts
 from playground.ui.html.format import (
@@ -284,19 +284,3 @@ def _value(value: Any, key: str) -> str:
 def small_print(name: str, text: str) -> str:
     """A line below a table."""
     return f'<p class="note"><strong>{esc(name)}:</strong> {esc(text)}</p>'
-
-
-def request_html(request: Request) -> str:
-    """The prompt and what differs from the defaults, above a reopened comparison."""
-    default = Request()
-    names = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "stop")
-    changed = {name: getattr(request, name) for name in names if getattr(request, name) != getattr(default, name)}
-    set_to = " · ".join(
-        f"{name} {value if value is not None else say(msg('random'))}" for name, value in changed.items()
-    )
-    system = (
-        f'<p class="note"><strong>{esc(msg("System:"))}</strong> {esc(request.system)}</p>' if request.system else ""
-    )
-    return f'<blockquote class="asked">{esc(request.prompt)}</blockquote>{system}' + (
-        f'<p class="note">{esc(set_to)}</p>' if set_to else ""
-    )

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from playground.cli import output
+from playground.errors import PlaygroundError
 from playground.messages import msg
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from playground.choose.deciding import Decision
     from playground.choose.file import Choice
+    from playground.records import Variant
     from playground.service import Playground
 
 INTERRUPTED = 3
@@ -37,12 +41,10 @@ def close_the_loop(playground: Playground, choice: Choice, decision: Decision) -
             decision = decide(playground, choice, models)
         if variants := missing(decision).measure:
             _measure(playground, variants)
+        _take_scores(playground, missing(decision).scores)
     except KeyboardInterrupt:
         output.stderr().print(output.clean(msg("Interrupted; the same command goes on.")), soft_wrap=True)
         return False
-    for variant, task in missing(decision).scores:
-        words = msg("Not run here: `playground eval -m {variant} --tasks {task}`.", variant=variant, task=task)
-        output.stderr().print(output.clean(words), soft_wrap=True)
     return True
 
 
@@ -70,12 +72,28 @@ def _written(choice: Choice) -> str:
     return choice.suite
 
 
-def _measure(playground: Playground, variants: tuple[object, ...]) -> None:
+def _measure(playground: Playground, variants: Sequence[Variant]) -> None:
     from playground.cli.benchmark import PROMPT
     from playground.cli.live import follow
-    from playground.records import Request, Variant
+    from playground.records import Request
 
     request = Request(prompt=PROMPT, max_new_tokens=TOKENS)
-    asked = [each for each in variants if isinstance(each, Variant)]
-    with output.working_on(", ".join(map(str, asked))):
-        playground.keep(follow(playground.benchmark(request, asked, REPEATS)))
+    with output.working_on(", ".join(map(str, variants))):
+        playground.keep(follow(playground.benchmark(request, variants, REPEATS)))
+
+
+def _take_scores(playground: Playground, lacking: Sequence[tuple[Variant, str]]) -> None:
+    """Task by task; where the harness is not installed, or knows no such task, the verdict stays open."""
+    from playground.cli.eval import door
+    from playground.cli.live import follow
+    from playground.evaluation.job import Plan
+    from playground.evaluation.worker import tasks_of
+
+    for task in dict.fromkeys(task for _, task in lacking):
+        variants = [variant for variant, wanted in lacking if wanted == task]
+        try:
+            with output.working_on(", ".join(map(str, variants))):
+                follow(playground.evaluate(variants, Plan(tasks_of([task])), door(playground)))
+        except PlaygroundError as error:
+            words = msg("{task} was not taken: {reason}", task=task, reason=error.message)
+            output.stderr().print(output.clean(words), soft_wrap=True)

@@ -67,7 +67,7 @@ def evaluate(
             folders = tuple(map(str, include_path or ()))
             plan = Plan(tasks_of(tasks or ()), folders, limit, shots, chat)
             with output.working_on(", ".join(model or ())):
-                found = list(follow(playground.evaluate(model or (), plan, _door(playground))))
+                found = list(follow(playground.evaluate(model or (), plan, door(playground))))
     if json:
         output.print_json(_json(found))
     else:
@@ -75,7 +75,7 @@ def evaluate(
     return output.OK
 
 
-def _door(playground: Playground) -> Callable[[], AbstractContextManager[Address]]:
+def door(playground: Playground) -> Callable[[], AbstractContextManager[Address]]:
     """Opens the product's own door on loopback, for whoever has a key that is made for this one time."""
 
     @contextmanager

@@ -75,7 +75,9 @@ def suite(
     ] = None,
     output_: Annotated[
         list[Path] | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Export: .json .jsonl .csv .xml (JUnit) .html .md"),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Export: .json .jsonl .csv .xml (JUnit) .html .md .comparator.json"
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> int:
@@ -318,7 +320,7 @@ def _checked_outputs(paths: list[Path]) -> list[Path]:
     from playground.results.suite_export import check_ending
 
     for path in paths:
-        check_ending(path.suffix.removeprefix("."))
+        check_ending(_ending(path))
         if not path.parent.is_dir() or not os.access(path.parent, os.W_OK) or path.is_dir():
             raise UsageError(
                 msg("{file} can't be written", file=str(path)), msg("Name a file in a folder that can be written.")
@@ -326,9 +328,14 @@ def _checked_outputs(paths: list[Path]) -> list[Path]:
     return paths
 
 
+def _ending(path: Path) -> str:
+    """The format that a file's name asks for; LLM Comparator's is a JSON that says so."""
+    return "comparator" if path.name.endswith(".comparator.json") else path.suffix.removeprefix(".")
+
+
 def _export(playground: Playground, id: str, path: Path) -> None:
     """Write a file whole or not at all."""
-    ending = path.suffix.removeprefix(".")
+    ending = _ending(path)
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         try:

@@ -18,6 +18,21 @@ PAGE_HEADERS = {
     "referrer-policy": "no-referrer",
 }
 
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>TITLE</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  color-scheme: light dark }
+h2 { font-size: 1.05rem; margin-top: 2rem }
+table { border-collapse: collapse; width: 100% }
+td, th { border-bottom: 1px solid #8886; padding: .3rem .6rem; text-align: left; vertical-align: top }
+</style>
+</head>
+<body><main><h1>TITLE</h1>BODY</main></body>
+</html>
+"""
 ABOUT = (
     "Models of the Open-Model Playground, asked in OpenAI's way. One answer at a time has the machine, so that its "
     "timings are true; callers take turns. Beside OpenAI's fields an answer has `timings` (by llama.cpp's names), "
@@ -135,17 +150,7 @@ def page() -> str:
             if path in BODIES:
                 parts.append(_table(BODIES[path][0]))
     title = html.escape(found["info"]["title"])
-    style = (
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
-        "color-scheme:light dark}"
-        "table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #8886;padding:.3rem .6rem;"
-        "text-align:left;vertical-align:top}h2{font-size:1.05rem;margin-top:2rem}"
-    )
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width"><title>{title}</title><style>{style}</style></head>'
-        f"<body><h1>{title}</h1>{''.join(parts)}</body></html>"
-    )
+    return PAGE.replace("TITLE", title).replace("BODY", "".join(parts))
 
 
 def _table(body: type[BaseModel]) -> str:

@@ -21,7 +21,7 @@ TEXT = (ROOT / "docs" / "suites.md").read_text(encoding="utf-8")
     [*kinds.KINDS, *OPTION_KEYS, *PARAMETERS, *(key for key in KEYS if key != "evaluateOptions"), *tables.SPECIAL],
 )
 def test_every_name_that_a_file_may_use_is_there(name: str) -> None:
-    assert re.search(rf"`[^`]*\b{re.escape(name.lstrip('_'))}\b[^`]*`", TEXT)
+    assert re.search(rf"`[^`]*(?<![a-z]){re.escape(name)}(?![a-z])[^`]*`", TEXT)
 
 
 def test_the_limits_are_those_of_the_code() -> None:

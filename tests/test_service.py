@@ -16,7 +16,7 @@ from playground.paths import PACKAGE, ROOT
 from playground.records import Request
 from playground.service import Playground
 
-FRONT_ENDS = sorted(path for room in ("ui", "cli", "mcp") for path in (PACKAGE / room).rglob("*.py"))
+FRONT_ENDS = sorted(path for room in ("ui", "cli", "mcp", "api") for path in (PACKAGE / room).rglob("*.py"))
 
 
 def rooms() -> set[str]:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import openai
 import pytest
@@ -128,3 +129,24 @@ def test_curl(base: str) -> None:
     deltas = [json.loads(each.removeprefix("data: "))["choices"][0]["delta"].get("content", "") for each in said[:-1]]
     assert "".join(deltas) == PARIS
     assert json.loads(curl(base, "/models"))["object"] == "list"
+
+
+def test_inspect_ai(base: str, tmp_path: Path) -> None:
+    """It wants an older fsspec than datasets has, so it stands in an environment of its own: INSPECT_PYTHON names it.
+
+    python -m venv peers/inspect && peers/inspect/bin/pip install inspect-ai==0.3.285 openai==3.54.0
+    """
+    python = os.environ.get("INSPECT_PYTHON", "")
+    if not python:
+        pytest.skip("INSPECT_PYTHON names no interpreter with inspect-ai")
+    code = """
+from inspect_ai import Task, eval
+from inspect_ai.dataset import Sample
+from inspect_ai.scorer import includes
+samples = [Sample(input="Hi", target="Paris"), Sample(input="Ho", target="London")]
+(log,) = eval(Task(dataset=samples, scorer=includes()), model="openai-api/door/fast", display="none", max_tokens=32)
+print(log.status, log.results.scores[0].metrics["accuracy"].value, log.samples[0].output.completion)
+"""
+    env = {**os.environ, "DOOR_API_KEY": KEY, "DOOR_BASE_URL": base, "INSPECT_LOG_DIR": str(tmp_path), "NO_PROXY": "*"}
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=120, env=env, check=False)
+    assert done.stdout.strip().endswith(f"success 0.5 {PARIS}"), done.stdout[-2000:] + done.stderr[-2000:]

@@ -117,7 +117,7 @@ def wilson(k: float, n: int, confidence: float = 0.95) -> Interval:
         ValueError: ``k`` is no part of ``n``, or ``confidence`` no share.
     """
     if n < 0 or not 0 <= k <= n:
-        raise ValueError(f"{k} of {n} is no proportion")
+        raise ValueError("k is not from 0 to n")
     z = _z(confidence)
     if n == 0:
         return Interval(0.0, 1.0)
@@ -136,7 +136,7 @@ def mcnemar(b: int, c: int) -> float:
         ValueError: A count is negative.
     """
     if b < 0 or c < 0:
-        raise ValueError(f"{b} and {c} are no counts")
+        raise ValueError("a count is negative")
     n, k = b + c, min(b, c)
     if 2 * k >= n - 1:
         return 1.0  # The middle of the distribution: both tails together are all of it.
@@ -183,7 +183,7 @@ def difference_interval(better: int, worse: int, prompts: int, confidence: float
         prompts: All of them; −1 to 1 is the answer where there is none.
     """
     if better < 0 or worse < 0 or better + worse > prompts:
-        raise ValueError(f"{better} and {worse} are no parts of {prompts}")
+        raise ValueError("better and worse are no parts of prompts")
     z = _z(confidence)
     if prompts == 0:
         return Interval(-1.0, 1.0)
@@ -238,5 +238,5 @@ def why_words(test: Paired) -> Translatable:
 
 def _z(confidence: float) -> float:
     if not 0 < confidence < 1:
-        raise ValueError(f"{confidence} is no confidence")
+        raise ValueError("confidence is not between 0 and 1")
     return NormalDist().inv_cdf((1 + confidence) / 2)

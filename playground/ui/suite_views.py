@@ -36,6 +36,7 @@ from playground.ui.html import panel
 from playground.ui.html import prompt_set as view
 from playground.ui.html import prompt_set_matrix as rows
 from playground.ui.html import prompt_set_summary as summary
+from playground.ui.html.format import count
 from playground.ui.html.page_export import POLICY
 from playground.ui.html.panel import Label
 from playground.ui.html.prompt_set import Standing
@@ -112,7 +113,10 @@ class Looked:
         notes = [column.note for column in progress.columns if column.note]
         problem = at.problem or (notes[0] if notes else NOTHING)
         now = [place for place, column in enumerate(progress.columns) if column.state == "running"]
-        step = msg("{model} is answering", model=self.labels[now[0]].name) if now else at.step
+        step = at.step
+        if now:
+            tokens = sum(live.n_tokens for live in at.lives if live.kind == "token")
+            step = msg("{model} is answering, {tokens}", model=self.labels[now[0]].name, tokens=count(tokens, "token"))
         return Standing("running", progress.done, progress.total, left_words(progress.left_s), step, problem)
 
 

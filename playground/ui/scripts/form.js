@@ -96,7 +96,7 @@
   let named = false;
   const nameRemovers = () => {
     const words = document.querySelector(".language[data-remove]")?.dataset.remove;
-    for (const token of words ? document.querySelectorAll("#models .token") : []) {
+    for (const token of words ? document.querySelectorAll(":is(#models, #suite-models) .token") : []) {
       const button = token.querySelector(".token-remove"), name = token.querySelector("span")?.textContent.trim();
       if (!button || !name) continue;
       named = true;
@@ -125,7 +125,7 @@
       const element = target.nodeType === Node.TEXT_NODE ? target.parentElement : target;
       if (!element?.closest) continue;
       here ||= element.closest("#notice, #asked, #go") !== null;
-      picked ||= element.closest("#models") !== null;
+      picked ||= element.closest("#models, #suite-models") !== null;
       if (element.closest(".panel, #said, #said-alert")) continue;
       const told = element.closest("[data-say]");
       if (told) places.add(told);

@@ -15,7 +15,7 @@ from playground.messages import Translatable, foreign, msg
 
 MAX_CHARS = 1_000
 """Of a pattern."""
-MAX_MEMORY = 8 << 20
+MAX_MEMORY = 2 << 20
 """Bytes that one pattern may take while it is compiled and searched for."""
 
 _LACKS: tuple[tuple[str, Translatable], ...] = (
@@ -31,7 +31,7 @@ _LACKS: tuple[tuple[str, Translatable], ...] = (
 """What a browser's patterns may have and RE2's have not: how it looks, and its name for a reader."""
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def compiled(pattern: str) -> Any:
     """The pattern, ready to be searched for.
 

@@ -222,6 +222,7 @@ def _bounded(draft: str) -> Any:
         "pattern": _check_pattern,
         "patternProperties": _check_pattern_properties,
         "additionalProperties": _check_additional_properties,
+        "uniqueItems": _check_unique_items,
     }
     functions = {name: _counted(ours.get(name, function)) for name, function in library.VALIDATORS.items()}
     return validators.extend(library, functions)
@@ -268,6 +269,23 @@ def _check_additional_properties(validator: Any, inner: Any, instance: Any, sche
             yield ValidationError(msg("{key} is not expected", key=repr(key)))
         elif inner is not True:
             yield from validator.descend(value, inner, path=key)
+
+
+def _check_unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    """The library compares each with each where the items are blocks."""
+    from jsonschema import ValidationError
+
+    if wanted and isinstance(instance, list) and len({_key(each) for each in instance}) < len(instance):
+        yield ValidationError(msg("an item stands twice"))
+
+
+def _key(value: Any) -> Any:
+    """The same for values that JSON Schema calls the same: 1 and 1.0 are, 1 and true are not."""
+    if isinstance(value, dict):
+        return "{", frozenset((name, _key(each)) for name, each in value.items())
+    if isinstance(value, list):
+        return "[", tuple(map(_key, value))
+    return type(value) if isinstance(value, bool) else None, value
 
 
 def _is_time(text: str) -> bool:

@@ -94,7 +94,7 @@ class Template:
         return "".join(texts)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=256)
 def compiled(text: str) -> Template:
     """The parts of a template.
 

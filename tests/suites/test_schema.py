@@ -88,6 +88,21 @@ def test_patterns_take_a_time_that_is_linear_in_the_text() -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize(
+    ("items", "unique"),
+    [([1, True], True), ([1, 1.0], False), ([{"a": 1}, {"a": 1.0}], False), ([[1], [True]], True), (["1", 1], True)],
+)
+def test_items_that_are_the_same(items: list[Any], unique: bool) -> None:
+    assert (mistake({"uniqueItems": True}, items) is None) is unique
+    assert Draft202012Validator({"uniqueItems": True}).is_valid(items) is unique
+
+
+def test_many_blocks_are_compared_in_little_time() -> None:
+    began = time.monotonic()
+    assert mistake({"uniqueItems": True}, [{"a": n} for n in range(20_000)]) is None
+    assert time.monotonic() - began < 5
+
+
 def test_lists_of_schemas_for_items_are_of_draft_7_and_of_its_name() -> None:
     assert mistake({"items": [{"type": "string"}, {"type": "number"}]}, ["a", "b"])
     assert mistake({"prefixItems": [{"type": "string"}]}, [3])
@@ -135,6 +150,7 @@ SCHEMAS: st.SearchStrategy[Any] = st.recursive(
             "properties": st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=2),
             "patternProperties": st.dictionaries(st.sampled_from(["^a", "b$"]), inner, max_size=2),
             "additionalProperties": inner,
+            "uniqueItems": st.booleans(),
             "items": inner,
             "anyOf": st.lists(inner, min_size=1, max_size=2),
             "oneOf": st.lists(inner, min_size=1, max_size=2),

@@ -35,6 +35,11 @@ class Asker:
     owner: str
     left: Cancelled
 
+    def make_ready(self, model: str) -> None:
+        """Prepare the model, outside of any turn."""
+        for _ in self.playground.make_ready(model, self.left):
+            pass
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -82,6 +87,7 @@ def _answer(asker: Asker, model: str, request: Request, number: int) -> Iterator
     playground, begun = asker.playground, False
     run: ModelRun | None = None
     try:
+        asker.make_ready(model)
         with playground.asking(asker.owner, asker.left):
             for event in playground.answer_now(model, request, asker.left):
                 if event.kind == "loading" and begun:

@@ -185,7 +185,7 @@ class Door:
         body = parameters.read(ChatBody, sent)
         model = str(self._playground.asked(body.model))
         wanted = chat.requests(body, self._playground.settings)
-        self._check(wanted)
+        self._check(model, wanted)
         usage = bool(body.stream_options and body.stream_options.include_usage)
         items = partial(answers, model=model, requests=wanted)
         return Job(items, ChatShape(body, model), len(wanted), body.stream, usage, body.store), body
@@ -195,12 +195,15 @@ class Door:
         model = str(self._playground.asked(body.model))
         asked = completions.prompts(body)
         wanted = completions.requests(body, asked, self._playground.settings)
-        self._check(wanted)
+        self._check(model, wanted)
         usage = bool(body.stream_options and body.stream_options.include_usage)
         items = partial(completions.answered, model=model, body=body, asked=asked, wanted=wanted)
         return Job(items, CompletionShape(body, model), len(wanted), body.stream, usage), body
 
-    def _check(self, wanted: Sequence[Any]) -> None:
+    def _check(self, model: str, wanted: Sequence[Any]) -> None:
+        if wanted[0].logprobs is not None and self._playground.resolve(model)[0].remote:
+            what = msg("{model} is served elsewhere: its server gives texts, no log-probabilities", model=model)
+            raise errors.wrong("logprobs", what, msg("Leave it out, or ask a model that runs on this machine."))
         for request in wanted:
             self._playground.check(request)
 

@@ -133,6 +133,7 @@ def _read(
     """The prompts with their ids, texts and figures; and, where scoring answers all, the token behind each of them."""
     playground, spelling, left = asker.playground, asker.spelling, asker.left
     nothing = [Prompt()] * len(asked)
+    asker.make_ready(model)
     if body.logprobs is None:
         with playground.asking(asker.owner, left):
             return [_with_text(each, spelling.pieces(model, each.ids, left)) for each in asked], nothing
@@ -153,10 +154,13 @@ def _read(
         names = spelling.names(model, (each for row in scored for each in row), left)
         found, behind = [], []
         for prompt, own, row in zip(asked, ids, scored, strict=True):
-            pieces = spelling.pieces(model, own, left)
+            best = [replace(each, id=each.top_ids[0], logprob=each.top_logprobs[0]) for each in row[len(own) :]]
+            pieces = spelling.pieces(model, (*own, *(each.id for each in best)), left)
+            before, after = pieces[: len(own)], pieces[len(own) :]
             kept = tuple(_cut(each, body.logprobs) for each in row[: len(own)])
-            found.append(replace(_with_text(prompt, pieces), ids=tuple(own), logprobs=kept, names=names))
-            behind.append(_behind(asker, model, row[len(own) :], body.logprobs, names))
+            found.append(replace(_with_text(prompt, before), ids=tuple(own), logprobs=kept, names=names))
+            token = tuple(_cut(each, body.logprobs) for each in best)
+            behind.append(Prompt("".join(after), tuple(each.id for each in best), token, after, names))
         return found, behind
 
 
@@ -167,15 +171,6 @@ def _with_text(prompt: Prompt, pieces: tuple[str, ...]) -> Prompt:
 def _cut(token: TokenLogprob, most: int) -> TokenLogprob:
     """With no more of the likeliest than were asked for."""
     return replace(token, top_ids=token.top_ids[:most], top_logprobs=token.top_logprobs[:most])
-
-
-def _behind(asker: Asker, model: str, row: Sequence[TokenLogprob], most: int, names: dict[int, str]) -> Prompt:
-    """The likeliest token behind a prompt, as a text of one token."""
-    if not row:
-        return Prompt()
-    best = replace(row[0], id=row[0].top_ids[0], logprob=row[0].top_logprobs[0])
-    pieces = asker.spelling.pieces(model, (best.id,), asker.left)
-    return Prompt("".join(pieces), (best.id,), (_cut(best, most),), pieces, names)
 
 
 def _scored(  # noqa: PLR0917 (all of them make one run)

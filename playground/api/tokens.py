@@ -38,6 +38,7 @@ def tokenize(asker: Asker, body: TokenizeBody) -> dict[str, Any]:
     text = body.content if body.content is not None else body.prompt
     if (text is None) == (not body.messages):
         raise wrong("content", msg("content, prompt or messages: one of them is wanted"), msg("Send one of them."))
+    asker.make_ready(model)
     with playground.asking(asker.owner, asker.left):
         if text is None:
             ids = _view(playground, model, body).token_ids
@@ -56,6 +57,7 @@ def detokenize(asker: Asker, body: DetokenizeBody) -> dict[str, Any]:
         PlaygroundError: They are none of this model's, or only a server knows them.
     """
     model = named(asker.playground, body.model)
+    asker.make_ready(model)
     with asker.playground.asking(asker.owner, asker.left):
         text = "".join(asker.spelling.pieces(model, body.tokens, asker.left))
     return {"content": text, "prompt": text}
@@ -68,6 +70,7 @@ def apply_template(asker: Asker, body: TemplateBody) -> dict[str, Any]:
         PlaygroundError: Its template refuses it.
     """
     model = named(asker.playground, body.model)
+    asker.make_ready(model)
     with asker.playground.asking(asker.owner, asker.left):
         view = _view(asker.playground, model, body)
     return {"prompt": view.rendered, "warnings": list(map(str, view.warnings))}

@@ -176,16 +176,26 @@ class Answers(ABC):
         return self._in_turn(model, request, owner, cancelled)
 
     def _in_turn(self, model: str, request: Request, owner: str, cancelled: Cancelled) -> Iterator[Event]:
+        yield from self.make_ready(model, cancelled)
         with self.asking(owner, cancelled):
             yield from self.answer_now(model, request, cancelled)
+
+    def make_ready(self, model: str, cancelled: Cancelled) -> Iterator[Event]:
+        """Prepare a model that is not ready, which may take minutes: before ``asking``, so that nobody waits for it.
+
+        Raises:
+            PlaygroundError: It can't be prepared.
+        """
+        variant = self.resolve(model)[1]
+        if self.preparation(variant).artifact is None:
+            yield Event(str(variant), "preparing", at=time.monotonic())
+            self.prepare(variant, lambda step, share: None, cancelled)
 
     def answer_now(self, model: str, request: Request, cancelled: Cancelled) -> Iterator[Event]:
         """As ``answer``, for whoever is ``asking`` already."""
         spec, variant = self.resolve(model)
-        artifact = self.preparation(variant).artifact
-        if artifact is None:
-            yield Event(str(variant), "preparing", at=time.monotonic())
-            artifact = self.prepare(variant, lambda step, share: None, cancelled)
+        state = self.preparation(variant)
+        artifact = state.artifact or self.prepare(variant, lambda step, share: None, cancelled)
         load = LoadSpec(spec, artifact, self.settings.threads)
         ready = time.monotonic()
         with self.pool.turns.hold(cancelled, lambda _: None) as mine:

@@ -5,6 +5,7 @@ The module knows both ways of asking, ``/chat/completions`` and ``/completions``
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from playground.errors import all_of
@@ -32,6 +33,9 @@ def request_body(remote: Remote, request: Request) -> tuple[dict[str, Any], list
     if request.stop:
         body["stop"] = list(request.stop)
     warnings = []
+    if request.json_schema:
+        body["response_format"] = _format(request.json_schema)
+        warnings.append(msg("The server was asked to hold the answer to a schema; whether it does is its own affair."))
     if extra := extra_fields(request):
         warnings.append(
             plural(
@@ -52,6 +56,14 @@ def extra_fields(request: Request) -> dict[str, Any]:
     values = {"top_k": request.top_k, "min_p": request.min_p, "repetition_penalty": request.repetition_penalty}
     defaults = Request()
     return {name: value for name, value in values.items() if value != getattr(defaults, name)}
+
+
+def _format(schema: str) -> dict[str, Any]:
+    """``response_format``, https://platform.openai.com/docs/guides/structured-outputs."""
+    wanted = json.loads(schema)
+    if not wanted:
+        return {"type": "json_object"}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": wanted, "strict": True}}
 
 
 def _said(remote: Remote, request: Request) -> tuple[dict[str, Any], list[Translatable]]:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from playground.config.endpoints import load_remotes, remote_artifact, remote_spec
-from playground.errors import ContextOverflow, RunError
+from playground.errors import BadRequest, ContextOverflow, RunError
 from playground.paths import ROOT
 from playground.records import Event, LoadSpec, Message, ModelRun, Request, Variant
 from playground.runtimes import create_runtime
@@ -197,6 +197,23 @@ def test_parameters_beyond_the_protocol_go_out_only_when_set_and_with_a_warning(
     assert any(warning.startswith("top_k and repetition_penalty: ") for warning in run.warnings)
     body, _ = sent(Request("hi", seed=None), kind=kind)
     assert not {"top_k", "min_p", "repetition_penalty", "seed", "stop"} & set(body)
+
+
+@pytest.mark.parametrize("schema", ["{}", '{"type": "object"}'])
+def test_a_schema_is_sent_on_and_said_to_be_the_servers_affair(schema: str) -> None:
+    body, run = sent(Request("hi", json_schema=schema))
+    wanted = {"name": "answer", "schema": {"type": "object"}, "strict": True}
+    whole = {"type": "json_schema", "json_schema": wanted}
+    assert body["response_format"] == ({"type": "json_object"} if schema == "{}" else whole)
+    assert any("hold the answer to a schema" in warning for warning in run.warnings)
+
+
+@pytest.mark.parametrize("request_", [Request(prompt_ids=(1, 2)), Request("hi", plain=True)])
+def test_a_chat_server_is_not_asked_past_its_template(request_: Request) -> None:
+    with serving(stream(chat("x"))) as server:
+        with pytest.raises(BadRequest, match="token ids"):
+            list(loaded(server).generate(request_, lambda: False))
+        assert server.posts == []
 
 
 def test_a_conversation_is_sent_as_it_is_and_brings_its_own_system_prompt() -> None:

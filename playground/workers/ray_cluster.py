@@ -86,26 +86,28 @@ class Cluster:
 
     def __init__(self, address: str, cores: int) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked the reader
+        # What is left of a handle would start a cluster of its own when this one is gone.
+        os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
         import ray
         from ray import serve
 
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         self._is_ours, self._is_local = not ray.is_initialized(), address == LOCAL
         if self._is_ours and self._is_local:
             ray.init(address=LOCAL, num_cpus=cores, include_dashboard=False, **quiet)
         elif self._is_ours:
             ray.init(address=address, **quiet)
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
         serve.start(proxy_location="Disabled")  # asked by handles: no door of Ray's is opened
 
-    def leave(self, names: Sequence[str]) -> None:
-        """Take models off the cluster and leave it; one that was started here ends."""
+    def leave(self, names: Sequence[str], handles: Sequence[Any]) -> None:
+        """Take models off the cluster and leave it; one that was started here ends with all of them."""
         import ray
-        from ray import serve
 
-        delete(names)
-        if self._is_ours and self._is_local:
-            serve.shutdown()
+        for handle in handles:
+            handle.shutdown()
+        if not (self._is_ours and self._is_local):
+            delete(names)
         if self._is_ours:
             ray.shutdown()
 

@@ -147,7 +147,8 @@ class RayReplicas:
             self._models.clear()
         if cluster := self._cluster:
             with contextlib.suppress(Exception):
-                self._call(lambda: cluster.leave([model.name for model in models]))
+                handles = [model.handle for model in models if model.handle]
+                self._call(lambda: cluster.leave([model.name for model in models], handles))
         self._caller.shutdown()
 
     # -- models -------------------------------------------------------------------------------------------------

@@ -7,13 +7,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from playground.errors import ContextOverflow, RunError, Stopped
+from playground.errors import ContextOverflow, RunError, Stopped, UsageError
 from playground.records import Artifact, Event, LoadSpec, ModelRun, ModelSpec, Request, Variant
 from playground.runtimes import create_runtime
 from playground.runtimes.base import Runtime
+from playground.runtimes.generation.logprobs import Row
+from playground.runtimes.generation.token_scores import ScoreIds
 from tests.support import tiny
 
 PROMPT = "the quick brown fox jumps over the lazy dog"
@@ -343,3 +346,93 @@ def test_forced_along_its_own_greedy_answer_a_model_holds_each_token_for_the_lik
     assert len(spelt.names) == 12
     with pytest.raises(Stopped):
         list(runtime.score((1,), run.token_ids, lambda: True))
+
+
+# -- log-probabilities ------------------------------------------------------------------------------------------------
+
+
+def test_log_probabilities_are_told_token_by_token_and_change_no_word(runtime: Runtime) -> None:
+    free = answer(runtime, Request(PROMPT, max_new_tokens=12))[1]
+    events, run = answer(runtime, Request(PROMPT, max_new_tokens=12, logprobs=3))
+    assert free.logprobs == () and (run.text, run.token_ids) == (free.text, free.token_ids)
+    assert [each.id for each in run.logprobs] == list(run.token_ids or ())
+    assert tuple(each for event in events for each in event.logprobs) == run.logprobs
+    assert all(len(event.logprobs) == 1 for event in events if event.kind == "token")
+    for each in run.logprobs:  # greedy takes the likeliest, and three is what was asked for
+        assert each.top_ids[0] == each.id and each.top_logprobs[0] == each.logprob
+        assert len(each.top_ids) == 3 and list(each.top_logprobs) == sorted(each.top_logprobs, reverse=True)
+    alone = answer(runtime, Request(PROMPT, max_new_tokens=12, logprobs=0))[1]
+    assert [each.logprob for each in alone.logprobs] == [each.logprob for each in run.logprobs]
+    assert alone.logprobs[0].top_ids == ()
+
+
+def test_tokens_that_an_answer_begins_with_have_theirs_too(runtime: Runtime) -> None:
+    whole = answer(runtime, Request(PROMPT, max_new_tokens=12, logprobs=1))[1]
+    ids = whole.token_ids or ()
+    for reuse in (False, True):
+        events, run = answer(
+            runtime, Request(PROMPT, max_new_tokens=7, logprobs=1, answer_ids=tuple(ids[:5]), reuse=reuse)
+        )
+        assert run.token_ids == ids and len(run.logprobs) == 12
+        assert tuple(each for event in events for each in event.logprobs) == run.logprobs
+        for one, other in zip(run.logprobs, whole.logprobs, strict=True):
+            assert one.id == other.id and one.logprob == pytest.approx(other.logprob, abs=1e-3)
+
+
+def test_texts_scored_together_have_the_figures_of_each_alone_forced_token_by_token(runtime: Runtime) -> None:
+    ids = runtime.encode(PROMPT, special=False) * 30
+    texts = (ids[:150], (*ids[:140], *ids[3:9]), ids[:7], (*ids[:149], ids[2]), ids[:1], ids[:150])
+    starts = (0, 138, 2, 149, 0, 60)
+    task = ScoreIds(texts, top=2, starts=starts)
+    told: list[float] = []
+    scored = runtime.score_ids(task, lambda: False, told.append)
+    assert told[-1] == 1
+    for text, start, found in zip(texts, starts, scored.tokens(task), strict=True):
+        assert [each.id for each in found] == list(text[start:])
+        if start == 0:
+            assert found[0].logprob is None and found[0].top_ids == ()
+        if len(text) < 2:
+            continue
+        rows = runtime.score(text[:1], text[1:], lambda: False)
+        true = [Row(row.copy(), 2).of(token) for row, token in zip(given(rows), text[1:], strict=True)]
+        if type(runtime).__name__ == "FakeRuntime":
+            continue  # its rows know no place
+        for one, other in zip(found[start == 0 :], true[max(0, start - 1) :], strict=True):
+            assert one.logprob == pytest.approx(other.logprob, abs=2e-4)
+            assert one.top_ids == other.top_ids or one.top_logprobs == pytest.approx(other.top_logprobs, abs=2e-4)
+
+
+def given(rows: Iterator[Any]) -> Iterator[Any]:
+    return (row for row in rows if row is not None)
+
+
+def test_what_texts_share_is_read_once_and_nothing_of_earlier_ones_where_that_is_not_wanted(real: Runtime) -> None:
+    ids = real.encode(PROMPT, special=False) * 30
+    texts = tuple((*ids[:150], token, *ids[:3]) for token in (40, 41, 42, 43))
+
+    def read(task: ScoreIds) -> int:
+        return real.score_ids(task, lambda: False, lambda _: None).read
+
+    alone = read(ScoreIds(texts[:1], reuse=False))
+    assert alone == 153
+    together = read(ScoreIds(texts, starts=(150,) * 4, reuse=False))
+    assert 153 + 3 * 3 <= together <= 153 + 3 * 5
+    assert read(ScoreIds(texts[:1], starts=(150,))) <= 5
+    assert read(ScoreIds(texts[:1], reuse=False)) == 153
+    # One context, single tokens: all from one row.
+    assert read(ScoreIds(tuple((*ids[:80], token) for token in range(30)), reuse=False)) == 80
+    answer(real, Request(PROMPT, max_new_tokens=5))  # and an answer is not disturbed, nor disturbs
+    assert read(ScoreIds(texts[:1])) >= 4
+
+
+def test_texts_that_can_not_be_scored_are_refused_before_any_work_and_stop_is_heard(real: Runtime) -> None:
+    def score(*texts: tuple[int, ...]) -> object:
+        return real.score_ids(ScoreIds(texts), lambda: False, lambda _: None)
+
+    with pytest.raises(UsageError, match="text 2 holds the token 99999"):
+        score((1, 2), (1, 99_999))
+    with pytest.raises(ContextOverflow):
+        score((5,) * (tiny.CONTEXT + 1))
+    with pytest.raises(Stopped):
+        real.score_ids(ScoreIds(((1, 2, 3),)), lambda: True, lambda _: None)
+    assert real.score_ids(ScoreIds(((1, 2, 3),)), lambda: False, lambda _: None).logprobs[0][0] is None

@@ -97,6 +97,12 @@ class Engine:
         """
         raise NotImplementedError
 
+    def rows_hold(self) -> bool:
+        """Whether a text can be scored in one go: it gives the rows inside a text, and what follows changes nothing of
+        those before. Else a text is forced token by token behind its start, and what two texts share tells nothing.
+        """
+        return True
+
     def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
         """Read ``ids`` as ``prefill`` does; the logits behind each of the last ``wanted`` of them, in order, each valid
         until the next is asked for. All is read when there are no more.

@@ -57,7 +57,7 @@ class IdsScorer:
             Cut: ``cancelled`` said so.
             Interrupted, RuntimeError, MemoryError, FloatingPointError: See ``Engine``; the logits are not numbers.
         """
-        beside = self._engine.starts_with is not None
+        beside = self._engine.starts_with is not None or not self._engine.rows_hold()
         texts = [_Text(ids, max(task.start(place), 1)) for place, ids in enumerate(task.prompts)]
         if not task.reuse:
             self._cache.forget()
@@ -114,7 +114,9 @@ class IdsScorer:
                 self._cache.prefill(ids[start:end])
 
     def _beside(self, text: _Text, others: Sequence[_Text], top: int, cancelled: Cancelled) -> int:
-        """An encoder reads what stands before the start, the decoder is forced along the rest."""
+        """What stands before the start is a prompt, an encoder's maybe; the model is forced along the rest as it would
+        have written it.
+        """
         prompt, answer = text.ids[: text.start], text.ids[text.start :]
         if not answer:
             return 0

@@ -116,7 +116,7 @@ class TorchEngine(Engine):
 
     def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
         """See ``Engine.rows``; in one call of the network, where its rows are those of shorter texts."""
-        if wanted == 1 or not self._rows_hold():
+        if wanted == 1 or not self.rows_hold():
             yield from super().rows(ids, wanted)
             return
         parts = self.chunk > 0 and self._ids.shape[1] + len(ids) <= (self._longest or sys.maxsize)
@@ -220,9 +220,9 @@ class TorchEngine(Engine):
                     break
         self.reset(0)
 
-    def _rows_hold(self) -> bool:
-        """Whether the rows inside a text are those behind its beginnings: some networks look ahead within a prompt, or
-        give the last row alone. Tried once, on a short text, when it is first asked; what was read is read again.
+    def rows_hold(self) -> bool:
+        """See ``Engine.rows_hold``. Some networks look ahead within a prompt, or give the last row alone. Tried once,
+        on a short text, when it is first asked; what was read is read again.
         """
         if self._gives_rows is None:
             known, room = self._ids[0].tolist(), self._room

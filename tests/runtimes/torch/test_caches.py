@@ -20,8 +20,11 @@ from playground.records import LoadSpec, ModelRun, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.generation.answering import READ_AGAIN
 from playground.runtimes.generation.engine import Engine, Interrupted
+from playground.runtimes.generation.ids_scorer import IdsScorer
+from playground.runtimes.generation.logprobs import Row
 from playground.runtimes.generation.prefix_cache import PrefixCache
 from playground.runtimes.generation.rotary import steady_length
+from playground.runtimes.generation.token_scores import ScoreIds
 from tests.families.sweep import names, networks, sizes
 from tests.support import tiny
 
@@ -58,6 +61,9 @@ KINDS = {
     "openai-gpt": "nothing",
     "roberta": "positions counted from the tokens",
 }
+
+FORCED = ("xlnet", "cpmant", "xlm", "bamba", "zamba", "zamba2")
+"""The last row of these is all they give, or a row is not what it was when more of the text stands behind it."""
 
 WINDOWS = {"moshi": "sliding_window", "doge": "keep_window_size"}
 """Numbers that are to lie between the short prompt and the long one."""
@@ -125,6 +131,23 @@ def test_greedy_answers_are_those_of_generate_and_of_a_fresh_network_each_time(n
     assert answer(engine, SHORT, 8) == short
     assert answer(engine, LONG, 8) == long
     assert answer(engine, SHORT, 8) == short
+
+
+@pytest.mark.parametrize("name", KINDS, ids=[f"{name}: {kind}" for name, kind in KINDS.items()])
+def test_texts_scored_at_once_have_the_figures_of_their_beginnings_or_are_forced_token_by_token(name: str) -> None:
+    engine = opened(network(name))
+    starts, texts = (30, 0, 0), (tuple(LONG[:40]), (*LONG[:38], 30, 31), tuple(LONG[:20]))
+    scored = IdsScorer(PrefixCache(engine)).score(ScoreIds(texts, starts=starts), lambda: False, lambda _: None)
+    assert engine.rows_hold() == (name not in FORCED)
+    for text, start, found in zip(texts, starts, scored.logprobs, strict=True):
+        first = max(start, 1)
+        for place in range(first, len(text), 7):
+            engine.reset(len(text))
+            row = engine.prefill(text[: first if name in FORCED else place])
+            for token in text[first:place] if name in FORCED else ():
+                row = engine.step(token)
+            true = Row(row, 0).of(text[place]).logprob
+            assert found[place - start] == pytest.approx(true, abs=2e-3)
 
 
 @pytest.mark.parametrize("name", ["paligemma", "qwen2_vl", "gemma3"])

@@ -6,7 +6,7 @@ of ``evidence``, ``constraints`` and ``quality``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -142,6 +142,7 @@ def board(
         replace(each, passed=suite.rates.get(each.variant) if suite else None, scores=scores[each.variant])
         for each in candidates
     )
+    evidence = _with_other_files(evidence, scores, artifacts)
     fidelity = {
         variant: (artifact.fidelity if artifact else None) or evidence.fidelity.get(variant)
         for variant, artifact in artifacts.items()
@@ -172,6 +173,25 @@ def _with_answers(evidence: Evidence, suite: SuiteAnswers) -> Evidence:
             msg("Some figures are of the suite's own answers, to prompts of several lengths: that widens their spread.")
         )
     return replace(evidence, figures=figures, notes=(*evidence.notes, *cautions))
+
+
+def _with_other_files(
+    evidence: Evidence, scores: Mapping[Variant, Mapping[str, Evaluation]], artifacts: Mapping[Variant, Artifact | None]
+) -> Evidence:
+    """With a note for each score that was taken on files which were made anew since."""
+    told = []
+    for variant, by_task in scores.items():
+        artifact = artifacts[variant]
+        for taken in by_task.values():
+            if artifact and artifact.sha256 and taken.artifact_sha256 not in ("", artifact.sha256):
+                told.append(
+                    msg(
+                        "{task} was taken of {variant} before it was prepared anew: it is of other files.",
+                        task=taken.task,
+                        variant=variant,
+                    )
+                )
+    return replace(evidence, notes=(*evidence.notes, *told)) if told else evidence
 
 
 def _spread(quality: Quality, variant: str) -> Figure:

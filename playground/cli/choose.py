@@ -186,6 +186,11 @@ def _print(decision: Decision, quality: Quality | None) -> None:
     elif unmeasured:
         models = " ".join(f"-m {variant}" for variant in unmeasured[:4])
         console.print(f"\nTo measure: playground bench models {models}", soft_wrap=True)
+    best = next(
+        (each.variant for each in verdicts if each.state == "eligible" and each.variant.runtime == "onnx"), None
+    )
+    if best and limits.stated:
+        console.print(output.clean(msg("To ship it: playground ship {variant} FOLDER", variant=best)), soft_wrap=True)
     if quality:
         _print_quality(found, quality)
     for note in found.evidence.notes:

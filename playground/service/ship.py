@@ -15,8 +15,9 @@ from playground.catalog.entries import Catalog, CatalogEntry
 from playground.catalog.stores import Stores
 from playground.choose.evidence import Evidence, gather
 from playground.config.settings import Settings
+from playground.errors import RunError, Stopped
 from playground.experiments.compare import CompareJob
-from playground.messages import Translatable, foreign
+from playground.messages import Translatable, foreign, msg
 from playground.records import (
     Artifact,
     Cancelled,
@@ -111,6 +112,12 @@ class Shipping(ABC):
             if cancelled():
                 job.stop()
         ours = job.result().runs[0]
+        if cancelled():
+            raise Stopped(msg("Shipping {model} was called off", model=spec.name))
+        if ours.error:
+            raise RunError(
+                msg("{model} is not shipped: it did not answer here ({reason})", model=variant, reason=ours.error)
+            )
         facts = self.facts(variant)
         found = gather([variant], self.store.measurements(NEWEST), self.store.list(NEWEST), environment())
         known = Known(

@@ -129,7 +129,7 @@ class Scoring(ABC):
         Raises:
             UsageError, PlaygroundError: See ``decode``.
         """
-        _check([ids], 0, ())
+        _check([ids] if ids else [], 0, ())
         reply = self._in_a_turn(model, partial(protocol.decode_tokens, ids=tuple(ids)), cancelled)
         return DecodedTokens.from_json(reply["decoded"])
 

@@ -80,6 +80,7 @@ def _screen(at: Snapshot, progress: SuiteProgress, names: list[str]) -> Renderab
         Text(" ".join(clean(live.text[-ANSWER_CHARS:]).split()), style="dim", overflow="ellipsis", no_wrap=True)
         for live in at.lives[:1]
     ]
+    parts += [Text(clean(column.note), style="dim") for column in progress.columns if column.note]
     if at.problem:
         parts.append(Text(clean(msg("not stored yet: {problem}", problem=at.problem))))
     return Group(*parts)

@@ -59,8 +59,7 @@ class SuiteJob(Job[SuiteRun]):
     Its result is the suite as far as it has come: ``done``, or ``paused`` where it was stopped before its end.
 
     Args:
-        plan: What ``run`` was made of: its checks, and what they need of each answer.
-        suites: Keeps the cells.
+        plan: What ``run`` was made of; ``suites`` keeps the cells.
         claim: Held; given back at the end.
 
     Attributes:
@@ -343,6 +342,8 @@ class SuiteJob(Job[SuiteRun]):
                     self._keep(batch)
                     self._count(lane, batch)
                     batch = []
+                    if self._ends():
+                        return
         self._keep(batch)
         self._count(lane, batch)
         self._set_state(lane, "failed", why)

@@ -58,7 +58,8 @@ def notes_of(column: ColumnSummary) -> list[Translatable]:
     """What a reader should know of a column's figures."""
     notes: list[Translatable] = []
     if column.failed:
-        notes.append(plural("{n} answer failed", "{n} answers failed", n=column.failed))
+        failed = plural("{n} answer failed", "{n} answers failed", n=column.failed)
+        notes.append(msg("{failed}, the first one so: {error}", failed=failed, error=column.error or NOTHING))
     if column.cut_off:
         notes.append(
             plural("{n} answer was cut off at its length", "{n} answers were cut off at their length", n=column.cut_off)

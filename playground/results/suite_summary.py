@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
+from playground.messages import Translatable
 from playground.records import Cell, Column, Record, Request, SuiteRun
 from playground.results.requests import PARAMETERS, changed, headings
 from playground.results.statistics import Paired, Rate, family, paired, rate
@@ -40,6 +41,7 @@ class ColumnSummary(Record):
         tokens: That it answered with.
         repeated: Prompts that were answered more than once; ``varied`` of them with more than one distinct text.
         distinct: Mean number of distinct answers to one of those; None where there is none.
+        error: Of the first answer that failed; None where none did.
         shared: Whether its timings were taken on a machine that did other work at the same time.
     """
 
@@ -62,6 +64,7 @@ class ColumnSummary(Record):
     varied: int = 0
     distinct: float | None = None
     shared: bool = False
+    error: Translatable | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ class _Column:
     seconds: float = 0.0
     texts: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     shared: bool = False
+    error: Translatable | None = None
 
 
 class Tally:
@@ -134,6 +138,7 @@ class Tally:
             at.scores.append(cell.score)
         if run.error is not None:
             at.failed += 1
+            at.error = at.error or run.error
             return
         at.cut_off += run.finish_reason == "length"
         if self._run.repeats > 1:
@@ -233,6 +238,7 @@ def _summary(at: _Column, heading: str, shares: Mapping[int, float]) -> ColumnSu
         varied=sum(each > 1 for each in distinct),
         distinct=medians.fmean(distinct) if distinct else None,
         shared=at.shared,
+        error=at.error,
     )
 
 

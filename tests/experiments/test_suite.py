@@ -98,6 +98,15 @@ def test_columns_of_one_model_stand_together_each_model_is_loaded_once_and_nothi
     assert {cell.passed for cell in cells if cell.row == 0} == {False}
 
 
+def test_where_a_model_may_skip_what_prompts_share_they_come_by_their_texts(playground: Playground) -> None:
+    job = begin(playground, ["fast"], 11, request={"reuse": True})
+    job.result()
+    rows = [cell.row for cell in in_the_order_they_ended(playground, job.id)]
+    assert rows == sorted(range(11), key=lambda row: f"Question {row}?")
+    assert rows != sorted(rows)
+    assert [cell.row for cell in cells_of(playground, job.id)] == sorted(rows)
+
+
 def test_models_that_are_ready_do_not_wait_for_those_that_are_prepared(playground: Playground) -> None:
     job = begin(playground, ["slow-to-prepare", "fast"], 2)
     job.result()
@@ -120,16 +129,15 @@ def test_repeats_are_the_next_seeds_and_say_so(playground: Playground) -> None:
 def test_the_answers_of_other_people_go_between_two_cells(playground: Playground) -> None:
     job = begin(playground, [script(text="a b c d", step_s=0.05)], 12)
     until(lambda: job.progress().done >= 2)
-    began = time.monotonic()
+    before = job.progress().done
     comparison = playground.compare(ASK, playground.variants(["fast"])).result()
-    waited = time.monotonic() - began
     assert comparison.runs[0].error is None
     assert not job.done
-    assert waited < 2.0
+    assert job.progress().done - before <= 3
     assert job.result().status == "done"
     at = [cell.run.timings.queue_s or 0.0 for cell in in_the_order_they_ended(playground, job.id)]
     assert max(at) > comparison.runs[0].timings.total_s  # type: ignore[operator]
-    assert sorted(at)[-2] < 0.2
+    assert sorted(at)[-2] < max(at) / 2
 
 
 def test_a_preparation_gets_its_time_while_a_suite_goes_on(playground: Playground) -> None:

@@ -78,7 +78,7 @@ class _Mean:
     def add(self, result: CheckResult) -> None:
         self._score += result.score * result.weight
         self._weight += result.weight
-        self._passed = self._passed and (result.passed or result.weight == 0)
+        self._passed = self._passed and result.passed
 
     def verdict(self, threshold: float | None) -> tuple[bool | None, float | None]:
         if self._weight == 0:

@@ -180,8 +180,8 @@ def test_promptfoos_example_of_weights_and_thresholds(run: ModelRun) -> None:
     assert of(run, *checks, threshold=0).passed is True
 
 
-def test_a_threshold_is_met_by_thirds_that_do_not_add_up(run: ModelRun) -> None:
-    assert of(run, *[replace(HERE, weight=0.1)] * 3, *[replace(GONE, weight=0.1)] * 7, threshold=0.3).passed
+def test_a_threshold_is_met_by_tenths_that_do_not_add_up(run: ModelRun) -> None:
+    assert of(run, *[replace(HERE, weight=0.7)] * 3, replace(GONE, weight=0.7), threshold=0.75).passed
 
 
 def test_a_weight_of_zero_is_told_and_does_not_count(run: ModelRun) -> None:

@@ -80,3 +80,35 @@ def test_pydantic_is_loaded_where_a_file_is_read_and_by_no_worker() -> None:
     code = f"import sys, {modules}; print('pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("yaml", "env", "is_open"),
+    [
+        ("", {}, True),
+        ("", {"HOST": "0.0.0.0"}, False),
+        ("", {"SPACE_ID": "a/b"}, False),
+        ("", {"PLAYGROUND_HOSTS": "play.example.org"}, False),
+        ("  api: true\n", {"SPACE_ID": "a/b"}, True),
+        ("  api: false\n", {}, False),
+    ],
+)
+def test_programs_may_ask_where_no_strangers_come_or_spaces_yaml_says_so(
+    tmp_path: Path, yaml: str, env: dict[str, str], is_open: bool
+) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(f"app:\n  models: [a]\n{yaml}", encoding="utf-8")
+    assert load_settings({"PLAYGROUND_SPACE": str(space)} | env).api_is_open is is_open
+
+
+def test_keys_of_programs_are_read_and_never_shown() -> None:
+    found = load_settings({"PLAYGROUND_API_KEYS": " key-number-one-xx , key-number-two-xx,"})
+    assert found.api_keys == ("key-number-one-xx", "key-number-two-xx")
+    assert "key-number" not in repr(found)
+
+
+@pytest.mark.parametrize("wrong", ["short", "a key with spaces in it", "schlüssel-schlüssel"])
+def test_a_key_that_could_be_guessed_or_not_be_sent_is_refused_without_being_repeated(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="key 2 is") as refused:
+        load_settings({"PLAYGROUND_API_KEYS": f"key-number-one-xx,{wrong}"})
+    assert wrong not in refused.value.message

@@ -143,9 +143,11 @@ def _lines(found: Evidence, variant: Variant) -> tuple[tuple[Translatable, Trans
 
 
 def _legal(spec: ModelSpec, home: Path, stores: Stores) -> dict[str, Path]:
-    """Licence and notice files that came with the weights; of a file or folder of the reader's own, what lies in it."""
+    """Licence and notice files that came with the weights; of a folder of the reader's own, what lies in it."""
     fetched = sources.present(spec, home)
     folders = {path.parent for path in fetched.files} if fetched else set()
+    if spec.source.startswith("path:") and spec.source.lower().endswith(".gguf"):
+        folders = set()  # what lies beside a single file may be anybody's
     stored = stores.find(spec.source).legal if spec.file else ()
     found: dict[str, Path] = {path.name if path.suffix else "LICENSE": path for path in stored}
     for folder in sorted(folders):

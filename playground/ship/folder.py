@@ -195,14 +195,17 @@ def _described(shipment: Shipment, stage: Path, target: Path, trial: Trial) -> S
         left_to_do=written.left_to_do,
         documents=written.names,
     )
+    own_path = shipment.spec.source.startswith("path:")  # a place on this machine is nobody's business elsewhere
+    model = shipment.spec.name if own_path else shipment.spec.id
+    variant = replace(shipment.artifact.variant, model=model)
     receipts = {
         "kind": KIND,
-        "model": shipment.spec.id,
-        "asked": str(shipment.asked),
-        "variant": str(shipment.artifact.variant),
+        "model": model,
+        "asked": str(replace(shipment.asked, model=model)),
+        "variant": str(variant),
         "upstream": shipment.spec.upstream,
-        "source": shipment.spec.source if not shipment.spec.source.startswith("path:") else "path:",
-        "artifact": {**shipment.artifact.to_json(), "path": ""},
+        "source": "path:" if own_path else shipment.spec.source,
+        "artifact": replace(shipment.artifact, path="", variant=variant),
         "measured": shipment.known.measured,
         "notes": shipment.known.notes,
         "trial": trial,

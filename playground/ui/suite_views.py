@@ -26,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from playground.errors import PlaygroundError
+from playground.errors import PlaygroundError, UsageError
 from playground.experiments.suite_progress import left_words
 from playground.messages import NOTHING, msg
 from playground.records import SuiteRun
@@ -302,6 +302,8 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
 async def _answered(work: Any, *given: Any) -> Response:
     try:
         found = await asyncio.to_thread(work, *given)
+    except UsageError as refused:  # a format that does not go with this suite
+        return PlainTextResponse(say(refused.message) + "\n", 404, _HEADERS)
     except PlaygroundError as error:
         return PlainTextResponse(say(error.message) + "\n", 500, _HEADERS)
     if found is None:

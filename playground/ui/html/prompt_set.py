@@ -53,6 +53,7 @@ FILES: tuple[tuple[str, Translatable, Translatable], ...] = (
     ("jsonl", msg("JSONL"), msg("a line an answer, for a program")),
     ("json", msg("JSON"), msg("all of it, as it is kept")),
     ("xml", msg("JUnit XML"), msg("for a build server")),
+    ("comparator", msg("LLM Comparator"), msg("the first two models, side by side in its page")),
 )
 
 
@@ -125,7 +126,7 @@ def frame_html(run: SuiteRun, labels: Sequence[Label], earlier: Mapping[str, str
     return (
         f'<section class="suite" data-suite-id="{id}" data-status="{esc(run.status)}" aria-label="{esc(run.name)}">'
         f'<header class="suite-head"><h2 dir="auto">{esc(_name(run.name))}</h2>{time_html(run.created_at)}'
-        f'<div class="tools">{_buttons() if yours else ""}{_save(run.id)}'
+        f'<div class="tools">{_buttons() if yours else ""}{_save(run.id, len(run.columns))}'
         f'<a href="?tab=prompts&amp;suite={quote(run.id)}" data-link="{esc(msg("Copied"))}">{esc(msg("Link"))}</a>'
         f"</div></header>{_delete() if yours else ''}"
         '<div class="suite-standing" aria-live="off"></div><div class="suite-sum"></div>'
@@ -167,11 +168,12 @@ def _delete() -> str:
     )
 
 
-def _save(id: str) -> str:
+def _save(id: str, columns: int) -> str:
     address = f"export/suite/{quote(id, safe='')}"
     files = "".join(
         f'<li><a href="{address}.{ending}" download>{esc(title)}</a> <small>{esc(what)}</small></li>'
         for ending, title, what in FILES
+        if ending != "comparator" or columns > 1
     )
     return f'<details class="save-menu"><summary>{esc(msg("Save"))}</summary><ul>{files}</ul></details>'
 

@@ -57,3 +57,8 @@ def compiled(pattern: str) -> Any:
             if re.search(looks, pattern):
                 raise Reason(msg("RE2 has no {thing}", thing=name)) from error
         raise Reason(msg("it is no pattern that RE2 takes ({words})", words=foreign(words))) from error
+
+
+def found(pattern: str, text: str) -> bool:
+    """Whether the pattern is anywhere in a text; halves of characters, which JSON may bring, are read as "?"."""
+    return compiled(pattern).search(text.encode("utf-8", "replace").decode("utf-8")) is not None

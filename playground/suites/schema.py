@@ -66,6 +66,7 @@ class Schema:
         if error is None:
             return None
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
+        place = place.encode("utf-8", "replace").decode("utf-8")  # a key may be half of a character
         said = error.message if isinstance(error.message, Translatable) else foreign(error.message[:200])
         return msg("{place}: {said}", place=place.lstrip(".")[:100], said=said) if place else said
 
@@ -242,7 +243,7 @@ def _counted(function: Any) -> Any:
 def _check_pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
     from jsonschema import ValidationError
 
-    if isinstance(instance, str) and not patterns.compiled(pattern).search(instance):
+    if isinstance(instance, str) and not patterns.found(pattern, instance):
         yield ValidationError(msg("{value} does not match {pattern}", value=repr(instance), pattern=repr(pattern)))
 
 
@@ -251,7 +252,7 @@ def _check_pattern_properties(validator: Any, by_pattern: Mapping[str, Any], ins
         return
     for pattern, inner in by_pattern.items():
         for key, value in instance.items():
-            if patterns.compiled(pattern).search(key):
+            if patterns.found(pattern, key):
                 yield from validator.descend(value, inner, path=key, schema_path=pattern)
 
 
@@ -261,9 +262,9 @@ def _check_additional_properties(validator: Any, inner: Any, instance: Any, sche
     if not isinstance(instance, dict):
         return
     known = schema.get("properties", {})
-    by_pattern = [patterns.compiled(each) for each in schema.get("patternProperties", {})]
+    by_pattern = list(schema.get("patternProperties", {}))
     for key, value in instance.items():
-        if key in known or any(each.search(key) for each in by_pattern):
+        if key in known or any(patterns.found(each, key) for each in by_pattern):
             continue
         if inner is False:
             yield ValidationError(msg("{key} is not expected", key=repr(key)))

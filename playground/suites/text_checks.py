@@ -105,7 +105,7 @@ def _starts_with(check: Check, given: Given) -> Finding:
 
 
 def _regex(check: Check, given: Given) -> Finding:
-    if patterns.compiled(check.value).search(given.answer):
+    if patterns.found(check.value, given.answer):
         return Finding(True, msg("the pattern is found in the answer"))
     return Finding(False, msg("the pattern is not found in the answer"))
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from playground.messages import msg
-from playground.records import ModelRun, Timings, TokenLogprob
+from playground.records import ModelRun, Timings, TokenLogprob, Variant
 from playground.suites.judging import CHECKS, Judgement, judge
 from playground.suites.kinds import KINDS
 from playground.suites.suite import Check
@@ -160,6 +163,54 @@ def test_a_run_that_failed_fails_its_checks_and_says_why(said: Said) -> None:
         found = said("", kind, "x", run={"error": msg("The worker died.")})
         assert found.passed is False and found.score == 0
         assert "The worker died." in found.checks[0].reason
+
+
+TEXTS = st.one_of(
+    st.text(max_size=60),
+    st.text('{}[]":,0123456789.-eE \\ud8a\u00a0', max_size=60),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=4), lambda inner: st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=3), max_leaves=8).map(json.dumps),
+    st.sampled_from(['{"\\ud800": "\\ud800"}', '"\\ud800"', "\ud800", "[" * 5000, '{"a":' * 3000, "9" * 4000, "1e999"]),
+)  # fmt: skip
+SCHEMA = {
+    "type": ["object", "array"],
+    "patternProperties": {"^[a-z]": {"pattern": "a"}},
+    "additionalProperties": {"type": "number"},
+    "uniqueItems": True,
+}
+OF_EACH: list[Check] = [
+    *(Check(kind, "a.") for kind in ("equals", "contains", "icontains", "starts-with", "regex")),
+    *(Check(kind, "a.") for kind in ("levenshtein", "rouge-n")),
+    *(Check(kind, ["a", "1"]) for kind in ("contains-any", "contains-all", "icontains-any", "icontains-all")),
+    *(Check(kind, threshold=1.0) for kind in ("latency", "first-token", "tokens-per-second", "tokens", "cost")),
+    *(Check(kind, threshold=0.5) for kind in ("perplexity", "perplexity-score")),
+    *(Check(kind, SCHEMA) for kind in ("is-json", "contains-json")),
+    Check("equals", {"a": 1}),
+    Check("is-json"),
+    Check("contains-json"),
+    Check("word-count", [1, None]),
+    Check("finish-reason", "stop"),
+    Check("numeric", "1", options={"tolerance": "1%"}),
+    Check("language", "en"),
+    Check("same-answer", 2),
+]  # fmt: skip
+
+
+def test_the_list_above_has_every_type() -> None:
+    assert {check.type for check in OF_EACH} == set(KINDS)
+
+
+@settings(max_examples=150, deadline=None)
+@given(TEXTS, st.booleans())
+def test_whatever_a_model_says_it_is_judged(answer: str, turned: bool) -> None:
+    run = ModelRun(Variant("tiny"), "onnx", "int8", answer, "stop")
+    checks = [replace(each, type=f"not-{each.type}") if turned else each for each in OF_EACH]
+    found = judge(checks, run, answer, samples=(answer,), cost=0.1)
+    assert len(found.checks) == len(checks)
+    assert all(0 <= each.score <= 1 and each.reason for each in found.checks)
+    if answer.isprintable():
+        json.dumps([each.to_json() for each in found.checks], ensure_ascii=False).encode("utf-8")
 
 
 # -- how scores are put together ----------------------------------------------------------------------------------

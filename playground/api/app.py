@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -30,6 +31,7 @@ from playground.api.guard import Guard
 from playground.api.schema import ChatBody, CompletionBody, DetokenizeBody, TemplateBody, TokenizeBody
 from playground.api.spelling import Spelling
 from playground.config.hosts import Hosts
+from playground.errors import Busy
 from playground.messages import foreign, msg
 from playground.service.answers import MOST_HELD
 from playground.service.callers import MOST_WAITING_OF_ALL
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 HEAD_S = 5.0
 """An error within this time has a status of its own; then the stream begins, and says what becomes of it."""
+MOST_UNDER_WAY = MOST_WAITING_OF_ALL + 8
+"""Requests that wait for a model: those in the queue of callers, and a few whose model is being prepared."""
+QUICK_THREADS = 8
 ALIVE_S = 15.0
 """Between two signs of life of a stream that has nothing to say."""
 STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store", "x-accel-buffering": "no"}
@@ -101,8 +106,10 @@ class Door:
     def __init__(self, playground: Playground, guard: Guard) -> None:
         self._playground, self._guard = playground, guard
         self._spelling = Spelling(lambda model, ids, left: playground.decoded(model, ids, cancelled=left))
-        # A thread waits for each request that waits for its turn.
-        self._threads = ThreadPoolExecutor(MOST_WAITING_OF_ALL + 8, thread_name_prefix="api")
+        # A thread waits for each request that waits for a model; what is answered at once has threads of its own.
+        self._waiting = ThreadPoolExecutor(MOST_UNDER_WAY, thread_name_prefix="api-answer")
+        self._quick = ThreadPoolExecutor(QUICK_THREADS, thread_name_prefix="api")
+        self._under_way = 0
 
     def routes(self) -> list[Route]:
         """Paths and what answers there."""
@@ -169,7 +176,22 @@ class Door:
         return JSONResponse(found)
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        return await asyncio.get_running_loop().run_in_executor(self._quick, call)
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """One more that waits for a model.
+
+        Raises:
+            Busy: There are as many as may be.
+        """
+        if self._under_way >= MOST_UNDER_WAY:
+            raise Busy(msg("{n} requests are waiting here already", n=self._under_way), msg("Try again later."))
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
     async def _ask(
         self, kind: type[Body], call: Callable[[Asker, Body], dict[str, Any]], request: Request, owner: str
@@ -177,7 +199,9 @@ class Door:
         body = parameters.read(kind, await self._guard.json(request))
         async with leaving(request.receive) as left:
             asker = Asker(self._playground, self._spelling, owner, left.is_set)
-            return JSONResponse(await self._in_thread(partial(call, asker, body)))
+            with self.counted():
+                loop = asyncio.get_running_loop()
+                return JSONResponse(await loop.run_in_executor(self._waiting, partial(call, asker, body)))
 
     # -- answers -----------------------------------------------------------------------------------------------------
 
@@ -216,14 +240,22 @@ class Door:
             owner = f"{owner} {body.user}"
         asker = partial(Asker, self._playground, self._spelling, owner)
         if job.stream:
-            return Stream(job, asker, self._threads)
+            return Stream(job, asker, self)
         async with leaving(request.receive) as left:
-            flow = Flow(self._threads, partial(job.items, asker(left.is_set)))
-            items = await flow.all()
+            with self.counted():
+                items = await self.flow(job, asker(left.is_set)).all()
         choices = [each for each in items if isinstance(each, Choice)]
         _take(job.shape, items)
-        receipt = await self._in_thread(partial(self._receipt_of, choices, owner, job.store))
+        receipt = await self.receipt(choices, owner, store=job.store)
         return JSONResponse(job.shape.whole(choices, receipt))
+
+    def flow(self, job: Job, asker: Asker) -> Flow[Item]:
+        """What is answered, from a thread of its own."""
+        return Flow(self._waiting, partial(job.items, asker))
+
+    async def receipt(self, choices: Sequence[Choice], owner: str, *, store: bool) -> str:
+        """Hold an answer for its receipt, and store it where that was asked for."""
+        return str(await self._in_thread(partial(self._receipt_of, choices, owner, store)))
 
     def _receipt_of(self, choices: Sequence[Choice], owner: str, store: bool) -> str:
         return self._playground.receipt([each.run for each in choices], owner, store=store)
@@ -244,18 +276,18 @@ class Stream(Response):
         asker: Makes the asker, from what tells whether the client left.
     """
 
-    def __init__(self, job: Job, asker: Callable[[Callable[[], bool]], Asker], threads: ThreadPoolExecutor) -> None:
+    def __init__(self, job: Job, asker: Callable[[Callable[[], bool]], Asker], door: Door) -> None:
         super().__init__()
-        self._job, self._asker, self._threads = job, asker, threads
+        self._job, self._asker, self._door = job, asker, door
         self._choices: list[Choice] = []
         self._begun = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async with leaving(receive) as left:
             asker = self._asker(left.is_set)
-            flow = Flow(self._threads, partial(self._job.items, asker))
             try:
-                await self._tell(flow, asker, send)
+                with self._door.counted():
+                    await self._tell(self._door.flow(self._job, asker), asker, send)
             except Gone:
                 return
             except Exception as error:
@@ -282,10 +314,8 @@ class Stream(Response):
         self._choices.append(item)
         more: dict[str, Any] = {}
         if len(self._choices) == self._job.choices:
-            runs = [each.run for each in self._choices]
-            keep = partial(asker.playground.receipt, runs, asker.owner, store=self._job.store)
-            receipt = await asyncio.get_running_loop().run_in_executor(self._threads, keep)
-            more = shapes.told(runs, receipt)
+            receipt = await self._door.receipt(self._choices, asker.owner, store=self._job.store)
+            more = shapes.told([each.run for each in self._choices], receipt)
         return self._job.shape.ended(item, more)
 
     async def _send(self, send: Any, said: bytes, *, more: bool = True) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from playground.api import app
 from playground.service import Playground
 from playground.service.callers import Callers
 
@@ -116,8 +117,6 @@ def test_too_many_are_told_to_come_back(door: str, models: Playground, monkeypat
 def test_a_stream_that_waits_begins_and_shows_that_it_lives(
     door: str, models: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from playground.api import app
-
     monkeypatch.setattr(app, "HEAD_S", 0.1)
     monkeypatch.setattr(app, "ALIVE_S", 0.1)
     with (
@@ -132,8 +131,6 @@ def test_a_stream_that_waits_begins_and_shows_that_it_lives(
 def test_an_error_behind_signs_of_life_is_an_event(
     door: str, models: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from playground.api import app
-
     monkeypatch.setattr(app, "HEAD_S", 0.05)
     said: list[str] = []
     with models.callers.turn("somebody", bool):
@@ -147,3 +144,15 @@ def test_an_error_behind_signs_of_life_is_an_event(
     answer.__exit__(None, None, None)
     assert json.loads(said[0].removeprefix("data: "))["error"]["code"] == "model_failed"
     assert said[1] == "data: [DONE]"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/tokenize"])
+def test_when_all_threads_wait_more_is_refused_and_what_is_known_is_told(
+    door: str, models: Playground, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(app, "MOST_UNDER_WAY", 0)
+    asked = body("fast", stream=True) if path.startswith("/v1") else {"content": "a"}
+    answer = httpx2.post(f"{door}{path}", json=asked, verify=False)
+    assert answer.status_code == 429
+    assert answer.json()["error"]["code"] == "rate_limit_exceeded"
+    assert httpx2.get(f"{door}/v1/models", verify=False).status_code == 200

@@ -6,5 +6,5 @@ the official package ``mcp``, an extra: nothing else of the product imports this
 ``server`` load that one. https://modelcontextprotocol.io/specification
 
 Door:
-    serving: serve_http, serve_stdio
+    serving: PATH, opened, serve_stdio
 """

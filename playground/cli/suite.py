@@ -58,6 +58,10 @@ def suite(
             "--set", metavar="NAME=VALUE[,VALUE…]", help="A parameter of all models; several values make columns."
         ),
     ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(help="A prompt with {{name}} for each row, instead of the file's own; may be repeated."),
+    ] = None,
     repeat: Annotated[int | None, typer.Option(help="Ask each prompt so many times, for the spread.")] = None,
     limit: Annotated[int | None, typer.Option(help="The first so many prompts alone.")] = None,
     reuse: Annotated[
@@ -101,6 +105,7 @@ def suite(
         "--models": models,
         "--precision": precision,
         "--set": settings,
+        "--prompt": prompt,
         "--repeat": repeat,
     }
     options |= {"--limit": limit, "--reuse": reuse, "--price-per-hour": price_per_hour}
@@ -130,7 +135,7 @@ def suite(
 
 
 def _begin(playground: Playground, file: Path, options: dict[str, Any], before: Outcomes | None) -> SuiteJob:
-    read = playground.read_suite_file(file)
+    read = playground.read_suite_file(file, options["--prompt"] or ())
     repeat, limit = options["--repeat"], options["--limit"]
     if limit is not None and limit < 1:
         raise UsageError(msg("--limit is {n}", n=limit), msg("It must be at least 1."))

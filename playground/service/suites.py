@@ -71,11 +71,15 @@ class Suiting:
 
         return read_suite(text, name, folder, strangers=self.settings.strangers)
 
-    def read_suite_file(self, path: Path) -> Suite:
-        """As ``read_suite``, of a file on this machine and what it names beside it."""
+    def read_suite_file(self, path: Path, prompts: Sequence[str] = ()) -> Suite:
+        """As ``read_suite``, of a file on this machine and what it names beside it.
+
+        Args:
+            prompts: Templates that each of its rows is put into, instead of its own prompts.
+        """
         from playground.suites.reading import read_suite_file
 
-        return read_suite_file(path)
+        return read_suite_file(path, prompts=prompts)
 
     def suite_columns(self, suite: Suite, base: Request | None = None) -> list[Column]:
         """The models that a suite's file names, asked as it says; elsewhere as ``base`` says.

@@ -270,6 +270,15 @@ def test_an_interrupted_suite_is_3_says_how_to_go_on_and_does(folder: Path, caps
     assert "is done" in capsys.readouterr().err
 
 
+def test_rows_of_a_table_are_put_into_prompts_that_are_given(folder: Path, capsys: Captured) -> None:
+    (folder / "rows.csv").write_text("n,__expected\none,icontains:one\n")
+    asked = ["suite", "rows.csv", "-m", "alpha", "--prompt", "Say {{n}}."]
+    assert main([*asked, "--prompt", "Count to {{n}}!"]) == 0
+    assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()[1:3]] == ["Say one.", "Count to one!"]
+    assert main([*asked[:-1], "Say {{m}}."]) == 2
+    assert "column m: {{m}} has no value" in capsys.readouterr().err
+
+
 def test_help_names_the_options_and_loads_nothing_heavy(capsys: Captured) -> None:
     assert main(["suite", "--help"]) == 0
     out = capsys.readouterr().out

@@ -220,6 +220,8 @@ class SuiteJob(Job[SuiteRun]):
         if at_once == 1:
             work()
             return
+        with self._lock:
+            lane.counter.share()
         threads = [threading.Thread(target=work, name=f"suite {lane.variant}", daemon=True) for _ in range(at_once)]
         for thread in threads:
             thread.start()

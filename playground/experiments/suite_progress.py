@@ -11,6 +11,7 @@ Values and the counters they are made of; it runs nothing.
 from __future__ import annotations
 
 import statistics
+import time
 from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -70,13 +71,31 @@ class SuiteProgress(Record):
 
 @dataclass(eq=False)
 class Counter:
-    """One column's counters; its user holds the lock."""
+    """One column's counters; its user holds the lock.
+
+    Attributes:
+        shared_since: When answers began to be given side by side, on the clock of ``time.monotonic()``; None where they
+            are given one after the other. ``since`` counts those that were finished from then on.
+    """
 
     at: ColumnProgress
     expected_mb: float | None = None
     # Kept sorted: the median is asked for several times a second while a model is measured.
     rates: list[float] = field(default_factory=list)
     answered: int = 0
+    shared_since: float | None = None
+    since: int = 0
+
+    @property
+    def pace_s(self) -> float:
+        """From one answer to the next, in seconds; there has to be an answer."""
+        if self.shared_since is not None and self.since:
+            return (time.monotonic() - self.shared_since) / self.since
+        return self.at.seconds / self.answered
+
+    def share(self) -> None:
+        """From now on answers are given side by side."""
+        self.shared_since, self.since = time.monotonic(), 0
 
     def begin(self, counts: CellCounts) -> None:
         """Take over what earlier sessions did."""
@@ -92,6 +111,7 @@ class Counter:
 
     def add(self, cell: Cell) -> None:
         """One more cell is finished."""
+        self.since += 1
         if cell.run.error is None:
             self.answered += 1
         if cell.run.timings.decode_tok_s is not None:
@@ -114,7 +134,7 @@ def left(counters: Sequence[Counter]) -> float | None:
     known = [counter for counter in counters if counter.answered]
     if not known:
         return None
-    means = {id(counter): counter.at.seconds / counter.answered for counter in known}
+    means = {id(counter): counter.pace_s for counter in known}
     mean = statistics.fmean(means.values())
     sized = [counter for counter in known if counter.expected_mb]
     by_mb = statistics.fmean(means[id(counter)] / (counter.expected_mb or 1.0) for counter in sized) if sized else None

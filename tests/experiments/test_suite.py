@@ -420,6 +420,15 @@ def test_where_a_model_may_be_asked_several_things_at_once_rows_go_side_by_side(
     assert playground.suite_summary(job.id).columns[0].shared
 
 
+def test_time_left_of_answers_side_by_side_is_by_the_clock_and_not_by_their_sum() -> None:
+    column = counter(100, [])
+    column.share()
+    column.shared_since = time.monotonic() - 10.0
+    for place in range(40):
+        column.add(Cell(place, 0, 0, ModelRun(Variant("m"), "", "", "", "stop", Timings(total_s=1.0))))
+    assert left([column]) == pytest.approx(15.0, abs=0.5)
+
+
 # -- time left ----------------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,10 @@ ALLOWED: dict[str, str] = {
     "playground/results/figures.py::figure": "a caller's mistake, which no reader is shown",
     "playground/results/database.py::_migrate": "SQL",
     "playground/ship/example.py::example": "a program",
+    "playground/results/suite_export.py::as_junit": "XML",
+    "playground/results/suite_export.py::_case": "XML",
+    "playground/results/suite_report.py::as_html": "HTML",
+    "playground/results/suite_report.py::_html_cell": "HTML",
 }
 """Files, or functions in them (FILE::FUNCTION), that fill in texts that are no messages: each with the reason."""
 

@@ -22,7 +22,7 @@ Door:
     suite_outcomes: ENDINGS, read_outcomes
     suite_report: difference_lines, notes_of, rate_words, regression_words, totals_words
     suite_summary: ColumnSummary, Difference, Outcomes, Regression, SuiteSummary, Tally, column_keys, column_names,
-        outcomes, regression
+        keys_of, matched, outcomes, regression
     suites: CellCounts, CellPart, Order, PART, SuiteEntry, Suites, asked, seconds_of, seeded
     text_diff: Agreement, Piece, TextDiff, agreement, text_diff
     thinking: Split, parts, split, with_thinking_tokens

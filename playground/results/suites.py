@@ -29,6 +29,7 @@ PART = 500
 SEED_END = 2**63
 FIELDS = "s.id, s.created_at, s.finished_at, s.name, s.status, s.variants, s.cells"
 COUNTS = "count(*), coalesce(sum(passed), 0), count(passed), coalesce(sum(failed), 0), coalesce(sum(seconds), 0)"
+BEYOND = "ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?"
 ORDERS: dict[Order, str] = {"rows": "at_row, at_column, sample", "columns": "at_column, at_row, sample"}
 
 
@@ -291,11 +292,12 @@ class Suites:
         """The oldest beyond what is to be kept go; what is being run stays."""
         kept = self._store.retention
         over: list[tuple[str]] = []
-        oldest = "ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?"
         if kept.most is not None:
-            over += connection.execute(f"SELECT id FROM suite {oldest}", (kept.most,)).fetchall()
+            over += connection.execute(_sql("SELECT id FROM suite {beyond}"), (kept.most,)).fetchall()
         if kept.each is not None and owner:
-            over += connection.execute(f"SELECT id FROM suite WHERE owner = ? {oldest}", (owner, kept.each)).fetchall()
+            over += connection.execute(
+                _sql("SELECT id FROM suite WHERE owner = ? {beyond}"), (owner, kept.each)
+            ).fetchall()
         if kept.days is not None:
             over += connection.execute(
                 "SELECT id FROM suite WHERE created_at < strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?)",
@@ -316,4 +318,4 @@ def _cell(document: str) -> Cell:
 
 def _sql(statement: str) -> str:
     """``statement`` with a part of this module's in its place."""
-    return statement.replace("{fields}", FIELDS).replace("{counts}", COUNTS)
+    return statement.replace("{fields}", FIELDS).replace("{counts}", COUNTS).replace("{beyond}", BEYOND)

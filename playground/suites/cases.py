@@ -231,7 +231,10 @@ class Rows:
         except template.Missing as error:
             place = case.spot.at(msg("column {name}", name=short(error.name)))
             which = msg("{prompt}: {reason}", prompt=prompt.spot.words, reason=error.reason)
-            raise place.error(which if prompt.spot.steps else error.reason, msg("Give it a value.")) from error
+            step = msg("Give it a value.")
+            if prompt.own:
+                step = msg("Add a column prompt, or say the prompt: `playground suite FILE --prompt …`.")
+            raise place.error(which if prompt.spot.steps else error.reason, step) from error
         except Reason as error:
             raise case.spot.at(msg("its prompt")).error(error.reason, msg("Shorten it.")) from error
         if prompt.own and (name := template.left_in(text)):

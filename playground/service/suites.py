@@ -25,6 +25,7 @@ from playground.results.export_files import Say
 from playground.results.suite_export import SuiteDocument, write
 from playground.results.suite_summary import Outcomes, Regression, SuiteSummary, Tally, outcomes, regression
 from playground.results.suites import PART, CellPart, Order, SuiteEntry, Suites
+from playground.suites.reading import read_suite, read_suite_file
 from playground.suites.suite import Suite
 from playground.system.file_lock import FileLock
 
@@ -67,8 +68,6 @@ class Suiting:
         Raises:
             UsageError: It is wrong; names the place.
         """
-        from playground.suites.reading import read_suite
-
         return read_suite(text, name, folder, strangers=self.settings.strangers)
 
     def read_suite_file(self, path: Path, prompts: Sequence[str] = ()) -> Suite:
@@ -77,8 +76,6 @@ class Suiting:
         Args:
             prompts: Templates that each of its rows is put into, instead of its own prompts.
         """
-        from playground.suites.reading import read_suite_file
-
         return read_suite_file(path, prompts=prompts)
 
     def suite_columns(self, suite: Suite, base: Request | None = None) -> list[Column]:

@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from playground.messages import Translatable, foreign, msg
 from playground.runtimes.generation.logits_processors import Scores
@@ -22,6 +21,9 @@ from playground.runtimes.generation.text_stream import Detokenizer
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
+
+MINUS_INFINITY, SIGN = np.uint32(0xFF800000), np.uint32(31)
+"""In fp32 (IEEE 754): its bits, and the place of the sign."""
 
 SAMPLES = (
     '{"name": "Anna", "age": 31, "tags": ["a b", "c"], "ok": true, "none": null}',
@@ -80,7 +82,7 @@ class Held:
     def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
         self._length = -1
-        self._allowed: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self._most: Scores = np.empty(0, np.float32)
         self.seconds, self.steps = 0.0, 0
 
     def __call__(self, scores: Scores, history: Sequence[int]) -> None:
@@ -90,12 +92,11 @@ class Held:
         """
         began = time.perf_counter()
         if self._length != len(history):
-            bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-            self._allowed = np.unpackbits(bits, bitorder="little").view(np.bool_)
+            self._most = _most(self._matcher.compute_bitmask())
             self._length = len(history)
-        allowed = self._allowed[: len(scores)]
-        np.copyto(scores[: len(allowed)], -np.inf, where=~allowed)
-        scores[len(allowed) :] = -np.inf
+        most = self._most[: len(scores)]
+        np.minimum(scores[: len(most)], most, out=scores[: len(most)])
+        scores[len(most) :] = -np.inf
         if scores.max() == -np.inf:
             raise NotHeld(_why(self._matcher) or msg("no token is left that the schema and the other settings allow"))
         self.seconds += time.perf_counter() - began
@@ -121,6 +122,15 @@ class Held:
     def complete(self) -> bool:
         """Whether what has come is a whole JSON text that fits."""
         return self._matcher.is_accepting() or self._matcher.stop_reason() in ("NoExtension", "EndOfSentence")
+
+
+def _most(mask: bytes) -> Scores:
+    """The most that each token's score may be: infinity where its bit is set, else minus infinity. By their bits: the
+    smaller of two rows is found eight times faster than numbers are put under a mask.
+    """
+    bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little").astype(np.uint32)
+    bits <<= SIGN
+    return np.subtract(MINUS_INFINITY, bits, out=bits).view(np.float32)
 
 
 def _why(matcher: LLMatcher) -> Translatable | None:

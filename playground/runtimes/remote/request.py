@@ -47,6 +47,8 @@ def request_body(remote: Remote, request: Request) -> tuple[dict[str, Any], list
         )
     if request.min_new_tokens:
         warnings.append(msg("The server decides where an answer ends: a least length can't be asked for."))
+    if request.logprobs is not None:
+        warnings.append(msg("Log-probabilities are told of models that run on this machine; a server's are not read."))
     said, about_said = _said(remote, request)
     return body | extra | said, warnings + about_said
 

@@ -28,7 +28,7 @@ from playground.experiments.finishing import completed
 from playground.experiments.keeping import CellKeeper
 from playground.experiments.memory_plan import plan_of
 from playground.experiments.progress import LiveRun, Snapshot
-from playground.experiments.suite_lane import Lane, changed_machine, failed, length, texts
+from playground.experiments.suite_lane import Lane, changed_machine, failed, in_order, length, texts
 from playground.experiments.suite_plan import SuitePlan
 from playground.experiments.suite_progress import ColumnProgress, Counter, State, SuiteProgress, left, left_words
 from playground.messages import NOTHING, Translatable, clauses, foreign, msg
@@ -109,7 +109,7 @@ class SuiteJob(Job[SuiteRun]):
         try:
             self._suites.set_status(self.id, "running")
             self._look_around()
-            for lane in self._in_order():
+            for lane in in_order(self._lanes, self._is_ready):
                 if self._ends():
                     break
                 self._column(lane)
@@ -155,18 +155,11 @@ class SuiteJob(Job[SuiteRun]):
                 if lane.place in counts:
                     lane.counter.begin(counts[lane.place])
 
-    def _in_order(self) -> list[Lane]:
-        """Columns that can run at once before those that have to be prepared; those of one model together."""
-        first = {variant: place for place, variant in reversed([(lane.place, lane.variant) for lane in self._lanes])}
-
-        def key(lane: Lane) -> tuple[bool, int, int]:
-            try:
-                ready = self._machine.preparer.state(lane.variant).artifact is not None
-            except Exception:  # its column tells
-                ready = False
-            return not ready, first[lane.variant], lane.place
-
-        return sorted(self._lanes, key=key)
+    def _is_ready(self, lane: Lane) -> bool:
+        try:
+            return self._machine.preparer.state(lane.variant).artifact is not None
+        except Exception:  # its column tells
+            return False
 
     def _column(self, lane: Lane) -> None:
         with self._lock:

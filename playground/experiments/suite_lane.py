@@ -5,6 +5,7 @@ A record that ``suite_job`` changes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from playground.errors import PlaygroundError
@@ -49,6 +50,12 @@ class Lane:
                 n=self._lost,
                 error=run.error,
             )
+
+
+def in_order(lanes: Sequence[Lane], is_ready: Callable[[Lane], bool]) -> list[Lane]:
+    """Columns that can run at once before those that have to be prepared; those of one model together."""
+    first = {variant: place for place, variant in reversed([(lane.place, lane.variant) for lane in lanes])}
+    return sorted(lanes, key=lambda lane: (not is_ready(lane), first[lane.variant], lane.place))
 
 
 def failed(lane: Lane, error: Translatable) -> ModelRun:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from playground.errors import UsageError
 from playground.suites.reading import read_suite, read_suite_file
+from playground.suites.suite import Suite
 
 
 def refused(text: str | bytes, name: str) -> str:
@@ -334,7 +335,8 @@ def test_whatever_is_in_a_file_a_suite_or_a_usage_error_comes_of_it(text: str | 
         assert str(error)
         return
     assert suite.rows
-    json.dumps(suite.to_json()).encode("utf-8")
+    assert Suite.from_json(json.loads(json.dumps(suite.to_json()))) == suite
+    json.dumps(suite.to_json(), ensure_ascii=False).encode("utf-8")
     assert len({row.id for row in suite.rows}) == len(suite.rows)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from playground.errors import UsageError
 from playground.records import Message, Request, SuiteRow
@@ -273,6 +277,30 @@ def test_a_table_as_spreadsheets_write_it(sign: str, end: str, encoding: str) ->
     found = read_suite(text.encode(encoding), "x.csv")
     assert [row.prompt for row in found.rows] == ["Hé", f'a"b{sign}\nc']
     assert found.checks[1] == (Check("equals", f"x{sign}y"),)
+
+
+CELLS = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn"], exclude_characters="{"), max_size=12
+)
+CELLS |= st.text('",;\n a', max_size=8)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from([0, 1]),
+)
+def test_a_table_is_read_as_it_was_written(table: list[tuple[str, str]], sign: str, quoting: int) -> None:
+    written = io.StringIO(newline="")
+    writer = csv.writer(written, delimiter=sign, quoting=quoting, lineterminator="\r\n")
+    writer.writerows([("first", "second"), *table])
+    kept = [cells for cells in table if any(cell.strip() for cell in cells)]
+    if not kept:
+        return
+    found = rows(written.getvalue(), "x.csv", prompts=["({{first}}|{{second}})"])
+    wanted = [tuple(cell.removesuffix("\n") for cell in cells) for cells in kept]  # as promptfoo, one line break less
+    assert [row.prompt for row in found] == [f"({one}|{two})" for one, two in wanted]
 
 
 def test_json_lines_of_tests_and_of_plain_rows() -> None:

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from playground.runtimes.generation.engine import Interrupted
+from playground.runtimes.generation.ids_scorer import IdsScorer, wrong_start
+from playground.runtimes.generation.prefix_cache import PrefixCache
+from playground.runtimes.generation.token_scores import ScoreIds
 from tests.families.sweep.names import architectures
 from tests.families.sweep.networks import write
 
@@ -82,6 +85,26 @@ def test_torch_gives_the_logits_of_generate_whatever_the_class_keeps(tmp_path: P
         rows = [engine.prefill(prompt), *(engine.step(token) for token in answer[:-1])]
         for row, expected in zip(rows, wanted, strict=True):
             np.testing.assert_array_equal(row, expected[0].numpy())
+
+
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_what_stands_before_a_start_is_encoded_and_the_rest_scored(tmp_path: Path, name: str) -> None:
+    import torch
+
+    from playground.runtimes.torch.seq2seq import TorchSeq2SeqEngine
+
+    network = tiny_network(tmp_path, name).model
+    engine = TorchSeq2SeqEngine(network)
+    prompt, answer = [(37 * place + 11) % 250 for place in range(30)], [(53 * place + 7) % 250 for place in range(6)]
+    task = ScoreIds(((*prompt, *answer), (*prompt, 5)), top=1, starts=(30, 30))
+    scored = IdsScorer(PrefixCache(engine)).score(task, lambda: False, lambda _: None)
+    written = torch.tensor([[*(engine.starts_with or ()), *answer[:-1]]])
+    with torch.inference_mode():
+        rows = network(input_ids=torch.tensor([prompt]), decoder_input_ids=written).logits[0].log_softmax(-1)
+    true = [float(row[token]) for row, token in zip(rows, answer, strict=True)]
+    assert list(scored.logprobs[0]) == pytest.approx(true, abs=1e-4)
+    assert scored.logprobs[1][0] == pytest.approx(float(rows[0, 5]), abs=1e-4)
+    assert wrong_start(ScoreIds(((1, 2),)), engine) and not wrong_start(task, engine)
 
 
 def test_stop_is_heard_while_a_prompt_is_encoded(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playground.records import SuiteRow
+from playground.records import Message, SuiteRow
 from playground.suites.reading import form_of, read_suite
 from playground.suites.suite import Check
 

@@ -5,7 +5,7 @@ Door:
     endpoints: host, load_remotes, remote_artifact, remote_spec
     hosts: Hosts, SETTING, refusal
     schema: Amount, Block, Count, Text, Url, mistake
-    settings: Settings, is_loopback, load_settings
+    settings: Settings, load_settings
     space_schema: SpaceBlock
     validation: checked, closest, problems, read_yaml
 """

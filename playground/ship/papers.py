@@ -88,7 +88,8 @@ def readme(shipment: Shipment, trial: Trial, left: Sequence[Translatable]) -> st
         recipe=artifact.recipe,
     )
     packages = "onnxruntime-genai" if trial.reads_alike else "tokenizers onnxruntime-genai"
-    run = "\n".join(["    pip install " + f"{packages}=={trial.version}", f"    python {EXAMPLE} {_quoted(spec)}"])
+    commands = [["pip", "install", f"{packages}=={trial.version}"], ["python", EXAMPLE, _quoted(spec)]]
+    run = "\n".join(f"    {' '.join(command)}" for command in commands)
     parts = [
         _front_matter(spec, known),
         f"# {spec.name} {artifact.variant.precision}",

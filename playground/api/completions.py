@@ -84,6 +84,9 @@ def requests(body: CompletionBody, asked: Sequence[Prompt], settings: Settings) 
     if not body.max_tokens and not body.echo:
         what = msg("max_tokens is 0, and echo is off: there is nothing to answer")
         raise wrong("max_tokens", what, msg("Send 1 or more, or echo: true."))
+    if body.logprobs_from and not (body.echo and body.logprobs is not None):
+        what = msg("logprobs_from says where the figures of a scored prompt begin, and none is scored")
+        raise wrong("logprobs_from", what, msg("Send echo: true and logprobs as well."))
     common = Request(
         max_new_tokens=max(1, parameters.length(body.max_tokens, body.min_tokens, settings)),
         logprobs=body.logprobs,

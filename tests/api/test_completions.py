@@ -97,6 +97,33 @@ def test_a_prompt_is_scored_as_lm_eval_asks_for_it(web: httpx2.Client, models: P
     assert said["usage"]["completion_tokens"] == 2
 
 
+def test_figures_are_told_from_the_token_on_that_they_are_wanted_from(web: httpx2.Client) -> None:
+    prompts = [ids(web, "one two on and maybe"), ids(web, "and so on")]
+    whole = ask(web, prompt=prompts, echo=True, logprobs=1, max_tokens=0)["choices"]
+    part = ask(web, prompt=prompts, echo=True, logprobs=1, max_tokens=0, logprobs_from=[2, 3])["choices"]
+    for all_of_it, told, start in zip(whole, part, [2, 3], strict=True):
+        for name in ("token_logprobs", "top_logprobs"):
+            assert told["logprobs"][name] == [None] * start + all_of_it["logprobs"][name][start:]
+        assert told["logprobs"]["tokens"] == all_of_it["logprobs"]["tokens"]
+        assert told["text"] == all_of_it["text"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"logprobs_from": [1, 1, 1], "logprobs": 1, "echo": True},
+        {"logprobs_from": [99], "logprobs": 1, "echo": True},
+        {"logprobs_from": [1], "logprobs": 1},
+        {"logprobs_from": [1], "echo": True},
+    ],
+)
+def test_a_start_that_means_nothing_is_refused(web: httpx2.Client, more: dict[str, Any]) -> None:
+    asked = {"model": "base", "prompt": "and so on", "max_tokens": 1, **more}
+    refused = web.post("/v1/completions", json=asked)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"]
+
+
 def test_the_token_behind_a_scored_prompt_is_the_one_that_generating_gives(web: httpx2.Client) -> None:
     """A scripted model scores by places, so the first place of the answer behind an echoed prompt is the script's."""
     said = ask(web, prompt=ids(web, "and so "), echo=True, logprobs=1, max_tokens=1)

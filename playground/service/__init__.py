@@ -76,6 +76,7 @@ class Playground(
 
     def __init__(self, settings: Settings) -> None:
         Suggesting.__init__(self)
+        Scoring.__init__(self)
         self.settings = settings
         self.tiers = load_tiers(settings.hardware_file)
         self.catalog = load_catalog(settings.catalog_file, settings.remotes, _stores(settings))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any
@@ -34,6 +35,9 @@ class Scoring(ABC):
     preparer: Preparer
     pool: Fleet
 
+    def __init__(self) -> None:
+        self._scored_for: dict[Variant, str] = {}
+
     @abstractmethod
     def resolve(self, text: str) -> tuple[ModelSpec, Variant]: ...
 
@@ -60,7 +64,7 @@ class Scoring(ABC):
             top: Most likely tokens to report at each place, at most ``MAX_TOP``.
             starts: From which token of each text on figures are wanted; from the first one where left out. A model
                 with an encoder needs one: its encoder reads what stands before.
-            owner: Who asks. Where strangers share the app, nobody's texts are left for the next one to profit from.
+            owner: Who asks. Where strangers share the app, only the owner of the last texts goes on from them.
             tell: Told the share that is done, 0 to 1.
 
         Returns:
@@ -83,12 +87,13 @@ class Scoring(ABC):
             return []
         artifact = self.prepare(variant, lambda step, share: None, cancelled)
         load = LoadSpec(spec, artifact, self.settings.threads)
-        task = ScoreIds(tuple(map(tuple, prompts)), top, tuple(starts), reuse=not self.settings.strangers)
+        task = ScoreIds(tuple(map(tuple, prompts)), top, tuple(starts))
         found: list[tuple[TokenLogprob, ...]] = [()] * len(prompts)
         done, total = 0, sum(map(len, prompts)) or 1
         with self.pool.turns.hold(cancelled, lambda _: None) as mine:
             if not mine:
                 raise Stopped(msg("{model}: scoring was stopped", model=variant))
+            task = replace(task, reuse=self._may_go_on(variant, owner))
             with self.preparer.paused():
                 for places, part in _parts(task):
                     ask = partial(protocol.score_ids, task=part)
@@ -98,6 +103,13 @@ class Scoring(ABC):
                     done += sum(map(len, part.prompts))
                     tell(done / total)
         return found
+
+    def _may_go_on(self, variant: Variant, owner: str) -> bool:
+        """Whether what a model scored last may be gone on from: how long it takes would tell a stranger what it was.
+        Asked in a turn of the machine.
+        """
+        last, self._scored_for[variant] = self._scored_for.get(variant), owner
+        return not self.settings.strangers or bool(owner and owner == last)
 
     def encode(self, model: str, text: str, *, special: bool, cancelled: Cancelled = lambda: False) -> tuple[int, ...]:
         """A text's token ids by a model's own tokenizer; names of control tokens in it are read as such.

@@ -12,6 +12,7 @@ from playground.errors import Stopped, UsageError
 from playground.records import Remote
 from playground.runtimes.generation.token_scores import ScoredIds, ScoreIds
 from playground.service import Playground, scoring
+from tests.conftest import MakeSettings
 
 pytestmark = pytest.mark.waits
 
@@ -74,6 +75,21 @@ def test_a_shared_beginning_stays_together_and_is_not_left_for_strangers() -> No
     places, part = first
     assert [texts[place] for place in places] == list(part.prompts) == sorted(texts)
     assert not part.reuse
+
+
+def test_among_strangers_only_the_owner_of_the_last_texts_goes_on_from_them(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    parts = scoring._parts
+    monkeypatch.setattr(scoring, "_parts", lambda task: (seen.append(task.reuse), parts(task))[1])
+    with Playground(make_settings()) as alone:
+        for _ in range(2):
+            alone.score_tokens(MODEL, [[1, 2]])
+    with Playground(make_settings(HOST="0.0.0.0")) as shared:
+        for owner in ("a", "a", "b", "a", "", ""):
+            shared.score_tokens(MODEL, [[1, 2]], owner=owner)
+    assert seen == [True, True, False, True, False, False, False, False]
 
 
 def test_no_probability_at_all_is_a_number_that_json_can_hold() -> None:

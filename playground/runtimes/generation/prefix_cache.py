@@ -31,6 +31,7 @@ class PrefixCache:
         self.refused = False
         self._ids: list[int] = []
         self._prompt = 0  # how many of them are the prompt's
+        self._is_scored = False  # whether they are of a text that was scored
 
     def begin(self, ids: Sequence[int], length: int, reuse: bool, answer: Sequence[int] = ()) -> int:
         """Make ready for a prompt of ``ids``, the beginning of an answer to it, and ``length`` tokens in all.
@@ -45,19 +46,18 @@ class PrefixCache:
             self.engine.reset(length)
         self.refused = shared > kept
         self._ids = [*ids, *answer][:kept]
-        self._prompt = len(ids)
+        self._prompt, self._is_scored = len(ids), False
         return kept
 
     def resume(self, ids: Sequence[int], most: int) -> int:
-        """Make ready to read ``ids`` as a prompt, of which at most the first ``most`` need not be read again. Nothing
-        that was computed a token at a time is kept, where that rounds otherwise.
+        """Make ready to read ``ids`` as a text that is scored, of which at most the first ``most`` need not be read
+        again. Only what was read so is gone on from: of an answer's prompt nothing is, for it may be somebody else's.
 
         Returns:
             How many are kept.
         """
         engine = self.engine
-        sound = self._ids if engine.alike_in_parts else self._ids[: self._prompt]
-        shared = min(common(sound, ids), most)
+        shared = min(common(self._ids, ids), most) if self._is_scored else 0
         if not engine.alike_in_parts:
             shared = min(shared, len(ids) - MIN_RECOMPUTED)
         able = shared > 0 and engine.starts_with is None and engine.reads_in_parts(len(ids))
@@ -65,7 +65,7 @@ class PrefixCache:
         if not kept:
             engine.reset(len(ids))
         self._ids = list(ids[:kept])
-        self._prompt = len(ids)
+        self._prompt, self._is_scored = len(ids), True
         return kept
 
     def forget(self) -> None:

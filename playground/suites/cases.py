@@ -305,12 +305,17 @@ class Rows:
     def _id(self, case: Case, prompt: Prompt, values: Mapping[str, Any], *rest: Any) -> str:
         *around, count = rest
         if case.id and count == 1:
+            self._ids.setdefault(case.id, str(case.spot.words))
             return case.id
         known = json.dumps([prompt.text, values, *around], sort_keys=True, ensure_ascii=False)
         digest = hashlib.sha256(known.encode()).hexdigest()[:12]
         name = f"{case.id}:{digest}" if case.id else digest
-        seen = self._count[name] = self._count.get(name, 0) + 1
-        return name if seen == 1 else f"{name}-{seen}"
+        seen = self._count.get(name, 0) + 1
+        while (unique := name if seen == 1 else f"{name}-{seen}") in self._ids:
+            seen += 1
+        self._count[name] = seen
+        self._ids[unique] = str(case.spot.words)
+        return unique
 
     def _label(self, case: Case, prompt: Prompt, said: str, chosen: list[str]) -> str:
         parts = [prompt.label] if len(self._prompts) > 1 and prompt.label else []

@@ -29,6 +29,7 @@ ELSEWHERE = {
 KEYS = ("id", "raw", "label")
 UNSUPPORTED = ("config", "function", "transform")
 _SEPARATOR = re.compile(r"^---[ \t]*$", re.MULTILINE)
+_TURNS = re.compile(r"\s*\[\s*\{")
 _PATH = re.compile(r"[\w./-]+\.(?:txt|md|json|jsonl|yaml|yml|csv|j2|js|py|sh)(?::\w+)?")
 MAX_PROMPTS = 100
 
@@ -169,7 +170,7 @@ def _one(given: str, here: Spot, folder: Folder, label: str) -> Prompt:
 
 def is_conversation(given: str) -> bool:
     """Whether a text is meant as the JSON of a conversation."""
-    return given.lstrip().startswith("[") and '"role"' in given
+    return _TURNS.match(given) is not None and '"role"' in given
 
 
 def _template(given: str, here: Spot) -> template.Template:

@@ -54,7 +54,7 @@ def test_a_mistake_is_said_with_the_file_the_place_and_the_next_step() -> None:
         ("prompts: [{raw: a, config: {}}]", "'config' of a prompt is not supported"),
         ("prompts: [{raw: a, lable: b}]", "unknown key 'lable'. Did you mean label?"),
         ("prompts: ['[{\"role\": \"user\"}, 3]']", "turn 1"),
-        ("prompts: ['[\"role\"]']", "a turn is a block with role and content"),
+        ("prompts: ['[{\"role\": \"user\", \"content\": \"a\"}, 3]']", "turn 2 (line 1): a turn is a block with role"),
         ("prompts: [a]\nproviders: [3]", "a model is a name"),
         ("prompts: [a]\nproviders: [{label: x, config: {}}]", "the key 'id' is missing"),
         ("prompts: [a]\nproviders: [{id: m, config: {top_k: 1.5}}]", "it must be a whole number of at least 0"),
@@ -240,6 +240,13 @@ def test_pasted_lines_with_a_variable_say_what_to_do() -> None:
     assert "row 2, column name: {{name}} has no value. Add a column name" in refused("Hi\nHello {{name}}\n", "")
     with pytest.raises(UsageError, match="it has 2"):
         read_suite("a", prompts=["{{a}} {{b}}"])
+
+
+def test_an_id_of_ones_own_is_no_other_rows_digest() -> None:
+    digest = read_suite("prompts: [a]", "s.yaml").rows[0].id
+    assert "stands already at" in refused(f"prompts: [a]\ntests: [{{}}, {{id: {digest}}}]", "s.yaml")
+    found = read_suite(f"prompts: [a]\ntests: [{{id: {digest}}}, {{}}, {{}}]", "s.yaml")
+    assert [row.id for row in found.rows] == [digest, f"{digest}-2", f"{digest}-3"]
 
 
 def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:

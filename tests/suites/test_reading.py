@@ -189,6 +189,10 @@ def test_aliases_and_merged_blocks_of_yaml() -> None:
     assert [row.prompt for row in rows(text)] == ["1 3", "1 2"]
 
 
+def test_a_prompt_that_only_begins_with_a_bracket_is_a_text() -> None:
+    assert [row.prompt for row in rows("prompts: ['[Task] Say your \"role\".']")] == ['[Task] Say your "role".']
+
+
 def test_no_tests_means_each_prompt_once() -> None:
     assert [row.prompt for row in rows("prompts: [a, b]")] == ["a", "b"]
 

@@ -15,6 +15,7 @@ from playground.cli import main
 from playground.errors import ChecksumError, SourceError, UnknownModel
 from playground.records import ModelSpec
 from playground.service import Playground
+from playground.ui.tabs import form
 from tests.conftest import MakeSettings
 from tests.support.stores import add_to_lmstudio, add_to_ollama, write_gguf
 
@@ -105,8 +106,11 @@ def test_the_command_lists_them_and_strangers_see_none(
     assert main(["models", "--json"]) == 0
     listed: Any = json.loads(capsys.readouterr().out)
     assert [each["id"] for each in listed["stores"]] == ["lmstudio:maker/tiny-GGUF/tiny-f32.gguf", "ollama:tiny:latest"]
+    with Playground(settings) as playground:
+        assert ("ollama:tiny:latest · int8", "ollama:tiny:latest@onnx-int8") in form.choices(playground)
     with Playground(make_settings(**env, SPACE_ID="someone/space")) as playground:
         assert playground.stored_models() == []
+        assert not [value for _, value in form.choices(playground) if value.startswith(("ollama:", "lmstudio:"))]
         with pytest.raises(UnknownModel):
             playground.resolve("ollama:tiny")
 

@@ -33,6 +33,10 @@ MODE_HELP = msg(
 )
 
 
+MOST_STORED = 50
+"""Of what other programs keep: a list to choose from, not an inventory."""
+
+
 @dataclass(frozen=True)
 class Form:
     """The components. ``inputs`` is what a measurement is asked with: the models, then the fields of ``read_request``.
@@ -166,8 +170,8 @@ def states_html(playground: Playground, chosen: Sequence[Any]) -> str:
 
 
 def choices(playground: Playground, more: Sequence[Any] = ()) -> list[tuple[str, str]]:
-    """What can be chosen: the served models in all their variants, then those of the catalogue that fit this machine;
-    and ``more``, what is chosen already.
+    """What can be chosen: the served models in all their variants, those of the catalogue that fit this machine, what
+    Ollama and LM Studio have here; and ``more``, what is chosen already.
     """
     served = playground.served()
     ids = {entry.spec.id for entry in served}
@@ -176,6 +180,9 @@ def choices(playground: Playground, more: Sequence[Any] = ()) -> list[tuple[str,
         if item.entry.spec.id not in ids and item.entry.variants:
             variant = item.entry.variants[0]
             named[str(variant)] = _name(item.entry.spec.name, variant)
+    for stored in playground.stored_models()[:MOST_STORED]:
+        variant = Variant(stored.source, "onnx", "int8")
+        named[str(variant)] = _name(stored.source, variant)
     for text in map(str, more):
         if text in named:
             continue

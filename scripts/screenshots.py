@@ -79,6 +79,7 @@ def every_tab(page: Page, url: str, name: str) -> None:
             page.click("#read-prompts")
             page.wait_for_timeout(1500)
         shot(page, f"{_file(view)}-{name}")
+    prompt_set(page, name)
     for tab in TABS:
         page.locator("#tabs > .tab-wrapper").get_by_role("tab", name=tab, exact=True).click()
         if tab == "History":
@@ -88,6 +89,21 @@ def every_tab(page: Page, url: str, name: str) -> None:
         if tab == "Models":
             page.get_by_role("tab", name="Decide", exact=True).click()
             shot(page, f"decide-{name}")
+
+
+def prompt_set(page: Page, name: str) -> None:
+    """A table of prompts with checks, run, with one of them opened."""
+    page.get_by_role("tab", name="Prompt set", exact=True).click()
+    page.get_by_role("button", name="A table with checks").click()
+    page.wait_for_function("document.querySelector('#suite-told').innerText.includes('8 prompts')")
+    page.click("button#suite-run")
+    page.wait_for_selector(".suite[data-status=done]", timeout=300_000)
+    shot(page, f"prompt-set-{name}")
+    page.locator(".suite [data-suite=details]").nth(1).click()
+    page.wait_for_selector(".suite-opened")
+    page.locator(".suite-find").evaluate("each => each.scrollIntoView()")
+    shot(page, f"prompts-and-answers-{name}")
+    page.evaluate("window.scrollTo(0, 0)")
 
 
 def framed(browser: Browser, url: str) -> None:

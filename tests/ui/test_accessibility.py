@@ -222,6 +222,8 @@ def test_arrows_go_through_tabs_and_slash_searches(page: Any) -> None:
     tab = page.get_by_role("tab", name="Compare", exact=True)
     tab.focus()
     page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.activeElement?.textContent.trim() === 'Prompt set'")
+    page.keyboard.press("ArrowRight")
     page.wait_for_function("document.activeElement?.textContent.trim() === 'Measure'")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")

@@ -218,7 +218,7 @@ def test_nothing_scrolls_sideways_on_a_phone(browser: Any, app: App, theme: str)
     choose(page, "Fast", "Base")
     run_to_end(page)
     assert page.locator("#outputs .panel:visible").count() == 2
-    for tab in ("Compare", "Measure", "Models", "History", "Learn"):
+    for tab in ("Compare", "Prompt set", "Measure", "Models", "History", "Learn"):
         page.get_by_role("tab", name=tab, exact=True).click()
         page.wait_for_timeout(200)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab

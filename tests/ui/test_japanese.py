@@ -66,7 +66,7 @@ def test_translations_have_the_fields_of_their_messages(japanese: list[Message])
 def test_what_stands_beside_each_other_has_a_name_of_its_own(japanese: list[Message]) -> None:
     said = {message.id: message.string for message in japanese}
     rows = (
-        ("Compare", "Measure", "Models", "History", "Learn"),
+        ("Compare", "Prompt set", "Measure", "Models", "History", "Learn"),
         ("Outputs", "Timings", "Model cards", "Differences", "What they read"),
         ("Find", "Decide"),
     )
@@ -79,6 +79,7 @@ def test_what_stands_beside_each_other_has_a_name_of_its_own(japanese: list[Mess
 WORDS = """
 ([open, close]) => {
   const leftOut = "script, style, template, noscript, code, pre, q, mark, del, ins, .answer, .raw, .tok, .piece,"
+    + " .suite-label, .suite-text, .suite-asked dd, .suite-head h2, .suite-tools button,"
     + " footer, .entry-name, [data-testid=reset-button], [lang]:not(html)";
   const seen = (each) => each.getClientRects().length > 0 && getComputedStyle(each).visibility !== "hidden";
   const found = [];
@@ -115,7 +116,16 @@ NAMES = (
     *("Llama 2", "Mistral", "Falcon", "OLMo"),  # families
     cpu_name(),
     *(tier.note for tier in load_tiers()),  # of a price list
-    *("HTML", "MD", "CSV", "JSON", "JSONL"),  # endings of files
+    *(
+        "HTML",
+        "MD",
+        "CSV",
+        "JSON",
+        "JSONL",
+        "YAML",
+        "LLM Comparator",
+        "questions",
+    ),  # of files, what reads them, an example
     *("model_a, model_b, winner", "CPU Basic", "CPU Upgrade"),  # a file's columns; what is for rent is called so
     *("UTC", "tok/s", "ms", "MB", "GB", "USD", "nats", "bits", "vCPU", "abc"),  # units, and letters that show a colour
     *("number input for", "range slider for", "Entfernen", "Löschen"),  # gradio's own names of its parts
@@ -144,11 +154,12 @@ def address(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("PLAYGROUND_LANGUAGE", raising=False)
     settings = replace(settings, models=("fast", "slow"), port=free_port("127.0.0.1", 0))
     with quiet_gradio(settings):
+        from playground.ui import suite_views, watching
         from playground.ui.page import build_ui
 
         with Playground(settings) as playground:
             demo = build_ui(playground)
-            launch(demo, settings)
+            launch(demo, settings, [each for part in (suite_views, watching) for each in part.routes(playground)])
             try:
                 yield f"http://127.0.0.1:{settings.port}/"
             finally:
@@ -183,6 +194,16 @@ def test_every_word_of_the_page_is_a_message(browser: Any, address: str) -> None
     for view in ("Timings", "Differences", "What they read"):
         page.get_by_role("tab", name=f"⟦{view}⟧", exact=True).click()
         left[view] = unsaid(page)
+    page.get_by_role("tab", name="⟦Prompt set⟧", exact=True).click()
+    page.get_by_role("button", name="⟦A table with checks⟧").click()
+    page.wait_for_selector("#suite-told p")
+    left["prompts"] = unsaid(page)
+    page.click("button#suite-run")
+    page.wait_for_selector(".suite[data-status=done]", timeout=60_000)
+    page.locator(".suite [data-suite=details]").first.click()
+    page.wait_for_selector(".suite-checks")
+    page.locator(".suite .save-menu summary").click()
+    left["a prompt set"] = unsaid(page)
     for tab in ("Measure", "Models", "History", "Learn"):
         page.get_by_role("tab", name=f"⟦{tab}⟧", exact=True).click()
         left[tab] = unsaid(page)

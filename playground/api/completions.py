@@ -154,17 +154,24 @@ def _read(
                 (*(TokenLogprob(id, None) for id in text[:start]), *row)
                 for text, row, start in zip(texts, scored, body.logprobs_from, strict=True)
             ]
+        best = [
+            tuple(replace(each, id=each.top_ids[0], logprob=each.top_logprobs[0]) for each in row[len(own) :])
+            for own, row in zip(ids, scored, strict=True)
+        ]
+        # The pieces first: with them come the names of the texts' own tokens.
+        pieces = [
+            spelling.pieces(model, (*own, *(each.id for each in after)), left)
+            for own, after in zip(ids, best, strict=True)
+        ]
         names = spelling.names(model, (each for row in scored for each in row), left)
-        found, behind = [], []
-        for prompt, own, row in zip(asked, ids, scored, strict=True):
-            best = [replace(each, id=each.top_ids[0], logprob=each.top_logprobs[0]) for each in row[len(own) :]]
-            pieces = spelling.pieces(model, (*own, *(each.id for each in best)), left)
-            before, after = pieces[: len(own)], pieces[len(own) :]
-            kept = tuple(_cut(each, body.logprobs) for each in row[: len(own)])
-            found.append(replace(_with_text(prompt, before), ids=tuple(own), logprobs=kept, names=names))
-            token = tuple(_cut(each, body.logprobs) for each in best)
-            behind.append(Prompt("".join(after), tuple(each.id for each in best), token, after, names))
-        return found, behind
+    found, behind = [], []
+    for prompt, own, row, after, whole in zip(asked, ids, scored, best, pieces, strict=True):
+        kept = tuple(_cut(each, body.logprobs) for each in row[: len(own)])
+        read = _with_text(prompt, whole[: len(own)])
+        found.append(replace(read, ids=tuple(own), logprobs=kept, names=names))
+        token, rest = tuple(_cut(each, body.logprobs) for each in after), whole[len(own) :]
+        behind.append(Prompt("".join(rest), tuple(each.id for each in after), token, rest, names))
+    return found, behind
 
 
 def _with_text(prompt: Prompt, pieces: tuple[str, ...]) -> Prompt:

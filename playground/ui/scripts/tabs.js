@@ -26,6 +26,8 @@
   };
   new ResizeObserver(reach).observe(document.documentElement);
   new MutationObserver((changes) => {
-    if (changes.some(({ target }) => target.id === "outputs" || target.matches?.("#outputs > *, #views *"))) reach();
+    // Not with each piece of an answer that grows: asking for a width makes the browser lay the page out at once.
+    const layout = ({ type, target }) => target.matches?.("#outputs, #outputs > *") || (type === "attributes" && target.matches?.("#views *"));
+    if (changes.some(layout)) reach();
   }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
 })();

@@ -100,6 +100,13 @@ def test_a_long_prompt_is_expected_to_take_its_cache(tmp_path: Path) -> None:
     assert japanese == pytest.approx(long, rel=0.05)  # a character is a token there, not a third of one
 
 
+def test_holding_an_answer_to_a_schema_takes_its_vocabulary_as_bytes(tmp_path: Path) -> None:
+    one = load(tmp_path, SMOL, "int8", 140_000_000)
+    free, held = (expected(one, Request("hi", json_schema=schema)) for schema in ("", "{}"))
+    assert held.total_mb - free.total_mb == pytest.approx(49152 * 900 / 1e6)
+    assert held.process_mb - free.process_mb == pytest.approx(held.total_mb - free.total_mb)
+
+
 def test_a_model_too_large_for_the_machine_is_refused_with_both_figures(tmp_path: Path) -> None:
     spec = load(tmp_path, SMOL, "fp32", 8_000_000_000)
     with pytest.raises(DoesNotFit, match=r"m@onnx-fp32 is expected to take 9,\d\d\d MB; models may take 4,000 MB"):

@@ -67,7 +67,12 @@ def evaluate(
             folders = tuple(map(str, include_path or ()))
             plan = Plan(tasks_of(tasks or ()), folders, limit, shots, chat)
             with output.working_on(", ".join(model or ())):
-                found = list(follow(playground.evaluate(model or (), plan, door(playground))))
+                try:
+                    found = list(follow(playground.evaluate(model or (), plan, door(playground))))
+                except KeyboardInterrupt:
+                    kept = msg("What was answered is kept: the same command goes on from there.")
+                    output.stderr().print(output.say(kept), soft_wrap=True)
+                    raise
     if json:
         output.print_json(_json(found))
     else:

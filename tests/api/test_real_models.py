@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,3 +93,32 @@ def test_the_template_is_the_models_own(real: httpx2.Client) -> None:
     assert (
         props["default_generation_settings"]["n_ctx"] == 2048 or props["default_generation_settings"]["n_ctx"] == 8192
     )
+
+
+def test_an_answer_is_held_to_a_schema(real: httpx2.Client) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 12}, "age": {"type": "integer", "maximum": 99}},
+        "required": ["city", "age"],
+        "additionalProperties": False,
+    }
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
+    messages = [{"role": "user", "content": "Tell me about Ann, who is 30 and lives in Paris."}]
+    body = {"model": MODELS[0], "messages": messages, "max_tokens": 60, "temperature": 1.0, "seed": 3, "n": 2}
+    for choice in post(real, "/v1/chat/completions", **body, response_format=wanted)["choices"]:
+        found = json.loads(choice["message"]["content"])
+        assert set(found) == {"city", "age"}
+        assert isinstance(found["age"], int)
+        assert choice["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "nonsense"}, {"$ref": "https://example.org/x.json"}, {"$ref": "#/$defs/none"}]
+)
+def test_a_schema_that_can_not_be_held_to_is_the_callers_mistake(real: httpx2.Client, schema: dict[str, Any]) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    messages = [{"role": "user", "content": "Hi"}]
+    body = {"model": MODELS[0], "messages": messages, "max_tokens": 5, "response_format": wanted}
+    answer = real.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["type"] == "invalid_request_error"

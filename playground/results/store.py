@@ -334,8 +334,8 @@ class Store(Database):
         self._expired_at = time.monotonic()
         if self.retention.days is not None:
             since = (datetime.now(UTC) - timedelta(days=self.retention.days)).isoformat(timespec="milliseconds")
-            for table in (COMPARISONS, MEASUREMENTS):
-                connection.execute(table.sql("DELETE FROM {table} WHERE created_at < ?"), (since,))
+            for table in ("comparison", "measurement", "suite"):
+                connection.execute("DELETE FROM {table} WHERE created_at < ?".replace("{table}", table), (since,))
 
     def _change(self, setting: str, value: str | int, id: str, owner: str | None) -> bool:
         with self.writing() as connection:

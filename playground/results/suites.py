@@ -26,6 +26,8 @@ Status = Literal["running", "paused", "done"]
 
 PART = 500
 """Cells that are read at once."""
+WEIGHT = 20
+"""Where strangers fill the disk, a suite counts for as many comparisons."""
 SEED_END = 2**63
 FIELDS = "s.id, s.created_at, s.finished_at, s.name, s.status, s.variants, s.cells"
 COUNTS = "count(*), coalesce(sum(passed), 0), count(passed), coalesce(sum(failed), 0), coalesce(sum(seconds), 0)"
@@ -293,15 +295,10 @@ class Suites:
         kept = self._store.retention
         over: list[tuple[str]] = []
         if kept.most is not None:
-            over += connection.execute(_sql("SELECT id FROM suite {beyond}"), (kept.most,)).fetchall()
+            over += connection.execute(_sql("SELECT id FROM suite {beyond}"), (kept.most // WEIGHT,)).fetchall()
         if kept.each is not None and owner:
             over += connection.execute(
-                _sql("SELECT id FROM suite WHERE owner = ? {beyond}"), (owner, kept.each)
-            ).fetchall()
-        if kept.days is not None:
-            over += connection.execute(
-                "SELECT id FROM suite WHERE created_at < strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?)",
-                (f"-{kept.days} days",),
+                _sql("SELECT id FROM suite WHERE owner = ? {beyond}"), (owner, kept.each // WEIGHT)
             ).fetchall()
         gone = [(id,) for (id,) in dict.fromkeys(over) if not self.claim(id).held]
         connection.executemany("DELETE FROM suite WHERE id = ?", gone)

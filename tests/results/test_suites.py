@@ -14,7 +14,7 @@ from playground.errors import StorageError
 from playground.records import Column, Environment, Message, Request, SuiteRow, SuiteRun, Variant
 from playground.results.database import MIGRATIONS
 from playground.results.store import Retention, Store
-from playground.results.suites import PART, Suites, asked
+from playground.results.suites import PART, WEIGHT, Suites, asked
 from tests.support.suite_runs import cell, suite_run
 
 
@@ -143,7 +143,7 @@ def test_each_owner_has_a_list_of_their_own_the_newest_first(suites: Suites) -> 
 
 
 def test_where_strangers_fill_it_the_oldest_go_but_not_one_that_is_run(tmp_path: Path) -> None:
-    store = Store(tmp_path / "playground.sqlite3", Retention(most=3, each=2))
+    store = Store(tmp_path / "playground.sqlite3", Retention(most=3 * WEIGHT, each=2 * WEIGHT))
     suites = Suites(store)
     suites.begin(numbered(0), owner="ann")
     lock = suites.claim("s0")
@@ -157,6 +157,7 @@ def test_where_strangers_fill_it_the_oldest_go_but_not_one_that_is_run(tmp_path:
     store.close()
     store = Store(tmp_path / "playground.sqlite3", Retention(days=1))
     Suites(store).begin(suite_run(id="today", created_at="2999-11-23T10:00:00.000Z"))
+    assert Suites(store).get("s4") is None
     assert [entry.id for entry in Suites(store).entries()] == ["today"]
     store.close()
 

@@ -63,15 +63,10 @@ def answer(run: ModelRun, receipt: ModelReceipt) -> Document:
 async def inspect(playground: Playground, asked: InspectArguments, call: Call) -> Document:
     """What a model would really read of a prompt."""
     request = request_from({"prompt": asked.prompt, "system": asked.system})
-    step: list[Any] = [(0.0, "")]
-
-    def progress(words: str, share: float | None) -> None:
-        call.check()
-        step[0] = (share or 0.0, str(words))
 
     def work() -> Any:
         [variant] = named(playground, [asked.model])
-        playground.prepare(variant, progress, call.cancelled.is_set)
+        playground.prepare(variant, call.step, call.cancelled.is_set)
         return variant, playground.inspect(str(variant), request)
 
     variant, view = await call.in_thread(work)

@@ -39,6 +39,7 @@ class Call:
         self._report = report
         self._told = -1.0
         self._told_at = 0.0
+        self._step: tuple[float, str] | None = None
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:
         """Do what may wait for a disk or a model, while others are served. The work is not waited for when the caller
@@ -59,6 +60,8 @@ class Call:
         thread.start()
         try:
             while thread.is_alive():
+                if step := self._step:
+                    await self.tell(*step)
                 await anyio.sleep(POLL_S)
         except BaseException:
             self.cancelled.set()
@@ -98,13 +101,15 @@ class Call:
         self._told = max(share, self._told + 1e-6, 0.0)
         await self._report(self._told, words)
 
-    def check(self) -> None:
-        """
+    def step(self, words: str, share: float | None) -> None:
+        """Progress of work in a thread, which is told from there on.
+
         Raises:
             Stopped: The caller no longer wants the answer.
         """
         if self.cancelled.is_set():
             raise Stopped(msg("The call was taken back"))
+        self._step = (share or 0.0, str(words))
 
 
 def share_of(at: Snapshot) -> float:

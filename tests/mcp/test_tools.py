@@ -105,6 +105,20 @@ def test_progress_grows_and_names_the_models(playground: Playground) -> None:
     assert any("slow@fake-none" in (message or "") for _, _, message in heard)
 
 
+def test_inspecting_tells_how_far_the_preparation_is(playground: Playground) -> None:
+    heard: list[str | None] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        heard.append(message)
+
+    async def work(client: Client) -> Any:
+        arguments = {"model": "slow-to-prepare", "prompt": "Hi"}
+        return await client.call_tool("inspect", arguments, progress_callback=on_progress)
+
+    assert not with_client(playground, work).is_error
+    assert any("preparing" in (message or "") for message in heard)
+
+
 def test_a_call_that_is_taken_back_stops_the_models(playground: Playground) -> None:
     async def work(client: Client) -> None:
         asking = asyncio.create_task(client.call_tool("compare", {"prompt": "Hi", "models": ["endless"]}))

@@ -159,7 +159,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args += [part for model in models for part in ("-m", model)]
         envs = {kind: borrowed_home(folder / kind) for kind in ("whole", "killed", "reuse")}
         total = options.prompts * len(models)
-        marks = [round(total * (kill + 1) / (options.kills + 1)) for kill in range(options.kills)]
+        # Within a column rather than between two.
+        marks = [total * (kill + 1) // (options.kills + 1) - options.prompts // 6 for kill in range(options.kills)]
         seconds = {"whole": run(envs["whole"], *args)}
         seconds["killed"], found["killed_at"] = run_killed(envs["killed"], args, marks)
         seconds["reuse"] = run(envs["reuse"], *args, "--reuse")

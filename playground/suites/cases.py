@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -186,6 +187,7 @@ class Rows:
         self._ids: dict[str, str] = {}
         self._count: dict[str, int] = {}
         self._total = 0
+        self._began = time.thread_time()
         self._sizes: dict[int, tuple[Any, int]] = {}
         self.made: list[Made] = []
 
@@ -201,7 +203,7 @@ class Rows:
             raise csv_text.too_many_rows(case.spot, self._limits)
         if count == 0:
             raise case.spot.error(msg("a variable has an empty list"), msg("Give it values, or remove it."))
-        if len(case.assertions) > self._limits.max_checks:
+        if sum(1 + len(each.members) for each in case.assertions) > self._limits.max_checks:
             raise case.spot.error(
                 msg("there are more than {n} checks", n=self._limits.max_checks), msg("Split the test.")
             )
@@ -245,7 +247,7 @@ class Rows:
         if not text.strip() and not any(message.content.strip() for message in messages):
             raise case.spot.error(msg("its prompt is empty"), msg("Write a prompt, or remove the row."))
         texts = {name: template.text_of(each) for name, each in values.items()}
-        checks = tuple(each.check(values, case.spot, self._limits.max_cell) for each in case.assertions)
+        checks = tuple(self._check(case, each, values) for each in case.assertions)
         self._count_up(case, sum(map(len, texts.values())) + sum(map(self._size, checks)))
         said = text or next((each.content for each in reversed(messages) if each.role == "user"), "")
         row = SuiteRow(
@@ -260,6 +262,14 @@ class Rows:
         )
         schema = case.options.get("response_format", "") or assertions.schema_of(checks)
         self.made.append(Made(row, checks, case.threshold, schema))
+
+    def _check(self, case: Case, assertion: Assertion, values: Mapping[str, Any]) -> Check:
+        if time.thread_time() - self._began > self._limits.max_seconds:
+            raise case.spot.error(
+                msg("the checks up to here took more than {n:g} seconds to read", n=self._limits.max_seconds),
+                msg("Write fewer rows, or shorter patterns and schemas."),
+            )
+        return assertion.check(values, case.spot, self._limits.max_cell)
 
     def _unfilled(self, case: Case, name: str) -> Exception:
         return case.spot.at(msg("column {name}", name=short(name))).error(

@@ -67,8 +67,9 @@ def _held_against(check: Check, values: list[Any]) -> Finding:
         )
     schema_ = schema.compiled(json.dumps(check.value))
     reasons = []
+    left = [schema.MAX_STEPS]
     for value in values:
-        wrong = schema_.mistake(value)
+        wrong = schema_.mistake(value, left)
         if wrong is None:
             return Finding(True, msg("its JSON meets the schema"))
         reasons.append(wrong)

@@ -52,9 +52,13 @@ class Schema:
     def __init__(self, validator: Any) -> None:
         self._validator = validator
 
-    def mistake(self, value: Any) -> Translatable | None:
-        """The first mistake, with its place in the value; None where the value meets the schema."""
-        token = _steps.set([MAX_STEPS])
+    def mistake(self, value: Any, left: list[int] | None = None) -> Translatable | None:
+        """The first mistake, with its place in the value; None where the value meets the schema.
+
+        Args:
+            left: How many steps may still be taken, for several values that share them; None for ``MAX_STEPS``.
+        """
+        token = _steps.set([MAX_STEPS] if left is None else left)
         try:
             error = next(self._validator.iter_errors(value), None)
         except _TooLong:

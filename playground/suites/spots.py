@@ -72,7 +72,8 @@ class Limits:
         max_rows: Rows, after lists of variables and prompts are multiplied.
         max_cell: Characters of one value, and of one prompt with its variables filled in.
         max_total: Characters of all rows together: prompts with their variables filled in, variables, checks.
-        max_checks: Checks of one row.
+        max_checks: Checks of one row, those in sets among them.
+        max_seconds: Of the processor's time, for making the rows: patterns and schemas take some.
         max_columns: Models that the file may name.
         max_repeats: Samples of each cell.
     """
@@ -81,12 +82,21 @@ class Limits:
     max_rows: int
     max_cell: int
     max_total: int
+    max_seconds: float
     max_checks: int = 100
     max_columns: int = 32
     max_repeats: int = 100
 
 
-OWN = Limits(max_bytes=16_000_000, max_rows=20_000, max_cell=100_000, max_total=60_000_000)
+OWN = Limits(max_bytes=16_000_000, max_rows=20_000, max_cell=100_000, max_total=60_000_000, max_seconds=300)
 """For whoever sits at this machine."""
-STRANGERS = Limits(max_bytes=1_000_000, max_rows=500, max_cell=20_000, max_total=4_000_000, max_repeats=10)
+STRANGERS = Limits(
+    max_bytes=1_000_000,
+    max_rows=500,
+    max_cell=20_000,
+    max_total=4_000_000,
+    max_seconds=20,
+    max_checks=30,
+    max_repeats=10,
+)
 """For visitors of a Space."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from playground.errors import UsageError
 from playground.suites.reading import read_suite, read_suite_file
+from playground.suites.spots import STRANGERS
 from playground.suites.suite import Suite
 
 
@@ -242,6 +244,14 @@ def test_pasted_lines_with_a_variable_say_what_to_do() -> None:
         read_suite("a", prompts=["{{a}} {{b}}"])
 
 
+def test_checks_that_take_long_to_read_end_after_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "prompt,p,__expected\n" + "".join(f"a,{n},regex:x{{{{p}}}}\n" for n in range(400))
+    assert len(read_suite(text, "s.csv", strangers=True).rows) == 400
+    monkeypatch.setattr("playground.suites.reading.STRANGERS", replace(STRANGERS, max_seconds=0.001))
+    with pytest.raises(UsageError, match=r"row \d+: the checks up to here took more than 0.001 seconds"):
+        read_suite(text, "s.csv", strangers=True)
+
+
 def test_an_id_of_ones_own_is_no_other_rows_digest() -> None:
     digest = read_suite("prompts: [a]", "s.yaml").rows[0].id
     assert "stands already at" in refused(f"prompts: [a]\ntests: [{{}}, {{id: {digest}}}]", "s.yaml")
@@ -314,6 +324,8 @@ def test_what_is_too_much_ends_soon_and_in_little_memory(text: str, name: str, w
         ("prompts: ['{{a}}']\ntests: [{vars: {a: &l [" + "1," * 1000 + "], b: *l, c: *l, d: *l, e: *l}}]", "s.yaml",
          "test 1 (line 2): there are more than 20,000 rows"),
         ("prompts: [a]\ntests: [{assert: [" + "{type: is-json}," * 101 + "]}]", "s.yaml", "more than 100 checks"),
+        ("prompts: [a]\ntests: [{assert: [{type: assert-set, assert: [" + "{type: is-json}," * 100 + "]}]}]", "s.yaml",
+         "more than 100 checks"),
     ],
 )  # fmt: skip
 def test_too_many_of_a_kind_are_counted_before_they_are_made(text: str, name: str, words: str) -> None:

@@ -113,14 +113,12 @@ def test_no_name_leads_out_of_a_store(stores: Stores, name: str) -> None:
         stores.find(name)
 
 
-def test_a_manifest_leads_nowhere_else(stores: Stores, gguf: Path) -> None:
+def test_a_manifest_leads_nowhere_else(stores: Stores, gguf: Path, tmp_path: Path) -> None:
     root = stores.ollama[0]
-    for name, digest in {
-        "out": "sha256-../../secret",
-        "short": "sha256:abc",
-        "none": None,
-        "gone": f"sha256:{'0' * 64}",
-    }.items():
+    (tmp_path / "secret").write_bytes(gguf.read_bytes())
+    assert (root / "blobs" / "../../secret").is_file()
+    wrong = {"out": "../../secret", "whole": str(tmp_path / "secret"), "short": "sha256:abc", "none": None}
+    for name, digest in {**wrong, "gone": f"sha256:{'0' * 64}"}.items():
         add_to_ollama(root, f"{LIBRARY}/{name}/latest", gguf, digest=digest)
         with pytest.raises(SourceError, match="is not there"):
             stores.find(f"ollama:{name}")

@@ -25,8 +25,8 @@ class Fleet(Pool):
 
     def __init__(self, settings: Settings, budget_mb: float | None = None) -> None:
         self._replicas = Replicas()
-        self._ray: RayReplicas | None = ray_replicas(settings)
         super().__init__(settings, budget_mb)
+        self._ray: RayReplicas | None = ray_replicas(settings, self.budget_mb)
 
     def lanes(self, spec: ModelSpec) -> int:
         """See ``Executor.lanes``."""

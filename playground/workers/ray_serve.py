@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import queue
 import secrets
 import threading
@@ -24,14 +25,14 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from playground.config.settings import Settings
-from playground.errors import ConfigError, PlaygroundError, RunError, Stopped, all_of, first_line
+from playground.errors import ConfigError, DoesNotFit, PlaygroundError, RunError, Stopped, all_of, first_line
 from playground.messages import Translatable, msg
 from playground.records import Cancelled, Event, LoadSpec, Request
 from playground.workers import protocol
 from playground.workers.answer import Answer
 from playground.workers.expected_memory import expected
 from playground.workers.process import STOPPED
-from playground.workers.ray_cluster import WITH_NEXT, Cluster, State, delete, deploy, handle_of, look
+from playground.workers.ray_cluster import LOCAL, WITH_NEXT, Cluster, State, delete, deploy, handle_of, look
 from playground.workers.sharing import TRIES, Together, labelled
 
 LOOK_S = 0.05
@@ -56,8 +57,11 @@ class _Model:
     ready: threading.Event = field(default_factory=threading.Event)
 
 
-def ray_replicas(settings: Settings) -> RayReplicas | None:
+def ray_replicas(settings: Settings, budget_mb: float) -> RayReplicas | None:
     """The cluster that the settings name; None where they name none.
+
+    Args:
+        budget_mb: Memory that models may take on this machine, in MB of 10^6 bytes.
 
     Raises:
         ConfigError: They do, and Ray is not installed.
@@ -69,7 +73,7 @@ def ray_replicas(settings: Settings) -> RayReplicas | None:
             msg("PLAYGROUND_RAY is set, and Ray is no part of the default install"),
             msg("Run: pip install 'open-model-playground[ray]', or unset PLAYGROUND_RAY."),
         )
-    return RayReplicas(settings.ray, settings.ray_replicas, settings.threads)
+    return RayReplicas(settings.ray, settings.ray_replicas, settings.threads, budget_mb)
 
 
 class RayReplicas:
@@ -79,9 +83,11 @@ class RayReplicas:
         address: Of the cluster: ``auto``, ``HOST:PORT``, or ``local`` to start one on this machine.
         replicas: Of each model.
         threads: Of each replica, and cores that it reserves.
+        budget_mb: Memory of this machine that a cluster started here may take.
     """
 
-    def __init__(self, address: str, replicas: int, threads: int) -> None:
+    def __init__(self, address: str, replicas: int, threads: int, budget_mb: float = math.inf) -> None:
+        self._budget_mb = budget_mb if address == LOCAL else math.inf
         self._address, self._replicas, self._threads = address, replicas, threads
         self._together = Together()
         self._lock = threading.Lock()
@@ -189,6 +195,7 @@ class RayReplicas:
 
     def _start(self, model: _Model, load: LoadSpec, idle: list[_Model]) -> None:
         try:
+            self._check_room(load)
             self._call(self._connect)
             self._call(lambda: delete([other.name for other in idle]))
             self._call(lambda: deploy(model.name, load, self._replicas))
@@ -206,6 +213,24 @@ class RayReplicas:
             model.error = RunError(what, msg("Check PLAYGROUND_RAY, and the cluster with `ray status`."))
         finally:
             model.ready.set()
+
+    def _check_room(self, load: LoadSpec) -> None:
+        """
+        Raises:
+            DoesNotFit: The replicas of a cluster that is started here would take more than this machine has for models.
+        """
+        need_mb = expected(load, None).total_mb * self._replicas
+        if need_mb > self._budget_mb:
+            raise DoesNotFit(
+                msg(
+                    "{model}: {n} replicas need {need_mb:,.0f} MB here, and {most_mb:,.0f} MB are for models",
+                    model=str(load.artifact.variant),
+                    n=self._replicas,
+                    need_mb=need_mb,
+                    most_mb=self._budget_mb,
+                ),
+                msg("Set PLAYGROUND_RAY_REPLICAS lower, or PLAYGROUND_RAY to a cluster of several machines."),
+            )
 
     def _call(self, work: Callable[[], Result]) -> Result:
         return self._caller.submit(work).result()

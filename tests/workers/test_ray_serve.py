@@ -166,6 +166,13 @@ def test_local_models_have_the_lanes_of_the_cluster_and_served_ones_do_not(make_
         assert len(fleet.loaded()) == 1, "figures that are taken one at a time are this machine's own"
 
 
+def test_a_cluster_started_here_takes_no_more_memory_than_models_may() -> None:
+    executor = RayReplicas("local", 4, threads=1, budget_mb=100.0)
+    run = answer(executor, load_of("fake:memory_mb=60"))
+    executor.close()
+    assert run.error is not None and "replicas need" in run.error and "PLAYGROUND_RAY_REPLICAS" in run.error
+
+
 def test_a_single_replica_is_refused(make_settings: Any) -> None:
     with pytest.raises(ConfigError, match="at least 2"):
         make_settings(PLAYGROUND_RAY="local", PLAYGROUND_RAY_REPLICAS="1")

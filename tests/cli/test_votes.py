@@ -53,6 +53,23 @@ def test_files_have_a_line_a_pair(capsys: Captured) -> None:
     assert [row["winner"] for row in rows] == ["model_a", "model_a", "model_a", "model_b"]
     assert main(["votes", "--jsonl"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[0])["tag"] == "code"
+    assert main(["votes", "--arena"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["winner"] for line in lines] == ["model_a", "model_a", "model_a", "model_b"]
+    assert lines[0]["conversation_a"][-1] == {"role": "assistant", "content": "Answer 0."}
+    assert main(["votes", "--arena", "--csv"]) == 2
+
+
+def test_the_vote_is_the_score_of_a_comparison_that_is_exported_for_llm_comparator(capsys: Captured) -> None:
+    assert main(["history", "c1", "--format", "comparator"]) == 0
+    (example,) = json.loads(capsys.readouterr().out)["examples"]
+    assert (example["output_text_a"], example["score"], example["tags"]) == ("Answer 0.", 1.5, ["code"])
+    assert main(["history", "c1", "--format", "comparator", "--pair", "2,1"]) == 0
+    (example,) = json.loads(capsys.readouterr().out)["examples"]
+    assert (example["output_text_a"], example["score"]) == ("Answer 1.", -1.5)
+    for wrong in ("1,3", "1", "a,b", "1,1"):
+        assert main(["history", "c1", "--format", "comparator", "--pair", wrong]) == 2
+    assert main(["history", "c1", "--pair", "1,2"]) == 2
 
 
 def test_a_tag_that_nobody_gave_is_answered_with_those_in_use(capsys: Captured) -> None:

@@ -114,6 +114,30 @@ def test_in_a_frame_that_grows_a_receipt_and_a_menu_open_in_sight_at_their_opene
     page.close()
 
 
+def test_in_a_frame_that_grows_a_prompt_set_runs_pauses_and_comes_to_rest(browser: Any, site: int) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(f"http://{HUB}:{site}/growing")
+    inside = page.frame_locator("iframe")
+    inside.locator("button#run").wait_for(timeout=60_000)
+    inside.get_by_role("tab", name="Prompt set", exact=True).click()
+    inside.get_by_role("button", name="A table with checks").click(timeout=30_000)
+    inside.locator("#suite-told", has_text="8 prompts").wait_for(timeout=30_000)
+    inside.locator("button#suite-run").click()
+    suite = inside.locator("#suite-shown .suite")
+    inside.locator("#suite-shown .suite[data-status=done]").wait_for(timeout=60_000)
+    assert suite.locator("[data-suite=ask-delete]").is_visible(), "without a cookie it is the tab's own"
+    suite.locator("[data-suite=details]").last.click()
+    inside.locator(".suite-opened").wait_for()
+    page.wait_for_timeout(1500)
+    height = "parseFloat(document.querySelector('iframe').style.height)"
+    before = page.evaluate(height)
+    page.wait_for_timeout(1500)
+    assert page.evaluate(height) == before
+    assert before > 1400
+    assert inside.locator("html").evaluate("each => each.scrollWidth <= innerWidth")
+    page.close()
+
+
 def test_a_page_of_another_site_starts_nothing_and_reads_nothing(browser: Any, app: App, site: int) -> None:
     page = browser.new_page()
     page.goto(f"http://{EVIL}:{site}/")

@@ -270,6 +270,37 @@ def test_an_earlier_run_is_opened_compared_and_deleted(page: Any) -> None:
     page.wait_for_function("n => document.querySelectorAll('#suite-entries .entry').length === n", arg=before - 1)
 
 
+def test_the_file_may_name_its_models_and_answers_may_be_repeated(page: Any) -> None:
+    open_tab(page)
+    write(page, "prompts: [Hello]\nproviders: [tokyo]\ntests: [{assert: [{type: icontains, value: tokyo}]}]\n")
+    page.get_by_label("Ask the models that the file names: tokyo").check()
+    page.wait_for_function("document.querySelector('#suite-told').innerText.includes('1 model · 1 answer')")
+    page.locator("#suite-parameters > button").click()
+    page.locator("#suite-repeats input").fill("3")
+    page.locator("#suite-repeats input").blur()
+    page.wait_for_function("document.querySelector('#suite-told').innerText.includes('3 answers')")
+    assert "3 answers each" in page.locator("#suite-parameters > button").inner_text()
+    run(page)
+    ended(page)
+    (only,) = rows(page)
+    assert "3 of 3 passed Tokyo is a city." in only
+    assert "1 distinct answer" in only
+    assert "Paris" not in only
+
+
+def test_the_models_of_compare_are_taken_over_until_others_are_chosen(page: Any) -> None:
+    page.locator("#models .token-remove").first.click()
+    page.wait_for_function("document.querySelectorAll('#models .token').length === 1")
+    page.wait_for_timeout(300)
+    open_tab(page)
+    page.wait_for_function("document.querySelectorAll('#suite-models .token').length === 1")
+    assert page.locator("#suite-models .token").inner_text().strip().startswith("Tokyo")
+    choose(page, "Calm", "Paris")
+    page.get_by_role("tab", name="Compare", exact=True).click()
+    open_tab(page)
+    assert page.locator("#suite-models .token").count() == 2
+
+
 def test_files_of_a_run(page: Any) -> None:
     open_tab(page)
     write(page, TABLE)

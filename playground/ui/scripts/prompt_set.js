@@ -322,7 +322,8 @@
   };
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("button[data-suite]");
-    if (button && !button.disabled) actions[button.dataset.suite]?.(button);
+    if (!button || button.disabled || (button.closest(".suite") && !suite)) return;
+    actions[button.dataset.suite]?.(button);
   });
   let sought = 0;
   document.addEventListener("input", (event) => {

@@ -30,6 +30,10 @@ NEWEST = 50
 """So many of the newest suites are looked through."""
 
 
+_DIGESTS: dict[tuple[str, str], str] = {}
+"""Of suites that were looked at, by database and id, the oldest first."""
+
+
 @dataclass(frozen=True)
 class PassRate(Record):
     """How many of a suite's prompts one model passed.
@@ -154,6 +158,19 @@ def stored_suites(playground: Playground, owner: str = "") -> dict[str, tuple[st
 
 
 def digest_of(playground: Playground, id: str) -> str:
+    """The digest of a stored suite; "" where it is not whole. What it asks never changes and may be megabytes: it is
+    read once.
+    """
+    key = (str(playground.settings.database), id)
+    found = _DIGESTS.get(key) or _digest_of(playground, id)
+    if found:
+        while len(_DIGESTS) >= 4 * NEWEST:
+            _DIGESTS.pop(next(iter(_DIGESTS)), None)
+        _DIGESTS[key] = found
+    return found
+
+
+def _digest_of(playground: Playground, id: str) -> str:
     plan, run = playground.suites_kept.plan(id) or {}, playground.suite_run(id)
     suite = plan.get("suite")
     if not isinstance(suite, dict) or run is None:

@@ -456,3 +456,20 @@ def test_time_left_is_a_columns_own_mean_and_for_others_by_their_memory() -> Non
 def test_a_runner_alone_checks_as_the_service_does(playground: Playground) -> None:
     with pytest.raises(UsageError, match="no prompt"):
         SuiteRunner(playground._machine).plan(SuitePlan(suite(0)), columns(playground, ["fast"]))
+
+
+def test_where_memory_is_short_one_model_is_loaded_at_a_time_and_each_once(
+    make_settings: Callable[..., Settings],
+) -> None:
+    models = [script(text="a b c", memory_mb=60), script(text="d e f", memory_mb=61)]
+    with Playground(make_settings()) as roomy:
+        begin(roomy, models, 1).result()
+        held = [model.rss_mb for model in roomy.pool.loaded()]
+        assert len(held) == 2
+    with Playground(make_settings(PLAYGROUND_MEMORY_MB=round(1.5 * max(mb or 0.0 for mb in held)))) as tight:
+        job = begin(tight, models, 4)
+        assert job.result().status == "done"
+        cells = cells_of(tight, job.id)
+        assert not [cell.run.error for cell in cells if cell.run.error]
+        assert sum(bool(cell.run.timings.cold) for cell in cells) == 2
+        assert len(tight.pool.loaded()) == 1

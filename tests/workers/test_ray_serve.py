@@ -18,7 +18,8 @@ import pytest
 
 from playground.catalog.entries import load_catalog
 from playground.errors import ConfigError
-from playground.records import Artifact, LoadSpec, ModelRun, Request
+from playground.records import Artifact, Column, LoadSpec, ModelRun, Request
+from playground.service import Playground
 from playground.workers import ray_serve
 from playground.workers.fleet import Fleet
 from playground.workers.ray_serve import RayReplicas
@@ -131,12 +132,24 @@ class TestOnACluster:
                 assert [run.result().finish_reason for run in runs] == ["stopped"] * 2
                 assert time.monotonic() - began < 2
 
-    def test_what_a_model_raises_is_its_own_error_and_another_model_takes_its_place(self) -> None:
+    def test_what_a_model_raises_is_its_own_error_and_nobody_is_asked_again(self) -> None:
         with cluster(2) as executor:
-            broken = answer(executor, load_of("fake:fail_load=1"))
-            assert broken.error is not None and "lost" not in broken.error
             failing = answer(executor, load_of("fake:text=one+two+three&fail_at=2"))
-            assert failing.error is not None and failing.text.strip() == "one"
+        assert failing.error is not None and "lost" not in failing.error
+        assert failing.text.strip() == "one" and not any("Asked again" in note for note in failing.warnings)
+
+    def test_a_suite_is_answered_by_the_cluster_and_a_comparison_is_not(self, make_settings: Any) -> None:
+        settings = make_settings(PLAYGROUND_RAY="local", PLAYGROUND_RAY_REPLICAS="2", PLAYGROUND_THREADS="1")
+        with Playground(settings) as playground:
+            column = Column(*playground.variants(["fast"]), Request(max_new_tokens=16))
+            suite = playground.read_suite("one\ntwo\nthree\nfour", "prompts.txt")
+            run = playground.begin_suite(suite, [column]).result()
+            cells = list(playground.suite_cells_in_order(run.id))
+            compared = playground.compare(Request("Hi"), playground.variants(["fast"])).result()
+        assert [cell.row for cell in cells] == [0, 1, 2, 3]
+        assert all(any("Ray cluster" in note for note in cell.run.warnings) for cell in cells)
+        assert {cell.run.timings.mode for cell in cells} == {"fast"}
+        assert compared.runs[0].timings.mode == "fair" and not compared.runs[0].warnings
 
 
 def test_nothing_of_ray_is_loaded_without_the_setting(make_settings: Any) -> None:

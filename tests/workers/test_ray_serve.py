@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import threading
@@ -22,6 +24,7 @@ from playground.records import Artifact, Column, LoadSpec, ModelRun, Request
 from playground.service import Playground
 from playground.workers import ray_serve
 from playground.workers.fleet import Fleet
+from playground.workers.ray_cluster import Replica
 from playground.workers.ray_serve import RayReplicas
 
 DATA = Path(__file__).parent.parent / "data"
@@ -150,6 +153,25 @@ class TestOnACluster:
         assert all(any("Ray cluster" in note for note in cell.run.warnings) for cell in cells)
         assert {cell.run.timings.mode for cell in cells} == {"fast"}
         assert compared.runs[0].timings.mode == "fair" and not compared.runs[0].warnings
+
+
+def said_by(replica: Replica) -> list[dict[str, Any]]:
+    async def heard() -> list[dict[str, Any]]:
+        return [json.loads(line) async for line in replica.generate(Request("Hi").to_json())]
+
+    return asyncio.run(heard())
+
+
+def test_a_replica_whose_model_can_not_be_loaded_says_so_to_whoever_asks() -> None:
+    """Raised where Ray makes the replica, it would be in Ray's words, and tried for ever."""
+    [error] = said_by(Replica(load_of("fake:fail_load=1").to_json()))
+    assert error["say"] == "error" and error["error"]["kind"] == "RunError"
+
+
+def test_a_replica_answers_in_the_workers_own_messages() -> None:
+    messages = said_by(Replica(load_of("fake:text=one+two").to_json()))
+    assert {message["say"] for message in messages} == {"event"}
+    assert messages[-1]["event"]["run"]["text"].strip() == "one two"
 
 
 def test_nothing_of_ray_is_loaded_without_the_setting(make_settings: Any) -> None:

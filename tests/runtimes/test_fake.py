@@ -10,7 +10,7 @@ import pytest
 from playground.errors import ContextOverflow, RunError, UsageError
 from playground.records import Event, Message, ModelRun, Request
 from playground.runtimes import create_runtime
-from playground.runtimes.fake import Script
+from playground.runtimes.fake_script import Script
 from tests.support.scripted_models import scripted
 
 NEVER = bool

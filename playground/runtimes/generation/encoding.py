@@ -7,12 +7,14 @@ time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
 from playground.errors import RunError
-from playground.messages import msg
+from playground.messages import foreign, msg
+from playground.records import ModelSpec
 from playground.runtimes.generation.chat_template import ChatTemplate, Refused
 from playground.runtimes.generation.provenance import Control
 
@@ -100,6 +102,25 @@ class Encoder:
         if tokenizer.pre_tokenizer is not None:
             splits = [split for split, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
         return [token.id for split in splits for token in tokenizer.model.tokenize(split)]
+
+
+def read_tokenizer(folder: Path, spec: ModelSpec) -> Tokenizer:
+    """The tokenizer in ``folder``, which neither cuts nor pads.
+
+    Raises:
+        RunError: It can't be read.
+    """
+    path = folder / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception for a missing file and for bad JSON alike
+        raise RunError(
+            msg("{model}: its tokenizer can't be read ({reason})", model=spec.id, reason=foreign(str(error))),
+            msg("Prepare the model again."),
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def control_ids(tokenizer: Tokenizer, template: ChatTemplate | None, listed: Any) -> frozenset[int]:

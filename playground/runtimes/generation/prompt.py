@@ -12,20 +12,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from playground.catalog.config_names import CONTEXT_LENGTH, whole
 from playground.catalog.kinds import has_encoder
 from playground.catalog.template_files import find_template, named_tokens, read_json
 from playground.errors import BadRequest, ContextOverflow, RunError, reason_of
-from playground.messages import Translatable, foreign, msg, plural
+from playground.messages import Translatable, msg, plural
 from playground.records import ModelSpec, PromptView, Request
 from playground.runtimes.generation.chat_template import ChatTemplate, Refused, Turn
-from playground.runtimes.generation.encoding import Encoder, control_ids
+from playground.runtimes.generation.encoding import Encoder, control_ids, read_tokenizer
 from playground.runtimes.generation.notes import (
     BASE_WITHOUT_SYSTEM,
     JOINED_MESSAGES,
     OWN_SYSTEM_MESSAGE,
+    called,
     prompt_too_long,
 )
 from playground.runtimes.generation.provenance import Provenance, trace
@@ -51,7 +50,7 @@ class Prompter:
 
     def __init__(self, folder: Path, spec: ModelSpec) -> None:
         self._spec = spec
-        self.tokenizer = _read_tokenizer(folder, spec)
+        self.tokenizer = read_tokenizer(folder, spec)
         config = read_json(folder / "tokenizer_config.json")
         self.detokenizer = Detokenizer(self.tokenizer, config)
         self.tokenizer.encode_special_tokens = config.get("split_special_tokens") is True
@@ -260,10 +259,10 @@ class Prompter:
             names = sorted({token.name for token in known.users})
             warnings.append(msg("Control tokens in your text are read as plain text: {names}", names=names))
         warnings += [
-            msg("The chat template leaves out all of {turn}.", turn=_called(turns, number)) for number in known.lost
+            msg("The chat template leaves out all of {turn}.", turn=called(turns, number)) for number in known.lost
         ]
         warnings += [
-            msg("The chat template leaves out or changes a part of {turn}.", turn=_called(turns, number))
+            msg("The chat template leaves out or changes a part of {turn}.", turn=called(turns, number))
             for number in known.changed
         ]
         ids = self._encoder.encode_apart(rendered, known.users) if known.users else list(encoding.ids)
@@ -305,7 +304,7 @@ class Prompter:
                 msg(
                     "{model}: its chat template leaves out all of {turn}",
                     model=self._spec.id,
-                    turn=_called(turns, asked),
+                    turn=called(turns, asked),
                 ),
                 msg("Write it differently, or choose another model."),
             )
@@ -389,30 +388,6 @@ class Prompter:
             given = config.get("eos_token_id")
             ids.update(given if isinstance(given, list) else [given])
         return frozenset(index for index in ids if isinstance(index, int) and not isinstance(index, bool))
-
-
-def _called(turns: Sequence[Turn], number: int) -> Translatable:
-    """A turn for its reader."""
-    role, users = turns[number][0], [role for role, _ in turns].count("user")
-    if role == "system":
-        return msg("the system prompt")
-    if role == "user" and users == 1:
-        return msg("the prompt")
-    return msg("message {number} (role: {role})", number=number + 1, role=role)
-
-
-def _read_tokenizer(folder: Path, spec: ModelSpec) -> Tokenizer:
-    path = folder / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception for a missing file and for bad JSON alike
-        raise RunError(
-            msg("{model}: its tokenizer can't be read ({reason})", model=spec.id, reason=foreign(str(error))),
-            msg("Prepare the model again."),
-        ) from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def _context_length(spec: ModelSpec, model: dict[str, Any]) -> int:

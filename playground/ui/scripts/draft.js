@@ -78,7 +78,9 @@
   });
   const opened = () => {
     open = true;
-    at = front();
+    // A reader may have gone to another tab before the page was there for all of it.
+    at = new URLSearchParams(window.location.search).has("tab") ? front() : "compare";
+    watch();
     const tabs = document.querySelector("#tabs > .tab-wrapper");
     if (tabs) {
       new MutationObserver(watch).observe(tabs, { subtree: true, attributes: true, attributeFilter: ["aria-selected"] });

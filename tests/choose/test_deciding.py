@@ -194,7 +194,7 @@ def test_the_page_refuses_a_rate_without_a_suite(playground: Playground) -> None
     from playground.ui.tabs import choose
 
     for values, said in (
-        (page_fields(rate="80"), "no suite is chosen"),
+        (page_fields(rate="80"), "no prompt set is chosen"),
         (page_fields(score="0.4"), "no benchmark is chosen"),
         (page_fields("x", rate="many"), "is no limit"),
         (page_fields("x", rate="101"), "at most 1"),

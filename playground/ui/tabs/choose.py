@@ -84,7 +84,7 @@ def build(playground: Playground, tab: gr.Tab) -> Choose:
         commercial = gr.Checkbox(False, label=msg("Commercial use"), min_width=120)
     with gr.Row():
         suite = gr.Dropdown(
-            [], value=None, label=msg("Suite that was run"), elem_id="choose-suite", scale=2, min_width=220
+            [], value=None, label=msg("Prompt set that was run"), elem_id="choose-suite", scale=2, min_width=220
         )
         pass_rate = _limit(msg("Pass rate, at least (%)"))
         task = gr.Dropdown(
@@ -221,7 +221,7 @@ def read_limits(values: Sequence[Any]) -> Constraints:
     memory, ttft, speed, commercial, openness, context, *measured = values
     suite, rate, task, score = measured if len(measured) == 4 else (None,) * 4
     if _number(rate) is not None and not suite:
-        raise UsageError(msg("A pass rate is asked for, and no suite is chosen"), msg("Run one under Prompt set."))
+        raise UsageError(msg("A pass rate is asked for, and no prompt set is chosen"), msg("Run one under Prompt set."))
     if _number(score) is not None and not task:
         raise UsageError(
             msg("A score is asked for, and no benchmark is chosen"), msg("`playground eval` takes one of a model.")

@@ -219,9 +219,10 @@ def test_run_takes_what_stands_in_the_open_box_of_a_column(page: Any) -> None:
     tokens = page.locator("#own").get_by_label("Max new tokens").first
     tokens.fill("3")
     tokens.press("Tab")
-    run_to_end(page)
-    assert page.locator("#own").is_hidden()
-    assert "· 3 tokens" in panel(page, "Fast").inner_text()
+    page.click("#run")
+    page.wait_for_selector("#own", state="hidden")
+    page.wait_for_selector("#outputs .panel:has-text('Fast') :text('· 3 tokens')")
+    notice(page, "Done")
     assert "· 3 tokens" not in panel(page, "Slow").inner_text()
 
 

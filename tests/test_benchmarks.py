@@ -126,3 +126,31 @@ def test_what_a_client_waits_is_held_against_the_worker_of_the_same_moment() -> 
     assert row["ttft_ratio"] == pytest.approx(1.02)
     assert row["decode_ratio"] == pytest.approx(0.98)
     assert row["added_ms"] == pytest.approx(30.0)
+
+
+def test_the_harness_is_compared_with_the_faster_way_to_ask_torch_within_each_repeat() -> None:
+    from argparse import Namespace
+
+    from benchmarks import evaluation
+
+    # Medians alone would give 20 / 2.
+    taken = {"ours int8": [(1.0, 0.6), (10.0, 0.6), (2.0, 0.6)], "torch fp32": [(20.0, 0.7), (70.0, 0.7), (20.0, 0.7)]}
+    taken["torch fp32 ×16"] = [(6.0, 0.7), (40.0, 0.7), (12.0, 0.7)]
+    options = Namespace(task="playground_choice", questions=200, model="m")
+    found = evaluation._document(options, taken, {"llama.cpp": "not installed"})
+    assert found["parties"]["torch fp32"]["ours_int8_is_times"] == 10.0
+    assert found["parties"]["ours int8"]["ours_int8_is_times"] == 1.0
+    assert list(found["goal"].values()) == [6.0, 5.0, True]
+
+
+def test_parties_of_the_harness_take_turns() -> None:
+    from benchmarks import evaluation
+
+    asked: list[str] = []
+
+    def party(name: str) -> evaluation.Party:
+        return lambda: (asked.append(name), (1.0, 0.5))[1]
+
+    taken = evaluation._rounds({name: party(name) for name in "abc"}, 2)
+    assert asked == ["c", "a", "b", "a", "b", "c", "b", "c", "a"]
+    assert {name: len(rounds) for name, rounds in taken.items()} == {"a": 2, "b": 2, "c": 2}

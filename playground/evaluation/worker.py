@@ -143,6 +143,9 @@ def _questions(manager: Any, name: str) -> dict[str, Any]:
     except Exception as error:  # whatever a task, the library of data sets or the network makes of it
         logging.exception("the task %s can't be loaded", name)
         reason = foreign(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        what = msg("The questions of {task} can't be had ({reason})", task=name, reason=reason)
+        if isinstance(error, ImportError):
+            raise SourceError(what, msg("That task needs a further package: install the one that is named.")) from error
         offline = any(os.environ.get(each) == "1" for each in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"))
         if offline:
             step = msg("HF_HUB_OFFLINE is set, and the Hub is not asked: unset it, or choose a task with local data.")
@@ -151,9 +154,7 @@ def _questions(manager: Any, name: str) -> dict[str, Any]:
                 "Most tasks fetch their questions from the Hub: check the network, or choose a task with local data "
                 "(playground)."
             )
-        raise SourceError(
-            msg("The questions of {task} can't be had ({reason})", task=name, reason=reason), step
-        ) from error
+        raise SourceError(what, step) from error
 
 
 def _set(tasks: Iterable[Any], job: Job) -> None:

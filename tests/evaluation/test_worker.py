@@ -211,6 +211,12 @@ def test_what_is_missing_is_said_with_the_next_step(door: Door, tokenizer: Path,
     )
     with pytest.raises(SourceError, match=r"The questions of lost can't be had \(FileNotFoundError"):
         run(job(door, tokenizer, "lost", folders=(str(folder),)), tmp_path)
+    (folder / "odd.yaml").write_text(
+        (folder / "lost.yaml").read_text().replace("lost", "odd") + "process_docs: !function odd.f\n"
+    )
+    (folder / "odd.py").write_text("import no_such_package\n")
+    with pytest.raises(SourceError, match=r"no_such_package.*needs a further package"):
+        run(job(door, tokenizer, "odd", folders=(str(folder),)), tmp_path)
     assert door.asked == []
 
 

@@ -7,10 +7,7 @@ wrong; 3 interrupted, and can be resumed.
 from __future__ import annotations
 
 import itertools
-import os
 import signal
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +17,9 @@ import typer
 
 from playground.cli import output
 from playground.cli.common import JsonOption, print_terms
-from playground.errors import PlaygroundError, StorageError, UsageError
-from playground.messages import foreign, msg
+from playground.cli.suite_files import checked_outputs, export, print_document
+from playground.errors import StorageError, UsageError
+from playground.messages import msg
 
 if TYPE_CHECKING:
     from playground.experiments.suite_job import SuiteJob
@@ -70,6 +68,9 @@ def suite(
     price_per_hour: Annotated[
         float | None, typer.Option(help="Of this machine in US dollars, for checks of what an answer costs.")
     ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first answer that fails or is not passed.")
+    ] = False,
     resume: Annotated[str | None, typer.Option(metavar="ID", help="Go on with a suite that was interrupted.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="With --resume: ask again where an answer failed.")] = False,
     show: Annotated[str | None, typer.Option(metavar="ID", help="Show or export a stored suite; run nothing.")] = None,
@@ -108,14 +109,14 @@ def suite(
         "--prompt": prompt,
         "--repeat": repeat,
     }
-    options |= {"--limit": limit, "--reuse": reuse, "--price-per-hour": price_per_hour}
+    options |= {"--limit": limit, "--reuse": reuse, "--price-per-hour": price_per_hour, "--fail-fast": fail_fast}
     if file is None and (beside := [name for name, value in options.items() if value]):
         raise UsageError(
             msg("{options} can't be changed in a suite that has begun", options=beside), msg("Leave them out.")
         )
     if retry and not resume:
         raise UsageError(msg("--retry is given without --resume"), msg("Name the suite: --resume ID --retry."))
-    outputs = _checked_outputs(output_ or [])
+    outputs = checked_outputs(output_ or [])
     with Playground(load_settings()) as playground:
         if list_:
             _list(playground, as_json=json)
@@ -151,6 +152,7 @@ def _begin(playground: Playground, file: Path, options: dict[str, Any], before: 
         limit=limit,
         file=file.read_text(encoding="utf-8", errors="replace") if file.suffix != ".xlsx" else "",
         price_per_hour=options["--price-per-hour"],
+        fail_fast=options["--fail-fast"],
     )
 
 
@@ -251,14 +253,19 @@ def _follow(
         _say_resume(run.id)
         output.report(error, as_json)
         return RESUMABLE
-    if ended is None or ended.status != "done":
+    if ended is None or (ended.status != "done" and not job.failed_fast):
         if as_json:
-            _print_document(playground, run.id)
+            print_document(playground, run.id)
         _say_resume(run.id)
         return RESUMABLE
+    if job.failed_fast:
+        words = msg(
+            "Stopped at the first answer that is not passed. Go on with: playground suite --resume {id}", id=run.id
+        )
+        output.stderr().print(output.clean(words), soft_wrap=True)
     if not as_json:
         print_terms(playground, [column.variant.model for column in run.columns])
-    return _tell(playground, run.id, before, outputs, as_json=as_json)
+    return _tell(playground, run.id, before, outputs, as_json=as_json, failed_fast=job.failed_fast)
 
 
 def _say_resume(id: str) -> None:
@@ -287,7 +294,15 @@ def _terminated_as_interrupted() -> Iterator[None]:
 # -- what came of it --------------------------------------------------------------------------------------------------
 
 
-def _tell(playground: Playground, id: str, before: Outcomes | None, outputs: list[Path], *, as_json: bool) -> int:
+def _tell(
+    playground: Playground,
+    id: str,
+    before: Outcomes | None,
+    outputs: list[Path],
+    *,
+    as_json: bool,
+    failed_fast: bool = False,
+) -> int:
     """Print a suite, export it, and return what its exit code is."""
     from playground.cli.suite_tables import print_regression, print_suite
 
@@ -300,63 +315,19 @@ def _tell(playground: Playground, id: str, before: Outcomes | None, outputs: lis
             msg("Its models or its prompts are others: playground suite --show {id} shows it.", id=id),
         )
     for path in outputs:
-        _export(playground, id, path)
+        export(playground, id, path)
     if as_json:
-        _print_document(playground, id)
+        print_document(playground, id)
     else:
         print_suite(playground, run, summary)
     if found and before:
         print_regression(output.stderr() if as_json else output.stdout(), found, run)
     for path in outputs:
         output.stderr().print(output.clean(msg("Written: {file}", file=str(path))), soft_wrap=True)
-    if run.status != "done":
-        return RESUMABLE
     is_wrong = summary.failed or any(column.wrong for column in summary.columns) or (found and found.worse)
+    if run.status != "done" and not failed_fast:
+        return RESUMABLE
     return output.FAILED if is_wrong else output.OK
-
-
-def _print_document(playground: Playground, id: str) -> None:
-    playground.export_suite(id, "json", sys.stdout)
-    sys.stdout.flush()
-
-
-def _checked_outputs(paths: list[Path]) -> list[Path]:
-    """Files to write, refused before hours are spent where they can't be."""
-    from playground.results.suite_export import check_ending
-
-    for path in paths:
-        check_ending(_ending(path))
-        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK) or path.is_dir():
-            raise UsageError(
-                msg("{file} can't be written", file=str(path)), msg("Name a file in a folder that can be written.")
-            )
-    return paths
-
-
-def _ending(path: Path) -> str:
-    """The format that a file's name asks for; LLM Comparator's is a JSON that says so."""
-    return "comparator" if path.name.endswith(".comparator.json") else path.suffix.removeprefix(".")
-
-
-def _export(playground: Playground, id: str, path: Path) -> None:
-    """Write a file whole or not at all."""
-    ending = _ending(path)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            # RFC 4180's line ends are written as they are.
-            with os.fdopen(handle, "w", encoding="utf-8", newline="", errors="backslashreplace") as file:
-                playground.export_suite(id, ending, file, output.say)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise PlaygroundError(
-            msg("{file} can't be written ({reason})", file=str(path), reason=foreign(error.strerror or str(error))),
-            msg("The suite is stored: playground suite --show {id} --output FILE writes it elsewhere.", id=id),
-        ) from error
 
 
 def _outcomes(playground: Playground, against: str) -> Outcomes:

@@ -75,14 +75,17 @@ class SuiteRunner:
         self._check_requests(run)
         return run
 
-    def start(self, run: SuiteRun, plan: SuitePlan, *, suites: Suites, claim: FileLock) -> SuiteJob:
+    def start(
+        self, run: SuiteRun, plan: SuitePlan, *, suites: Suites, claim: FileLock, fail_fast: bool = False
+    ) -> SuiteJob:
         """Run what is not there yet of a suite that is kept, in the background.
 
         Args:
             plan: What ``run`` was made of.
             claim: Held; the job gives it back when it ends.
+            fail_fast: Pause at the first answer that fails or is not passed.
         """
-        job = SuiteJob(self._machine, run, plan, suites=suites, claim=claim)
+        job = SuiteJob(self._machine, run, plan, suites=suites, claim=claim, fail_fast=fail_fast)
         self._machine.begin(job)
         return job
 

@@ -30,8 +30,8 @@ from playground.experiments.memory_plan import plan_of
 from playground.experiments.progress import LiveRun, Snapshot
 from playground.experiments.suite_lane import Lane, changed_machine, failed, in_order, length, texts
 from playground.experiments.suite_plan import SuitePlan
-from playground.experiments.suite_progress import ColumnProgress, Counter, State, SuiteProgress, left, left_words
-from playground.messages import NOTHING, Translatable, clauses, foreign, msg
+from playground.experiments.suite_progress import ColumnProgress, Counter, State, SuiteProgress, left, where_words
+from playground.messages import NOTHING, Translatable, foreign, msg
 from playground.records import (
     Artifact,
     Cell,
@@ -61,17 +61,21 @@ class SuiteJob(Job[SuiteRun]):
     Args:
         plan: What ``run`` was made of; ``suites`` keeps the cells.
         claim: Held; given back at the end.
+        fail_fast: Whether it pauses at the first answer that fails or is not passed.
 
     Attributes:
         notes: What a reader should know of a suite that is gone on with.
+        failed_fast: Whether that is why it has paused.
     """
 
-    def __init__(self, machine: Machine, run: SuiteRun, plan: SuitePlan, *, suites: Suites, claim: FileLock) -> None:
+    def __init__(
+        self, machine: Machine, run: SuiteRun, plan: SuitePlan, *, suites: Suites, claim: FileLock, fail_fast: bool
+    ) -> None:
         super().__init__(machine, msg("The suite"))
         self.id, self.run = run.id, run
         self._plan, self._suite, self._suites, self._claim = plan, plan.suite, suites, claim
         self.notes = () if run.environment == environment() else (changed_machine(run.environment, environment()),)
-        self._pausing = threading.Event()
+        self._fail_fast, self.failed_fast, self._pausing = fail_fast, False, threading.Event()
         self._broken: PlaygroundError | None = None
         self._lanes = [
             Lane(
@@ -263,7 +267,7 @@ class SuiteJob(Job[SuiteRun]):
             if not mine:
                 return None
             began = time.monotonic()
-            self._tell_where(lane, row)
+            self._tell_where(lane)
             run = self._ask(lane, row, sample, began - waits_since)
             took_s = time.monotonic() - began
         self._let_prepare(took_s)
@@ -324,6 +328,9 @@ class SuiteJob(Job[SuiteRun]):
             lane.counter.add(cell)
             lane.look_at(cell.run)
         self._keep([cell])
+        if self._fail_fast and (cell.passed is False or cell.run.error):
+            self.failed_fast = True
+            self.pause()
 
     def _give_up(self, lane: Lane, why: Translatable, done: set[tuple[int, int]]) -> None:
         """What is left of a column fails for one reason; the others are none the worse."""
@@ -362,18 +369,10 @@ class SuiteJob(Job[SuiteRun]):
         with self._lock:
             lane.counter.at = replace(lane.counter.at, state=state, note=note)
 
-    def _tell_where(self, lane: Lane, row: int) -> None:
+    def _tell_where(self, lane: Lane) -> None:
         with self._lock:
-            counters = [other.counter for other in self._lanes]
-            done, total = sum(each.at.done for each in counters), sum(each.at.total for each in counters)
-            mine, seconds = lane.counter.at, left(counters)
-        step = msg(
-            "{model}: cell {done} of {total} of its column",
-            model=lane.variant,
-            done=min(mine.done + 1, mine.total),
-            total=mine.total,
-        )
-        self._tell(clauses(step, left_words(seconds)), done / total if total else None)
+            step, progress = where_words(lane.counter, [other.counter for other in self._lanes])
+        self._tell(step, progress)
 
     def _tell_wait(self, ahead: int) -> None:
         self._tell(msg("waiting for the machine: {n} ahead", n=ahead), self._at.progress)

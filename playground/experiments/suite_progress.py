@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from playground.messages import NOTHING, Translatable, msg, plural
+from playground.messages import NOTHING, Translatable, clauses, msg, plural
 from playground.records import Cell, Record, Variant
 from playground.results.suites import CellCounts, seconds_of
 
@@ -145,6 +145,18 @@ def left(counters: Sequence[Counter]) -> float | None:
         return counter.expected_mb * by_mb if counter.expected_mb and by_mb else mean
 
     return sum((counter.at.total - counter.at.done) * of(counter) for counter in counters)
+
+
+def where_words(at: Counter, counters: Sequence[Counter]) -> tuple[Translatable, float | None]:
+    """What is being asked, of all that will be, and the share of it that is done, 0 to 1."""
+    done, total = sum(each.at.done for each in counters), sum(each.at.total for each in counters)
+    step = msg(
+        "{model}: cell {done} of {total} of its column",
+        model=at.at.variant,
+        done=min(at.at.done + 1, at.at.total),
+        total=at.at.total,
+    )
+    return clauses(step, left_words(left(counters))), done / total if total else None
 
 
 def left_words(seconds: float | None) -> Translatable:

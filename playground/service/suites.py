@@ -104,6 +104,7 @@ class Suiting:
         file: str = "",
         owner: str = "",
         price_per_hour: float | None = None,
+        fail_fast: bool = False,
     ) -> SuiteJob:
         """Begin a suite. It goes on to its end whoever leaves meanwhile; ``running_suite`` finds it.
 
@@ -114,6 +115,7 @@ class Suiting:
             file: The suite as it was written.
             owner: The visitor it is kept for.
             price_per_hour: What an hour of this machine costs, in US dollars, where a check asks what an answer costs.
+            fail_fast: Pause at the first answer that fails or is not passed.
 
         Raises:
             UsageError: Something is wrong with it, or the owner has too many going on; no work was begun.
@@ -126,7 +128,7 @@ class Suiting:
         claim.take()
         try:
             self.suites_kept.begin(run, plan.without_rows(), owner)
-            return self._start_suite(run, plan, owner, claim)
+            return self._start_suite(run, plan, owner, claim, fail_fast=fail_fast)
         except BaseException:
             claim.release()
             raise
@@ -190,8 +192,10 @@ class Suiting:
             claim.release()
             raise
 
-    def _start_suite(self, run: SuiteRun, plan: SuitePlan, owner: str, claim: FileLock) -> SuiteJob:
-        job = self.suite_runner.start(run, plan, suites=self.suites_kept, claim=claim)
+    def _start_suite(
+        self, run: SuiteRun, plan: SuitePlan, owner: str, claim: FileLock, *, fail_fast: bool = False
+    ) -> SuiteJob:
+        job = self.suite_runner.start(run, plan, suites=self.suites_kept, claim=claim, fail_fast=fail_fast)
         with self.suites_going_on.lock:
             self.suites_going_on.jobs[job.id] = job, owner
         job.when_done(lambda: self._forget_suite(job.id))

@@ -98,6 +98,19 @@ def test_a_model_that_fails_is_1_and_the_others_are_run(capsys: Captured) -> Non
     assert [bool(each["error"]) for each in results] == [True, False]
 
 
+def test_stopping_at_the_first_that_is_not_passed_is_1_and_can_be_gone_on_with(capsys: Captured) -> None:
+    assert main(["suite", "numbers.yaml", "-m", "alpha", "-m", "beta", "--fail-fast"]) == 1
+    printed = capsys.readouterr()
+    assert "Stopped at the first answer that is not passed" in printed.err
+    (entry,) = stored(capsys)
+    assert (entry["status"], entry["done"], entry["cells"]) == ("paused", 2, 6)
+    assert f"--resume {entry['id']}" in printed.err
+    assert main(["suite", "--show", entry["id"]]) == 3
+    capsys.readouterr()
+    assert main(["suite", "--resume", entry["id"], "--json"]) == 1
+    assert len(document(capsys)["results"]["results"]) == 6
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 def ship(
     model: ModelArgument,
     folder: Annotated[Path, typer.Argument(help="Where to; it must not exist, or be empty.", show_default=False)],
+    *,
     json: JsonOption = False,
+    licence: Annotated[
+        Path | None, typer.Option(help="The licence of the weights as a text file, where they come without one.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a model that was shipped there before.")] = False,
 ) -> int:
     """Write the measured model as an onnxruntime-genai folder, with receipts, card, licence and an example.
@@ -31,7 +35,7 @@ def ship(
     from playground.service import Playground
 
     with Playground(load_settings()) as playground, output.working_on(model), output.steps(model) as progress:
-        shipped = playground.ship(model, folder, force=force, progress=progress)
+        shipped = playground.ship(model, folder, force=force, licence=licence, progress=progress)
     if json:
         output.print_json({**shipped.to_json(), "variant": str(shipped.variant)})
     else:

@@ -15,7 +15,7 @@ from playground.catalog.entries import Catalog, CatalogEntry
 from playground.catalog.stores import Stores
 from playground.choose.evidence import Evidence, gather
 from playground.config.settings import Settings
-from playground.errors import RunError, Stopped
+from playground.errors import RunError, Stopped, UsageError
 from playground.experiments.compare import CompareJob
 from playground.messages import Translatable, foreign, msg
 from playground.records import (
@@ -46,6 +46,7 @@ NEWEST = 100
 """So many of the newest measurements and comparisons are looked through for figures."""
 TOLD = ("license", "parameters", "context_length", "languages", "base_model", "datasets", "specialisation")
 """The facts that head the card."""
+MAX_LICENCE = 1_000_000
 LEGAL = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 
 
@@ -86,6 +87,7 @@ class Shipping(ABC):
         target: Path,
         *,
         force: bool = False,
+        licence: Path | None = None,
         progress: Progress = lambda step, share: None,
         cancelled: Cancelled = lambda: False,
     ) -> Shipped:
@@ -93,6 +95,7 @@ class Shipping(ABC):
 
         Args:
             target: A folder that does not exist, is empty, or holds an earlier shipment that ``force`` replaces.
+            licence: A text file with the licence of the weights, where they come without one.
 
         Raises:
             UsageError: No such model, one that can't be shipped whatever becomes of it, or a target with other files;
@@ -105,6 +108,8 @@ class Shipping(ABC):
         if reason := cannot_ship(spec, variant, others):
             raise reason
         check_target(target, force=force)
+        if licence is not None:
+            _check_licence(licence)
         artifact = self.prepare(variant, progress, cancelled)
         question = question_of(spec)
         job = self.compare(Request(prompt=question, max_new_tokens=TOKENS), [variant], keep=False)
@@ -127,7 +132,7 @@ class Shipping(ABC):
             measured={name: taken.to_json() for name, taken in found.figures[variant].items()},
             lines=_lines(found, variant),
             notes=found.notes,
-            legal=_legal(spec, self.settings.home, self.catalog.stores),
+            legal=_legal(spec, self.settings.home, self.catalog.stores) | ({"LICENSE": licence} if licence else {}),
         )
         shipment = Shipment(spec, variant, artifact, facts, known, question, ours, environment(), others)
         return ship(shipment, target, force=force, progress=progress, cancelled=cancelled)
@@ -142,6 +147,29 @@ def _lines(found: Evidence, variant: Variant) -> tuple[tuple[Translatable, Trans
     )
 
 
+def _check_licence(path: Path) -> None:
+    """
+    Raises:
+        UsageError: It is no text that could be a licence.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_LICENCE + 1)
+        content.decode("utf-8")
+    except OSError as error:
+        raise UsageError(
+            msg("{path} can't be read ({reason})", path=path, reason=error.strerror or str(error)),
+            msg("Check the path of the licence."),
+        ) from None
+    except UnicodeDecodeError:
+        raise UsageError(msg("{path} is not UTF-8 text", path=path), msg("Save the licence as text.")) from None
+    if not content.strip() or len(content) > MAX_LICENCE:
+        raise UsageError(
+            msg("{path} has {n:,} bytes", path=path, n=len(content)),
+            msg("A licence is a text of at most {most:,}.", most=MAX_LICENCE),
+        )
+
+
 def _legal(spec: ModelSpec, home: Path, stores: Stores) -> dict[str, Path]:
     """Licence and notice files that came with the weights; of a folder of the reader's own, what lies in it."""
     fetched = sources.present(spec, home)
@@ -152,7 +180,7 @@ def _legal(spec: ModelSpec, home: Path, stores: Stores) -> dict[str, Path]:
     found: dict[str, Path] = {path.name if path.suffix else "LICENSE": path for path in stored}
     for folder in sorted(folders):
         for path in sorted(folder.iterdir()):
-            if path.is_file() and path.name.upper().startswith(LEGAL) and path.stat().st_size < 1_000_000:
+            if path.is_file() and path.name.upper().startswith(LEGAL) and path.stat().st_size < MAX_LICENCE:
                 found.setdefault(path.name, path)
     return found
 

@@ -61,8 +61,11 @@ def test_a_model_goes_from_its_folder_to_one_that_runs_alone(terminal: Any, mode
     assert ran.returncode == 0 and ran.stdout, ran.stderr
     code, _, said = terminal("ship", f"path:{model}@onnx-fp32", out)
     assert code == 2 and "--force" in said
-    code, printed, _ = terminal("ship", f"path:{model}@onnx-fp32", out, "--force")
+    terms = tmp_path / "terms.txt"
+    terms.write_text("The terms as they were fetched.")
+    code, printed, _ = terminal("ship", f"path:{model}@onnx-fp32", out, "--force", "--licence", terms)
     assert code == 0 and "tokens are the playground's own" in printed
+    assert (out / "LICENSE").read_text() == terms.read_text()
 
 
 def test_what_cant_be_shipped_is_refused_before_anything_is_prepared(
@@ -76,6 +79,11 @@ def test_what_cant_be_shipped_is_refused_before_anything_is_prepared(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("")
     assert terminal("ship", f"path:{model}@onnx-fp32", tmp_path / "full")[0] == 2
+    (tmp_path / "empty.txt").write_text(" ")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe")
+    for licence in ("empty.txt", "binary.txt", "none.txt"):
+        code, _, said = terminal("ship", f"path:{model}@onnx-fp32", out, "--licence", tmp_path / licence)
+        assert code == 2 and licence in said
     assert not out.exists()
     assert not (settings.home / "artifacts").exists()
     assert Variant.parse(f"path:{model}@onnx-fp32").runtime == "onnx"

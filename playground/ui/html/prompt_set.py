@@ -76,19 +76,6 @@ class Standing:
     problem: Translatable = NOTHING
 
 
-@dataclass(frozen=True)
-class Example:
-    """Prompts to begin with.
-
-    Attributes:
-        file: A name that says how they are to be read.
-    """
-
-    name: Translatable
-    text: str
-    file: str
-
-
 def found_html(rows: int, checks: int, models: Sequence[str], repeats: int, notes: Sequence[str] = ()) -> str:
     """What was read of the prompts, and how many answers it will be.
 
@@ -289,22 +276,3 @@ def names(models: Models, variants: Sequence[Variant]) -> str:
 def gone_html(words: str) -> str:
     """What can't be shown, and why."""
     return f'<p class="problem" data-say="alert">{esc(words)}</p>'
-
-
-def examples_html(examples: Sequence[Example]) -> str:
-    """Buttons that fill the box, and a picker of files."""
-    buttons = "".join(
-        f'<button type="button" data-suite="example" data-text="{esc(each.text)}" data-file="{esc(each.file)}">'
-        f"{esc(each.name)}</button>"
-        for each in examples
-    )
-    file = esc(msg("Open a file…"))
-    large = esc(msg("This file is larger than the page takes: run it in a terminal, with playground suite FILE."))
-    kept = esc(msg("Your prompts are kept: empty the box to try an example."))
-    return (
-        f'<div class="examples" data-large="{large}"><span>{esc(msg("Try:"))}</span>{buttons}'
-        f'<label class="suite-file">{file}<input type="file" data-suite="file" '
-        'accept=".txt,.csv,.tsv,.json,.jsonl,.ndjson,.yaml,.yml,text/plain,text/csv,application/json"></label>'
-        f'<button type="button" data-suite="clear" hidden>{esc(msg("Empty the box"))}</button>'
-        f"<small hidden>{kept}</small></div>"
-    )

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from playground.errors import PlaygroundError, UsageError
-from playground.messages import msg
+from playground.messages import Translatable, msg
 from playground.records import Column, Request
 from playground.ui import columns, offered
 from playground.ui.html import asked
 from playground.ui.html import prompt_set as view
-from playground.ui.html.prompt_set import Example
+from playground.ui.html.costs import money
+from playground.ui.html.prompt_set_examples import examples_html
+from playground.ui.suite_asked import MAX_REPEATS, Asked, fields_of, text_of
 from playground.ui.suite_views import labels
 from playground.ui.tabs import form
 from playground.ui.tabs.buttons import problem_html
@@ -30,6 +32,7 @@ from playground.ui.visitors import visitor
 
 if TYPE_CHECKING:
     from playground.records import SuiteRun
+    from playground.results.costs import Tier
     from playground.service import Playground
     from playground.suites.suite import Suite
 
@@ -40,67 +43,10 @@ QUIET: dict[str, Any] = {
     "queue": False,
     "preprocess": False,
 }
-MAX_REPEATS = 20
 LISTED = 30
 MAX_CHARS = 2_000
 COMPARED = "(id) => { if (id) window.playground.act({ do: 'open-comparison', id: id.split(' ')[0] }); }"
 """The second word makes opening the same row again another text."""
-EXAMPLES = (
-    Example(
-        msg("Questions"),
-        "What is the capital of France?\n"
-        "Which planet is the largest in the solar system?\n"
-        "How many days does a leap year have?\n"
-        "Write one sentence about rain.",
-        "questions.txt",
-    ),
-    Example(
-        msg("A table with checks"),
-        "prompt,__expected\n"
-        "What is the capital of France?,icontains:Paris\n"
-        "What is the capital of Japan?,icontains:Tokyo\n"
-        "Which planet is the largest in the solar system?,icontains:Jupiter\n"
-        "How many days does a leap year have?,contains:366\n"
-        "What is 12 plus 30? Answer with the number alone.,contains:42\n"
-        "Who wrote Romeo and Juliet?,icontains:Shakespeare\n"
-        "What colour do blue and yellow make?,icontains:green\n"
-        "What is the chemical symbol of gold?,contains:Au",
-        "questions.csv",
-    ),
-    Example(
-        msg("A prompt with variables"),
-        "What is the capital of {{country}}? Answer in one word.\n"
-        "---\n"
-        "country,__expected\n"
-        "France,icontains:Paris\n"
-        "Japan,icontains:Tokyo\n"
-        "Kenya,icontains:Nairobi\n"
-        "Canada,icontains:Ottawa\n"
-        "Peru,icontains:Lima",
-        "",
-    ),
-    Example(
-        msg("YAML"),
-        "# The form of promptfoo's files\n"
-        "description: Capitals\n"
-        "prompts:\n"
-        '  - "What is the capital of {{country}}? Answer in one word."\n'
-        "defaultTest:\n"
-        "  assert:\n"
-        "    - type: icontains\n"
-        '      value: "{{capital}}"\n'
-        "    - type: tokens\n"
-        "      threshold: 40\n"
-        "      weight: 0\n"
-        "tests:\n"
-        "  - vars: {country: France, capital: Paris}\n"
-        "  - vars: {country: Japan, capital: Tokyo}\n"
-        "  - vars: {country: Kenya, capital: Nairobi}\n"
-        "  - vars: {country: Canada, capital: Ottawa}\n"
-        "  - vars: {country: Peru, capital: Lima}",
-        "capitals.yaml",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -138,34 +84,6 @@ class PromptSet:
     def asked(self) -> list[Any]:
         """What a suite is begun with, in the order of ``Asked.of``."""
         return [self.text, self.name, self.models, self.own, self.repeats, self.system, *self.fields]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What ``PromptSet.asked`` sent."""
-
-    text: str
-    name: str
-    models: list[Any]
-    own: bool
-    repeats: int
-    request: Request
-
-    @classmethod
-    def of(cls, values: Sequence[Any]) -> Asked:
-        """
-        Raises:
-            UsageError: A number is none.
-        """
-        text, name, models, own, repeats, system, *fields = values
-        _, request = form.read_asked(["fair", "", _text(system), *fields])
-        times = form.whole(msg("Answers to each prompt"), repeats or 1)
-        if not 1 <= times <= MAX_REPEATS:
-            raise UsageError(
-                msg("{n} answers to each prompt are asked for", n=times),
-                msg("Choose from 1 to {most}.", most=MAX_REPEATS),
-            )
-        return cls(_text(text), _text(name)[:200], offered.names([models]), own is True, times, request)
 
 
 def build(playground: Playground, tab: gr.Tab) -> PromptSet:
@@ -219,7 +137,7 @@ def build(playground: Playground, tab: gr.Tab) -> PromptSet:
             run = gr.Button(msg("Run"), variant="primary", elem_id="suite-run", min_width=84)
             html(view.pause_html, elem_id="suite-pause")
     with gr.Row(elem_id="suite-told-row"):
-        html(lambda: view.examples_html(EXAMPLES), elem_id="suite-examples")
+        html(examples_html, elem_id="suite-examples")
         told = html("", elem_id="suite-told")
         own = gr.Checkbox(
             False, label=msg("Ask the models that the file names"), elem_id="suite-own", visible="hidden", min_width=220
@@ -288,15 +206,14 @@ class _Doing:
     def read(self, values: Sequence[Any]) -> Changes:
         """What the prompts in the box are, or what is wrong with them; nothing is run."""
         part = self.part
-        if not _text(values[0]).strip():
+        if not text_of(values[0]).strip():
             return {part.told: "", part.own: gr.update(visible="hidden", value=False)}
         try:
             given = Asked.of(values)
             suite = self._suite(given)
             models = [column.model for column in suite.columns] if given.own else given.models
-            repeats = max(given.repeats, suite.repeats, suite.samples)
             checks = sum(map(len, suite.checks))
-            told = view.found_html(len(suite.rows), checks, models, repeats, suite.notes)
+            told = view.found_html(len(suite.rows), checks, models, given.samples(suite), self._notes(suite))
         except PlaygroundError as error:
             return {part.told: problem_html(error.message), part.own: gr.skip()}
         if not suite.columns:
@@ -311,8 +228,14 @@ class _Doing:
         try:
             given = Asked.of(values)
             suite = self._suite(given)
+            tier = self._tier(suite)
             job = self.playground.begin_suite(
-                suite, self._columns(given, suite), repeats=_repeats(given, suite), file=given.text, owner=owner
+                suite,
+                self._columns(given, suite),
+                repeats=given.samples(suite),
+                file=given.text,
+                owner=owner,
+                price_per_hour=tier.per_hour if tier else None,
             )
         except PlaygroundError as error:
             return {part.told: problem_html(error.message), part.entries: gr.skip(), part.shown: gr.skip()}
@@ -401,7 +324,7 @@ class _Doing:
             part.models: form.with_models(self.playground, [str(column.variant) for column in run.columns], most),
             part.repeats: run.repeats,
             part.system: request.system,
-            **dict(zip(part.fields, _fields(request), strict=True)),
+            **dict(zip(part.fields, fields_of(request), strict=True)),
         }
 
     def _compare(self, owner: str, id: str, row: int) -> Changes:
@@ -437,6 +360,19 @@ class _Doing:
             for variant in offered.variants(self.playground, names)
         ]
 
+    def _tier(self, suite: Suite) -> Tier | None:
+        """The hardware whose price answers are reckoned by, where a check asks what they cost."""
+        priced = (tier for tier in self.playground.tiers if tier.per_hour > 0 and tier.currency == "USD")
+        return next(priced, None) if suite.needs_cost else None
+
+    def _notes(self, suite: Suite) -> list[Translatable]:
+        """What of a file has no effect, and what its checks reckon with."""
+        tier = self._tier(suite)
+        if tier is None:
+            return list(suite.notes)
+        price = money(tier.per_hour, tier)
+        return [*suite.notes, msg("Checks of cost reckon with {tier}, {price} an hour.", tier=tier.name, price=price)]
+
     def _known(self, id: str) -> SuiteRun:
         run = self.playground.suite_run(id)
         if run is None:
@@ -444,18 +380,6 @@ class _Doing:
                 msg("There is no such prompt set here"), msg("It was deleted, or its time is over: run it again.")
             )
         return run
-
-
-def _repeats(given: Asked, suite: Suite) -> int:
-    return max(given.repeats, suite.repeats, suite.samples)
-
-
-def _fields(request: Request) -> tuple[Any, ...]:
-    """The values of ``parameter_fields``."""
-    return (
-        *(request.max_new_tokens, request.temperature, request.top_k, request.top_p, request.min_p),
-        *(request.repetition_penalty, request.seed, "\n".join(request.stop), request.reuse),
-    )
 
 
 def _read(action: Any) -> tuple[str, str, int]:
@@ -466,12 +390,7 @@ def _read(action: Any) -> tuple[str, str, int]:
         sent = None
     given = sent if isinstance(sent, dict) else {}
     row = given.get("row")
-    return _text(given.get("do")), _text(given.get("id"))[:64], row if type(row) is int else -1
-
-
-def _text(value: Any) -> str:
-    """A text without halves of characters, which JSON can say and what is sent to a page can't."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+    return text_of(given.get("do")), text_of(given.get("id"))[:64], row if type(row) is int else -1
 
 
 def _unseen(name: str) -> gr.Textbox:

@@ -18,7 +18,8 @@ from playground.ui.html import panel
 from playground.ui.html import prompt_set as view
 from playground.ui.html import prompt_set_matrix as rows
 from playground.ui.html import prompt_set_summary as summary
-from playground.ui.html.prompt_set import Example, Standing
+from playground.ui.html.prompt_set import Standing
+from playground.ui.html.prompt_set_examples import Example, examples_html
 from playground.ui.html.prompt_set_summary import Summed, Told
 from playground.ui.matrix import Matrix
 from tests.support.suite_runs import cell, outcomes, suite_run
@@ -84,7 +85,7 @@ def test_what_others_wrote_is_shown_as_it_stands(labels: tuple[panel.Label, ...]
         rows.detail_html(matrix, 0, labels),
         view.frame_html(run, labels, {evil: evil}, yours=True),
         view.standing_html(Standing("running", 1, 2, NOTHING, msg("{x}", x=evil), msg("{x}", x=evil))),
-        view.examples_html([Example(msg("{x}", x=evil), evil, evil)]),
+        examples_html([Example(msg("{x}", x=evil), evil, evil)]),
     ):
         assert "<img" not in markup
         assert "&lt;img" in markup

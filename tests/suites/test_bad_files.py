@@ -244,6 +244,12 @@ def test_pasted_lines_with_a_variable_say_what_to_do() -> None:
         read_suite("a", prompts=["{{a}} {{b}}"])
 
 
+def test_rows_that_repeat_a_long_value_are_counted_as_long() -> None:
+    text = f"prompts: ['{{{{a}}}}']\ndefaultTest: {{vars: {{a: {'x' * 19_000}}}}}\ntests:\n" + "- {}\n" * 400
+    with pytest.raises(UsageError, match=r"test 106 \(line 109\): the rows up to here have more than 4,000,000"):
+        read_suite(text, "s.yaml", strangers=True)
+
+
 def test_checks_that_take_long_to_read_end_after_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "prompt,p,__expected\n" + "".join(f"a,{n},regex:x{{{{p}}}}\n" for n in range(400))
     assert len(read_suite(text, "s.csv", strangers=True).rows) == 400

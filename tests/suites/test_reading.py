@@ -149,8 +149,8 @@ def test_values_are_written_as_javascript_writes_them() -> None:
 
 
 def test_variables_within_variables_are_filled_in() -> None:
-    text = "prompts: ['{{a}}']\ntests: [{vars: {a: 'Hi {{b}} {{unknown}}', b: '{{c}}!', c: you}}]"
-    assert rows(text)[0].prompt == "Hi you! {{unknown}}"
+    text = "prompts: ['{{a}}']\ntests: [{vars: {a: 'Hi {{b}} {{unknown}} {{a}}', b: '{{c}}!', c: you}}]"
+    assert rows(text)[0].prompt == "Hi you! {{unknown}} {{a}}"
 
 
 def test_prefix_suffix_and_system_prompt_of_a_test() -> None:

@@ -215,6 +215,25 @@ def test_a_server_that_was_set_up_wrongly_takes_no_answer_from_the_others(tmp_pa
         assert 1 <= len(wrong.posts) <= 3
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        odd.silence,
+        odd.then_stall(*odd.chat("Hel", finish=None)),
+        odd.hang_up,
+        odd.refusal(500),
+        odd.raw(b"<html>", 502),
+    ],
+    ids=["silent", "stalls", "hangs up", "500", "gateway"],
+)
+def test_an_answer_that_one_server_does_not_give_is_given_by_another(tmp_path: Path, reply: odd.Reply) -> None:
+    with odd.serving(reply) as broken, serving(tmp_path, 1, delay=0.05) as [well]:
+        load, executor = load_of([f"http://{broken.host}", well.url], timeout_s=1.0), Replicas()
+        runs = [answer(executor, load, prompt) for prompt in PROMPTS[:2]]
+        assert [(run.text, run.error) for run in runs] == [(turned(prompt), None) for prompt in PROMPTS[:2]]
+        assert len(broken.posts) == 1, "it rests then"
+
+
 def test_a_key_that_nobody_takes_is_told_at_once(tmp_path: Path) -> None:
     with odd.serving(odd.refusal(401, "no")) as first, odd.serving(odd.refusal(401, "no")) as second:
         began = time.monotonic()

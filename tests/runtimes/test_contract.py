@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from playground.errors import ContextOverflow, RunError, Stopped, UsageError
@@ -436,3 +438,37 @@ def test_texts_that_can_not_be_scored_are_refused_before_any_work_and_stop_is_he
     with pytest.raises(Stopped):
         real.score_ids(ScoreIds(((1, 2, 3),)), lambda: True, lambda _: None)
     assert real.score_ids(ScoreIds(((1, 2, 3),)), lambda: False, lambda _: None).logprobs[0][0] is None
+
+
+# -- answers held to a schema -----------------------------------------------------------------------------------------
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 8},
+        "ages": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 99}, "maxItems": 3},
+        "kind": {"enum": ["a", "ü", None]},
+    },
+    "required": ["name", "kind"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("how", [{}, {"temperature": 1.0, "seed": 3}, {"temperature": 1.5, "top_p": 0.8}], ids=str)
+def test_an_answer_held_to_a_schema_fits_it_and_the_next_one_is_free_again(real: Runtime, how: dict[str, Any]) -> None:
+    free = answer(real, Request(PROMPT, max_new_tokens=12))[1].text
+    asked = Request(PROMPT, max_new_tokens=300, json_schema=json.dumps(SCHEMA), logprobs=1, **how)
+    events, run = answer(real, asked)
+    assert run.finish_reason == "stop"
+    jsonschema.validate(json.loads(run.text), SCHEMA)
+    assert "".join(str(event.text) for event in events if event.kind == "token") == run.text
+    assert len(run.logprobs) == len(run.token_ids or ()) == run.timings.output_tokens
+    assert answer(real, asked)[1].text == run.text  # the same seed
+    assert answer(real, Request(PROMPT, max_new_tokens=12))[1].text == free
+
+
+def test_a_scripted_model_says_that_it_is_not_held(folders: dict[str, Path]) -> None:
+    runtime = create_runtime("fake")
+    runtime.load(load_spec("fake", folders))
+    run = answer(runtime, Request(PROMPT, json_schema="{}"))[1]
+    assert any("not held to a JSON schema" in warning for warning in run.warnings)

@@ -143,9 +143,15 @@ def test_the_answers_of_other_people_go_between_two_cells(playground: Playground
 def test_a_preparation_gets_its_time_while_a_suite_goes_on(playground: Playground) -> None:
     job = begin(playground, [script(text="a b c d e f", step_s=0.05)], 40)
     until(lambda: job.progress().done >= 1)
-    artifact = playground.prepare(playground.variants(["slow-to-prepare"])[0], lambda step, share: None)
+    rested: list[bool] = []
+    artifact = playground.prepare(
+        playground.variants(["slow-to-prepare"])[0],
+        lambda step, share: rested.append(playground.preparer._pauses > 0),
+    )
     assert artifact
     assert not job.done
+    assert rested.count(False) > len(rested) / 4
+    assert rested.count(True) > 0
     job.stop()
     assert job.wait(3)
 

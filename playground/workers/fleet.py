@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from playground.config.settings import Settings
-from playground.records import Cancelled, Event, LoadSpec, ModelSpec, Request
+from playground.records import Cancelled, Event, LoadSpec, ModelSpec, PromptView, Request
 from playground.workers.pool import Pool
 from playground.workers.ray_serve import RayReplicas, ray_replicas
 from playground.workers.replicas import Replicas
@@ -45,6 +45,12 @@ class Fleet(Pool):
         if self._ray and load.spec.remote is None:
             return self._ray.generate(load, request, cancelled)
         return self.generate(load, request, cancelled)
+
+    def inspect(self, load: LoadSpec, request: Request) -> PromptView:
+        """See ``Pool.inspect``."""
+        if self._replicas.takes(load.spec):
+            return self._replicas.inspect(load, request)
+        return super().inspect(load, request)
 
     def close(self) -> None:
         """End every worker and every answer."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from playground.config.endpoints import host
 from playground.errors import PlaygroundError, RunError, Stopped, Unavailable, all_of
 from playground.messages import Translatable, msg, plural
-from playground.records import Cancelled, Event, LoadSpec, ModelSpec, Remote, Request
+from playground.records import Cancelled, Event, LoadSpec, ModelSpec, PromptView, Remote, Request
 from playground.runtimes import create_runtime
 from playground.runtimes.base import Runtime
 from playground.workers.answer import Answer
@@ -70,6 +70,29 @@ class Replicas:
                 yield answer.end("stopped")
             except PlaygroundError as error:
                 yield answer.end("stopped") if over() else answer.end("failed", error)
+
+    def inspect(self, load: LoadSpec, request: Request) -> PromptView:
+        """What is sent; by the first server that is there.
+
+        Raises:
+            RunError: None is, or the model refuses the messages.
+        """
+        assert load.spec.remote is not None
+        balancer, failed = self._balancer(load), list[Place]()
+        until = time.monotonic() + load.spec.remote.timeout_s
+        while server := balancer.take(failed, lambda: self._closed, until):
+            assert isinstance(server, _Server)
+            well: bool | None = None
+            try:
+                return _reached(server, lambda: self._closed)[0].inspect(request)
+            except Unavailable:
+                server.runtime, well = None, False
+                failed.append(server)
+                if len(failed) == len(balancer.places):
+                    raise
+            finally:
+                balancer.give_back(server, well)
+        raise _nobody(load.spec, [], 0)
 
     def close(self) -> None:
         """Stop every answer within a moment."""

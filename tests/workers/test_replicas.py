@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from playground.config.endpoints import load_remotes, remote_artifact, remote_spec
-from playground.errors import Stopped
+from playground.errors import RunError, Stopped
 from playground.records import Event, LoadSpec, ModelRun, Request, Variant
 from playground.workers import balancing
 from playground.workers.balancing import Balancer, Place
@@ -276,6 +276,17 @@ def test_an_answer_begun_anew_says_that_its_pieces_no_longer_count(tmp_path: Pat
         assert "".join(event.text for event in events[:place] if event.kind == "token") == "Hello"
         assert "".join(event.text for event in events[place:] if event.kind == "token") == "two one"
         assert events[-1].run is not None and events[-1].run.text == "two one"
+
+
+def test_what_is_sent_is_shown_by_whichever_server_is_there(tmp_path: Path) -> None:
+    with serving(tmp_path, 2, delay=0.05) as servers:
+        load, executor = load_of([server.url for server in servers]), Replicas()
+        servers[0].kill()
+        assert '"content": "Hi"' in executor.inspect(load, Request("Hi")).rendered
+        servers[1].kill()
+        lost = Replicas()
+        with pytest.raises(RunError, match="can't be reached"):
+            lost.inspect(load, Request("Hi"))
 
 
 # -- as the app has it ----------------------------------------------------------------------------------------------

@@ -64,6 +64,8 @@ def test_a_mistake_is_said_with_the_file_the_place_and_the_next_step() -> None:
         ("prompts: [a]\nproviders: [{id: m, config: {system: 1}}]", "it must be a text"),
         ("prompts: [a]\nproviders: [{id: m, config: {response_format: {type: xml}}}]", "none of text, json_object"),
         ("prompts: [a]\nproviders: [{id: m, config: {response_format: {type: json_schema}}}]", "needs a schema"),
+        ("prompts: [a]\nproviders: [{id: m, config: {response_format: {type: json_schema, schema: {$ref: '#'}}}}]",
+         "comes back to itself"),
         ("prompts: [a]\nproviders: [m]\ntargets: [m]", "it says the same as providers"),
         ("prompts: [a]\nevaluateOptions: [1]", "this must be a block of keys"),
         ("prompts: [a]\nevaluateOptions: {repeats: 2}", "unknown key 'repeats'. Did you mean repeat?"),

@@ -102,6 +102,14 @@ def test_log_probabilities_are_asked_for_where_a_check_needs_them() -> None:
     assert suite.request(0, Request(logprobs=5)).logprobs == 5
 
 
+def test_a_check_of_samples_asks_for_as_many() -> None:
+    suite = read_suite("prompts: [a]\ntests: [{assert: [{type: same-answer, value: 4}]}]", "x.yaml")
+    assert (suite.samples, suite.repeats, suite.needs_cost) == (4, 4, False)
+    costly = "prompts: [a]\nevaluateOptions: {repeat: 9}\ntests: [{assert: [{type: cost, threshold: 1}]}]"
+    suite = read_suite(costly, "x.yaml")
+    assert (suite.samples, suite.repeats, suite.needs_cost) == (1, 9, True)
+
+
 def test_answers_are_held_to_a_schema_only_where_that_is_asked_for() -> None:
     schema = {"type": "object", "required": ["a"]}
     text = json.dumps(

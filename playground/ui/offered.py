@@ -40,7 +40,7 @@ def variant(playground: Playground, text: Any) -> Variant:
         model = Variant.parse(text).model
     except ValueError:
         model = text.strip().rpartition("@")[0]
-    if not _may_be_named(playground, model):
+    if not playground.may_be_named(model):
         raise UsageError(
             msg("'{model}' is not offered here", model=model),
             sentences(
@@ -79,12 +79,3 @@ def _few(texts: Iterable[Any]) -> list[Any]:
     if len(listed) > MAX_NAMES:
         raise UsageError(msg("{n:,} models are named", n=len(listed)), msg("Name at most {most}.", most=MAX_NAMES))
     return listed
-
-
-def _may_be_named(playground: Playground, model: str) -> bool:
-    settings = playground.settings
-    if not settings.strangers or model.lower() in playground.ids():
-        return True
-    if model.startswith("hub:") and not settings.on_space:
-        return True
-    return any(model == entry.spec.id for entry in playground.served())

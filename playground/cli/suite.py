@@ -6,6 +6,7 @@ wrong; 3 interrupted, and can be resumed.
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import signal
 from collections.abc import Iterator
@@ -150,10 +151,17 @@ def _begin(playground: Playground, file: Path, options: dict[str, Any], before: 
         asked,
         repeats=repeat,
         limit=limit,
-        file=file.read_text(encoding="utf-8", errors="replace") if file.suffix != ".xlsx" else "",
+        file=_written(file),
         price_per_hour=options["--price-per-hour"],
         fail_fast=options["--fail-fast"],
     )
+
+
+def _written(file: Path) -> str:
+    """A file's text as it was written, to be kept with its suite."""
+    data = file.read_bytes()
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_wide else "utf-8-sig", errors="replace")
 
 
 def _check_comparable(before: Outcomes, read: Suite, asked: list[Column]) -> None:

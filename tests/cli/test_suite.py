@@ -185,6 +185,14 @@ def test_every_format_is_written_and_a_stored_suite_again(folder: Path, capsys: 
     assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == []
 
 
+def test_a_file_in_utf_16_is_kept_as_it_was_written(folder: Path, capsys: Captured) -> None:
+    (folder / "wide.txt").write_bytes("Grüße aus Köln?\n".encode("utf-16"))
+    assert main(["suite", "wide.txt", "-m", "alpha", "--json"]) == 0
+    found = document(capsys)["suite"]
+    assert found["file"] == "Grüße aus Köln?\n"
+    assert found["rows"][0]["prompt"] == "Grüße aus Köln?"
+
+
 def test_a_file_that_cannot_be_written_leaves_the_one_before(
     folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

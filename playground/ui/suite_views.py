@@ -130,7 +130,6 @@ class Views:
 
     def looked(self, id: str, against: str = "") -> Looked | None:
         """The suite of that id; None where there is none (any more)."""
-        run = None
         with self._lock:
             found = self._kept.get((id, against))
         if not self._playground.has_suite(id):

@@ -18,6 +18,7 @@ import requests
 from lm_eval.api.model import CacheHook, CachingLM
 from lm_eval.models.openai_completions import LocalChatCompletion, LocalCompletionsAPI
 from lm_eval.models.utils import has_bos_prefix
+from transformers import PreTrainedTokenizerFast
 
 from playground.errors import RunError
 from playground.evaluation.journal import Journal
@@ -112,8 +113,7 @@ class Completions(_Asking, LocalCompletionsAPI):  # type: ignore[misc]
         super().__init__(
             model=door.model,
             base_url=f"{door.url}/completions",
-            tokenizer=str(door.tokenizer),
-            tokenizer_backend="huggingface",
+            tokenizer_backend="none",
             add_bos_token=None,
             batch_size=1,
             # One more than the model can read, as the harness leaves room for a token that nobody needs.
@@ -121,6 +121,9 @@ class Completions(_Asking, LocalCompletionsAPI):  # type: ignore[misc]
             max_retries=1,
             header={"Authorization": f"Bearer {door.key}"},
         )
+        # What the artifact's tokenizer.json says, which is what runs; AutoTokenizer reads the same and loads torch.
+        self.tokenizer = PreTrainedTokenizerFast.from_pretrained(str(door.tokenizer))
+        self.tokenizer_backend, self.tokenized_requests = "huggingface", True
         self._told = told
 
     @property

@@ -49,19 +49,22 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def harness(*command: str) -> Iterator[Party]:
-    """A party in a process of its own, loaded."""
+def harness(log: Path, *command: str) -> Iterator[Party]:
+    """A party in a process of its own, loaded; what it prints goes to ``log``."""
     env = {**os.environ, "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(
-        [sys.executable, str(PARTY), *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
-    )
+    argv = [sys.executable, str(PARTY), *command]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as said:
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, env=env)
     assert process.stdin and process.stdout
     writing, reading = process.stdin, process.stdout
 
     def reply() -> dict[str, Any]:
         line = reading.readline()
         if not line:
-            raise RunError(f"The party {command[0]} ended with exit code {process.wait()}", "Its messages stand above.")
+            raise RunError(
+                f"The party {command[0]} ended with exit code {process.wait()}", f"Its messages are in {log}."
+            )
         found: dict[str, Any] = json.loads(line)
         return found
 
@@ -127,6 +130,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     settings = load_settings()
     common = (options.task, str(options.questions))
     skipped: dict[str, str] = {}
+    log = settings.home / "logs" / "bench-evaluation.log"
     with ExitStack() as stack:
         playground = stack.enter_context(Playground(settings))
         parties: dict[str, Party] = {}
@@ -139,7 +143,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         weights = str(import_folder(settings.home, spec, artifact.revision))
         for name, batch in (("torch fp32", 1), (f"torch fp32 ×{BATCH}", BATCH)):
             note(f"loading {name}")
-            parties[name] = stack.enter_context(harness("hf", weights, str(settings.threads), str(batch), *common))
+            parties[name] = stack.enter_context(harness(log, "hf", weights, str(settings.threads), str(batch), *common))
         if lacks := llama_lacks():
             skipped["llama.cpp"] = lacks
         else:
@@ -147,7 +151,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
             file = q8_0(starter_gguf(spec, settings.home), settings.home / "bench")
             address = stack.enter_context(llama_server(file, settings.threads))
-            parties["llama.cpp"] = stack.enter_context(harness("gguf", address, "-", "-", *common))
+            parties["llama.cpp"] = stack.enter_context(harness(log, "gguf", address, "-", "-", *common))
         taken = _rounds(parties, options.repeats)
     return _document(options, taken, skipped)
 

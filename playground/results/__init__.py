@@ -15,7 +15,7 @@ Door:
         of_comparisons, of_measurement, with_receipts
     report: markdown
     requests: PARAMETERS, ROLES, headings, own_words, parameter_lines, turns
-    scores: Evaluation, Metric, Scores
+    scores: Evaluation, Metric, pairs, Scores
     statistics: Paired, Rate, outcome_words, why_words, wilson
     store: EVERYTHING, Retention, Store
     suite_export: SUITE_MEDIA, SuiteDocument, check_ending, suite_file_name, write

@@ -328,9 +328,9 @@ class JsonChild:
         return True
 
     def _hear(self) -> None:
-        """Take messages in by the handful where many follow each other, and pass a handful on at once. A model's threads
-        want every core; waking two threads here for every token cost it 5 % of its speed, though they computed for
-        1.4 % of the time. What comes meanwhile waits in the pipe and outlives even the child.
+        """Take messages in by the handful where many follow each other, and pass a handful on at once. A model's
+        threads want every core; waking two threads here for every token cost it 5 % of its speed, though they computed
+        for 1.4 % of the time. What comes meanwhile waits in the pipe and outlives even the child.
         """
         rest = bytearray()
         while heard := os.read(self._stdout.fileno(), _PIPE_BYTES):

@@ -108,7 +108,7 @@ class WorkerProcess(JsonChild):
         self.kill()
 
     def more_follows(self, heard: bytes) -> bool:
-        """Behind a token come others. Whatever else it says, somebody waits for: so the first token is heard at once."""
+        """Behind a token come others. Whatever else it says, somebody waits for: the first token is heard at once."""
         return b'"kind":"token"' in heard
 
     def died(self, ending: Ending) -> WorkerDied:

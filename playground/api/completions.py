@@ -53,17 +53,17 @@ def prompts(body: CompletionBody) -> list[Prompt]:
     sent: Any = body.prompt
     if isinstance(sent, str) or (sent and isinstance(sent[0], int)):
         sent = [sent]
-    found = [Prompt(each) if isinstance(each, str) else Prompt(ids=tuple(each)) for each in sent]
-    if not found:
+    if not sent:
         raise parameters.nothing("prompt", msg("prompt is empty"))
+    most = MOST_SCORED if scores_alone(body) else MOST_CHOICES
+    if len(sent) * body.n > most:
+        what = msg("{n:,} choices are too many for one call", n=len(sent) * body.n)
+        raise wrong("prompt", what, msg("Ask for at most {most:,}.", most=most))
+    found = [Prompt(each) if isinstance(each, str) else Prompt(ids=tuple(each)) for each in sent]
     for place, prompt in enumerate(found):
         if not prompt.text and not prompt.ids:
             name = "prompt" if len(found) == 1 else f"prompt[{place}]"
             raise parameters.nothing(name, msg("{name} is empty", name=name))
-    most = MOST_SCORED if scores_alone(body) else MOST_CHOICES
-    if len(found) * body.n > most:
-        what = msg("{n:,} choices are too many for one call", n=len(found) * body.n)
-        raise wrong("prompt", what, msg("Ask for at most {most:,}.", most=most))
     return found
 
 

@@ -75,9 +75,10 @@ def _refuse(name: str, value: Any, known: set[str]) -> None:
 
 
 def _told(error: ValidationError) -> ApiError:
-    """The first mistake that pydantic found; of a choice of types, the last try says most."""
+    """The first mistake that pydantic found; of a choice of types, the try that came furthest says most."""
     details = error.errors(include_url=False, include_context=False)
-    detail = next((each for each in details if each["type"] in ("extra_forbidden", "missing")), details[-1])
+    furthest = max(reversed(details), key=lambda each: [step for step in each["loc"] if isinstance(step, int)])
+    detail = next((each for each in details if each["type"] in ("extra_forbidden", "missing")), furthest)
     place = _place(detail["loc"])
     if detail["type"] == "missing":
         what = msg("{name} is missing", name=place)

@@ -6,20 +6,32 @@ this server are the service's to check.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from itertools import islice
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Whole = Annotated[int, Field(ge=0, le=2**63 - 1)]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Each = TypeVar("Each")
+Listed = Annotated[list[Each], Field(fail_fast=True)]
+"""A list that is wrong at its first wrong entry: a million of them would be a million errors, with a kilobyte each."""
 MOST_CHOICES = 128
 MOST_TOP = 20
+MOST_NAMES = 100
+"""Of one block, more than any here has: of a million unknown names so many are errors."""
 
 
 class Part(BaseModel):
     """A body, or a part of one: nothing is turned into another type, and nothing is ignored."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_names(cls, sent: Any) -> Any:
+        many = isinstance(sent, dict) and len(sent) > MOST_NAMES
+        return dict(islice(sent.items(), MOST_NAMES)) if many else sent
 
 
 class TextPart(Part):
@@ -29,7 +41,7 @@ class TextPart(Part):
 
 class ChatMessage(Part):
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | Listed[TextPart]
     type: Literal["text"] | None = Field(None, description="Some clients send it; text is all there is.")
 
 
@@ -60,7 +72,7 @@ class Sampling(Part):
     min_p: float = Field(0.0, ge=0, le=1)
     repetition_penalty: float = Field(1.0, gt=0)
     seed: Whole | None = Field(None, description="The same seed gives the same answer; choice i draws with seed + i.")
-    stop: str | list[str] = Field(default_factory=list, description="The answer ends before any of these texts.")
+    stop: str | Listed[str] = Field(default_factory=list, description="The answer ends before any of these texts.")
     n: int = Field(1, ge=1, le=MOST_CHOICES)
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -74,7 +86,7 @@ class Sampling(Part):
 
 
 class ChatBody(Sampling):
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Listed[ChatMessage] = Field(min_length=1)
     max_tokens: int | None = Field(None, ge=1, description="By default as many as this server allows.")
     max_completion_tokens: int | None = Field(None, ge=1, description="The same, as OpenAI calls it today.")
     logprobs: bool = False
@@ -83,12 +95,12 @@ class ChatBody(Sampling):
 
 
 class CompletionBody(Sampling):
-    prompt: str | list[str] | list[TokenId] | list[list[TokenId]] = Field(
+    prompt: str | Listed[str] | Listed[TokenId] | Listed[Listed[TokenId]] = Field(
         description="A text or its token ids, or a list of either. Read as it stands: no chat template."
     )
     max_tokens: int = Field(16, ge=0, description="0 only with echo: nothing is answered, the prompt is scored.")
     logprobs: int | None = Field(None, ge=0, le=MOST_TOP)
-    logprobs_from: list[Whole] = Field(
+    logprobs_from: Listed[Whole] = Field(
         default_factory=list,
         description="With echo: from which token of each prompt on log-probabilities are wanted, one number a prompt. "
         "Those before are null, and cost nothing.",
@@ -100,7 +112,7 @@ class TokenizeBody(Part):
     model: str = Field("", description="By default the first that this server serves.")
     content: str | None = Field(None, description="The text, as llama.cpp calls it.")
     prompt: str | None = Field(None, description="The text, as vLLM calls it.")
-    messages: list[ChatMessage] = Field(default_factory=list, description="A conversation in place of a text.")
+    messages: Listed[ChatMessage] = Field(default_factory=list, description="A conversation in place of a text.")
     add_special: bool = Field(False, description="With what the tokenizer puts around a text.")
     add_special_tokens: bool | None = Field(None, description="The same, as vLLM calls it.")
     with_pieces: bool = Field(False, description="Each token with its text.")
@@ -108,9 +120,9 @@ class TokenizeBody(Part):
 
 class DetokenizeBody(Part):
     model: str = Field("", description="By default the first that this server serves.")
-    tokens: list[TokenId]
+    tokens: Listed[TokenId]
 
 
 class TemplateBody(Part):
     model: str = Field("", description="By default the first that this server serves.")
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Listed[ChatMessage] = Field(min_length=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import httpx2
@@ -9,7 +10,7 @@ import pytest
 
 from playground.api import parameters
 from playground.api.errors import ApiError
-from playground.api.schema import ChatBody, CompletionBody
+from playground.api.schema import ChatBody, CompletionBody, DetokenizeBody
 
 HI = [{"role": "user", "content": "Hi"}]
 
@@ -93,6 +94,37 @@ def test_what_is_wrong_is_told_with_its_place(body: dict[str, Any], param: str) 
 def test_a_long_value_is_not_repeated_whole() -> None:
     assert len(refused({"temperature": "x" * 10_000}).message) < 500
     assert len(refused({"y" * 10_000: 1}).message) < 500
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (CompletionBody, {"messages": None, "prompt": [None] * 200_000}),
+        (CompletionBody, {"messages": None, "prompt": [[None]] * 200_000}),
+        (ChatBody, {"messages": [{}] * 200_000}),
+        (ChatBody, {"messages": [{"role": "user", "content": [{}] * 200_000}]}),
+        (ChatBody, {"messages": [{"role": "user", "content": "x"} | {f"n{i}": 1 for i in range(200_000)}]}),
+        (ChatBody, {"stream_options": {f"n{i}": 1 for i in range(200_000)}}),
+        (ChatBody, {"stop": [1] * 200_000}),
+        (DetokenizeBody, {"messages": None, "tokens": [-1] * 200_000}),
+    ],
+)
+def test_many_mistakes_are_found_in_little_memory(kind: Any, body: dict[str, Any]) -> None:
+    tracemalloc.start()
+    try:
+        parameters_of = {name: value for name, value in ({"messages": HI} | body).items() if value is not None}
+        with pytest.raises(ApiError):
+            parameters.read(kind, {"model": "m"} | parameters_of)
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_of_a_list_the_entry_is_named_that_is_unlike_those_before() -> None:
+    with pytest.raises(ApiError, match=r"prompt\[2\] is a\. Input should be a valid integer"):
+        parameters.read(CompletionBody, {"model": "m", "prompt": [1, 2, "a", 3]})
+    with pytest.raises(ApiError, match=r"prompt\[1\]\[1\] is -1"):
+        parameters.read(CompletionBody, {"model": "m", "prompt": [[1, 2], [3, -1], [5]]})
 
 
 def test_completions_have_no_store() -> None:

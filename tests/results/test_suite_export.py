@@ -74,7 +74,9 @@ def test_json_is_one_document_with_promptfoos_names_and_our_records(made: SuiteD
     assert SuiteRun.from_json(found["suite"]) == made.run
     assert found["results"]["version"] == 3
     assert found["results"]["stats"] | {"tokenUsage": None} == {
-        "successes": 4, "failures": 1, "errors": 1,
+        "successes": 4,
+        "failures": 1,
+        "errors": 1,
         "tokenUsage": None,
     }
     results = found["results"]["results"]

@@ -6,6 +6,7 @@ It knows Starlette and everything in this package; what is behind the door, the 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ from playground.config.hosts import Hosts
 from playground.errors import Busy
 from playground.messages import foreign, msg
 from playground.service.answers import MOST_HELD
-from playground.service.callers import MOST_WAITING_OF_ALL
+from playground.service.callers import MOST_WAITING, MOST_WAITING_OF_ALL
 
 if TYPE_CHECKING:
     from playground.service import Playground
@@ -43,6 +44,8 @@ HEAD_S = 5.0
 """An error within this time has a status of its own; then the stream begins, and says what becomes of it."""
 MOST_UNDER_WAY = MOST_WAITING_OF_ALL + 8
 """Requests that wait for a model: those in the queue of callers, and a few whose model is being prepared."""
+MOST_OF_ONE = MOST_WAITING + 8
+"""Of one caller: while a model is prepared for them, or their answer is not read, others are answered."""
 QUICK_THREADS = 8
 ALIVE_S = 15.0
 """Between two signs of life of a stream that has nothing to say."""
@@ -109,7 +112,7 @@ class Door:
         # A thread waits for each request that waits for a model; what is answered at once has threads of its own.
         self._waiting = ThreadPoolExecutor(MOST_UNDER_WAY, thread_name_prefix="api-answer")
         self._quick = ThreadPoolExecutor(QUICK_THREADS, thread_name_prefix="api")
-        self._under_way = 0
+        self._under_way: Counter[str] = Counter()
 
     def routes(self) -> list[Route]:
         """Paths and what answers there."""
@@ -179,19 +182,23 @@ class Door:
         return await asyncio.get_running_loop().run_in_executor(self._quick, call)
 
     @contextmanager
-    def counted(self) -> Iterator[None]:
-        """One more that waits for a model.
+    def counted(self, owner: str) -> Iterator[None]:
+        """One more of this caller that waits for a model.
 
         Raises:
             Busy: There are as many as may be.
         """
-        if self._under_way >= MOST_UNDER_WAY:
-            raise Busy(msg("{n} requests are waiting here already", n=self._under_way), msg("Try again later."))
-        self._under_way += 1
+        own, all_ = self._under_way[owner], self._under_way.total()
+        if own >= MOST_OF_ONE or all_ >= MOST_UNDER_WAY:
+            n = own if own >= MOST_OF_ONE else all_
+            raise Busy(msg("{n} requests are waiting here already", n=n), msg("Try again later."))
+        self._under_way[owner] += 1
         try:
             yield
         finally:
-            self._under_way -= 1
+            self._under_way[owner] -= 1
+            if not self._under_way[owner]:
+                del self._under_way[owner]
 
     async def _ask(
         self, kind: type[Body], call: Callable[[Asker, Body], dict[str, Any]], request: Request, owner: str
@@ -199,7 +206,7 @@ class Door:
         body = parameters.read(kind, await self._guard.json(request))
         async with leaving(request.receive) as left:
             asker = Asker(self._playground, self._spelling, owner, left.is_set)
-            with self.counted():
+            with self.counted(owner):
                 loop = asyncio.get_running_loop()
                 return JSONResponse(await loop.run_in_executor(self._waiting, partial(call, asker, body)))
 
@@ -242,7 +249,7 @@ class Door:
         if job.stream:
             return Stream(job, asker, self)
         async with leaving(request.receive) as left:
-            with self.counted():
+            with self.counted(owner):
                 items = await self.flow(job, asker(left.is_set)).all()
         choices = [each for each in items if isinstance(each, Choice)]
         _take(job.shape, items)
@@ -286,7 +293,7 @@ class Stream(Response):
         async with leaving(receive) as left:
             asker = self._asker(left.is_set)
             try:
-                with self._door.counted():
+                with self._door.counted(asker.owner):
                     await self._tell(self._door.flow(self._job, asker), asker, send)
             except Gone:
                 return

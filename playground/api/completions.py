@@ -26,6 +26,8 @@ from playground.records import ModelRun, Request, Timings, TokenLogprob, Variant
 
 MOST_SCORED = 1024
 """Prompts of one call that is answered by scoring alone."""
+MOST_SHOWN = 2_000_000
+"""Tokens of prompts in one answer, each as often as choices show it, alternatives counted: some hundred megabytes."""
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,14 @@ def _read(
     """The prompts with their ids, texts and figures; and, where scoring answers all, the token behind each of them."""
     playground, spelling, left = asker.playground, asker.spelling, asker.left
     nothing = [Prompt()] * len(asked)
+    _check_shown(body, [each.ids or each.text for each in asked])
     asker.make_ready(model)
     if body.logprobs is None:
         with playground.asking(asker.owner, left):
             return [_with_text(each, spelling.pieces(model, each.ids, left)) for each in asked], nothing
     with playground.asking(asker.owner, left):
         ids = [each.ids or playground.encode(model, each.text, special=True, cancelled=left) for each in asked]
+        _check_shown(body, ids)
         # One token more, whichever: what was likeliest in its place is the greedy answer.
         tail = (0,) if alone and body.max_tokens else ()
         top = max(body.logprobs, len(tail))
@@ -172,6 +176,20 @@ def _read(
         token, rest = tuple(_cut(each, body.logprobs) for each in after), whole[len(own) :]
         behind.append(Prompt("".join(rest), tuple(each.id for each in after), token, rest, names))
     return found, behind
+
+
+def _check_shown(body: CompletionBody, prompts: Sequence[Sequence[Any]]) -> None:
+    """
+    Args:
+        prompts: As ids; as a text where ids are not known yet, whose figures are counted when they are.
+
+    Raises:
+        ApiError: With ``n`` and ``logprobs`` the answer would be larger than any that is wanted.
+    """
+    shown = sum(len(each) * (1 if isinstance(each, str) else 1 + (body.logprobs or 0)) for each in prompts) * body.n
+    if shown > MOST_SHOWN * (4 if isinstance(prompts[0], str) else 1):
+        what = msg("The prompts, echoed, would be {n:,} tokens and figures", n=shown)
+        raise wrong("prompt", what, msg("Ask for fewer at once, for fewer logprobs, or without echo."))
 
 
 def _with_text(prompt: Prompt, pieces: tuple[str, ...]) -> Prompt:

@@ -13,11 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Whole = Annotated[int, Field(ge=0, le=2**63 - 1)]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Text = Annotated[str, Field(min_length=0)]
+"""A text without halves of characters: a length makes pydantic read it."""
 Each = TypeVar("Each")
 Listed = Annotated[list[Each], Field(fail_fast=True)]
 """A list that is wrong at its first wrong entry: a million of them would be a million errors, with a kilobyte each."""
+FIRST = "By default the first that this server serves."
 MOST_CHOICES = 128
 MOST_TOP = 20
+MODEL_CHARS = 4096
+USER_CHARS = 512
 MOST_NAMES = 100
 """Of one block, more than any here has: of a million unknown names so many are errors."""
 
@@ -65,7 +70,9 @@ class ResponseFormat(Part):
 class Sampling(Part):
     """What chat completions and completions have in common."""
 
-    model: str = Field(description="A name of /v1/models: MODEL or MODEL@RUNTIME-PRECISION.", min_length=1)
+    model: str = Field(
+        description="A name of /v1/models: MODEL or MODEL@RUNTIME-PRECISION.", min_length=1, max_length=MODEL_CHARS
+    )
     temperature: float = Field(0.0, ge=0, description="0, the default here, is greedy.")
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: Whole = Field(0, description="Of this many likeliest tokens one is drawn; 0 is off.")
@@ -78,7 +85,9 @@ class Sampling(Part):
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
     min_tokens: Whole = Field(0, description="The end of turn is not chosen before so many tokens.")
-    user: str = Field("", description="On one's own machine: another word is another caller in the queue.")
+    user: str = Field(
+        "", max_length=USER_CHARS, description="On one's own machine: another word is another caller in the queue."
+    )
     cache_prompt: bool = Field(
         False, description="What the prompt has in common with the model's last one is not read again."
     )
@@ -109,9 +118,9 @@ class CompletionBody(Sampling):
 
 
 class TokenizeBody(Part):
-    model: str = Field("", description="By default the first that this server serves.")
-    content: str | None = Field(None, description="The text, as llama.cpp calls it.")
-    prompt: str | None = Field(None, description="The text, as vLLM calls it.")
+    model: str = Field("", max_length=MODEL_CHARS, description=FIRST)
+    content: Text | None = Field(None, description="The text, as llama.cpp calls it.")
+    prompt: Text | None = Field(None, description="The text, as vLLM calls it.")
     messages: Listed[ChatMessage] = Field(default_factory=list, description="A conversation in place of a text.")
     add_special: bool = Field(False, description="With what the tokenizer puts around a text.")
     add_special_tokens: bool | None = Field(None, description="The same, as vLLM calls it.")
@@ -119,10 +128,10 @@ class TokenizeBody(Part):
 
 
 class DetokenizeBody(Part):
-    model: str = Field("", description="By default the first that this server serves.")
+    model: str = Field("", max_length=MODEL_CHARS, description=FIRST)
     tokens: Listed[TokenId]
 
 
 class TemplateBody(Part):
-    model: str = Field("", description="By default the first that this server serves.")
+    model: str = Field("", max_length=MODEL_CHARS, description=FIRST)
     messages: Listed[ChatMessage] = Field(min_length=1)

@@ -180,6 +180,9 @@ def test_a_completion_streams(web: httpx2.Client) -> None:
         ({"suffix": "the end"}, "suffix"),
         ({"best_of": 3}, "best_of"),
         ({"n": 0}, "n"),
+        ({"prompt": [1] * 800, "n": 128, "echo": True, "logprobs": 20, "max_tokens": 0}, "prompt"),
+        ({"prompt": [[1] * 2000] * 8, "n": 128, "echo": True, "max_tokens": 0}, "prompt"),
+        ({"prompt": ["a " * 900] * 32, "n": 4, "echo": True, "logprobs": 20, "max_tokens": 1}, "prompt"),
     ],
 )
 def test_what_can_not_be_is_refused_by_its_name(web: httpx2.Client, body: dict[str, Any], param: str | None) -> None:

@@ -114,6 +114,22 @@ def test_too_many_are_told_to_come_back(door: str, models: Playground, monkeypat
     assert answer.headers["retry-after"] == "1"
 
 
+def test_one_caller_does_not_take_every_place_of_those_that_wait_for_a_model(
+    door: str, models: Playground, monkeypatch: pytest.MonkeyPatch, crowd: Any
+) -> None:
+    monkeypatch.setattr(app, "MOST_OF_ONE", 1)
+    url = f"{door}/v1/chat/completions"
+    with models.callers.turn("somebody", bool):
+        crowd("many")
+        wait_until(lambda: models.callers.waiting == 2, 5)
+        assert httpx2.post(url, json=body("fast", user="many"), verify=False).status_code == 429
+        crowd("one")
+        wait_until(lambda: models.callers.waiting == 3, 5)
+    crowd.wait()
+    assert sorted(crowd.order) == ["many", "one"]
+    assert httpx2.post(url, json=body("fast", user="many"), verify=False).status_code == 200
+
+
 def test_a_stream_that_waits_begins_and_shows_that_it_lives(
     door: str, models: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:

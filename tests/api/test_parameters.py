@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from typing import Any
 
@@ -82,6 +83,9 @@ def test_an_unknown_name_is_told_with_the_nearest_known_one() -> None:
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "response_format.json_schema"),
         ({"model": None}, "model"),
         ({"stop": [1]}, "stop"),
+        ({"user": "x" * 513}, "user"),
+        ({"user": "\ud800"}, "user"),
+        ({"model": "x" * 5000}, "model"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(body: dict[str, Any], param: str) -> None:
@@ -133,6 +137,10 @@ def test_completions_have_no_store() -> None:
     assert parameters.read(CompletionBody, {"model": "m", "prompt": "x", "store": False}).prompt == "x"
 
 
+def held_to(schema: str) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": {"schema": json.loads(schema)}}}
+
+
 @pytest.mark.waits
 @pytest.mark.parametrize(
     ("body", "param"),
@@ -149,12 +157,15 @@ def test_completions_have_no_store() -> None:
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (held_to(r'{"title": "\ud800"}'), None),
+        (held_to(r'{"type": "string", "pattern": "\ud800"}'), None),
     ],
 )
 def test_what_no_model_could_answer_is_refused_before_any_work(
     web: httpx2.Client, body: dict[str, Any], param: str | None
 ) -> None:
-    answer = web.post("/v1/chat/completions", json={"model": "fast", "messages": HI} | body)
+    sent = json.dumps({"model": "fast", "messages": HI} | body)  # halves of characters too, escaped
+    answer = web.post("/v1/chat/completions", content=sent, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400, answer.text
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}

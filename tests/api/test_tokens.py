@@ -41,6 +41,14 @@ def test_one_text_is_wanted(web: httpx2.Client, body: dict[str, Any]) -> None:
     assert web.post("/tokenize", json=body).status_code == 400
 
 
+@pytest.mark.parametrize("name", ["content", "prompt"])
+def test_half_a_character_is_no_text(web: httpx2.Client, name: str) -> None:
+    sent = f'{{"{name}": "\\ud800"}}'
+    answer = web.post("/tokenize", content=sent, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] == name
+
+
 def test_models_say_what_is_known_of_them(web: httpx2.Client) -> None:
     found = web.get("/v1/models/base").json()
     assert found["id"] == "base@fake-none"

@@ -52,11 +52,24 @@ def check_schema(text: str) -> None:
         raise _refused(msg("it is {kind}, not a text", kind=type(text).__name__))
     try:
         compiled(text)
+        _whole_characters(text)
     except RecursionError:
         raise _refused(msg("it is nested too deeply")) from None
     except ValueError as error:
         raise _refused(reason_of(error)) from None
     grammar(text)
+
+
+def _whole_characters(text: str) -> None:
+    """
+    Raises:
+        Reason: The schema spells half a character, which no answer has and llguidance does not take.
+    """
+    try:
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        code = f"{ord(error.object[error.start]):04X}"
+        raise Reason(msg("a character that is no text (U+{code})", code=code)) from None
 
 
 @lru_cache(maxsize=16)

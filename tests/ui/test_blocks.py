@@ -75,3 +75,38 @@ def test_a_visitors_choice_goes_before_what_the_browser_asks_for() -> None:
     with i18n.reading(i18n.wanted({"accept-language": "en", "cookie": f"{i18n.COOKIE}={LANGUAGE}"})):
         assert i18n.language() == LANGUAGE
         assert i18n.say(WORDS) == SAID
+
+
+def sent(demo: Blocks, number: int, predictions: Any) -> list[Any]:
+    return asyncio.run(demo.postprocess_data(demo.fns[number], predictions, None))
+
+
+def test_an_event_sends_what_gradio_would_and_no_component_is_made_anew_for_what_does_not_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Blocks() as demo:
+        boxes = [gr.Textbox(label=str(n)) for n in range(4)]
+        button = gr.Button("Go")
+        button.click(lambda: None, None, boxes)
+        button.click(lambda: None, None, boxes[0])
+    made: list[object] = []
+    init = gr.Textbox.__init__
+    monkeypatch.setattr(
+        gr.Textbox, "__init__", lambda box, *args, **given: (made.append(box), init(box, *args, **given))[1]
+    )
+    for predict in (  # gradio changes what it is given
+        lambda: {boxes[2]: gr.update(value="b", visible=False), boxes[0]: "a"},
+        lambda: ["a", gr.skip(), gr.update(value="b", visible=False), gr.skip()],
+        lambda: {boxes[3]: gr.skip()},
+        gr.skip,
+        lambda: [gr.skip() for _ in boxes],
+    ):
+        theirs = asyncio.run(gr.Blocks.postprocess_data(demo, demo.fns[0], predict(), None))
+        theirs_made = len(made)
+        made.clear()
+        assert sent(demo, 0, predict()) == theirs
+        assert len(made) <= 1 < theirs_made
+        made.clear()
+    assert sent(demo, 1, "alone") == ["alone"]
+    with pytest.raises(ValueError, match="not specified"):
+        sent(demo, 1, {boxes[1]: "not an output"})

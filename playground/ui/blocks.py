@@ -66,7 +66,9 @@ class Blocks(gr.Blocks):  # type: ignore[misc]  # gradio tells mypy nothing
         """What an event sends, gradio's way, but for what does not change: gradio makes each such component anew,
         twice, which was two thirds of the processor time of an event.
         """
-        if isinstance(predictions, dict) and predictions and set(predictions) <= set(block_fn.outputs):
+        if _skipped(predictions) and len(block_fn.outputs) > 1:
+            predictions = [SKIPPED] * len(block_fn.outputs)
+        elif isinstance(predictions, dict) and predictions and set(predictions) <= set(block_fn.outputs):
             predictions = [predictions.get(part, SKIPPED) for part in block_fn.outputs]
         if not isinstance(predictions, list) or len(predictions) != len(block_fn.outputs) or len(predictions) < 2:
             sent: list[Any] = await super().postprocess_data(block_fn, predictions, state)

@@ -108,5 +108,6 @@ def test_an_event_sends_what_gradio_would_and_no_component_is_made_anew_for_what
         assert len(made) <= 1 < theirs_made
         made.clear()
     assert sent(demo, 1, "alone") == ["alone"]
+    assert sent(demo, 1, gr.skip()) == [gr.skip()]
     with pytest.raises(ValueError, match="not specified"):
         sent(demo, 1, {boxes[1]: "not an output"})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from playground.api.connections import Connection
 from playground.errors import UsageError
 from playground.messages import foreign, msg
 
@@ -96,6 +97,7 @@ async def serve(app: Starlette, listening: socket.socket, close: Callable[[], ob
 def _config(app: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=Connection,
         log_level="warning",
         access_log=False,
         lifespan="off",

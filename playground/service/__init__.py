@@ -8,7 +8,7 @@ every worker and preparation.
 Door:
     __init__: Playground
     answers: MOST_HELD
-    callers: MOST_WAITING_OF_ALL
+    callers: MOST_WAITING, MOST_WAITING_OF_ALL
     suggestions: SUGGESTED, Suggestion, Suggestions
 """
 

@@ -46,6 +46,8 @@ from playground.workers.fleet import Fleet
 
 MOST_HELD = 500
 """Answers whose receipts can be asked for; older ones are gone, unless they were stored."""
+MOST_HELD_PARTS = 5_000_000
+"""Tokens and figures of them, and characters by the dozen: some hundred megabytes. Of larger answers fewer are held."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,16 @@ class Lately:
     """What was answered lately, by the id of its receipt, with who asked."""
 
     held: OrderedDict[str, tuple[Comparison, str]] = field(default_factory=OrderedDict)
+    parts: dict[str, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def hold(self, comparison: Comparison, owner: str) -> None:
+        """For a while: until others came, or until their sizes together are too much."""
+        with self.lock:
+            self.held[comparison.id] = comparison, owner
+            self.parts[comparison.id] = _parts(comparison)
+            while len(self.held) > MOST_HELD or (len(self.held) > 1 and sum(self.parts.values()) > MOST_HELD_PARTS):
+                del self.parts[self.held.popitem(last=False)[0]]
 
 
 class Answers(ABC):
@@ -223,10 +234,7 @@ class Answers(ABC):
         request = runs[0].request or Request()
         kept = tuple(replace(run, request=None) if run.request == request else run for run in runs)
         comparison = Comparison(id, created, request, kept, environment())
-        with self.lately.lock:
-            self.lately.held[id] = comparison, owner
-            while len(self.lately.held) > MOST_HELD:
-                self.lately.held.popitem(last=False)
+        self.lately.hold(comparison, owner)
         if store:
             self.store.save(comparison, owner)
         return id
@@ -241,6 +249,17 @@ class Answers(ABC):
         with self.lately.lock:
             found = self.lately.held.get(id)
         return found[0] if found else None
+
+
+def _parts(comparison: Comparison) -> int:
+    """How much of memory a comparison takes, in parts of a few dozen bytes; what its runs share counts once."""
+    requests = [comparison.request, *(run.request for run in comparison.runs if run.request)]
+    ids = {id(each.prompt_ids): len(each.prompt_ids) for each in requests}
+    texts = {id(text): len(text) // 12 for each in requests for text in (each.prompt, each.json_schema)}
+    turns = {id(each.messages): sum(10 + len(turn.content) // 12 for turn in each.messages) for each in requests}
+    figures = (2 + 2 * len(token.top_ids) for run in comparison.runs for token in run.logprobs)
+    said = sum(len(run.text) // 12 + len(run.token_ids or ()) for run in comparison.runs)
+    return sum(ids.values()) + sum(texts.values()) + sum(turns.values()) + sum(figures) + said
 
 
 def _finished(events: Iterator[Event], load: LoadSpec, variant: Variant, waited: float) -> Iterator[Event]:

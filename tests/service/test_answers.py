@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from playground.errors import BadRequest, Busy, Stopped, UnknownModel
-from playground.records import Request, Variant
-from playground.service import Playground
+from playground.records import ModelRun, Request, TokenLogprob, Variant
+from playground.service import Playground, answers
 from playground.service.callers import Callers
 from tests.conftest import MakeSettings
 
@@ -121,3 +122,21 @@ def test_strangers_name_no_folders(make_settings: MakeSettings) -> None:
         assert playground.asked("fast") == Variant("fast", "fake", "none")
         with pytest.raises(UnknownModel):
             playground.asked("path:/etc")
+
+
+def test_large_answers_are_held_for_less_long_than_small_ones(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "MOST_HELD_PARTS", 10_000)
+    run = ModelRun(Variant.parse("fast@fake-none"), "fake", "none", "Paris", "stop")
+    small = [playground.receipt([replace(run, request=Request("Hi"))]) for _ in range(20)]
+    assert all(map(playground.answered, small))
+    large = Request(prompt_ids=tuple(range(300, 4300)))
+    ids = [playground.receipt([replace(run, request=replace(large, prompt_ids=large.prompt_ids))]) for _ in range(4)]
+    assert [bool(playground.answered(id)) for id in (small[0], *ids)] == [False, False, False, True, True]
+    choices = [replace(run, request=replace(large, seed=seed)) for seed in range(100)]
+    assert playground.answered(playground.receipt(choices)), "what choices share counts once"
+    top = TokenLogprob(1, -0.1, tuple(range(20)), (-0.1,) * 20)
+    huge = playground.receipt([replace(run, request=Request("Hi"), logprobs=(top,) * 1000)])
+    assert playground.answered(huge), "the last one is held, whatever its size"
+    assert playground.lately.held.keys() == playground.lately.parts.keys() == {huge}

@@ -137,7 +137,6 @@ class Actions:
             "show-model": partial(self._show_model, action),
             "measure": partial(self._measure, shown),
             "open-comparison": partial(self._open, request, action),
-            "ended": partial(self._ended, request, action, shown),
         }
         for name in ("read", "tokens"):
             known[name] = partial(self._read, request, action, shown)
@@ -169,16 +168,6 @@ class Actions:
         if job and action.column is not None and self.playground.owns(job.id, visitor(request)):
             job.stop_column(action.column)
         yield {}
-
-    async def _ended(self, request: gr.Request, action: Action, shown: str) -> AsyncGenerator[Changes]:
-        """The page has watched a comparison to its end."""
-        id = action.text("id", 100)
-        if id != shown:
-            yield {}
-            return
-        async with aclosing(self.running.over(request, id)) as steps:
-            async for step in steps:
-                yield step
 
     async def _reply(self, request: gr.Request, action: Action, shown: str) -> AsyncGenerator[Changes]:
         stored = await self.running.own(shown, request)

@@ -103,6 +103,7 @@ class Page:
         html(head_html, elem_id="title")
         self.seen, self.shown, self.ended = unseen("seen"), unseen("shown"), unseen("ended")
         self.watching, self.listed, self.compared = unseen("watching"), unseen("listed"), unseen("compared")
+        self.over = unseen("over")
         self.action, self.draft = unseen("action"), unseen("draft")
         self.front = Front()
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
@@ -178,6 +179,7 @@ class Page:
         kept = [self.shown, *chosen, *form_.asked]
         gr.on([part.change for part in kept], None, kept, None, js=KEEP_DRAFT, **IN_BROWSER)
         self.watching.change(None, [self.watching], None, js=WATCH, **IN_BROWSER)
+        self.over.change(running.over, [self.over, self.shown], running.outputs, trigger_mode="multiple", **acts)
         opening.then(None, None, None, js=OPENED, **IN_BROWSER)
         opening.then(restore.show, [self.draft], running.outputs, js=READ_DRAFT, **opens)
 

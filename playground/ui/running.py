@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 Changes = dict[Any, Any]
 KEPT = 64
 """Comparisons begun here whose ends a page may still ask for, although they could not be stored."""
+TOGETHER = 2
+"""Finished panels that a page draws at once without standing still."""
 PORTION_S = 0.03
 """Between two panels that are finished: the page draws one of them in the meantime, and stays at hand."""
 log = logging.getLogger(__name__)
@@ -196,12 +198,26 @@ class Running:
             self.parts.watching: f"{job.id} {next(self._count)}",
         }
 
-    async def over(self, request: gr.Request, id: str) -> AsyncGenerator[Changes]:
-        """What the page shows of a comparison that it has watched to its end: the finished panels one after the other,
-        then what is around them.
+    async def over(self, request: gr.Request, text: str, shown: str) -> AsyncIterator[Changes]:
+        """What the page shows of a comparison that it has watched to its end.
+
+        Args:
+            text: Its id, and a number.
+            shown: The id of the comparison on show; a page that shows another by now changes nothing.
+        """
+        id = str(text or "").partition(" ")[0]
+        if not id or id != shown:
+            yield self.same()
+            return
+        async with aclosing(self.told(self._over(request, id))) as changes:
+            async for change in changes:
+                yield change
+
+    async def _over(self, request: gr.Request, id: str) -> AsyncGenerator[Changes]:
+        """The finished panels, several of them one after the other, then what is around them.
 
         Raises:
-            UsageError: There is none.
+            UsageError: There is no such comparison.
         """
         begun = self._begun.pop(id, None)
         if self.playground.running(id):
@@ -215,11 +231,17 @@ class Running:
             raise jobs.unknown()
         told = self._told(stored, not_stored, begun.problem if begun else NOTHING)
         drawn = self._finished(stored)
-        for panel_, html in drawn:
+        for panel_, html in drawn[TOGETHER:]:
             # Without a word on whether they are seen: gradio loses that of an update when the next comes at once.
-            yield {panel_: gr.update(value=html)}
+            yield {panel_: html}
             await asyncio.sleep(PORTION_S)
-        yield {**self.ended(stored, request), **told, self.parts.watching: "", self.parts.ended: id}
+        yield {
+            **dict(drawn[:TOGETHER]),
+            **self.ended(stored, request),
+            **told,
+            self.parts.watching: "",
+            self.parts.ended: id,
+        }
 
     def _told(self, stored: Comparison, not_stored: Translatable, problem: Translatable) -> Changes:
         kept = _not_stored(not_stored) if not_stored else NOTHING

@@ -5,12 +5,19 @@
   const RUNNING = new Set(["again", "go-on", "reply", "resend"]);
   let count = 0;
 
-  const send = (action) => {
-    const box = document.querySelector("#action textarea, #action input");
+  const write = (id, text) => {
+    const box = document.querySelector(`#${id} textarea, #${id} input`);
     if (!box) return;
-    count += 1;
-    box.value = JSON.stringify({ ...action, count });
+    box.value = text;
     box.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  const send = (action) => {
+    count += 1;
+    write("action", JSON.stringify({ ...action, count }));
+  };
+  const over = (id) => {
+    count += 1;
+    write("over", `${id} ${count}`); // twice the same comparison is two changes
   };
 
   document.addEventListener("click", (event) => {
@@ -23,5 +30,5 @@
     }
     if (RUNNING.has(name)) button.blur();
   });
-  window.playground = { ...window.playground, act: send };
+  window.playground = { ...window.playground, act: send, over };
 })();

@@ -67,6 +67,7 @@
       setTimeout(() => { button.click(); back.focus?.({ preventScroll: true }); }, 50);
     } else if (event.key === "Escape" && !event.defaultPrevented) {
       if (document.querySelector(":popover-open, dialog[open]")) return;
+      if ([...document.querySelectorAll(".save-menu[open]")].some((menu) => menu.offsetParent)) return;
       if (inside("[role=listbox], #models, [aria-expanded=true]")) return;
       usable("stop")?.click();
     } else if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey) {

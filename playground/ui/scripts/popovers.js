@@ -37,4 +37,18 @@
     event.preventDefault();
     buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length].focus();
   });
+
+  // What saves is a <details>, so that it works in every frame; it closes as a popover would.
+  const opened = () => [...document.querySelectorAll(".save-menu[open]")].filter((menu) => menu.offsetParent);
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented) return;
+    for (const menu of opened()) {
+      event.preventDefault();
+      menu.open = false;
+      menu.querySelector("summary").focus({ preventScroll: true });
+    }
+  }, true);
+  document.addEventListener("pointerdown", (event) => {
+    for (const menu of opened()) if (!menu.contains(event.target)) menu.open = false;
+  }, true);
 })();

@@ -74,7 +74,7 @@
     mine.addEventListener("end", () => {
       if (stream !== mine) return;
       close();
-      window.playground.act({ do: "ended", id });
+      window.playground.over(id);
     });
     mine.addEventListener("busy", () => again(wait));
     // The browser tries again by itself, but not after an answer that was refused.

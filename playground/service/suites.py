@@ -43,6 +43,7 @@ class SuitesGoingOn:
 
     jobs: dict[str, tuple[SuiteJob, str]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    beginning: threading.Lock = field(default_factory=threading.Lock)
     tallies: OrderedDict[str, tuple[Tally, int]] = field(default_factory=OrderedDict)
     counting: threading.Lock = field(default_factory=threading.Lock)
 
@@ -123,15 +124,16 @@ class Suiting:
         plan = SuitePlan(suite if limit is None else _first(suite, limit), price_per_hour)
         repeats = max(suite.repeats, suite.samples) if repeats is None else repeats
         run = self.suite_runner.plan(plan, columns, repeats=repeats, file=file)
-        self._check_strangers(run, owner)
-        claim = self.suites_kept.claim(run.id)
-        claim.take()
-        try:
-            self.suites_kept.begin(run, plan.without_rows(), owner)
-            return self._start_suite(run, plan, owner, claim, fail_fast=fail_fast)
-        except BaseException:
-            claim.release()
-            raise
+        with self.suites_going_on.beginning:  # one of two that are pressed at once is too many for a stranger
+            self._check_strangers(run, owner)
+            claim = self.suites_kept.claim(run.id)
+            claim.take()
+            try:
+                self.suites_kept.begin(run, plan.without_rows(), owner)
+                return self._start_suite(run, plan, owner, claim, fail_fast=fail_fast)
+            except BaseException:
+                claim.release()
+                raise
 
     def suite(
         self,
@@ -170,6 +172,11 @@ class Suiting:
             UsageError: There is none of that visitor, it is done, or a process runs it already.
         """
         run = self._mine(id, owner)
+        with self.suites_going_on.beginning:
+            return self._resume(run, owner, retry=retry)
+
+    def _resume(self, run: SuiteRun, owner: str, *, retry: bool) -> SuiteJob:
+        id = run.id
         self._check_strangers(run, owner)
         plan = SuitePlan.from_json(self.suites_kept.plan(id) or {}).with_rows(run)
         claim = self.suites_kept.claim(id)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from playground.config.settings import Settings
 from playground.errors import UsageError
 from playground.experiments import suite_job
+from playground.experiments.suite_job import SuiteJob
 from playground.records import Column, Request
 from playground.service import Playground
 from playground.service import suites as service_suites
@@ -116,6 +120,32 @@ def test_strangers_do_not_fill_the_queue(space: Playground, monkeypatch: pytest.
     assert job.wait(3)
     assert other.wait(10)
     assert space.suites("eve") == []
+
+
+@pytest.mark.waits
+def test_a_stranger_who_presses_several_times_at_once_begins_one_suite(
+    space: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_kept = space.suites_kept.begin
+
+    def slowly(*given: Any) -> None:
+        time.sleep(0.2)
+        begin_kept(*given)
+
+    monkeypatch.setattr(space.suites_kept, "begin", slowly)
+
+    def press(_: int) -> SuiteJob | None:
+        try:
+            return begin(space, [LONG], 4, owner="ann")
+        except UsageError:
+            return None
+
+    with ThreadPoolExecutor(4) as threads:
+        begun = [job for job in threads.map(press, range(4)) if job]
+    for job in begun:
+        space.pause_suite(job.id, "ann", at_once=True)
+        assert job.wait(3)
+    assert len(begun) == 1
 
 
 @pytest.mark.waits

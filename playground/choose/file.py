@@ -59,8 +59,11 @@ class Choice:
         return bool(self.suite) or self.suite_file is not None
 
 
-def read_choice(path: Path) -> Choice:
+def read_choice(path: Path, *, alone: bool = False) -> Choice:
     """Read and check the document; the suite's file is not opened yet.
+
+    Args:
+        alone: Whether a suite has to stand in it: then no other file is looked for.
 
     Raises:
         ConfigError: It can't be read, or a key or value is wrong; names the place and the nearest known key.
@@ -93,6 +96,11 @@ def read_choice(path: Path) -> Choice:
         )
     if not limits.stated and block.suite is None:
         raise UsageError(msg("{file} states no limit", file=where), msg("Write at least one below limits:."))
+    if alone and isinstance(block.suite, str):
+        raise UsageError(
+            msg("The choice names a suite's file, and no files are read here"),
+            msg("Write the suite itself below suite:."),
+        )
     file = path.parent / block.suite if isinstance(block.suite, str) else None
     if file is not None and not file.is_file():
         raise UsageError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -33,8 +34,13 @@ RESTORE = msg("Restore the file.")
 
 MAX_REPEATED = 200
 """Characters of a wrong value that a message repeats."""
+MOST_TOLD = 100
+"""Mistakes of one document: a list of a million has a million, and looking for what was meant takes its time."""
 HIDDEN: Any = object()
 """Stands for a value that no message may repeat."""
+
+MOST_MERGED = 100_000
+"""Keys of one block with those that it merges (``<<``)."""
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -55,6 +61,13 @@ class _UniqueKeys(_Loader):  # type: ignore[misc]
             seen.add(name)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return mapping
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Blocks that merge blocks that merge blocks have ten times the keys at each step."""
+        super().flatten_mapping(node)
+        if len(node.value) > MOST_MERGED:
+            problem = msg("a block of more than {most:,} keys", most=MOST_MERGED)
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def read_yaml(path: Path, restore: Translatable = RESTORE) -> Any:
@@ -132,14 +145,15 @@ def mistakes(block: type[BaseModel], error: Any, where: str) -> list[ConfigError
         if each["type"] == "missing":
             missing.setdefault(each["loc"][:-1], []).append(str(each["loc"][-1]))
     others = [each for each in details if each["type"] not in ("extra_forbidden", "missing")]
-    return [
-        *(
+    found = chain(
+        (
             unknown_key(str(each["loc"][-1]), _keys(block, each["loc"][:-1]), _block(where, each), private=private)
             for each in unknown
         ),
-        *(_missing(names, place_of(where, loc).rstrip(": ")) for loc, names in missing.items()),
-        *(_wrong(block, {**each, "input": HIDDEN} if private else each, where) for each in others),
-    ]
+        (_missing(names, place_of(where, loc).rstrip(": ")) for loc, names in missing.items()),
+        (_wrong(block, {**each, "input": HIDDEN} if private else each, where) for each in others),
+    )
+    return list(islice(found, MOST_TOLD))
 
 
 def unknown_key(key: str, known: Sequence[str], place: str, *, private: bool = False) -> ConfigError:

@@ -168,13 +168,7 @@ def _choice(text: str, beside: Constraints) -> Choice:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "choice.yaml"
         path.write_text(text, encoding="utf-8")
-        choice = read_choice(path)
-    if choice.suite_file is not None:
-        raise UsageError(
-            msg("The choice names a suite's file, and no files are read here"),
-            msg("Write the suite itself below suite:."),
-        )
-    return choice
+        return read_choice(path, alone=True)
 
 
 def of_decision(decision: Decision, most: int) -> Document:

@@ -6,6 +6,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.lowlevel import Server
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from playground.service import Playground
 
+MOST_ENTRIES = 1000
+MOST_NAMES = 100
 _log = logging.getLogger(__name__)
 
 INSTRUCTIONS = (
@@ -63,7 +66,7 @@ def create_server(playground: Playground, owner: Owner = lambda context: "") -> 
                     msg("There is no tool '{name}'", name=params.name[:100]), closest(params.name, list(tools))
                 )
             tool = tools[params.name]
-            asked = checked(tool.arguments, params.arguments or {}, f"{tool.name}: ")
+            asked = checked(tool.arguments, _few(tool.name, params.arguments or {}), f"{tool.name}: ")
             return _answered(await tool.run(playground, asked, Call(report, owner(context))))
         except PlaygroundError as error:
             return _failed(error)
@@ -85,6 +88,20 @@ def create_server(playground: Playground, owner: Owner = lambda context: "") -> 
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
+
+
+def _few(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a size that can be checked: each wrong entry of a list, and each unknown name, is an error of its
+    own. More names than there are stand for the unknown one among them.
+
+    Raises:
+        UsageError: A list is longer than any that is meant.
+    """
+    for name, value in arguments.items():
+        if isinstance(value, list) and len(value) > MOST_ENTRIES:
+            what = msg("{tool}: {name} has {n:,} entries", tool=tool, name=name[:100], n=len(value))
+            raise UsageError(what, msg("At most {most:,} are taken.", most=MOST_ENTRIES))
+    return dict(islice(arguments.items(), MOST_NAMES))
 
 
 def _told(playground: Playground, tool: Tool) -> ToolTold:

@@ -252,6 +252,12 @@ def test_a_choice_by_a_suite_says_what_to_run_and_uses_what_was_run(playground: 
     assert rates["fast@fake-none"] and after["missing"]["suite"] == []
 
 
+MERGES = "\n".join(
+    ["limits: {min_context: 1}", "m0: &m0 {" + ", ".join(f"k{n}: 1" for n in range(10)) + "}"]
+    + [f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}" for n in range(1, 30)]
+)
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "said"),
     [
@@ -271,6 +277,11 @@ def test_a_choice_by_a_suite_says_what_to_run_and_uses_what_was_run(playground: 
         ("choose", {"min_openness": 9}, "min_openness"),
         ("choose", {"file": CHOICE, "min_context": 10}, "Limits are given beside the file"),
         ("choose", {"file": "limits: {min_pass_rate: 40 %}\nsuite: /etc/hosts"}, "no files are read here"),
+        ("choose", {"file": "limits: {min_pass_rate: 40 %}\nsuite: /etc/nothing-there"}, "no files are read here"),
+        ("choose", {"file": MERGES}, "more than 100,000 keys"),
+        ("choose", {"file": "limits: {}\nmodels: [" + "1," * 100_000 + "]"}, "models[0] must be text"),
+        ("compare", {"prompt": "Hi", "models": [1] * 1_000_000}, "models has 1,000,000 entries"),
+        ("compare", {"prompt": "Hi", "models": ["fast"]} | {f"n{i}": 1 for i in range(200_000)}, "unknown key 'n0'"),
         ("choose", {"file": "limit: {}"}, "Did you mean limits"),
         ("suite", {}, "one of them"),
         ("suite", {"file": SUITE}, "model"),

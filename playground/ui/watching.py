@@ -8,13 +8,14 @@ shown everything anew. An id is a secret: who knows it may watch.
     grow    [{"column": 0, "panel": HTML} | {"column": 0, "state": HTML, "blocks": [from, HTML], …}, …]
     told    how far it is, as HTML
     end     it has ended: the page asks for the rest
-    busy    too many are watching: ask again later
+    busy    too many are watching, it or all: ask again later
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 WATCHED = 4
 """Pages that may watch at once, times ``max_sessions``."""
+WATCHED_EACH = 8
+"""Pages that may watch one comparison: whoever opens many leaves room for those of others."""
 PING_S = 15.0
 """A line now and then: a proxy ends what is silent, and a browser that went away is noticed by it."""
 RETRY_MS = 1000
@@ -63,13 +66,15 @@ class _Watching:
         self._playground = playground
         self._most = WATCHED * playground.settings.limits.max_sessions
         self._now = 0
+        self._each: Counter[str] = Counter()
 
     async def events(self, id: str) -> AsyncGenerator[str]:
         """The stream of one page, from where the comparison stands to its end."""
-        if self._now >= self._most:
+        if self._now >= self._most or self._each[id] >= WATCHED_EACH:
             yield _event("busy", "")
             return
         self._now += 1
+        self._each[id] += 1
         try:
             yield f"retry: {RETRY_MS}\n\n"
             job = self._playground.running(id)
@@ -80,6 +85,7 @@ class _Watching:
             yield _event("end", "")
         finally:
             self._now -= 1
+            self._each -= Counter([id])  # what is at 0 is dropped
 
     async def _going_on(self, job: CompareJob | BlindJob) -> AsyncGenerator[str]:
         page = _Page(self._playground, job)

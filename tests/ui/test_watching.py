@@ -122,6 +122,28 @@ def test_no_more_pages_watch_than_may(playground: Playground, monkeypatch: pytes
         assert events(client.get("/watch/nothing").text) == [("busy", "")]
 
 
+def test_many_pages_of_one_comparison_leave_room_for_those_of_others(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "WATCHED_EACH", 2)
+    page = watching._Watching(playground)
+    job = playground.compare(ASK, playground.variants([script(text="la " * 40, step_s=0.1)]))
+    other = playground.compare(ASK, playground.variants([script(text="so " * 40, step_s=0.1)]))
+
+    async def look() -> list[str]:
+        streams = [page.events(id) for id in (job.id, job.id, job.id, other.id)]
+        said = [await anext(stream) for stream in streams]
+        for stream in streams:
+            await stream.aclose()
+        return said
+
+    assert ["busy" in said for said in asyncio.run(look())] == [False, False, True, False]
+    assert (page._now, page._each) == (0, {})
+    for each in (job, other):
+        each.stop()
+        each.result()
+
+
 @pytest.mark.waits
 def test_a_blind_comparison_tells_no_name_and_no_figure(playground: Playground) -> None:
     columns = playground.variants([script(text="la " * 5, step_s=0.1), script(text="so " * 5, step_s=0.1)])

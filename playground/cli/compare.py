@@ -282,17 +282,24 @@ def _print_table(title: str, figures: dict[str, dict[str, float | None]], runs: 
     console.print(table)
 
 
+LIST_CHARS = 48
+"""Of a prompt, in the list of what is kept."""
+
+
 def _print_list(comparisons: list[Comparison]) -> None:
     from rich.table import Table
+
+    from playground.results.entries import one_line
 
     if not comparisons:
         output.stdout().print("Nothing is kept yet: compare --save keeps a comparison, the web app keeps each.")
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("id", "when", "mode", "models", "prompt"):
-        table.add_column(title, overflow="fold" if title == "id" else "ellipsis", no_wrap=title == "prompt")
+        # An id is for copying: it stays whole, and gives nothing up to a long prompt.
+        table.add_column(title, overflow="ellipsis", no_wrap=title == "prompt", min_width=48 if title == "id" else None)
     for comparison in comparisons:
         names = ", ".join(str(run.variant) + (" (failed)" if run.error else "") for run in comparison.runs)
         asked = output.clean(comparison.request.prompt or comparison.request.messages[-1].content)
-        table.add_row(comparison.id, comparison.created_at, comparison.mode, names, " ".join(asked.split()))
+        table.add_row(comparison.id, comparison.created_at, comparison.mode, names, one_line(asked, LIST_CHARS))
     output.stdout().print(table)

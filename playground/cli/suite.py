@@ -20,7 +20,7 @@ from playground.cli import output
 from playground.cli.common import JsonOption, print_terms
 from playground.cli.suite_files import checked_outputs, export, print_document
 from playground.errors import StorageError, UsageError
-from playground.messages import msg
+from playground.messages import msg, plural
 
 if TYPE_CHECKING:
     from playground.experiments.suite_job import SuiteJob
@@ -246,12 +246,18 @@ def _follow(
     output.stderr().print(
         output.clean(
             msg(
-                "{name}: {rows} prompts × {columns} columns × {repeats}, suite {id}",
-                name=run.name, rows=len(run.rows), columns=len(run.columns), repeats=run.repeats, id=run.id,
+                "{name}: {prompts}, {columns}, {answers}, suite {id}",
+                name=run.name,
+                prompts=plural("{n:,} prompt", "{n:,} prompts", n=len(run.rows)),
+                columns=plural("{n} column", "{n} columns", n=len(run.columns)),
+                answers=plural(
+                    "{n:,} answer", "{n:,} answers", n=len(run.rows) * len(run.columns) * max(1, run.repeats)
+                ),
+                id=run.id,
             )
         ),
         soft_wrap=True,
-    )  # fmt: skip
+    )
     try:
         with _terminated_as_interrupted():
             ended = follow_suite(job, column_names(run))
@@ -333,6 +339,11 @@ def _tell(
     for path in outputs:
         output.stderr().print(output.clean(msg("Written: {file}", file=str(path))), soft_wrap=True)
     is_wrong = summary.failed or any(column.wrong for column in summary.columns) or (found and found.worse)
+    if is_wrong and not outputs and not as_json:
+        words = msg(
+            "What was answered, and why it was not passed: playground suite --show {id} --output FILE.html", id=id
+        )
+        output.stderr().print(output.clean(words), soft_wrap=True)
     if run.status != "done" and not failed_fast:
         return RESUMABLE
     return output.FAILED if is_wrong else output.OK

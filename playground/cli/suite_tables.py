@@ -138,7 +138,7 @@ def print_regression(console: Console, found: Regression, run: SuiteRun) -> None
     if len(found.worse) > MOST_CHANGES:
         console.print(output.say(msg("and {n} more", n=len(found.worse) - MOST_CHANGES)))
     if found.new or found.gone:
-        words = msg("{new} are new, {gone} are gone since then.", new=found.new, gone=found.gone)
+        words = msg("New since then: {new}. Gone: {gone}.", new=found.new, gone=found.gone)
         console.print(output.clean(words), soft_wrap=True)
     for name, then in found.otherwise.items():
         words = msg("{model} is held against {then}, asked otherwise.", model=name, then=then)

@@ -120,7 +120,11 @@ def totals_words(summary: SuiteSummary) -> Translatable:
             total=summary.total,
             failed=summary.failed,
         )
-    return msg("{cells:,} answers, {failed} of them failed.", cells=summary.cells, failed=summary.failed)
+    if not summary.failed:
+        return plural("{n:,} answer, none failed.", "{n:,} answers, none failed.", n=summary.cells)
+    return plural(
+        "{n:,} answer, {failed} failed.", "{n:,} answers, {failed} failed.", n=summary.cells, failed=summary.failed
+    )
 
 
 def regression_words(found: Regression) -> Translatable:

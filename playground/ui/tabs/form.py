@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MODES: list[tuple[Translatable, Mode]] = [(msg("Fair: one at a time"), "fair"), (msg("Fast: all at once"), "fast")]
 MODE_HELP = msg(
-    "Fair gives each model the whole machine, so its figures can be compared. Fast is sooner done; they cannot."
+    "Fair gives each model the whole machine: its figures can be compared. Fast is done sooner; its figures can't."
 )
 
 

@@ -137,7 +137,7 @@ def check_target(target: Path, *, force: bool) -> None:
             msg("{path} exists and holds something else than a shipped model", path=target),
             msg("Nothing there was touched. Name a folder that does not exist yet."),
         )
-    added = sorted(path.name for path in target.iterdir() if path.name not in shipped)
+    added = sorted(name for path in target.rglob("*") if (name := path.relative_to(target).as_posix()) not in shipped)
     if added:
         raise UsageError(
             msg("{path} holds a shipped model and files beside it: {names}", path=target, names=some(added)),
@@ -323,11 +323,12 @@ def _disk_errors(target: Path) -> Iterator[None]:
 
 
 def _shipped_files(folder: Path) -> set[str] | None:
-    """The names that a shipment in ``folder`` has at its top; None where there is none."""
+    """Files and folders of a shipment in ``folder``; None where there is none."""
     with suppress(OSError, ValueError, AttributeError, TypeError):
         document: Any = json.loads((folder / RECEIPTS).read_text(encoding="utf-8"))
         if document.get("kind") == KIND:
-            return {name.partition("/")[0] for name in document["files"]} | {RECEIPTS, SUMS}
+            files = [Path(name) for name in (*document["files"], RECEIPTS, SUMS)]
+            return {path.as_posix() for file in files for path in (file, *file.parents)}
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -184,6 +185,18 @@ class TestTarget:
         with pytest.raises(UsageError, match=r"my-notes\.txt"):
             put(make(), out, force=True)
         assert (out / "my-notes.txt").read_text() == "mine"
+
+    @pytest.mark.parametrize("added", ["onnx/notes.txt", "onnx/mine/x", "other/x"])
+    def test_nor_is_what_was_put_into_its_folders(self, tmp_path: Path, added: str) -> None:
+        (tmp_path / "onnx").mkdir()
+        (tmp_path / "onnx" / "model.onnx").write_text("")
+        receipts = {"kind": shipping.KIND, "files": {"onnx/model.onnx": "0"}}
+        (tmp_path / "receipts.json").write_text(json.dumps(receipts))
+        check_target(tmp_path, force=True)
+        (tmp_path / added).parent.mkdir(exist_ok=True)
+        (tmp_path / added).write_text("mine")
+        with pytest.raises(UsageError, match=re.escape(added.rpartition("/")[0])):
+            check_target(tmp_path, force=True)
 
     def test_a_file_and_a_home_are_no_targets(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "file").write_text("")

@@ -23,10 +23,10 @@ def mcp(
     ),
     port: Annotated[int, typer.Option(help="With --http; 0 takes any free one.", min=0, max=65535)] = 7862,
 ) -> int:
-    """Serve compare, inspect, card, choose and suite as tools for agents (Model Context Protocol).
+    r"""Serve compare, inspect, card, choose and suite as tools for agents (Model Context Protocol).
 
     An agent starts it by itself: give it the command `playground mcp` (docs/mcp.md). Needs the extra: pip install
-    'open-model-playground[mcp]'.
+    'open-model-playground\[mcp]'.
     """
     if find_spec("mcp") is None:
         raise UsageError(

@@ -7,7 +7,7 @@ import json
 from playground.records import ModelSpec
 from playground.ship.trying import Trial
 
-QUESTION = {"chat": "What is the capital of France?", "base": "The capital of France is"}
+QUESTION = {"chat": "What is the capital of Japan?", "base": "The capital of France is"}
 """What the trial asks, and what the example asks where it is asked nothing."""
 
 

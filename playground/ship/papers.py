@@ -265,7 +265,7 @@ def _free(name: str, taken: Sequence[str]) -> str:
 
 
 def _quoted(spec: ModelSpec) -> str:
-    return '"What is the capital of France?"' if spec.kind == "chat" else '"The capital of France is"'
+    return '"What is the capital of Japan?"' if spec.kind == "chat" else '"The capital of France is"'
 
 
 def _section(title: Translatable, lines: Sequence[Translatable]) -> str:

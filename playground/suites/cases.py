@@ -235,7 +235,10 @@ class Rows:
             which = msg("{prompt}: {reason}", prompt=prompt.spot.words, reason=error.reason)
             step = msg("Give it a value.")
             if prompt.own:
-                step = msg("Add a column prompt, or say the prompt: `playground suite FILE --prompt …`.")
+                step = msg(
+                    "Add a column prompt, or say the prompt: above a table that is pasted, with a line --- between "
+                    "them; in the terminal by --prompt."
+                )
             raise place.error(which if prompt.spot.steps else error.reason, step) from error
         except Reason as error:
             raise case.spot.at(msg("its prompt")).error(error.reason, msg("Shorten it.")) from error

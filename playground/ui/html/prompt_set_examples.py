@@ -28,7 +28,7 @@ class Example:
 EXAMPLES = (
     Example(
         msg("Questions"),
-        "What is the capital of France?\n"
+        "What is the capital of Germany?\n"
         "Which planet is the largest in the solar system?\n"
         "How many days does a leap year have?\n"
         "Write one sentence about rain.",
@@ -37,7 +37,7 @@ EXAMPLES = (
     Example(
         msg("A table with checks"),
         "prompt,__expected\n"
-        "What is the capital of France?,icontains:Paris\n"
+        "What is the capital of Germany?,icontains:Berlin\n"
         "What is the capital of Japan?,icontains:Tokyo\n"
         "Which planet is the largest in the solar system?,icontains:Jupiter\n"
         "How many days does a leap year have?,contains:366\n"

@@ -203,7 +203,7 @@ class Door:
     async def _ask(
         self, kind: type[Body], call: Callable[[Asker, Body], dict[str, Any]], request: Request, owner: str
     ) -> Response:
-        body = parameters.read(kind, await self._guard.json(request))
+        body = parameters.read(kind, await self._guard.json(request, owner))
         async with leaving(request.receive) as left:
             asker = Asker(self._playground, self._spelling, owner, left.is_set)
             with self.counted(owner):
@@ -241,7 +241,7 @@ class Door:
     async def _answer(
         self, read: Callable[[dict[str, Any]], tuple[Job, Any]], request: Request, owner: str
     ) -> Response:
-        sent = await self._guard.json(request)
+        sent = await self._guard.json(request, owner)
         job, body = await self._in_thread(partial(read, sent))
         if body.user and not self._playground.settings.strangers:
             owner = f"{owner} {body.user}"

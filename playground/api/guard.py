@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ READ_S = 30.0
 """A body has arrived by then, or is dropped."""
 READING_BYTES = 64_000_000
 """All bodies together that are arriving."""
+READING_BYTES_EACH = 16_000_000
+"""Those of one caller: slow ones leave room for the others'."""
 
 
 class Guard:
@@ -39,7 +42,7 @@ class Guard:
     def __init__(self, keys: Sequence[str], known: Hosts) -> None:
         self._keys = tuple(key.encode() for key in keys)
         self._hosts = known
-        self._reading = 0
+        self._reading: Counter[str] = Counter()
 
     def caller(self, request: Request) -> str:
         """Who asks: a word for one key, or for one address.
@@ -71,8 +74,11 @@ class Guard:
             raise ApiError(401, sentences(what, step), code="invalid_api_key", headers=headers)
         return f"key:{hashlib.sha256(given).hexdigest()[:16]}"
 
-    async def json(self, request: Request) -> dict[str, Any]:
+    async def json(self, request: Request, caller: str = "") -> dict[str, Any]:
         """The JSON object that was sent.
+
+        Args:
+            caller: Who sends it.
 
         Raises:
             ApiError: It is none, or too large, or too slow.
@@ -81,7 +87,7 @@ class Guard:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise ApiError(415, msg("Send JSON, with Content-Type: application/json."))
-        body = await self._body(request)
+        body = await self._body(request, caller)
         try:
             sent = json.loads(body, parse_constant=_no_number)
         except (ValueError, RecursionError):
@@ -90,7 +96,7 @@ class Guard:
             raise ApiError(400, msg("The body is not a JSON object."))
         return sent
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, request: Request, caller: str) -> bytes:
         too_large = ApiError(413, msg("The body is larger than {most:,} bytes.", most=BODY_BYTES))
         length = request.headers.get("content-length", "0")
         if not (length.isascii() and length.isdecimal()) or len(length) > 12 or int(length) > BODY_BYTES:
@@ -101,15 +107,16 @@ class Guard:
                 async for part in request.stream():
                     if len(body) + len(part) > BODY_BYTES:
                         raise too_large
-                    if self._reading + len(part) > READING_BYTES:
+                    mine, all_ = self._reading[caller] + len(part), self._reading.total() + len(part)
+                    if mine > READING_BYTES_EACH or all_ > READING_BYTES:
                         raise ApiError(503, msg("Too much is being sent at once. Try again."))
                     body += part
-                    self._reading += len(part)
+                    self._reading[caller] += len(part)
             return bytes(body)
         except TimeoutError:
             raise ApiError(408, msg("The body took longer than {read_s:.0f} s.", read_s=READ_S)) from None
         finally:
-            self._reading -= len(body)
+            self._reading -= Counter({caller: len(body)})  # what is at 0 is dropped
 
 
 def _no_number(name: str) -> float:

@@ -119,6 +119,19 @@ def test_half_a_body_disturbs_nobody(door: str) -> None:
     assert status(door) == 200
 
 
+def test_slow_bodies_of_one_caller_leave_room_for_those_of_others(locked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "READING_BYTES", 3000)
+    monkeypatch.setattr(guard, "READING_BYTES_EACH", 2000)
+    key = f"Authorization: Bearer {KEYS[0]}\r\n"
+    with speaking(locked, f"{key}Content-Length: 5000\r\n") as slow:
+        slow.sendall(b" " * 1990)
+        time.sleep(0.2)
+        assert status(locked, Authorization=f"Bearer {KEYS[0]}") == 503
+        assert status(locked, Authorization=f"Bearer {KEYS[1]}") == 200
+    time.sleep(0.2)
+    assert status(locked, Authorization=f"Bearer {KEYS[0]}") == 200
+
+
 def test_unknown_addresses_and_methods_are_told_in_openais_shape(door: str) -> None:
     assert httpx2.get(f"{door}/v1/embeddings", verify=False).json()["error"]["message"]
     answer = httpx2.get(f"{door}/v1/completions", verify=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,7 +100,7 @@ def read_suite(
     form = SUFFIXES.get(Path(name).suffix.lower()) or form_of(content)
     whole = _Document(spot, reader)
     if form in ("yaml", "json"):
-        parse = json_text.parse if form == "json" else yaml_text.parse
+        parse = json_text.parse if form == "json" else partial(yaml_text.parse, most=limits.max_values)
         whole = whole.of_value(parse(content, spot), tuple(prompts))
     elif form == "lines":
         whole = whole.of_lines(content, tuple(prompts))

@@ -76,6 +76,7 @@ class Limits:
         max_seconds: Of the processor's time, for making the rows: patterns and schemas take some.
         max_columns: Models that the file may name.
         max_repeats: Samples of each cell.
+        max_values: Of a YAML file, which takes a processor some seconds where it has many.
     """
 
     max_bytes: int
@@ -86,6 +87,7 @@ class Limits:
     max_checks: int = 100
     max_columns: int = 32
     max_repeats: int = 100
+    max_values: int = 400_000
 
 
 OWN = Limits(max_bytes=16_000_000, max_rows=20_000, max_cell=100_000, max_total=60_000_000, max_seconds=300)
@@ -98,5 +100,6 @@ STRANGERS = Limits(
     max_seconds=20,
     max_checks=30,
     max_repeats=10,
+    max_values=60_000,
 )
 """For visitors of a Space."""

@@ -54,21 +54,24 @@ def line_of(holder: Any, key: Any) -> int | None:
     return None
 
 
-def parse(text: str, spot: Spot) -> Any:
+def parse(text: str, spot: Spot, most: int = MAX_VALUES) -> Any:
     """The value of a YAML text; JSON is YAML too.
+
+    Args:
+        most: Values that it may hold, those that aliases repeat counted each time.
 
     Raises:
         UsageError: It is not YAML, or more than the limits allow; with the line.
     """
     mend = msg("Mend the line it names.")
     try:
-        _look(text, spot)
+        _look(text, spot, most)
         loader = _Parser(text)
         try:
             node = loader.get_single_node()
         finally:
             loader.dispose()
-        return None if node is None else _Reader(spot).value(node)
+        return None if node is None else _Reader(spot, most).value(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         said = foreign(short(error.problem or error.context or error))
@@ -79,7 +82,7 @@ def parse(text: str, spot: Spot) -> Any:
         raise spot.error(msg("this is not valid YAML ({said})", said=said), mend) from error
 
 
-def _look(text: str, spot: Spot) -> None:
+def _look(text: str, spot: Spot, most: int) -> None:
     """The events alone: nothing is built, and the parser does not call itself, however deep the text is nested."""
     depth = values = 0
     for event in yaml.parse(text, Loader=_Parser):
@@ -90,18 +93,18 @@ def _look(text: str, spot: Spot) -> None:
             raise here.error(msg("the tag {tag} is not read", tag=short(tag)), msg("Remove it."))
         depth += isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent))
         depth -= isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent))
-        if depth > MAX_DEPTH or values > MAX_VALUES:
+        if depth > MAX_DEPTH or values > most:
             here = spot.at(msg("column {n}", n=mark.column + 1), mark.line + 1)
-            raise _too_deep(here) if depth > MAX_DEPTH else _too_many(here)
+            raise _too_deep(here) if depth > MAX_DEPTH else _too_many(here, most)
 
 
 def _too_deep(spot: Spot) -> Exception:
     return spot.error(msg("it is nested more than {n} levels deep", n=MAX_DEPTH), msg("Flatten it."))
 
 
-def _too_many(spot: Spot) -> Exception:
+def _too_many(spot: Spot, most: int) -> Exception:
     return spot.error(
-        msg("it holds more than {n:,} values, those that aliases repeat counted each time", n=MAX_VALUES),
+        msg("it holds more than {n:,} values, those that aliases repeat counted each time", n=most),
         msg("Write long lists of rows as CSV or JSONL."),
     )
 
@@ -109,8 +112,8 @@ def _too_many(spot: Spot) -> Exception:
 class _Reader:
     """Nodes to values. What an alias repeats is one value, made once and counted each time."""
 
-    def __init__(self, spot: Spot) -> None:
-        self._spot = spot
+    def __init__(self, spot: Spot, most: int) -> None:
+        self._spot, self._most = spot, most
         self._made: dict[int, tuple[Any, int, int]] = {}
         self._open: set[int] = set()
 
@@ -132,8 +135,8 @@ class _Reader:
         else:
             made = self._mapping(node, here)
         self._open.discard(id(node))
-        if made[1] > MAX_VALUES:
-            raise _too_many(here)
+        if made[1] > self._most:
+            raise _too_many(here, self._most)
         if made[2] > MAX_DEPTH:
             raise _too_deep(here)
         self._made[id(node)] = made

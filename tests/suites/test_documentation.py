@@ -32,6 +32,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         assert f"{limits.max_cell:,}" in cells[2]
         assert f"{limits.max_total // 1_000_000} million" in cells[3]
         assert f"{limits.max_checks}; {limits.max_columns}; {limits.max_repeats}" in cells[4]
+        assert f"{limits.max_values:,}" in cells[5]
 
 
 def test_the_examples_are_suites() -> None:

@@ -268,6 +268,8 @@ def test_other_files_are_not(folder: Path, reference: str, words: str) -> None:
 
 
 def test_strangers_have_no_files_and_smaller_limits(folder: Path) -> None:
+    with pytest.raises(UsageError, match="more than 60,000 values"):
+        read_suite("prompts: [a]\ntests: [" + "{}," * 60_000 + "]", "s.yaml", strangers=True)
     for text in ("prompts: [file://prompts/two.txt]", "prompts: [a]\ntests: file://tests/more.csv",
                  "prompts: ['{{a}}']\ntests: [{vars: {a: file://country.txt}}]",
                  "prompts: [a]\ntests: [{assert: [{type: contains, value: file://country.txt}]}]"):  # fmt: skip

@@ -202,6 +202,7 @@ def test_one_column_has_parameters_of_its_own_and_the_same_model_stands_there_tw
     page.wait_for_selector("#own:visible")
     assert [name.split(" · ")[1] for name in chosen(page)] == ["scripted", "scripted", "scripted (2)"]
     page.get_by_label("Creative").check()
+    page.locator("#own-source .note").wait_for()
     page.click("#own-use")
     page.locator("#own-told", has_text="Fast (2)").wait_for()
     run_to_end(page)

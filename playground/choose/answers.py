@@ -143,16 +143,16 @@ def suite_answers(
     return SuiteAnswers(name, wanted, rates, figures, tuple(_differences(kept, variants)))
 
 
-def stored_suites(playground: Playground, owner: str = "") -> dict[str, tuple[str, str]]:
-    """The suites that have answers: by digest, the id of the newest run and its name.
+def stored_suites(playground: Playground, owner: str = "") -> dict[str, tuple[str, str, str]]:
+    """The suites that have answers: by digest, the id of the newest run, its name and when it was.
 
     Raises:
         StorageError: The database can't be read.
     """
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str, tuple[str, str, str]] = {}
     for entry in playground.suites(owner, limit=NEWEST):
         if entry.judged:
-            found.setdefault(digest_of(playground, entry.id), (entry.id, entry.name))
+            found.setdefault(digest_of(playground, entry.id), (entry.id, entry.name, entry.created_at))
     found.pop("", None)
     return found
 

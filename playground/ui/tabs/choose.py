@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -244,7 +245,12 @@ def read_limits(values: Sequence[Any]) -> Constraints:
 def offers(playground: Playground, owner: str) -> tuple[Any, Any]:
     """The suites with answers, and the tasks with scores, to choose from."""
     try:
-        suites = [(name, mark) for mark, (_, name) in stored_suites(playground, owner).items()]
+        kept = stored_suites(playground, owner)
+        named = Counter(name for _, name, _ in kept.values())
+        suites = [
+            (name if named[name] == 1 else f"{when[:16].replace('T', ' ')} UTC · {name}", mark)
+            for mark, (_, name, when) in kept.items()
+        ]
         tasks = sorted({each.task for each in stored(playground).scores})
     except PlaygroundError:
         return gr.skip(), gr.skip()  # the verdicts say what is wrong with the store

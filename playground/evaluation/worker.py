@@ -9,6 +9,7 @@ of tasks is to be trusted like a program.
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import random
@@ -129,7 +130,10 @@ def _load(job: Job) -> dict[str, Any]:
         manager = TaskManager(include_path=folders)
     for name in job.tasks:
         if name not in manager.all_tasks:
-            raise UsageError(msg("There is no task '{task}'", task=name), closest(name, manager.all_tasks))
+            # Of thousands of names none helps but a near one.
+            near = difflib.get_close_matches(name, manager.all_tasks, n=1, cutoff=0.6)
+            step = closest(name, near) if near else msg("playground is ours; `lm_eval ls tasks` lists all others.")
+            raise UsageError(msg("There is no task '{task}'", task=name), step)
     whole: dict[str, Any] = {"tasks": {}, "groups": {}, "group_map": {}}
     for name in dict.fromkeys(job.tasks):
         for part, items in _questions(manager, name).items():

@@ -243,6 +243,10 @@ class RunError(PlaygroundError):
     """One model failed; the others carry on."""
 
 
+class SchemaNotHeld(RunError):
+    """No answer of this model can be held to the JSON schema that was sent, or none could be gone on with."""
+
+
 class WorkerDied(RunError):
     """A worker's process ended."""
 

@@ -52,6 +52,7 @@ ALIVE_S = 15.0
 STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store", "x-accel-buffering": "no"}
 
 Body = TypeVar("Body", bound=BaseModel)
+Answer = TypeVar("Answer")
 Item = Piece | Choice | Prompt
 
 
@@ -178,7 +179,7 @@ class Door:
             raise ApiError(404, what, code="receipt_not_found")
         return JSONResponse(found)
 
-    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+    async def _in_thread(self, call: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._quick, call)
 
     @contextmanager
@@ -254,7 +255,7 @@ class Door:
         choices = [each for each in items if isinstance(each, Choice)]
         _take(job.shape, items)
         receipt = await self.receipt(choices, owner, store=job.store)
-        return JSONResponse(job.shape.whole(choices, receipt))
+        return await self._in_thread(lambda: JSONResponse(job.shape.whole(choices, receipt)))  # of many megabytes
 
     def flow(self, job: Job, asker: Asker) -> Flow[Item]:
         """What is answered, from a thread of its own."""

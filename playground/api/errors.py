@@ -29,6 +29,7 @@ STATUS: dict[type[PlaygroundError], tuple[int, str, str | None]] = {
     errors.Unavailable: (503, SERVER, "upstream_unavailable"),
     errors.SourceError: (502, SERVER, "model_unavailable"),
     errors.ExportError: (500, SERVER, "model_not_prepared"),
+    errors.SchemaNotHeld: (400, INVALID, "schema_not_held"),
     errors.WorkerDied: (500, SERVER, "model_died"),
     errors.WorkerStalled: (500, SERVER, "model_stalled"),
     errors.StorageError: (500, SERVER, "storage"),

@@ -21,6 +21,8 @@ Listed = Annotated[list[Each], Field(fail_fast=True)]
 FIRST = "By default the first that this server serves."
 MOST_CHOICES = 128
 MOST_TOP = 20
+LEAST_PENALTY = 0.01
+"""What divides a score by less makes it larger than any number."""
 MODEL_CHARS = 4096
 USER_CHARS = 512
 MOST_NAMES = 100
@@ -77,7 +79,7 @@ class Sampling(Part):
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: Whole = Field(0, description="Of this many likeliest tokens one is drawn; 0 is off.")
     min_p: float = Field(0.0, ge=0, le=1)
-    repetition_penalty: float = Field(1.0, gt=0)
+    repetition_penalty: float = Field(1.0, ge=LEAST_PENALTY, le=1 / LEAST_PENALTY)
     seed: Whole | None = Field(None, description="The same seed gives the same answer; choice i draws with seed + i.")
     stop: str | Listed[str] = Field(default_factory=list, description="The answer ends before any of these texts.")
     n: int = Field(1, ge=1, le=MOST_CHOICES)

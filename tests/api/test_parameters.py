@@ -68,6 +68,7 @@ def test_an_unknown_name_is_told_with_the_nearest_known_one() -> None:
         ({"temperature": "hot"}, "temperature"),
         ({"temperature": -1}, "temperature"),
         ({"top_p": 0}, "top_p"),
+        ({"repetition_penalty": 1e-300}, "repetition_penalty"),
         ({"n": 1.5}, "n"),
         ({"n": 10**9}, "n"),
         ({"stream": "yes"}, "stream"),

@@ -113,7 +113,13 @@ def test_an_answer_is_held_to_a_schema(real: httpx2.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "schema", [{"type": "nonsense"}, {"$ref": "https://example.org/x.json"}, {"$ref": "#/$defs/none"}]
+    "schema",
+    [
+        {"type": "nonsense"},
+        {"$ref": "https://example.org/x.json"},
+        {"$ref": "#/$defs/none"},
+        {"type": "object", "properties": {f"p{n}": {"type": "integer"} for n in range(800)}},
+    ],
 )
 def test_a_schema_that_can_not_be_held_to_is_the_callers_mistake(real: httpx2.Client, schema: dict[str, Any]) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}

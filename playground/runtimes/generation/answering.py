@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playground.errors import ContextOverflow, RunError, reason_of
+from playground.errors import ContextOverflow, RunError, SchemaNotHeld, reason_of
 from playground.messages import Translatable, msg, plural, sentences
 from playground.records import Cancelled, Event, EventKind, FinishReason, ModelRun, PromptView, Request, TokenLogprob
 from playground.runtimes.generation.engine import PREFILL_CHUNK, Interrupted, Logits
@@ -96,7 +96,7 @@ class Answer:
 
         Raises:
             UsageError: No answer can be held to it.
-            RunError: This model's can't.
+            SchemaNotHeld: This model's can't.
         """
         if not self.request.json_schema:
             return None
@@ -105,8 +105,8 @@ class Answer:
         except NotHeld as error:
             raise self._not_held(error) from error
 
-    def _not_held(self, error: NotHeld) -> RunError:
-        return RunError(
+    def _not_held(self, error: NotHeld) -> SchemaNotHeld:
+        return SchemaNotHeld(
             msg(
                 "{model}: its answer can't be held to the JSON schema ({reason})", model=self.name, reason=error.reason
             ),

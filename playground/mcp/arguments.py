@@ -94,7 +94,9 @@ class SuiteArguments(Block):
     file: Annotated[
         str, Field(description="The text of the suite: promptfoo's YAML, CSV, JSON Lines, or a prompt a line.")
     ] = ""
-    format: Annotated[Literal["yaml", "json", "csv", "jsonl", "txt"], Field(description="What file is.")] = "yaml"
+    format: Annotated[
+        Literal["auto", "yaml", "json", "csv", "jsonl", "txt"], Field(description="What file is; auto: by its look.")
+    ] = "auto"
     models: Annotated[
         list[str], Field(description="Names as MODEL or MODEL@RUNTIME-PRECISION; empty for those that the file names.")
     ] = Field(default_factory=list)

@@ -45,7 +45,7 @@ async def suite(playground: Playground, asked: SuiteArguments, call: Call) -> Do
             )
         if asked.resume:
             return playground.resume_suite(asked.resume, call.owner)
-        read = playground.read_suite(asked.file, f"suite.{asked.format}")
+        read = playground.read_suite(asked.file, "suite" if asked.format == "auto" else f"suite.{asked.format}")
         base = Request(max_new_tokens=asked.max_new_tokens, temperature=asked.temperature, seed=asked.seed)
         named(playground, [column.model for column in read.columns])
         columns = [Column(variant, base) for variant in named(playground, asked.models)]

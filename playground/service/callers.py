@@ -82,6 +82,8 @@ class Callers:
     def _leave(self, owner: str, ticket: object) -> None:
         if self._served is ticket:
             self._served = None
+            if owner in self._lines:  # who came while this caller was served is before them
+                self._lines[owner] = self._lines.pop(owner)
         elif owner in self._lines:
             self._lines[owner].remove(ticket)
             if not self._lines[owner]:

@@ -85,6 +85,15 @@ def test_a_caller_with_too_much_waiting_is_refused_and_others_are_not() -> None:
     assert said == ["a", "b"]
 
 
+def test_who_comes_while_another_is_served_is_next() -> None:
+    callers, said = Callers(), list[str]()
+    with callers.turn("a", NEVER):
+        threads = [begin(callers, owner, said) for owner in ("a", "a", "b", "c")]
+    for thread in threads:
+        thread.join(5)
+    assert said == ["b", "c", "a", "a"]
+
+
 def test_an_answer_is_complete_and_has_a_receipt(playground: Playground) -> None:
     request = Request("Hi")
     run = list(playground.answer("fast", request))[-1].run

@@ -181,7 +181,7 @@ class Page:
         self.watching.change(None, [self.watching], None, js=WATCH, **IN_BROWSER)
         self.over.change(running.over, [self.over, self.shown], running.outputs, trigger_mode="multiple", **acts)
         opening.then(None, None, None, js=OPENED, **IN_BROWSER)
-        opening.then(restore.show, [self.draft], running.outputs, js=READ_DRAFT, **opens)
+        opening.then(restore.show, [self.draft], restore.outputs, js=READ_DRAFT, **opens)
 
     def _connect_form(self, demo: gr.Blocks) -> None:
         """What the form says of itself."""

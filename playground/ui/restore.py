@@ -62,9 +62,23 @@ class Restore:
         foreign = kept.linked and not self.playground.owns(kept.shown, visitor(request))
         words = msg("Somebody else’s comparison, to read only. Run its prompt yourself to go on from it.")
         note = f'<p class="banner">{esc(words)}</p>' if foreign else ""
+        prompt = self._prompt(kept.shown) if kept.linked else {}
         async with aclosing(self.running.show(request, kept.shown, note=note)) as steps:
             async for step in steps:
-                yield {**step, **self._tab(kept)} if self.running.parts.front.box in step else step
+                yield (
+                    {**prompt, **step, **self._tab(kept)}
+                    if self.running.parts.front.box in step
+                    else {**prompt, **step}
+                )
+
+    def _prompt(self, id: str) -> Changes:
+        """What a link's comparison was asked, for whoever wants to ask it too."""
+        stored = self.playground.comparison(id)
+        if stored is None:
+            return {}
+        asked = stored.request
+        first = next((message.content for message in asked.messages if message.role == "user"), asked.prompt)
+        return {self.running.compare.form.prompt: first}
 
     def filled(self, kept: Draft) -> Changes:
         """The form with what was kept of it."""

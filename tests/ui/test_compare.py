@@ -167,6 +167,8 @@ def test_a_link_shows_a_comparison_and_its_prompt(browser: Any, app: App, page: 
     other.goto(link)
     other.wait_for_function("document.querySelector('#outputs .answer')?.textContent.includes('Paris')")
     assert "Share me" in other.inner_text("#asked")
+    other.wait_for_function("document.querySelector('#prompt textarea').value === 'Share me'")  # to ask it too
+    assert not other.locator("#asked :text('earlier prompt')").is_visible()
     other.context.close()
 
 

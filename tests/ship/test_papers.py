@@ -15,9 +15,7 @@ from playground.ship.example import example
 from playground.ship.trying import Trial
 from tests.ship.conftest import SPEC, MakeShipment
 
-TRIAL = Trial(
-    (), True, True, "<t>What is the capital of Japan?<e>", (1,), (3, 4), 0.1, 0.1, 10.0, 90.0, "0.18.0", 2, 2
-)
+TRIAL = Trial((), True, True, "<t>What is the capital of Japan?<e>", (1,), (3, 4), 0.1, 0.1, 10.0, 90.0, "0.18.0", 2, 2)
 GEMMA = Terms("Gemma is provided under its terms.", "https://ai.google.dev/gemma/terms", "https://policy.example")
 
 

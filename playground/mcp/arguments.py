@@ -70,9 +70,9 @@ class ChooseArguments(Block):
     models: Annotated[
         list[str], Field(description="Models to choose from; empty for those measured here and the catalogue's.")
     ] = Field(default_factory=list)
-    max_memory_mb: Annotated[float | None, Field(gt=0, description="Peak memory of the process, MB.")] = None
-    max_ttft_s: Annotated[float | None, Field(gt=0, description="Time to first token, s.")] = None
-    min_decode_tok_s: Annotated[float | None, Field(gt=0, description="Decode rate, tokens per second.")] = None
+    max_memory: Annotated[float | None, Field(gt=0, description="Peak memory of the process, MB.")] = None
+    max_ttft: Annotated[float | None, Field(gt=0, description="Time to first token, s.")] = None
+    min_speed: Annotated[float | None, Field(gt=0, description="Decode rate, tokens per second.")] = None
     commercial: Annotated[bool, Field(description="The licence must allow commercial use.")] = False
     min_openness: Annotated[int | None, Field(ge=0, le=5, description="Open items of five that are a plain yes.")] = (
         None

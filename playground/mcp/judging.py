@@ -139,9 +139,9 @@ def _failure(run: SuiteRun, cell: Cell, model: str) -> Document:
 async def choose(playground: Playground, asked: ChooseArguments, call: Call) -> Document:
     """Which models meet stated limits, by figures and suites stored on this machine and facts with a source."""
     limits = Constraints(
-        asked.max_memory_mb,
-        asked.max_ttft_s,
-        asked.min_decode_tok_s,
+        asked.max_memory,
+        asked.max_ttft,
+        asked.min_speed,
         asked.commercial,
         asked.min_openness,
         asked.min_context,

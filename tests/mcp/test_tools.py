@@ -169,7 +169,7 @@ def test_a_card_has_facts_with_sources_and_leaves_out_what_nobody_says(playgroun
 def test_choose_says_what_decided_and_lists_the_models_there_are(playground: Playground) -> None:
     told = answered(playground, "choose")
     assert {verdict["model"] for verdict in told["verdicts"]} >= {"fast@fake-none", "slow@fake-none"}
-    limited = answered(playground, "choose", models=["fast"], min_decode_tok_s=1.0)
+    limited = answered(playground, "choose", models=["fast"], min_speed=1.0)
     assert limited["verdicts"][0]["state"] == "undecided" and limited["verdicts"][0]["decided_by"]
     assert sum(limited["counts"].values()) == 1
     assert len(answered(playground, "choose", most=1)["verdicts"]) == 1

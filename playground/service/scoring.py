@@ -5,11 +5,11 @@ It knows models by name, turns and workers; it knows neither how a row of logits
 
 from __future__ import annotations
 
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from typing import Any
 
 from playground.config.settings import Settings
@@ -56,7 +56,7 @@ class Scoring(ABC):
         tell: Callable[[float], object] = lambda _: None,
     ) -> list[tuple[TokenLogprob, ...]]:
         """How likely each token of ``prompts`` was to ``model``, behind the true ones before it. Prepares the model
-        first and waits for a turn of the machine. What the texts have in common is read once.
+        first and waits for turns of the machine, one for each part of many texts. What they share is read once.
 
         Args:
             model: ``MODEL[@RUNTIME-PRECISION]``.
@@ -90,18 +90,18 @@ class Scoring(ABC):
         task = ScoreIds(tuple(map(tuple, prompts)), top, tuple(starts))
         found: list[tuple[TokenLogprob, ...]] = [()] * len(prompts)
         done, total = 0, sum(map(len, prompts)) or 1
-        with self.pool.turns.hold(cancelled, lambda _: None) as mine:
-            if not mine:
-                raise Stopped(msg("{model}: scoring was stopped", model=variant))
-            task = replace(task, reuse=self._may_go_on(variant, owner))
-            with self.preparer.paused():
-                for places, part in _parts(task):
-                    ask = partial(protocol.score_ids, task=part)
-                    reply = self.pool.ask(load, ask, cancelled)
-                    for place, tokens in zip(places, _scored(reply, part), strict=True):
-                        found[place] = tokens
-                    done += sum(map(len, part.prompts))
-                    tell(done / total)
+        owner = owner or secrets.token_hex(8)  # what this very call has read is nobody else's
+        for places, part in _parts(task):
+            with self.pool.turns.hold(cancelled, lambda _: None) as mine:  # given back between: others come in
+                if not mine:
+                    raise Stopped(msg("{model}: scoring was stopped", model=variant))
+                with self.preparer.paused():
+                    task = replace(part, reuse=self._may_go_on(variant, owner))
+                    reply = self.pool.ask(load, partial(protocol.score_ids, task=task), cancelled)
+            for place, tokens in zip(places, _scored(reply, part), strict=True):
+                found[place] = tokens
+            done += sum(map(len, part.prompts))
+            tell(done / total)
         return found
 
     def _may_go_on(self, variant: Variant, owner: str) -> bool:
@@ -166,12 +166,10 @@ def _parts(task: ScoreIds) -> Iterator[tuple[list[int], ScoreIds]]:
     """The texts in the order of their ids, so that what they share is in one part or the end of the last one."""
     places: list[int] = []
     size = 0
-    first = count()
 
     def part() -> tuple[list[int], ScoreIds]:
         texts = tuple(task.prompts[place] for place in places)
-        reuse = task.reuse or next(first) > 0  # what this very call has read is nobody else's
-        return places, ScoreIds(texts, task.top, tuple(map(task.start, places)), reuse)
+        return places, ScoreIds(texts, task.top, tuple(map(task.start, places)))
 
     for place in sorted(range(len(task.prompts)), key=task.prompts.__getitem__):
         weight = len(task.prompts[place]) * (1 + task.top)

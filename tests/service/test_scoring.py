@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -69,27 +71,55 @@ def test_who_takes_it_back_is_not_kept_waiting_for_a_turn(playground: Playground
         playground.score_tokens(MODEL, [[1, 2]], cancelled=lambda: True)
 
 
-def test_a_shared_beginning_stays_together_and_is_not_left_for_strangers() -> None:
+def test_a_shared_beginning_stays_together() -> None:
     texts = ((5, 1), (9, 9), (5, 1, 2), (9,))
-    (first,) = scoring._parts(ScoreIds(texts, reuse=False))
-    places, part = first
+    ((places, part),) = scoring._parts(ScoreIds(texts))
     assert [texts[place] for place in places] == list(part.prompts) == sorted(texts)
-    assert not part.reuse
 
 
 def test_among_strangers_only_the_owner_of_the_last_texts_goes_on_from_them(
     make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(scoring, "PART_TOKENS", 12)
     seen: list[bool] = []
-    parts = scoring._parts
-    monkeypatch.setattr(scoring, "_parts", lambda task: (seen.append(task.reuse), parts(task))[1])
+    ask = scoring.protocol.score_ids
+    monkeypatch.setattr(
+        scoring.protocol, "score_ids", lambda number, task: (seen.append(task.reuse), ask(number, task))[1]
+    )
     with Playground(make_settings()) as alone:
         for _ in range(2):
             alone.score_tokens(MODEL, [[1, 2]])
     with Playground(make_settings(HOST="0.0.0.0")) as shared:
         for owner in ("a", "a", "b", "a", "", ""):
             shared.score_tokens(MODEL, [[1, 2]], owner=owner)
-    assert seen == [True, True, False, True, False, False, False, False]
+        assert seen == [True, True, False, True, False, False, False, False]
+        seen.clear()
+        shared.score_tokens(MODEL, [[1, 2] * 5, [3, 4] * 5])  # in two parts, of one call
+        assert seen == [False, True]
+
+
+@pytest.mark.waits
+def test_others_come_in_between_the_parts_of_a_call(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "PART_TOKENS", 12)
+    told: list[float] = []
+    came: list[int] = []
+
+    def other() -> None:
+        with playground.pool.turns.hold(lambda: False, lambda _: None):
+            came.append(len(told))
+
+    def tell(share: float) -> None:
+        told.append(share)
+        if len(told) == 1:
+            threading.Thread(target=other).start()
+            time.sleep(0.2)
+
+    ask = playground.pool.ask
+    monkeypatch.setattr(playground.pool, "ask", lambda *args, **given: (time.sleep(0.1), ask(*args, **given))[1])
+    playground.score_tokens(MODEL, [[place, 2] * 5 for place in range(1, 7)], tell=tell)
+    assert len(told) == 6
+    assert came
+    assert came[0] < 6
 
 
 def test_no_probability_at_all_is_a_number_that_json_can_hold() -> None:

@@ -5,9 +5,10 @@ Door:
     board: Board, Stored, board, candidates_of, stored, with_figures
     constraints: Candidate, Constraints, Eligibility, check_limits
     answers: SuiteAnswers, stored_suites, suite_answers
-    checks: Check, MEASURE_IT, number, spread_words
+    checks: Check, MEASURE_IT
     deciding: Decision, decide, difference_words, differences, missing, paused
     evidence: Evidence, gather
     file: Choice, read_choice
     quality: MAX_BYTES, Quality, file_scores
+    wording: number, spread_words
 """

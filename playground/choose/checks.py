@@ -5,14 +5,13 @@ It knows figures and their intervals; which limits there are, ``constraints`` kn
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from playground.choose.answers import PassRate
+from playground.choose.wording import number
 from playground.messages import NOTHING, Translatable, msg
 from playground.records import Record, Variant
-from playground.results.figures import Figure
 from playground.results.scores import Evaluation
 from playground.results.statistics import Rate, wilson
 
@@ -104,28 +103,3 @@ def score_check(task: str, least: float, taken: Evaluation | None, variant: Vari
     )
     step = msg("Take it with more questions, or all: a larger --limit.") if answer == "close" else NOTHING
     return Check("min_scores", answer, words, taken.how, next_step=step)
-
-
-def number(value: float, beside: float | None = None) -> str:
-    """Three digits, or as many more as it takes to tell it from the number ``beside`` it."""
-    for digits in range(3, 8):
-        shown = _digits(value, digits)
-        if beside is None or value == beside or shown != _digits(beside, digits):
-            return shown
-    return f"{value:,}"
-
-
-def _digits(value: float, digits: int) -> str:
-    if value == 0 or abs(value) >= 10 ** (digits - 1):
-        return f"{value:,.0f}"
-    places = digits - 1 - math.floor(math.log10(abs(value)))
-    return f"{value:,.{max(0, places)}f}"
-
-
-def spread_words(figure: Figure, beside: float | None = None) -> Translatable:
-    """``12.3 tokens/s (11.9 to 12.8)``: the median, and the quartiles where there is more than one value."""
-    median = number(figure.median, beside)
-    if len(figure.values) < 2:
-        return msg("{median} {unit}", median=median, unit=figure.unit)
-    low, high = number(figure.low, beside), number(figure.high, beside)
-    return msg("{median} {unit} ({low} to {high})", median=median, unit=figure.unit, low=low, high=high)

@@ -20,9 +20,9 @@ from playground.choose.checks import (
     Check,
     pass_rate_check,
     score_check,
-    spread_words,
 )
 from playground.choose.evidence import Taken
+from playground.choose.wording import spread_words
 from playground.errors import UsageError
 from playground.messages import NOTHING, Translatable, foreign, msg
 from playground.records import Fact, ModelFacts, Record, Variant

@@ -206,7 +206,7 @@ FRONT = (
 def _print_quality(found: Board, quality: Quality) -> None:
     from rich.table import Table
 
-    from playground.choose.checks import number, spread_words
+    from playground.choose.wording import number, spread_words
 
     axes = ("decode_tok_s",)
     first = found.pareto_front(quality, axes)

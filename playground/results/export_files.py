@@ -29,6 +29,7 @@ from playground.results.receipts import (
 )
 from playground.results.report import markdown
 from playground.results.requests import PARAMETERS
+from playground.results.spreadsheet import cell
 
 if TYPE_CHECKING:
     from playground.results.votes import Vote
@@ -48,9 +49,6 @@ MEDIA = {
 
 LONGER = {"comparator": "comparator.json"}
 """What a file's name ends with, where that is more than the format's name."""
-
-BEGINS_A_FORMULA = "=+-@\t\r\n＝＋－＠"
-"""A cell that begins so is run by a spreadsheet, wide characters by some; writers are not trusted."""
 
 
 def as_json(document: Document) -> str:
@@ -140,16 +138,6 @@ def file_name(document: Document, ending: str) -> str:
     """A name that is one on every system, whatever the id holds."""
     kind = "comparison" if isinstance(document, Comparison) else "measurement"
     return f"{kind}-{re.sub(r'[^A-Za-z0-9_-]', '', document.id)[:64] or 'unnamed'}.{LONGER.get(ending, ending)}"
-
-
-def cell(value: Any) -> str:
-    """What stands in one cell of a table that a spreadsheet may open."""
-    if value is None:
-        return ""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)  # a number below zero is one
-    text = str(value) if isinstance(value, str) else json.dumps(plain_json(value), ensure_ascii=False)
-    return f"'{text}" if text.lstrip(" ").startswith(tuple(BEGINS_A_FORMULA)) else text
 
 
 def _receipts(document: Document) -> Receipts:

@@ -21,9 +21,9 @@ from playground.messages import msg
 from playground.records import Cell, Request, SuiteRun, plain_json
 from playground.results.comparator import write_suite
 from playground.results.export_files import LONGER, MEDIA, Say
-from playground.results.export_files import cell as table_cell
 from playground.results.figures import FIGURES
 from playground.results.requests import PARAMETERS
+from playground.results.spreadsheet import cell as table_cell
 from playground.results.suite_report import as_html, as_markdown
 from playground.results.suite_summary import SuiteSummary, column_keys, column_names
 from playground.results.suites import Order, asked

@@ -23,8 +23,8 @@ from playground.errors import UsageError
 from playground.messages import msg
 from playground.records import Comparison, Record, Variant
 from playground.results.blind import LETTERS, answered
-from playground.results.export_files import cell
 from playground.results.ratings import Judgement, Outcome
+from playground.results.spreadsheet import cell
 from playground.results.store import Store
 
 NOTE_CHARS = 1000

@@ -139,7 +139,7 @@ class Shipping(ABC):
 
 
 def _lines(found: Evidence, variant: Variant) -> tuple[tuple[Translatable, Translatable, Translatable], ...]:
-    from playground.choose.checks import spread_words
+    from playground.choose.wording import spread_words
 
     taken = found.figures[variant]
     return tuple(

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from playground.catalog.licenses import RULES
-from playground.choose.checks import MEASURE_IT, number, spread_words
+from playground.choose.checks import MEASURE_IT
 from playground.choose.constraints import Candidate, Constraints, Eligibility, check_limits, judge
 from playground.choose.evidence import Taken
+from playground.choose.wording import number, spread_words
 from playground.errors import UsageError
 from playground.records import Fact, ModelFacts, Openness, Variant
 from playground.results.figures import figure

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from playground.choose.checks import MEASURE_IT, Check, number, spread_words
+from playground.choose.checks import MEASURE_IT, Check
 from playground.choose.constraints import Candidate, Constraints, Eligibility
 from playground.choose.quality import Quality
+from playground.choose.wording import number, spread_words
 from playground.messages import NOTHING as NOTHING_MORE
 from playground.messages import Translatable, msg, plural, sentences
 from playground.results.figures import CHOICE

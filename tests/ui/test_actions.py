@@ -14,7 +14,7 @@ from playground.experiments.admission import check_request
 from playground.ui import actions, columns, draft
 from playground.ui.tabs import form, reply
 from tests.support.app import App
-from tests.support.web import call, heard, number_of
+from tests.support.web import WEB, call, heard, number_of
 
 pytestmark = pytest.mark.ui
 
@@ -89,6 +89,7 @@ def test_buttons_of_columns_and_pages_that_open_do_not_wait_for_those_who_watch(
 def test_from_a_blind_comparison_nothing_goes_on_and_no_letter_is_chosen(space: App) -> None:
     run = heard(space, number_of(space, "run"), [["fast", "slow"], "", True, *ASKED])
     id = json.loads(run)["ids"][0]
+    assert "event: end" in WEB.get(f"{space.url}watch/{id}").text
     for do in ("reply", "again", "go-on", "resend", "remove", "add-again", "parameters"):
         given = json.dumps({"do": do, "column": 0})
         said = heard(space, number_of(space, "act"), [given, id, ["fast"], "", *ASKED])

@@ -29,7 +29,12 @@ from tests.support import tiny
 from tests.support.door import served
 
 pytest.importorskip("lm_eval")
-pytestmark = [pytest.mark.integration, pytest.mark.parallel, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.parallel,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("agreement"),  # its models are scored once
+]
 
 KEY = "a-key-for-the-harness"
 TASKS = ("playground_choice", "playground_cloze")

@@ -345,6 +345,11 @@ class Request(Record):
     plain: bool = False
     prompt_ids: tuple[int, ...] = ()
 
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What a person asked, in order; never empty."""
+        return tuple(each.content for each in self.messages if each.role == "user") or (self.prompt,)
+
 
 @dataclass(frozen=True)
 class TokenLogprob(Record):

@@ -24,7 +24,8 @@ from playground.config.validation import closest
 from playground.errors import PlaygroundError, RunError, SourceError, UsageError
 from playground.messages import Translatable, foreign, msg
 from playground.records import Record
-from playground.system.child import Message, decode, encode, end_with_parent, end_with_stdin, take_streams
+from playground.system.child import Message
+from playground.system.one_job import take_job
 
 OWN_TASKS = Path(__file__).parent / "tasks"
 SEED, OTHER_SEED = 0, 1234
@@ -62,18 +63,10 @@ class Job(Record):
 
 def main() -> int:
     """Do one job."""
-    end_with_parent()
-    commands, write = take_streams()
-    sys.stdout = sys.stderr
-    line = commands.readline()
-    if not line:
+    sent, send = take_job()
+    if sent is None:
         return 2
-    job = Job.from_json(decode(line))
-    end_with_stdin(commands)
-
-    def send(message: Message) -> None:
-        write(encode(message))
-
+    job = Job.from_json(sent)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s %(levelname)s %(message)s")
     try:
         send({"scores": _run(job, _reporter(send))})

@@ -19,7 +19,8 @@ from playground.errors import ExportError, PlaygroundError, StorageError
 from playground.messages import Translatable, foreign, msg
 from playground.records import ModelSpec, Variant
 from playground.sources.files import Progress, storage_error
-from playground.system.child import Message, decode, encode, end_with_parent, end_with_stdin, take_streams
+from playground.system.child import Message
+from playground.system.one_job import take_job
 
 PROGRESS_INTERVAL_S = 0.1
 
@@ -28,18 +29,9 @@ Send = Callable[[Message], None]
 
 def main() -> int:
     """Do one job."""
-    end_with_parent()
-    commands, write = take_streams()
-    sys.stdout = sys.stderr
-    line = commands.readline()
-    if not line:
+    job, send = take_job()
+    if job is None:
         return 2
-    job = decode(line)
-    end_with_stdin(commands)
-
-    def send(message: Message) -> None:
-        write(encode(message))
-
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     # Only the process that fetches from the Hub may use the network, if the user did not forbid it.
     os.environ["PLAYGROUND_HUB_OFFLINE"] = os.environ.get("HF_HUB_OFFLINE", "")

@@ -60,9 +60,9 @@ def outline(comparison: Comparison) -> Outline:
     texts = [text for request in asked for text in _texts(request)] + [run.text for run in comparison.runs]
     words = "\n".join(dict.fromkeys(texts))
     return Outline(
-        prompt=storable(one_line(_prompts(asked[0])[0], PROMPT_CHARS)),
+        prompt=storable(one_line(asked[0].prompts[0], PROMPT_CHARS)),
         variants=json.dumps([str(run.variant) for run in comparison.runs]),
-        turns=max(len(_prompts(request)) for request in asked),
+        turns=max(len(request.prompts) for request in asked),
         words=folded(words[:WORDS_CHARS]),
     )
 
@@ -94,11 +94,6 @@ def one_line(text: str, most: int) -> str:
     """``text`` in one line of at most ``most`` characters."""
     line = " ".join(text[: 4 * most].split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
-def _prompts(request: Request) -> list[str]:
-    """What a person asked, in order; never empty."""
-    return [each.content for each in request.messages if each.role == "user"] or [request.prompt]
 
 
 def _texts(request: Request) -> list[str]:

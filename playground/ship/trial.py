@@ -18,8 +18,8 @@ from playground.errors import first_line
 from playground.messages import foreign, msg
 from playground.records import ModelSpec, Request
 from playground.runtimes.generation.prompt import Prompter
-from playground.system.child import decode, encode, end_with_parent, end_with_stdin, take_streams
 from playground.system.memory import PeakMeter
+from playground.system.one_job import take_job
 
 CONFIG = "genai_config.json"
 TEXTS = (
@@ -33,22 +33,17 @@ TEXTS = (
 
 def main() -> int:
     """Do one job."""
-    end_with_parent()
-    commands, write = take_streams()
-    sys.stdout = sys.stderr
-    line = commands.readline()
-    if not line:
+    job, send = take_job()
+    if job is None:
         return 2
-    job = decode(line)
-    end_with_stdin(commands)
     try:
-        write(encode({"trial": run(job)}))
+        send({"trial": run(job)})
     except MemoryError:
-        write(encode({"error": msg("memory is short").to_json()}))
+        send({"error": msg("memory is short").to_json()})
         return 1
     except Exception as error:  # onnxruntime-genai's errors have no common ancestor below this one
         reason = first_line(str(error).replace(job["folder"], "the folder"), 300)
-        write(encode({"error": foreign(reason).to_json() if reason else str(error)}))
+        send({"error": foreign(reason).to_json() if reason else str(error)})
         return 1
     return 0
 

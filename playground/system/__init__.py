@@ -2,10 +2,11 @@
 child processes of this program. It does not know models, workers or what is measured.
 
 Door:
-    child: Ending, JsonChild, MAX_LINE_BYTES, Message, decode, encode, end_with_parent, end_with_stdin, take_streams
+    child: Ending, JsonChild, MAX_LINE_BYTES, Message, decode, encode, end_with_parent, take_streams
     contention: CpuContention, between, read
     cpu: usable_cores
     environment: environment
     file_lock: FileLock
     memory: MB, PeakMeter, limit_mb, resident_mb
+    one_job: take_job
 """

@@ -187,7 +187,7 @@ class Actions:
         stored = await self.running.own(shown, request)
         column, turn = _column(action, stored), action.number("turn") or 0
         asked = stored.asked(column)
-        turns = [message.content for message in asked.messages if message.role == "user"] or [asked.prompt]
+        turns = asked.prompts
         if not 0 <= turn < len(turns):
             raise UsageError(msg("There is no such turn"), msg("Reload the page."))
         yield reply.aimed(self.compare.reply, reply.Target(None, turn), "", turns[turn])
@@ -264,8 +264,7 @@ class Actions:
         yield {**self.running.parts.front.show("measure"), **filled}
 
     def _form_of(self, stored: Comparison) -> Changes:
-        form_, asked = self.compare.form, stored.request
-        first = next((message.content for message in asked.messages if message.role == "user"), asked.prompt)
+        form_, first = self.compare.form, stored.request.prompts[0]
         if self.playground.blind(stored.id):  # its columns are letters
             return {form_.prompt: first}
         return {

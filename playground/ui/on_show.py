@@ -74,8 +74,7 @@ def _of(labels: tuple[Label, ...], requests: tuple[Request, ...], texts: Sequenc
         if text.strip()
     )
     first = requests[0] if requests else Request()
-    users = [message.content for message in first.messages if message.role == "user"]
-    return OnShow(users[-1] if users else first.prompt, labels, requests, answers)
+    return OnShow(first.prompts[-1], labels, requests, answers)
 
 
 def said(text: str) -> str:

@@ -45,6 +45,7 @@ from playground.ui.tabs import (
 )
 from playground.ui.theme import html
 from playground.ui.visitors import visitor
+from playground.ui.watching import WATCHED
 
 if TYPE_CHECKING:
     from playground.service import Playground
@@ -62,8 +63,6 @@ RAW: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "
 """How the page's events are registered. Not preprocessed: gradio would check a choice against the list that the page
 was built with. Their progress is hidden; gradio's page would still tell each component that an event can change, and
 all of earlier events, with every message of an event: half of the processor time of a click."""
-WATCHED = 4
-"""Pages that may watch at once, times ``max_sessions``. Watching costs little; that of comparisons is bounded there."""
 QUEUE_LOOK_S = 0.03
 """Between two looks at gradio's queue of events: the most it adds to a click."""
 
@@ -161,7 +160,7 @@ class Page:
         form_, running, shown = self.form, self.running, self.compare
         limit = self.playground.settings.limits.max_sessions
         works: dict[str, Any] = {**RAW, "concurrency_limit": limit, "concurrency_id": "compare"}
-        # Whoever watches has one of those places until the end: columns' buttons and pages that open have others.
+        # Columns' buttons and pages that open have places of their own: a crowd at Run holds up neither.
         acts: dict[str, Any] = {**RAW, "concurrency_limit": limit * WATCHED, "concurrency_id": "act"}
         opens: dict[str, Any] = {**RAW, "concurrency_limit": limit * WATCHED, "concurrency_id": "open"}
         chosen = [form_.models, form_.changes]

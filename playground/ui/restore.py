@@ -76,9 +76,7 @@ class Restore:
         stored = self.playground.comparison(id)
         if stored is None:
             return {}
-        asked = stored.request
-        first = next((message.content for message in asked.messages if message.role == "user"), asked.prompt)
-        return {self.running.compare.form.prompt: first}
+        return {self.running.compare.form.prompt: stored.request.prompts[0]}
 
     def filled(self, kept: Draft) -> Changes:
         """The form with what was kept of it."""

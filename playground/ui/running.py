@@ -187,8 +187,9 @@ class Running:
         shown = self.compare
         at = job.snapshot()
         labels = panel.labels(self.playground, [live.variant for live in at.lives])
+        blind = isinstance(job, BlindJob)
         own = () if isinstance(job, BlindJob) else job.own_requests
-        words = sentences(running_words(at, job.mode), problem)
+        words = sentences(running_words(at, job.mode, blind=blind), problem)
         return {
             **outputs.waiting(shown.panels, labels),
             shown.asked: view.asked_html(job.request, job.mode, own=own),

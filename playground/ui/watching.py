@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from playground.service import Playground
 
 WATCHED = 4
-"""Pages that may watch at once, times ``max_sessions``."""
+"""Pages that may watch at once, times ``max_sessions``. Watching costs little; comparisons are bounded elsewhere."""
 WATCHED_EACH = 8
 """Pages that may watch one comparison: whoever opens many leaves room for those of others."""
 PING_S = 15.0
@@ -126,8 +126,7 @@ class _Page:
             if change := _change(before, now):
                 grown.append({"column": place, **change})
         events = [_event("grow", json.dumps(grown))] if grown else []
-        words = msg("Running; the answers appear together.") if self._blind else running_words(at, self._mode)
-        told = notice_html(words)
+        told = notice_html(running_words(at, self._mode, blind=self._blind))
         if told != self._told:
             self._told = told
             events.append(_event("told", json.dumps(told)))
@@ -152,8 +151,10 @@ def _change(before: Growing | None, now: Growing) -> dict[str, Any]:
     return change
 
 
-def running_words(at: Snapshot, mode: Mode) -> Translatable:
-    """How far a comparison is."""
+def running_words(at: Snapshot, mode: Mode, *, blind: bool) -> Translatable:
+    """How far a comparison is; of a blind one that it goes on."""
+    if blind:
+        return msg("Running; the answers appear together.")
     done, n = sum(live.run is not None for live in at.lives), len(at.lives)
     if mode == "fast":
         return plural(

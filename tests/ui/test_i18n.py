@@ -85,7 +85,7 @@ def pieces() -> dict[str, str]:
     receipts.wrap(0, "decode_tok_s", "10 tok/s")
     return {
         "error, fallback and warning of a run": panel.run_panel(RUN, LABEL),
-        "progress of a run": growing.live_panel(live, LABEL),
+        "progress of a run": growing.growing(live, LABEL).html,
         "progress of a preparation": panel.state_html(TINY, Preparation("preparing", step=STEP)),
         "trouble of a preparation": panel.state_html(TINY, Preparation("failed", error=STEP)),
         "plan": costs.plan_html(plan(), "fair"),

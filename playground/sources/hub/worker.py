@@ -30,7 +30,7 @@ from playground.sources import limits
 from playground.sources.files import of_the_disk, sha256_of, write_text
 from playground.sources.hub import choose_files
 from playground.sources.hub.download import MAX_TRIES, CachedRepository, RemoteFile, retry, verified_sha256
-from playground.system.child import decode, encode, end_with_parent, end_with_stdin, take_streams
+from playground.system.one_job import take_job
 
 log = logging.getLogger(__name__)
 
@@ -310,19 +310,14 @@ def to_playground_error(error: Exception, job: dict[str, Any]) -> PlaygroundErro
 
 
 def main() -> int:
-    end_with_parent()
-    commands, write = take_streams()
+    job, send = take_job()
+    if job is None:
+        return 2
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s"
     )
     # The library's own warnings quote addresses, signatures included.
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
-
-    def send(message: dict[str, Any]) -> None:
-        write(encode(message))
-
-    job = decode(commands.readline())
-    end_with_stdin(commands)
     try:
         send(run_job(job, send))
     except Exception as error:

@@ -29,7 +29,7 @@ def progress_html(at: Snapshot) -> str:
 
 def lives_html(at: Snapshot, labels: tuple[Label, ...]) -> str:
     """The two answers while they come."""
-    panels = [growing.live_panel(live, label) for live, label in zip(at.lives, labels, strict=False)]
+    panels = [growing.growing(live, label).html for live, label in zip(at.lives, labels, strict=False)]
     return f'<div class="columns">{"".join(panels)}</div>' if panels else ""
 
 

@@ -52,19 +52,6 @@ class Growing:
         return f"{begin}{self.state}{answer}{after_blocks}{''.join(self.raw)}{end}"
 
 
-def live_panel(
-    live: LiveRun,
-    label: Label,
-    *,
-    blind: str | None = None,
-    own: Request | None = None,
-    shared: Request | None = None,
-    begun: bool = False,
-) -> str:
-    """The panel of a run that may still be going on; see ``growing``."""
-    return growing(live, label, blind=blind, own=own, shared=shared, begun=begun).html
-
-
 def growing(
     live: LiveRun,
     label: Label,

@@ -124,7 +124,7 @@ def raw_of(panel: str) -> str:
 @pytest.mark.parametrize("text", ["Hi.", "<think>\nhm\n</think>\n\n**Paris**", "```\n<pre>\n```\n\n</pre>"])
 def test_what_is_copied_is_the_text_of_the_model(text: str) -> None:
     assert raw_of(view.run_panel(replace(RUN, text=text), LABEL)) == text
-    assert raw_of(growing.live_panel(LiveRun(ANSWER, "token", text, 3), LABEL)) == text
+    assert raw_of(growing.growing(LiveRun(ANSWER, "token", text, 3), LABEL).html) == text
 
 
 def test_thinking_stands_folded_above_the_answer_and_open_while_it_goes_on() -> None:
@@ -133,7 +133,7 @@ def test_thinking_stands_folded_above_the_answer_and_open_while_it_goes_on() -> 
     counted = replace(RUN, text="<think>\nhm so\n</think>\n\nParis", thinking_tokens=5)
     assert "Thought · 5 tokens" in view.run_panel(counted, LABEL)
     assert '<div class="rendered"><div data-key="0" dir="auto"><p>Paris</p>' in done
-    going = growing.live_panel(LiveRun(ANSWER, "token", "<think>\nhm", 5), LABEL)
+    going = growing.growing(LiveRun(ANSWER, "token", "<think>\nhm", 5), LABEL).html
     assert "Thinking · 5 tokens" in going
     assert " open>" in going
 
@@ -194,7 +194,7 @@ def test_a_blind_panel_tells_nothing_of_its_model() -> None:
     live = LiveRun(base.variant, "token", "<think>x", 321, 0.5, first_token_at=1.0, last_token_at=2.0)
     panels = [
         view.run_panel(run, base, popovers(compared(run), "x"), blind="B", full=True),
-        growing.live_panel(live, base, blind="B"),
+        growing.growing(live, base, blind="B").html,
         view.waiting_panel(base, Preparation("preparing", "fetching gemma", 0.4), blind="B"),
         *view.finished_panels(compared(run), (base,), "outputs", blind=["B"]),
     ]
@@ -225,7 +225,7 @@ def test_live_rate_needs_two_tokens_and_uses_the_stamps_of_the_worker() -> None:
     ],
 )
 def test_a_live_panel_says_what_the_model_is_doing(live: LiveRun, said: str) -> None:
-    panel = growing.live_panel(live, LABEL)
+    panel = growing.growing(live, LABEL).html
     assert said in text_of(panel)
     tags_of(panel)
 
@@ -257,7 +257,7 @@ def test_a_panel_says_which_way_the_run_went_and_what_was_not_used() -> None:
 def test_terms_stand_at_every_answer_of_a_model_that_has_them() -> None:
     assert "https://a.example/t" in view.waiting_panel(BASE)
     assert "https://a.example/t" in view.run_panel(RUN, BASE)
-    assert "https://a.example/t" in growing.live_panel(LiveRun(BASE.variant, "token", "x", 1), BASE)
+    assert "https://a.example/t" in growing.growing(LiveRun(BASE.variant, "token", "x", 1), BASE).html
     assert "Terms of use" not in view.run_panel(RUN, LABEL)
 
 

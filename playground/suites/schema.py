@@ -30,6 +30,9 @@ DRAFTS = {
     "https://json-schema.org/draft/2019-09/schema": "Draft201909Validator",
     "https://json-schema.org/draft/2020-12/schema": "Draft202012Validator",
 }
+MAX_NESTED = 100
+"""Keywords within keywords for one value, four frames of Python each. The interpreter's own bound is no use here: the
+library looks up a ``$ref`` in Rust, and a RecursionError within that is a panic, which nothing should catch."""
 SAME_VALUE = ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas")
 """Keywords whose schemas look at the same value again."""
 NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
@@ -40,10 +43,15 @@ REFUSED = ("$dynamicRef", "$recursiveRef", "$dynamicAnchor", "$recursiveAnchor",
            "unevaluatedItems")  # fmt: skip
 
 _steps: ContextVar[list[int]] = ContextVar("_steps")
+_nested: ContextVar[list[int]] = ContextVar("_nested")
 
 
 class _TooLong(Exception):
     """A value takes more steps than ``MAX_STEPS``."""
+
+
+class _TooDeep(Exception):
+    """A value takes more steps within steps than ``MAX_NESTED``."""
 
 
 class Schema:
@@ -58,15 +66,16 @@ class Schema:
         Args:
             left: How many steps may still be taken, for several values that share them; None for ``MAX_STEPS``.
         """
-        token = _steps.set([MAX_STEPS] if left is None else left)
+        token, nested = _steps.set([MAX_STEPS] if left is None else left), _nested.set([0])
         try:
             error = next(self._validator.iter_errors(value), None)
         except _TooLong:
             return msg("it takes too long to say (more than {n:,} steps)", n=MAX_STEPS)
-        except RecursionError:
+        except (_TooDeep, RecursionError):
             return msg("it is nested too deeply")
         finally:
             _steps.reset(token)
+            _nested.reset(nested)
         if error is None:
             return None
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
@@ -239,7 +248,14 @@ def _counted(function: Any) -> Any:
         left[0] -= 1
         if left[0] < 0:
             raise _TooLong
-        yield from function(validator, value, instance, schema) or ()
+        nested = _nested.get()
+        if nested[0] >= MAX_NESTED:
+            raise _TooDeep
+        nested[0] += 1
+        try:
+            yield from function(validator, value, instance, schema) or ()
+        finally:
+            nested[0] -= 1
 
     return counted
 

@@ -1,5 +1,7 @@
 """A process of ours that speaks JSON: one object a line, commands down its stdin, replies up its stdout.
 
+Its stdin is one end of a socket pair: the way back carries nothing but a byte that asks for being heard at once.
+
 Both ends are here. ``JsonChild`` is a child as its parent sees it: started, written to, heard, suspended, ended;
 ``take_streams`` is the first thing the child does. JSON is ASCII, so neither a line break nor a lone surrogate in a
 text can break a line. What is said, and what it means that a child is gone, its users know: they inherit and say it in
@@ -14,6 +16,7 @@ import os
 import queue
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -138,17 +141,24 @@ class JsonChild:
             command = [str(program)]
         else:
             command, env = ["-m", program], {**env, "PYTHONPATH": python_path(env)}
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=env,
-            start_new_session=own_group,
-        )
-        assert self._process.stdin and self._process.stdout
-        self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        os.set_blocking(self._stdin.fileno(), False)  # our end alone; the child's reads still wait
+        self._stdin, theirs = socket.socketpair()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", *command],
+                stdin=theirs.fileno(),
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=env,
+                start_new_session=own_group,
+            )
+        except BaseException:
+            self._stdin.close()
+            raise
+        finally:
+            theirs.close()
+        assert self._process.stdout
+        self._stdout = self._process.stdout
+        self._stdin.setblocking(False)  # our end alone; the child's reads still wait
         ears = [(threading.Thread(target=self._hear, name=f"hear {program}", daemon=True), self._stdout)]
         if self._process.stderr:
             keep = threading.Thread(
@@ -206,15 +216,14 @@ class JsonChild:
 
     def _write(self, rest: memoryview, waiting: Callable[[], object] | None) -> bool:
         """Whether all was written: False where the process has ended, or has to."""
+        room = select.poll()
         try:
-            pipe = self._stdin.fileno()
+            room.register(self._stdin, select.POLLOUT)
         except ValueError:  # closed
             return False
-        room = select.poll()
-        room.register(pipe, select.POLLOUT)
         while rest and not self._killed.is_set():
             try:
-                rest = rest[os.write(pipe, rest) :]
+                rest = rest[self._stdin.send(rest) :]
                 self._sign_at = time.monotonic()
             except BlockingIOError:
                 if not room.poll(LOOK_S * 1000) and not self._may_wait(waiting):
@@ -280,8 +289,7 @@ class JsonChild:
         """Close it, unless somebody is just sending: who has to end the process does not wait for that."""
         if self._sending.acquire(timeout=2 * LOOK_S):
             try:
-                with contextlib.suppress(OSError):
-                    self._stdin.close()
+                self._stdin.close()
             finally:
                 self._sending.release()
 
@@ -330,7 +338,8 @@ class JsonChild:
     def _hear(self) -> None:
         """Take messages in by the handful where many follow each other, and pass a handful on at once. A model's
         threads want every core; waking two threads here for every token cost it 5 % of its speed, though they computed
-        for 1.4 % of the time. What comes meanwhile waits in the pipe and outlives even the child.
+        for 1.4 % of the time. What comes meanwhile waits in the pipe and outlives even the child, which asks for being
+        heard at once when it has said all.
         """
         rest = bytearray()
         while heard := os.read(self._stdout.fileno(), _PIPE_BYTES):
@@ -344,8 +353,18 @@ class JsonChild:
                 self._flooded = True
                 break
             if len(heard) < _PIPE_BYTES and self.more_follows(heard):
-                time.sleep(_HANDFUL_S)
+                self._wait_for_more()
         self._inbox.put(None)
+
+    def _wait_for_more(self) -> None:
+        """Until a handful has come, or the child asks for being heard."""
+        asked = select.poll()
+        try:
+            asked.register(self._stdin, select.POLLIN)
+            if asked.poll(_HANDFUL_S * 1000):
+                self._stdin.recv(_PIPE_BYTES)
+        except (OSError, ValueError):  # it was closed: the child is to end
+            time.sleep(_HANDFUL_S)
 
     def _keep_tail(self, pipe: IO[bytes]) -> None:
         while line := pipe.readline(TAIL_LINE_BYTES):
@@ -354,8 +373,9 @@ class JsonChild:
                 self.tail.append(text)
 
 
-def take_streams() -> tuple[BinaryIO, Callable[[bytes], None]]:
-    """The child's end: lines from the parent, and what takes an encoded line to it.
+def take_streams() -> tuple[BinaryIO, Callable[[bytes], None], Callable[[], None]]:
+    """The child's end: lines from the parent, what takes an encoded line to it, and what asks it to hear at once: a
+    parent that waits for a handful of messages does not wait then.
 
     The pipes are kept to ourselves: whatever a library prints, from C++ too, goes to stderr, whatever it reads is
     empty. The process ends at once where nobody reads what it sends.
@@ -374,7 +394,12 @@ def take_streams() -> tuple[BinaryIO, Callable[[bytes], None]]:
         except BrokenPipeError:
             os._exit(0)
 
-    return os.fdopen(commands, "rb"), send
+    def hear_now() -> None:
+        with contextlib.suppress(OSError):  # started by hand, or the parent is gone
+            asking.send(b"!", socket.MSG_DONTWAIT)
+
+    asking = socket.socket(fileno=os.dup(commands), family=socket.AF_UNIX, type=socket.SOCK_STREAM)
+    return os.fdopen(commands, "rb"), send, hear_now
 
 
 def end_with_parent() -> None:
@@ -396,8 +421,9 @@ def end_with_stdin(commands: BinaryIO) -> None:
     """
 
     def watch() -> None:
-        while commands.read(4096):
-            pass
+        with contextlib.suppress(OSError):  # it ended without hearing that we asked for it
+            while commands.read(4096):
+                pass
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)

@@ -14,7 +14,7 @@ def take_job() -> tuple[Message | None, Callable[[Message], None]]:
     From then on the process ends with its parent, and whatever is printed goes to stderr.
     """
     end_with_parent()
-    commands, write = take_streams()
+    commands, write, _ = take_streams()
     sys.stdout = sys.stderr
     line = commands.readline()
     job = decode(line) if line else None

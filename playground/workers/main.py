@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -37,11 +38,15 @@ class Server:
     Args:
         commands: Lines from the app.
         send: Takes one encoded line to the app.
+        hear_now: Asks the app to hear what was sent, although it waits for more tokens.
     """
 
-    def __init__(self, commands: BinaryIO, send: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, commands: BinaryIO, send: Callable[[bytes], None], hear_now: Callable[[], None] = lambda: None
+    ) -> None:
         self._commands = commands
         self._send = send
+        self._hear_now = hear_now
         self._todo: queue.Queue[protocol.Message] = queue.Queue()
         self._stopped = 0  # the newest request told to stop; request numbers only grow
         self._runtime: Runtime | None = None
@@ -63,16 +68,18 @@ class Server:
                 said = str(error).strip() or msg("no message")
                 what = msg("{model}: {kind}: {error}", model=self._model, kind=type(error).__name__, error=said)
                 self._say(protocol.error(number, RunError(what, msg("The worker's log has the details."))))
+            self._hear_now()
 
     def _read(self) -> None:
-        for line in self._commands:
-            message = protocol.decode(line)
-            if message["do"] == "exit":
-                break
-            if message["do"] == "stop":
-                self._stopped = max(self._stopped, message["id"])
-            else:
-                self._todo.put(message)
+        with suppress(OSError):  # the app ended without hearing that it was asked to
+            for line in self._commands:
+                message = protocol.decode(line)
+                if message["do"] == "exit":
+                    break
+                if message["do"] == "stop":
+                    self._stopped = max(self._stopped, message["id"])
+                else:
+                    self._todo.put(message)
         # Not sys.exit: the main thread may be inside native code, and nothing here needs an orderly end.
         os._exit(0)
 
@@ -153,8 +160,7 @@ class Server:
 def main() -> None:
     faulthandler.enable()
     end_with_parent()
-    commands, send = take_streams()
-    Server(commands, send).run()
+    Server(*take_streams()).run()
 
 
 if __name__ == "__main__":

@@ -94,6 +94,6 @@ def test_long_answers_are_aligned_in_a_moment() -> None:
     words = [rng.choice(["the", "a", "model", "says", "of", "token", "."]) for _ in range(2000)]
     one = [f" {word}" for word in words]
     other = [piece for word in words if rng.random() < 0.7 for piece in (" ", word)]
-    began = time.process_time()
+    began = time.thread_time()
     align(one, other)
-    assert time.process_time() - began < 2
+    assert time.thread_time() - began < 2

@@ -464,9 +464,9 @@ def test_a_thousand_entries_are_listed_and_searched_without_their_documents(stor
     with sqlite3.connect(store.path) as connection:
         connection.execute("UPDATE comparison SET document = 'not read'")
     ids(store, "ann", limit=30)
-    began = time.process_time()
+    began = time.thread_time()
     assert len(ids(store, "ann", limit=30)) == 30
-    assert time.process_time() - began < 0.05
-    began = time.process_time()
+    assert time.thread_time() - began < 0.05
+    began = time.thread_time()
     assert ids(store, "ann", search="words that nobody said") == []
-    assert time.process_time() - began < 0.3
+    assert time.thread_time() - began < 0.3

@@ -73,6 +73,6 @@ def test_tokens_of_the_thinking_are_counted_with_its_marks() -> None:
     ],
 )
 def test_a_million_characters_take_no_time(text: str) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     parts(text)
-    assert time.process_time() - began < 1
+    assert time.thread_time() - began < 1

@@ -55,10 +55,26 @@ if what == "deep":
     say(ok=True)
 if what == "streams":
     from playground.system.child import encode, end_with_stdin, take_streams
-    commands, send = take_streams()
+    commands, send, hear_now = take_streams()
     os.write(1, b"printed by a library\\n")
     send(encode({"read": sys.stdin.read()}))
     end_with_stdin(commands)
+if what == "tokens":
+    from playground.system.child import encode, take_streams
+    commands, send, hear_now = take_streams()
+    for asks in (False, True):
+        time.sleep(0.5)
+        send(encode({"first": time.monotonic()}))
+        time.sleep(0.01)
+        send(encode({"last": time.monotonic()}))
+        if asks:
+            hear_now()
+if what == "asks":
+    from playground.system.child import encode, end_with_stdin, take_streams
+    commands, send, hear_now = take_streams()
+    hear_now()
+    end_with_stdin(commands)
+    send(encode({"ok": True}))
 time.sleep(60)
 """
 
@@ -338,3 +354,21 @@ def test_a_message_is_one_line_of_ascii() -> None:
     assert line.isascii()
     assert line.count(b"\n") == 1
     assert decode(line) == {"text": "ä\n\u2028🦙"}
+
+
+def test_a_child_that_has_said_all_is_heard_at_once(start: Start) -> None:
+    one = start("tokens")
+    late = []
+    for name in ("first", "last") * 2:
+        sent = hear(one)[name]
+        late.append(time.monotonic() - sent)
+    waited, _, asked = late[1:]
+    assert waited > 0.02, "what follows is heard by the handful"
+    assert asked < waited / 2
+
+
+def test_a_child_that_asked_a_parent_that_is_gone_ends_quietly(start: Start) -> None:
+    one = start("asks")
+    hear(one)
+    one.finish()  # what it asked was never read, and its end of the line says so instead of ending
+    assert not one.alive

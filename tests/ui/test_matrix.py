@@ -133,7 +133,7 @@ def test_a_look_at_ten_thousand_rows_is_quick() -> None:
     run = suite_run(rows=10_000)
     matrix = Matrix(run)
     matrix.add(outcomes(run, "+" * 10_000, "+-" * 5_000), 20_000)
-    began = time.process_time()
+    began = time.thread_time()
     assert matrix.find(Query("differs", "slowest")).matching == 5_000
     assert matrix.find(Query(words="prompt 77")).matching > 100
-    assert time.process_time() - began < 1.0
+    assert time.thread_time() - began < 1.0

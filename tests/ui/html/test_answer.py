@@ -206,10 +206,10 @@ def test_blocks_that_are_finished_are_not_drawn_again(monkeypatch: pytest.Monkey
 def test_an_update_of_a_long_answer_is_cheap(separator: str) -> None:
     words = separator.join(["Some *words* of `an` answer, and more"] * 420)
     lengths = range(len(words) // 2, len(words), 60)
-    began = time.process_time()
+    began = time.thread_time()
     for length in lengths:
         answer_html(words[:length], growing=True)
-    assert (time.process_time() - began) / len(lengths) < 0.005
+    assert (time.thread_time() - began) / len(lengths) < 0.005
 
 
 @pytest.mark.parametrize(
@@ -254,9 +254,9 @@ def test_an_update_of_a_long_answer_is_cheap(separator: str) -> None:
 )
 def test_a_million_characters_are_drawn_in_a_time_that_is_bounded(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
-    began = time.process_time()
+    began = time.thread_time()
     Seen(answer_html(text))
-    assert time.process_time() - began < 20
+    assert time.thread_time() - began < 20
 
 
 def test_thinking_is_folded_with_its_size_and_open_while_it_goes_on() -> None:

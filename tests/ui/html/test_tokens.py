@@ -95,7 +95,7 @@ def test_where_one_was_far_more_sure_is_marked() -> None:
 def test_two_thousand_tokens_are_drawn_in_a_moment_and_sent_in_less_than_a_megabyte_and_a_half() -> None:
     likely = tuple(Choice(place, f" word{place}", 0.1) for place in range(10))
     one = view(*(TokenAt(5, f" word{n}", f" word{n}", 0.4, 2, 1.5, likely) for n in range(2000)))
-    began = time.process_time()
+    began = time.thread_time()
     shown = drawing.view_html(one, ONE)
-    assert time.process_time() - began < 1
+    assert time.thread_time() - began < 1
     assert len(shown) < 1_500_000

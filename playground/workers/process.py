@@ -109,7 +109,7 @@ class WorkerProcess(JsonChild):
 
     def more_follows(self, heard: bytes) -> bool:
         """Behind a token come others. Whatever else it says, somebody waits for: the first token is heard at once."""
-        return b'"kind":"token"' in heard
+        return b'"kind":"token"' in heard[heard.rfind(b"\n", 0, -1) + 1 :]
 
     def died(self, ending: Ending) -> WorkerDied:
         """Why the process ended, in words; its last words go into a log file."""

@@ -22,3 +22,11 @@ def test_only_behind_a_token_more_is_waited_for(kind: EventKind, *, waits: bool)
 def test_answers_to_questions_are_heard_at_once() -> None:
     line = encode(protocol.progress(1, 0.5))
     assert not WorkerProcess.more_follows(object.__new__(WorkerProcess), line)
+
+
+def test_what_was_said_last_decides() -> None:
+    token = encode(protocol.event(1, Event("a", "token", text="word")))
+    done = encode(protocol.event(1, Event("a", "done", run=RUN)))
+    hears = WorkerProcess.more_follows
+    assert not hears(object.__new__(WorkerProcess), token + token + done)
+    assert hears(object.__new__(WorkerProcess), done + token)

@@ -15,7 +15,7 @@ from playground.api.flow import Gone
 from playground.api.spelling import Spelling
 from playground.errors import Stopped
 from playground.messages import foreign
-from playground.records import Cancelled, ModelRun, Request, TokenLogprob
+from playground.records import Cancelled, LoadSpec, ModelRun, Request, TokenLogprob
 
 if TYPE_CHECKING:
     from playground.service import Playground
@@ -35,10 +35,15 @@ class Asker:
     owner: str
     left: Cancelled
 
-    def make_ready(self, model: str) -> None:
-        """Prepare the model, outside of any turn."""
-        for _ in self.playground.make_ready(model, self.left):
-            pass
+    def make_ready(self, model: str) -> LoadSpec:
+        """Prepare the model, outside of any turn; returns what is to be loaded."""
+        steps = self.playground.make_ready(model, self.left)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                load: LoadSpec = end.value
+                return load
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,9 @@ def _answer(asker: Asker, model: str, request: Request, number: int) -> Iterator
     playground, begun = asker.playground, False
     run: ModelRun | None = None
     try:
-        asker.make_ready(model)
+        load = asker.make_ready(model)
         with playground.asking(asker.owner, asker.left):
-            for event in playground.answer_now(model, request, asker.left):
+            for event in playground.answer_now(model, load, request, asker.left):
                 if event.kind == "loading" and begun:
                     raise errors.of_run("Unavailable", foreign(event.text))  # told text can't be taken back
                 if event.kind == "token" and event.text:

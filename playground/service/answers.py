@@ -10,7 +10,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -187,27 +187,33 @@ class Answers(ABC):
         return self._in_turn(model, request, owner, cancelled)
 
     def _in_turn(self, model: str, request: Request, owner: str, cancelled: Cancelled) -> Iterator[Event]:
-        yield from self.make_ready(model, cancelled)
+        load = yield from self.make_ready(model, cancelled)
         with self.asking(owner, cancelled):
-            yield from self.answer_now(model, request, cancelled)
+            yield from self.answer_now(model, load, request, cancelled)
 
-    def make_ready(self, model: str, cancelled: Cancelled) -> Iterator[Event]:
+    def make_ready(self, model: str, cancelled: Cancelled) -> Generator[Event, None, LoadSpec]:
         """Prepare a model that is not ready, which may take minutes: before ``asking``, so that nobody waits for it.
+
+        Returns:
+            What is to be loaded.
 
         Raises:
             PlaygroundError: It can't be prepared.
         """
-        variant = self.resolve(model)[1]
-        if self.preparation(variant).artifact is None:
-            yield Event(str(variant), "preparing", at=time.monotonic())
-            self.prepare(variant, lambda step, share: None, cancelled)
-
-    def answer_now(self, model: str, request: Request, cancelled: Cancelled) -> Iterator[Event]:
-        """As ``answer``, for whoever is ``asking`` already."""
         spec, variant = self.resolve(model)
-        state = self.preparation(variant)
-        artifact = state.artifact or self.prepare(variant, lambda step, share: None, cancelled)
-        load = LoadSpec(spec, artifact, self.settings.threads)
+        artifact = self.preparation(variant).artifact
+        if artifact is None:
+            yield Event(str(variant), "preparing", at=time.monotonic())
+            artifact = self.prepare(variant, lambda step, share: None, cancelled)
+        return LoadSpec(spec, artifact, self.settings.threads)
+
+    def answer_now(self, model: str, load: LoadSpec, request: Request, cancelled: Cancelled) -> Iterator[Event]:
+        """As ``answer``, for whoever is ``asking`` already.
+
+        Args:
+            load: What ``make_ready`` returned.
+        """
+        variant = self.resolve(model)[1]
         ready = time.monotonic()
         with self.pool.turns.hold(cancelled, lambda _: None) as mine:
             if not mine:

@@ -122,7 +122,7 @@ def test_instruction_sets_are_read_from_the_system_and_absent_elsewhere(tmp_path
 def test_what_a_client_waits_is_held_against_the_worker_of_the_same_moment() -> None:
     worker = [door.Answer(1.0, 100.0, 1.0, 100.0), door.Answer(2.0, 50.0, 2.0, 50.0)]  # the machine got slower
     client = [door.Answer(1.02, 98.0, 1.0, 99.0), door.Answer(2.04, 49.0, 2.0, 49.5)]
-    row = door._row(worker, client)
+    row = door._row(worker, client, [door.Answer(1.05, 90.0, 1.0, 99.0)])
     assert row["ttft_ratio"] == pytest.approx(1.02)
     assert row["decode_ratio"] == pytest.approx(0.98)
     assert row["added_ms"] == pytest.approx(30.0)

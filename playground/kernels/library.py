@@ -104,6 +104,8 @@ class Library:
         dll.pg_close.restype = None
         dll.pg_close.argtypes = [c_void_p]
         dll.pg_cache.argtypes = [c_void_p, POINTER(c_void_p), POINTER(c_void_p), c_int, c_int, c_int]
+        dll.pg_settle.restype = None
+        dll.pg_settle.argtypes = [c_void_p]
         dll.pg_run.restype = None
         dll.pg_run.argtypes = [c_void_p, c_void_p, c_int, c_int]
         dll.pg_way.restype = None
@@ -191,6 +193,10 @@ class Library:
         if self._dll.pg_cache(handle, *tables, values[0].shape[1], heads, size):
             raise MemoryError(msg("the kernels got no memory for attention"))
         return tables
+
+    def settle(self, handle: Any) -> None:
+        """Wait until no thread is at a step that is over: before memory that it may be reading is given back."""
+        self._dll.pg_settle(handle)
 
     def run(self, handle: Any, ids: int, count: int, start: int) -> None:
         """Read the ``count`` ids (int64) at the address ``ids`` behind ``start`` others."""

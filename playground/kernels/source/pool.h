@@ -25,13 +25,15 @@
 #define LOOKS 4000        /* before others may have the core: longer than any two threads are apart in even work */
 #define AWAKE_NS 2000000L /* between two steps, before a helper sleeps */
 
+/* Two kinds of work: in lock step, where every thread has its part, and shared, where whoever comes has some. */
 typedef struct Pool {
     int threads, started;
     int awake; /* whether helpers look for work a while before they sleep */
     pthread_t *helpers;
-    void (*work)(void *, int);
+    void (*in_step)(void *, int), (*shared)(void *, int);
     void *with;
-    _Alignas(64) atomic_uint generation;
+    _Alignas(64) atomic_uint generation; /* of work: even numbers are in lock step, odd ones shared */
+    atomic_int inside;                   /* helpers that are at work, or look what it is */
     _Alignas(64) atomic_uint arrived;
     _Alignas(64) atomic_uint phase;
     atomic_int leaving, sleeping;
@@ -95,35 +97,49 @@ static void *helper(void *given) {
             atomic_fetch_sub(&pool->sleeping, 1);
             pthread_mutex_unlock(&pool->mutex);
         }
-        seen++;
         if (atomic_load(&pool->leaving)) return NULL;
-        pool->work(pool->with, me.thread);
-        barrier(pool, (Ahead){NULL, NULL});
+        atomic_fetch_add(&pool->inside, 1);
+        seen = atomic_load(&pool->generation); /* shared work may be over, and other work be there */
+        if (seen % 2) pool->shared(pool->with, me.thread);
+        else {
+            pool->in_step(pool->with, me.thread);
+            barrier(pool, (Ahead){NULL, NULL});
+        }
+        atomic_fetch_sub(&pool->inside, 1);
     }
 }
 
-/* Runs `work(with, thread)` on every thread; returns when all are done. */
-static void together(Pool *pool, void (*work)(void *, int), void *with) {
-    pool->work = work, pool->with = with;
-    if (pool->threads > 1) {
-        atomic_fetch_add(&pool->generation, 1);
-        if (atomic_load(&pool->sleeping)) {
-            pthread_mutex_lock(&pool->mutex);
-            pthread_cond_broadcast(&pool->wake);
-            pthread_mutex_unlock(&pool->mutex);
-        }
-    }
-    if (work) work(with, 0);
-    if (!atomic_load(&pool->leaving)) barrier(pool, (Ahead){NULL, NULL});
+/* Until no helper is at work any more: one that lost its core may still be at shared work that is over. */
+static void pool_settle(Pool *pool) {
+    while (atomic_load(&pool->inside)) sched_yield();
+}
+
+static void call_helpers(Pool *pool, unsigned kind) {
+    unsigned generation = atomic_load(&pool->generation);
+    atomic_store(&pool->generation, generation + 2 - (generation + kind) % 2);
+    if (!atomic_load(&pool->sleeping)) return;
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+/* Runs `in_step(with, thread)` on every thread; returns when all are done. */
+static void together(Pool *pool) {
+    if (pool->threads > 1) pool_settle(pool), call_helpers(pool, 0);
+    pool->in_step(pool->with, 0);
+    barrier(pool, (Ahead){NULL, NULL});
+}
+
+/* Runs `shared(with, thread)` here, and on helpers as they come; returns when it is done here. */
+static void shared(Pool *pool) {
+    if (pool->threads > 1) call_helpers(pool, 1);
+    pool->shared(pool->with, 0);
 }
 
 static void pool_close(Pool *pool) {
     if (!pool) return;
     atomic_store(&pool->leaving, 1);
-    atomic_fetch_add(&pool->generation, 1);
-    pthread_mutex_lock(&pool->mutex);
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->mutex);
+    call_helpers(pool, 0);
     for (int i = 0; i < pool->started; i++) pthread_join(pool->helpers[i], NULL);
     pthread_mutex_destroy(&pool->mutex);
     pthread_cond_destroy(&pool->wake);
@@ -132,11 +148,12 @@ static void pool_close(Pool *pool) {
 }
 
 /* NULL where there is no memory, or a thread could not be started. */
-static Pool *pool_open(int threads, int awake) {
+static Pool *pool_open(int threads, int awake, void (*in_step)(void *, int), void (*shared)(void *, int), void *with) {
     Pool *pool = aligned_alloc(64, (sizeof(Pool) + 63) / 64 * 64);
     if (!pool) return NULL;
     memset(pool, 0, sizeof *pool);
     pool->threads = threads, pool->awake = awake;
+    pool->in_step = in_step, pool->shared = shared, pool->with = with;
     pool->helpers = calloc((size_t)threads, sizeof(pthread_t));
     if (!pool->helpers || pthread_mutex_init(&pool->mutex, NULL)) return free(pool->helpers), free(pool), NULL;
     if (pthread_cond_init(&pool->wake, NULL)) {

@@ -26,8 +26,8 @@ static int tokens_together(const Shape *s) {
     return tokens < 1 ? 1 : tokens > 16 ? 16 : tokens;
 }
 
-/* Chunk by chunk, the partial results of one key-value head's queries for one token, kept for ATTN_REDUCE. */
-static void flash_attn_one(const Op *op, Run *r, int head, int chunk, float *own) {
+/* The partial results of one key-value head's queries for one token, of one chunk: what ATTN_REDUCE puts together. */
+static void flash_attn_one(const Op *op, const Run *r, int head, int chunk, float *out, float *own) {
     const Shape *s = &op->shape;
     int end = r->start + 1, first = s->window && end > s->window ? end - s->window : 0;
     const half *keys = r->keys[op->layer] + ((size_t)head * r->capacity + (size_t)chunk * CHUNK) * s->size;
@@ -35,7 +35,6 @@ static void flash_attn_one(const Op *op, Run *r, int head, int chunk, float *own
     const float *q = at(r, op->src[0], 0) + (size_t)head * s->groups * s->size;
     float *scores = own;
     int part = s->size + 2, from = first - chunk * CHUNK, to = end - chunk * CHUNK;
-    float *out = r->parts + ((size_t)chunk * s->heads + (size_t)head * s->groups) * part;
     float *weighted = own + (size_t)MAX_QUERIES * CHUNK;
     scores_half(q, keys, s->size, s->groups, scores);
     for (int g = 0; g < s->groups; g++) softmax_chunk(scores + g * CHUNK, from, to, out + g * part, out + g * part + 1);
@@ -93,6 +92,8 @@ static void flash_attn_many(const Op *op, Run *r, int head, int row, int tokens,
     }
 }
 
+#include "shares.h"
+
 static int take(Run *r, int step, int count) {
     return atomic_fetch_add_explicit(&r->taken[step], count, memory_order_relaxed);
 }
@@ -100,13 +101,6 @@ static int take(Run *r, int step, int count) {
 static void flash_attn(const Op *op, Run *r, int step, float *own) {
     const Shape *s = &op->shape;
     int heads = s->heads / s->groups;
-    if (r->tokens == 1) {
-        int end = r->start + 1, first = (s->window && end > s->window ? end - s->window : 0) / CHUNK;
-        int chunks = (end + CHUNK - 1) / CHUNK - first, all = heads * chunks;
-        for (int i = take(r, step, 1); i < all; i = take(r, step, 1))
-            flash_attn_one(op, r, i / chunks, first + i % chunks, own);
-        return;
-    }
     int together_ = tokens_together(s), tiles = (r->tokens + together_ - 1) / together_, all = heads * tiles;
     for (int i = take(r, step, 1); i < all; i = take(r, step, 1)) {
         int row = (tiles - 1 - i / heads) * together_; /* the longest first */
@@ -128,36 +122,19 @@ long pg_work[KINDS], pg_wait[KINDS];
 
 /* -- the list ------------------------------------------------------------------------------------------------------ */
 
-/* With one row a product is as fast as memory is read, and a long stream is read fastest: three quarters are shared out
- * beforehand, one stretch for each thread, and only the rest goes to whoever is free. */
-INLINE int fixed_share(int panels, int threads) { return panels * 3 / 4 / threads; }
-
-static void mul_mat_step(const Op *op, Run *r, int step, int rows, int thread) {
-    int panels = op->matrix.outputs / PANEL, threads = r->working, first = 0, each = panels / (16 * threads);
+static void mul_mat_step(const Op *op, Run *r, int step, int rows) {
+    int panels = op->matrix.outputs / PANEL, each = panels / (16 * r->working);
     float *out = at(r, op->dst[0], 0);
     size_t stride = (size_t)op->dst[0].stride;
-    if (rows == 1) {
-        int share = fixed_share(panels, threads);
-        mul_mat(&op->matrix, r->plan.acts, rows, thread * share, (thread + 1) * share, out, stride);
-        first = threads * share;
-    }
     if (each < 1) each = 1;
-    for (int p = first + take(r, step, each); p < panels; p = first + take(r, step, each))
+    for (int p = take(r, step, each); p < panels; p = take(r, step, each))
         mul_mat(&op->matrix, r->plan.acts, rows, p, p + each < panels ? p + each : panels, out, stride);
-}
-
-/* What a thread may ask for while it waits: the beginning of its share of the next product. */
-static Ahead wanted(const Run *r, int step, int thread) {
-    if (r->tokens > 1 || r->next[step] < 0) return (Ahead){NULL, NULL};
-    const Matrix *m = &r->plan.list[r->next[step]].matrix;
-    size_t share = panel_bytes(m) * fixed_share(m->outputs / PANEL, r->working);
-    const uint8_t *from = (const uint8_t *)m->panels + thread * share;
-    return (Ahead){from, from + (share < LOOKAHEAD ? share : LOOKAHEAD)};
 }
 
 static int by_rows(int kind) { return kind != MUL_MAT && kind != FLASH_ATTN; }
 
-static void steps(void *with, int thread) {
+/* The list for several tokens: in lock step. */
+static void many_tokens(void *with, int thread) {
     Run *r = with;
     const Plan *plan = &r->plan;
     int share = (r->tokens + r->working - 1) / r->working;
@@ -167,22 +144,22 @@ static void steps(void *with, int thread) {
         PROFILE_BEGIN
         int rows = op->one ? 1 : r->tokens;
         if (op->kind == MUL_MAT) {
-            mul_mat_step(op, r, i, rows, thread);
+            mul_mat_step(op, r, i, rows);
         } else if (op->kind == FLASH_ATTN) {
-            flash_attn(op, r, i, r->own[thread]);
-        } else if (op->kind == ATTN_REDUCE) {
-            if (r->tokens == 1 && thread == 0) attn_reduce(op, r);
-        } else {
+            flash_attn(op, r, i, r->own[thread] + r->result);
+        } else if (op->kind != ATTN_REDUCE) { /* which several tokens have no need of */
             int from = rows == 1 ? 0 : thread * share, to = rows == 1 ? (thread == 0) : from + share;
             for (int row = from; row < to && row < rows; row++) row_of(op, r, row, rows);
         }
         /* Steps that go row by row need not wait for each other, as long as a row stays with its thread. */
         PROFILE_WORK
         int next_same = i + 1 < plan->ops && by_rows(op[0].kind) && by_rows(op[1].kind) && op[0].one == op[1].one;
-        if (!next_same && i + 1 < plan->ops && r->working > 1) barrier(r->pool, wanted(r, i, thread));
+        if (!next_same && i + 1 < plan->ops && r->working > 1) barrier(r->pool, (Ahead){NULL, NULL});
         PROFILE_WAIT
     }
 }
+
+static void one_token_(void *with, int thread) { one_token(with, thread); }
 
 /* -- what the caller sees ------------------------------------------------------------------------------------------ */
 
@@ -197,7 +174,8 @@ void pg_close(Run *r) {
     pool_close(r->pool);
     if (r->own)
         for (int i = 0; i < r->plan.threads; i++) free(r->own[i]);
-    free(r->own), free(r->taken), free(r->next), free(r->parts), free(r);
+    free(r->own), free(r->taken), free(r->next), free(r->parts), free(r->next_piece), free(r->done), free(r->claims);
+    free(r);
 }
 
 /* The first step that would reach beyond its buffers, or -1. `max_size`: the largest head there is scratch for. */
@@ -214,22 +192,32 @@ Run *pg_open(const Plan *plan, int max_size, int awake) {
     if (!r) return NULL;
     r->plan = *plan;
     r->forced = -1;
+    r->result = result_floats(max_size);
     r->taken = calloc((size_t)plan->ops, sizeof(atomic_int));
     r->own = calloc((size_t)plan->threads, sizeof(float *));
     r->next = calloc((size_t)plan->ops, sizeof(int));
-    if (!r->taken || !r->own || !r->next) return pg_close(r), NULL;
+    r->next_piece = calloc((size_t)plan->threads * (size_t)plan->ops, sizeof(atomic_ullong));
+    r->done = calloc((size_t)plan->ops, sizeof(atomic_ullong));
+    r->claims = aligned_alloc(64, (size_t)plan->threads * sizeof(Claim));
+    if (!r->taken || !r->own || !r->next || !r->next_piece || !r->done || !r->claims) return pg_close(r), NULL;
+    memset(r->claims, 0, (size_t)plan->threads * sizeof(Claim));
     for (int i = plan->ops - 1, next = -1; i >= 0; i--) {
         r->next[i] = next;
         if (plan->list[i].kind == MUL_MAT) next = i;
     }
     for (int i = 0; i < plan->threads; i++)
-        if (!(r->own[i] = aligned_alloc(64, (scratch_floats(max_size) * 4 + 63) / 64 * 64))) return pg_close(r), NULL;
-    if (!(r->pool = pool_open(plan->threads, awake))) return pg_close(r), NULL;
+        if (!(r->own[i] = aligned_alloc(64, ((r->result + scratch_floats(max_size)) * 4 + 63) / 64 * 64)))
+            return pg_close(r), NULL;
+    if (!(r->pool = pool_open(plan->threads, awake, many_tokens, one_token_, r))) return pg_close(r), NULL;
     return r;
 }
 
+/* To be called before memory that a run has seen is given back. */
+void pg_settle(Run *r) { pool_settle(r->pool); }
+
 /* The cache: for each layer keys and values with room for `capacity` positions (a multiple of 64). */
 int pg_cache(Run *r, half **keys, half **values, int capacity, int heads, int size) {
+    pool_settle(r->pool);
     r->keys = keys, r->values = values, r->capacity = capacity;
     size_t wanted = (size_t)(capacity / CHUNK) * (size_t)heads * (size_t)(size + 2);
     if (wanted > r->parts_size) {
@@ -243,18 +231,25 @@ int pg_cache(Run *r, half **keys, half **values, int capacity, int heads, int si
 
 /* Reads `tokens` ids behind `start` others. */
 void pg_run(Run *r, const int64_t *ids, int tokens, int start) {
+    if (tokens > 1) pool_settle(r->pool);
     r->ids = ids, r->tokens = tokens, r->start = start;
-    for (int i = 0; i < r->plan.ops; i++) atomic_store_explicit(&r->taken[i], 0, memory_order_relaxed);
     int size = 0, threads = r->working = r->plan.threads;
-    if (threads == 1) return steps(r, 0);
+    if (tokens == 1) {
+        atomic_fetch_add_explicit(&r->step, 1, memory_order_release);
+        if (threads == 1 || r->forced == ALONE) one_token(r, 0);
+        else shared(r->pool);
+        return;
+    }
+    for (int i = 0; i < r->plan.ops; i++) atomic_store_explicit(&r->taken[i], 0, memory_order_relaxed);
+    if (threads == 1) return many_tokens(r, 0);
     while (size < PACES - 1 && 1 << size < tokens) size++;
     Pace *pace = &r->pace[size];
     int way = r->forced >= 0 ? r->forced : pace_way(pace);
     if (way == ALONE) r->working = 1;
     atomic_store_explicit(&r->pool->waited, 0, memory_order_relaxed);
     long began = now_ns();
-    if (way == ALONE) steps(r, 0);
-    else together(r->pool, steps, r);
+    if (way == ALONE) many_tokens(r, 0);
+    else together(r->pool);
     double waited = (double)atomic_load_explicit(&r->pool->waited, memory_order_relaxed) / (threads - 1);
     if (r->forced < 0) pace_took(pace, (double)(now_ns() - began), waited);
 }

@@ -10,20 +10,33 @@
 #include "plan.h"
 #include "pool.h"
 
+/* The piece that a thread is at, in the open, so that another may do it again (shares.h). Its state counts up by
+ * `STATES` with each piece. */
+enum { STORED, COMPUTING, STORING, TAKEN_OVER, STATES };
+typedef struct {
+    _Alignas(64) atomic_ullong state;
+    atomic_int place;
+    atomic_uint step, from, n;
+} Claim;
+
 typedef struct {
     Plan plan;
     Pool *pool;
     int working;        /* threads that take this step */
     int forced;         /* the way of every step, -1: by its pace */
     Pace pace[PACES];   /* of steps with one row, two, up to four … */
-    atomic_int *taken; /* for each step: how much of its work is taken */
+    atomic_int *taken; /* for each step: how much of its work is taken, of several tokens */
+    atomic_ullong *next_piece, *done; /* the same of one token: by [thread's share][step], and what is in place */
+    atomic_uint step;                 /* the number of tokens that were read one by one */
+    Claim *claims;                    /* for each thread */
     half **keys, **values; /* for each layer */
     int capacity;          /* positions */
     const int64_t *ids;
     int tokens, start;
     float *parts;      /* partial results of attention for one token */
     size_t parts_size; /* in floats */
-    float **own;       /* each thread's scratch */
+    float **own;       /* each thread's scratch: `result` numbers for what a piece gives, and room to work */
+    size_t result;
     int *next;         /* for each step: the next MUL_MAT behind it, or -1 */
 } Run;
 

@@ -88,6 +88,9 @@ class KernelEngine(Engine):
     def reset(self, length: int) -> None:
         needed = -(-length // CACHE_GROWTH) * CACHE_GROWTH
         if self._capacity < needed or self._capacity > 4 * needed:
+            self._library.settle(self._handle)
+            if self._many:
+                self._library.settle(self._many.trunk)
             self._keys, self._values = [], []  # before there are new ones
             self._allocate(needed)
         self._length = 0

@@ -27,9 +27,9 @@ static int tokens_together(const Shape *s) {
 }
 
 /* The partial results of one key-value head's queries for one token, of one chunk: what ATTN_REDUCE puts together. */
-static void flash_attn_one(const Op *op, const Run *r, int head, int chunk, float *out, float *own) {
+static void flash_attn_one(const Op *op, const Run *r, int end, int head, int chunk, float *out, float *own) {
     const Shape *s = &op->shape;
-    int end = r->start + 1, first = s->window && end > s->window ? end - s->window : 0;
+    int first = s->window && end > s->window ? end - s->window : 0;
     const half *keys = r->keys[op->layer] + ((size_t)head * r->capacity + (size_t)chunk * CHUNK) * s->size;
     const half *values = r->values[op->layer] + ((size_t)head * r->capacity + (size_t)chunk * CHUNK) * s->size;
     const float *q = at(r, op->src[0], 0) + (size_t)head * s->groups * s->size;
@@ -235,7 +235,8 @@ void pg_run(Run *r, const int64_t *ids, int tokens, int start) {
     r->ids = ids, r->tokens = tokens, r->start = start;
     int size = 0, threads = r->working = r->plan.threads;
     if (tokens == 1) {
-        atomic_fetch_add_explicit(&r->step, 1, memory_order_release);
+        unsigned long long step = (atomic_load_explicit(&r->step, memory_order_relaxed) >> 32) + 1;
+        atomic_store_explicit(&r->step, step << 32 | (unsigned)start, memory_order_release);
         if (threads == 1 || r->forced == ALONE) one_token(r, 0);
         else shared(r->pool);
         return;

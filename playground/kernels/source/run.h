@@ -27,7 +27,7 @@ typedef struct {
     Pace pace[PACES];   /* of steps with one row, two, up to four … */
     atomic_int *taken; /* for each step: how much of its work is taken, of several tokens */
     atomic_ullong *next_piece, *done; /* the same of one token: by [thread's share][step], and what is in place */
-    atomic_uint step;                 /* the number of tokens that were read one by one */
+    atomic_ullong step; /* the number of tokens that were read one by one << 32 | how many stand before this one */
     Claim *claims;                    /* for each thread */
     half **keys, **values; /* for each layer */
     int capacity;          /* positions */

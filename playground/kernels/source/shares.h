@@ -26,6 +26,10 @@
 #define PIECE_PANELS 64    /* at most */
 #define PIECES 4           /* of a share, at least */
 
+#ifndef MAY_LOSE_CORE
+#define MAY_LOSE_CORE() /* tests put threads to sleep here */
+#endif
+
 /* -- counting, under the number of a step ------------------------------------------------------------------------- */
 
 /* Numbers that the largest piece gives. */
@@ -63,10 +67,11 @@ typedef struct {
     const Op *op;
     int place;                    /* in the list */
     uint32_t units, most, pieces; /* all of it, and how much is taken at once: at most, and so many pieces of a share */
-    int first, chunks;            /* of attention: the first chunk that is seen, and how many */
+    int end, first, chunks;       /* of attention: positions that are seen, the first chunk of them, and how many */
 } Work;
 
-static Work work_of(const Run *r, int place) {
+/* `start` is the step's own: in `r` there may be that of a later one. */
+static Work work_of(const Run *r, int place, int start) {
     const Op *op = r->plan.list + place;
     Work work = {.op = op, .place = place, .pieces = 1, .most = 1};
     if (op->kind == MUL_MAT) {
@@ -76,9 +81,9 @@ static Work work_of(const Run *r, int place) {
         work.pieces = PIECES;
     } else {
         const Shape *s = &op->shape;
-        int end = r->start + 1;
-        work.first = (s->window && end > s->window ? end - s->window : 0) / CHUNK;
-        work.chunks = (end + CHUNK - 1) / CHUNK - work.first;
+        work.end = start + 1;
+        work.first = (s->window && work.end > s->window ? work.end - s->window : 0) / CHUNK;
+        work.chunks = (work.end + CHUNK - 1) / CHUNK - work.first;
         work.units = (uint32_t)(s->heads / s->groups * work.chunks);
     }
     return work;
@@ -101,7 +106,8 @@ static void compute(Run *r, const Work *work, uint32_t from, uint32_t n, float *
         part.outputs = (int)n * PANEL;
         mul_mat(&part, r->plan.acts, 1, 0, (int)n, out, (size_t)part.outputs);
     } else {
-        flash_attn_one(op, r, (int)from / work->chunks, work->first + (int)from % work->chunks, out, own);
+        int head = (int)from / work->chunks, chunk = work->first + (int)from % work->chunks;
+        flash_attn_one(op, r, work->end, head, chunk, out, own);
     }
 }
 
@@ -114,15 +120,19 @@ static void finish(Run *r, const Work *work, Claim *claim, uint32_t step, uint32
     atomic_store_explicit(&claim->from, from, memory_order_relaxed);
     atomic_store_explicit(&claim->n, n, memory_order_relaxed);
     atomic_store_explicit(&claim->state, mine + COMPUTING, memory_order_release);
+    MAY_LOSE_CORE();
     compute(r, work, from, n, out, out + r->result);
+    MAY_LOSE_CORE();
     unsigned long long expected = mine + COMPUTING;
     if (!atomic_compare_exchange_strong_explicit(&claim->state, &expected, mine + STORING, memory_order_acq_rel,
                                                  memory_order_relaxed))
         return;
+    MAY_LOSE_CORE();
     size_t floats;
     float *to = result_of(r, work, from, &floats);
     memcpy(to, out, n * floats * sizeof(float));
     atomic_store_explicit(&claim->state, mine + STORED, memory_order_release);
+    MAY_LOSE_CORE();
     add_done(r->done + work->place, step, n);
 }
 
@@ -147,6 +157,7 @@ static int take_over(Run *r, const Work *work, uint32_t step, int thread) {
         Claim *claim = r->claims + other;
         unsigned long long state = atomic_load_explicit(&claim->state, memory_order_acquire);
         if (other == thread || state % STATES != COMPUTING) continue;
+        MAY_LOSE_CORE();
         uint32_t from = atomic_load_explicit(&claim->from, memory_order_relaxed);
         uint32_t n = atomic_load_explicit(&claim->n, memory_order_relaxed);
         if (atomic_load_explicit(&claim->place, memory_order_relaxed) != work->place) continue;
@@ -195,11 +206,14 @@ static Ahead wanted_next(const Run *r, int place, int thread) {
 /* All of one token's step that this thread gets. */
 static void one_token(Run *r, int thread) {
     const Plan *plan = &r->plan;
-    uint32_t step = (uint32_t)atomic_load_explicit(&r->step, memory_order_acquire), got;
+    uint64_t now = atomic_load_explicit(&r->step, memory_order_acquire);
+    uint32_t step = (uint32_t)(now >> 32), got;
+    MAY_LOSE_CORE();
     for (int place = 0; place < plan->ops;) {
         const Op *op = plan->list + place;
+        MAY_LOSE_CORE();
         if (op->kind == MUL_MAT || op->kind == FLASH_ATTN) {
-            Work work = work_of(r, place);
+            Work work = work_of(r, place, (int)(uint32_t)now);
             while (take_piece(r, &work, step, thread)) {}
             wait_for(r, &work, step, place, work.units, thread, wanted_next(r, place, thread));
             place++;

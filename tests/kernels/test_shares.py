@@ -1,0 +1,135 @@
+"""A token's step belongs to whichever threads are running: one that is put off holds up nobody, and no bit depends on it.
+
+Threads are put to sleep at every point where the order of things matters, for longer than the others wait. So pieces are
+done twice, and threads come back to steps that are long over, to caches that have grown and to engines that are closing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from playground.kernels import building
+from playground.kernels.building import Built, build, obstacle
+from playground.runtimes.native.engine import KernelEngine, open_kernels
+from playground.runtimes.native.lowering import read_program
+from tests.support import kernel_graphs
+
+pytestmark = pytest.mark.skipif(obstacle() is not None, reason=obstacle() or "")
+
+SLEEPY = """
+#include <stdint.h>
+#include <time.h>
+#include <unistd.h>
+/* One time in `ONE_IN`, for up to two milliseconds, in an order of each thread's own. */
+static _Thread_local uint64_t drawn_;
+static void may_lose_core(void) {
+    if (!drawn_) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        drawn_ = (uint64_t)t.tv_nsec ^ (uintptr_t)&drawn_;
+    }
+    drawn_ = drawn_ * 6364136223846793005u + 1442695040888963407u;
+    if ((drawn_ >> 33) % ONE_IN == 0) usleep((useconds_t)((drawn_ >> 40) % 2000));
+}
+#define MAY_LOSE_CORE() may_lose_core()
+"""
+STEPS = 130
+"""Over two borders between chunks of the cache, where attention gets more to do from one step to the next."""
+
+
+def sleepy(folder: Path, monkeypatch: pytest.MonkeyPatch, one_in: int) -> Built:
+    """The kernels, with threads that lose their core now and then."""
+    source = folder / f"source-{one_in}"
+    shutil.copytree(building.SOURCE, source)
+    file = source / "shares.h"
+    text = file.read_text(encoding="utf-8")
+    assert text.count("#ifndef MAY_LOSE_CORE") == 1
+    file.write_text(text.replace("#ifndef MAY_LOSE_CORE", f"#define ONE_IN {one_in}{SLEEPY}\n#ifndef MAY_LOSE_CORE"))
+    with monkeypatch.context() as patched:
+        patched.setattr(building, "SOURCE", source)
+        return built(folder / f"library-{one_in}")
+
+
+def built(folder: Path) -> Built:
+    folder.mkdir()
+    return build(folder)
+
+
+def graph(folder: Path, four_bits: bool) -> Path:
+    made = kernel_graphs.four_bits() if four_bits else kernel_graphs.eight_bits()
+    return kernel_graphs.write(made, folder) / "model.onnx"
+
+
+def rows(engine: KernelEngine, prompt: int = 3) -> list[NDArray[Any]]:
+    ids = [(7 * place + 3) % kernel_graphs.VOCAB for place in range(prompt + STEPS)]
+    engine.reset(prompt)
+    found = [engine.prefill(ids[:prompt]).copy()]
+    for place in range(prompt, prompt + STEPS):
+        assert engine.rewind(place, place + 1)  # the cache grows under threads that are late
+        found.append(engine.step(ids[place]).copy())
+    return found
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("threads", [2, 3, 8])
+@pytest.mark.parametrize("one_in", [40, 400])
+def test_threads_that_lose_their_core_change_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, one_in: int
+) -> None:
+    program = read_program(graph(tmp_path, four_bits=threads == 3))
+    plain = open_kernels(built(tmp_path / "plain"), program, 1)
+    expected = rows(plain)
+    plain.close()
+    engine = open_kernels(sleepy(tmp_path, monkeypatch, one_in), program, threads)
+    for _ in range(3):
+        assert all(np.array_equal(one, other) for one, other in zip(expected, rows(engine), strict=True))
+    engine.close()
+
+
+@pytest.mark.integration
+def test_an_engine_closes_while_a_thread_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, library = read_program(graph(tmp_path, four_bits=False)), sleepy(tmp_path, monkeypatch, 20)
+    for _ in range(10):
+        engine = open_kernels(library, program, 4)
+        engine.reset(8)
+        engine.prefill([1, 2, 3])
+        engine.step(4)
+        engine.close()
+
+
+@pytest.mark.integration
+def test_who_waits_does_what_another_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a helper that sleeps at each piece it takes, steps take hardly longer than without it."""
+    program = read_program(graph(tmp_path, four_bits=False))
+    source = tmp_path / "source"
+    shutil.copytree(building.SOURCE, source)
+    file = source / "shares.h"
+    begins = "    MAY_LOSE_CORE();\n    compute("
+    text = file.read_text(encoding="utf-8")
+    assert text.count(begins) == 1
+    slow = "    if (thread) { struct timespec t = {0, 20000000}; nanosleep(&t, NULL); }\n    compute("
+    file.write_text(text.replace(begins, slow))
+    monkeypatch.setattr(building, "SOURCE", source)
+    engine = open_kernels(built(tmp_path / "library"), program, 2)
+    engine.reset(64)
+    engine.prefill([1, 2, 3])
+
+    def seconds(alone: bool) -> float:
+        engine.take_steps(alone)
+        engine.step(4)
+        began = time.monotonic()
+        for _ in range(1000):
+            assert engine.rewind(3, 4)
+            engine.step(4)
+        return time.monotonic() - began
+
+    alone, shared = seconds(True), seconds(False)
+    engine.close()
+    assert shared < 4 * alone + 0.1, "a piece in twenty milliseconds; whoever waited for it would take seconds"

@@ -218,6 +218,7 @@ def main() -> int:
     parser.add_argument("--model", default="smollm2-135m-instruct", help="the one that two pages run")
     parser.add_argument("--opens", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3, help="of the comparison with the bare loop")
+    parser.add_argument("--tokens", type=int, default=512, help="of each answer in it")
     parser.add_argument("--only", choices=["opening", "streaming", "watching", "rest"])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -228,7 +229,7 @@ def main() -> int:
     measured = {
         "opening": lambda: opening(settings, options.opens),
         "streaming": lambda: streaming(settings),
-        "watching": lambda: run_app_bench(options.model, options.repeats, 128),
+        "watching": lambda: run_app_bench(options.model, options.repeats, options.tokens),
         "rest": lambda: rest(settings),
     }
     try:

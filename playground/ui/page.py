@@ -65,6 +65,7 @@ was built with. Their progress is hidden; gradio's page would still tell each co
 all of earlier events, with every message of an event: half of the processor time of a click."""
 QUEUE_LOOK_S = 0.03
 """Between two looks at gradio's queue of events: the most it adds to a click."""
+PROGRESS_LOOK_S = 1.0
 
 
 def head_html() -> str:
@@ -88,6 +89,8 @@ def build_ui(playground: Playground) -> gr.Blocks:
     demo.queue(max_size=limit * 8, default_concurrency_limit=limit, api_open=False)
     # gradio has no public name for it. A default of 1 ms kept an idle app at 6 % of a core, taken from the models.
     demo._queue.sleep_when_free = QUEUE_LOOK_S
+    # It looks as often for steps of gr.Progress, which nothing here has: a hundred times a second.
+    demo._queue.progress_update_sleep_when_free = PROGRESS_LOOK_S
     # Nor for this: gradio forgets a session's messages after so many others, and would keep its events for good.
     demo._queue.pending_event_ids_session = LRUCache(demo._queue.pending_messages_per_session.max_size)
     return demo

@@ -86,3 +86,35 @@ def test_frames_that_a_short_movement_asks_for_come_at_full_speed(page: Any) -> 
         })"""
     )
     assert cancelled
+
+
+COPIED = """() => {
+  const held = { text: "a", parts: [1, { two: 2 }], at: new Date(0), more: new Map([[1, { three: 3 }]]) };
+  const copy = structuredClone(held);
+  held.parts[1].two = 3;
+  held.more.get(1).three = 4;
+  const fault = (value) => { try { structuredClone(value); return ""; } catch (error) { return error.name; } };
+  const call = () => 0;
+  return {
+    deep: copy.parts[1].two === 2 && copy.more.get(1).three === 3 && copy.at.getTime() === 0,
+    plain: [0, "", null, undefined, false, 2n].every((value) => Object.is(structuredClone(value), value)),
+    call: structuredClone(call) === call,
+    faults: [fault(Symbol("s")), fault({ call })],
+    moved: (() => {
+      const buffer = new ArrayBuffer(8);
+      return structuredClone(buffer, { transfer: [buffer] }).byteLength === 8 && buffer.byteLength === 0;
+    })(),
+  };
+}"""
+
+
+@pytest.mark.ui
+def test_what_has_parts_is_copied_by_the_browser_and_what_has_none_is_its_own_copy(browser: Any, app: App) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(app.url)
+    found = page.evaluate(COPIED)
+    context.close()
+    faults = found.pop("faults")
+    assert all(found.values()), found
+    assert faults == ["DataCloneError", "DataCloneError"]

@@ -56,7 +56,9 @@ def test_measuring_shows_medians_ranks_and_what_failed_and_is_there_after_a_relo
     assert "Medians of 3 repeats, answers of 6 tokens" in shown
     assert "token 3 fails" in shown
     row = page.locator("#measured tr", has_text="Decode rate").first.inner_text()
-    assert row.index("#1") < row.index("20.0 tok/s") < row.index("#2")
+    slow = re.search(r"(1[5-9]|20)\.\d tok/s", row)  # its steps take 50 ms, on a busy machine a little more
+    assert slow
+    assert row.index("#1") < slow.start() < row.index("#2")
     page.reload()
     page.wait_for_selector("button#run")
     open_tab(page, "Measure")

@@ -1,7 +1,7 @@
 """A chat template: what it is given, and what it does with what it is given.
 
-A template is a program by a stranger. It runs in transformers' sandbox, with all that transformers gives it, and is
-tried out before a user's words are entrusted to it: some lose a text that is not a list of parts, some have no place
+A template is a program by a stranger. It runs in a sandbox (``chat_sandbox``) with all that transformers gives it, and
+is tried out before a user's words are entrusted to it: some lose a text that is not a list of parts, some have no place
 for a system prompt. The module knows templates as texts; where they lie, ``catalog/template_files.py`` knows. It
 does not know tokenizers or token ids.
 """
@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from playground.errors import Reason
 from playground.messages import foreign
+from playground.runtimes.generation.chat_sandbox import compiled, environment
 
 _PROBE = "\U000f0002\U000f0003\U000f0004"
 """No one types this, and no template looks for it."""
@@ -64,13 +65,8 @@ class ChatTemplate:
         Raises:
             Refused: The template does not take these turns.
         """
-        from transformers.utils.chat_template_utils import render_jinja_template
-
         with _refusals():
-            rendered, _ = render_jinja_template(
-                [self._messages(turns)], chat_template=self.source, add_generation_prompt=generate, **self.named
-            )
-        text: str = rendered[0]
+            text: str = compiled(self.source).render(**self._given(turns, generate), **self.named)
         return text
 
     def render_with(self, change: Callable[[str], str], where: Places, turns: Sequence[Turn], generate: bool) -> str:
@@ -80,16 +76,13 @@ class ChatTemplate:
             Refused: The template does not take these turns so.
         """
         with _refusals():
-            environment = _environment(self.source)
-            tree = environment.parse(self.source)
+            sandbox = environment(self.source)
+            tree = sandbox.parse(self.source)
             for constant in written(tree, where.assigned):
                 name = "data" if hasattr(constant, "data") else "value"
                 setattr(constant, name, change(getattr(constant, name)))
             named = {name: change(token) for name, token in self.named.items()} if where.named else self.named
-            compiled = environment.from_string(tree)
-            text: str = compiled.render(
-                messages=self._messages(turns), tools=None, documents=None, add_generation_prompt=generate, **named
-            )
+            text: str = sandbox.from_string(tree).render(**self._given(turns, generate), **named)
         return text
 
     @cached_property
@@ -98,7 +91,7 @@ class ChatTemplate:
         import jinja2
 
         with _refusals():
-            tree = _environment(self.source).parse(self.source)
+            tree = environment(self.source).parse(self.source)
         texts = [node.data for node in tree.find_all(jinja2.nodes.TemplateData)]
         texts += [node.value for node in tree.find_all(jinja2.nodes.Const) if isinstance(node.value, str)]
         return "\0".join(texts)
@@ -111,6 +104,15 @@ class ChatTemplate:
             return ""
         _, found, behind = text.rpartition(_PROBE)
         return behind if found else ""
+
+    def _given(self, turns: Sequence[Turn], generate: bool) -> dict[str, Any]:
+        """What transformers gives every template; to some an unknown name is not the same as None."""
+        return {
+            "messages": self._messages(turns),
+            "tools": None,
+            "documents": None,
+            "add_generation_prompt": generate,
+        }
 
     def _messages(self, turns: Sequence[Turn]) -> list[dict[str, Any]]:
         return [
@@ -182,13 +184,6 @@ def written(tree: Any, assigned: bool) -> Iterator[Any]:
             yield from parts(assignment.node)
         for keyword in tree.find_all(nodes.Keyword):
             yield from parts(keyword.value)
-
-
-def _environment(source: str) -> Any:
-    """The sandbox that transformers renders in, with its filters and functions."""
-    from transformers.utils.chat_template_utils import _compile_jinja_template
-
-    return _compile_jinja_template(source).environment
 
 
 class _refusals:

@@ -30,7 +30,7 @@ LIBRARY = "kernels.so"
 OFF = "PLAYGROUND_KERNELS"
 """Set to ``off``, this variable leaves everything to ONNX Runtime; set to a name of ``LEVELS``, it takes that."""
 
-REVISION = "a7cc20b6a7b1"
+REVISION = "69d2dd893ea0"
 """What the kernels compute: a part of every artifact's key, so that another one has all artifacts made anew. It changes
 when a result changes by a bit, or when libraries compiled before must not run any more; not when the same is written
 otherwise. ``tests/kernels/test_sets.py`` holds the bits of this one.

@@ -44,14 +44,15 @@ STEPS = 130
 """Over two borders between chunks of the cache, where attention gets more to do from one step to the next."""
 
 
-def sleepy(folder: Path, monkeypatch: pytest.MonkeyPatch, one_in: int) -> Built:
+def sleepy(folder: Path, monkeypatch: pytest.MonkeyPatch, one_in: int, late_ns: int = 40_000) -> Built:
     """The kernels, with threads that lose their core now and then."""
     source = folder / f"source-{one_in}"
     shutil.copytree(building.SOURCE, source)
-    file = source / "shares.h"
+    file = source / "pool.h"
     text = file.read_text(encoding="utf-8")
     assert text.count("#ifndef MAY_LOSE_CORE") == 1
-    file.write_text(text.replace("#ifndef MAY_LOSE_CORE", f"#define ONE_IN {one_in}{SLEEPY}\n#ifndef MAY_LOSE_CORE"))
+    defined = f"#define LATE_NS {late_ns}L\n#define ONE_IN {one_in}{SLEEPY}\n#ifndef MAY_LOSE_CORE"
+    file.write_text(text.replace("#ifndef MAY_LOSE_CORE", defined))
     with monkeypatch.context() as patched:
         patched.setattr(building, "SOURCE", source)
         return built(folder / f"library-{one_in}")
@@ -94,9 +95,24 @@ def test_threads_that_lose_their_core_change_no_bit(
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("one_in", [40, 1_000_000])
+def test_where_every_piece_is_late_the_step_ends_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_in: int
+) -> None:
+    """Whoever waits computes again at once what others are at: nobody's finished piece is thrown away for it."""
+    program = read_program(graph(tmp_path, four_bits=False))
+    plain = open_kernels(built(tmp_path / "plain"), program, 1)
+    expected = rows(plain)
+    plain.close()
+    engine = open_kernels(sleepy(tmp_path, monkeypatch, one_in, late_ns=0), program, 4)
+    assert all(np.array_equal(one, other) for one, other in zip(expected, rows(engine), strict=True))
+    engine.close()
+
+
+@pytest.mark.integration
 def test_an_engine_closes_while_a_thread_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program, library = read_program(graph(tmp_path, four_bits=False)), sleepy(tmp_path, monkeypatch, 20)
-    for _ in range(10):
+    program, library = read_program(graph(tmp_path, four_bits=False)), sleepy(tmp_path, monkeypatch, 3)
+    for _ in range(40):
         engine = open_kernels(library, program, 4)
         engine.reset(8)
         engine.prefill([1, 2, 3])

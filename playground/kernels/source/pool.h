@@ -22,6 +22,9 @@
 #else
 #define RELAX() ((void)0)
 #endif
+#ifndef MAY_LOSE_CORE
+#define MAY_LOSE_CORE() /* tests put threads to sleep here */
+#endif
 #define LOOKS 4000        /* before others may have the core: longer than any two threads are apart in even work */
 #define AWAKE_NS 2000000L /* between two steps, before a helper sleeps */
 
@@ -97,9 +100,11 @@ static void *helper(void *given) {
             atomic_fetch_sub(&pool->sleeping, 1);
             pthread_mutex_unlock(&pool->mutex);
         }
-        if (atomic_load(&pool->leaving)) return NULL;
+        MAY_LOSE_CORE();
         atomic_fetch_add(&pool->inside, 1);
+        MAY_LOSE_CORE();
         seen = atomic_load(&pool->generation); /* shared work may be over, and other work be there */
+        if (atomic_load(&pool->leaving)) return atomic_fetch_sub(&pool->inside, 1), NULL;
         if (seen % 2) pool->shared(pool->with, me.thread);
         else {
             pool->in_step(pool->with, me.thread);

@@ -1,4 +1,5 @@
-/* A decoder as a list of steps over buffers of numbers, run by a few threads in lock step.
+/* A decoder as a list of steps over buffers of numbers, run by a few threads: in lock step where there are several tokens,
+ * shared (shares.h) where there is one.
  *
  * The list is made elsewhere (runtimes/native/engine.py); here every step is taken for the tokens given, one or many.
  * Buffers are [tokens][stride] floats. Nothing is allocated while running. This file does not know ONNX, text or time.

@@ -4,11 +4,11 @@
  * a thread that is put off for a millisecond would hold up all others at the next meeting. So pieces belong to nobody:
  *   - a product's panels are in as many shares as there are threads. Each takes pieces of its own share, in order, so
  *     that it reads one stream, and then of the others'.
- *   - what a piece gives stays with its thread until the whole of it is there; then it is put in place at one go. A piece
- *     that is late is computed again by a thread that has nothing else to do: whoever is first puts it in place, and
- *     the other throws its copy away. Both have the same bits.
+ *   - what a piece gives stays with its thread until the whole of it is there; then it is put in place at one go. Threads
+ *     that have waited for long compute again what others have begun: whoever is first puts it in place, and the others
+ *     throw their copies away. All have the same bits.
  *   - what goes row by row changes its buffers in place. Whoever comes first does all of it up to the next product,
- *     and that alone has to be waited for.
+ *     and that has to be waited for.
  * Everything is counted under the number of the step: a thread that comes back late finds nothing left of its step, and
  * goes on with what the others are at. It may then still be reading what nobody needs any more, so before memory is
  * given back, `pool_settle`.
@@ -21,14 +21,12 @@
 #include <stdint.h>
 #include "run.h"
 
-#define LATE_NS 40000L     /* a piece takes less, a thread that lost its core is away for milliseconds */
-#define PIECE_BYTES 262144 /* of weights, at most */
-#define PIECE_PANELS 64    /* at most */
-#define PIECES 4           /* of a share, at least */
-
-#ifndef MAY_LOSE_CORE
-#define MAY_LOSE_CORE() /* tests put threads to sleep here */
+#ifndef LATE_NS
+#define LATE_NS 40000L /* most pieces take less to wait for, a thread that lost its core is away for milliseconds */
 #endif
+#define PIECE_BYTES 262144 /* of weights, unless one panel has more */
+#define PIECE_PANELS 64
+#define PIECES 4           /* of a share, at least */
 
 /* -- counting, under the number of a step ------------------------------------------------------------------------- */
 
@@ -111,10 +109,17 @@ static void compute(Run *r, const Work *work, uint32_t from, uint32_t n, float *
     }
 }
 
-/* Computes what `claim` says, which is this thread's own, and puts it in place unless it was taken over meanwhile. */
+static void put_in_place(Run *r, const Work *work, uint32_t from, uint32_t n, const float *results) {
+    size_t floats;
+    float *to = result_of(r, work, from, &floats);
+    memcpy(to, results, n * floats * sizeof(float));
+}
+
+/* Computes a piece in the open, by this thread's own claim, and puts it in place unless another has done so meanwhile. */
 static void finish(Run *r, const Work *work, Claim *claim, uint32_t step, uint32_t from, uint32_t n, int thread) {
     unsigned long long mine = atomic_load_explicit(&claim->state, memory_order_relaxed) / STATES * STATES + STATES;
     float *out = r->own[thread];
+    MAY_LOSE_CORE();
     atomic_store_explicit(&claim->place, work->place, memory_order_relaxed);
     atomic_store_explicit(&claim->step, step, memory_order_relaxed);
     atomic_store_explicit(&claim->from, from, memory_order_relaxed);
@@ -128,9 +133,7 @@ static void finish(Run *r, const Work *work, Claim *claim, uint32_t step, uint32
                                                  memory_order_relaxed))
         return;
     MAY_LOSE_CORE();
-    size_t floats;
-    float *to = result_of(r, work, from, &floats);
-    memcpy(to, out, n * floats * sizeof(float));
+    put_in_place(r, work, from, n, out);
     atomic_store_explicit(&claim->state, mine + STORED, memory_order_release);
     MAY_LOSE_CORE();
     add_done(r->done + work->place, step, n);
@@ -153,19 +156,28 @@ static int take_piece(Run *r, const Work *work, uint32_t step, int thread) {
 
 /* Does again what another thread has begun and not put in place. 0 where there is no such piece. */
 static int take_over(Run *r, const Work *work, uint32_t step, int thread) {
+    float *out = r->own[thread];
     for (int other = 0; other < r->plan.threads; other++) {
         Claim *claim = r->claims + other;
         unsigned long long state = atomic_load_explicit(&claim->state, memory_order_acquire);
         if (other == thread || state % STATES != COMPUTING) continue;
-        MAY_LOSE_CORE();
         uint32_t from = atomic_load_explicit(&claim->from, memory_order_relaxed);
         uint32_t n = atomic_load_explicit(&claim->n, memory_order_relaxed);
-        if (atomic_load_explicit(&claim->place, memory_order_relaxed) != work->place) continue;
-        if (atomic_load_explicit(&claim->step, memory_order_relaxed) != step) continue;
-        if (!atomic_compare_exchange_strong_explicit(&claim->state, &state, state - COMPUTING + TAKEN_OVER,
-                                                     memory_order_acq_rel, memory_order_relaxed))
-            continue; /* it was put in place just now */
-        finish(r, work, r->claims + thread, step, from, n, thread);
+        int same = atomic_load_explicit(&claim->place, memory_order_relaxed) == work->place &&
+                   atomic_load_explicit(&claim->step, memory_order_relaxed) == step;
+        MAY_LOSE_CORE();
+        atomic_thread_fence(memory_order_acquire);
+        if (!same || atomic_load_explicit(&claim->state, memory_order_relaxed) != state) continue;
+        compute(r, work, from, n, out, out + r->result);
+        MAY_LOSE_CORE();
+        /* Only now: as long as the claim stands as it was, nobody has put the piece in place, and all it is made of is
+         * as it was, too. */
+        if (atomic_compare_exchange_strong_explicit(&claim->state, &state, state - COMPUTING + TAKEN_OVER,
+                                                    memory_order_acq_rel, memory_order_relaxed)) {
+            put_in_place(r, work, from, n, out);
+            MAY_LOSE_CORE();
+            add_done(r->done + work->place, step, n);
+        }
         return 1;
     }
     return 0;
@@ -187,7 +199,9 @@ static void wait_for(Run *r, const Work *work, uint32_t step, int place, uint32_
         else {
             long now = now_ns();
             if (!since) since = now;
-            if (now - since > LATE_NS && !(work && take_over(r, work, step, thread))) sched_yield();
+            if (now - since <= LATE_NS) continue;
+            if (work && take_over(r, work, step, thread)) since = 0;
+            else sched_yield();
         }
     }
 }

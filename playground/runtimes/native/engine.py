@@ -88,14 +88,14 @@ class KernelEngine(Engine):
     def reset(self, length: int) -> None:
         needed = -(-length // CACHE_GROWTH) * CACHE_GROWTH
         if self._capacity < needed or self._capacity > 4 * needed:
-            self._library.settle(self._handle)
-            if self._many:
-                self._library.settle(self._many.trunk)
+            self._settle()
             self._keys, self._values = [], []  # before there are new ones
             self._allocate(needed)
         self._length = 0
 
     def rewind(self, kept: int, length: int) -> bool:
+        if kept > self._capacity:
+            return False  # memory ran out when the cache was to grow: what it held is lost
         if self._capacity < length:
             keys, values, chunks = self._keys, self._values, -(-kept // CHUNK)
             self._allocate(-(-length // CACHE_GROWTH) * CACHE_GROWTH)
@@ -135,7 +135,7 @@ class KernelEngine(Engine):
 
     def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
         """See ``Engine.rows``: every row in one run of the trunk, the last ones' logits in another."""
-        if self._first is None or wanted == 1:
+        if self._first is None or wanted == 1 or not self._handle:
             yield from super().rows(ids, wanted)
             return
         if min(ids) < 0 or max(ids) >= self._vocabulary:
@@ -159,7 +159,11 @@ class KernelEngine(Engine):
             head=self._head,
         )
         if self._capacity:
-            self._many_tables = self._give_cache(many.trunk)
+            try:
+                self._many_tables = self._give_cache(many.trunk)
+            except MemoryError:
+                many.close()
+                raise
         return many
 
     def take_steps(self, alone: bool | None) -> None:
@@ -172,6 +176,7 @@ class KernelEngine(Engine):
         if self._handle:
             self._library.close(self._handle)
         self._handle = self._many = None
+        self._capacity = 0
         self._keys, self._values, self._matrices, self._buffers = [], [], {}, []
         self._panels = np.empty(0, np.uint8)
         self._row = self._row[:0]
@@ -187,6 +192,7 @@ class KernelEngine(Engine):
 
     def _allocate(self, capacity: int) -> None:
         """A cache for ``capacity`` tokens; its memory is taken as it is written, not now."""
+        self._settle()
         self._capacity = 0  # should memory run out below, nothing may run on what was given back
         if capacity > INT_MAX:
             raise EngineError(_no_room(capacity))
@@ -198,6 +204,18 @@ class KernelEngine(Engine):
         if self._many:
             self._many_tables = self._give_cache(self._many.trunk)
         self._capacity = capacity
+
+    def _settle(self) -> None:
+        """Wait until no thread reads the cache any more: one may be late at a step that is over.
+
+        Raises:
+            EngineError: It was closed.
+        """
+        if not self._handle:
+            raise EngineError(_no_room(self._length))
+        self._library.settle(self._handle)
+        if self._many:
+            self._library.settle(self._many.trunk)
 
     def _give_cache(self, handle: Any) -> Any:
         heads = max(layer.heads for layer in self._program.layers)

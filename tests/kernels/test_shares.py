@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from playground.kernels import building
 from playground.kernels.building import Built, build, obstacle
+from playground.runtimes.generation.engine import EngineError
 from playground.runtimes.native.engine import KernelEngine, open_kernels
 from playground.runtimes.native.lowering import read_program
 from tests.support import kernel_graphs
@@ -149,3 +150,19 @@ def test_who_waits_does_what_another_has_begun(tmp_path: Path, monkeypatch: pyte
     alone, shared = seconds(True), seconds(False)
     engine.close()
     assert shared < 4 * alone + 0.1, "a piece in twenty milliseconds; whoever waited for it would take a second"
+
+
+@pytest.mark.integration
+def test_a_cache_that_could_not_grow_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_kernels(built(tmp_path / "library"), read_program(graph(tmp_path, four_bits=False)), 2)
+    engine.reset(8)
+    expected = engine.prefill([1, 2, 3]).copy()
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(engine, "_give_cache", lambda handle: (_ for _ in ()).throw(MemoryError))
+        engine.rewind(2, 5000)
+    assert not engine.rewind(2, 3), "it holds zeros in place of what was read"
+    engine.reset(8)
+    assert np.array_equal(engine.prefill([1, 2, 3]), expected)
+    engine.close()
+    with pytest.raises(EngineError):
+        engine.reset(8)

@@ -32,7 +32,7 @@ def port(models: Playground) -> Iterator[int]:
 
 def line(port: int) -> socket.socket:
     made = socket.create_connection(("127.0.0.1", port))
-    made.settimeout(5)
+    made.settimeout(15)  # what was answered is kept for five seconds in case of another request
     return made
 
 

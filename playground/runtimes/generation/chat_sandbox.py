@@ -66,7 +66,7 @@ def environment(source: str) -> ImmutableSandboxedEnvironment:
 
     def refuse(name: Any) -> None:
         if isinstance(name, str) and name.startswith("_"):
-            raise SecurityError(f"a namespace has no names with an underscore before them: {name!r}")
+            raise SecurityError("a namespace has no names that begin with an underscore")
 
     def raise_exception(message: str) -> None:
         raise TemplateError(message)

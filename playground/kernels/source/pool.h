@@ -56,15 +56,7 @@ static long now_ns(void) {
     return t.tv_sec * 1000000000L + t.tv_nsec;
 }
 
-/* Memory that will be read next: a waiting thread asks for it, line by line. */
-typedef struct {
-    const uint8_t *from, *to;
-} Ahead;
-#ifndef LOOKAHEAD
-#define LOOKAHEAD (256 * 1024)
-#endif
-
-static void barrier(Pool *pool, Ahead ahead) {
+static void barrier(Pool *pool) {
     if (pool->threads == 1) return;
     unsigned phase = atomic_load_explicit(&pool->phase, memory_order_acquire);
     if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) + 1 == (unsigned)pool->threads) {
@@ -74,8 +66,7 @@ static void barrier(Pool *pool, Ahead ahead) {
     }
     long since = 0;
     for (int looks = 0; atomic_load_explicit(&pool->phase, memory_order_acquire) == phase; looks++) {
-        if (ahead.from < ahead.to) __builtin_prefetch(ahead.from), ahead.from += 64;
-        else if (looks < LOOKS) RELAX();
+        if (looks < LOOKS) RELAX();
         else {
             if (!since) since = now_ns();
             sched_yield();
@@ -108,7 +99,7 @@ static void *helper(void *given) {
         if (seen % 2) pool->shared(pool->with, me.thread);
         else {
             pool->in_step(pool->with, me.thread);
-            barrier(pool, (Ahead){NULL, NULL});
+            barrier(pool);
         }
         atomic_fetch_sub(&pool->inside, 1);
     }
@@ -128,11 +119,11 @@ static void call_helpers(Pool *pool, unsigned kind) {
     pthread_mutex_unlock(&pool->mutex);
 }
 
-/* Runs `in_step(with, thread)` on every thread; returns when all are done. */
+/* Runs `in_step(with, thread)` on every thread; returns when all are done. To be settled before. */
 static void together(Pool *pool) {
-    if (pool->threads > 1) pool_settle(pool), call_helpers(pool, 0);
+    if (pool->threads > 1) call_helpers(pool, 0);
     pool->in_step(pool->with, 0);
-    barrier(pool, (Ahead){NULL, NULL});
+    barrier(pool);
 }
 
 /* Runs `shared(with, thread)` here, and on helpers as they come; returns when it is done here. */

@@ -93,6 +93,8 @@ static void flash_attn_many(const Op *op, Run *r, int head, int row, int tokens,
     }
 }
 
+static int by_rows(int kind) { return kind != MUL_MAT && kind != FLASH_ATTN; }
+
 #include "shares.h"
 
 static int take(Run *r, int step, int count) {
@@ -132,8 +134,6 @@ static void mul_mat_step(const Op *op, Run *r, int step, int rows) {
         mul_mat(&op->matrix, r->plan.acts, rows, p, p + each < panels ? p + each : panels, out, stride);
 }
 
-static int by_rows(int kind) { return kind != MUL_MAT && kind != FLASH_ATTN; }
-
 /* The list for several tokens: in lock step. */
 static void many_tokens(void *with, int thread) {
     Run *r = with;
@@ -155,12 +155,10 @@ static void many_tokens(void *with, int thread) {
         /* Steps that go row by row need not wait for each other, as long as a row stays with its thread. */
         PROFILE_WORK
         int next_same = i + 1 < plan->ops && by_rows(op[0].kind) && by_rows(op[1].kind) && op[0].one == op[1].one;
-        if (!next_same && i + 1 < plan->ops && r->working > 1) barrier(r->pool, (Ahead){NULL, NULL});
+        if (!next_same && i + 1 < plan->ops && r->working > 1) barrier(r->pool);
         PROFILE_WAIT
     }
 }
-
-static void one_token_(void *with, int thread) { one_token(with, thread); }
 
 /* -- what the caller sees ------------------------------------------------------------------------------------------ */
 
@@ -209,7 +207,7 @@ Run *pg_open(const Plan *plan, int max_size, int awake) {
     for (int i = 0; i < plan->threads; i++)
         if (!(r->own[i] = aligned_alloc(64, ((r->result + scratch_floats(max_size)) * 4 + 63) / 64 * 64)))
             return pg_close(r), NULL;
-    if (!(r->pool = pool_open(plan->threads, awake, many_tokens, one_token_, r))) return pg_close(r), NULL;
+    if (!(r->pool = pool_open(plan->threads, awake, many_tokens, one_token, r))) return pg_close(r), NULL;
     return r;
 }
 

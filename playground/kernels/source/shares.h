@@ -185,6 +185,14 @@ static int take_over(Run *r, const Work *work, uint32_t step, int thread) {
 
 /* -- the step ------------------------------------------------------------------------------------------------------ */
 
+/* Memory that will be read next: a waiting thread asks for it, line by line. */
+typedef struct {
+    const uint8_t *from, *to;
+} Ahead;
+#ifndef LOOKAHEAD
+#define LOOKAHEAD (256 * 1024)
+#endif
+
 INLINE int is_done(const Run *r, int place, uint32_t step, uint32_t units) {
     uint64_t word = atomic_load_explicit(r->done + place, memory_order_acquire);
     return is_newer(word, step) || counted(word, step) == units;
@@ -218,7 +226,8 @@ static Ahead wanted_next(const Run *r, int place, int thread) {
 }
 
 /* All of one token's step that this thread gets. */
-static void one_token(Run *r, int thread) {
+static void one_token(void *with, int thread) {
+    Run *r = with;
     const Plan *plan = &r->plan;
     uint64_t now = atomic_load_explicit(&r->step, memory_order_acquire);
     uint32_t step = (uint32_t)(now >> 32), got;
@@ -226,7 +235,7 @@ static void one_token(Run *r, int thread) {
     for (int place = 0; place < plan->ops;) {
         const Op *op = plan->list + place;
         MAY_LOSE_CORE();
-        if (op->kind == MUL_MAT || op->kind == FLASH_ATTN) {
+        if (!by_rows(op->kind)) {
             Work work = work_of(r, place, (int)(uint32_t)now);
             while (take_piece(r, &work, step, thread)) {}
             wait_for(r, &work, step, place, work.units, thread, wanted_next(r, place, thread));
@@ -234,7 +243,7 @@ static void one_token(Run *r, int thread) {
             continue;
         }
         int end = place;
-        while (end < plan->ops && plan->list[end].kind != MUL_MAT && plan->list[end].kind != FLASH_ATTN) end++;
+        while (end < plan->ops && by_rows(plan->list[end].kind)) end++;
         take_some(r->next_piece + place, step, 1, 1, &got);
         if (got) {
             for (int i = place; i < end; i++)

@@ -1,5 +1,5 @@
-"""A script that stands in the page before Gradio's own: ``gr.Blocks(head=…)`` is added by Gradio's program when that
-already runs. It knows nothing of what the script does.
+"""Scripts that stand in the page before Gradio's own: ``gr.Blocks(head=…)`` is added by Gradio's program when that
+already runs. It knows nothing of what they do.
 """
 
 from __future__ import annotations
@@ -7,16 +7,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-SCRIPT = Path(__file__).resolve().parent / "frames.js"
+SCRIPTS = tuple(Path(__file__).resolve().parent / name for name in ("frames.js", "streams.js"))
 HEAD = b"<head>"
 
 
 class Early:
-    """ASGI middleware: the script is the first thing in the head of the page."""
+    """ASGI middleware: the scripts are the first thing in the head of the page."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
-        self._script = HEAD + b"<script>" + SCRIPT.read_bytes() + b"</script>"
+        self._scripts = HEAD + b"".join(b"<script>" + script.read_bytes() + b"</script>" for script in SCRIPTS)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":
@@ -32,7 +32,7 @@ class Early:
             body.extend(message.get("body", b""))
             if message.get("more_body", False):
                 return
-            page = bytes(body).replace(HEAD, self._script, 1)
+            page = bytes(body).replace(HEAD, self._scripts, 1)
             headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
             start["headers"] = [*headers, (b"content-length", str(len(page)).encode())]
             await send(start)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 import threading
-from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +22,7 @@ from playground.ui import watching
 from playground.ui.html.growing import Growing, growing
 from playground.ui.html.panel import Label
 from tests.support.app import serving
+from tests.support.line import Line
 from tests.support.watching import script
 
 ASK = Request("hello", max_new_tokens=64)
@@ -171,48 +170,11 @@ def test_several_pages_are_sent_the_same(playground: Playground) -> None:
     assert [events(text)[-1][0] for text in seen] == ["end"] * 3
 
 
-class Line:
-    """A connection between browser and app that can be cut, and be away for a while."""
-
-    def __init__(self, port: int) -> None:
-        self._to, self._open, self._there = port, set[socket.socket](), True
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._server.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def cut(self) -> None:
-        """End what is open; what is asked next is refused."""
-        self._there = False
-        for each in list(self._open):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-    def mend(self) -> None:
-        self._there = True
-
-    def close(self) -> None:
-        self.cut()
-        self._server.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                here = self._server.accept()[0]
-                if not self._there:
-                    here.close()
-                    continue
-                there = socket.create_connection(("127.0.0.1", self._to))
-                self._open |= {here, there}
-                for one, other in ((here, there), (there, here)):
-                    threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
-
-    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
-        with suppress(OSError):
-            while sent := one.recv(65536):
-                other.sendall(sent)
-        for each in (one, other):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+ENDED = """() => {
+  const run = document.querySelector("#run"), watching = document.querySelector("#watching textarea, #watching input");
+  const answers = [...document.querySelectorAll("#outputs .panel .raw")].filter((raw) => raw.textContent.length > 3);
+  return run?.offsetParent && watching?.value === "" && answers.length === 2;
+}"""
 
 
 @pytest.mark.ui
@@ -229,7 +191,7 @@ def test_a_connection_that_broke_is_made_again_and_loses_nothing(tmp_path: Path,
             line.cut()
             page.wait_for_timeout(int(away_s * 1000))
             line.mend()
-            page.wait_for_function("document.querySelector('#notice').innerText.startsWith('Done')", timeout=30_000)
+            page.wait_for_function(ENDED, timeout=30_000)
             answers = page.locator("#outputs .panel:visible .raw").all_text_contents()
             page.click("button#run")  # and the page works on
             page.wait_for_selector("#stop:visible")

@@ -1,7 +1,7 @@
 // Answers that grow: the app sends what has changed of each panel (ui/watching.py), and this puts it in place. A connection
 // that broke is made again, by the browser or here, and everything is shown anew; at the end the app is asked for the rest.
 (() => {
-  const AGAIN_MS = 2000, MOST_MS = 15_000, LATER_MS = 50;
+  const AGAIN_MS = 2000, MOST_MS = 15_000, LATER_MS = 50, REST_MS = 5000, MOST_REST_MS = 60_000;
   let stream = null;
   let timer = 0;
 
@@ -53,6 +53,11 @@
     stream?.close();
     stream = null;
   };
+  // The page is told to watch something else, or nothing, when the rest has come; it is asked for again if that was lost.
+  const over = (id, wait) => {
+    window.playground.over(id);
+    if (wait < MOST_REST_MS) timer = setTimeout(() => over(id, wait * 2), wait);
+  };
   const open = (id, wait) => {
     close();
     const mine = stream = new EventSource(new URL(`watch/${encodeURIComponent(id)}`, document.baseURI));
@@ -74,7 +79,7 @@
     mine.addEventListener("end", () => {
       if (stream !== mine) return;
       close();
-      window.playground.over(id);
+      over(id, REST_MS);
     });
     mine.addEventListener("busy", () => again(wait));
     // The browser tries again by itself, but not after an answer that was refused.

@@ -17,7 +17,7 @@ class Line:
     """
 
     def __init__(self, to: int, late: tuple[bytes, float] = (b"", 0.0)) -> None:
-        self._to, self._late, self._open, self._there = to, late_s, set[socket.socket](), True
+        self._to, self._late, self._open, self._there = to, late, set[socket.socket](), True
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()

@@ -42,9 +42,10 @@ window.fetch = (request, options) => {
     (id) => resolve(Response.json(id ? { event_id: id } : { detail: "full" }, { status: id ? 200 : 503 }))));
   const held = url.includes("/heartbeat/") ? window.beats : window.streams;
   return new Promise((resolve) => {
+    const bytes = (text) => new TextEncoder().encode(text);
     const body = new ReadableStream({ start: (out) => held.push({
-      send: (msg, event_id) => out.enqueue(new TextEncoder().encode(`data: ${JSON.stringify({ msg, event_id })}\\n\\n`)),
-      half: (text) => out.enqueue(new TextEncoder().encode(text)),
+      send: (msg, event_id) => out.enqueue(bytes(`data: ${JSON.stringify({ msg, event_id })}\\n\\n`)),
+      half: (text) => out.enqueue(bytes(text)),
       end: () => out.close(),
       fail: () => out.error(new TypeError("network error")),
     }) });

@@ -102,7 +102,7 @@ def page(document: Mapping[str, Any], plots: bool = True) -> str:
         f"- Machine: {machine['cpu']}, {machine['cores']} cores, {', '.join(machine['flags']) or 'flags unknown'}, "
         f"{machine['memory_gb']} GB; {machine['system']}",
         f"- Versions: {versions}",
-        f"- Memory is read at {document['read_gb_s']} GB/s by {machine['threads']} threads.",
+        f"- {_cache(document)}",
         f"- **The machine was busy: between two sections others used {others:.2f} cores. Don't trust these figures.**"
         if others > BUSY_CORES
         else f"- The machine was idle: before, between and after the sections others used at most {others:.2f} cores.",
@@ -137,10 +137,30 @@ def page(document: Mapping[str, Any], plots: bool = True) -> str:
         "Ours is given text, and its time to first token contains the template and tokenising; the others are",
     ]
     parts += ["given token ids. Prefill counts from the known ids to the first token, for all alike. The share of the"]
-    parts += ["memory limit is bytes of weights read per token × tokens per second ÷ the read rate above; the cache of"]
-    parts += ["the conversation is not counted. Loading: ours loads its tokenizer too and answers once; the others"]
-    parts += ["load the model and read three tokens.", ""]
+    parts += [
+        "read rate is bytes of weights read per token × tokens per second ÷ the rate at which as many threads read"
+    ]
+    parts += [
+        "as many bytes over and over and do nothing else, taken before and after the decode section, the better of"
+    ]
+    parts += [
+        "both; the cache of the conversation is not counted. Loading: ours loads its tokenizer too and answers once;"
+    ]
+    parts += ["the others load the model and read three tokens.", ""]
     return "\n".join(parts)
+
+
+def _cache(document: Mapping[str, Any]) -> str:
+    """What the last-level cache holds, for where it holds the weights memory is not the limit."""
+    size = document["last_level_cache_mb"]
+    if size is None:
+        return "The size of the last-level cache is unknown: the weights may fit, and then memory is not the limit."
+    fitting = [name for name, seat in document["contenders"].items() if seat["fits_cache"]]
+    said = f"The last-level cache has {size:,} MB (of a virtual machine: the host's, shared with others)."
+    if not fitting:
+        return f"{said} No contender's weights fit: memory is the limit of decoding."
+    who = "every contender" if len(fitting) == len(document["contenders"]) else ", ".join(fitting)
+    return f"{said} **The weights of {who} fit: there the cache's rate is the limit of decoding, not memory's.**"
 
 
 def _goal_table(found: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -156,14 +176,16 @@ def _table(
     section: str, rows: Mapping[str, Mapping[str, Sequence[float]]], names: Sequence[str], document: Mapping[str, Any]
 ) -> list[str]:
     shares = section == "decode"
-    heads = [HEADS[name] for name in names] + (["share of memory limit"] if shares else [])
+    heads = [HEADS[name] for name in names] + (["share of the read rate"] if shares else [])
     lines = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for who, figures in rows.items():
         cells = [_cell(name, figures.get(name, ())) for name in names]
         if shares:
-            size = document["contenders"][who]["bytes_per_token"]
-            rate = statistics.median(figures["decode_tok_s"])
-            cells.append(f"{size * rate / document['read_gb_s'] / 1e9:.0%} ({size / 1e6:.0f} MB a token)")
+            seat = document["contenders"][who]
+            size, most = seat["bytes_per_token"], seat["read_gb_s"]
+            share = size * statistics.median(figures["decode_tok_s"]) / most / 1e9
+            where = ", fits the cache" if seat["fits_cache"] else ""
+            cells.append(f"{share:.0%} of {most} GB/s ({size / 1e6:.0f} MB a token{where})")
         lines.append(f"| {who} | {' | '.join(cells)} |")
     return lines
 

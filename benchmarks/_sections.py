@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from benchmarks._machine import cores_of_others
+from benchmarks._machine import cores_of_others, last_level_cache, read_bandwidth
 from benchmarks._parties import Ours, Party, Prompt, Sample, Seat, prepared, prompt_of, seated, seats
 from benchmarks.engine import Steps, note
 from playground.errors import PlaygroundError, RunError
@@ -78,6 +78,7 @@ class Bench:
         self.skipped: dict[str, str] = {}
         self._seats: dict[str, Seat] = {}
         self._about: dict[str, str] = {}
+        self._read_rates: dict[int, float] = {}
         self.others: list[float] = []
 
     def run(self) -> None:
@@ -100,12 +101,20 @@ class Bench:
         self.others.append(round(cores_of_others(), 2))
 
     def document(self) -> dict[str, Any]:
+        cache = last_level_cache()
         return {
             "repeats": self._plan.repeats,
             "tokens": self._plan.tokens,
             "quick": self._plan.quick,
+            "last_level_cache_mb": round(cache / 1e6) if cache else None,
             "contenders": {
-                name: {"how": seat.how, "bytes_per_token": seat.bytes_per_token, "about": self._about.get(name, "")}
+                name: {
+                    "how": seat.how,
+                    "bytes_per_token": seat.bytes_per_token,
+                    "read_gb_s": self._rate(seat.bytes_per_token),
+                    "fits_cache": seat.bytes_per_token <= cache if cache else None,
+                    "about": self._about.get(name, ""),
+                }
                 for name, seat in self._seats.items()
                 if name not in self.skipped
             },
@@ -114,10 +123,24 @@ class Bench:
             "values": {section: {who: dict(of) for who, of in rows.items()} for section, rows in self.values.items()},
         }
 
+    def _rate(self, size: int) -> float | None:
+        """GB/s at which so many bytes are read; None where nobody's share of it is told."""
+        return round(self._read_rates[size] / 1e9, 1) if size in self._read_rates else None
+
+    def _read_again(self, sizes: set[int]) -> None:
+        """How fast are as many bytes read as a token reads, in these minutes? The best of all looks counts."""
+        time.sleep(PAUSE_S)
+        for size in sorted(sizes):
+            taken = read_bandwidth(size, self._playground.settings.threads)
+            self._read_rates[size] = max(taken, self._read_rates.get(size, 0.0))
+
     # -- sections -----------------------------------------------------------------------------------------------
 
     def _decode(self, parties: dict[str, Party]) -> None:
+        sizes = {self._seats[name].bytes_per_token for name in parties}
+        self._read_again(sizes)
         self._ask("decode", parties, self._prompt(SMALL, SHORT), self._plan.tokens, str)
+        self._read_again(sizes)
 
     def _read(self, parties: dict[str, Party]) -> None:
         self._ask("prompt", parties, self._prompt(SMALL, LONG), 1, str)

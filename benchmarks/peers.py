@@ -44,10 +44,8 @@ def run_peers(plan: _sections.Plan, command: str) -> dict[str, Any]:
     with Playground(load_settings()) as playground:
         threads = playground.settings.threads
         document: dict[str, Any] = {"command": command, "machine": _machine.machine(threads)}
-        before = _machine.read_bandwidth(threads)
         bench = _sections.Bench(playground, plan)
         bench.run()
-        document["read_gb_s"] = round(max(before, _machine.read_bandwidth(threads)) / 1e9, 1)
         document |= bench.document()
     return document | {"goals": _report.goals(document)}
 

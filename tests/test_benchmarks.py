@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -9,6 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import _machine, _plots, _report, _sections, _weights, door
+
+SEAT = {"how": "called so", "bytes_per_token": 100_000_000, "read_gb_s": 20.0, "fits_cache": False}
 
 
 def document(values: dict[str, Any], others: float = 0.0) -> dict[str, Any]:
@@ -27,10 +32,10 @@ def document(values: dict[str, Any], others: float = 0.0) -> dict[str, Any]:
             "date": "2026-01-01 00:00 UTC",
         },
         "other_cpu_cores": others,
-        "read_gb_s": 20.0,
+        "last_level_cache_mb": 32,
         "repeats": 3,
         "quick": False,
-        "contenders": {name: {"how": "called so", "bytes_per_token": 100_000_000} for name in names},
+        "contenders": dict.fromkeys(names, SEAT),
         "skipped": {"optimum fp32": "not installed"},
         "values": values,
     }
@@ -71,10 +76,70 @@ def test_a_pair_that_was_not_measured_has_no_goal() -> None:
 def test_the_page_prints_misses_shares_skips_and_that_the_machine_was_busy() -> None:
     page = _report.page(document(decode([100.0] * 3, [100.0] * 3), others=0.7))
     assert "| decode | ours int8 / llama.cpp Q8_0 | 1.00 × | ≥ 1.15 × | ✗ |" in page
-    assert "50% (100 MB a token)" in page
+    assert "| 50% of 20.0 GB/s (100 MB a token) |" in page
     assert "**optimum fp32**: skipped. not installed" in page
     assert "The machine was busy" in page and "0.70 cores" in page
     assert "was busy" not in _report.page(document(decode([100.0] * 3, [100.0] * 3)))
+
+
+def test_each_share_is_of_the_rate_at_which_that_contenders_bytes_are_read() -> None:
+    found = document(decode([100.0] * 3, [100.0] * 3))
+    found["contenders"]["ours int8"] = SEAT | {"read_gb_s": 40.0}
+    page = _report.page(found)
+    assert "| 25% of 40.0 GB/s (100 MB a token) |" in page and "| 50% of 20.0 GB/s (100 MB a token) |" in page
+
+
+def test_the_page_says_where_the_cache_holds_the_weights() -> None:
+    found = document(decode([100.0] * 3, [100.0] * 3))
+    assert "No contender's weights fit: memory is the limit" in _report.page(found)
+    found["contenders"]["ours int8"] = SEAT | {"fits_cache": True}
+    page = _report.page(found)
+    assert "**The weights of ours int8 fit" in page
+    assert page.count("(100 MB a token, fits the cache)") == 1
+    found["contenders"] = {name: SEAT | {"fits_cache": True} for name in found["contenders"]}
+    assert "**The weights of every contender fit" in _report.page(found)
+    assert "is unknown: the weights may fit" in _report.page(found | {"last_level_cache_mb": None})
+
+
+def test_threads_read_all_of_the_bytes_asked_for_and_no_byte_twice_in_a_pass() -> None:
+    read: dict[int, list[tuple[int, int]]] = {}
+
+    def reader(first: Any, second: Any) -> None:
+        place = read.setdefault(threading.get_ident(), [])
+        place += [(half.ctypes.data, half.nbytes) for half in (first, second)]
+        time.sleep(0.001)
+
+    size = 3 * 2**20
+    began = time.perf_counter()
+    rate = _machine.read_bandwidth(size, 3, rounds=1, read=reader)
+    took = time.perf_counter() - began
+    assert len(read) == 3
+    assert {len(places) for places in read.values()} == {2 * -(-_machine.ROUND_BYTES // size)}
+    places = sorted({place for places in read.values() for place in places})
+    assert sum(length for _, length in places) == size
+    assert all(one + length <= other for (one, length), (other, _) in pairwise(places))
+    assert rate >= _machine.ROUND_BYTES / took
+
+
+def test_the_best_round_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter((0.0, 2.0, 2.0, 3.0, 3.0, 7.0))
+    monkeypatch.setattr(_machine.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(_machine, "ROUND_BYTES", 2**20)
+    assert _machine.read_bandwidth(2**20, 2, rounds=3) == 2**20
+
+
+def test_the_last_level_cache_is_that_of_all_cores_we_may_use(tmp_path: Path) -> None:
+    for core, shared in ((0, "0-1"), (1, "0-1"), (2, "2-3")):
+        for index, (level, kind, size, of) in enumerate(
+            ((1, "Data", 48, str(core)), (1, "Instruction", 99999999, str(core)), (3, "Unified", 32768, shared))
+        ):
+            folder = tmp_path / f"cpu{core}" / "cache" / f"index{index}"
+            folder.mkdir(parents=True)
+            for name, said in (("level", level), ("type", kind), ("size", f"{size}K"), ("shared_cpu_list", of)):
+                (folder / name).write_text(f"{said}\n")
+    assert _machine.last_level_cache({0, 1}, tmp_path) == 32 * 2**20
+    assert _machine.last_level_cache({1, 2}, tmp_path) == 64 * 2**20
+    assert _machine.last_level_cache({7}, tmp_path) is None
 
 
 def test_the_written_page_links_the_plots_that_were_written(tmp_path: Path) -> None:

@@ -101,7 +101,22 @@ def first_line(said: str | BaseException, longest: int = 200) -> Translatable:
     if isinstance(said, Reason | PlaygroundError):
         return reason_of(said)
     lines = str(said).strip().splitlines()
-    return foreign(lines[0].rstrip()[:longest]) if lines else msg("no message")
+    return shortened(lines[0].rstrip(), longest) if lines else msg("no message")
+
+
+def shortened(words: str, longest: int = 200) -> Translatable:
+    """Somebody else's words in at most ``longest`` characters; what is cut off is so behind a word, and shows as "…".
+
+    Where the last word takes more than half of the room (Japanese, a path) it is cut itself.
+    """
+    if len(words) <= longest:
+        return foreign(words)
+    kept = words[: longest - 1]
+    if not words[longest - 1].isspace():
+        *before, begun = re.split(r"\s", kept)
+        if before and len(begun) <= longest // 2:
+            kept = kept[: -len(begun) or None]
+    return foreign(kept.rstrip(" \t\r\n,;:(") + "…")
 
 
 class UsageError(PlaygroundError):

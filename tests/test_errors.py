@@ -120,3 +120,27 @@ def test_hundreds_of_reasons_are_said_in_any_language_and_travel() -> None:
     assert render(reasons, gettext.NullTranslations()) == reasons
     assert Translatable.from_json(json.loads(json.dumps(reasons.to_json()))) == reasons
     assert clauses(msg("one")) == "one"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("a short one", "a short one"),
+        ("twenty characters.. ", "twenty characters.. "),  # as many as there is room for
+        ("it is cut behind a word", "it is cut behind a…"),
+        ("it is cut just behind words", "it is cut just…"),
+        ("a word ends right at, the end", "a word ends right…"),
+        ("no end in sight (of, something)", "no end in sight…"),
+        ("see /a/path/that/has/no/end", "see /a/path/that/ha…"),
+        ("二十文字よりも長い文で、単語の間に空白がありません", "二十文字よりも長い文で、単語の間に空白…"),
+    ],
+)
+def test_words_of_others_are_cut_behind_a_word_and_the_cut_is_seen(words: str, shown: str) -> None:
+    assert errors.shortened(words, 20) == shown
+    assert len(shown) <= 20
+
+
+def test_the_first_line_is_cut_as_any_words_are_and_a_reason_of_our_own_never_is() -> None:
+    assert errors.first_line("one two three\nfour", 9) == "one two…"
+    assert errors.first_line("one two\nfour", 9) == "one two"
+    assert errors.first_line(errors.Reason(msg("one two three")), 9) == "one two three"

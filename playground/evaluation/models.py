@@ -20,9 +20,9 @@ from lm_eval.models.openai_completions import LocalChatCompletion, LocalCompleti
 from lm_eval.models.utils import has_bos_prefix
 from transformers import PreTrainedTokenizerFast
 
-from playground.errors import RunError
+from playground.errors import RunError, shortened
 from playground.evaluation.journal import Journal
-from playground.messages import foreign, msg
+from playground.messages import msg
 
 TEXTS = 64
 TOKENS = 4096
@@ -101,9 +101,9 @@ class _Asking:
 
 def _said(answer: requests.Response) -> str:
     try:
-        return foreign(str(answer.json()["error"]["message"])[:500])
+        return shortened(str(answer.json()["error"]["message"]), 500)
     except (ValueError, KeyError, TypeError):
-        return foreign(answer.text[:200])
+        return shortened(answer.text)
 
 
 class Completions(_Asking, LocalCompletionsAPI):  # type: ignore[misc]

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from playground.config.validation import closest
-from playground.errors import PlaygroundError, RunError, SourceError, UsageError
-from playground.messages import Translatable, foreign, msg
+from playground.errors import PlaygroundError, RunError, SourceError, UsageError, shortened
+from playground.messages import Translatable, msg
 from playground.records import Record
 from playground.system.child import Message
 from playground.system.one_job import take_job
@@ -78,7 +78,7 @@ def main() -> int:
         what = msg(
             "lm-eval failed ({kind}: {reason})",
             kind=type(error).__name__,
-            reason=foreign(" ".join(str(error).split())[:300]),
+            reason=shortened(" ".join(str(error).split()), 300),
         )
         send({"error": RunError(what, msg("The log says where.")).to_json()})
         return 1
@@ -139,7 +139,7 @@ def _questions(manager: Any, name: str) -> dict[str, Any]:
         return dict(manager.load([name]))
     except Exception as error:  # whatever a task, the library of data sets or the network makes of it
         logging.exception("the task %s can't be loaded", name)
-        reason = foreign(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        reason = shortened(f"{type(error).__name__}: {' '.join(str(error).split())}")
         what = msg("The questions of {task} can't be had ({reason})", task=name, reason=reason)
         if isinstance(error, ImportError):
             raise SourceError(what, msg("That task needs a further package: install the one that is named.")) from error

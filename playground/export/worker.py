@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playground.errors import ExportError, PlaygroundError, StorageError
-from playground.messages import Translatable, foreign, msg
+from playground.errors import ExportError, PlaygroundError, StorageError, first_line
+from playground.messages import Translatable, msg
 from playground.records import ModelSpec, Variant
 from playground.sources.files import Progress, storage_error
 from playground.system.child import Message
@@ -55,7 +55,7 @@ def main() -> int:
             "Preparing {model} failed ({kind}: {reason})",
             model=job["spec"]["name"],
             kind=type(error).__name__,
-            reason=foreign(str(error)[:200]),
+            reason=first_line(error),
         )
         return _fail(send, ExportError(what, msg("The log is in {folder}.", folder=home / "logs")))
     send({"artifact": artifact})

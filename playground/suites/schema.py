@@ -16,8 +16,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
-from playground.errors import Reason
-from playground.messages import Translatable, foreign, msg
+from playground.errors import Reason, shortened
+from playground.messages import Translatable, msg
 from playground.suites import patterns
 
 MAX_CHARS = 50_000
@@ -80,7 +80,7 @@ class Schema:
             return None
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
         place = place.encode("utf-8", "replace").decode("utf-8")  # a key may be half of a character
-        said = error.message if isinstance(error.message, Translatable) else foreign(error.message[:200])
+        said = error.message if isinstance(error.message, Translatable) else shortened(error.message)
         return msg("{place}: {said}", place=place.lstrip(".")[:100], said=said) if place else said
 
 
@@ -219,7 +219,7 @@ def _validator(schema: Any) -> Any:
         library.check_schema(schema, format_checker=jsonschema.FormatChecker(formats=()))
     except jsonschema.SchemaError as error:
         where = "/".join(("#", *(str(step) for step in error.absolute_path)))
-        raise Reason(msg("{place}: {said}", place=where[:100], said=foreign(error.message[:200]))) from error
+        raise Reason(msg("{place}: {said}", place=where[:100], said=shortened(error.message))) from error
     except RecursionError as error:
         raise Reason(msg("it is nested too deeply")) from error
     return _bounded(draft)(schema, format_checker=_formats())

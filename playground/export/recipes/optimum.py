@@ -16,13 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from playground.errors import ExportError
+from playground.errors import ExportError, first_line
 from playground.export.quantization import graph
 from playground.export.quantization.blocks import QUANT_BLOCK
 from playground.export.recipes.base import Work
-from playground.export.recipes.overlay import OverlayError, ensure_overlay
+from playground.export.recipes.overlay import OverlayError, ensure_overlay, pins
 from playground.export.weights import copy_side_files
-from playground.messages import NOTHING, Translatable, foreign, msg
+from playground.messages import NOTHING, Translatable, msg
 from playground.sources.files import discard, of_the_disk
 from playground.system.child import Ending, JsonChild
 
@@ -187,8 +187,23 @@ def exporter_in(overlay: Path) -> Exporter:
 
 
 def _reason(answer: Mapping[str, str]) -> Translatable:
-    """optimum's own words; its advice on how to teach it an architecture is for programmers."""
+    """optimum's own words; its advice on how to teach it an architecture is for programmers.
+
+    What it says of versions is meant of the overlay's, which nobody who reads it has seen: they are named.
+    """
     said = answer["error"].split(", that is a custom or unsupported architecture")
     if len(said) > 1:
         return msg("optimum does not know this architecture")
-    return msg("optimum failed ({kind}: {reason})", kind=answer["type"], reason=foreign(answer["error"][:200]))
+    versions = pins()
+    if "does not recognize this architecture" in answer["error"]:
+        # Its advice to update would be followed in the application's environment, where it changes nothing here.
+        return msg(
+            "optimum works with transformers {version}, which does not know this architecture",
+            version=versions["transformers"],
+        )
+    return msg(
+        "optimum failed in its own environment of {packages} ({kind}: {reason})",
+        packages=[f"{name} {versions[name]}" for name in ("optimum-onnx", "transformers")],
+        kind=answer["type"],
+        reason=first_line(answer["error"]),
+    )

@@ -60,7 +60,7 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # the exporter raises whatever happens to break
         traceback.print_exc()
         first = (str(error).strip().splitlines() or ["no message"])[0]
-        return {"error": first[:300], "type": type(error).__name__}
+        return {"error": first, "type": type(error).__name__}
     return {"done": True}
 
 

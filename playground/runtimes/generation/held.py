@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playground.messages import Translatable, foreign, msg
+from playground.errors import first_line, shortened
+from playground.messages import Translatable, msg
 from playground.runtimes.generation.logits_processors import Scores
 from playground.runtimes.generation.schemas import NotHeld, grammar, limits
 from playground.runtimes.generation.text_stream import Detokenizer
@@ -67,7 +68,7 @@ class Grammars:
 
         matcher = LLMatcher(self._tokenizer, grammar(schema), log_level=0, limits=limits())
         if matcher.is_error():
-            raise NotHeld(foreign(matcher.get_error()[:300]))
+            raise NotHeld(shortened(matcher.get_error(), 300))
         return matcher
 
 
@@ -134,7 +135,7 @@ def _most(mask: bytes) -> Scores:
 
 
 def _why(matcher: LLMatcher) -> Translatable | None:
-    return foreign(matcher.get_error()[:300]) if matcher.is_error() else None
+    return shortened(matcher.get_error(), 300) if matcher.is_error() else None
 
 
 def _tokenizer(detokenizer: Detokenizer, ends: list[int]) -> LLTokenizer:
@@ -150,7 +151,7 @@ def _tokenizer(detokenizer: Detokenizer, ends: list[int]) -> LLTokenizer:
         try:
             made = LLTokenizer(detokenizer.tokenizer.to_str(), eos_token=ends, slices=LLTokenizer.json_slices())
         except Exception as error:  # ValueError, and a panic of Rust for tokenizers nobody thought of
-            raise NotHeld(msg("its tokenizer can't be read as bytes ({reason})", reason=str(error)[:200])) from error
+            raise NotHeld(msg("its tokenizer can't be read as bytes ({reason})", reason=first_line(error))) from error
     elif kind == "words":
         wrapper = TokenizerWrapper(_Words(detokenizer, ends))
         made = LLTokenizer(wrapper, eos_token=ends, slices=LLTokenizer.json_slices())

@@ -10,8 +10,8 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from playground.errors import Reason, UsageError, reason_of
-from playground.messages import Translatable, foreign, msg
+from playground.errors import Reason, UsageError, reason_of, shortened
+from playground.messages import Translatable, msg
 
 MAX_SYMBOLS = 20_000
 """Of the grammar that a schema becomes; one with a thousand properties has some 10,000."""
@@ -89,7 +89,7 @@ def grammar(text: str) -> str:
     made: str = LLMatcher.grammar_from_json_schema(schema or ANY_OBJECT, overrides=OPTIONS)  # type: ignore[arg-type]
     wrong, said = LLMatcher.validate_grammar_with_warnings(made, limits=limits())
     if wrong:
-        raise _refused(foreign(" ".join(said)[:300]))
+        raise _refused(shortened(" ".join(said), 300))
     return made
 
 

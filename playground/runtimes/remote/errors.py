@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from playground.config.endpoints import host
-from playground.errors import ContextOverflow, RunError, Unavailable, all_of
+from playground.errors import ContextOverflow, RunError, Unavailable, all_of, shortened
 from playground.messages import Translatable, msg, plural
 from playground.records import Remote
 from playground.runtimes.remote.client import Broken, Garbage, Refused, Silent, Unreachable
@@ -176,4 +176,4 @@ def _quoted(words: str, key: str) -> str:
         words = re.sub(re.escape(key), "***", words, flags=re.IGNORECASE)  # host names come in small letters
     words = "".join(letter if letter.isprintable() else " " for letter in words)
     words = " ".join(words.split()).rstrip(".")
-    return words if len(words) <= QUOTED else words[:QUOTED] + "…"
+    return shortened(words, QUOTED)

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from playground.errors import BadRequest, RunError
+from playground.errors import BadRequest, RunError, shortened
 from playground.messages import Translatable, msg, plural
 from playground.records import (
     Cancelled,
@@ -269,7 +269,9 @@ class _Answer:
             )
             return "length"
         if self.finish not in ("stop", "length", "eos_token", "stop_sequence", "eos"):
-            self.warnings.append(msg("The server says that it ended because of: {reason}.", reason=self.finish[:40]))
+            self.warnings.append(
+                msg("The server says that it ended because of: {reason}.", reason=shortened(self.finish, 40))
+            )
         return "length" if self.finish == "length" else "stop"
 
     def _timings(self, ended: float) -> Timings:

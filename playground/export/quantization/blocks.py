@@ -30,8 +30,16 @@ are exact in fp32, so that what was rounded before is off by less than 1e-5."""
 MIN_LEVELS = 8
 """Blocks that use fewer than so many of 16 levels are not recognised: with few levels anything looks evenly spaced."""
 
-SHRINKS = (1.0, 0.95, 0.9, 0.85)
-"""Ranges tried for a block, as shares of its own: what leaves out the outermost weights may fit the others better."""
+LEFT_OUT = tuple(each / 50 for each in range(-3, 7))
+"""Shares of a block's range that are left out at one end when levels are tried: without its outermost weight the others
+may fit better. Below nothing the levels reach beyond the block."""
+
+REFINED = 2
+"""How often the best levels are mended once more, by least squares over what they round to."""
+
+REST_STEPS = tuple(each / 256 for each in range(10, 19))
+"""Steps tried for a row of ``rest``, as shares of the largest step of its blocks: ``rest`` reaches over one such step,
+and 16 numbers should cover it."""
 
 Array = npt.NDArray[Any]
 
@@ -116,29 +124,53 @@ def round4(blocks: Array, with_rest: bool) -> tuple[Rounded, bool]:
 def rest_as_columns(rounded: Rounded) -> Rounded:
     """``rest`` as further columns of the same matrix, for the means of the activations by block.
 
-    In four bits like the others it is off by a fiftieth of a step, and one block more in a product that is there
-    anyway costs a thirtieth of it.
+    In four bits like the others it is off by a sixtieth of a step, and one block more in a product that is there
+    anyway costs a thirtieth of it. A zero point may move by one, where the ``rest`` that then belongs to it is nearer
+    to a number that there is.
     """
     assert rounded.rest is not None
     assert rounded.zeros is not None
-    rest = rounded.rest * np.float32(QUANT_BLOCK)  # of a sum there is 32 times as much as of a mean
-    columns = np.pad(rest, ((0, 0), (0, -rest.shape[1] % QUANT_BLOCK)))
-    blocks = columns.reshape(-1, QUANT_BLOCK)
-    largest = np.abs(blocks).max(1)
-    best_error, best_scale = np.full(len(blocks), np.inf, np.float32), np.ones_like(largest)
-    for reach in (7, 7.5, 8):
-        scale = _above_zero(largest / np.float32(reach))
-        error = np.square(np.clip(np.rint(blocks / scale[:, None]), -8, 7) * scale[:, None] - blocks).sum(1)
+    rest, steps, zeros = (_in_blocks(each) for each in (rounded.rest, rounded.scales, rounded.zeros))
+    away = np.where(rest > 0, np.float32(-1), np.float32(1))  # where the zero point would go
+    away[(zeros + away < 0) | (zeros + away > 15)] = 0
+    other = rest + away * steps
+    largest, widest = np.abs(rest).max(1), steps.max(1)
+    best_error, best_scale = np.full(len(rest), np.inf, np.float32), np.ones_like(largest)
+    for tried in (
+        *(largest / np.float32(reach) for reach in (7, 7.5, 8)),
+        *(widest * np.float32(x) for x in REST_STEPS),
+    ):
+        scale = _above_zero(tried)
+        off = np.minimum(np.abs(_digits(rest, scale)[1]), np.abs(_digits(other, scale)[1]))
+        error = np.einsum("ij,ij->i", off, off)
         better = error < best_error
         best_error[better], best_scale[better] = error[better], scale[better]
-    values = np.clip(np.rint(blocks / best_scale[:, None]) + 8, 0, 15).astype(np.uint8)
-    scales = best_scale.reshape(len(rest), -1)
+    digits, off = _digits(rest, best_scale)
+    moved_digits, moved_off = _digits(other, best_scale)
+    moved = np.abs(moved_off) < np.abs(off)
+    values = (np.where(moved, moved_digits, digits) + 8).astype(np.uint8)
+    zeros = np.where(moved, zeros + away, zeros).astype(np.uint8)
+    rows, blocks = rounded.scales.shape
+    # Of a sum there is 32 times as much as of a mean.
+    scales = best_scale.reshape(rows, -1) * np.float32(QUANT_BLOCK)
     return Rounded(
         4,
-        np.concatenate([rounded.values, values.reshape(len(rest), -1, QUANT_BLOCK)], axis=1),
+        np.concatenate([rounded.values, values.reshape(rows, -1, QUANT_BLOCK)], axis=1),
         np.concatenate([rounded.scales, scales], axis=1),
-        np.concatenate([rounded.zeros, np.full(scales.shape, 8, np.uint8)], axis=1),
+        np.concatenate([zeros.reshape(rows, -1)[:, :blocks], np.full(scales.shape, 8, np.uint8)], axis=1),
     )
+
+
+def _in_blocks(each: Array) -> Array:
+    """``[N, blocks]`` as ``[-1, 32]`` in fp32, each row filled up with zeros."""
+    padded = np.pad(each, ((0, 0), (0, -each.shape[1] % QUANT_BLOCK)))
+    return padded.reshape(-1, QUANT_BLOCK).astype(np.float32)
+
+
+def _digits(numbers: Array, scale: Array) -> tuple[Array, Array]:
+    """Whole numbers from -8 to 7 that stand for ``numbers`` in steps of ``scale``, and by how much they are off."""
+    digits = np.clip(np.rint(numbers / scale[:, None]), -8, 7)
+    return digits, digits * scale[:, None] - numbers
 
 
 def _levels(part: Array) -> tuple[Array, Array, Array]:
@@ -158,23 +190,34 @@ def _levels(part: Array) -> tuple[Array, Array, Array]:
 
 
 def _fitted(part: Array) -> tuple[Array, Array]:
-    """Step and lowest level with the smallest squared error among a few ranges, each mended by least squares."""
+    """Step and lowest level with a small squared error, never a larger one than those from the least to the greatest.
+
+    Ranges that leave out a little at one end are tried, each mended by least squares over the levels it rounds to.
+    """
     mean, low, reach = part.mean(1), part.min(1), np.ptp(part, axis=1)
-    best_error = np.full(len(part), np.inf, np.float32)
+    centred = part - mean[:, None]
+    # Of the weights' squares, what the best levels explain: the rest is the error, so no error need be added up.
+    best_gain = np.full(len(part), -1, np.float32)
     best_scale, best_low = _above_zero(reach / 15), low.copy()
-    for shrink in SHRINKS:
-        scale, start = _above_zero(reach * np.float32(shrink / 15)), low + reach * np.float32((1 - shrink) / 2)
-        for _ in range(2):
-            values = np.clip(np.rint((part - start[:, None]) / scale[:, None]), 0, 15)
-            middle = values.mean(1)
-            spread = values - middle[:, None]
-            slope = (spread * part).sum(1) / np.maximum((spread * spread).sum(1), 1e-12)
-            scale = np.where(slope > 0, slope, scale)
-            start = mean - scale * middle
-            error = np.square(values * scale[:, None] + start[:, None] - part).sum(1)
-            better = error < best_error
-            for best, new in ((best_error, error), (best_scale, scale), (best_low, start)):
-                best[better] = new[better]
+
+    def mended(start: Array, scale: Array) -> None:
+        values = part - start[:, None]
+        values *= (1 / scale)[:, None]
+        np.clip(np.rint(values, out=values), 0, 15, out=values)
+        middle = values.mean(1)
+        spread = np.maximum(np.einsum("ij,ij->i", values, values) - QUANT_BLOCK * middle * middle, np.float32(1e-6))
+        slope = np.einsum("ij,ij->i", values, centred) / spread
+        gain = slope * slope * spread
+        better = (slope > 0) & (gain > best_gain)
+        for best, new in ((best_gain, gain), (best_scale, slope), (best_low, mean - slope * middle)):
+            best[better] = new[better]
+
+    for share in LEFT_OUT:
+        scale = _above_zero(reach * np.float32((1 - share) / 15))
+        mended(low, scale)
+        mended(low + reach * np.float32(share), scale)
+    for _ in range(REFINED):
+        mended(best_low, best_scale)
     return best_scale, best_low
 
 

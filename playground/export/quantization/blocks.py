@@ -30,12 +30,8 @@ are exact in fp32, so that what was rounded before is off by less than 1e-5."""
 MIN_LEVELS = 8
 """Blocks that use fewer than so many of 16 levels are not recognised: with few levels anything looks evenly spaced."""
 
-LEFT_OUT = tuple(each / 50 for each in range(-3, 7))
-"""Shares of a block's range that are left out at one end when levels are tried: without its outermost weight the others
-may fit better. Below nothing the levels reach beyond the block."""
-
-REFINED = 2
-"""How often the best levels are mended once more, by least squares over what they round to."""
+SHRINKS = (1.0, 0.95, 0.9, 0.85)
+"""Ranges tried for a block, as shares of its own: what leaves out the outermost weights may fit the others better."""
 
 REST_STEPS = tuple(each / 256 for each in range(10, 19))
 """Steps tried for a row of ``rest``, as shares of the largest step of its blocks: ``rest`` reaches over one such step,
@@ -190,34 +186,23 @@ def _levels(part: Array) -> tuple[Array, Array, Array]:
 
 
 def _fitted(part: Array) -> tuple[Array, Array]:
-    """Step and lowest level with a small squared error, never a larger one than those from the least to the greatest.
-
-    Ranges that leave out a little at one end are tried, each mended by least squares over the levels it rounds to.
-    """
+    """Step and lowest level with the smallest squared error among a few ranges, each mended by least squares."""
     mean, low, reach = part.mean(1), part.min(1), np.ptp(part, axis=1)
-    centred = part - mean[:, None]
-    # Of the weights' squares, what the best levels explain: the rest is the error, so no error need be added up.
-    best_gain = np.full(len(part), -1, np.float32)
+    best_error = np.full(len(part), np.inf, np.float32)
     best_scale, best_low = _above_zero(reach / 15), low.copy()
-
-    def mended(start: Array, scale: Array) -> None:
-        values = part - start[:, None]
-        values *= (1 / scale)[:, None]
-        np.clip(np.rint(values, out=values), 0, 15, out=values)
-        middle = values.mean(1)
-        spread = np.maximum(np.einsum("ij,ij->i", values, values) - QUANT_BLOCK * middle * middle, np.float32(1e-6))
-        slope = np.einsum("ij,ij->i", values, centred) / spread
-        gain = slope * slope * spread
-        better = (slope > 0) & (gain > best_gain)
-        for best, new in ((best_gain, gain), (best_scale, slope), (best_low, mean - slope * middle)):
-            best[better] = new[better]
-
-    for share in LEFT_OUT:
-        scale = _above_zero(reach * np.float32((1 - share) / 15))
-        mended(low, scale)
-        mended(low + reach * np.float32(share), scale)
-    for _ in range(REFINED):
-        mended(best_low, best_scale)
+    for shrink in SHRINKS:
+        scale, start = _above_zero(reach * np.float32(shrink / 15)), low + reach * np.float32((1 - shrink) / 2)
+        for _ in range(2):
+            values = np.clip(np.rint((part - start[:, None]) / scale[:, None]), 0, 15)
+            middle = values.mean(1)
+            spread = values - middle[:, None]
+            slope = (spread * part).sum(1) / np.maximum((spread * spread).sum(1), 1e-12)
+            scale = np.where(slope > 0, slope, scale)
+            start = mean - scale * middle
+            error = np.square(values * scale[:, None] + start[:, None] - part).sum(1)
+            better = error < best_error
+            for best, new in ((best_error, error), (best_scale, scale), (best_low, start)):
+                best[better] = new[better]
     return best_scale, best_low
 
 

@@ -42,7 +42,7 @@ FUSED_PRECISIONS = {
         "block_size": str(QUANT_BLOCK),
         "embedding": "8",
         "finer": "8 in attention too",
-        "levels": "found again or fitted from either end, with means; in every product where there are kernels",
+        "levels": "found again, with means in steps chosen by row; in every product where there are kernels",
     },
     "fp32": dict(FUSED_OPTIONS),
 }

@@ -1,11 +1,17 @@
 """``python -m playground.kernels.trial LIBRARY SHA256``: runs a fresh library on numbers whose results are known.
 
-Exits with 0 if all are right. A process of its own, for what a compiler made wrongly may crash.
+Every kind of step is run as plans have it, on one row and on several, by two threads and by the caller alone, and held
+against numpy. Exits with 0 if all are right, and else says which step is wrong and by how much. A process of its own,
+for what a compiler made wrongly may crash.
 """
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Sequence
+from ctypes import c_void_p
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +19,65 @@ import numpy as np
 from numpy.typing import NDArray
 
 from playground.kernels.building import Built
-from playground.kernels.library import BLOCK, Library, Weights, large_pages, packed
+from playground.kernels.library import (
+    BLOCK,
+    CHUNK,
+    Kind,
+    Library,
+    Matrix,
+    Op,
+    Plan,
+    Ref,
+    Room,
+    Shape,
+    Weights,
+    large_pages,
+    packed,
+)
 from playground.messages import msg
 
 Array = NDArray[Any]
 
 ALLOWED = 2e-3
-"""Relative error: scales are kept in half floats, activations are rounded as the expectation rounds them."""
+"""Relative error of a product: scales are kept in half floats, activations rounded as the expectation rounds them."""
+ALLOWED_ATTENTION = 1e-3
+"""Of attention: a key that is turned in fp32 may become another half float than one that is turned in fp64."""
+ALLOWED_ROW = 1e-5
+"""Of what goes row by row, in fp32."""
+THREADS = 2
+BESIDE = 5
+"""Columns on either side of each value in its buffer, which nobody may write to."""
 
 
 def main(arguments: list[str]) -> int:
     library = Library(Built(Path(arguments[0]), arguments[1]))
     for bits in (8, 4):
         for rows in (1, 2, 7, 13):
-            _check(library, bits, rows)
+            _check_product(library, bits, rows)
+    # Widths that are whole vectors of sixteen, and such that leave some numbers over.
+    for width in (64, 75):
+        with _row_steps(library, width) as steps:
+            steps.run((1, 2, 19))
+    # Several heads of keys, and one; heads of whole tiles and of tiles with vectors left over; windows within a chunk
+    # of the cache and over the borders of chunks; angles for all of a head, a part of it, none.
+    for heads in (
+        Shape(6, 3, 48, 0, 0.2),
+        Shape(6, 3, 48, 5, 0.2),
+        Shape(8, 8, 16, 70, 0.3),
+        Shape(2, 1, 64, CHUNK, 0.15),
+    ):
+        for turned, interleaved in ((heads.size, 0), (heads.size // 2, 1), (0, 0)):
+            with _attention_steps(library, heads, turned, interleaved) as steps:
+                steps.run((3, CHUNK + 6, 40, 1, 1, 14, 1, 1))
     return 0
 
 
-def _check(library: Library, bits: int, rows: int) -> None:
-    random = np.random.default_rng(bits * rows)
-    outputs, width = 70, 3 * BLOCK
+# -- products alone --------------------------------------------------------------------------------------------------
+
+
+def _matrix(library: Library, bits: int, outputs: int, width: int) -> tuple[Matrix, Array, Array]:
+    """A random matrix for the kernels, what it stands for [outputs, width], and the array to keep alive."""
+    random = np.random.default_rng(bits)
     blocks = width // BLOCK
     levels = random.integers(0, 2**bits, (outputs, blocks, BLOCK)).astype(np.uint8)
     scales = random.uniform(1e-3, 1e-2, (outputs, blocks)).astype(np.float32)
@@ -44,19 +89,18 @@ def _check(library: Library, bits: int, rows: int) -> None:
     else:
         stored = Weights(bits, packed(levels), scales, packed(zeros))
     panels = large_pages(stored.packed_bytes)
-    matrix = library.pack(stored, panels)
-    x = random.normal(size=(rows, width)).astype(np.float32)
-    found = library.product(matrix, x)[:, :outputs]
-    expected = rounded(x) @ weights.T
-    error = np.abs(found - expected).max() / np.abs(expected).max()
-    if not error < ALLOWED:
+    return library.pack(stored, panels), weights, panels
+
+
+def _check_product(library: Library, bits: int, rows: int) -> None:
+    outputs, width = 70, 3 * BLOCK
+    matrix, weights, panels = _matrix(library, bits, outputs, width)
+    x = np.random.default_rng(bits * rows).normal(size=(rows, width)).astype(np.float32)
+    off = _error(library.product(matrix, x)[:, :outputs], rounded(x) @ weights.T)
+    del panels
+    if not off < ALLOWED:
         raise SystemExit(
-            msg(
-                "error: a product of {rows} rows in {bits} bits is off by {off:.2g}",
-                rows=rows,
-                bits=bits,
-                off=float(error),
-            )
+            msg("error: a product of {rows} rows in {bits} bits is off by {off:.2g}", rows=rows, bits=bits, off=off)
         )
 
 
@@ -65,6 +109,270 @@ def rounded(x: Array) -> Array:
     blocks = x.reshape(len(x), -1, BLOCK)
     scale = np.abs(blocks).max(-1, keepdims=True) / np.float32(127)
     result: Array = (np.rint(blocks / np.where(scale > 0, scale, 1)) * scale).reshape(x.shape)
+    return result
+
+
+def _error(found: Array, expected: Array) -> float:
+    """The largest, as a share of the largest number; NaN where there is one."""
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+# -- plans -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Value:
+    """Rows of a buffer: ``whole`` with the columns beside it, which hold NaN, and ``rows``, the value's own columns."""
+
+    place: int
+    whole: Array
+    rows: Array
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.place, BESIDE, self.whole.shape[1])
+
+
+@dataclass(frozen=True)
+class _Expected:
+    kind: Kind
+    value: _Value
+    numbers: Array
+    allowed: float
+    one: bool
+
+
+class _Steps:
+    """Steps in a plan of their own, over a text of ``length`` tokens that is read in parts.
+
+    Args:
+        most: Tokens of the longest part.
+        ids: The text.
+        shape: Of attention; what it keeps of earlier tokens is here.
+    """
+
+    def __init__(self, library: Library, most: int, ids: Array, shape: Shape | None = None) -> None:
+        self._library, self._most, self.ids, self._shape = library, most, ids, shape
+        self._values: list[_Value] = []
+        self._inputs: list[tuple[_Value, Array]] = []
+        self._expected: list[_Expected] = []
+        self._ops: list[Op] = []
+        self._kept: list[Any] = []
+        self._handle: Any = None
+
+    def value(self, width: int) -> _Value:
+        whole = np.full((self._most, width + 2 * BESIDE), np.nan, np.float32)
+        self._values.append(_Value(len(self._values), whole, whole[:, BESIDE : BESIDE + width]))
+        return self._values[-1]
+
+    def given(self, numbers: Array) -> _Value:
+        """What stands before the steps: a row for each token of the text."""
+        value = self.value(numbers.shape[1])
+        self._inputs.append((value, numbers))
+        return value
+
+    def add(
+        self,
+        kind: Kind,
+        sources: Sequence[_Value],
+        expected: Sequence[Array],
+        *,
+        into: _Value | None = None,
+        tables: Sequence[Array | None] = (),
+        allowed: float = ALLOWED_ROW,
+        **fields: Any,
+    ) -> _Value:
+        """A step that gives ``expected``, of which there is a row for each token of the text; its first result.
+
+        Args:
+            into: The value it writes, where another step wrote some rows of it.
+        """
+        op = Op(kind=kind, **({"width": expected[0].shape[1] if expected else 0} | fields))
+        results = [into] if into else [self.value(numbers.shape[1]) for numbers in expected]
+        for refs, values in ((op.src, sources), (op.dst, results)):
+            for place in range(len(refs)):
+                refs[place] = values[place].ref if place < len(values) else Ref(-1, 0, 0)
+        for place, table in enumerate(tables):
+            op.data[place] = None if table is None else table.ctypes.data
+        self._kept.append(tables)
+        self._ops.append(op)
+        for value, numbers in zip(results, expected, strict=True):
+            self._expected.append(_Expected(kind, value, numbers, allowed, bool(op.one)))
+        return results[0] if results else sources[0]
+
+    def keep(self, *arrays: Any) -> None:
+        self._kept += arrays
+
+    def __enter__(self) -> _Steps:
+        count, library, shape = len(self._values), self._library, self._shape
+        addresses = (c_void_p * count)(*(value.whole.ctypes.data for value in self._values))
+        rooms = (Room * count)(*(Room(*value.whole.shape) for value in self._values))
+        ops = (Op * len(self._ops))(*self._ops)
+        blocks = max((op.extra for op in self._ops if op.kind == Kind.QUANTISE), default=1)
+        acts, held = library.acts(self._most, blocks * BLOCK)
+        plan = Plan(len(ops), THREADS, ops, addresses, acts, rooms, count, int(shape is not None), self._most, blocks)
+        size = shape.size if shape else 16
+        self._handle = library.open(plan, size, spinning=False)
+        self.keep(addresses, rooms, ops, held, plan)
+        if shape:
+            heads, capacity = shape.heads // shape.groups, -(-len(self.ids) // CHUNK) * CHUNK
+            # A cache that was gone back in holds other numbers behind the last token.
+            keys = np.full((heads, capacity // CHUNK, size, CHUNK), 7.0, np.float16)
+            values = np.full((heads, capacity, size), 7.0, np.float16)
+            self.keep(keys, values, library.cache(self._handle, [keys], [values], shape.heads, size))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._library.close(self._handle)
+
+    def run(self, parts: Sequence[int]) -> None:
+        """Read the text in ``parts``, twice: by all threads, and by the caller alone.
+
+        Raises:
+            SystemExit: A number is wrong, or stands where none should.
+        """
+        for alone in (False, True):
+            self._library.way(self._handle, alone)
+            start = 0
+            for count in parts:
+                for value in self._values:
+                    value.whole[:] = np.nan
+                for value, numbers in self._inputs:
+                    value.rows[:count] = numbers[start : start + count]
+                self._library.run(self._handle, self.ids[start:].ctypes.data, count, start)
+                # Of one token ATTN_REDUCE puts partial results together; of several FLASH_ATTN does all of it.
+                idle = Kind.FLASH_ATTN if count == 1 else Kind.ATTN_REDUCE
+                for expected in self._expected:
+                    if expected.kind != idle:
+                        self._compare(expected, start, count)
+                start += count
+
+    def _compare(self, expected: _Expected, start: int, count: int) -> None:
+        rows = 1 if expected.one else count
+        off = _error(expected.value.rows[:rows], expected.numbers[start + count - rows : start + count])
+        if not off < expected.allowed:
+            raise SystemExit(
+                msg(
+                    "error: {step} of {rows} rows is off by {off:.2g}",
+                    step=f"{expected.kind.name} (width {expected.value.rows.shape[1]})",
+                    rows=rows,
+                    off=off,
+                )
+            )
+        whole = expected.value.whole
+        if np.isfinite(whole).sum() != rows * expected.value.rows.shape[1]:
+            raise SystemExit(msg("error: {step} writes beside its numbers", step=expected.kind.name))
+
+
+# -- steps that go row by row ------------------------------------------------------------------------------------------
+
+
+def _row_steps(library: Library, width: int) -> _Steps:
+    """Every step but attention's, each on sources of its own."""
+    random = np.random.default_rng(width)
+    length, words, outputs = 22, 11, 64
+    steps = _Steps(library, length, random.integers(0, words, length))
+    drawn = [random.normal(size=(length, width)).astype(np.float32) * 3 for _ in range(2)]
+    x, y = (steps.given(numbers) for numbers in drawn)
+    a, b = (numbers.astype(np.float64) for numbers in drawn)
+    row = random.normal(size=width).astype(np.float32)
+
+    steps.add(Kind.ADD, (x, y), (a + b,))
+    steps.add(Kind.MUL, (x, y), (a * b,))
+    steps.add(Kind.ADD_ROW, (x,), (a + row,), tables=(row,))
+    steps.add(Kind.SCALE, (x,), (a * 1.75,), number=1.75)
+    for kind, result in _activated(a).items():
+        steps.add(kind, (x,), (result,))
+        steps.add(kind, (x, y), (result * b,))
+    for together in (width, width // 3 if width % 3 == 0 else width // 2):
+        weight, epsilon = row[:together], 0.01
+        steps.add(Kind.RMS_NORM, (x,), (_normed(a, weight, epsilon),), tables=(weight,), extra=together, number=epsilon)
+        sums = (_normed(a + b, weight, epsilon), a + b)
+        steps.add(Kind.RMS_NORM, (x, y), sums, tables=(weight,), extra=together, number=epsilon)
+    _add_embeddings(steps, random, words, width)
+
+    blocks = -(-width // BLOCK)
+    filled = np.pad(drawn[0], ((0, 0), (0, blocks * BLOCK - width)))
+    for bits in (8, 4):
+        matrix, weights, panels = _matrix(library, bits, outputs, blocks * BLOCK)
+        steps.keep(panels)
+        steps.add(Kind.QUANTISE, (x,), (), width=width, extra=blocks)
+        steps.add(Kind.MUL_MAT, (), (rounded(filled) @ weights.T,), matrix=matrix, allowed=ALLOWED)
+    last = steps.add(Kind.GET_ROWS_LAST, (x,), (a,), one=1)
+    steps.add(Kind.SCALE, (last,), (a * -2,), one=1, number=-2.0)
+    return steps
+
+
+def _add_embeddings(steps: _Steps, random: np.random.Generator, words: int, width: int) -> None:
+    table = random.normal(size=(words, width)).astype(np.float32)
+    steps.add(Kind.GET_ROWS_F32, (), (table[steps.ids],), tables=(table,))
+    blocks = -(-width // BLOCK)
+    levels = random.integers(0, 256, (words, blocks * BLOCK)).astype(np.uint8)
+    scales = random.uniform(1e-3, 1e-2, (words, blocks)).astype(np.float32)
+    zeros = random.integers(0, 256, (words, blocks)).astype(np.uint8)
+    for middles in (None, zeros):
+        middle = np.float64(128) if middles is None else np.repeat(middles, BLOCK, axis=1).astype(np.float64)
+        meant = (levels - middle) * np.repeat(scales, BLOCK, axis=1)
+        steps.add(Kind.GET_ROWS_Q8, (), (meant[steps.ids],), tables=(levels, scales, middles))
+
+
+def _activated(x: Array) -> dict[Kind, Array]:
+    sigmoid = 1 / (1 + np.exp(-x))
+    return {
+        Kind.SILU: x * sigmoid,
+        Kind.GELU: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+        Kind.GELU_ERF: x / 2 * (1 + np.vectorize(math.erf)(x / math.sqrt(2))),
+        Kind.RELU: np.maximum(x, 0),
+        Kind.SIGMOID: sigmoid,
+    }
+
+
+def _normed(x: Array, weight: Array, epsilon: float) -> Array:
+    parts = x.reshape(len(x), -1, len(weight))
+    result: Array = parts / np.sqrt((parts**2).mean(-1, keepdims=True) + epsilon) * weight
+    return result.reshape(x.shape)
+
+
+# -- attention ---------------------------------------------------------------------------------------------------------
+
+
+def _attention_steps(library: Library, shape: Shape, turned: int, interleaved: int) -> _Steps:
+    """Angles, the cache and attention over a text of two chunks and a bit."""
+    random = np.random.default_rng(shape.size + shape.window + turned)
+    length, heads, kv_heads, size = 2 * CHUNK + 3, shape.heads, shape.heads // shape.groups, shape.size
+    drawn = [random.normal(size=(length, count * size)).astype(np.float32) for count in (heads, kv_heads, kv_heads)]
+    angles = np.outer(np.arange(length), 1 / 50 ** np.linspace(0, 1, max(1, turned // 2)))
+    tables = [np.ascontiguousarray(part(angles), np.float32) for part in (np.cos, np.sin)] if turned else []
+
+    q, k, v = (numbers.astype(np.float64).reshape(length, -1, size) for numbers in drawn)
+    if turned:
+        q, k = (_turned(each, turned, interleaved, *tables) for each in (q, k))
+    q = q * shape.scale
+    kept = [np.repeat(each.astype(np.float16).astype(np.float64), shape.groups, axis=1) for each in (k, v)]
+    scores = np.einsum("thd,shd->hts", q, kept[0])
+    ahead = np.arange(length)[:, None] - np.arange(length)
+    unseen = (ahead < 0) | (ahead >= (shape.window or length))
+    weights = np.exp(np.where(unseen, -np.inf, scores))
+    attended = np.einsum("hts,shd->thd", weights / weights.sum(-1, keepdims=True), kept[1])
+
+    steps = _Steps(library, CHUNK + 6, np.zeros(length, np.int64), shape)
+    sources = [steps.given(numbers) for numbers in drawn]
+    fields: dict[str, Any] = {"shape": shape, "layer": 0}
+    queries = (q.reshape(length, -1),)
+    asked = steps.add(Kind.ROPE, sources, queries, tables=tables, width=turned, extra=interleaved, **fields)
+    out, wide = steps.value(heads * size), (attended.reshape(length, -1),)
+    for kind in (Kind.FLASH_ATTN, Kind.ATTN_REDUCE):
+        steps.add(kind, (asked,), wide, into=out, allowed=ALLOWED_ATTENTION, **fields)
+    return steps
+
+
+def _turned(x: Array, turned: int, interleaved: int, cosine: Array, sine: Array) -> Array:
+    """``x`` [tokens, heads, size] with the first ``turned`` numbers of each head turned in pairs by their angles."""
+    half = turned // 2
+    one, other = (slice(0, turned, 2), slice(1, turned, 2)) if interleaved else (slice(0, half), slice(half, turned))
+    result, cosine, sine = x.copy(), cosine[:, None], sine[:, None]
+    result[..., one] = x[..., one] * cosine - x[..., other] * sine
+    result[..., other] = x[..., other] * cosine + x[..., one] * sine
     return result
 
 

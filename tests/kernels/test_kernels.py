@@ -257,25 +257,27 @@ def test_a_compiler_that_speaks_another_encoding_is_quoted_too(tmp_path: Path, m
 @pytest.mark.xdist_group("kernels")
 @needs_kernels
 @pytest.mark.parametrize(
-    ("right", "wrong"),
+    ("file", "right", "wrong", "said"),
     [
-        ("float scale = max / 127.0f", "float scale = max / 126.0f"),
-        ("void pg_pack(const Stored *s, float factor, int from, int to, void *panels) {",
-         "void pg_pack(const Stored *s, float factor, int from, int to, void *panels) { *(volatile int *)8 = 1;"),
+        ("products.h", "float scale = max / 127.0f", "float scale = max / 126.0f", "error: a product of 1 rows"),
+        ("program.c", "? end - s->window : 0;\n            softmax", "? end - s->window - 1 : 0;\n            softmax",
+         "error: FLASH_ATTN"),
+        ("products.h", "void pg_pack(const Stored *s, float factor, int from, int to, void *panels) {",
+         "void pg_pack(const Stored *s, float factor, int from, int to, void *panels) { *(volatile int *)8 = 1;",
+         r"exit code -\d+"),
     ],
-    ids=["wrong numbers", "a crash"],
+    ids=["wrong numbers", "a window one position off", "a crash"],
 )  # fmt: skip
 def test_a_library_that_computes_wrongly_is_thrown_away(
-    right: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: str, right: str, wrong: str, said: str, *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "source"
     shutil.copytree(building.SOURCE, source)
-    file = source / "products.h"
-    text = file.read_text(encoding="utf-8")
+    text = (source / file).read_text(encoding="utf-8")
     assert right in text
-    file.write_text(text.replace(right, wrong), encoding="utf-8")
+    (source / file).write_text(text.replace(right, wrong), encoding="utf-8")
     monkeypatch.setattr(building, "SOURCE", source)
-    with pytest.raises(building.KernelsUnavailable, match="the trial failed"):
+    with pytest.raises(building.KernelsUnavailable, match=f"the trial failed .*{said}"):
         building.build(tmp_path)
     assert not (tmp_path / building.LIBRARY).exists()
 

@@ -350,7 +350,7 @@ def test_an_export_says_what_computes_it_and_was_compared_by_it(source: Path, tm
     assert plain.engine_note.startswith("the graph has")
 
 
-@pytest.mark.parametrize("way", ["off", "no luck", "wrong attention"])
+@pytest.mark.parametrize("way", ["off", "no luck", "wrong attention", "wrong and untried"])
 def test_where_the_kernels_cannot_or_must_not_be_used_onnxruntime_is_and_the_artifact_says_why(
     way: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_identity: None
 ) -> None:
@@ -370,7 +370,13 @@ def test_where_the_kernels_cannot_or_must_not_be_used_onnxruntime_is_and_the_art
         text = text.replace("* cosine[i] - x[i + half_] * sine[i]", "* cosine[i] + x[i + half_] * sine[i]")
         (wrong / "rows.h").write_text(text, encoding="utf-8")
         monkeypatch.setattr(building, "SOURCE", wrong)
-        why = "rejected, "
+        why = "the trial failed (exit code 1: error: ROPE "
+        if way == "wrong and untried":
+            tried, run = "playground.kernels.trial", building._run
+            monkeypatch.setattr(
+                building, "_run", lambda command, *more: "" if tried in command else run(command, *more)
+            )
+            why = "rejected, "
     artifact = made(source, tmp_path / "home", "int8")
     assert artifact.engine == "onnxruntime"
     assert artifact.engine_note.startswith(why)

@@ -1,0 +1,119 @@
+"""A fresh library that computes one kind of step wrongly is found out by its trial.
+
+All faults are compiled into one library and sleep there; each test wakes one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+
+import pytest
+
+from playground.kernels import building, trial
+from playground.kernels.layout import Kind
+from playground.kernels.library import Library
+from tests.support import kernel_sets
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.parallel,
+    pytest.mark.xdist_group("kernels"),
+    kernel_sets.needs_compiler,
+]
+
+FAULTS = (
+    # what the trial must name, file, what is right, what is wrong where FAULT is 1
+    ("GET_ROWS_Q8", "rows.h", "+ b] : 128;", "+ b] : 128 + FAULT;"),
+    ("GET_ROWS_Q8", "rows.h", "zeros[id * (op->width / BLOCK) + b]", "zeros[id * (op->width / BLOCK) + b * !FAULT]"),
+    ("GET_ROWS_F32", "rows.h",
+     "data + r->ids[row] * op->width",
+     "data + (r->ids[row] - (FAULT && r->ids[row])) * op->width"),
+    ("RMS_NORM", "rows.h", "(float)op->extra + op->number", "(float)op->extra + (FAULT ? 0 : op->number)"),
+    ("RMS_NORM", "rows.h", "tail += v * v;", "tail += FAULT ? 0 : v * v;"),
+    ("RMS_NORM", "rows.h", "f_load(weight + i - from)", "f_load(weight + (FAULT ? 0 : i - from))"),
+    ("RMS_NORM", "rows.h", "if (sum) f_store(sum + i, v);", "if (sum) f_store(sum + i, FAULT ? f_load(x + i) : v);"),
+    ("MUL_MAT", "program.c",
+     "mul_mat(&op->matrix, r->plan.acts, rows, p,",
+     "mul_mat(&op->matrix, r->plan.acts, rows - FAULT, p,"),
+    ("MUL_MAT", "shares.h", "memcpy(to, results, n * floats", "memcpy(to, results, (n * floats - FAULT)"),
+    ("product", "products.h", "float scale = max / 127.0f", "float scale = max / (127.0f - FAULT)"),
+    ("ROPE", "rows.h", "- x[i + half_] * sine[i]", "- x[i + half_] * (FAULT ? -sine[i] : sine[i])"),
+    ("ROPE", "rows.h", "+ x[2 * i] * sine[i]", "+ x[2 * i] * (FAULT ? -sine[i] : sine[i])"),
+    ("ROPE", "rows.h", "cosine += (size_t)position * (", "cosine += (size_t)(position - (FAULT && position)) * ("),
+    ("ROPE", "rows.h", "i < size; i++) out[i] = x[i] * scale;", "i < size - FAULT; i++) out[i] = x[i] * scale;"),
+    ("FLASH_ATTN", "rows.h", "key, s->size, turned, interleaved", "key, s->size, turned, interleaved ^ FAULT"),
+    ("FLASH_ATTN", "rows.h", "halves(v + (size_t)h * s->size", "halves(v + (size_t)h * !FAULT * s->size"),
+    ("FLASH_ATTN", "program.c",
+     "? end - s->window : 0;\n            softmax",
+     "? end - s->window + FAULT : 0;\n            softmax"),
+    ("FLASH_ATTN", "program.c", "row + i / s->groups + 1, begin", "row + i / s->groups + 1 - (FAULT && i > 40), begin"),
+    ("FLASH_ATTN", "program.c",
+     "(size_t)(head * s->groups + i % s->groups)",
+     "(size_t)(head * s->groups + i % s->groups * !FAULT)"),
+    ("ATTN_REDUCE", "program.c", "from = first - chunk * CHUNK", "from = first + FAULT - chunk * CHUNK"),
+    ("ATTN_REDUCE", "program.c", "to = end - chunk * CHUNK;", "to = end - FAULT - chunk * CHUNK;"),
+    ("ATTN_REDUCE", "program.c",
+     "r->parts + ((size_t)chunk * s->heads + h)",
+     "r->parts + ((size_t)chunk * s->heads + h * !FAULT)"),
+    ("FLASH_ATTN", "attention.h", "*sum * keep + sum2 * take", "*sum * keep + (FAULT ? 0 : sum2 * take)"),
+    ("ADD", "rows.h", "out[i] = x[i] + y[i]; break", "out[i] = x[i] + (FAULT ? x[i] : y[i]); break"),
+    ("ADD_ROW", "rows.h", "out[i] = x[i] + data[i]", "out[i] = x[i] + data[i * !FAULT]"),
+    ("SCALE", "rows.h", "out[i] = x[i] * op->number", "out[i] = x[i] * (op->number + FAULT)"),
+    ("MUL", "rows.h", "out[i] = x[i] * y[i]; break", "out[i] = x[i] * (FAULT ? x[i] : y[i]); break"),
+    ("MUL writes beside", "rows.h", "case MUL: for", "case MUL: if (FAULT) out[op->width] = 0; for"),
+    ("SILU", "rows.h", "case SILU: return f_mul(x,", "case SILU: return f_mul(FAULT ? f_set(1.0f) : x,"),
+    ("SILU", "rows.h", "y ? f_mul(v, f_load(y + i)) : v", "y && !FAULT ? f_mul(v, f_load(y + i)) : v"),
+    ("SILU", "rows.h", "y ? last[j] * y[i] : last[j];", "y && !FAULT ? last[j] * y[i] : last[j];"),
+    ("GELU ", "rows.h", "f_set(0.044715f)", "f_set(FAULT ? 0.044f : 0.044715f)"),
+    ("GELU_ERF", "rows.h", "0.70710678f", "(FAULT ? 0.707f : 0.70710678f)"),
+    ("RELU", "rows.h", "f_max(x, f_set(0.0f))", "f_max(x, f_set(FAULT ? 0.01f : 0.0f))"),
+    ("SIGMOID", "rows.h",
+     "case SIGMOID: return f_sigmoid(x)",
+     "case SIGMOID: return f_sigmoid(FAULT ? f_add(x, x) : x)"),
+    ("GET_ROWS_LAST", "rows.h", "at(r, op->src[0], r->tokens - 1)", "at(r, op->src[0], (r->tokens - 1) * !FAULT)"),
+    ("ADD ", "program.c",
+     "from = rows == 1 ? 0 : thread * share,",
+     "from = rows == 1 ? 0 : thread * share + (FAULT && thread),"),
+)  # fmt: skip
+UNNAMED = frozenset((Kind.QUANTISE,))
+"""What it leaves is seen in the product behind it alone."""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> building.Built:
+    folder = tmp_path_factory.mktemp("faults")
+    source = folder / "source"
+    shutil.copytree(building.SOURCE, source)
+    for number, (_, file, right, wrong) in enumerate(FAULTS, start=1):
+        text = (source / file).read_text(encoding="utf-8")
+        assert text.count(right) == 1, right
+        (source / file).write_text(text.replace(right, wrong.replace("FAULT", f"(pg_fault == {number})")))
+    vec = source / "vec.h"
+    half = "typedef uint16_t half;"
+    vec.write_text(vec.read_text(encoding="utf-8").replace(half, f"{half}\nint pg_fault;"))
+    options = [each for each in building.OPTIONS if not each.startswith("-O")]
+    unit, target = source / building.UNIT, folder / building.LIBRARY
+    return building.Built.of(kernel_sets.compile_c(kernel_sets.sets()[0], [*options, "-O1"], unit, target))
+
+
+def tried(library: building.Built, fault: int) -> int:
+    ctypes.c_int.in_dll(Library(library)._dll, "pg_fault").value = fault
+    return trial.main([str(library.path), library.sha256])
+
+
+def test_a_right_library_passes(library: building.Built) -> None:
+    assert tried(library, 0) == 0
+
+
+@pytest.mark.parametrize("number", range(1, len(FAULTS) + 1), ids=lambda number: f"{FAULTS[number - 1][0]} {number}")
+def test_one_fault_is_enough_to_be_refused(library: building.Built, number: int) -> None:
+    with pytest.raises(SystemExit) as refused:
+        tried(library, number)
+    assert str(refused.value).startswith("error: ")
+    assert FAULTS[number - 1][0] in str(refused.value)
+
+
+def test_there_is_a_fault_for_every_kind_of_step() -> None:
+    named = {words.split()[0] for words, *_ in FAULTS}
+    assert {kind.name for kind in Kind} - named == {kind.name for kind in UNNAMED}

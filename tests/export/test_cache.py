@@ -346,7 +346,7 @@ def test_messages_of_an_artifact_can_be_told_in_another_language_later(kitchen: 
 
 KEYS = {
     "onnx-int8": "38cd74ff0abaad83",
-    "onnx-int4": "332bd3ccb1a3fed1",
+    "onnx-int4": "c2f3d6f7a604275d",
     "onnx-fp32": "13dc35f57d373f3c",
     "onnx-fp16": "9306e9a95005d037",
     "torch-fp32": "1f64639574d19c46",

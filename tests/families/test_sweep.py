@@ -240,6 +240,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sweep")
 
 
+@pytest.fixture(scope="module")
+def prepared(one_core: None, work: Path) -> Path:
+    """Where the plain Llama is ready: what is broken afterwards was right when it was judged."""
+    assert plain(work).outcome == "right"
+    return work
+
+
 def most_used() -> list[Architecture]:
     return [each for listed in LISTS for each in chosen(listed, tuple(USED[listed].split()))]
 
@@ -270,7 +277,7 @@ def plain(work: Path) -> rows.Row:
 @pytest.mark.integration
 @pytest.mark.parallel
 @pytest.mark.usefixtures("one_core")
-def test_one_other_token_somewhere_in_an_answer_is_found(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_other_token_somewhere_in_an_answer_is_found(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     choose = Sampler.next
 
     def slips(self: Sampler, logits: Logits, history: Sequence[int]) -> int:
@@ -278,7 +285,7 @@ def test_one_other_token_somewhere_in_an_answer_is_found(work: Path, monkeypatch
         return (token + 1 if token < 300 else token - 1) if len(history) == 310 else token
 
     monkeypatch.setattr(Sampler, "next", slips)
-    found = plain(work)
+    found = plain(prepared)
     assert found.outcome == "wrong"
     assert found.reason.startswith("long: token ")
 
@@ -286,7 +293,9 @@ def test_one_other_token_somewhere_in_an_answer_is_found(work: Path, monkeypatch
 @pytest.mark.integration
 @pytest.mark.parallel
 @pytest.mark.usefixtures("one_core")
-def test_a_cache_that_keeps_too_much_of_the_prompt_before_is_found(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_keeps_too_much_of_the_prompt_before_is_found(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begin = PrefixCache.begin
 
     def greedy(self: PrefixCache, ids: Sequence[int], length: int, reuse: bool, answer: Sequence[int] = ()) -> int:
@@ -294,7 +303,7 @@ def test_a_cache_that_keeps_too_much_of_the_prompt_before_is_found(work: Path, m
         return min(kept + 9, len(ids) - 2) if kept else 0
 
     monkeypatch.setattr(PrefixCache, "begin", greedy)
-    found = plain(work)
+    found = plain(prepared)
     assert found.outcome == "wrong"
     assert found.reason.startswith("shared start: token ")
     assert found.answers["long"]["equal"]
@@ -303,9 +312,9 @@ def test_a_cache_that_keeps_too_much_of_the_prompt_before_is_found(work: Path, m
 @pytest.mark.integration
 @pytest.mark.parallel
 @pytest.mark.usefixtures("one_core")
-def test_an_exception_of_the_product_is_a_row_with_its_place(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PrefixCache, "begin", lambda *_: 1 // 0)
-    found = plain(work)
+def test_an_exception_of_the_product_is_a_row_with_its_place(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PrefixCache, "begin", lambda *_, **__: 1 // 0)
+    found = plain(prepared)
     assert found.outcome == "crash"
     assert found.reason.startswith("ZeroDivisionError")
     assert "test_sweep.py" in found.reason

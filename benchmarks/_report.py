@@ -135,18 +135,13 @@ def page(document: Mapping[str, Any], plots: bool = True) -> str:
     parts += [
         "",
         "Ours is given text, and its time to first token contains the template and tokenising; the others are",
+        "given token ids. Prefill counts from the known ids to the first token, for all alike. The share of the",
+        "read rate is bytes of weights read per token × tokens per second ÷ the rate at which as many threads read",
+        "as many bytes over and over and do nothing else, taken before and after the decode section, the better of",
+        "both; the cache of the conversation is not counted. Loading: ours loads its tokenizer too and answers once;",
+        "the others load the model and read three tokens.",
+        "",
     ]
-    parts += ["given token ids. Prefill counts from the known ids to the first token, for all alike. The share of the"]
-    parts += [
-        "read rate is bytes of weights read per token × tokens per second ÷ the rate at which as many threads read"
-    ]
-    parts += [
-        "as many bytes over and over and do nothing else, taken before and after the decode section, the better of"
-    ]
-    parts += [
-        "both; the cache of the conversation is not counted. Loading: ours loads its tokenizer too and answers once;"
-    ]
-    parts += ["the others load the model and read three tokens.", ""]
     return "\n".join(parts)
 
 

@@ -12,11 +12,16 @@
   let asking = 0, losses = 0;
   let asked = () => {}; // called when an answer has come for what was asked
   let heard = Promise.resolve(); // Gradio has heard that its stream is closed
-  let lose = () => {}; // ends the stream that Gradio reads
+  let close = () => {}; // ends the stream that Gradio reads, if it reads one, behind a last word
 
-  const line = (message) => new TextEncoder().encode(`data: ${JSON.stringify(message)}\n\n`);
-  const CLOSE = line({ msg: "close_stream" }), BROKEN = line({ msg: "broken_connection" });
+  const bytes = (text) => new TextEncoder().encode(text);
+  const CLOSE = bytes('data: {"msg":"close_stream"}\n\n'), BROKEN = bytes('data: {"msg":"broken_connection"}\n\n');
   const LOST = "Connection errored out. "; // by these words Gradio knows it
+
+  const lose = () => {
+    losses += 1;
+    close(BROKEN);
+  };
 
   const join = async (...request) => {
     const before = losses;
@@ -46,13 +51,13 @@
         const message = JSON.parse(part.replace(/^data: ?/, ""));
         if (message.msg === "close_stream") return;
         if (message.msg === "process_completed" && !taken.delete(message.event_id)) ended.add(message.event_id);
-        out.enqueue(line(message));
+        out.enqueue(bytes(`${part}\n\n`));
       }
     }
   };
   const relay = async (request, out) => {
     let open = true;
-    const close = (word) => {
+    close = (word) => {
       if (!open) return;
       open = false;
       heard = new Promise((resolve) => {
@@ -67,21 +72,18 @@
         out.close();
       } catch { /* Gradio reads it no more */ }
     };
-    lose = () => {
-      losses += 1;
-      close(BROKEN);
-    };
     try {
       do {
         await pass(await fetch(request.clone()), out);
         while (open && asking) await new Promise((resolve) => { asked = resolve; });
       } while (open && taken.size);
-      close();
+      if (open) close();
     } catch {
       if (open) lose();
     }
   };
-  const listen = (request) => new Response(new ReadableStream({ start: (out) => void relay(request, out) }));
+  const listen = async (...request) =>
+    new Response(new ReadableStream({ start: (out) => void relay(new Request(...request), out) }));
 
   // By the heartbeat the app knows that the page is there. Behind its last beat the page's events are dropped.
   const beat = async (...request) => {
@@ -92,10 +94,10 @@
     return new Response(one, answer);
   };
 
-  const WAYS = [[/\/queue\/join$/, join], [/\/queue\/data$/, (...request) => listen(new Request(...request))], [/\/heartbeat\/\w+$/, beat]];
   window.fetch = (...request) => {
     const { pathname } = new URL(request[0]?.url ?? request[0], document.baseURI);
-    const way = WAYS.find(([path]) => path.test(pathname));
-    return (way ? way[1] : fetch)(...request);
+    if (pathname.endsWith("/queue/join")) return join(...request);
+    if (pathname.endsWith("/queue/data")) return listen(...request);
+    return /\/heartbeat\/\w+$/.test(pathname) ? beat(...request) : fetch(...request);
   };
 })();

@@ -204,12 +204,16 @@ def test_blocks_that_are_finished_are_not_drawn_again(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("separator", ["\n\n", "\n- ", " ", "\n"])
 def test_an_update_of_a_long_answer_is_cheap(separator: str) -> None:
-    words = separator.join(["Some *words* of `an` answer, and more"] * 420)
-    lengths = range(len(words) // 2, len(words), 60)
-    began = time.thread_time()
-    for length in lengths:
-        answer_html(words[:length], growing=True)
-    assert (time.thread_time() - began) / len(lengths) < 0.005
+    def taken_s(number: int) -> float:
+        words = separator.join([f"Some *words* of `an` answer {number}, and more"] * 420)
+        lengths = range(len(words) // 2, len(words), 60)
+        began = time.thread_time()
+        for length in lengths:
+            answer_html(words[:length], growing=True)
+        return (time.thread_time() - began) / len(lengths)
+
+    # The best of three answers, none of which was drawn before: neighbours on the same cores add to the others.
+    assert min(map(taken_s, range(3))) < 0.005
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@
 NAME is one of ``CONTENDERS``, MODEL the folder or file it reads.
 
 It reads one JSON object a line, ``{"ids": [...], "count": N}``, and answers with ``{"began": …, "stamps": [...],
-"ids": [...]}`` on the clock of ``time.monotonic()``; a first line ``{"ready": true, "about": …}`` says that
-the model is loaded and, where the library tells, how it was built.
+"ids": [...], "peak_mb": …}`` on the clock of ``time.monotonic()``, memory in MB of 10^6 bytes; a first line
+``{"ready": true, "about": …}`` says that the model is loaded and, where the library tells, how it was built or set, or
+``{"failed": …}`` why it is not.
 Nothing of the playground is imported here but by ``bare``: what it is measured against must not lean on it.
 """
 
@@ -23,7 +24,7 @@ from typing import Any
 Generate = Callable[[list[int], int], tuple[list[float], list[int]]]
 
 about = ""
-"""What a contender's library says of its own build."""
+"""What a contender's library says of its own build or settings."""
 
 
 def bare(folder: Path, threads: int) -> Generate:
@@ -247,6 +248,80 @@ def llama_plain(file: Path, threads: int) -> Generate:
     return llama(file, threads, flash=False)
 
 
+def openvino(model: Path, threads: int, backend: str = "PA", precision: str = "") -> Generate:
+    """OpenVINO GenAI's pipeline on the CPU plugin, on a GGUF file or a folder with an IR.
+
+    Its cache of prefixes is off: with it a repeated prompt is not read. Settings that are not named are its own.
+
+    Args:
+        backend: ``ATTENTION_BACKEND``, PA (paged attention) or SDPA.
+        precision: ``INFERENCE_PRECISION_HINT``; empty leaves it to the plugin: bf16 where the processor has it.
+    """
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # without, each import reports itself to a server
+    import numpy as np
+    import openvino as runtime
+    import openvino_genai as library
+
+    global about  # noqa: PLW0603
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    if precision:
+        settings["INFERENCE_PRECISION_HINT"] = precision
+    core = runtime.Core()
+    core.set_property("CPU", settings)
+    names = (*settings, "INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE")
+    told = {name: core.get_property("CPU", name) for name in names}
+    about = ", ".join(f"{name} {_word(value)}" for name, value in told.items())
+    about = f"OpenVINO {runtime.__version__.split('-')[0]}, ATTENTION_BACKEND {backend}, {about}"
+    settings["ATTENTION_BACKEND"] = backend
+    if backend == "PA":
+        schedule = library.SchedulerConfig()
+        schedule.enable_prefix_caching = False
+        schedule.max_num_batched_tokens = sys.maxsize  # as GenAI sets it for one caller: a prompt is read in one go
+        settings["scheduler_config"] = schedule
+    pipeline = library.LLMPipeline(str(model), "CPU", **settings)
+
+    class Stamps(library.StreamerBase):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.taken: list[float] = []
+
+        def write(self, tokens: int | list[int]) -> Any:
+            self.taken += [time.monotonic()] * (len(tokens) if isinstance(tokens, list) else 1)
+            return library.StreamingStatus.RUNNING
+
+        def end(self) -> None: ...
+
+    def generate(prompt: list[int], count: int) -> tuple[list[float], list[int]]:
+        ids = np.asarray([prompt], np.int64)
+        config = library.GenerationConfig()
+        config.max_new_tokens, config.ignore_eos, config.do_sample = count, True, False
+        stamps = Stamps()
+        inputs = library.TokenizedInputs(runtime.Tensor(ids), runtime.Tensor(np.ones_like(ids)))
+        answer = pipeline.generate(inputs, config, stamps)
+        return stamps.taken, [int(token) for token in answer.tokens[0]]
+
+    return generate
+
+
+def _word(value: Any) -> str:
+    """A property of OpenVINO without what Python's binding puts around it: ``<Type: 'bfloat16'>`` is bfloat16."""
+    return str(value).removeprefix("<Type: '").removesuffix("'>").rpartition(".")[-1]
+
+
+def openvino_sdpa(model: Path, threads: int) -> Generate:
+    """The same with one contiguous cache for one caller."""
+    return openvino(model, threads, "SDPA")
+
+
+def openvino_pa_f32(model: Path, threads: int) -> Generate:
+    """The same in f32 throughout, which decodes faster on some processors that have bf16."""
+    return openvino(model, threads, "PA", "f32")
+
+
+def openvino_sdpa_f32(model: Path, threads: int) -> Generate:
+    return openvino(model, threads, "SDPA", "f32")
+
+
 def _quiet(library: Any) -> Any:
     """A logger that says nothing; kept alive here, for the library calls it for the life of the process."""
     global _logger  # noqa: PLW0603
@@ -263,21 +338,59 @@ CONTENDERS = {
     "genai": genai,
     "llama": llama,
     "llama_plain": llama_plain,
+    "openvino_pa": openvino,
+    "openvino_sdpa": openvino_sdpa,
+    "openvino_pa_f32": openvino_pa_f32,
+    "openvino_sdpa_f32": openvino_sdpa_f32,
 }
+
+
+class PeakMemory:
+    """The most resident memory of this process since ``reset``, as the playground's workers take theirs (proc(5))."""
+
+    def reset(self) -> None:
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            pass  # the peak since the start is all there is then
+
+    def read(self) -> float:
+        """MB of 10^6 bytes."""
+        try:
+            lines = Path("/proc/self/status").read_text().splitlines()
+        except OSError:
+            import resource
+
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            return (peak if sys.platform == "darwin" else peak * 1024) / 1e6  # macOS counts bytes, others KiB
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e6
+
+
+def reason(error: BaseException) -> str:
+    """What a library says of its failure, without the places in its source that stand above it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def main(arguments: Sequence[str]) -> None:
     name, folder, threads = arguments
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print; the answers must stay alone
-    generate = CONTENDERS[name](Path(folder), int(threads))
-    generate([1, 2, 3], 3)
+    try:
+        generate = CONTENDERS[name](Path(folder), int(threads))
+        generate([1, 2, 3], 3)
+    except (Exception, SystemExit) as error:  # whatever a library raises is its reason
+        print(json.dumps({"failed": reason(error)}), file=answers, flush=True)
+        raise
     print(json.dumps({"ready": True, "about": about}), file=answers, flush=True)
+    memory = PeakMemory()
     for line in sys.stdin:
         order = json.loads(line)
+        memory.reset()
         began = time.monotonic()
         stamps, ids = generate(order["ids"], order["count"])
-        print(json.dumps({"began": began, "stamps": stamps, "ids": ids}), file=answers, flush=True)
+        answer = {"began": began, "stamps": stamps, "ids": ids, "peak_mb": memory.read()}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,18 @@ FLAGS = (
     "sve",
 )
 """Instruction sets that decide how fast small matrices are multiplied."""
-PACKAGES = ("onnxruntime", "onnxruntime-genai", "torch", "transformers", "optimum", "llama-cpp-python", "numpy")
+PACKAGES = (
+    "onnxruntime",
+    "onnxruntime-genai",
+    "torch",
+    "transformers",
+    "optimum",
+    "llama-cpp-python",
+    "openvino-genai",
+    "openvino",
+    "nncf",
+    "numpy",
+)
 ROUND_BYTES = 2**30
 """Read at least, by all threads together, between two looks at the clock: thread starts are lost in it."""
 LOOK_S = 2.0

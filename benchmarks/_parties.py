@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks import _weights
+from benchmarks import _openvino, _weights
 from benchmarks.engine import Contender, Steps, note
 from playground.errors import PlaygroundError, RunError
 from playground.export.recipes.overlay import ensure_overlay
@@ -32,13 +32,17 @@ STORY = (
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer. ``first_s``: asked → first token; ``read_s``: token ids known → first token; rates per second."""
+    """One answer. ``first_s``: asked → first token; ``read_s``: token ids known → first token; rates per second.
+
+    ``peak_mb`` is the most resident memory of the process while it answered, in MB of 10^6 bytes.
+    """
 
     first_s: float
     read_s: float
     decode_tok_s: float | None
     reused: int | None = None
     load_s: float | None = None
+    peak_mb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,9 @@ class Ours:
             raise RunError(f"{self._load.artifact.variant} did not answer ({run and run.error})", "See its log.")
         took = run.timings
         read_s = run.timings.ttft_s - run.timings.tokenize_s
-        return Sample(run.timings.ttft_s, read_s, took.decode_tok_s, took.reused_tokens, took.load_s), run.text
+        return Sample(
+            run.timings.ttft_s, read_s, took.decode_tok_s, took.reused_tokens, took.load_s, took.peak_memory_mb
+        ), run.text
 
 
 class Theirs:
@@ -107,7 +113,7 @@ class Theirs:
         if len(stamps) != count:
             raise RunError(f"{self._name} wrote {len(stamps)} tokens instead of {count}", "Leave it out: --without.")
         first = stamps[0] - answer["began"]
-        return Sample(first, first, decode_rate(stamps))
+        return Sample(first, first, decode_rate(stamps), peak_mb=answer["peak_mb"])
 
 
 def prepared(playground: Playground, model: str, runtime: str, precision: str) -> LoadSpec:
@@ -150,8 +156,9 @@ def prompt_of(load: LoadSpec, tokens: int) -> Prompt:
     return Prompt(text, ids)
 
 
-def missing(package: str) -> str:
-    return "" if importlib.util.find_spec(package) else f"{package} is not installed"
+def missing(package: str, file: str = "requirements-bench.txt") -> str:
+    """Empty, or that ``package`` is not installed and the command that installs it."""
+    return "" if importlib.util.find_spec(package) else f"{package} is not installed: pip install -r {file}"
 
 
 def seats(playground: Playground, model: str, wanted: Sequence[str]) -> list[Seat]:
@@ -184,7 +191,7 @@ def _seat(playground: Playground, model: str, name: str) -> Seat:
         if who == "onnxruntime":
             how = "`InferenceSession.run_with_iobinding` on the same file, argmax, nothing else"
             return Seat(name, how, size, _opener("onnxruntime", folder, threads, env))
-        if why := missing("onnxruntime_genai") or (
+        if why := missing("onnxruntime_genai", "requirements.txt") or (
             "" if (folder / "genai_config.json").is_file() else "no genai_config"
         ):
             return Seat(name, "", 0, None, why)
@@ -192,7 +199,7 @@ def _seat(playground: Playground, model: str, name: str) -> Seat:
         return Seat(name, how, size, _opener("genai", folder, threads, {}))
     if who == "llama.cpp":
         if why := missing("llama_cpp"):
-            return Seat(name, "", 0, None, f"{why} (requirements-bench.txt)")
+            return Seat(name, "", 0, None, why)
         file = _weights.starter_gguf(playground.catalog.resolve(model)[0], home)
         precision, _, plain = precision.partition(" ")
         if precision == "Q8_0":
@@ -203,6 +210,11 @@ def _seat(playground: Playground, model: str, name: str) -> Seat:
         return Seat(
             name, how, _weights.gguf_bytes(file), _opener("llama_plain" if plain else "llama", file, threads, {})
         )
+    if who == "openvino":
+        if why := missing("openvino_genai"):
+            return Seat(name, "", 0, None, why)
+        file = _weights.starter_gguf(playground.catalog.resolve(model)[0], home)
+        return _openvino_seat(name, file, home / "bench", threads)
     folder = Path(prepared(playground, model, "torch", "fp32").artifact.path)
     if who == "torch":
         width, key = (2, "torch_bf16") if precision == "bf16" else (4, "torch")
@@ -213,6 +225,19 @@ def _seat(playground: Playground, model: str, name: str) -> Seat:
     env = {"PYTHONPATH": str(ensure_overlay(home, Steps(), lambda: False)), "BENCH_EXPORTS": str(exports)}
     how = "`ORTModelForCausalLM.generate` on optimum's own export, with the overlay's transformers 4"
     return Seat(name, how, _weights.torch_bytes(folder, 4), _opener("optimum", folder, threads, env))
+
+
+def _openvino_seat(name: str, file: Path, place: Path, threads: int) -> Seat:
+    """The fastest of OpenVINO's ways: at decoding, or, where the name ends so and it is another one, at prompts."""
+    precision, _, prompts = name.partition(" ")[2].partition(" ")
+    look = _openvino.look(file, place, precision, threads)
+    writing, reading = look.best()
+    if prompts and reading == writing:
+        return Seat(name, "", 0, None, f"{writing} is the fastest at both, see openvino {precision}")
+    way = reading if prompts else writing
+    fastest = "reading 512 tokens" if prompts else "decoding"
+    how = f"`openvino_genai.LLMPipeline` on token ids, {way}: the fastest at {fastest} of those tried ({look.told()})"
+    return Seat(name, how, way.weights.bytes_per_token, _opener(way.key, way.weights.path, threads, {}))
 
 
 def _opener(key: str, path: Path, threads: int, env: dict[str, str]) -> Callable[[ExitStack], Party]:

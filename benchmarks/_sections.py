@@ -12,9 +12,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from benchmarks import _weights
 from benchmarks._machine import cores_of_others, last_level_cache, read_bandwidth
 from benchmarks._parties import Ours, Party, Prompt, Sample, Seat, prepared, prompt_of, seated, seats
-from benchmarks.engine import Steps, note
+from benchmarks.engine import PAUSE_S, Steps, note
 from playground.errors import PlaygroundError, RunError
 from playground.export import Preparer
 from playground.records import Message, Request, Variant
@@ -39,14 +40,16 @@ CONTENDERS = (
     "torch fp32",
     "torch bf16",
     "optimum fp32",
+    "openvino int8",
+    "openvino int8 (prompts)",
+    "openvino int4",
+    "openvino int4 (prompts)",
 )
-GROWING = ("ours int8", "genai int8", "llama.cpp Q8_0", PLAIN)
-SIZED = ("ours int8", "llama.cpp Q8_0")
+GROWING = ("ours int8", "genai int8", "llama.cpp Q8_0", PLAIN, "openvino int8")
+SIZED = ("ours int8", "llama.cpp Q8_0", "openvino int8")
 LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
 SHORT, LONG = 40, 512
 AT_ONCE = ((SMALL, "int8"), (SMALL, "int4"), (LARGE, "int8"))
-PAUSE_S = 0.15
-"""After each answer: threads that spin for more work give up before the next contender begins."""
 
 T = TypeVar("T")
 
@@ -79,6 +82,7 @@ class Bench:
         self._seats: dict[str, Seat] = {}
         self._about: dict[str, str] = {}
         self._read_rates: dict[int, float] = {}
+        self._numbers: int | None = None
         self.others: list[float] = []
 
     def run(self) -> None:
@@ -107,6 +111,7 @@ class Bench:
             "tokens": self._plan.tokens,
             "quick": self._plan.quick,
             "last_level_cache_mb": round(cache / 1e6) if cache else None,
+            "weights_per_token": self._numbers,
             "contenders": {
                 name: {
                     "how": seat.how,
@@ -137,6 +142,8 @@ class Bench:
     # -- sections -----------------------------------------------------------------------------------------------
 
     def _decode(self, parties: dict[str, Party]) -> None:
+        spec = self._playground.catalog.resolve(SMALL)[0]
+        self._numbers = _weights.gguf_weights(_weights.starter_gguf(spec, self._playground.settings.home))
         sizes = {self._seats[name].bytes_per_token for name in parties}
         self._read_again(sizes)
         self._ask("decode", parties, self._prompt(SMALL, SHORT), self._plan.tokens, str)
@@ -178,7 +185,9 @@ class Bench:
 
     def _load(self) -> None:
         loads = {f"ours int8, {model}": self._load_of(model, "int8") for model in (SMALL, LARGE)}
-        others = seats(self._playground, SMALL, self._only(("llama.cpp Q8_0", "genai int8", "torch fp32")))
+        others = seats(
+            self._playground, SMALL, self._only(("llama.cpp Q8_0", "genai int8", "torch fp32", "openvino int8"))
+        )
         able = {f"{seat.name}, {SMALL}": seat for seat in others if seat.open}
         for repeat in range(self._plan.repeats):
             for name in order([*loads, *able], repeat):
@@ -263,6 +272,8 @@ class Bench:
     def _note(figures: dict[str, list[float]], sample: Sample, tokens: int) -> None:
         figures["ttft_s"].append(sample.first_s)
         figures["prefill_tok_s"].append(tokens / sample.read_s)
+        if sample.peak_mb is not None:
+            figures["peak_mb"].append(sample.peak_mb)
         if sample.decode_tok_s is not None:
             figures["decode_tok_s"].append(sample.decode_tok_s)
 

@@ -1,23 +1,15 @@
 """The same weights in every contender's format, and how many bytes of them a token reads.
 
-    python -m benchmarks._weights IN.gguf OUT.gguf        re-rounds to Q8_0 by llama.cpp's own function
-
 It knows files; it does not know who runs them.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 from playground.errors import RunError
-from playground.paths import ROOT
 from playground.records import Artifact, ModelSpec
 from playground.sources import present
-
-Q8_0 = 7
-"""``LLAMA_FTYPE_MOSTLY_Q8_0`` of llama.h."""
 
 
 def starter_gguf(spec: ModelSpec, home: Path) -> Path:
@@ -34,22 +26,56 @@ def starter_gguf(spec: ModelSpec, home: Path) -> Path:
 
 
 def q8_0(source: Path, place: Path) -> Path:
-    """``source`` in Q8_0, made once: the numbers our int8 and fp32 were made from, rounded to eight bits.
+    """``source`` in Q8_0, made once: the numbers our int8 and fp32 were made from, rounded to eight bits."""
+    return rounded(source, place, "Q8_0")
 
-    Raises:
-        RunError: llama.cpp could not make it.
+
+def rounded(source: Path, place: Path, kind: str) -> Path:
+    """The GGUF ``source`` with every matrix in ``kind`` and all else as it was; made once.
+
+    The rounding is that of llama.cpp's own package gguf, whose Q8_0 gives the bits of its C function.
+
+    Args:
+        kind: A name of ``gguf.GGMLQuantizationType`` that gguf can write, ``Q8_0`` or ``F16``.
     """
-    done = place / f"{source.stem}.to-Q8_0.gguf"
-    if not done.is_file():
-        place.mkdir(parents=True, exist_ok=True)
-        part = done.with_suffix(".part")
-        command = [sys.executable, "-m", "benchmarks._weights", str(source), str(part)]
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
-        if run.returncode:
-            said = run.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-            raise RunError(f"llama.cpp could not make Q8_0 of {source.name} ({said[-1]})", "See above.")
-        part.rename(done)
+    import gguf
+
+    done = place / f"{source.stem}.to-{kind}.gguf"
+    if done.is_file():
+        return done
+    place.mkdir(parents=True, exist_ok=True)
+    part = done.with_suffix(".part")
+    reader, to = gguf.GGUFReader(source), gguf.GGMLQuantizationType[kind]
+    writer = gguf.GGUFWriter(part, str(reader.fields["general.architecture"].contents()))
+    ours = ("general.architecture", "general.file_type", "general.quantization_version")
+    for name, field in reader.fields.items():
+        if not name.startswith("GGUF.") and name not in ours:
+            inner = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+            writer.add_key_value(name, field.contents(), field.types[0], sub_type=inner)
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{kind}"])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    for tensor in reader.tensors:
+        numbers = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        matrix = sum(side > 1 for side in tensor.shape.tolist()) > 1
+        writer.add_tensor(
+            tensor.name, gguf.quants.quantize(numbers, to) if matrix else numbers, raw_dtype=to if matrix else None
+        )
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    part.rename(done)
     return done
+
+
+def gguf_weights(file: Path) -> int:
+    """How many weights one token reads, by the same count as ``gguf_bytes``."""
+    import gguf
+
+    numbers = {tensor.name: int(tensor.n_elements) for tensor in gguf.GGUFReader(file).tensors}
+    if "output.weight" in numbers:
+        numbers.pop("token_embd.weight", None)
+    return sum(numbers.values())
 
 
 def gguf_bytes(file: Path) -> int:
@@ -99,15 +125,3 @@ def torch_bytes(folder: Path, width: int) -> int:
     if "lm_head.weight" in numbers:
         numbers.pop("model.embed_tokens.weight", None)
     return sum(numbers.values()) * width
-
-
-def main(source: str, target: str) -> int:
-    import llama_cpp
-
-    params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype, params.allow_requantize = Q8_0, True
-    return int(llama_cpp.llama_model_quantize(source.encode(), target.encode(), params))
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

@@ -42,6 +42,8 @@ GOALS = {"bare": 0.95, "torch": 4.0, "optimum": 2.5}
 through the worker's pipe may cost."""
 SAME_FILE_GOAL = 1.3
 """Least ratio of our worker's rate to ORTModelForCausalLM's on one and the same graph."""
+PAUSE_S = 0.15
+"""After each answer: threads that spin for more work give up before the next contender begins."""
 PROMPT = "Write a long story about a lighthouse keeper who finds a message in a bottle. Tell it in great detail."
 
 
@@ -95,14 +97,20 @@ class Contender:
         if self._process.stdin:
             self._process.stdin.close()
         self._process.wait(timeout=30)
+        if self._process.stdout:
+            self._process.stdout.close()
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
             code = self._process.wait()
+            self.close()
             raise RunError(f"The contender '{self._name}' ended with exit code {code}", "Its messages stand above.")
         answer: dict[str, Any] = json.loads(line)
+        if "failed" in answer:
+            self.close()
+            raise RunError(f"The contender '{self._name}' says: {answer['failed']}")
         return answer
 
 

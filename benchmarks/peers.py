@@ -83,7 +83,7 @@ def main() -> int:
         for path in _report.write(document, PAGE):
             note(f"wrote {Path(path).relative_to(ROOT)}")
     print(json.dumps(document, indent=1) if options.json else _report.page(document, plots=False))
-    return 0 if all(goal["met"] for goal in document["goals"]) else 1
+    return 1 if any(goal["met"] is False for goal in document["goals"]) else 0
 
 
 if __name__ == "__main__":

@@ -34,16 +34,17 @@ demo: $(APP_STAMP)
 screenshots: $(DEV_STAMP)
 	@$(BIN)/python scripts/screenshots.py
 
-# What measures time, drives a browser or waits for servers has the machine to itself; everything else shares it. Lines
-# are counted in the first run alone (`coverage report` has them by file): counting slows Python by a third to a half.
+# What measures time has the machine to itself (`alone`), after everything else, which runs two at a time: first what is
+# quick, then what drives a browser, waits for servers or uses real weights, each module on one worker (tests/conftest.py).
+# Lines are counted in the first run only (`coverage report` has them by file): counting slows Python by a third to a half.
 test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest -n 2 -m "not parallel and not (integration or ui or waits)" --cov --cov-report=
+	@$(BIN)/python -m pytest -n 2 -m "not alone and not (parallel or integration or ui or waits)" --cov --cov-report=
 	@echo "Lines of playground/ that this run reached: $$($(BIN)/coverage report --format=total) %"
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m parallel
-	@$(BIN)/python -m pytest -m "not parallel and (integration or ui or waits)"
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not alone and (parallel or integration or ui or waits)"
+	@$(BIN)/python -m pytest -m alone
 
 test-quick: $(DEV_STAMP)
-	@$(BIN)/python -m pytest -n 2 -m "not integration and not ui and not waits"
+	@$(BIN)/python -m pytest -n 2 -m "not alone and not integration and not ui and not waits"
 
 test-kernels: $(DEV_STAMP)
 	@KERNEL_TESTS="every set" $(BIN)/python -m pytest tests/kernels

@@ -16,7 +16,7 @@ from playground.api.serving import opened
 from playground.config.hosts import Hosts
 from playground.service import Playground
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.alone]
 
 BEGUN = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 REFUSED = (

@@ -15,7 +15,7 @@ from playground.api import app
 from playground.service import Playground
 from playground.service.callers import Callers
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.alone]
 
 STOPS_S = 2.0
 

@@ -237,6 +237,7 @@ def test_models_take_turns_and_each_round_begins_with_another(
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 def test_a_measurement_holds_the_machine_and_a_comparison_waits(playground: Playground) -> None:
     measuring = playground.measurer.start(ASK, ["slow"], 3)
     until(lambda: "repeat" in measuring.snapshot().step, 20)
@@ -248,6 +249,7 @@ def test_a_measurement_holds_the_machine_and_a_comparison_waits(playground: Play
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 def test_stop_ends_it_within_two_seconds_and_keeps_the_rounds_there_are(playground: Playground) -> None:
     slow = script(text="a b c d e f", step_s=0.3)
     measuring = playground.measurer.start(ASK, [slow, "fast"], 9)

@@ -23,7 +23,7 @@ from playground.service import Playground
 from playground.workers.pool import Pool
 from tests.support.watching import ASK, compare, everything, interval, live, script, until
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.alone]
 
 
 class OneArtifact:

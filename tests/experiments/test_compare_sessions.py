@@ -8,7 +8,7 @@ from playground.records import LoadSpec, Request
 from playground.service import Playground
 from tests.support.watching import ASK, everything, interval, live, until
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.alone]
 
 
 def test_comparisons_of_two_sessions_take_turns_and_share_no_text(playground: Playground) -> None:

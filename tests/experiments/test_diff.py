@@ -106,6 +106,7 @@ def test_a_variant_in_trouble_is_named_and_leaves_no_file(
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 def test_stop_ends_scoring_within_two_seconds_and_gives_the_machine_back(playground: Playground) -> None:
     slow = "fake:text=a+b+c+d+e+f&step_s=0.3"
     diffing = playground.differ.start(ASKED, slow, f"{slow}&sure=9")

@@ -209,6 +209,7 @@ def test_a_judge_that_breaks_is_a_check_that_is_not_met(
 # -- pause, stop, go on -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_a_pause_lets_the_answer_end_and_a_stop_does_not(playground: Playground) -> None:
     slow = script(text="a b c d e f g h", step_s=0.1)
     whole = begin(playground, [slow, "fast"], 3)

@@ -98,7 +98,7 @@ def test_tests_install_the_development_pins_which_serve_the_app_too(project: Pat
     pips = [line for line in log(project) if line.startswith("pip")]
     assert len(pips) == 1
     assert pips[0].endswith("-r requirements-dev.txt")
-    assert "ran -m pytest -n 2 -m not integration and not ui and not waits" in log(project)
+    assert "ran -m pytest -n 2 -m not alone and not integration and not ui and not waits" in log(project)
 
 
 def test_pip_arguments_are_passed_on(project: Path) -> None:

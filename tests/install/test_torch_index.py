@@ -121,6 +121,7 @@ def test_linux_without_a_gpu_takes_the_cpu_index_for_torch_alone(want: Wanted) -
     assert "TORCH=default" in choice.why
 
 
+@pytest.mark.alone
 def test_an_index_that_is_silent_for_three_seconds_is_given_up(cpu_index: Index, want: Wanted) -> None:
     cpu_index.delay_s = 30
     before = time.monotonic()
@@ -131,6 +132,7 @@ def test_an_index_that_is_silent_for_three_seconds_is_given_up(cpu_index: Index,
     assert "several GB" in choice.why
 
 
+@pytest.mark.alone
 def test_an_index_that_refuses_is_given_up_at_once(want: Wanted) -> None:
     nobody = Wanted("http://127.0.0.1:9/simple", want.torch)
     before = time.monotonic()

@@ -125,6 +125,7 @@ def test_chunks_of_a_long_prompt_give_the_logits_of_one_go(model: str, request: 
     assert abs(logits - whole).max() < 1e-2
 
 
+@pytest.mark.alone
 def test_stop_is_heard_within_two_seconds_of_a_long_prompt(smollm2: Runtime) -> None:
     pressed: list[float] = []
     events = smollm2.generate(Request("All work and no play. " * 900), lambda: bool(pressed))

@@ -122,6 +122,7 @@ def test_an_engine_closes_while_a_thread_is_late(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.integration
+@pytest.mark.alone
 def test_who_waits_does_what_another_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a helper that sleeps at each piece it takes, steps take hardly longer than without it."""
     program = read_program(graph(tmp_path, four_bits=False))

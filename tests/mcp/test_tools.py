@@ -137,6 +137,7 @@ def test_a_call_that_is_taken_back_stops_the_models(playground: Playground) -> N
     with_client(playground, work)
 
 
+@pytest.mark.alone
 def test_calls_of_one_client_wait_for_each_other_in_the_queue_alone(playground: Playground) -> None:
     async def work(client: Client) -> Any:
         slow = asyncio.create_task(client.call_tool("compare", {"prompt": "Hi", "models": ["slow"]}))

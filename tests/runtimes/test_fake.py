@@ -46,6 +46,7 @@ def test_prefill_is_reported_before_the_first_token_and_ends_at_the_whole_prompt
     assert last_prefill.n_tokens == run_of(events).timings.prompt_tokens == 5  # three words between two markers
 
 
+@pytest.mark.alone
 def test_figures_are_those_of_the_script_and_of_a_stopwatch() -> None:
     began = time.monotonic()
     events = play("fake:text=a+b+c+d+e+f+g+h+i+j+k&prefill_s=0.2&step_s=0.05")
@@ -59,6 +60,7 @@ def test_figures_are_those_of_the_script_and_of_a_stopwatch() -> None:
     assert sorted(timings.token_stamps) == list(timings.token_stamps)
 
 
+@pytest.mark.alone
 def test_stamps_of_tokens_are_taken_when_they_are_made() -> None:
     runtime = create_runtime("fake")
     runtime.load(scripted("fake:text=a+b+c&step_s=0.02"))
@@ -96,6 +98,7 @@ def test_a_prompt_beyond_the_context_is_refused_by_name() -> None:
         play("fake:", Request("word " * 600))
 
 
+@pytest.mark.alone
 def test_cancelling_ends_the_answer_with_the_text_so_far() -> None:
     runtime = create_runtime("fake")
     runtime.load(scripted("fake:text=a+b+c+d+e+f&step_s=0.05"))

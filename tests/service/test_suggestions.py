@@ -93,6 +93,7 @@ def test_without_a_hub_there_is_nothing_to_suggest(
     assert (found.state, found.models) == ("unreachable", ())
 
 
+@pytest.mark.alone
 def test_whoever_asks_is_never_kept_waiting(hub: Hub, playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("playground.catalog.hub.reachable", lambda timeout_s: time.sleep(1) or True)
     began = time.monotonic()
@@ -117,6 +118,7 @@ def test_one_call_prepares_and_says_what_to_choose(
         playground.prepare_suggested("fast")
 
 
+@pytest.mark.alone
 def test_the_speed_of_a_download_is_taken_while_it_goes_on(
     hub: Hub, playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -207,6 +207,7 @@ def test_without_a_promised_checksum_nothing_is_downloaded(tmp_path: Path, monke
         fetch(spec(revision="1.0"), tmp_path)
 
 
+@pytest.mark.alone
 def test_calling_off_kills_pip_at_once_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pypi, "PIP", ["-c", "import time; time.sleep(60)"])
     children: list[subprocess.Popen[bytes]] = []

@@ -137,6 +137,7 @@ def test_messages_come_in_order_whatever_is_in_them(start: Start) -> None:
     assert [hear(one) for _ in said] == said
 
 
+@pytest.mark.alone
 def test_silence_is_no_message_and_is_measured(start: Start) -> None:
     one = start("echo")
     began = time.monotonic()
@@ -281,6 +282,7 @@ def test_a_child_that_reads_nothing_for_long_counts_as_dead(start: Start, monkey
 
 @pytest.mark.parametrize("suspended", [False, True])
 @pytest.mark.parametrize("what", ["deaf", "orphan"])
+@pytest.mark.alone
 def test_who_ends_a_child_does_not_wait_for_who_sends_to_it(start: Start, what: str, suspended: bool) -> None:
     one = start(what)
     orphan = hear(one).get("pid")
@@ -356,6 +358,7 @@ def test_a_message_is_one_line_of_ascii() -> None:
     assert decode(line) == {"text": "ä\n\u2028🦙"}
 
 
+@pytest.mark.alone
 def test_a_child_that_has_said_all_is_heard_at_once(start: Start) -> None:
     one = start("tokens")
     late = []

@@ -72,6 +72,7 @@ def test_the_history_gives_no_half_of_a_character_back(space: App) -> None:
     assert "There is no such comparison" in said.text
 
 
+@pytest.mark.alone
 def test_buttons_of_columns_and_pages_that_open_do_not_wait_for_those_who_watch(space: App) -> None:
     asked = [*ASKED[:3], 2, *ASKED[4:]]
     run = number_of(space, "run")

@@ -58,6 +58,7 @@ def app(tmp_path_factory: pytest.TempPathFactory, catalog: Path) -> Iterator[App
         yield app
 
 
+@pytest.mark.alone
 def test_the_page_is_up_within_ten_seconds_with_models_still_to_prepare(app: App, page: Any) -> None:
     assert app.cpu_s < 8
     assert [name.split(" · ")[0] for name in chosen(page)] == ["Fast", "Slow", "Base", "Hostile"]
@@ -100,6 +101,7 @@ def test_fast_mode_says_its_figures_are_not_to_be_compared(page: Any) -> None:
     assert "Do not compare the models" in page.locator("#timings").inner_text()
 
 
+@pytest.mark.alone
 def test_stop_ends_the_run_within_two_seconds_and_keeps_the_text(page: Any) -> None:
     choose(page, "Talks for a long time")
     page.click("button#run")

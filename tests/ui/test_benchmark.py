@@ -47,6 +47,7 @@ def measured(page: Any) -> str:
     return str(page.locator("#measured").inner_text())
 
 
+@pytest.mark.alone
 def test_measuring_shows_medians_ranks_and_what_failed_and_is_there_after_a_reload(page: Any) -> None:
     choose(page, "Fast", "Slow", "Fails at token 3")
     page.evaluate(NOTE_STATES)
@@ -65,6 +66,7 @@ def test_measuring_shows_medians_ranks_and_what_failed_and_is_there_after_a_relo
     assert "Medians of 3 repeats" in measured(page)
 
 
+@pytest.mark.alone
 def test_stop_ends_a_measurement_within_two_seconds_and_keeps_its_rounds(page: Any) -> None:
     choose(page, "Slow")
     start_measuring(page, 15)

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.page import DONE, scripted, stream, used_percent
 from tests.support.app import App, serving
 
-pytestmark = pytest.mark.ui
+pytestmark = [pytest.mark.ui, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

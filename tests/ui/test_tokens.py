@@ -187,6 +187,7 @@ def test_the_numbers_of_tokens_show_by_a_switch_and_by_the_keyboard(browser: Any
     page.close()
 
 
+@pytest.mark.alone
 def test_two_thousand_tokens_are_put_on_the_page_without_a_long_pause(browser: Any) -> None:
     long = view(*(token(f" word{n}" if n % 9 else "\n", (n % 97) / 100 + 0.01) for n in range(2000)))
     page = shown(browser, '<div id="place"></div>')

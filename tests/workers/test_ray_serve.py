@@ -92,6 +92,7 @@ def ray() -> Iterator[Any]:
     module.shutdown()
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("ray")
 class TestOnACluster:
     pytestmark = ray_only

@@ -24,7 +24,7 @@ from tests.support import misbehaving_server as odd
 from tests.support.replica_server import replicas as serving
 from tests.support.replica_server import start, turned
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.alone]
 
 
 @pytest.fixture(autouse=True)

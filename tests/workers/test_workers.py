@@ -19,7 +19,7 @@ from playground.workers.pool import Pool
 from playground.workers.process import WorkerProcess, worker_environment
 from tests.support.scripted_models import scripted
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.alone]
 
 HELLO = Request("hello there")
 

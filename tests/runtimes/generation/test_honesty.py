@@ -19,7 +19,7 @@ from playground.service import Playground
 from tests.conftest import MakeSettings
 from tests.support.watching import ASK, compare, script
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.alone]
 
 TOKENS, PREFILL_S, STEP_S = 20, 0.1, 0.02
 TEXT = " ".join(f"word{number}" for number in range(TOKENS))

@@ -228,8 +228,8 @@ def unknown_operator(model: Any) -> None:
     node_of(model, "Sigmoid").op_type = "Mish"
 
 
-def capped(model: Any) -> None:
-    attribute(node_of(model, "GroupQueryAttention"), "softcap", 30.0)
+def capped_below_nothing(model: Any) -> None:
+    attribute(node_of(model, "GroupQueryAttention"), "softcap", -30.0)
 
 
 def attribute_of_tomorrow(model: Any) -> None:
@@ -287,7 +287,7 @@ def a_mask_of_its_own(model: Any) -> None:
     "break_it",
     [
         unknown_operator,
-        capped,
+        capped_below_nothing,
         attribute_of_tomorrow,
         other_blocks,
         columns_that_are_not_there,

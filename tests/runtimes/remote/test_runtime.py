@@ -93,6 +93,7 @@ def test_what_cannot_be_known_from_outside_is_absent() -> None:
     assert (timings.prompt_tokens, timings.output_tokens, timings.unit) == (7, 2, "token")
 
 
+@pytest.mark.alone
 def test_time_to_first_token_runs_from_the_request_to_the_first_content() -> None:
     role_first = chat("a", "b", usage=(3, 2))
 
@@ -390,6 +391,7 @@ def test_comments_without_end_are_not_read_for_ever() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.alone
 def test_no_room_is_asked_again_and_the_waiting_is_in_no_figure(status: int) -> None:
     good = stream(chat("a", "b", usage=(1, 2)))
     with serving(refusal(status, retry_after="1"), good) as server:
@@ -439,6 +441,7 @@ def test_nothing_else_is_asked_again(status: int) -> None:
         assert len(server.posts) == 1
 
 
+@pytest.mark.alone
 def test_stop_is_heard_while_waiting_for_room() -> None:
     with serving(refusal(429, retry_after="15")) as server:
         events, took = stopped_after(loaded(server), 0.3)
@@ -465,6 +468,7 @@ def stopped_after(runtime: Runtime, seconds: float) -> tuple[list[Event], float]
     ],
     ids=["before the status", "before the first piece", "inside the answer", "inside a line"],
 )
+@pytest.mark.alone
 def test_stop_closes_the_connection_within_a_second_of_a_servers_silence(reply: Reply, text: str) -> None:
     with serving(reply) as server:
         events, took = stopped_after(loaded(server), 0.3)
@@ -498,6 +502,7 @@ def test_an_abandoned_answer_closes_the_connection() -> None:
         assert server.someone_left.wait(1.0)
 
 
+@pytest.mark.alone
 def test_a_server_that_never_begins_is_given_up_after_timeout_s() -> None:
     for reply in (server_side.silence, server_side.then_stall(chat()[0], b": ping\n\n")):
         began = time.monotonic()
@@ -733,6 +738,7 @@ def test_loading_waits_for_a_server_that_is_still_loading() -> None:
         assert len(server.seen) == 3
 
 
+@pytest.mark.alone
 def test_a_server_that_is_not_running_is_named_with_its_address() -> None:
     with serving(stream(chat("a"))) as server:
         load = load_spec(server)

@@ -276,6 +276,7 @@ def test_a_prompt_that_is_read_at_once_is_interrupted_and_leaves_nothing_behind(
     assert answer(engine, LONG, 6) == judged(made, LONG, 6)
 
 
+@pytest.mark.alone
 def test_stop_from_another_thread_ends_a_long_prompt_early() -> None:
     engine = opened(network("openai-gpt"))
     engine.reset(400)

@@ -262,6 +262,7 @@ def test_a_connection_that_breaks_half_way_is_carried_on(hub: Hub, tmp_path: Pat
     assert int(second.removeprefix("bytes=").rstrip("-")) >= 1 << 18
 
 
+@pytest.mark.alone
 def test_calling_off_is_prompt_and_the_next_try_resumes(hub: Hub, tmp_path: Path) -> None:
     hub.add(NAME, FILES)
     hub.stall("cdn/.*safetensors", after=300_000)

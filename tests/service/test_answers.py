@@ -19,7 +19,7 @@ NEVER = bool
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + 5
+    until = time.monotonic() + 20
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.005)

@@ -165,7 +165,7 @@ def test_a_blind_run_shows_nothing_until_all_have_answered(playground: Playgroun
 
 def test_a_search_finds_no_answer_of_a_blind_run_that_goes_on(playground: Playground) -> None:
     job = playground.compare_blind(Request("Hi?"), [FAST, *playground.variants(["endless"])], "fast")
-    until = time.monotonic() + 10
+    until = time.monotonic() + 20
     while not playground.store.entries(search="Paris"):
         assert time.monotonic() < until
         time.sleep(0.05)

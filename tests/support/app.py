@@ -98,7 +98,7 @@ def serving(
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(15)
+            process.wait(60)  # gradio waits 5 s for streams that are open; the rest is for whoever else computes here
         finally:
             process.kill()
             assert process.stdout

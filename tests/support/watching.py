@@ -18,7 +18,8 @@ def script(**fields: object) -> str:
     return "fake:" + "&".join(f"{name}={str(value).replace(' ', '+')}" for name, value in fields.items())
 
 
-def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait for an event; ``seconds`` bounds how long a hang lasts, and measures nothing."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -61,7 +61,7 @@ def test_measuring_shows_medians_ranks_and_what_failed_and_is_there_after_a_relo
     assert slow
     assert row.index("#1") < slow.start() < row.index("#2")
     page.reload()
-    page.wait_for_selector("button#run")
+    page.wait_for_selector("button#measure")  # the page opens at the tab that was at the front
     open_tab(page, "Measure")
     assert "Medians of 3 repeats" in measured(page)
 

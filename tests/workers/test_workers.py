@@ -43,7 +43,7 @@ def in_background(pool: Pool, load: LoadSpec) -> tuple[threading.Thread, list[Ev
     return thread, events
 
 
-def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

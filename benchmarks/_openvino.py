@@ -37,6 +37,24 @@ KEYS = {
 """Ways of ``_contender.py`` in words: which ``ATTENTION_BACKEND``, and f32 where the plugin is not left to choose."""
 MODES = {"int8": ("INT8_SYM",), "int4": ("INT4_ASYM", "INT4_SYM")}
 """NNCF's, whose 4 bits are in groups of 32 weights as in GGUF; the head stays in 8 bits, as in the starter files."""
+CALLED = """\
+- The CPU plugin by `LLMPipeline` on token ids, greedy, with `ignore_eos`; `PERFORMANCE_HINT` LATENCY and as many
+  inference threads as everyone. What is not named is its default, and the page prints what that is: keys and values
+  in u8, dynamic quantization in groups of 32.
+- Weights at int8: the Q8_0 file that llama.cpp reads, or an IR by NNCF's INT8_SYM. At int4: the downloaded Q4_1 file,
+  or an IR by NNCF's INT4_ASYM or INT4_SYM in groups of 32 with the head in 8 bits. The IR is what `LLMPipeline` saves
+  of the GGUF in F16, compressed; nothing else is needed to make it. Both are kept in `bench` under `PLAYGROUND_HOME`.
+- `ATTENTION_BACKEND` PA and SDPA, and activations as the plugin chooses (bf16 where the processor has it) and in f32.
+- All of these are tried before the sections, by turns, three rounds. The fastest at decoding is the row `openvino
+  int8`, the fastest at a prompt of 512 tokens `openvino int8 (prompts)`, if it is another one; int4 alike. The page
+  has the figures of each way that was tried.
+- The cache of prefixes of its paged attention is off: with it a prompt that was read before is not read again.
+- `CACHE_DIR` is not used: loading was no faster with it, for the GGUF and for the IR.
+- It reports every import to its makers by openvino-telemetry; here that package is hidden from it.
+- Its GGUF reader knows the architectures llama, qwen2 and qwen3. For another model its rows have the reason, and the
+  others go on.
+"""
+"""How it is called, for the page."""
 GROUP = 32
 ROUNDS = 3
 DECODED, READ = 32, 512

@@ -47,6 +47,13 @@ class Kind(IntEnum):
     RELU = 15
     SIGMOID = 16
     GET_ROWS_LAST = 17
+    SOFTCAP = 18
+
+
+LATER = ("SOFTCAP",)
+"""Kinds that libraries compiled before have not, the oldest first. They compute all others as today's do, and a step of
+a later kind is refused when it is opened.
+"""
 
 
 class Ref(Structure):
@@ -141,8 +148,11 @@ _BEFORE_THE_TABLE = 160
 """sizeof(Op) of libraries that have no table of constants, and compute the same. Prepared models have them."""
 
 
-def check(dll: ctypes.CDLL) -> None:
+def check(dll: ctypes.CDLL) -> frozenset[str]:
     """Compare the library's numbers with those here.
+
+    Returns:
+        The kinds of ``LATER`` that it does not have.
 
     Raises:
         RuntimeError: One differs; says which.
@@ -151,12 +161,15 @@ def check(dll: ctypes.CDLL) -> None:
     if not hasattr(dll, "pg_constants"):
         if dll.pg_op_size() != ours["sizeof(Op)"] or ours["sizeof(Op)"] != _BEFORE_THE_TABLE:
             raise RuntimeError(msg("the library is another version's: it has no table of constants"))
-        return
+        return frozenset(LATER)
     dll.pg_constants.restype = POINTER(_Constant)
     table = dll.pg_constants()
     theirs: dict[str, int] = {}
     while (entry := table[len(theirs)]).name is not None:
         theirs[entry.name.decode()] = int(entry.value)
+    lacking = frozenset(name for name in LATER if name not in theirs)
+    ours = {name: value for name, value in ours.items() if name not in lacking}
+    ours["KINDS"] -= len(lacking)
     for name in ours | theirs:
         if ours.get(name) != theirs.get(name):
             has, wants = (f"{each[name]:,}" if name in each else msg("missing") for each in (theirs, ours))
@@ -168,3 +181,4 @@ def check(dll: ctypes.CDLL) -> None:
                     expected=wants,
                 )
             )
+    return lacking

@@ -13,7 +13,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from ctypes import POINTER, c_char_p, c_float, c_int, c_void_p
+from ctypes import POINTER, c_char_p, c_float, c_int, c_long, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ class Library:
     def __init__(self, built: Built) -> None:
         self._dll = dll = _loaded(built)
         dll.pg_isa.restype = c_char_p
-        check(dll)
+        self._lacking = check(dll)
         self._max_scale = dll.pg_max_scale if hasattr(dll, "pg_max_scale") else dll.pg_reach
         self._max_scale.restype = c_float
         self._max_scale.argtypes = [POINTER(Stored)]
@@ -106,7 +106,11 @@ class Library:
         dll.pg_cache.argtypes = [c_void_p, POINTER(c_void_p), POINTER(c_void_p), c_int, c_int, c_int]
         dll.pg_settle.restype = None
         dll.pg_settle.argtypes = [c_void_p]
-        dll.pg_run.restype = None
+        self._tells = hasattr(dll, "pg_clamped")  # before, pg_run told nothing
+        if self._tells:
+            dll.pg_clamped.restype = c_long
+            dll.pg_clamped.argtypes = [c_void_p]
+        dll.pg_run.restype = c_int if self._tells else None
         dll.pg_run.argtypes = [c_void_p, c_void_p, c_int, c_int]
         dll.pg_way.restype = None
         dll.pg_way.argtypes = [c_void_p, c_int]
@@ -171,9 +175,14 @@ class Library:
         """A handle to run ``plan`` with.
 
         Raises:
-            ValueError: A step would reach beyond a buffer; it was not made by ``runtimes.native.lowering``.
+            ValueError: A step would reach beyond a buffer, so that it was not made by ``runtimes.native.lowering``; or
+                the library was compiled before there were such steps.
             MemoryError: Memory or threads can't be had.
         """
+        if "SOFTCAP" in self._lacking:
+            ops = plan.list[: plan.ops]
+            if any(op.kind == Kind.SOFTCAP or (op.kind == Kind.FLASH_ATTN and op.number) for op in ops):
+                raise Reason(msg("the library is an older version's: it has no {step}", step="SOFTCAP"))
         wrong = self._dll.pg_unsound(ctypes.byref(plan), head_size)
         if wrong >= 0:
             raise Reason(msg("step {step} of the plan reaches beyond its buffers", step=wrong))
@@ -198,9 +207,21 @@ class Library:
         """Wait until no thread is at a step that is over: before memory that it may be reading is given back."""
         self._dll.pg_settle(handle)
 
-    def run(self, handle: Any, ids: int, count: int, start: int) -> None:
-        """Read the ``count`` ids (int64) at the address ``ids`` behind ``start`` others."""
-        self._dll.pg_run(handle, ids, count, start)
+    def run(self, handle: Any, ids: int, count: int, start: int) -> int:
+        """Read the ``count`` ids (int64) at the address ``ids`` behind ``start`` others.
+
+        Returns:
+            The first step that met numbers which are infinite or none, or -1. Behind such a step there is nothing to be
+            had, in the cache either. Libraries of before don't tell: -1.
+        """
+        broken = self._dll.pg_run(handle, ids, count, start)
+        return broken if self._tells else -1
+
+    def clamped(self, handle: Any) -> int:
+        """How many keys and values were too large for the cache's half floats, and became the largest of them, since
+        ``open``.
+        """
+        return int(self._dll.pg_clamped(handle)) if self._tells else 0
 
     def way(self, handle: Any, alone: bool | None) -> None:
         """Whether every step from here on is taken by the caller alone, by all threads (False), or by what was lately

@@ -7,6 +7,7 @@ for what a compiler made wrongly may crash.
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Sequence
@@ -59,15 +60,15 @@ def main(arguments: list[str]) -> int:
         with _row_steps(library, width) as steps:
             steps.run((1, 2, 19))
     # Several heads of keys, and one; heads of whole tiles and of tiles with vectors left over; windows within a chunk
-    # of the cache and over the borders of chunks; angles for all of a head, a part of it, none.
-    for heads in (
-        Shape(6, 3, 48, 0, 0.2),
-        Shape(6, 3, 48, 5, 0.2),
-        Shape(8, 8, 16, 70, 0.3),
-        Shape(2, 1, 64, CHUNK, 0.15),
+    # of the cache and over the borders of chunks; angles for all of a head, a part of it, none; scores that are capped.
+    for heads, cap in (
+        (Shape(6, 3, 48, 0, 0.2), 0.0),
+        (Shape(6, 3, 48, 5, 0.2), 0.0),
+        (Shape(8, 8, 16, 70, 0.3), 0.7),
+        (Shape(2, 1, 64, CHUNK, 0.15), 0.0),
     ):
         for turned, interleaved in ((heads.size, 0), (heads.size // 2, 1), (0, 0)):
-            with _attention_steps(library, heads, turned, interleaved) as steps:
+            with _attention_steps(library, heads, turned, interleaved, cap) as steps:
                 steps.run((3, CHUNK + 6, 40, 1, 1, 14, 1, 1))
     return 0
 
@@ -159,6 +160,7 @@ class _Steps:
         self._ops: list[Op] = []
         self._kept: list[Any] = []
         self._handle: Any = None
+        self._looking: tuple[Kind, ...] = ()  # what must find numbers that are none
 
     def value(self, width: int) -> _Value:
         whole = np.full((self._most, width + 2 * BESIDE), np.nan, np.float32)
@@ -200,6 +202,10 @@ class _Steps:
             self._expected.append(_Expected(kind, value, numbers, allowed, bool(op.one)))
         return results[0] if results else sources[0]
 
+    def look_for_odd(self, *kinds: Kind) -> None:
+        """Steps of ``kinds`` must find numbers that are infinite or none."""
+        self._looking = kinds
+
     def keep(self, *arrays: Any) -> None:
         self._kept += arrays
 
@@ -239,13 +245,32 @@ class _Steps:
                     value.whole[:] = np.nan
                 for value, numbers in self._inputs:
                     value.rows[:count] = numbers[start : start + count]
-                self._library.run(self._handle, self.ids[start:].ctypes.data, count, start)
+                odd = self._library.run(self._handle, self.ids[start:].ctypes.data, count, start)
                 # Of one token ATTN_REDUCE puts partial results together; of several FLASH_ATTN does all of it.
                 idle = Kind.FLASH_ATTN if count == 1 else Kind.ATTN_REDUCE
                 for expected in self._expected:
                     if expected.kind != idle:
                         self._compare(expected, start, count)
+                if odd >= 0:
+                    step = Kind(self._ops[odd].kind).name
+                    raise SystemExit(msg("error: {step} takes its numbers for infinite or none", step=step))
                 start += count
+            for kind, number in itertools.product(self._looking, (np.nan, np.inf, -np.inf)):
+                self._plant(kind, number)
+
+    def _plant(self, kind: Kind, odd: float) -> None:
+        """A number that is none, or infinite, in the last row that the first step of ``kind`` reads: it must find it.
+
+        Raises:
+            SystemExit: It is not.
+        """
+        count, place = self._most, next(place for place, op in enumerate(self._ops) if op.kind == kind)
+        for value, numbers in self._inputs:
+            value.rows[:count] = numbers[:count]
+        source = self._values[self._ops[place].src[1 if kind == Kind.ROPE else 0].buffer]
+        source.rows[count - 1, -1] = odd
+        if self._library.run(self._handle, self.ids.ctypes.data, count, 0) != place:
+            raise SystemExit(msg("error: {step} takes {number} for a number", step=kind.name, number=str(odd)))
 
     def _compare(self, expected: _Expected, start: int, count: int) -> None:
         rows = 1 if expected.one else count
@@ -272,15 +297,16 @@ def _row_steps(library: Library, width: int) -> _Steps:
     random = np.random.default_rng(width)
     length, words, outputs = 22, 11, 64
     steps = _Steps(library, length, random.integers(0, words, length))
-    drawn = [random.normal(size=(length, width)).astype(np.float32) * 3 for _ in range(2)]
-    x, y = (steps.given(numbers) for numbers in drawn)
-    a, b = (numbers.astype(np.float64) for numbers in drawn)
+    drawn = [random.normal(size=(length, width)).astype(np.float32) * 3 for _ in range(3)]
+    x, y, z = (steps.given(numbers) for numbers in drawn)
+    a, b = (numbers.astype(np.float64) for numbers in drawn[:2])
     row = random.normal(size=width).astype(np.float32)
 
     steps.add(Kind.ADD, (x, y), (a + b,))
     steps.add(Kind.MUL, (x, y), (a * b,))
     steps.add(Kind.ADD_ROW, (x,), (a + row,), tables=(row,))
     steps.add(Kind.SCALE, (x,), (a * 1.75,), number=1.75)
+    steps.add(Kind.SOFTCAP, (x,), (1.5 * np.tanh(a / 1.5),), number=1.5)
     for kind, result in _activated(a).items():
         steps.add(kind, (x,), (result,))
         steps.add(kind, (x, y), (result * b,))
@@ -292,14 +318,15 @@ def _row_steps(library: Library, width: int) -> _Steps:
     _add_embeddings(steps, random, words, width)
 
     blocks = -(-width // BLOCK)
-    filled = np.pad(drawn[0], ((0, 0), (0, blocks * BLOCK - width)))
+    filled = np.pad(drawn[2], ((0, 0), (0, blocks * BLOCK - width)))
     for bits in (8, 4):
         matrix, weights, panels = _matrix(library, bits, outputs, blocks * BLOCK)
         steps.keep(panels)
-        steps.add(Kind.QUANTISE, (x,), (), width=width, extra=blocks)
+        steps.add(Kind.QUANTISE, (z,), (), width=width, extra=blocks)
         steps.add(Kind.MUL_MAT, (), (rounded(filled) @ weights.T,), matrix=matrix, allowed=ALLOWED)
     last = steps.add(Kind.GET_ROWS_LAST, (x,), (a,), one=1)
     steps.add(Kind.SCALE, (last,), (a * -2,), one=1, number=-2.0)
+    steps.look_for_odd(Kind.RMS_NORM, Kind.QUANTISE)
     return steps
 
 
@@ -336,7 +363,7 @@ def _normed(x: Array, weight: Array, epsilon: float) -> Array:
 # -- attention ---------------------------------------------------------------------------------------------------------
 
 
-def _attention_steps(library: Library, shape: Shape, turned: int, interleaved: int) -> _Steps:
+def _attention_steps(library: Library, shape: Shape, turned: int, interleaved: int, cap: float) -> _Steps:
     """Angles, the cache and attention over a text of two chunks and a bit."""
     random = np.random.default_rng(shape.size + shape.window + turned)
     length, heads, kv_heads, size = 2 * CHUNK + 3, shape.heads, shape.heads // shape.groups, shape.size
@@ -350,6 +377,8 @@ def _attention_steps(library: Library, shape: Shape, turned: int, interleaved: i
     q = q * shape.scale
     kept = [np.repeat(each.astype(np.float16).astype(np.float64), shape.groups, axis=1) for each in (k, v)]
     scores = np.einsum("thd,shd->hts", q, kept[0])
+    if cap:
+        scores = cap * np.tanh(scores / cap)
     ahead = np.arange(length)[:, None] - np.arange(length)
     unseen = (ahead < 0) | (ahead >= (shape.window or length))
     weights = np.exp(np.where(unseen, -np.inf, scores))
@@ -361,8 +390,9 @@ def _attention_steps(library: Library, shape: Shape, turned: int, interleaved: i
     queries = (q.reshape(length, -1),)
     asked = steps.add(Kind.ROPE, sources, queries, tables=tables, width=turned, extra=interleaved, **fields)
     out, wide = steps.value(heads * size), (attended.reshape(length, -1),)
-    for kind in (Kind.FLASH_ATTN, Kind.ATTN_REDUCE):
-        steps.add(kind, (asked,), wide, into=out, allowed=ALLOWED_ATTENTION, **fields)
+    for kind, number in ((Kind.FLASH_ATTN, cap), (Kind.ATTN_REDUCE, 0.0)):
+        steps.add(kind, (asked,), wide, into=out, allowed=ALLOWED_ATTENTION, number=number, **fields)
+    steps.look_for_odd(Kind.ROPE)
     return steps
 
 

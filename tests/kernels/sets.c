@@ -85,6 +85,7 @@ static void operations(void) {
     OPERATION("exp", f_exp(A));
     OPERATION("sigmoid", f_sigmoid(A));
     OPERATION("tanh", f_tanh(A));
+    OPERATION("softcap", f_softcap(A, 30.0f));
     for (int i = 0; i + 1 < COUNT; i++) a[i] = ldexpf(1.0f + b[i], -12), c[i] = ldexpf(1.0f + b[i + 1], 13); /* ties */
     OPERATION("fma of near numbers", f_fma(A, B, C));
 }
@@ -167,6 +168,7 @@ static void rows_(void) {
         op.kind = kind;
         if (kind != GELU_ERF) activate(&op, a, b, out), feed(out, 100 * sizeof(float)); /* erff is the C library's */
     }
+    op.number = 2.0f, softcap(&op, a, out), feed(out, 100 * sizeof(float));
     say("norms and activations");
 }
 

@@ -105,6 +105,11 @@ static void NAME(const float *w, const TYPE *values, int size, int positions, in
 WEIGHTED(weighted_float, float, f_load)
 WEIGHTED(weighted_half, half, f_half)
 
+/* Scores of `rows` queries, each `limit` at most (Gemma 2). */
+static void softcap_scores(float *scores, int rows, float limit) {
+    for (int i = 0; i < rows * CHUNK; i += 16) f_store(scores + i, f_softcap(f_load(scores + i), limit));
+}
+
 /* Scores become weights, relative to the row's largest; positions outside [from, to) of the chunk weigh nothing.
  * Gives the largest score and the weights' sum; a row that sees nothing has the largest score -inf. */
 static void softmax_chunk(float *scores, int from, int to, float *max, float *sum) {

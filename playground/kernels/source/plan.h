@@ -18,11 +18,12 @@ enum {
     QUANTISE,      /* activations to bytes, for the products behind it */
     MUL_MAT,       /* of what was quantised last */
     ROPE,          /* queries and keys are turned, keys and values go to the cache */
-    FLASH_ATTN,    /* chunk by chunk; for one token partial results, for several all of it */
+    FLASH_ATTN,    /* chunk by chunk; for one token partial results, for several all of it; number: scores are capped */
     ATTN_REDUCE,   /* one token's partial results put together */
     ADD, ADD_ROW, SCALE, MUL,
     SILU, GELU, GELU_ERF, RELU, SIGMOID, /* of one source, times the second if there is one */
     GET_ROWS_LAST, /* the last token's row */
+    SOFTCAP,       /* number · tanh(x / number) */
     KINDS
 };
 #define MAX_HEAD 1024 /* numbers in one head */
@@ -116,6 +117,7 @@ static int sound(const Plan *plan, const Op *op, int64_t *rounded, int max_size)
                    has(plan, op->dst[0], width, rows);
         case ADD_ROW: return op->data[0] && has(plan, op->src[0], width, rows) && has(plan, op->dst[0], width, rows);
         case SCALE:
+        case SOFTCAP:
         case SILU:
         case GELU:
         case GELU_ERF:

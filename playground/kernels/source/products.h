@@ -46,12 +46,14 @@ typedef struct {
 
 /* -- activations to bytes -------------------------------------------------------------------------------------- */
 
-static void quantise(const float *x, int width, Acts acts, int blocks, int row, int rows) {
+/* 0 where one of them is infinite or no number: what is left of it would look like any other product. */
+static int quantise(const float *x, int width, Acts acts, int blocks, int row, int rows) {
     int tile = row / ROWS, in_tile = row - tile * ROWS;
     int of_tile = rows - tile * ROWS < ROWS ? rows - tile * ROWS : ROWS;
     int8_t *bytes = acts.bytes + (size_t)tile * ROWS * blocks * BLOCK + in_tile * 4;
     size_t first = (size_t)tile * ROWS * blocks + in_tile;
     float padded[BLOCK];
+    v16f odd = f_set(0.0f);
     assert(row >= 0 && row < rows && width > (blocks - 1) * BLOCK && width <= blocks * BLOCK);
     for (int b = 0; b < blocks; b++) {
         const float *from = x + b * BLOCK;
@@ -61,6 +63,7 @@ static void quantise(const float *x, int width, Acts acts, int blocks, int row, 
             from = padded;
         }
         v16f low = f_load(from), high = f_load(from + 16);
+        odd = f_add(odd, f_add(f_sub(low, low), f_sub(high, high)));
         float max = f_hmax(f_max(f_abs(low), f_abs(high)));
         float scale = max / 127.0f, inverse = max > 0 ? 127.0f / max : 0.0f;
         v16i l = i_of(f_mul(low, f_set(inverse))), h = i_of(f_mul(high, f_set(inverse)));
@@ -74,6 +77,17 @@ static void quantise(const float *x, int width, Acts acts, int blocks, int row, 
         acts.sums[at] = scale * (float)sum;
         acts.bias[at] = (int32_t)(0u - (uint32_t)BIAS8 * (uint32_t)sum);
     }
+    return f_hsum(odd) == 0.0f;
+}
+
+/* Whether none of `count` numbers (a multiple of 16) is infinite or no number. */
+static int all_finite(const float *x, size_t count) {
+    v16f odd = f_set(0.0f);
+    for (size_t i = 0; i < count; i += 16) {
+        v16f v = f_load(x + i);
+        odd = f_add(odd, f_sub(v, v));
+    }
+    return f_hsum(odd) == 0.0f;
 }
 
 /* -- one panel with one tile ----------------------------------------------------------------------------------- */

@@ -38,6 +38,7 @@ static void flash_attn_one(const Op *op, const Run *r, int end, int head, int ch
     int part = s->size + 2, from = first - chunk * CHUNK, to = end - chunk * CHUNK;
     float *weighted = own + (size_t)MAX_QUERIES * CHUNK;
     scores_half(q, keys, s->size, s->groups, scores);
+    if (op->number > 0) softcap_scores(scores, s->groups, op->number);
     for (int g = 0; g < s->groups; g++) softmax_chunk(scores + g * CHUNK, from, to, out + g * part, out + g * part + 1);
     weighted_half(scores, values, s->size, to < CHUNK ? to : CHUNK, s->groups, weighted);
     for (int g = 0; g < s->groups; g++)
@@ -76,6 +77,7 @@ static void flash_attn_many(const Op *op, Run *r, int head, int row, int tokens,
         int positions = last - chunk * CHUNK < CHUNK ? last - chunk * CHUNK : CHUNK;
         widen(r->keys[op->layer] + place, wide, (size_t)CHUNK * size);
         scores_float(q, wide, size, rows, scores);
+        if (op->number > 0) softcap_scores(scores, rows, op->number);
         float max2[MAX_QUERIES], sum2[MAX_QUERIES];
         for (int i = 0; i < rows; i++) {
             int end = r->start + row + i / s->groups + 1, begin = s->window && end > s->window ? end - s->window : 0;
@@ -130,8 +132,13 @@ static void mul_mat_step(const Op *op, Run *r, int step, int rows) {
     float *out = at(r, op->dst[0], 0);
     size_t stride = (size_t)op->dst[0].stride;
     if (each < 1) each = 1;
-    for (int p = take(r, step, each); p < panels; p = take(r, step, each))
-        mul_mat(&op->matrix, r->plan.acts, rows, p, p + each < panels ? p + each : panels, out, stride);
+    for (int p = take(r, step, each); p < panels; p = take(r, step, each)) {
+        int end = p + each < panels ? p + each : panels;
+        mul_mat(&op->matrix, r->plan.acts, rows, p, end, out, stride);
+        if (r->next[step] >= 0) continue; /* whatever is behind it looks at its numbers */
+        for (int row = 0; row < rows; row++)
+            if (!all_finite(out + row * stride + p * PANEL, (size_t)(end - p) * PANEL)) is_broken(r, op);
+    }
 }
 
 /* The list for several tokens: in lock step. */
@@ -228,10 +235,10 @@ int pg_cache(Run *r, half **keys, half **values, int capacity, int heads, int si
     return 0;
 }
 
-/* Reads `tokens` ids behind `start` others. */
-void pg_run(Run *r, const int64_t *ids, int tokens, int start) {
+static void run(Run *r, const int64_t *ids, int tokens, int start) {
     if (tokens > 1) pool_settle(r->pool);
     r->ids = ids, r->tokens = tokens, r->start = start;
+    atomic_store_explicit(&r->broken, r->plan.ops, memory_order_relaxed);
     int size = 0, threads = r->working = r->plan.threads;
     if (tokens == 1) {
         unsigned long long step = (atomic_load_explicit(&r->step, memory_order_relaxed) >> 32) + 1;
@@ -253,6 +260,17 @@ void pg_run(Run *r, const int64_t *ids, int tokens, int start) {
     double waited = (double)atomic_load_explicit(&r->pool->waited, memory_order_relaxed) / (threads - 1);
     if (r->forced < 0) pace_took(pace, (double)(now_ns() - began), waited);
 }
+
+/* Reads `tokens` ids behind `start` others. The first step that met numbers which are infinite or none, or -1; what a
+ * run gave where there is one, and what it put into the cache, is of no use. */
+int pg_run(Run *r, const int64_t *ids, int tokens, int start) {
+    run(r, ids, tokens, start);
+    int broken = atomic_load_explicit(&r->broken, memory_order_relaxed);
+    return broken < r->plan.ops ? broken : -1;
+}
+
+/* How many keys and values were too large for half floats, and became the largest, since the plan was opened. */
+long pg_clamped(Run *r) { return atomic_load_explicit(&r->clamped, memory_order_relaxed); }
 
 /* Every step from here on by the caller alone (1), by all threads together (0), or by what was lately faster (-1). */
 void pg_way(Run *r, int way) { r->forced = way; }

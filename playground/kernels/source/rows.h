@@ -17,8 +17,10 @@ static void get_rows_q8(const Op *op, int64_t id, float *out) {
     }
 }
 
-static void rms_norm(const Op *op, const float *x, const float *skip, float *out, float *sum) {
+/* 0 where the squares have no sum: what is divided by it would be zeros. */
+static int rms_norm(const Op *op, const float *x, const float *skip, float *out, float *sum) {
     const float *weight = op->data[0];
+    int good = 1;
     for (int from = 0; from < op->width; from += op->extra) { /* extra: how many numbers are normalised together */
         v16f squares = f_set(0.0f);
         float tail = 0;
@@ -36,11 +38,13 @@ static void rms_norm(const Op *op, const float *x, const float *skip, float *out
             out[i] = v;
             tail += v * v;
         }
-        float by = 1.0f / sqrtf((f_hsum(squares) + tail) / (float)op->extra + op->number);
+        float all = f_hsum(squares) + tail, by = 1.0f / sqrtf(all / (float)op->extra + op->number);
+        good &= all < INFINITY;
         for (i = from; i + 16 <= end; i += 16)
             f_store(out + i, f_mul(f_mul(f_load(out + i), f_set(by)), f_load(weight + i - from)));
         for (; i < end; i++) out[i] = out[i] * by * weight[i - from];
     }
+    return good;
 }
 
 INLINE v16f activated(int kind, v16f x) {
@@ -53,6 +57,18 @@ INLINE v16f activated(int kind, v16f x) {
             v16f inner = f_mul(f_set(0.7978845608f), f_fma(f_set(0.044715f), cube, x));
             return f_mul(f_mul(f_set(0.5f), x), f_add(f_set(1.0f), f_tanh(inner)));
         }
+    }
+}
+
+/* limit · tanh(x / limit): Gemma 2's logits. */
+static void softcap(const Op *op, const float *x, float *out) {
+    int i = 0;
+    for (; i + 16 <= op->width; i += 16) f_store(out + i, f_softcap(f_load(x + i), op->number));
+    if (i < op->width) {
+        float last[16] = {0};
+        memcpy(last, x + i, (size_t)(op->width - i) * sizeof(float));
+        f_store(last, f_softcap(f_load(last), op->number));
+        memcpy(out + i, last, (size_t)(op->width - i) * sizeof(float));
     }
 }
 
@@ -77,10 +93,26 @@ static void activate(const Op *op, const float *x, const float *y, float *out) {
     }
 }
 
-/* As half floats, none of them infinite. */
-INLINE void halves(const float *from, half *to, int size) {
-    for (int i = 0; i < size; i += 16)
-        f_to_half(to + i, f_max(f_set(-65504.0f), f_min(f_set(65504.0f), f_load(from + i))));
+/* As half floats, none of them infinite. How many numbers were too large for one; -1 where one is infinite or none. */
+INLINE int halves(const float *from, half *to, int size) {
+    v16f off = f_set(0.0f);
+    for (int i = 0; i < size; i += 16) {
+        v16f x = f_load(from + i), bounded = f_max(f_set(-65504.0f), f_min(f_set(65504.0f), x));
+        f_to_half(to + i, bounded);
+        off = f_add(off, f_abs(f_sub(x, bounded)));
+    }
+    if (f_hsum(off) == 0.0f) return 0;
+    int clamped = 0;
+    for (int i = 0; i < size; i++) {
+        if (!(fabsf(from[i]) < INFINITY)) return -1;
+        clamped += fabsf(from[i]) > 65504.0f;
+    }
+    return clamped;
+}
+
+static void kept(const Op *op, Run *r, int clamped) {
+    if (clamped < 0) is_broken(r, op);
+    else if (clamped > 0) atomic_fetch_add_explicit(&r->clamped, clamped, memory_order_relaxed);
 }
 
 static void rope(const float *restrict x, float *restrict out, int size, int turned, int interleaved,
@@ -113,11 +145,12 @@ static void rope_row(const Op *op, Run *r, int row) {
         rope(q + (size_t)h * s->size, out + (size_t)h * s->size, s->size, turned, interleaved, cosine, sine, s->scale);
     for (int h = 0; h < s->heads / s->groups; h++) {
         rope(k + (size_t)h * s->size, key, s->size, turned, interleaved, cosine, sine, 1.0f);
-        halves(key, narrow, s->size);
+        kept(op, r, halves(key, narrow, s->size));
         size_t first = ((size_t)h * r->capacity + position / CHUNK * CHUNK) * s->size + position % CHUNK;
         half *keys = r->keys[op->layer] + first;
         for (int i = 0; i < s->size; i++) keys[(size_t)i * CHUNK] = narrow[i];
-        halves(v + (size_t)h * s->size, r->values[op->layer] + ((size_t)h * r->capacity + position) * s->size, s->size);
+        half *values = r->values[op->layer] + ((size_t)h * r->capacity + position) * s->size;
+        kept(op, r, halves(v + (size_t)h * s->size, values, s->size));
     }
 }
 
@@ -129,14 +162,19 @@ static void row_of(const Op *op, Run *r, int row, int rows) {
     switch (op->kind) {
         case GET_ROWS_Q8: get_rows_q8(op, r->ids[row], out); break;
         case GET_ROWS_F32: memcpy(out, data + r->ids[row] * op->width, (size_t)op->width * sizeof(float)); break;
-        case RMS_NORM: rms_norm(op, x, y, out, op->dst[1].buffer < 0 ? NULL : at(r, op->dst[1], row)); break;
-        case QUANTISE: quantise(x, op->width, r->plan.acts, op->extra, row, rows); break;
+        case RMS_NORM:
+            if (!rms_norm(op, x, y, out, op->dst[1].buffer < 0 ? NULL : at(r, op->dst[1], row))) is_broken(r, op);
+            break;
+        case QUANTISE:
+            if (!quantise(x, op->width, r->plan.acts, op->extra, row, rows)) is_broken(r, op);
+            break;
         case ROPE: rope_row(op, r, row); break;
         case ADD: for (int i = 0; i < op->width; i++) out[i] = x[i] + y[i]; break;
         case ADD_ROW: for (int i = 0; i < op->width; i++) out[i] = x[i] + data[i]; break;
         case SCALE: for (int i = 0; i < op->width; i++) out[i] = x[i] * op->number; break;
         case MUL: for (int i = 0; i < op->width; i++) out[i] = x[i] * y[i]; break;
         case GET_ROWS_LAST: memcpy(out, at(r, op->src[0], r->tokens - 1), (size_t)op->width * sizeof(float)); break;
+        case SOFTCAP: softcap(op, x, out); break;
         default: activate(op, x, y, out);
     }
 }

@@ -38,7 +38,16 @@ typedef struct {
     float **own;       /* each thread's scratch: `result` numbers for what a piece gives, and room to work */
     size_t result;
     int *next;         /* for each step: the next MUL_MAT behind it, or -1 */
+    atomic_int broken; /* the first step of this run that met numbers which are infinite or none, or `plan.ops` */
+    atomic_long clamped; /* numbers that were too large for the cache, since it was opened */
 } Run;
+
+/* A step met numbers that are infinite or none. */
+static void is_broken(Run *r, const Op *op) {
+    int place = (int)(op - r->plan.list), first = atomic_load_explicit(&r->broken, memory_order_relaxed);
+    while (place < first && !atomic_compare_exchange_weak_explicit(&r->broken, &first, place, memory_order_relaxed,
+                                                                   memory_order_relaxed)) {}
+}
 
 /* A row of a buffer, from the reference's column on. */
 INLINE float *at(const Run *r, Ref ref, int row) {

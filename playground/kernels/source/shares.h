@@ -113,6 +113,7 @@ static void put_in_place(Run *r, const Work *work, uint32_t from, uint32_t n, co
     size_t floats;
     float *to = result_of(r, work, from, &floats);
     memcpy(to, results, n * floats * sizeof(float));
+    if (work->op->kind == MUL_MAT && !all_finite(results, n * floats)) is_broken(r, work->op);
 }
 
 /* Computes a piece in the open, by this thread's own claim, and puts it in place unless another has done so meanwhile. */

@@ -62,5 +62,6 @@ INLINE v16f f_sigmoid(v16f x) { return f_div(f_set(1.0f), f_add(f_set(1.0f), f_e
 INLINE v16f f_tanh(v16f x) { /* 1 - 2 / (exp(2x) + 1) */
     return f_sub(f_set(1.0f), f_div(f_set(2.0f), f_add(f_exp(f_add(x, x)), f_set(1.0f))));
 }
+INLINE v16f f_softcap(v16f x, float limit) { return f_mul(f_set(limit), f_tanh(f_div(x, f_set(limit)))); }
 
 #endif

@@ -19,7 +19,7 @@ _KNOWN: dict[str, Any] = {
     "kv_num_heads": None,
     "scale": None,
     "local_window_size": None,
-    "softcap": 0.0,
+    "softcap": None,
     "do_rotary": None,
     "rotary_interleaved": None,
     "smooth_softmax": 0,
@@ -54,7 +54,7 @@ def heads_of(node: Any, settings: Mapping[str, Any], width: int, packed: bool) -
         else whole(lambda found: msg("the graph has a local_window_size of {value}", value=found), window)
     )
     scale = float(settings.get("scale", 0.0)) or (1.0 / math.sqrt(size) if size > 0 else 1.0)
-    found = Heads(heads, kv_heads, size, window, scale)
+    found = Heads(heads, kv_heads, size, window, scale, float(settings.get("softcap", 0.0)))
     check_heads(found)
     return found
 

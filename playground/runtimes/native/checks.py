@@ -7,6 +7,7 @@ to be harmless. The module knows what each step reads and writes; it knows neith
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -55,6 +56,8 @@ def check_heads(heads: Heads) -> None:
     for name in ("heads", "kv_heads", "size"):
         whole(partial(_attention_whose, name), getattr(heads, name))
     whole(lambda found: msg("the graph has a window of {value}", value=found), heads.window, least=0)
+    if not 0 <= heads.softcap < math.inf:
+        refuse(msg("the graph has a softcap of {value}", value=str(heads.softcap)))
     groups, odd = divmod(heads.heads, heads.kv_heads)
     if heads.size % VECTOR or heads.size > MAX_HEAD or odd or groups > MAX_QUERIES:
         refuse(
@@ -112,6 +115,8 @@ class _Walk:
             self._tensors(step, (np.float32, (size,)))
         elif kind == Kind.ADD_ROW:
             self._tensors(step, (np.float32, (width,)))
+        elif kind == Kind.SOFTCAP:
+            self._fits(0 < step.number < math.inf and not any(step.inputs[1:]), step)
         self._gives(step, width, 2 if kind == Kind.RMS_NORM else 1)
 
     def can_read(self, value: Value) -> bool:
@@ -192,6 +197,7 @@ class _Walk:
             return
         self._takes(step, wide, 1, 1)
         if step.kind == Kind.FLASH_ATTN:
+            self._fits(step.number == heads.softcap, step)
             self._gives(step, wide)
             self._attending = step.outputs[0]
         else:  # of one token; FLASH_ATTN wrote there for several

@@ -33,7 +33,7 @@ from playground.kernels.library import (
 from playground.messages import Translatable, msg, plural
 from playground.runtimes.generation.engine import CACHE_GROWTH, PREFILL_CHUNK, Engine, EngineError, Logits
 from playground.runtimes.native.checks import check
-from playground.runtimes.native.program import INT_MAX, Program, Step, Value
+from playground.runtimes.native.program import INT_MAX, Program, Step, Value, broken
 from playground.runtimes.native.rows import ManyRows, split
 
 Array = NDArray[Any]
@@ -78,7 +78,7 @@ class KernelEngine(Engine):
         self._keys: list[Array] = []
         self._values: list[Array] = []
         self._tables: Any = None
-        self._capacity = self._length = 0
+        self._capacity = self._length = self._clamped = 0
         buffer = self._buffers[places[program.logits.buffer]]
         self._row: Array = buffer[program.logits.offset : program.logits.offset + program.vocab]
         self._token = np.zeros(1, np.int64)
@@ -92,6 +92,25 @@ class KernelEngine(Engine):
             self._keys, self._values = [], []  # before there are new ones
             self._allocate(needed)
         self._length = 0
+        self._clamped = self._all_clamped()
+
+    @property
+    def warnings(self) -> tuple[Translatable, ...]:  # type: ignore[override]
+        """Keys and values since ``reset`` that the cache could not hold as they were."""
+        count = self._all_clamped() - self._clamped if self._handle else 0
+        if not count:
+            return ()
+        return (
+            plural(
+                "{n:,} number in the cache was beyond what half floats hold (65,504) and became the largest of them.",
+                "{n:,} numbers in the cache were beyond what half floats hold (65,504) and became the largest of them.",
+                count,
+            ),
+        )
+
+    def _all_clamped(self) -> int:
+        handles = [each for each in (self._handle, self._many.trunk if self._many else None) if each]
+        return sum(map(self._library.clamped, handles))
 
     def rewind(self, kept: int, length: int) -> bool:
         if kept > self._capacity:
@@ -110,7 +129,8 @@ class KernelEngine(Engine):
         """See ``Engine.prefill``.
 
         Raises:
-            EngineError: There are no tokens, one that the model does not have, or more than there is room for.
+            EngineError: There are no tokens, one that the model does not have, or more than there is room for; or
+                activations became infinite or no numbers.
         """
         if not ids:
             raise EngineError(msg("there is nothing to read"))
@@ -125,7 +145,8 @@ class KernelEngine(Engine):
         """See ``Engine.step``.
 
         Raises:
-            EngineError: The model has no such token, or there is no room for it.
+            EngineError: The model has no such token, there is no room for it, or activations became infinite or no
+                numbers.
         """
         if not 0 <= token < self._vocabulary:
             raise EngineError(msg("a token the model does not have"))
@@ -187,7 +208,9 @@ class KernelEngine(Engine):
         longest = self._program.longest
         if not self._handle or end > self._capacity or (longest and end > longest):
             raise EngineError(_no_room(end))
-        self._library.run(handle or self._handle, ids, count, self._length)
+        place = self._library.run(handle or self._handle, ids, count, self._length)
+        if place >= 0:
+            raise EngineError(broken(self._program.steps[place]))
         self._length = end
 
     def _allocate(self, capacity: int) -> None:

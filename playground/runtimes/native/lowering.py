@@ -27,7 +27,17 @@ from playground.messages import msg
 from playground.runtimes.native.attention import angles, heads_of
 from playground.runtimes.native.checks import check
 from playground.runtimes.native.constants import Constants
-from playground.runtimes.native.program import NotForKernels, Pending, Program, Step, Value, known_only, refuse, whole
+from playground.runtimes.native.program import (
+    Capping,
+    NotForKernels,
+    Pending,
+    Program,
+    Step,
+    Value,
+    known_only,
+    refuse,
+    whole,
+)
 
 MASK, POSITIONS, TOKENS = "attention_mask", "position_ids", "input_ids"
 
@@ -65,9 +75,10 @@ class _Reader:
         except DecodeError as error:
             raise NotForKernels(msg("the file is no ONNX model")) from error
         self._constants = Constants(path.parent, self._graph)
-        self._values: dict[str, Value | Pending] = {}
+        self._values: dict[str, Value | Pending | Capping] = {}
         self._positional = {MASK, POSITIONS}  # values made of the mask and of positions alone
         self._program = Program()
+        self._node_name = ""
         self._rounded: Value | None = None  # what the last QUANTISE left for products
         self._names = {each.name for each in (*self._graph.input, *self._graph.initializer)}
         self._uses = Counter(name for node in self._graph.node for name in node.input)
@@ -116,6 +127,7 @@ class _Reader:
             if name in self._names:
                 refuse(msg("the graph has two values that are called {name}", name=name))
             self._names.add(name)
+        self._node_name = node.name
         if node.op_type == "Constant":
             self._constants.add(node)
             return
@@ -138,6 +150,8 @@ class _Reader:
             "Concat": self._with_means,
             "Add": self._add,
             "Mul": self._multiply,
+            "Div": self._divide,
+            "Tanh": self._tanh,
             **dict.fromkeys(_ACTIVATIONS, self._activation),
         }
         if node.op_type == "MatMul":
@@ -266,7 +280,7 @@ class _Reader:
         queries, out = self._new(wide), self._new(wide)
         interleaved = int(bool(settings.get("rotary_interleaved", 0)))
         self._append(Step(Kind.ROPE, parts, (queries,), turned, extra=interleaved, tensors=tables, **which))
-        self._append(Step(Kind.FLASH_ATTN, (queries,), (out,), wide, **which))
+        self._append(Step(Kind.FLASH_ATTN, (queries,), (out,), wide, number=shape.softcap, **which))
         self._append(Step(Kind.ATTN_REDUCE, (queries,), (out,), wide, **which))
         self._values[node.output[0]] = out
 
@@ -325,8 +339,13 @@ class _Reader:
                 factor = self._constants.array(this)
                 if factor.size != 1:
                     refuse(msg("the graph has a product with a constant row"))
+                number, capping = float(factor.reshape(-1)[0]), self._values.get(other)
+                if isinstance(capping, Capping) and capping.bent and capping.limit == number:
+                    source = capping.source
+                    self._step(Kind.SOFTCAP, (source,), node.output[0], source.width, number=number)
+                    return
                 value = self._value(other)
-                self._step(Kind.SCALE, (value,), node.output[0], value.width, number=float(factor.reshape(-1)[0]))
+                self._step(Kind.SCALE, (value,), node.output[0], value.width, number=number)
                 return
         for this, other in (node.input, reversed(node.input)):
             waiting = self._values.get(this)
@@ -341,6 +360,19 @@ class _Reader:
             return
         first, second = self._value(node.input[0]), self._value(node.input[1])
         self._step(Kind.MUL, (first, second), node.output[0], first.width)
+
+    def _divide(self, node: Any, settings: dict[str, Any]) -> None:
+        """By a limit, of what is capped at it: the only Div there is."""
+        limit = self._constants.array(node.input[1], np.float32)
+        if limit.size != 1:
+            refuse(msg("the graph has a Div by a constant row"))
+        self._values[node.output[0]] = Capping(self._value(node.input[0]), float(limit.reshape(-1)[0]))
+
+    def _tanh(self, node: Any, settings: dict[str, Any]) -> None:
+        capping = self._values.get(node.input[0])
+        if not isinstance(capping, Capping) or capping.bent:
+            refuse(msg("the graph has a Tanh of something other than what is capped"))
+        self._values[node.output[0]] = replace(capping, bent=True)
 
     def _settle_if_shared(self, node: Any) -> None:
         if self._uses[node.output[0]] > 1:
@@ -364,7 +396,7 @@ class _Reader:
         if isinstance(found, Pending):
             self._step(found.kind, (found.source,), name, found.source.width)
             found = self._values[name]
-        if found is None:
+        if found is None or isinstance(found, Capping):
             refuse(msg("the graph has {name}, which is made in no way known here", name=name))
         assert isinstance(found, Value)
         return found
@@ -395,4 +427,5 @@ class _Reader:
             self._values[also] = total
 
     def _append(self, step: Step) -> None:
+        step.node = self._node_name
         self._program.steps.append(step)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from playground.errors import Reason
 from playground.kernels.library import Kind, Weights
-from playground.messages import Translatable, msg
+from playground.messages import Translatable, foreign, msg
 
 Array = NDArray[Any]
 
@@ -57,19 +57,35 @@ class Pending:
 
 
 @dataclass(frozen=True)
+class Capping:
+    """A part of ``limit · tanh(source / limit)``, which is one step: what was divided, or, ``bent``, the tanh of it."""
+
+    source: Value
+    limit: float
+    bent: bool = False
+
+
+@dataclass(frozen=True)
 class Heads:
-    """One layer's attention: query heads, heads of keys and values, numbers in a head."""
+    """One layer's attention: query heads, heads of keys and values, numbers in a head.
+
+    Attributes:
+        softcap: What a score is at most: ``softcap · tanh(score / softcap)``; 0 where scores stay as they are.
+    """
 
     heads: int
     kv_heads: int
     size: int
     window: int
     scale: float
+    softcap: float = 0.0
 
 
 @dataclass
 class Step:
-    """One step. ``tensors`` are constants it reads: arrays mapped from the file, or ``Weights``."""
+    """One step. ``tensors`` are constants it reads: arrays mapped from the file, or ``Weights``; ``node`` is what the
+    graph calls the node it was made of.
+    """
 
     kind: Kind
     inputs: tuple[Value | None, ...]
@@ -82,6 +98,7 @@ class Step:
     heads: Heads | None = None
     layer: int = 0
     one: bool = False
+    node: str = ""
 
 
 @dataclass
@@ -106,6 +123,14 @@ class Program:
     vocab: int = 0
     tokens: int = 0
     longest: int | None = None
+
+
+def broken(step: Step) -> Translatable:
+    """What is said of a run in which ``step`` was the first to meet numbers that are infinite or none."""
+    node = foreign(step.node[:80]) if step.node else msg("a node without a name")
+    return msg(
+        "activations became infinite or no numbers (NaN), first met at {node} ({kind})", node=node, kind=step.kind.name
+    )
 
 
 def refuse(what: Translatable) -> NoReturn:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from playground.kernels.library import Kind, Library, Op, Plan, Room
-from playground.runtimes.generation.engine import MAX_ROWS, PREFILL_CHUNK
-from playground.runtimes.native.program import Program, Step, Value
+from playground.runtimes.generation.engine import MAX_ROWS, PREFILL_CHUNK, EngineError
+from playground.runtimes.native.program import Program, Step, Value, broken
 
 Array = NDArray[Any]
 MakeOp = Callable[[Step, Sequence[int], Sequence[int]], Op]
@@ -73,6 +73,7 @@ class ManyRows:
         for place, buffer in enumerate(self._buffers, start=len(sources)):
             self._addresses[place] = buffer.ctypes.data
         self._trunk_buffers = plan.buffers
+        self._steps = steps
         self._ops = (Op * len(steps))(*(make(step, range(len(sizes)), widths) for step in steps))
         self._rooms = (Room * len(sizes))(*(Room(*size) for size in sizes))
         tail = Plan(len(steps), plan.threads, self._ops, self._addresses, plan.acts, self._rooms, len(sizes))
@@ -96,12 +97,17 @@ class ManyRows:
         Args:
             addresses: Of the engine's buffers.
             ids: An address that may be read; this plan looks at no ids.
+
+        Raises:
+            EngineError: Activations became infinite or no numbers.
         """
         for start in range(count - wanted, count, self.most):
             rows = min(self.most, count - start)
             for place, (buffer, width) in enumerate(self._sources):
                 self._addresses[place] = addresses[buffer] + start * width * np.dtype(np.float32).itemsize
-            self._library.run(self._tail, ids, rows, 0)
+            place = self._library.run(self._tail, ids, rows, 0)
+            if place >= 0:
+                raise EngineError(broken(self._steps[place]))
             yield from self._rows[:rows]
 
     def close(self) -> None:

@@ -1,0 +1,224 @@
+"""Families whose operators came later: by the kernels they are what torch computes of the original, and what ONNX
+Runtime computes of the same graph, however their tokens come in.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from playground.export import kernels as own_kernels
+from playground.export import pipeline
+from playground.kernels import building
+from playground.kernels.building import Built
+from playground.kernels.layout import LATER
+from playground.kernels.library import Kind
+from playground.records import Artifact, ModelSpec, Variant
+from playground.runtimes.generation.divergence import kl_divergence
+from playground.runtimes.native.engine import KernelEngine, open_kernels
+from playground.runtimes.native.lowering import read_program
+from playground.runtimes.native.own_library import recorded
+from playground.runtimes.native.program import Program
+from playground.runtimes.onnx.runtime import open_engine
+from tests.families.builders import write
+from tests.families.table import WINDOW, Family
+from tests.support import kernel_graphs, kernel_sets, tiny
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.parallel,
+    pytest.mark.xdist_group("more-families"),
+    pytest.mark.skipif(building.obstacle() is not None, reason=building.obstacle() or ""),
+]
+
+Array = NDArray[Any]
+IDS = [(11 * place + 3) % tiny.VOCAB for place in range(400)]
+STEPS = 60
+
+FAMILIES = {
+    each.name: each
+    for each in (
+        Family("gemma-2", "Gemma 2 2B", "scores and logits that are capped", "gemma2",
+               {"head_dim": 32, "num_key_value_heads": 1, "sliding_window": WINDOW, "query_pre_attn_scalar": 32,
+                "layer_types": ["sliding_attention", "full_attention"], "tie_word_embeddings": True,
+                "attn_logit_softcapping": 1.5, "final_logit_softcapping": 4.0},
+               loud=True),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Made:
+    """A family's model, what was made of it, and torch's logits behind each of ``IDS`` but the first 200."""
+
+    source: Path
+    artifact: Artifact
+    expected: Array
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.artifact.path)
+
+    def engine(self, change: Callable[[Program], None] = lambda _: None, threads: int = 2) -> KernelEngine:
+        library = own_kernels.built(self.folder) or recorded(self.folder)
+        assert library is not None
+        program = read_program(self.folder / "model.onnx")
+        change(program)
+        return open_kernels(library, program, threads)
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    source = write(FAMILIES[request.param], tmp_path_factory.mktemp("model"))
+    spec = ModelSpec("tiny", "Tiny", f"path:{source}", "", "onnx", "int8", tiny.CONTEXT, "chat")
+    home = tmp_path_factory.mktemp("home")
+    artifact = pipeline.make(spec, Variant("tiny", "onnx", "int8"), home, lambda *_: None, lambda: False)
+    network = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
+    with torch.no_grad():
+        expected = network(torch.tensor([IDS])).logits[0, 200:].numpy()
+    return Made(source, artifact, expected)
+
+
+def logits(engine: Any, parts: list[int]) -> Array:
+    """Behind a prompt of 201 tokens that is read in ``parts``, and behind each of the rest, one by one."""
+    engine.reset(len(IDS))
+    start = 0
+    for part in parts:
+        row = engine.prefill(IDS[start : start + part])
+        start += part
+    rows = [row.copy()]
+    rows += [engine.step(token).copy() for token in IDS[start : start + STEPS]]
+    return np.stack(rows)
+
+
+def divergence(expected: Array, found: Array) -> float:
+    pairs = zip(expected.astype(np.float64), found.astype(np.float64), strict=False)
+    return float(np.mean([kl_divergence(one, other) for one, other in pairs]))
+
+
+def test_the_kernels_compute_it_and_it_is_faithful(made: Made) -> None:
+    assert made.artifact.engine.startswith("kernels"), made.artifact.engine_note
+    assert made.artifact.fidelity is not None and made.artifact.fidelity.verdict == "faithful"
+
+
+def test_logits_and_tokens_are_torchs_as_far_as_int8_goes(made: Made) -> None:
+    engine = made.engine()
+    found = logits(engine, [201])
+    assert divergence(made.expected, found) < 8e-3
+    assert np.mean(found.argmax(-1) == made.expected[: len(found)].argmax(-1)) > 0.88
+    engine.close()
+
+
+def test_logits_are_onnxruntimes_on_the_same_graph(made: Made) -> None:
+    engine, theirs = made.engine(), open_engine(made.folder, 1)
+    assert theirs.name == "onnxruntime"
+    assert divergence(logits(theirs, [128, 73]), logits(engine, [201])) < 3e-3
+    engine.close()
+
+
+@pytest.mark.parametrize("parts", [[1] * 201, [100, 101], [7] * 28 + [5], [64, 64, 64, 9]])
+def test_a_prompt_gives_the_same_bits_however_it_is_cut(made: Made, parts: list[int]) -> None:
+    engine = made.engine()
+    assert np.array_equal(logits(engine, [201]), logits(engine, parts))
+    engine.close()
+
+
+def test_three_threads_give_the_bits_of_one(made: Made) -> None:
+    one, three = made.engine(threads=1), made.engine(threads=3)
+    assert np.array_equal(logits(one, [201]), logits(three, [201]))
+    one.close()
+    three.close()
+
+
+def test_a_text_is_gone_on_with_and_gone_back_in(made: Made) -> None:
+    engine = made.engine()
+    expected = logits(engine, [201])
+    assert engine.rewind(150, 700)
+    engine.prefill(IDS[300:340])  # another text behind the first 150 tokens
+    assert engine.rewind(150, 700)
+    assert np.array_equal(engine.prefill(IDS[150:201]), expected[0])
+    assert np.array_equal(engine.step(IDS[201]), expected[1])
+    engine.close()
+
+
+def test_rows_of_many_positions_are_the_bits_of_one_after_the_other(made: Made) -> None:
+    engine = made.engine()
+    expected = logits(engine, [201])
+    engine.reset(len(IDS))
+    rows = [row.copy() for row in engine.rows(IDS[: 201 + STEPS], STEPS + 1)]
+    assert np.array_equal(np.stack(rows), expected)
+    engine.close()
+
+
+# -- each of a family's operators counts -----------------------------------------------------------------------------
+
+
+def uncap_scores(program: Program) -> None:
+    program.layers[:] = [replace(layer, softcap=0.0) for layer in program.layers]
+    for step in program.steps:
+        if step.heads:
+            step.heads = replace(step.heads, softcap=0.0)
+            step.number = 0.0
+
+
+def uncap_logits(program: Program) -> None:
+    for step in program.steps:
+        if step.kind == Kind.SOFTCAP:
+            step.number = 1000.0
+
+
+@pytest.mark.parametrize(("made", "change"), [("gemma-2", uncap_scores), ("gemma-2", uncap_logits)], indirect=["made"])
+def test_without_one_of_its_operators_it_is_another_model(made: Made, change: Callable[[Program], None]) -> None:
+    engine = made.engine(change)
+    assert divergence(made.expected, logits(engine, [201])) > 0.016
+    engine.close()
+
+
+# -- libraries that were compiled before there were such steps -----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A library without the steps that came later, and which doesn't tell of numbers that are none."""
+    folder = tmp_path_factory.mktemp("older")
+    source = folder / "source"
+    shutil.copytree(building.SOURCE, source)
+    for file, right, wrong in (
+        *(("constants.h", f"NUMBER({name}),", "") for name in LATER),
+        ("constants.h", "NUMBER(KINDS),", f'{{"KINDS", KINDS - {len(LATER)}}},'),
+        ("program.c", "long pg_clamped(", "long pg_unknown("),
+    ):
+        text = (source / file).read_text(encoding="utf-8")
+        assert text.count(right) == 1
+        (source / file).write_text(text.replace(right, wrong), encoding="utf-8")
+    options = [each for each in building.OPTIONS if not each.startswith("-O")]
+    isa = kernel_sets.sets()[0]
+    return Built.of(kernel_sets.compile_c(isa, [*options, "-O1"], source / building.UNIT, folder / building.LIBRARY))
+
+
+def test_an_older_library_runs_what_it_was_made_for_and_refuses_later_steps(
+    older: Built, made: Made, tmp_path: Path
+) -> None:
+    path = kernel_graphs.write(kernel_graphs.GRAPHS["eight bits"](), tmp_path) / "model.onnx"
+    library = own_kernels.built(made.folder) or recorded(made.folder)
+    assert library is not None
+    one, other = (open_kernels(each, read_program(path), 2) for each in (older, library))
+    ids = list(range(60))
+    for engine in (one, other):
+        engine.reset(61)
+    assert np.array_equal(one.prefill(ids), other.prefill(ids)) and np.array_equal(one.step(3), other.step(3))
+    assert one.warnings == ()
+    one.close()
+    other.close()
+    with pytest.raises(ValueError, match="an older version's: it has no "):
+        open_kernels(older, read_program(made.folder / "model.onnx"), 2)

@@ -23,6 +23,8 @@ from tests.support.app import DATA, App, serving
 
 pytestmark = pytest.mark.ui
 N = 36
+KEPT = "prompt => Object.values(localStorage).some((each) => each.includes(prompt))"
+"""Whether the browser keeps a draft with this prompt."""
 
 
 def comparison(number: int, prompt: str = "", model: str = "fast", text: str = "") -> Comparison:
@@ -251,9 +253,11 @@ def test_what_was_run_is_in_the_history_and_opens_in_compare_again(browser: Any,
     for page, prompt in ((one, "From one tab"), (two, "From the other")):
         page.goto(whole.url)
         page.wait_for_selector("button#run")
+        if page is two:  # a new tab begins with the last one's form: what is written before that is overwritten
+            page.wait_for_function("document.querySelector('#prompt textarea').value === 'From one tab'")
         page.fill("#prompt textarea", prompt)
-    for page in (one, two):
         page.click("button#run")
+        page.wait_for_function(KEPT, arg=prompt)
     for page in (one, two):
         page.wait_for_selector("button#run", state="visible", timeout=30_000)
         page.wait_for_function("document.querySelectorAll('#outputs .panel.is-stop, #outputs .panel').length > 0")

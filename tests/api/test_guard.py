@@ -43,7 +43,7 @@ def test_any_of_the_keys_opens(locked: str, key: str) -> None:
     "sent", ["", "Bearer", "Bearer wrong", f"Basic {KEYS[0]}", f"Bearer {KEYS[0]}x", f"Bearer {KEYS[0][:-1]}"]
 )
 def test_nothing_else_does(locked: str, sent: str) -> None:
-    answer = httpx2.get(f"{locked}/v1/models", headers={"Authorization": sent}, verify=False)
+    answer = httpx2.get(f"{locked}/v1/models", headers={"Authorization": sent}, timeout=30, verify=False)
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "invalid_api_key"
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -52,12 +52,12 @@ def test_nothing_else_does(locked: str, sent: str) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/fast", "/props", "/v1/receipts/x"])
 def test_everything_that_tells_of_models_is_locked(locked: str, path: str) -> None:
-    assert httpx2.get(locked + path, verify=False).status_code == 401
+    assert httpx2.get(locked + path, timeout=30, verify=False).status_code == 401
 
 
 def test_that_it_lives_and_how_it_is_asked_is_no_secret(locked: str) -> None:
     for path in ("/health", "/v1/openapi.json", "/v1/docs"):
-        assert httpx2.get(locked + path, verify=False).status_code == 200
+        assert httpx2.get(locked + path, timeout=30, verify=False).status_code == 200
 
 
 def test_without_keys_other_names_and_other_sites_are_refused(door: str) -> None:
@@ -85,7 +85,9 @@ def test_without_keys_other_names_and_other_sites_are_refused(door: str) -> None
     ],
 )
 def test_what_is_no_json_object_is_refused(door: str, body: bytes, kind: str, expected: int) -> None:
-    answer = httpx2.post(f"{door}/v1/completions", content=body, headers={"Content-Type": kind}, verify=False)
+    answer = httpx2.post(
+        f"{door}/v1/completions", content=body, headers={"Content-Type": kind}, timeout=30, verify=False
+    )
     assert answer.status_code == expected
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
@@ -133,8 +135,8 @@ def test_slow_bodies_of_one_caller_leave_room_for_those_of_others(locked: str, m
 
 
 def test_unknown_addresses_and_methods_are_told_in_openais_shape(door: str) -> None:
-    assert httpx2.get(f"{door}/v1/embeddings", verify=False).json()["error"]["message"]
-    answer = httpx2.get(f"{door}/v1/completions", verify=False)
+    assert httpx2.get(f"{door}/v1/embeddings", timeout=30, verify=False).json()["error"]["message"]
+    answer = httpx2.get(f"{door}/v1/completions", timeout=30, verify=False)
     assert answer.status_code == 405
     assert answer.json()["error"]["type"] == "invalid_request_error"
 

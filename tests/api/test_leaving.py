@@ -41,7 +41,7 @@ def test_an_answer_ends_when_its_client_leaves_and_the_model_stays_loaded(
     door: str, models: Playground, *, stream: bool
 ) -> None:
     with (
-        httpx2.Client(base_url=door, verify=False) as client,
+        httpx2.Client(base_url=door, timeout=30, verify=False) as client,
         client.stream("POST", "/v1/chat/completions", json=body("endless", stream=True)) as answer,
     ):
         lines = answer.iter_lines()  # kept: the connection ends with it
@@ -59,7 +59,7 @@ def test_an_answer_ends_when_its_client_leaves_and_the_model_stays_loaded(
 
 def test_who_waits_and_leaves_is_never_answered(door: str, models: Playground) -> None:
     with httpx2.stream(
-        "POST", f"{door}/v1/chat/completions", json=body("endless", stream=True), verify=False
+        "POST", f"{door}/v1/chat/completions", json=body("endless", stream=True), timeout=30, verify=False
     ) as answer:
         lines = answer.iter_lines()
         next(lines)
@@ -93,7 +93,7 @@ def crowd(door: str) -> Iterator[Callable[[str, str], None]]:
 
 def test_many_requests_of_one_caller_keep_another_waiting_for_one(door: str, models: Playground, crowd: Any) -> None:
     with httpx2.stream(
-        "POST", f"{door}/v1/chat/completions", json=body("endless", stream=True), verify=False
+        "POST", f"{door}/v1/chat/completions", json=body("endless", stream=True), timeout=30, verify=False
     ) as answer:
         lines = answer.iter_lines()  # kept: the connection ends with it
         next(lines)
@@ -108,7 +108,7 @@ def test_many_requests_of_one_caller_keep_another_waiting_for_one(door: str, mod
 
 def test_too_many_are_told_to_come_back(door: str, models: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "callers", Callers(most=0))
-    answer = httpx2.post(f"{door}/v1/chat/completions", json=body("fast"), verify=False)
+    answer = httpx2.post(f"{door}/v1/chat/completions", json=body("fast"), timeout=30, verify=False)
     assert answer.status_code == 429
     assert answer.json()["error"]["code"] == "rate_limit_exceeded"
     assert answer.headers["retry-after"] == "1"
@@ -122,12 +122,12 @@ def test_one_caller_does_not_take_every_place_of_those_that_wait_for_a_model(
     with models.callers.turn("somebody", bool):
         crowd("many")
         wait_until(lambda: models.callers.waiting == 2, 5)
-        assert httpx2.post(url, json=body("fast", user="many"), verify=False).status_code == 429
+        assert httpx2.post(url, json=body("fast", user="many"), timeout=30, verify=False).status_code == 429
         crowd("one")
         wait_until(lambda: models.callers.waiting == 3, 5)
     crowd.wait()
     assert sorted(crowd.order) == ["many", "one"]
-    assert httpx2.post(url, json=body("fast", user="many"), verify=False).status_code == 200
+    assert httpx2.post(url, json=body("fast", user="many"), timeout=30, verify=False).status_code == 200
 
 
 def test_a_stream_that_waits_begins_and_shows_that_it_lives(
@@ -137,7 +137,9 @@ def test_a_stream_that_waits_begins_and_shows_that_it_lives(
     monkeypatch.setattr(app, "ALIVE_S", 0.1)
     with (
         models.callers.turn("somebody", bool),
-        httpx2.stream("POST", f"{door}/v1/chat/completions", json=body("fast", stream=True), verify=False) as answer,
+        httpx2.stream(
+            "POST", f"{door}/v1/chat/completions", json=body("fast", stream=True), timeout=30, verify=False
+        ) as answer,
     ):
         assert answer.status_code == 200
         lines = answer.iter_lines()
@@ -151,7 +153,7 @@ def test_an_error_behind_signs_of_life_is_an_event(
     said: list[str] = []
     with models.callers.turn("somebody", bool):
         answer = httpx2.stream(
-            "POST", f"{door}/v1/chat/completions", json=body("fails-to-load", stream=True), verify=False
+            "POST", f"{door}/v1/chat/completions", json=body("fails-to-load", stream=True), timeout=30, verify=False
         )
         stream = answer.__enter__()
         lines = stream.iter_lines()
@@ -168,7 +170,7 @@ def test_when_all_threads_wait_more_is_refused_and_what_is_known_is_told(
 ) -> None:
     monkeypatch.setattr(app, "MOST_UNDER_WAY", 0)
     asked = body("fast", stream=True) if path.startswith("/v1") else {"content": "a"}
-    answer = httpx2.post(f"{door}{path}", json=asked, verify=False)
+    answer = httpx2.post(f"{door}{path}", json=asked, timeout=30, verify=False)
     assert answer.status_code == 429
     assert answer.json()["error"]["code"] == "rate_limit_exceeded"
-    assert httpx2.get(f"{door}/v1/models", verify=False).status_code == 200
+    assert httpx2.get(f"{door}/v1/models", timeout=30, verify=False).status_code == 200

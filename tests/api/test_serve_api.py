@@ -46,10 +46,11 @@ def serve_api(home: Path, *options: str, **env: str) -> Iterator[tuple[subproces
         yield process, process.stdout.readline()
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(30)
         process.stdout.close()
 
 
+@pytest.mark.alone
 def test_it_says_what_it_serves_answers_and_ends_with_its_models(tmp_path: Path) -> None:
     with serve_api(tmp_path, "-m", "fast", "-m", "slow") as (process, said):
         url = re.search(r"http://127\.0\.0\.1:\d+", said)
@@ -57,18 +58,22 @@ def test_it_says_what_it_serves_answers_and_ends_with_its_models(tmp_path: Path)
         assert "fast@fake-none, slow@fake-none" in said
         answer = httpx2.post(f"{url[0]}/v1/chat/completions", json=ASKED, timeout=30, verify=False)
         assert answer.json()["choices"][0]["message"]["content"] == "Paris is the capital of France."
-        assert httpx2.get(f"{url[0]}/props", verify=False).json()["model_alias"] == "fast@fake-none"
+        assert httpx2.get(f"{url[0]}/props", timeout=30, verify=False).json()["model_alias"] == "fast@fake-none"
         workers = psutil.Process(process.pid).children(recursive=True)
         assert workers
         with httpx2.stream(
-            "POST", f"{url[0]}/v1/chat/completions", json=ASKED | {"model": "slow", "stream": True}, verify=False
+            "POST",
+            f"{url[0]}/v1/chat/completions",
+            json=ASKED | {"model": "slow", "stream": True},
+            timeout=30,
+            verify=False,
         ) as stream:
             lines = stream.iter_lines()
             next(lines)
             began = time.monotonic()
             process.send_signal(signal.SIGINT)
             list(lines)
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
         assert time.monotonic() - began < 5
         assert not [worker for worker in workers if worker.is_running()]
 
@@ -110,26 +115,34 @@ def test_beside_the_page_the_door_is_open_on_ones_own_machine(tmp_path: Path) ->
     with serving(tmp_path, MODELS) as app:
         answer = httpx2.post(f"{app.url}v1/chat/completions", json=ASKED, timeout=30, verify=False)
         assert answer.json()["choices"][0]["message"]["content"] == "Paris is the capital of France."
-        assert httpx2.get(f"{app.url}props", verify=False).status_code == 200
+        assert httpx2.get(f"{app.url}props", timeout=30, verify=False).status_code == 200
         other = {"Origin": "https://attacker.example"}
-        assert httpx2.post(f"{app.url}v1/chat/completions", json=ASKED, headers=other, verify=False).status_code == 403
-        assert "Open-Model Playground" in httpx2.get(app.url, verify=False).text
+        assert (
+            httpx2.post(
+                f"{app.url}v1/chat/completions", json=ASKED, headers=other, timeout=30, verify=False
+            ).status_code
+            == 403
+        )
+        assert "Open-Model Playground" in httpx2.get(app.url, timeout=30, verify=False).text
 
 
 def test_where_strangers_come_it_is_not_there(tmp_path: Path) -> None:
     with serving(tmp_path, MODELS, **SPACE_ENV, PLAYGROUND_API_KEYS=KEY) as app:
         for path in ("v1/models", "props", "health", "v1/docs"):
-            assert httpx2.get(app.url + path, headers=bearer(), verify=False).status_code in (403, 404)
+            assert httpx2.get(app.url + path, headers=bearer(), timeout=30, verify=False).status_code in (403, 404)
 
 
 def test_where_strangers_come_and_spaces_yaml_says_so_keys_open_it(tmp_path: Path) -> None:
     space = tmp_path / "open.yaml"
     space.write_text(SPACE.format(models=MODELS, stall_s=3) + "  api: true\n", encoding="utf-8")
     with serving(tmp_path, MODELS, **SPACE_ENV, PLAYGROUND_API_KEYS=KEY, PLAYGROUND_SPACE=str(space)) as app:
-        assert httpx2.get(f"{app.url}v1/models", verify=False).status_code == 401
-        assert httpx2.get(f"{app.url}v1/models", headers=bearer(Host=SPACE_HOST), verify=False).status_code == 200
+        assert httpx2.get(f"{app.url}v1/models", timeout=30, verify=False).status_code == 401
+        assert (
+            httpx2.get(f"{app.url}v1/models", headers=bearer(Host=SPACE_HOST), timeout=30, verify=False).status_code
+            == 200
+        )
         asked = ASKED | {"cache_prompt": True}
-        answer = httpx2.post(f"{app.url}v1/chat/completions", json=asked, headers=bearer(), verify=False)
+        answer = httpx2.post(f"{app.url}v1/chat/completions", json=asked, headers=bearer(), timeout=30, verify=False)
         assert answer.json()["error"]["param"] == "cache_prompt"
         answer = httpx2.post(f"{app.url}v1/chat/completions", json=ASKED, headers=bearer(), timeout=30, verify=False)
         assert answer.status_code == 200

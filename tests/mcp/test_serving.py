@@ -49,7 +49,7 @@ def serving(settings: Settings, *options: str, **more: str) -> Iterator[str]:
             yield told.partition(" at ")[2].split()[0]
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 0
+            assert process.wait(30) == 0
 
 
 def test_an_agent_that_starts_it_compares_over_stdin_and_stdout(settings: Settings) -> None:
@@ -93,7 +93,7 @@ def test_nothing_but_the_protocol_is_on_stdout_and_closing_stdin_ends_everything
             heard.append(json.loads(process.stdout.readline()))
         process.stdin.close()
         rest = process.stdout.read()
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
     assert rest == ""
     assert all(each["jsonrpc"] == "2.0" for each in heard)
     assert heard[0]["result"]["serverInfo"]["name"] == "open-model-playground"
@@ -123,7 +123,7 @@ def test_pages_of_other_sites_and_other_names_of_this_machine_are_refused(settin
     with serving(settings) as url:
 
         def status(**more: str) -> int:
-            return httpx2.post(url, json=body, headers=headers | more).status_code
+            return httpx2.post(url, json=body, headers=headers | more, timeout=30).status_code
 
         assert status(host="evil.example.org") == 421
         assert status(host="127.0.0.1.evil.example.org") == 421
@@ -131,7 +131,7 @@ def test_pages_of_other_sites_and_other_names_of_this_machine_are_refused(settin
         assert status(origin="null") == 403
         assert status(origin="http://localhost:3000") == 403, "a page of another program on this machine"
         assert status(origin=url.removesuffix("/mcp")) == status() != 403
-        assert httpx2.post(url, content=b"x" * 5_000_000, headers=headers).status_code == 413
+        assert httpx2.post(url, content=b"x" * 5_000_000, headers=headers, timeout=30).status_code == 413
 
 
 def test_a_key_is_needed_where_there_are_keys(settings: Settings) -> None:
@@ -145,7 +145,7 @@ def test_a_key_is_needed_where_there_are_keys(settings: Settings) -> None:
     with serving(settings, PLAYGROUND_API_KEYS=KEY) as url:
         for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": KEY}, {"authorization": "Bearer é"}):
             encoded = {name: value.encode("latin-1") for name, value in headers.items()}
-            refused = httpx2.post(url, json={}, headers=encoded)
+            refused = httpx2.post(url, json={}, headers=encoded, timeout=30)
             assert refused.status_code == 401 and "PLAYGROUND_API_KEYS" in refused.json()["error"]
             assert refused.headers["www-authenticate"] == "Bearer"
         assert asyncio.run(work(url, KEY)).structured_content["model"] == "fast"

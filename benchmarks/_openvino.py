@@ -102,8 +102,7 @@ class Look:
             RunError: None ran.
         """
         if not self.decode_tok_s:
-            why = "; ".join(f"{name}: {reason}" for name, reason in self.failed.items())
-            raise RunError(f"OpenVINO GenAI can't read this model ({why})")
+            raise RunError(f"OpenVINO GenAI can't run this model ({'; '.join(dict.fromkeys(self.failed.values()))})")
         return max(self.decode_tok_s, key=self.decode_tok_s.__getitem__), min(
             self.prompt_s, key=self.prompt_s.__getitem__
         )
@@ -125,7 +124,7 @@ def compare(ways: Sequence[Way], start: Callable[[Way, ExitStack], Process]) -> 
             try:
                 running[way] = start(way, stack)
             except PlaygroundError as error:
-                failed[str(way)] = str(error)
+                failed[str(way)] = error.what
         for turn in range(ROUNDS):
             for way in list(running) if turn % 2 == 0 else list(running)[::-1]:
                 try:
@@ -133,7 +132,7 @@ def compare(ways: Sequence[Way], start: Callable[[Way, ExitStack], Process]) -> 
                     time.sleep(PAUSE_S)
                     read = running[way].generate(tuple(range(100, 100 + READ)), 1)
                 except PlaygroundError as error:
-                    failed[str(way)] = str(error)
+                    failed[str(way)] = error.what
                     for taken in (running, decode, prompt):
                         taken.pop(way, None)
                     continue
@@ -181,7 +180,7 @@ def weights(source: Path, place: Path, precision: str) -> tuple[list[Weights], d
         try:
             folder = compressed(source, place, mode)
         except PlaygroundError as error:
-            failed[f"NNCF {mode}"] = str(error)
+            failed[f"NNCF {mode}"] = error.what
         else:
             size = (folder / "openvino_model.bin").stat().st_size
             found.append(Weights(f"IR by NNCF {mode}", folder, size))
@@ -197,7 +196,7 @@ def compressed(source: Path, place: Path, mode: str) -> Path:
         RunError: NNCF is not installed, or OpenVINO can't read such a model.
     """
     if importlib.util.find_spec("nncf") is None:
-        raise RunError("nncf is not installed", "pip install -r requirements-bench.txt")
+        raise RunError("nncf is not installed: pip install -r requirements-bench.txt")
     done = place / f"{source.stem}.{mode}"
     if not done.is_dir():
         plain = _weights.rounded(source, place, "F16")

@@ -110,7 +110,7 @@ class Contender:
         answer: dict[str, Any] = json.loads(line)
         if "failed" in answer:
             self.close()
-            raise RunError(f"The contender '{self._name}' says: {answer['failed']}")
+            raise RunError(answer["failed"], f"So says the contender '{self._name}'.")
         return answer
 
 

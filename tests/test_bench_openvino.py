@@ -66,12 +66,12 @@ def test_the_fastest_at_decoding_and_the_fastest_at_prompts_are_found_with_all_t
 def test_a_way_that_fails_at_first_or_later_leaves_the_others_alone_and_says_why() -> None:
     look = compared([Fake(90.0, 0.1, breaks_at=3), Fake(80.0, 0.5), "no such architecture"])
     assert look.best() == (WAYS[1], WAYS[1])
-    assert look.failed == {"GGUF Q8_0, PA": "it broke.", "IR by NNCF INT8_SYM, PA": "no such architecture."}
+    assert look.failed == {"GGUF Q8_0, PA": "it broke", "IR by NNCF INT8_SYM, PA": "no such architecture"}
 
 
-def test_where_no_way_runs_the_seat_has_the_reasons() -> None:
-    with pytest.raises(RunError, match="GGUF Q8_0, PA: gguf_tensor_to_f16 failed"):
-        compared(["gguf_tensor_to_f16 failed"]).best()
+def test_where_no_way_runs_each_reason_is_told_once() -> None:
+    with pytest.raises(RunError, match=r"\(no such architecture; out of memory\)"):
+        compared(["no such architecture", "out of memory", "no such architecture"]).best()
 
 
 def seats(monkeypatch: pytest.MonkeyPatch, fakes: Sequence[Fake | str], names: Sequence[str]) -> list[_parties.Seat]:
@@ -116,7 +116,7 @@ def test_without_the_package_the_row_names_the_command_that_installs_it(monkeypa
 
 
 def test_a_contenders_own_reason_comes_through(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"'onnxruntime' says: .*model\.onnx"):
+    with pytest.raises(RunError, match=r"model\.onnx .*So says the contender 'onnxruntime'"):
         Contender("onnxruntime", tmp_path, 1, {})
 
 
@@ -210,7 +210,7 @@ def test_the_plugin_chooses_its_type_where_none_is_asked_for(library: dict[str, 
 
 
 def test_what_openvino_says_of_a_file_it_cannot_read_is_the_reason(library: dict[str, str], tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"says: \[load_gguf\] no such file"):
+    with pytest.raises(RunError, match=r"^\[load_gguf\] no such file"):
         Contender("openvino_pa", tmp_path / "nothing.gguf", 2, library)
 
 

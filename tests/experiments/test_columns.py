@@ -75,6 +75,7 @@ def test_a_column_is_stopped_alone_while_it_answers_and_while_it_waits(playgroun
     assert runs[1].text == ""
 
 
+@pytest.mark.alone
 def test_who_is_stopped_column_by_column_gives_up_the_place_in_the_queue(playground: Playground) -> None:
     first = playground.comparer.start(ASK, [script(text="la " * 60, step_s=0.5)])
     until(lambda: first.snapshot().lives[0].kind == "token")

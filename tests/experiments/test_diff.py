@@ -126,6 +126,7 @@ def test_stop_ends_scoring_within_two_seconds_and_gives_the_machine_back(playgro
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 def test_a_diff_that_waits_for_its_turn_can_be_stopped(playground: Playground) -> None:
     with playground.pool.turns.hold(lambda: False, lambda _: None):
         diffing = playground.differ.start(ASKED, ONE, OTHER)

@@ -140,6 +140,7 @@ def test_the_answers_of_other_people_go_between_two_cells(playground: Playground
     assert sorted(at)[-2] < max(at) / 2
 
 
+@pytest.mark.alone
 def test_a_preparation_gets_its_time_while_a_suite_goes_on(playground: Playground) -> None:
     job = begin(playground, [script(text="a b c d e f", step_s=0.05)], 40)
     until(lambda: job.progress().done >= 1)
@@ -237,6 +238,7 @@ def test_a_pause_lets_the_answer_end_and_a_stop_does_not(playground: Playground)
     assert job.progress().done == job.progress().total == 6
 
 
+@pytest.mark.alone
 def test_a_suite_that_runs_cannot_be_begun_again_nor_one_that_is_not_there(playground: Playground) -> None:
     job = begin(playground, [script(text="la " * 30, step_s=0.1)], 2)
     with pytest.raises(UsageError, match="is being run already"):
@@ -248,6 +250,7 @@ def test_a_suite_that_runs_cannot_be_begun_again_nor_one_that_is_not_there(playg
         playground.resume_suite("nothing")
 
 
+@pytest.mark.alone
 def test_closing_the_app_pauses_a_suite_and_another_app_goes_on(make_settings: Callable[..., Settings]) -> None:
     with Playground(make_settings()) as playground:
         job = begin(playground, [script(text="a b c d e f", step_s=0.05)], 6)

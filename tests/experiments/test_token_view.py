@@ -125,6 +125,7 @@ def test_a_served_model_is_refused_before_any_work(make_settings: Any, monkeypat
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 def test_it_waits_for_its_turn_of_the_machine_and_can_be_stopped(playground: Playground) -> None:
     stored = compared(playground, SCRIPT)
     with playground.pool.turns.hold(lambda: False, lambda _: None):
@@ -140,6 +141,7 @@ def test_it_waits_for_its_turn_of_the_machine_and_can_be_stopped(playground: Pla
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 def test_stop_ends_it_while_it_reads(playground: Playground) -> None:
     slow = "fake:text=" + "+".join(f"w{n}" for n in range(60))
     stored = compared(playground, slow)

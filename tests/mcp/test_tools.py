@@ -119,6 +119,7 @@ def test_inspecting_tells_how_far_the_preparation_is(playground: Playground) -> 
     assert any("preparing" in (message or "") for message in heard)
 
 
+@pytest.mark.alone
 def test_a_call_that_is_taken_back_stops_the_models(playground: Playground) -> None:
     async def work(client: Client) -> None:
         asking = asyncio.create_task(client.call_tool("compare", {"prompt": "Hi", "models": ["endless"]}))

@@ -103,6 +103,7 @@ def test_a_suite_of_one_visitor_is_not_anothers(space: Playground) -> None:
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 def test_strangers_do_not_fill_the_queue(space: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     job = begin(space, [LONG], 4, owner="ann")
     with pytest.raises(UsageError, match="still going on"):
@@ -123,6 +124,7 @@ def test_strangers_do_not_fill_the_queue(space: Playground, monkeypatch: pytest.
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 def test_a_stranger_who_presses_several_times_at_once_begins_one_suite(
     space: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +151,7 @@ def test_a_stranger_who_presses_several_times_at_once_begins_one_suite(
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 def test_a_suite_that_another_process_runs_is_not_paused_from_here(
     playground: Playground, make_settings: Callable[..., Settings]
 ) -> None:
@@ -168,6 +171,7 @@ def test_a_suite_that_another_process_runs_is_not_paused_from_here(
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 def test_a_suite_that_is_gone_on_with_on_another_machine_says_so(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:

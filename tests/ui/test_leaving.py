@@ -79,6 +79,7 @@ def assert_ended(playground: Playground, experiment: Experiment[Any]) -> None:
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 @every_experiment
 def test_a_page_that_is_closed_ends_what_runs_for_it(playground: Playground, name: str) -> None:
     start, sessions = Starting(STARTS[name](playground)), Sessions()
@@ -97,6 +98,7 @@ def test_a_page_that_is_closed_ends_what_runs_for_it(playground: Playground, nam
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 @every_experiment
 @pytest.mark.parametrize("how", ["the event is cancelled", "the tab is gone", "Stop"])
 def test_who_leaves_or_stops_while_it_starts_leaves_nothing_behind(playground: Playground, name: str, how: str) -> None:
@@ -123,6 +125,7 @@ def test_who_leaves_or_stops_while_it_starts_leaves_nothing_behind(playground: P
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 @every_experiment
 def test_stop_ends_it_and_only_for_who_pressed_it(playground: Playground, name: str) -> None:
     start, sessions = Starting(STARTS[name](playground)), Sessions()
@@ -152,6 +155,7 @@ def test_what_does_not_go_on_is_not_stopped(playground: Playground) -> None:
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 def test_a_comparison_is_stopped_by_its_owner_alone(make_settings: Callable[..., Any]) -> None:
     with Playground(make_settings(PLAYGROUND_HOSTS="play.example.org")) as shared:
         job = shared.compare(ASK, shared.variants([LONG]), owner="ann")
@@ -172,6 +176,7 @@ def test_what_cannot_be_started_says_why_and_leaves_no_trace(playground: Playgro
 
 
 @pytest.mark.waits
+@pytest.mark.alone
 def test_the_last_update_has_the_result_and_the_session_is_free_again(playground: Playground) -> None:
     sessions = Sessions()
 

@@ -1,6 +1,6 @@
 # make demo        the app on http://127.0.0.1:7860; HOST=… PORT=… change that
 # make test        every test, with its own set-up
-# make test-quick  no weights, no browser, no servers or workers to wait for: about a minute
+# make test-quick  no weights, no browser, no servers or workers to wait for, no bounds of time: about a minute
 # make test-kernels  the kernels with assertions and sanitizers, in every instruction set this processor can run
 # make check       lint, format, types, Space configuration
 # make messages    playground/locale: what readers are told, for translators, and what they made of it, for the app

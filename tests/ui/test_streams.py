@@ -162,3 +162,19 @@ def test_behind_the_last_heartbeat_events_are_told_as_lost_and_a_page_at_rest_is
 def test_what_is_refused_and_what_is_no_event_come_as_they_are(bare: Any) -> None:
     assert bare.evaluate("async () => { const full = join(); joins[0](''); return await full; }") == "full"
     assert bare.evaluate("async () => (await fetch('/other')).text()") == "other"
+
+
+def test_what_is_written_while_the_page_still_opens_stays(tmp_path: Path, browser: Any) -> None:
+    with serving(tmp_path, "fast, slow") as app:
+        line = Line(int(app.url.rstrip("/").rpartition(":")[2]), late=(b"/run/predict", 1.5))
+        page = browser.new_context().new_page()
+        try:
+            page.goto(f"http://127.0.0.1:{line.port}/?models=slow&prompt=Sing")
+            page.fill("#prompt textarea", "Dance")
+            page.wait_for_function("!new URLSearchParams(location.search).has('prompt')", timeout=30_000)
+            assert page.locator("#prompt textarea").input_value() == "Dance"
+            page.click("button#run")
+            page.wait_for_selector(".asked-line:has-text('Dance')", timeout=30_000)
+        finally:
+            page.context.close()
+            line.close()

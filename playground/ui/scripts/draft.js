@@ -76,8 +76,17 @@
     buttons()[TABS.indexOf(wanted)]?.click();
     setTimeout(() => { at = front(); going = false; }, 200);
   });
+  // What a reader wrote while the page was still opening stands: the draft that comes then does not replace it.
+  const written = new Map();
+  document.addEventListener("input", ({ target }) => { if (!open && "value" in target) written.set(target, target.value); });
   const opened = () => {
     open = true;
+    for (const [field, value] of written) {
+      if (!field.isConnected || field.value === value || field.type === "checkbox" || field.type === "radio") continue;
+      field.value = value;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+    written.clear();
     // A reader may have gone to another tab before the page was there for all of it.
     at = new URLSearchParams(window.location.search).has("tab") ? front() : "compare";
     watch();

@@ -23,6 +23,7 @@ from playground.ui.app import free_port, launch
 from playground.ui.middleware import CALL_BYTES, NOTHING
 from playground.ui.page import build_ui
 from tests.support.app import App, serving
+from tests.support.watching import until
 from tests.support.web import MODELS, SPACE_HOST, WEB, call, functions, names, number_of
 
 pytestmark = pytest.mark.ui
@@ -164,7 +165,7 @@ def test_a_cut_upload_leaves_nothing(app: App, folder: Path) -> None:
                     + b"x" * 300_000
                 )
     time.sleep(1)
-    assert written(folder) == before
+    until(lambda: written(folder) == before)
     assert WEB.get(app.url).status_code == 200
 
 

@@ -36,6 +36,7 @@ def panel(browser: Any, app: App) -> Iterator[Any]:
 
 def test_the_api_is_shown_without_a_server_and_a_recorder_that_there_are_none_of(panel: Any) -> None:
     shown = panel("Use via API")
+    shown.locator("li.snippet:visible", has_text="cURL").wait_for()
     languages = shown.locator("li.snippet:visible").all_inner_texts()
     assert [each.strip() for each in languages] == ["Python", "JavaScript", "CLI", "cURL"]
     for language in ("Python", "JavaScript", "CLI", "cURL"):
@@ -49,8 +50,8 @@ def test_the_api_is_shown_without_a_server_and_a_recorder_that_there_are_none_of
 
 def test_settings_offer_the_theme_and_nothing_that_is_off(panel: Any) -> None:
     shown = panel("Settings")
+    shown.get_by_text("Display Theme").first.wait_for()
     text = shown.inner_text()
-    assert "Display Theme" in text
     for off in ("Progressive Web App", "Screen Studio", "Recording", "Language"):
         assert off not in text
     page = shown.page

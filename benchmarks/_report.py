@@ -189,6 +189,7 @@ def page(document: Mapping[str, Any], plots: bool = True) -> str:
         "as many bytes over and over and do nothing else, taken before and after the decode section, the better of",
         "both; the cache of the conversation is not counted. Bits a weight: those bytes ÷ the weights a token reads.",
         "Peak memory is the most resident memory of the process while it answered, pages of mapped files included.",
+        "llama.cpp's context is made for 4,608 tokens at once, which the longest prompt needs.",
         "Loading: ours and OpenVINO load their tokenizers too; ours answers once, the others read three tokens.",
         "Q8_0 is made from the downloaded GGUF by llama.cpp's package gguf, once for all who read it.",
         "",

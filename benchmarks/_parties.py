@@ -203,7 +203,7 @@ def _seat(playground: Playground, model: str, name: str) -> Seat:
         file = _weights.starter_gguf(playground.catalog.resolve(model)[0], home)
         precision, _, plain = precision.partition(" ")
         if precision == "Q8_0":
-            file = _weights.q8_0(file, home / "bench" / "gguf")
+            file = _weights.q8_0(file, home / "bench")
         elif precision not in file.name:
             raise RunError(f"The starter file is {file.name}, not {precision}", "It is left out.")
         how = f"`llama_decode` and the greedy sampler on {file.name}" + (", without flash attention" if plain else "")

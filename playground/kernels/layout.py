@@ -48,9 +48,11 @@ class Kind(IntEnum):
     SIGMOID = 16
     GET_ROWS_LAST = 17
     SOFTCAP = 18
+    LAYER_NORM = 19
+    ROTATE = 20
 
 
-LATER = ("SOFTCAP",)
+LATER = ("SOFTCAP", "LAYER_NORM", "ROTATE")
 """Kinds that libraries compiled before have not, the oldest first. They compute all others as today's do, and a step of
 a later kind is refused when it is opened.
 """

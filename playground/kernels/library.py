@@ -179,10 +179,12 @@ class Library:
                 the library was compiled before there were such steps.
             MemoryError: Memory or threads can't be had.
         """
-        if "SOFTCAP" in self._lacking:
+        if self._lacking:
             ops = plan.list[: plan.ops]
-            if any(op.kind == Kind.SOFTCAP or (op.kind == Kind.FLASH_ATTN and op.number) for op in ops):
-                raise Reason(msg("the library is an older version's: it has no {step}", step="SOFTCAP"))
+            wanted = {Kind(op.kind).name for op in ops if 0 <= op.kind < len(Kind)}
+            wanted |= {"SOFTCAP" for op in ops if op.kind == Kind.FLASH_ATTN and op.number}
+            if missing := sorted(wanted & self._lacking):
+                raise Reason(msg("the library is an older version's: it has no {step}", step=missing[0]))
         wrong = self._dll.pg_unsound(ctypes.byref(plan), head_size)
         if wrong >= 0:
             raise Reason(msg("step {step} of the plan reaches beyond its buffers", step=wrong))

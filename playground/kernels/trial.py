@@ -267,10 +267,13 @@ class _Steps:
         count, place = self._most, next(place for place, op in enumerate(self._ops) if op.kind == kind)
         for value, numbers in self._inputs:
             value.rows[:count] = numbers[:count]
-        source = self._values[self._ops[place].src[1 if kind == Kind.ROPE else 0].buffer]
-        source.rows[count - 1, -1] = odd
-        if self._library.run(self._handle, self.ids.ctypes.data, count, 0) != place:
-            raise SystemExit(msg("error: {step} takes {number} for a number", step=kind.name, number=str(odd)))
+        for source in self._ops[place].src[: 3 if kind == Kind.ROPE else 1]:
+            last = self._values[source.buffer].rows[count - 1]
+            right, last[-1] = last[-1], odd
+            found = self._library.run(self._handle, self.ids.ctypes.data, count, 0)
+            last[-1] = right
+            if found != place:
+                raise SystemExit(msg("error: {step} takes {number} for a number", step=kind.name, number=str(odd)))
 
     def _compare(self, expected: _Expected, start: int, count: int) -> None:
         rows = 1 if expected.one else count
@@ -297,24 +300,29 @@ def _row_steps(library: Library, width: int) -> _Steps:
     random = np.random.default_rng(width)
     length, words, outputs = 22, 11, 64
     steps = _Steps(library, length, random.integers(0, words, length))
-    drawn = [random.normal(size=(length, width)).astype(np.float32) * 3 for _ in range(3)]
-    x, y, z = (steps.given(numbers) for numbers in drawn)
-    a, b = (numbers.astype(np.float64) for numbers in drawn[:2])
+    drawn = [random.normal(size=(length, width)).astype(np.float32) * 3 + place // 4 for place in range(5)]
+    x, y, z, v, w = (steps.given(numbers) for numbers in drawn)
+    a, b, _, n, c = (numbers.astype(np.float64) for numbers in drawn)
     row = random.normal(size=width).astype(np.float32)
 
     steps.add(Kind.ADD, (x, y), (a + b,))
     steps.add(Kind.MUL, (x, y), (a * b,))
     steps.add(Kind.ADD_ROW, (x,), (a + row,), tables=(row,))
     steps.add(Kind.SCALE, (x,), (a * 1.75,), number=1.75)
-    steps.add(Kind.SOFTCAP, (x,), (1.5 * np.tanh(a / 1.5),), number=1.5)
+    steps.add(Kind.SOFTCAP, (y,), (1.5 * np.tanh(b / 1.5),), number=1.5)
     for kind, result in _activated(a).items():
         steps.add(kind, (x,), (result,))
         steps.add(kind, (x, y), (result * b,))
     for together in (width, width // 3 if width % 3 == 0 else width // 2):
         weight, epsilon = row[:together], 0.01
-        steps.add(Kind.RMS_NORM, (x,), (_normed(a, weight, epsilon),), tables=(weight,), extra=together, number=epsilon)
-        sums = (_normed(a + b, weight, epsilon), a + b)
-        steps.add(Kind.RMS_NORM, (x, y), sums, tables=(weight,), extra=together, number=epsilon)
+        steps.add(Kind.RMS_NORM, (v,), (_normed(n, weight, epsilon),), tables=(weight,), extra=together, number=epsilon)
+        sums = (_normed(n + b, weight, epsilon), n + b)
+        steps.add(Kind.RMS_NORM, (v, y), sums, tables=(weight,), extra=together, number=epsilon)
+    for bias in (None, random.normal(size=width).astype(np.float32)):
+        # Of numbers around something else than zero.
+        for sources, numbers in (((w,), c), ((w, y), c + b)):
+            tables, results = (row, bias), (_layer_normed(numbers, row, bias, 0.01), numbers)
+            steps.add(Kind.LAYER_NORM, sources, results[: len(sources)], tables=tables, number=0.01)
     _add_embeddings(steps, random, words, width)
 
     blocks = -(-width // BLOCK)
@@ -326,7 +334,7 @@ def _row_steps(library: Library, width: int) -> _Steps:
         steps.add(Kind.MUL_MAT, (), (rounded(filled) @ weights.T,), matrix=matrix, allowed=ALLOWED)
     last = steps.add(Kind.GET_ROWS_LAST, (x,), (a,), one=1)
     steps.add(Kind.SCALE, (last,), (a * -2,), one=1, number=-2.0)
-    steps.look_for_odd(Kind.RMS_NORM, Kind.QUANTISE)
+    steps.look_for_odd(Kind.SOFTCAP, Kind.RELU, Kind.RMS_NORM, Kind.LAYER_NORM, Kind.QUANTISE)
     return steps
 
 
@@ -358,6 +366,12 @@ def _normed(x: Array, weight: Array, epsilon: float) -> Array:
     parts = x.reshape(len(x), -1, len(weight))
     result: Array = parts / np.sqrt((parts**2).mean(-1, keepdims=True) + epsilon) * weight
     return result.reshape(x.shape)
+
+
+def _layer_normed(x: Array, weight: Array, bias: Array | None, epsilon: float) -> Array:
+    middle = x - x.mean(-1, keepdims=True)
+    result: Array = middle / np.sqrt((middle**2).mean(-1, keepdims=True) + epsilon) * weight
+    return result if bias is None else result + bias
 
 
 # -- attention ---------------------------------------------------------------------------------------------------------
@@ -392,6 +406,9 @@ def _attention_steps(library: Library, shape: Shape, turned: int, interleaved: i
     out, wide = steps.value(heads * size), (attended.reshape(length, -1),)
     for kind, number in ((Kind.FLASH_ATTN, cap), (Kind.ATTN_REDUCE, 0.0)):
         steps.add(kind, (asked,), wide, into=out, allowed=ALLOWED_ATTENTION, number=number, **fields)
+    if turned == size and not interleaved:
+        alone = _turned(drawn[0].astype(np.float64).reshape(length, -1, size), size, 0, *tables)
+        steps.add(Kind.ROTATE, sources[:1], (alone.reshape(length, -1),), tables=tables, extra=size)
     steps.look_for_odd(Kind.ROPE)
     return steps
 

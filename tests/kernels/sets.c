@@ -168,6 +168,8 @@ static void rows_(void) {
         op.kind = kind;
         if (kind != GELU_ERF) activate(&op, a, b, out), feed(out, 100 * sizeof(float)); /* erff is the C library's */
     }
+    fill_within(b, 1.0f), op.data[1] = b;
+    layer_norm(&op, a, b + 200, out, out + 200), feed(out, 300 * sizeof(float));
     op.number = 2.0f, softcap(&op, a, out), feed(out, 100 * sizeof(float));
     say("norms and activations");
 }

@@ -6,7 +6,7 @@ They are right graphs, which ONNX Runtime runs as well; what becomes of them whe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ CONTRIBUTED = frozenset(
         "GatherBlockQuantized",
         "GroupQueryAttention",
         "MatMulNBits",
+        "RotaryEmbedding",
+        "SkipLayerNormalization",
         "SkipSimplifiedLayerNormalization",
     )
 )
@@ -83,6 +85,23 @@ class Builder:
         self.node("SkipSimplifiedLayerNormalization", [source, skip, weight], names, epsilon=1e-5)
         return names[0], names[3]
 
+    def layer_norm(self, source: str, skip: str = "", *, bias: bool = True) -> tuple[str, str]:
+        """The norm around the mean of ``source`` or, with ``skip``, of the sum, and the sum."""
+        sources = [source, skip] if skip else [source]
+        weights = [self.random.uniform(0.5, 1.5, WIDTH), self.random.normal(size=WIDTH)][: 1 + bias]
+        inputs = [*sources, *(self.constant(each.astype(np.float32)) for each in weights)]
+        if not skip:
+            return self.node("LayerNormalization", inputs, epsilon=1e-5, axis=-1, stash_type=1), source
+        count = self._count + 1
+        names = [f"norm{count}", "", "", f"sum{count}"]
+        self.node("SkipLayerNormalization", inputs, names, epsilon=1e-5)
+        return names[0], names[3]
+
+    def angles(self) -> list[str]:
+        """Cosines and sines."""
+        angles = np.outer(np.arange(CONTEXT), 1 / 100 ** np.linspace(0, 1, SIZE // 2))
+        return [self.constant(table(angles).astype(np.float32)) for table in (np.cos, np.sin)]
+
     def lengths(self) -> tuple[str, str]:
         """What attention is told of the mask, as exporters write it."""
         one, axis = self.constant(np.array([1], np.int64)), self.constant(np.array([1], np.int64))
@@ -96,15 +115,14 @@ class Builder:
     def attention(self, layer: int, queries: str, keys: str, values: str, lengths: tuple[str, str], **more: Any) -> str:
         inputs = [queries, keys, values, f"past_key_values.{layer}.key", f"past_key_values.{layer}.value", *lengths]
         if more.get("do_rotary"):
-            angles = np.outer(np.arange(CONTEXT), 1 / 100 ** np.linspace(0, 1, SIZE // 2))
-            inputs += [self.constant(table(angles).astype(np.float32)) for table in (np.cos, np.sin)]
+            inputs += self.angles()
         names = [f"attended{layer}", f"present.{layer}.key", f"present.{layer}.value"]
         settings = {"num_heads": HEADS, "kv_num_heads": KV_HEADS, "local_window_size": -1, "do_rotary": 0, **more}
         return self.node("GroupQueryAttention", inputs, names, **settings)
 
-    def model(self, layers: int, logits: list[Any]) -> onnx.ModelProto:
+    def model(self, layers: int, logits: list[Any], ids: Sequence[str] = ("input_ids",)) -> onnx.ModelProto:
         whole = ["batch", "sequence"]
-        inputs = [helper.make_tensor_value_info("input_ids", TensorProto.INT64, whole)]
+        inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, whole) for name in ids]
         inputs.append(helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch", "total"]))
         outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, logits)]
         for layer in range(layers):
@@ -178,7 +196,41 @@ def four_bits() -> onnx.ModelProto:
     return made.model(2, ["batch", "sequence", VOCAB])
 
 
-GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {"eight bits": eight_bits, "four bits": four_bits}
+def later_steps() -> onnx.ModelProto:
+    """What came later: norms around the mean, with biases and without, heads turned outside of attention (Phi,
+    HunYuan), scores and logits that are capped (Gemma 2).
+    """
+    made = Builder(3)
+    table = made.constant(made.random.normal(size=(VOCAB, WIDTH)).astype(np.float32))
+    source = made.node("Gather", [table, "input_ids"], axis=0)
+    lengths, angles = made.lengths(), made.angles()
+    normed, _ = made.layer_norm(source)
+    for layer in range(2):
+        turned = [
+            made.node("RotaryEmbedding", [made.product(normed, WIDTH, heads * SIZE, 8), "position_ids", *angles])
+            for heads in (HEADS, KV_HEADS)
+        ]
+        values = made.product(normed, WIDTH, KV_HEADS * SIZE, 8)
+        attended = made.attention(layer, *turned, values, lengths, softcap=2.0, local_window_size=40 if layer else -1)
+        normed, source = made.layer_norm(source, made.product(attended, HEADS * SIZE, WIDTH, 8), bias=layer == 0)
+        made.node(
+            "Split", [made.product(normed, WIDTH, 2 * INNER, 8)], [f"gate{layer}", f"up{layer}"], axis=-1, num_outputs=2
+        )
+        inner = made.node("Mul", [made.node("Gelu", [f"gate{layer}"]), f"up{layer}"])
+        source = made.node("Add", [source, made.product(inner, INNER, WIDTH, 8)])
+        normed, _ = made.layer_norm(source, bias=layer == 1)
+    last = made.node("Gather", [normed, made.constant(np.array([-1], np.int64))], axis=1)
+    limit = made.constant(np.array(3.0, np.float32))
+    divided = made.node("Div", [made.product(last, WIDTH, VOCAB, 8), limit])
+    made.node("Mul", [made.node("Tanh", [divided]), limit], ["logits"])
+    return made.model(2, ["batch", 1, VOCAB], ("input_ids", "position_ids"))
+
+
+GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
+    "eight bits": eight_bits,
+    "four bits": four_bits,
+    "later steps": later_steps,
+}
 CONFIG = {
     "model_type": "llama",
     "hidden_size": WIDTH,

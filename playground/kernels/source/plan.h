@@ -24,6 +24,8 @@ enum {
     SILU, GELU, GELU_ERF, RELU, SIGMOID, /* of one source, times the second if there is one */
     GET_ROWS_LAST, /* the last token's row */
     SOFTCAP,       /* number · tanh(x / number) */
+    LAYER_NORM,    /* the same as RMS_NORM around the mean, with a bias if there is one */
+    ROTATE,        /* heads of `extra` numbers are turned by their position */
     KINDS
 };
 #define MAX_HEAD 1024 /* numbers in one head */
@@ -93,6 +95,12 @@ static int sound(const Plan *plan, const Op *op, int64_t *rounded, int max_size)
             return op->extra > 0 && width % op->extra == 0 && op->data[0] && has(plan, op->src[0], width, rows) &&
                    may_have(plan, op->src[1], width, rows) && has(plan, op->dst[0], width, rows) &&
                    may_have(plan, op->dst[1], width, rows);
+        case LAYER_NORM:
+            return op->data[0] && has(plan, op->src[0], width, rows) && may_have(plan, op->src[1], width, rows) &&
+                   has(plan, op->dst[0], width, rows) && may_have(plan, op->dst[1], width, rows);
+        case ROTATE:
+            return !op->one && op->extra > 0 && op->extra % 2 == 0 && width % op->extra == 0 && op->data[0] &&
+                   op->data[1] && has(plan, op->src[0], width, rows) && has(plan, op->dst[0], width, rows);
         case QUANTISE:
             *rounded = op->one ? -(int64_t)op->extra : op->extra;
             return has(plan, op->src[0], width, rows) && op->extra == (width + BLOCK - 1) / BLOCK &&

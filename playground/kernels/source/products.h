@@ -80,14 +80,17 @@ static int quantise(const float *x, int width, Acts acts, int blocks, int row, i
     return f_hsum(odd) == 0.0f;
 }
 
-/* Whether none of `count` numbers (a multiple of 16) is infinite or no number. */
+/* Whether none of `count` numbers is infinite or no number. */
 static int all_finite(const float *x, size_t count) {
     v16f odd = f_set(0.0f);
-    for (size_t i = 0; i < count; i += 16) {
+    float tail = 0;
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16) {
         v16f v = f_load(x + i);
         odd = f_add(odd, f_sub(v, v));
     }
-    return f_hsum(odd) == 0.0f;
+    for (; i < count; i++) tail += x[i] - x[i];
+    return f_hsum(odd) + tail == 0.0f;
 }
 
 /* -- one panel with one tile ----------------------------------------------------------------------------------- */

@@ -47,6 +47,47 @@ static int rms_norm(const Op *op, const float *x, const float *skip, float *out,
     return good;
 }
 
+/* (x - mean) / deviation · weight + bias, of all of a row. 0 where the squares have no sum. */
+static int layer_norm(const Op *op, const float *x, const float *skip, float *out, float *sum) {
+    const float *weight = op->data[0], *bias = op->data[1];
+    v16f all = f_set(0.0f), squares = f_set(0.0f);
+    float rest = 0, tail = 0;
+    int i = 0, end = op->width;
+    for (; i + 16 <= end; i += 16) {
+        v16f v = f_load(x + i);
+        if (skip) v = f_add(v, f_load(skip + i));
+        if (sum) f_store(sum + i, v);
+        f_store(out + i, v);
+        all = f_add(all, v);
+    }
+    for (; i < end; i++) {
+        float v = skip ? x[i] + skip[i] : x[i];
+        if (sum) sum[i] = v;
+        out[i] = v;
+        rest += v;
+    }
+    float mean = (f_hsum(all) + rest) / (float)end;
+    for (i = 0; i + 16 <= end; i += 16) {
+        v16f v = f_sub(f_load(out + i), f_set(mean));
+        f_store(out + i, v);
+        squares = f_fma(v, v, squares);
+    }
+    for (; i < end; i++) {
+        out[i] -= mean;
+        tail += out[i] * out[i];
+    }
+    float both = f_hsum(squares) + tail, by = 1.0f / sqrtf(both / (float)end + op->number);
+    for (i = 0; i + 16 <= end; i += 16) {
+        v16f v = f_mul(f_mul(f_load(out + i), f_set(by)), f_load(weight + i));
+        f_store(out + i, bias ? f_add(v, f_load(bias + i)) : v);
+    }
+    for (; i < end; i++) {
+        float v = out[i] * by * weight[i];
+        out[i] = bias ? v + bias[i] : v;
+    }
+    return both < INFINITY;
+}
+
 INLINE v16f activated(int kind, v16f x) {
     switch (kind) {
         case SILU: return f_mul(x, f_sigmoid(x));
@@ -143,6 +184,7 @@ static void rope_row(const Op *op, Run *r, int row) {
     half narrow[MAX_HEAD];
     for (int h = 0; h < s->heads; h++)
         rope(q + (size_t)h * s->size, out + (size_t)h * s->size, s->size, turned, interleaved, cosine, sine, s->scale);
+    if (!all_finite(out, (size_t)s->heads * s->size)) is_broken(r, op);
     for (int h = 0; h < s->heads / s->groups; h++) {
         rope(k + (size_t)h * s->size, key, s->size, turned, interleaved, cosine, sine, 1.0f);
         kept(op, r, halves(key, narrow, s->size));
@@ -152,6 +194,15 @@ static void rope_row(const Op *op, Run *r, int row) {
         half *values = r->values[op->layer] + ((size_t)h * r->capacity + position) * s->size;
         kept(op, r, halves(v + (size_t)h * s->size, values, s->size));
     }
+}
+
+static void rotate_row(const Op *op, Run *r, int row) {
+    int size = op->extra;
+    size_t place = (size_t)(r->start + row) * (size_t)(size / 2);
+    const float *x = at(r, op->src[0], row), *cosine = (const float *)op->data[0] + place;
+    float *out = at(r, op->dst[0], row);
+    for (int from = 0; from < op->width; from += size)
+        rope(x + from, out + from, size, size, 0, cosine, (const float *)op->data[1] + place, 1.0f);
 }
 
 static void row_of(const Op *op, Run *r, int row, int rows) {
@@ -165,6 +216,10 @@ static void row_of(const Op *op, Run *r, int row, int rows) {
         case RMS_NORM:
             if (!rms_norm(op, x, y, out, op->dst[1].buffer < 0 ? NULL : at(r, op->dst[1], row))) is_broken(r, op);
             break;
+        case LAYER_NORM:
+            if (!layer_norm(op, x, y, out, op->dst[1].buffer < 0 ? NULL : at(r, op->dst[1], row))) is_broken(r, op);
+            break;
+        case ROTATE: rotate_row(op, r, row); break;
         case QUANTISE:
             if (!quantise(x, op->width, r->plan.acts, op->extra, row, rows)) is_broken(r, op);
             break;
@@ -174,7 +229,13 @@ static void row_of(const Op *op, Run *r, int row, int rows) {
         case SCALE: for (int i = 0; i < op->width; i++) out[i] = x[i] * op->number; break;
         case MUL: for (int i = 0; i < op->width; i++) out[i] = x[i] * y[i]; break;
         case GET_ROWS_LAST: memcpy(out, at(r, op->src[0], r->tokens - 1), (size_t)op->width * sizeof(float)); break;
-        case SOFTCAP: softcap(op, x, out); break;
+        case SOFTCAP:
+        case RELU:
+        case SIGMOID: /* what they make of no number is one */
+            if (!all_finite(x, (size_t)op->width)) is_broken(r, op);
+            if (op->kind == SOFTCAP) softcap(op, x, out);
+            else activate(op, x, y, out);
+            break;
         default: activate(op, x, y, out);
     }
 }

@@ -113,11 +113,16 @@ class _Walk:
             size = whole(lambda found: msg("the graph has a norm of {value}", value=found), step.extra)
             self._fits(width % size == 0, step)
             self._tensors(step, (np.float32, (size,)))
+        elif kind == Kind.LAYER_NORM:
+            biases = [(np.float32, (width,))] if len(step.tensors) > 1 and step.tensors[1] is not None else []
+            self._tensors(step, (np.float32, (width,)), *biases)
+        elif kind == Kind.ROTATE:
+            self._rotates(step, width)
         elif kind == Kind.ADD_ROW:
             self._tensors(step, (np.float32, (width,)))
         elif kind == Kind.SOFTCAP:
             self._fits(0 < step.number < math.inf and not any(step.inputs[1:]), step)
-        self._gives(step, width, 2 if kind == Kind.RMS_NORM else 1)
+        self._gives(step, width, 2 if kind in (Kind.RMS_NORM, Kind.LAYER_NORM) else 1)
 
     def can_read(self, value: Value) -> bool:
         """Whether its columns are in its buffer, of which a step before has written rows."""
@@ -216,6 +221,17 @@ class _Walk:
             rows = len(step.tensors[0]) if step.tensors[0] is not None else 0
             self._fits(longest is not None and longest <= rows, step)
             self._tensors(step, *[(np.float32, (rows, turned // 2))] * 2)
+
+    def _rotates(self, step: Step, width: int) -> None:
+        """Cosines and sines of all of a head, for every position there may be."""
+        size, longest = (
+            whole(lambda found: msg("the graph has angles for {value}", value=found), step.extra),
+            self._program.longest,
+        )
+        self._fits(size % 2 == 0 and width % size == 0 and not step.one and not any(step.inputs[1:]), step)
+        rows = len(step.tensors[0]) if step.tensors and step.tensors[0] is not None else 0
+        self._fits(longest is not None and longest <= rows, step)
+        self._tensors(step, *[(np.float32, (rows, size // 2))] * 2)
 
     def _tensors(self, step: Step, *wanted: tuple[Any, tuple[int, ...]]) -> None:
         """The step's constants, no more and no fewer."""

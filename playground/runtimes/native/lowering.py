@@ -143,6 +143,9 @@ class _Reader:
             "Cast": self._cast,
             "SimplifiedLayerNormalization": self._norm,
             "SkipSimplifiedLayerNormalization": self._norm,
+            "LayerNormalization": self._layer_norm,
+            "SkipLayerNormalization": self._layer_norm,
+            "RotaryEmbedding": self._rotate,
             "MatMulNBits": self._product,
             "GroupQueryAttention": self._attention,
             "Split": self._split,
@@ -232,6 +235,36 @@ class _Reader:
             number=float(settings.get("epsilon", 1e-5)),
             tensors=(weight,),
         )
+
+    def _layer_norm(self, node: Any, settings: dict[str, Any]) -> None:
+        known_only(node, settings, {"epsilon": None, "axis": -1, "stash_type": 1})
+        skips = node.op_type.startswith("Skip")
+        source = self._value(node.input[0])
+        skip = self._value(node.input[1]) if skips else None
+        names = [*node.input[1 + skips :], ""]
+        if any(names[2:]):
+            refuse(msg("the graph has a norm with a bias"))  # of what is normalised, beside that of the result
+        weight, bias = (self._constants.array(each, np.float32).reshape(-1) if each else None for each in names[:2])
+        if any(each is not None and each.size != source.width for each in (weight, bias)) or weight is None:
+            refuse(msg("the graph has a norm over something other than heads or rows"))
+        normed, *unknown, total = [*node.output, "", "", ""][:4]
+        if any(unknown):
+            refuse(msg("the graph has a norm that gives mean or deviation"))
+        epsilon = float(settings.get("epsilon", 1e-12 if skips else 1e-5))
+        more: dict[str, Any] = {"also": total, "number": epsilon, "tensors": (weight, bias)}
+        self._step(Kind.LAYER_NORM, (source, skip), normed, source.width, **more)
+
+    def _rotate(self, node: Any, settings: dict[str, Any]) -> None:
+        """Heads turned outside of attention; a head is as wide as its angles."""
+        known = {"interleaved": 0, "is_packed_batching": 0, "num_heads": 0, "rotary_embedding_dim": 0, "scale": 1.0}
+        known_only(node, settings, known)
+        source = self._value(node.input[0])
+        tables = tuple(self._constants.array(name, np.float32) for name in node.input[2:4])
+        if node.input[1] != POSITIONS or len(tables) != 2 or any(each.ndim != 2 for each in tables):
+            refuse(msg("the graph has a RotaryEmbedding of something other than positions"))
+        size = 2 * tables[0].shape[1]
+        self._program.longest = min(len(tables[0]), self._program.longest or len(tables[0]))
+        self._step(Kind.ROTATE, (source,), node.output[0], source.width, extra=size, tensors=tables)
 
     def _product(self, node: Any, settings: dict[str, Any]) -> None:
         width, outputs = (

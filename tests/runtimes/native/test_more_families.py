@@ -50,6 +50,11 @@ FAMILIES = {
                 "layer_types": ["sliding_attention", "full_attention"], "tie_word_embeddings": True,
                 "attn_logit_softcapping": 1.5, "final_logit_softcapping": 4.0},
                loud=True),
+        Family("phi", "Phi-1.5, Phi-2", "norms around the mean, biases everywhere, angles of a part of a head", "phi",
+               {"hidden_size": 128, "num_key_value_heads": 4, "pad_token_id": 0, "partial_rotary_factor": 0.5}),
+        Family("hunyuan", "HunYuan 0.5B", "norms of queries and keys that were turned", "hunyuan_v1_dense",
+               {"head_dim": 16, "pad_token_id": 0,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}),
     )
 }  # fmt: skip
 
@@ -177,7 +182,25 @@ def uncap_logits(program: Program) -> None:
             step.number = 1000.0
 
 
-@pytest.mark.parametrize(("made", "change"), [("gemma-2", uncap_scores), ("gemma-2", uncap_logits)], indirect=["made"])
+def without_biases(program: Program) -> None:
+    for step in program.steps:
+        if step.kind == Kind.LAYER_NORM:
+            step.tensors = (step.tensors[0], None)
+
+
+def unturned(program: Program) -> None:
+    for step in program.steps:
+        if step.kind == Kind.ROTATE:
+            cosine, sine = step.tensors
+            assert cosine is not None and sine is not None
+            step.tensors = (np.ones_like(cosine), np.zeros_like(sine))
+
+
+@pytest.mark.parametrize(
+    ("made", "change"),
+    [("gemma-2", uncap_scores), ("gemma-2", uncap_logits), ("phi", without_biases), ("hunyuan", unturned)],
+    indirect=["made"],
+)
 def test_without_one_of_its_operators_it_is_another_model(made: Made, change: Callable[[Program], None]) -> None:
     engine = made.engine(change)
     assert divergence(made.expected, logits(engine, [201])) > 0.016

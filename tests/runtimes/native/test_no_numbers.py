@@ -47,8 +47,8 @@ def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def changed(program: Program, kind: str, which: int, number: float) -> str:
-    """Plant ``number`` into a constant of one step of ``kind``; what the graph calls the step's node."""
-    step = [each for each in program.steps if each.kind.name == kind][which]
+    """Plant ``number`` into a constant of a step whose kind ends in ``kind``; what the graph calls its node."""
+    step = [each for each in program.steps if each.kind.name.endswith(kind)][which]
     if step.weights is not None:
         scales = step.weights.scales.copy()
         scales[-1, 0] = number
@@ -64,13 +64,13 @@ Planted = tuple[str, int, float]
 """A kind of step, which of them, and the number in one of its constants."""
 
 PLANTED: list[Planted] = [
-    ("RMS_NORM", 0, np.nan),
-    ("RMS_NORM", 0, np.inf),
-    ("RMS_NORM", -1, np.nan),
+    ("NORM", 0, np.nan),
+    ("NORM", 0, np.inf),
+    ("NORM", -1, np.nan),
     ("MUL_MAT", 0, np.nan),
     ("MUL_MAT", 1, np.inf),
     ("MUL_MAT", -1, np.nan),
-    ("RMS_NORM", 0, 3e38),  # finite, and then too large
+    ("NORM", 0, 3e38),  # finite, and then too large
 ]
 
 

@@ -278,7 +278,9 @@ def wrong_steps(step: Step, widths: list[int]) -> list[Step]:
         found.append(replace(step, weights=replace(weights, bits=12 - weights.bits)))
     if step.heads is not None:
         found += [replace(step, layer=step.layer + 1), replace(step, layer=-1), replace(step, heads=None)]
-    if step.kind in (Kind.RMS_NORM, Kind.QUANTISE):
+    limits = (0.0, -1.0, float("nan"), float("inf")) if step.kind == Kind.SOFTCAP else ()
+    found += [replace(step, number=limit) for limit in limits]
+    if step.kind in (Kind.RMS_NORM, Kind.QUANTISE, Kind.ROTATE):
         found += [replace(step, extra=extra) for extra in (-1, 0, step.extra + 1, 2**31 + step.extra)]
     if step.kind not in (Kind.FLASH_ATTN, Kind.ATTN_REDUCE):  # whose widths are their heads'
         found += [replace(step, width=width) for width in (-1, step.width + 1, 2 * step.width + 1, 2**32 + step.width)]
@@ -314,6 +316,7 @@ def test_a_step_that_reaches_beyond_what_it_has_is_refused_whichever_it_is(tmp_p
         Kind.GELU,
         Kind.GET_ROWS_LAST,
     }
+    assert tried >= {Kind.SOFTCAP, Kind.LAYER_NORM, Kind.ROTATE}
 
 
 def test_steps_in_another_order_are_refused(tmp_path: Path) -> None:
@@ -362,6 +365,9 @@ def test_what_stands_around_the_steps_is_looked_at_as_well(changed: dict[str, An
         Heads(4, 0, 16, 0, 1.0),
         Heads(4, 2, 16, -1, 1.0),
         Heads(4, 2, 16, 2**31, 1.0),
+        Heads(4, 2, 16, 0, 1.0, -1.0),
+        Heads(4, 2, 16, 0, 1.0, float("nan")),
+        Heads(4, 2, 16, 0, 1.0, float("inf")),
     ],
 )
 def test_heads_that_the_kernels_have_no_room_for_are_refused(heads: Heads, tmp_path: Path) -> None:
@@ -454,6 +460,6 @@ def changes_of(op: Any) -> list[Callable[[Any], None]]:
         found += [put("shape", "window", value=-5), put("layer", value=-1), put("layer", value=10**6)]
     else:
         found += [put("width", value=value) for value in (0, -1, 2**31 - 1)]
-    if op.kind in (Kind.RMS_NORM, Kind.QUANTISE):
+    if op.kind in (Kind.RMS_NORM, Kind.QUANTISE, Kind.ROTATE):
         found += [put("extra", value=value) for value in (0, -1, op.extra + 1)]
     return found

@@ -34,13 +34,15 @@ demo: $(APP_STAMP)
 screenshots: $(DEV_STAMP)
 	@$(BIN)/python scripts/screenshots.py
 
-# What measures time has the machine to itself (`alone`), after everything else, which runs two at a time: first what is
-# quick, then what drives a browser, waits for servers or uses real weights, each module on one worker (tests/conftest.py).
-# Lines are counted in the first run only (`coverage report` has them by file): counting slows Python by a third to a half.
+# What measures time has the machine to itself (`alone`), after everything else, which runs two at a time: what is quick,
+# then small networks and compilers test by test, then what drives a browser, waits for servers or uses real weights, whose
+# modules stay on one worker, for their tests share what was started. Lines are counted in the first run only (`coverage
+# report` has them by file): counting slows Python by a third to a half.
 test: $(DEV_STAMP)
 	@$(BIN)/python -m pytest -n 2 -m "not alone and not (parallel or integration or ui or waits)" --cov --cov-report=
 	@echo "Lines of playground/ that this run reached: $$($(BIN)/coverage report --format=total) %"
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not alone and (parallel or integration or ui or waits)"
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "parallel and not alone"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone and not parallel and (integration or ui or waits)"
 	@$(BIN)/python -m pytest -m alone
 
 test-quick: $(DEV_STAMP)

@@ -22,20 +22,7 @@ for _signal, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
     if signal.getsignal(_signal) == signal.SIG_IGN:
         signal.signal(_signal, _handler)
 
-STARTERS = "starter models"
 MakeSettings = Callable[..., Settings]
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under ``--dist loadgroup`` the tests of a module stay on one worker: they share what it started. So do those of
-    the starter models, which are prepared once, in one home. What is marked ``parallel`` goes to whoever is free.
-    """
-    for item in items:
-        if item.get_closest_marker("xdist_group") or item.get_closest_marker("parallel"):
-            continue
-        real = item.get_closest_marker("integration")
-        item.add_marker(pytest.mark.xdist_group(STARTERS if real else item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from playground.catalog.stores import SCHEMES
 from playground.choose.answers import SuiteAnswers, newest_scores
 from playground.choose.checks import Check
 from playground.choose.constraints import STATES, Candidate, Constraints, Eligibility, judge
-from playground.choose.evidence import Evidence, gather, measured_variants
+from playground.choose.evidence import Evidence, gather, measured_variants, with_engines
 from playground.choose.quality import (
     Axis,
     Quality,
@@ -135,6 +135,7 @@ def board(
     evidence = gather(asked, kept.measurements, kept.comparisons, environment())
     if suite:
         evidence = _with_answers(evidence, suite)
+    evidence = with_engines(evidence)
     scores = newest_scores(kept.scores, asked)
     artifacts = {variant: playground.preparer.state(variant).artifact for variant in asked}
     candidates = tuple(_candidate(playground, variant, artifacts[variant], evidence) for variant in asked)

@@ -7,12 +7,12 @@ taken on another machine is no evidence for this one. It knows records; it does 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from playground.messages import NOTHING, Translatable, msg, sentences
 from playground.records import Comparison, Environment, Fidelity, ModelRun, Record, Variant
-from playground.results.figures import CHOICE, Figure, Measured, Measurement, figure
+from playground.results.figures import CHOICE, Figure, Measured, Measurement, engine_of, engines_note, figure
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Taken(Record):
         kind: ``measurement``; ``comparison`` for one run of a comparison in fair mode; ``suite`` for a suite's answers.
         id: Of that measurement or comparison.
         cautions: What to know before believing it, e.g. that the machine was busy.
+        engine: What computed it, as ``engine_of`` has it; "" where that was not written down.
         answers: Of a suite: how many it is of; ``figure`` has their median and quartiles, not each value.
     """
 
@@ -34,6 +35,7 @@ class Taken(Record):
     threads: int | None = None
     cautions: tuple[Translatable, ...] = ()
     answers: int = 0
+    engine: str = ""
 
     @property
     def words(self) -> Translatable:
@@ -127,6 +129,12 @@ def gather(
     return Evidence(figures, fidelity, tuple(notes))
 
 
+def with_engines(evidence: Evidence) -> Evidence:
+    """With a note that names the engines where several took the figures. Asked once all figures are there."""
+    note = engines_note(taken.engine for by_name in evidence.figures.values() for taken in by_name.values())
+    return replace(evidence, notes=(*evidence.notes, note)) if note else evidence
+
+
 def _measured_of(measurement: Measurement) -> set[Variant]:
     return {part.variant for part in measurement.models if _usable(part)}
 
@@ -153,6 +161,7 @@ def _measured_figures(part: Measured, measurement: Measurement) -> dict[str, Tak
             part.prompt_tokens,
             part.threads,
             (*measurement.warnings, *_stand_in(part.variant, part.runtime, part.precision)),
+            engine=engine_of(part.engine, part.runtime),
         )
         for name, taken in part.figures.items()
         if name in CHOICE and CHOICE[name].unit == taken.unit  # a rate of chunks is not one of tokens
@@ -169,6 +178,7 @@ def _taken_once(run: ModelRun, comparison: Comparison) -> dict[str, Taken]:
             run.timings.prompt_tokens,
             run.timings.threads,
             _stand_in(run.variant, run.runtime, run.precision),
+            engine=engine_of(run.engine, run.runtime),
         )
         for name, value in _run_figures(run).items()
     }

@@ -68,7 +68,7 @@ def _print(measurement: Measurement) -> None:
     """A row a figure, a column a model: median, quartiles and rank."""
     from rich.table import Table
 
-    from playground.results.figures import ONE_LOAD, QUANTITIES, ranks_of
+    from playground.results.figures import ONE_LOAD, QUANTITIES, rank_note, ranks_of
     from playground.results.receipts import machine_lines
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
@@ -80,7 +80,7 @@ def _print(measurement: Measurement) -> None:
         if not any(figures):
             continue
         ranks = [
-            "" if place is None else f"  #{place.rank}" + ("=" if place.shared else "")
+            "" if place is None else f"  #{place.rank}" + ("=" if place.shared else "") + place.mark
             for place in ranks_of(measurement, name)
         ]
         cells = [_cell(taken, quantity) for taken in figures]
@@ -97,6 +97,8 @@ def _print(measurement: Measurement) -> None:
     console.print(f"Median [quartiles] of {about}, {'/'.join(sorted(threads)) or 'no'} threads  ({measurement.id})")
     console.print(table)
     console.print("#: rank, only where the spreads do not overlap; =: no difference seen.", soft_wrap=True)
+    if note := rank_note(measurement):
+        console.print(output.clean(note), soft_wrap=True)
     console.print(output.say(ONE_LOAD), soft_wrap=True)
     for warning in measurement.warnings:
         console.print(f"warning: {output.clean(warning)}", soft_wrap=True)

@@ -264,7 +264,7 @@ def _print_table(title: str, figures: dict[str, dict[str, float | None]], runs: 
     """A row for each figure, a column for each model."""
     from rich.table import Table
 
-    from playground.results.figures import FIGURES
+    from playground.results.figures import FIGURES, engine_of, engines_note
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
@@ -280,6 +280,8 @@ def _print_table(title: str, figures: dict[str, dict[str, float | None]], runs: 
     console = output.stdout()
     console.print(f"\n{title}")
     console.print(table)
+    if note := engines_note(engine_of(run.engine, run.runtime) for run in runs if run.error is None):
+        console.print(output.clean(note), soft_wrap=True)
 
 
 LIST_CHARS = 48

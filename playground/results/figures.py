@@ -7,7 +7,7 @@ knows arithmetic; it does not know how anything was run.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -272,6 +272,49 @@ MIN_TO_RANK = 3
 """Fewer values have no spread to speak of: two quick ones prove nothing."""
 
 
+MIXED = "†"
+"""Stands behind every rank in an order of figures that different engines took."""
+
+
+def engine_of(engine: str | None, runtime: str) -> str:
+    """What computed a figure: ``kernels avx2``, ``torch``; "" where it was not written down.
+
+    The runtime ``onnx`` does not say: the playground's kernels and ONNX Runtime both answer for it.
+    """
+    return engine or ("" if runtime == "onnx" else runtime)
+
+
+def engines_note(engines: Iterable[str]) -> Translatable:
+    """The sentence below figures of different engines, which names them; NOTHING where one engine took all.
+
+    Args:
+        engines: As ``engine_of`` has them; "" is told as unknown.
+    """
+    found = sorted(set(engines), key=lambda name: (not name, name))
+    if len(found) < 2:
+        return NOTHING
+    names = [name or msg("unknown") for name in found]
+    return msg(
+        "Different engines took these figures: {engines}. An order is of model and engine together.", engines=names
+    )
+
+
+def rank_note(measurement: Measurement) -> Translatable:
+    """What a reader of its ranks is told of engines, the mark first; NOTHING where none of its ranks is marked."""
+    ranked = {
+        place
+        for name in QUANTITIES
+        for place, found in enumerate(ranks_of(measurement, name))
+        if found is not None and found.mixed
+    }
+    note = engines_note(_engine(measurement.models[place]) for place in ranked)
+    return msg("{mark}: {note}", mark=MIXED, note=note) if note else NOTHING
+
+
+def _engine(model: Measured) -> str:
+    return engine_of(model.engine, model.runtime)
+
+
 @dataclass(frozen=True)
 class Place(Record):
     """A place in an order.
@@ -279,10 +322,17 @@ class Place(Record):
     Attributes:
         rank: From 1; models between which no difference is seen have the same one.
         shared: Whether others have it too.
+        mixed: Whether the figures of the order were taken by different engines: it is one of models with their engines.
     """
 
     rank: int
     shared: bool
+    mixed: bool = False
+
+    @property
+    def mark(self) -> str:
+        """What stands behind a rank between engines; ``engines_note`` says what it means."""
+        return MIXED if self.mixed else ""
 
 
 def ranks_of(measurement: Measurement, name: str) -> tuple[Place | None, ...]:
@@ -290,7 +340,8 @@ def ranks_of(measurement: Measurement, name: str) -> tuple[Place | None, ...]:
 
     Models whose interquartile ranges overlap, directly or through others between them, share a rank. None for a model
     that can't be ranked: no such figure, another unit, fewer than ``MIN_TO_RANK`` values, or unequal work (an
-    answer of another length); and for all where fewer than two are left.
+    answer of another length); and for all where fewer than two are left. Where those that are left were computed by
+    different engines, each place says so (``mixed``).
     """
     quantity = QUANTITIES[name]
     found = {
@@ -312,10 +363,11 @@ def ranks_of(measurement: Measurement, name: str) -> tuple[Place | None, ...]:
             groups[-1].append(index)
     if quantity.best == "high":
         groups.reverse()
+    mixed = len({_engine(measurement.models[index]) for index in found}) > 1
     ranks: dict[int, Place] = {}
     ahead = 0
     for group in groups:
-        ranks |= dict.fromkeys(group, Place(ahead + 1, len(group) > 1))
+        ranks |= dict.fromkeys(group, Place(ahead + 1, len(group) > 1, mixed))
         ahead += len(group)
     return tuple(ranks.get(index) for index in range(len(measurement.models)))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from playground.messages import Translatable, msg
 from playground.records import Comparison, Request
-from playground.results.figures import QUANTITIES, Measurement, Place, ranks_of
+from playground.results.figures import QUANTITIES, Measurement, Place, rank_note, ranks_of
 from playground.results.receipts import (
     ModelReceipt,
     Receipts,
@@ -94,13 +94,16 @@ def _order(measurement: Measurement, say: Say) -> list[str]:
         found = ranks_of(measurement, name)
         if any(found):
             rows.append([say(quantity.title), *(say(_rank(place)) if place else "–" for place in found)])
-    return _grid(rows) if len(rows) > 1 else [say(msg("Nothing can be ranked."))]
+    if len(rows) == 1:
+        return [say(msg("Nothing can be ranked."))]
+    note = rank_note(measurement)
+    return [*_grid(rows), *(["", _plain(say(note))] if note else [])]
 
 
 def _rank(place: Place) -> Translatable:
     if place.shared:
-        return msg("{rank}, no difference seen", rank=place.rank)
-    return msg("{rank}", rank=place.rank)
+        return msg("{rank}, no difference seen", rank=f"{place.rank}{place.mark}")
+    return msg("{rank}", rank=f"{place.rank}{place.mark}")
 
 
 def _answer(comparison: Comparison, place: int, name: str, say: Say) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from playground.choose.evidence import gather, measured_variants
+from playground.choose.evidence import gather, measured_variants, with_engines
 from playground.records import Comparison, Environment, Fidelity, ModelRun, Request, Timings, Variant
 from playground.results.figures import Measured, Measurement, figure
 
@@ -49,6 +49,17 @@ def test_a_single_fair_run_fills_in_what_no_measurement_has_and_says_that_it_is_
     assert "n = 1, no spread" in memory.words
     assert any("single runs" in note for note in found.notes)
     assert any("11 to 40 tokens" in note for note in found.notes)
+
+
+def test_figures_of_different_engines_are_told_so() -> None:
+    def notes(first: str | None, second: str | None) -> str:
+        taken = measurement("01", A, B)
+        parts = tuple(replace(part, engine=by) for part, by in zip(taken.models, (first, second), strict=True))
+        return " ".join(map(str, with_engines(gather([A, B], [replace(taken, models=parts)], [], HERE)).notes))
+
+    assert "engines" in notes("kernels avx2", "ONNX Runtime") and "kernels avx2" in notes("kernels avx2", None)
+    assert "unknown" in notes("kernels avx2", None)
+    assert "engines" not in notes("kernels avx2", "kernels avx2") + notes(None, None)
 
 
 def test_the_newest_fair_run_counts_and_fast_ones_never_do() -> None:

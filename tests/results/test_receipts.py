@@ -142,6 +142,28 @@ def test_markdown_of_a_measurement_has_medians_quartiles_and_order() -> None:
     assert "| Time to first token | 1 | 2 |" in page
 
 
+def test_a_rank_between_engines_is_marked_and_a_note_names_them() -> None:
+    def page(*engines: str | None) -> str:
+        models = tuple(
+            Measured(
+                Variant(f"m{place}"),
+                "onnx",
+                engine=engine,
+                output_tokens=4,
+                figures={"ttft_s": figure("ttft_s", "s", [place + 0.1, place + 0.2, place + 0.3])},
+            )
+            for place, engine in enumerate(engines)
+        )
+        return markdown(Measurement("b", "", Request("a", max_new_tokens=4), 3, models, HERE))
+
+    differ = page("kernels avx2", "ONNX Runtime")
+    assert "| Time to first token | 1† | 2† |" in differ
+    assert "†: Different engines took these figures: ONNX Runtime, kernels avx2." in differ
+    assert "kernels avx2, unknown" in page("kernels avx2", None)  # stored before engines were written down
+    for same in (page("kernels avx2", "kernels avx2"), page(None, None)):
+        assert "| Time to first token | 1 | 2 |" in same and "†" not in same
+
+
 def test_on_the_page_a_figure_opens_the_receipt_of_that_figure_and_model() -> None:
     other = replace(RUN, variant=Variant("n", "onnx", "int4"), timings=replace(TAKEN, ttft_s=None))
     drawn = popovers(comparison(RUN, other), "here")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from playground.messages import msg, plural, sentences
-from playground.results.figures import ONE_LOAD, QUANTITIES, Figure, Measured, Measurement, Place, ranks_of
+from playground.results.figures import ONE_LOAD, QUANTITIES, Figure, Measured, Measurement, Place, rank_note, ranks_of
 from playground.ui.html import panel, receipts, tables
 from playground.ui.html.charts import bars
 from playground.ui.html.format import NOTHING, characters, esc, megabytes, rate, seconds
@@ -86,7 +86,8 @@ def _table(measurement: Measurement, labels: tuple[Label, ...], popovers: Receip
         "difference was seen."
     )
     told = sentences(how, ONE_LOAD, msg("Each figure opens its receipt."))
-    return tables.table(caption, rows, labels) + f'<p class="note">{esc(told)}</p>'
+    engines = f'<p class="note">{esc(note)}</p>' if (note := rank_note(measurement)) else ""
+    return tables.table(caption, rows, labels) + engines + f'<p class="note">{esc(told)}</p>'
 
 
 def _cell(taken: Figure | None, rank: Place | None, model: int, popovers: ReceiptPopovers) -> str:
@@ -104,7 +105,8 @@ def _cell(taken: Figure | None, rank: Place | None, model: int, popovers: Receip
 def _rank(place: Place | None) -> str:
     if place is None:
         return ""
-    shown = f"#{place.rank}, {esc(NO_DIFFERENCE)}" if place.shared else f"#{place.rank}"
+    number = f"#{place.rank}{place.mark}"
+    shown = f"{number}, {esc(NO_DIFFERENCE)}" if place.shared else number
     first = " is-first" if place.rank == 1 and not place.shared else ""
     return f' <span class="rank{first}" title="{esc(msg("rank"))}">{shown}</span>'
 

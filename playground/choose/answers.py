@@ -225,7 +225,14 @@ def _figures(kept: _Kept, place: int, here: Environment) -> dict[str, Taken]:
     found["peak_memory_mb"] = column.peak_memory_mb
     n = column.cells - column.failed
     return {
-        name: Taken(_figure(name, value, column.spread.get(name)), "suite", run.id, run.created_at, answers=n)
+        name: Taken(
+            _figure(name, value, column.spread.get(name)),
+            "suite",
+            run.id,
+            run.created_at,
+            answers=n,
+            engine="" if "" in column.engines else ", ".join(column.engines),
+        )
         for name, value in found.items()
         if value is not None
     }

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from playground.messages import Translatable
 from playground.records import Cell, Column, Record, Request, SuiteRun
+from playground.results.figures import engine_of
 from playground.results.requests import PARAMETERS, changed, headings
 from playground.results.statistics import Paired, Rate, family, paired, rate
 
@@ -42,6 +43,7 @@ class ColumnSummary(Record):
         repeated: Prompts that were answered more than once; ``varied`` of them with more than one distinct text.
         distinct: Mean number of distinct answers to one of those; None where there is none.
         error: Of the first answer that failed; None where none did.
+        engines: What computed its answers (``engine_of``), sorted; empty in a summary without an answer.
         shared: Whether its timings were taken on a machine that did other work at the same time.
     """
 
@@ -65,6 +67,7 @@ class ColumnSummary(Record):
     distinct: float | None = None
     shared: bool = False
     error: Translatable | None = None
+    engines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class _Column:
     texts: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     shared: bool = False
     error: Translatable | None = None
+    engines: set[str] = field(default_factory=set)
 
 
 class Tally:
@@ -140,6 +144,7 @@ class Tally:
             at.failed += 1
             at.error = at.error or run.error
             return
+        at.engines.add(engine_of(run.engine, run.runtime))
         at.cut_off += run.finish_reason == "length"
         if self._run.repeats > 1:
             at.texts[cell.row].append(hashlib.blake2b(run.text.encode("utf-8", "replace"), digest_size=8).digest())
@@ -239,6 +244,7 @@ def _summary(at: _Column, heading: str, shares: Mapping[int, float]) -> ColumnSu
         distinct=medians.fmean(distinct) if distinct else None,
         shared=at.shared,
         error=at.error,
+        engines=tuple(sorted(at.engines)),
     )
 
 

@@ -180,3 +180,14 @@ def test_what_cannot_be_compared_is_told() -> None:
     found = regression(of(before, "++", "++"), of(other, "+-", "--"))
     assert found.otherwise == {"one@fake-none?seed=5": "one@fake-none"}
     assert len(found.worse) == 1
+
+
+def test_a_column_names_the_engines_that_computed_its_answers() -> None:
+    run = suite_run()
+    tally = Tally(run)
+    first = cell(run, 0, 0)
+    for row, engine in enumerate(("kernels avx2", "ONNX Runtime", "kernels avx2")):
+        tally.add(replace(first, row=row, run=replace(first.run, engine=engine)))
+    columns = tally.summary().columns
+    assert columns[0].engines == ("ONNX Runtime", "kernels avx2")
+    assert columns[1].engines == ()

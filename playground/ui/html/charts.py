@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from playground.messages import msg
 from playground.records import ModelRun, Timings
-from playground.results.figures import FIGURES
+from playground.results.figures import FIGURES, engine_of, engines_note
 from playground.ui.html.format import NOTHING, esc, megabytes, rate, seconds
 from playground.ui.html.panel import Label
 from playground.ui.html.receipts import ReceiptPopovers
@@ -38,12 +38,14 @@ def charts(runs: Sequence[ModelRun], labels: Sequence[Label], popovers: ReceiptP
         known = FIGURES[name]
         return bars(known.title, known.direction, rows, words, lambda place, shown: popovers.wrap(place, name, shown))
 
+    note = engines_note(engine_of(run.engine, run.runtime) for run in runs if run.error is None)
     return (
         '<div class="charts">'
         + drawn("ttft_s", seconds)
         + drawn("decode_tok_s", lambda v: rate(v, unit))
         + drawn("peak_memory_mb", megabytes)
         + "</div>"
+        + (f'<p class="note">{esc(note)}</p>' if note else "")
         + timeline([(label, phases(t)) for label, t in zip(labels, taken, strict=True)])
     )
 

@@ -89,7 +89,7 @@ def ask(original: Path, choose: Choose, spare: Path | None = None, alone: bool =
         Reason: There is nothing that it can read.
         Exception: Whatever transformers raises.
     """
-    network = load_network(original)
+    network = load_network(original, deferred=True)
     model = network.model
     encode, tokens = tokenizer_of(original, spare)
     texts = choose(encode, model.config, _embeddings(model))
@@ -208,7 +208,7 @@ def _forward(model: Any, has_encoder: bool, passage: Passage) -> Logits:
         if "logits_to_keep" in taken:
             # Of a wide vocabulary, all positions' logits would take gigabytes; a few old classes give no choice.
             options["logits_to_keep"] = wanted
-    with torch.inference_mode():
+    with torch.no_grad():
         # A copy, or the logits of the whole prompt would stay with those of a few positions.
         rows: Logits = model(**given, **options).logits[0, -wanted:].float().clone().numpy()
     return rows
@@ -225,7 +225,7 @@ def _generate(
     import torch
 
     prompt = torch.tensor([passage.ids[: passage.prompt]])
-    with torch.inference_mode():
+    with torch.no_grad():
         found = model.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),

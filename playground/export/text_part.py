@@ -33,7 +33,7 @@ def text_part(whole: Any) -> Any | None:
         if part is None:
             return None
         ids = torch.tensor([TRIED])
-        with torch.inference_mode():
+        with torch.no_grad():
             wanted = whole(input_ids=ids, use_cache=False).logits.float()
             got = part(input_ids=ids, use_cache=False).logits.float()
     except MemoryError:

@@ -1,4 +1,4 @@
-"""From whatever a source brought to one form: a folder as transformers writes it, weights in fp32.
+"""From whatever a source brought to one form: a folder as transformers writes it, weights in the type they came in.
 
 Every export starts from this folder, torch loads it as it is, and prompting reads its tokenizer files. Of a network
 that also sees or hears, the language model alone is kept where it writes the same. It knows transformers; it does not
@@ -17,6 +17,7 @@ from typing import Any
 
 from playground.catalog import quantization
 from playground.catalog.template_files import bring_template
+from playground.catalog.weight_files import INDEX, WHOLE
 from playground.errors import ExportError, PlaygroundError, either, first_line
 from playground.export.gguf.reading import check_read, quick_gguf
 from playground.export.gguf.splits import merge
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 SIDE_FILES = (*TOKENIZER_FILES, "config.json", "generation_config.json")
 """What stands beside the weights, in the import and, unchanged, in every export made from it."""
+
+SHARD = "1GB"
+"""The most that one file of weights holds: they are gathered in memory before they are written."""
 
 TEXT_ONLY = msg(
     "This model is made for more than text. Only its language part answers here: images, video and sound are not "
@@ -51,7 +55,7 @@ def copy_side_files(model: Path, target: Path) -> None:
 def import_model(
     spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Progress
 ) -> tuple[Translatable, ...]:
-    """Write model.safetensors and ``SIDE_FILES`` (a chat template only where there is one) into ``target``.
+    """Write weights and ``SIDE_FILES`` (a chat template only where there is one) into ``target``.
 
     Args:
         spec: Named in errors.
@@ -103,7 +107,8 @@ def import_model(
             ),
             msg("Check that the file is whole and that its architecture is one transformers knows."),
         ) from error
-    missing = [name for name in ("tokenizer.json", "config.json", "model.safetensors") if not (target / name).exists()]
+    weights = WHOLE if (target / WHOLE).exists() else INDEX
+    missing = [name for name in ("tokenizer.json", "config.json", weights) if not (target / name).exists()]
     if missing:
         raise ExportError(
             msg("Importing {model} gave no {files}", model=spec.name, files=either(missing)),
@@ -120,6 +125,8 @@ def original_folder(files: tuple[Path, ...]) -> Path:
 def _import(spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Progress) -> tuple[Translatable, ...]:
     from transformers import AutoTokenizer
 
+    from playground.runtimes.torch.deferred import as_stored
+
     folder = original_folder(files)
     gguf = files[0].name if files[0].suffix.lower() == ".gguf" else ""
     with _joined(files, target) as joined, quick_gguf(lambda share: progress(msg("importing"), share)) as reading:
@@ -127,7 +134,7 @@ def _import(spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Pr
         tokenizer: Any = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, **({"gguf_file": gguf} if gguf else {})
         )
-        network = load_network(folder, gguf)
+        network = load_network(folder, gguf, deferred=True)
         if gguf:
             check_read(reading)
             keep_to_vocabulary(tokenizer)
@@ -135,8 +142,8 @@ def _import(spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Pr
     _forget_quantisation(model)
     tokenizer.save_pretrained(target)
     _forget_places(target / "tokenizer_config.json")
-    # One file: the largest model this is meant for is far below the size at which shards help.
-    model.save_pretrained(target, max_shard_size="1000GB")
+    with as_stored(model):
+        model.save_pretrained(target, max_shard_size=SHARD)
     model.generation_config.save_pretrained(target)
     if not gguf:
         bring_template(folder, target)

@@ -87,7 +87,7 @@ def judged(folder: Path, original: Path, precision: str) -> Fidelity:
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, fault: Plant) -> None:
-    def faulty(folder: Path) -> Network:
+    def faulty(folder: Path, *, deferred: bool) -> Network:  # a fault is written into weights, which must be real
         network = load_network(folder)
         fault(network.model)
         return network

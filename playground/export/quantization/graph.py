@@ -9,9 +9,9 @@ It knows ONNX graphs; it does not know where they come from, nor whether the res
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from playground.export.quantization.blocks import (
     round4,
     round8,
 )
+from playground.export.quantization.weights import Graph, Store, graphs
 from playground.kernels.library import packed
 from playground.messages import msg
 from playground.sources.files import Progress
@@ -37,18 +38,12 @@ reading half a million weights; below that, whole zero points are the better bar
 EMBEDDING_ROWS = 1024
 """Tables with fewer rows are not worth rounding."""
 
-ALIGNED = 4096
-"""Where weights start in their file, so that they can be mapped into memory."""
 
-INLINE = 1024
-"""Bytes of a tensor that stays inside the graph."""
-
-
-def rewrite(graph: Path, target: Path, bits: int | None, progress: Progress, sums: int | None = None) -> None:
+def rewrite(graph: Graph, target: Path, bits: int | None, progress: Progress, sums: int | None = None) -> None:
     """Write ``graph`` to ``target`` with its weights in ``target``.data, rounded to ``bits`` or as they are.
 
     Args:
-        graph: An ONNX file with its weights inside or beside it.
+        graph: Its weights are read one at a time.
         target: Where the new one goes.
         bits: 8 or 4; None keeps fp32. With 4 the head keeps 8, and so do the most sensitive of those products that
             four bits would change.
@@ -56,72 +51,69 @@ def rewrite(graph: Path, target: Path, bits: int | None, progress: Progress, sum
         sums: Products of four bits with so many weights may be given sums of activations to be exact; what they
             multiply must have three axes, as it has in fused graphs.
     """
-    import onnx
+    model = graph.model
+    for part in graphs(model.graph):
+        fold_transposes(part, graph)
+        split_gemms(part, graph)
+    with _beside(target) as store:
+        rounded = [] if bits is None else _Rounding(graph, store, bits, progress, sums).run()
+        _save(graph, target, store, rounded)
 
-    model = onnx.load(graph)
-    for part in _graphs(model.graph):
-        fold_transposes(part, model.graph)
-        split_gemms(part, model.graph)
-    if bits is not None:
-        _Rounding(model, bits, progress, sums).run()
+
+def save(graph: Graph, target: Path) -> None:
+    """Write the graph as it is, and its weights into ``target``.data, where ONNX Runtime maps them into memory."""
+    with _beside(target) as store:
+        _save(graph, target, store, [])
+
+
+def _beside(target: Path) -> Store:
     target.parent.mkdir(parents=True, exist_ok=True)
-    save(model, target)
+    return Store(target.with_name(f"{target.name}.data"))
 
 
-def save(model: Any, target: Path) -> None:
-    """Write the graph, and its weights into ``target``.data, where ONNX Runtime maps them into memory.
-
-    Equal weights are stored once: a tied embedding and its head, rounded alike, are the same bytes.
-    """
+def _save(graph: Graph, target: Path, store: Store, stored: list[Any]) -> None:
+    """Write the graph, its weights, and those that are in the store already."""
     import onnx
 
-    places: dict[bytes, int] = {}
-    data = target.with_name(f"{target.name}.data")
-    with data.open("wb") as file:
-        for tensor in (each for part in _graphs(model.graph) for each in part.initializer):
-            if not tensor.HasField("raw_data") or len(tensor.raw_data) < INLINE:
-                continue
-            content = tensor.raw_data
-            digest = hashlib.sha256(content).digest()
-            if digest not in places:
-                file.write(bytes(-file.tell() % ALIGNED))
-                places[digest] = file.tell()
-                file.write(content)
-            onnx.external_data_helper.set_external_data(tensor, data.name, places[digest], len(content))
-            tensor.ClearField("raw_data")
-    onnx.save_model(model, target)
+    for part in graphs(graph.model.graph):
+        for tensor in part.initializer:
+            tensor.CopyFrom(store.put(tensor.name, graph.array(tensor)))
+    graph.model.graph.initializer.extend(stored)
+    onnx.save_model(graph.model, target)
 
 
-def fold_transposes(graph: Any, outer: Any) -> None:
+def fold_transposes(graph: Any, whole: Graph) -> None:
     """Store what stands transposed between a weight and its product: tied embeddings are used that way by the head.
 
     Only constants are rounded, and the head is often a third of a small model.
 
     Args:
         graph: The graph whose nodes are looked at.
-        outer: Where the weights are: the same one, or the one around an ``If``.
+        whole: Where the weights are: the same one, or the one around an ``If``.
     """
-    from onnx import numpy_helper
-
+    outer = whole.model.graph
     weights = {each.name: each for each in (*outer.initializer, *graph.initializer)}
     products = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
     for node in [node for node in graph.node if node.op_type == "Transpose"]:
         if node.input[0] not in weights or node.output[0] not in products:
             continue
         order = next((list(each.ints) for each in node.attribute if each.name == "perm"), None)
-        folded = np.transpose(numpy_helper.to_array(weights[node.input[0]]), order)
-        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(folded), node.output[0]))
+        weight = weights[node.input[0]]
+        turned = partial(np.transpose, axes=order)
+        shape = tuple(weight.dims[axis] for axis in order or reversed(range(len(weight.dims))))
+        graph.initializer.append(whole.derive(node.output[0], weight, shape, turned))
         graph.node.remove(node)
     _drop_unused(outer)
 
 
-def split_gemms(graph: Any, outer: Any) -> None:
+def split_gemms(graph: Any, whole: Graph) -> None:
     """Write ``Gemm`` with a constant weight as a product and a sum: the quantiser knows only products.
 
     GPT-2's projections come as Gemms.
     """
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
+    outer = whole.model.graph
     weights = {each.name: each for each in (*outer.initializer, *graph.initializer)}
     for index, node in reversed(list(enumerate(graph.node))):
         if node.op_type != "Gemm" or node.input[1] not in weights:
@@ -132,8 +124,8 @@ def split_gemms(graph: Any, outer: Any) -> None:
         weight = node.input[1]
         if settings.get("transB", 0):
             weight = f"{node.name}.weight"
-            turned = np.ascontiguousarray(numpy_helper.to_array(weights[node.input[1]]).T)
-            graph.initializer.append(numpy_helper.from_array(turned, weight))
+            plain = weights[node.input[1]]
+            graph.initializer.append(whole.derive(weight, plain, tuple(reversed(plain.dims)), np.transpose))
         has_bias = len(node.input) > 2 and node.input[2]
         product = f"{node.output[0]}.product" if has_bias else node.output[0]
         parts = [helper.make_node("MatMul", [node.input[0], weight], [product], name=f"{node.name}.MatMul")]
@@ -157,26 +149,29 @@ class _Stored:
 class _Rounding:
     """Rounds every product and the embedding of one model."""
 
-    def __init__(self, model: Any, bits: int, progress: Progress, sums: int | None) -> None:
-        self._model, self._bits, self._progress, self._sums = model, bits, progress, sums
-        self._weights = {each.name: each for part in _graphs(model.graph) for each in part.initializer}
+    def __init__(self, graph: Graph, store: Store, bits: int, progress: Progress, sums: int | None) -> None:
+        self._graph, self._file = graph, store
+        self._model, self._bits, self._progress, self._sums = graph.model, bits, progress, sums
+        model = graph.model
+        self._weights = {each.name: each for part in graphs(model.graph) for each in part.initializer}
         self._stored: dict[str, _Stored] = {}
+        self._rounded_ones: list[Any] = []
         self._turned = {
             node.output[0]: node.input[0]
             for node in model.graph.node
             if node.op_type == "Transpose" and len(getattr(self._weights.get(node.input[0]), "dims", ())) == 2
         }
         self._tied: Rounded | None = None
-        products = [name for part in _graphs(model.graph) for name in map(self._weight_of, part.node) if name]
+        products = [name for part in graphs(model.graph) for name in map(self._weight_of, part.node) if name]
         self._head = products[-1] if products else ""
         self._total = max(1, len(set(products)))
         self._finer = set(sensitive(model.graph)) if bits == 4 else set()
 
-    def run(self) -> None:
-        """Replace the nodes, then forget the weights they had."""
+    def run(self) -> list[Any]:
+        """Replace the nodes, then forget the weights they had; returns those that they have now."""
         from onnx import helper
 
-        for part in _graphs(self._model.graph):
+        for part in graphs(self._model.graph):
             summed: dict[str, str] = {}
             nodes = [new for node in part.node for new in self._replaced(node, summed)]
             del part.node[:]
@@ -187,6 +182,7 @@ class _Rounding:
         _drop_unused(self._model.graph)
         if not any(each.domain == "com.microsoft" for each in self._model.opset_import):
             self._model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+        return self._rounded_ones
 
     def _weight_of(self, node: Any) -> str | None:
         """The constant matrix this node multiplies with."""
@@ -268,15 +264,10 @@ class _Rounding:
         return _Stored(tuple(f"{name}.{part}" for part in parts), rounded.bits, with_means)
 
     def _array(self, name: str) -> Array:
-        from onnx import numpy_helper
-
-        array: Array = numpy_helper.to_array(self._weights[name])
-        return array
+        return self._graph.array(self._weights[name])
 
     def _add(self, name: str, array: Array) -> None:
-        from onnx import numpy_helper
-
-        self._model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self._rounded_ones.append(self._file.put(name, array))
 
 
 def _operator(kind: str, instead_of: Any, inputs: list[str], **settings: int) -> Any:
@@ -316,7 +307,7 @@ def sensitive(graph: Any) -> list[str]:
     found by shapes, because names differ from family to family.
     """
     products, narrowing, attention = [], [], []
-    for part in _graphs(graph):
+    for part in graphs(graph):
         shapes = {each.name: tuple(each.dims) for each in (*graph.initializer, *part.initializer)}
         for node in part.node:
             if node.op_type == "MatMul" and len(shape := shapes.get(node.input[1], ())) == 2:
@@ -352,19 +343,10 @@ def feeding_attention(graph: Any) -> list[str]:
     return list(found)
 
 
-def _graphs(graph: Any) -> Iterator[Any]:
-    """The graph and all that stand inside its nodes (the branches of a merged decoder)."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
-
-
 def _used(graph: Any) -> set[str]:
     """Names that a node reads, or that a graph gives, here or inside."""
-    used = {name for part in _graphs(graph) for node in part.node for name in node.input}
-    return used | {value.name for part in _graphs(graph) for value in part.output}
+    used = {name for part in graphs(graph) for node in part.node for name in node.input}
+    return used | {value.name for part in graphs(graph) for value in part.output}
 
 
 def _drop_unused(graph: Any) -> None:

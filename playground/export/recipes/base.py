@@ -15,7 +15,7 @@ class Work:
     """All that a recipe is given.
 
     Attributes:
-        model: The imported folder: config.json, tokenizer.json, model.safetensors in fp32. Of a source that brings
+        model: The imported folder: config.json, tokenizer.json, weights in safetensors. Of a source that brings
             ONNX files and no weights, the source itself.
         source: The folder as it was fetched.
         target: An empty folder, for the graph and what stands beside it.

@@ -17,7 +17,9 @@ from typing import IO, Any
 from playground.errors import ExportError, first_line
 from playground.export.quantization import graph
 from playground.export.quantization.blocks import QUANT_BLOCK
+from playground.export.quantization.weights import Graph
 from playground.export.recipes.base import Work
+from playground.export.recipes.unwritten import unwritten
 from playground.export.weights import copy_side_files
 from playground.kernels import building
 from playground.messages import Translatable, msg
@@ -51,28 +53,26 @@ FUSED_PRECISIONS = {
 def build_fused(work: Work) -> str:
     """Run onnxruntime-genai's model builder, then round. See ``base.Build``."""
     bits = graph.bits_of(work.options)
-    stage = work.target if bits is None else work.target / ".plain"
-    _build_plain(work, stage)
-    if bits is not None:
+    plain = _build_plain(work)
+    if bits is None:
+        graph.save(plain, work.target / MODEL)
+    else:
         work.progress(msg("rounding weights"), 0.0)
         sums = graph.WORTH_SUMS if building.obstacle() else 0
-        graph.rewrite(stage / MODEL, work.target / MODEL, bits, work.progress, sums)
-        for path in (path for path in stage.iterdir() if not path.name.startswith(MODEL)):
-            path.rename(work.target / path.name)
-        shutil.rmtree(stage)
+        graph.rewrite(plain, work.target / MODEL, bits, work.progress, sums)
     # The builder writes its own reading of tokenizer and config; what prompting sees must be the original's.
     copy_side_files(work.model, work.target)
     return work.precision
 
 
-def _build_plain(work: Work, target: Path) -> None:
-    """The builder's graph and its side files, with weights in fp32."""
+def _build_plain(work: Work) -> Graph:
+    """The builder's graph with weights in fp32, which are still to be read, and its side files in the target."""
     from onnxruntime_genai.models import builder
 
-    target.mkdir(exist_ok=True)
-    arguments = ("", str(work.model), str(target), "fp32", "cpu", str(target / ".cache"))
+    cache = work.target / ".cache"
+    arguments = ("", str(work.model), str(work.target), "fp32", "cpu", str(cache))
     work.progress(msg("building"), 0.0)
-    with _Narrated(work.progress, _layers(work.model)):
+    with _Narrated(work.progress, _layers(work.model)), unwritten(work.model) as built:
         try:
             options = [f"{name}={value}" for name, value in FUSED_OPTIONS.items()]
             extra = builder.parse_extra_options(*arguments, options)
@@ -86,7 +86,8 @@ def _build_plain(work: Work, target: Path) -> None:
             if disk := of_the_disk(error):
                 raise disk from error
             raise ExportError(_reason(error, work.model)) from error
-    shutil.rmtree(target / ".cache", ignore_errors=True)
+    shutil.rmtree(cache, ignore_errors=True)
+    return built[0]
 
 
 def _flatten_rope(config: Any) -> None:

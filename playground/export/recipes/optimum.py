@@ -19,6 +19,7 @@ from typing import Any
 from playground.errors import ExportError, first_line
 from playground.export.quantization import graph
 from playground.export.quantization.blocks import QUANT_BLOCK
+from playground.export.quantization.weights import Graph
 from playground.export.recipes.base import Work
 from playground.export.recipes.overlay import OverlayError, ensure_overlay, pins
 from playground.export.weights import copy_side_files
@@ -52,7 +53,7 @@ def build_optimum(work: Work) -> str:
     try:
         for name in names:
             work.progress(msg("rounding weights"), None)
-            graph.rewrite(exported / name, work.target / name, graph.bits_of(work.options), work.progress)
+            graph.rewrite(Graph.read(exported / name), work.target / name, graph.bits_of(work.options), work.progress)
     except MemoryError:
         raise
     except Exception as error:  # protobuf, onnx and the quantiser raise whatever happens to break
@@ -74,9 +75,11 @@ def build_optimum(work: Work) -> str:
 def write_source(model: Path, target: Path) -> str:
     """What optimum is given: the weights, linked, and a configuration in its dialect. Returns optimum's task."""
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    names = _weight_names(model / "model.safetensors")
+    files = sorted(model.glob("*.safetensors"))
+    names = frozenset(name for file in files for name in _weight_names(file))
     (target / "config.json").write_text(json.dumps(older_config(config, names)), encoding="utf-8")
-    (target / "model.safetensors").symlink_to((model / "model.safetensors").absolute())
+    for file in (*files, *model.glob("*.safetensors.index.json")):
+        (target / file.name).symlink_to(file.absolute())
     # The tokenizer stays away: transformers 4 does not read what transformers 5 writes, and nothing here needs it.
     if (model / "generation_config.json").is_file():
         shutil.copyfile(model / "generation_config.json", target / "generation_config.json")
@@ -99,7 +102,8 @@ def older_config(config: Mapping[str, Any], weights: frozenset[str] = frozenset(
     """
     older = {name: value for name, value in config.items() if name not in ("rope_parameters", "transformers_version")}
     if "dtype" in older:
-        older["torch_dtype"] = older.pop("dtype")
+        older["torch_dtype"] = "float32"  # whatever its weights are stored as
+        del older["dtype"]
     rope: dict[str, Any] = dict(config.get("rope_parameters") or {})
     if "full_attention" in rope:
         local = rope.get("sliding_attention") or rope["full_attention"]

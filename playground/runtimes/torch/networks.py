@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,12 +61,14 @@ class Network:
         return self.parts_unread or any(_OTHER_PARTS.search(name) for name in getattr(config, "sub_configs", ()))
 
 
-def load_network(folder: Path, gguf: str = "") -> Network:
+def load_network(folder: Path, gguf: str = "", *, deferred: bool = False) -> Network:
     """Load what transformers' authors mean by these files, in fp32.
 
     Args:
         folder: Holds config.json and safetensors, or the GGUF file.
         gguf: The name of the GGUF file in it, where that is the source.
+        deferred: Whether weights stay in their files until they are computed with (``deferred.py``): slower, and of
+            any size. Weights that were rounded, and those of a GGUF file, are in memory all the same.
 
     Raises:
         IncompleteWeights: Weights are missing, of another shape, or nobody's.
@@ -73,6 +76,8 @@ def load_network(folder: Path, gguf: str = "") -> Network:
     """
     import torch
     from transformers import AutoConfig
+
+    from playground.runtimes.torch.deferred import defer, mapped
 
     only: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     if gguf:
@@ -82,28 +87,32 @@ def load_network(folder: Path, gguf: str = "") -> Network:
         raise IncompleteWeights(wrong)
     settings = None if gguf else quantization.settings_of(config)
     files = [folder / gguf] if gguf else sorted(folder.rglob("*.safetensors"))
+    stays = deferred and not gguf and settings is None
     problem: Exception | None = None
     for reader, described, has_encoder, names in _readers(config):
         try:
             if wrong := too_large(reader, described, files):
                 raise IncompleteWeights(wrong)
-            model, found = reader.from_pretrained(
-                folder,
-                config=_with_rounding(described, settings),
-                dtype=torch.float32,
-                use_safetensors=None if gguf else True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are found, and refused by name
-                **({"key_mapping": names} if names else {}),
-                **_as_floats(settings),
-                **only,
-            )
+            with mapped() if stays else nullcontext():
+                model, found = reader.from_pretrained(
+                    folder,
+                    config=_with_rounding(described, settings),
+                    dtype=torch.float32,
+                    use_safetensors=None if gguf else True,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # they are found, and refused by name
+                    **({"key_mapping": names} if names else {}),
+                    **_as_floats(settings),
+                    **only,
+                )
             if settings is not None:
                 quantization.forget(model.config)
             if settings is not None or names:
                 # The weights are saved under the names and as the numbers they have now, not as they were found.
                 model._weight_conversions = None
             _check(found)
+            if stays:
+                defer(model)
         # The next class may know names that this one does not, or do without a package that a tower wants.
         except (IncompleteWeights, ImportError) as error:
             problem = problem or error

@@ -236,9 +236,10 @@ def logits(path: Path) -> Any:
 
 def rewritten(tmp_path: Path, bits: int, sums: int | None, tied: bool = True) -> Path:
     from playground.export.quantization.graph import rewrite
+    from playground.export.quantization.weights import Graph
 
     target = tmp_path / f"{bits}-{sums}" / "model.onnx"
-    rewrite(decoder(tmp_path / "plain.onnx", tied), target, bits, lambda *_: None, sums=sums)
+    rewrite(Graph.read(decoder(tmp_path / "plain.onnx", tied)), target, bits, lambda *_: None, sums=sums)
     return target
 
 
@@ -289,13 +290,14 @@ def test_what_stands_transposed_and_is_an_output_stays(tmp_path: Path) -> None:
     from onnx import TensorProto, helper
 
     from playground.export.quantization.graph import rewrite
+    from playground.export.quantization.weights import Graph
 
     path = decoder(tmp_path / "plain.onnx")
     model = onnx.load(path)
     model.graph.node.append(helper.make_node("Transpose", ["y"], ["turned"], perm=[0, 2, 1]))
     model.graph.output.append(helper.make_tensor_value_info("turned", TensorProto.FLOAT, [1, WIDTH, "n"]))
     onnx.save(model, path)
-    rewrite(path, tmp_path / "out" / "model.onnx", 8, lambda *_: None)
+    rewrite(Graph.read(path), tmp_path / "out" / "model.onnx", 8, lambda *_: None)
     assert logits(tmp_path / "out" / "model.onnx").shape == (1, 9, VOCAB)
 
 

@@ -112,9 +112,10 @@ def operators(path: Path) -> list[str]:
 
 def test_rewriting_without_rounding_changes_the_form_and_not_the_result(tmp_path: Path) -> None:
     from playground.export.quantization.graph import rewrite
+    from playground.export.quantization.weights import Graph
 
     source = small_graph(tmp_path / "small.onnx")
-    rewrite(source, tmp_path / "out" / "model.onnx", None, lambda *_: None)
+    rewrite(Graph.read(source), tmp_path / "out" / "model.onnx", None, lambda *_: None)
     assert operators(tmp_path / "out" / "model.onnx") == ["MatMul", "Add", "MatMul", "MatMul"]
     assert np.allclose(outputs(tmp_path / "out" / "model.onnx"), outputs(source), rtol=1e-5, atol=1e-3)
     assert (tmp_path / "out" / "model.onnx.data").stat().st_size > 90_000
@@ -123,10 +124,11 @@ def test_rewriting_without_rounding_changes_the_form_and_not_the_result(tmp_path
 @pytest.mark.parametrize(("bits", "error"), [(8, 0.03), (4, 0.25)])
 def test_every_product_is_rounded_the_transposed_and_the_biased_too(tmp_path: Path, bits: int, error: float) -> None:
     from playground.export.quantization.graph import rewrite
+    from playground.export.quantization.weights import Graph
 
     source, target = small_graph(tmp_path / "small.onnx"), tmp_path / "out" / "model.onnx"
     shares: list[float | None] = []
-    rewrite(source, target, bits, lambda _, share: shares.append(share))
+    rewrite(Graph.read(source), target, bits, lambda _, share: shares.append(share))
     assert operators(target) == ["MatMulNBits", "Add", "MatMulNBits", "MatMulNBits"]
     exact, rounded = outputs(source), outputs(target)
     assert 0 < np.abs(rounded - exact).std() / exact.std() < error
@@ -135,9 +137,10 @@ def test_every_product_is_rounded_the_transposed_and_the_biased_too(tmp_path: Pa
 
 def test_of_four_bits_the_head_and_the_narrowing_product_keep_eight(tmp_path: Path) -> None:
     from playground.export.quantization.graph import rewrite
+    from playground.export.quantization.weights import Graph
 
     target = tmp_path / "out" / "model.onnx"
-    rewrite(small_graph(tmp_path / "small.onnx"), target, 4, lambda *_: None)
+    rewrite(Graph.read(small_graph(tmp_path / "small.onnx")), target, 4, lambda *_: None)
     nodes = onnx.load(target, load_external_data=False).graph.node
     bits = [a.i for node in nodes if node.op_type == "MatMulNBits" for a in node.attribute if a.name == "bits"]
     assert bits == [4, 8, 8]

@@ -16,6 +16,7 @@ from playground.config.settings import Settings
 from playground.export import cache, pipeline
 from playground.export import kernels as own_kernels
 from playground.export.quantization import graph
+from playground.export.quantization.weights import Graph
 from playground.kernels import building
 from playground.records import Artifact, LoadSpec, ModelSpec, Request, Variant
 from playground.runtimes.generation.divergence import kl_divergence
@@ -52,7 +53,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
         folder = tmp_path_factory.mktemp(f"bits{bits}")
         for path in plain.glob("*.json*"):
             (folder / path.name).write_bytes(path.read_bytes())
-        graph.rewrite(plain / "model.onnx", folder / "model.onnx", bits, lambda *_: None, sums=0)
+        graph.rewrite(Graph.read(plain / "model.onnx"), folder / "model.onnx", bits, lambda *_: None, sums=0)
         assert own_kernels.attach(folder, lambda *_: None) is None
         found[bits] = folder
     return found

@@ -1,0 +1,78 @@
+"""The graph of onnxruntime-genai's model builder before it is written: nodes at once, weights when they are asked for.
+
+The builder gathers the nodes of a whole model and casts weights as it writes them. Given a network whose weights stay
+in their files (``runtimes/torch/deferred.py``), and taken over before it writes, it never has more than one of them in
+memory. This module knows the builder's classes; what is done with the graph is not its business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from playground.export.quantization.weights import INLINE, Array, Graph, Make
+from playground.runtimes.torch.networks import load_network
+
+
+@contextlib.contextmanager
+def unwritten(folder: Path) -> Iterator[list[Graph]]:
+    """In this block the builder reads the network in ``folder`` one weight at a time, and writes no graph.
+
+    Yields:
+        What it would have written, once it has come to that.
+    """
+    from onnxruntime_genai.models.builder import Model
+
+    built: list[Graph] = []
+    usual = Model.load_weights, Model.save_model
+
+    def load(_builder: Any, _path: str) -> Any:
+        return load_network(folder, deferred=True).model
+
+    def take(builder: Any, _path: str) -> None:
+        builder.model.graph.sort()
+        Model.stamp_build_metadata(builder.model)
+        built.append(_graph(builder.model))
+
+    Model.load_weights, Model.save_model = load, take
+    try:
+        yield built
+    finally:
+        Model.load_weights, Model.save_model = usual
+
+
+def _graph(model: Any) -> Graph:
+    import onnx_ir as ir
+
+    made: dict[str, Make] = {}
+    for name, value in model.graph.initializers.items():
+        content = value.const_value
+        if content.nbytes < INLINE:
+            value.const_value = ir.tensor(_numbers(content), name=name)
+            continue
+        made[name] = _later(content)
+        # A place in a file that is never looked into: what has no content can't be written otherwise.
+        value.const_value = ir.ExternalTensor("", 0, content.nbytes, content.dtype, shape=content.shape, name=name)
+    return Graph(ir.serde.serialize_model(model), Path(), made)
+
+
+def _later(content: Any) -> Make:
+    return lambda: _numbers(content)
+
+
+def _numbers(content: Any) -> Array:
+    """The numbers of a tensor of the builder's."""
+    import onnx_ir as ir
+    import torch
+
+    from playground.runtimes.torch.deferred import real
+
+    while isinstance(content, ir.LazyTensor):
+        content = content.raw()
+    raw = getattr(content, "raw", None)
+    found: Array = real(raw.detach()).contiguous().numpy() if isinstance(raw, torch.Tensor) else np.asarray(content)
+    return found

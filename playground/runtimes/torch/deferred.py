@@ -1,0 +1,150 @@
+"""Weights that stay in their files until they are computed with: a network of any size, of which one matrix at a time
+is in memory in fp32.
+
+safetensors files are mapped, so a weight as it is stored costs no memory of the process. ``Deferred`` stands for the
+same weight in fp32: what is made of deferred weights alone (a transposition, two of them one below the other) is
+deferred as well, and what computes with anything else gets real numbers, which are forgotten behind it. The arithmetic
+is torch's own, in the same order, so the results are those of the whole network in memory, bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+Make = Callable[[], torch.Tensor]
+
+
+class Deferred(torch.Tensor):  # type: ignore[misc]
+    """A tensor whose numbers are made when they are asked for, each time anew.
+
+    Args:
+        make: Gives the numbers.
+        like: Shape, strides and type of what it gives; its own numbers are not looked at.
+        stored: The weight as its file holds it, where this is one in fp32 and nothing more.
+    """
+
+    make: Make
+    stored: torch.Tensor | None
+
+    @staticmethod
+    def __new__(cls, make: Make, like: torch.Tensor, stored: torch.Tensor | None = None) -> Deferred:
+        made: Deferred = torch.Tensor._make_wrapper_subclass(
+            cls, like.size(), strides=like.stride(), dtype=like.dtype, device=torch.device("cpu")
+        )
+        made.make, made.stored = make, stored
+        return made
+
+    def __repr__(self, **_: Any) -> str:
+        return f"Deferred({tuple(self.shape)}, {self.dtype})"
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.aten.detach.default:
+            return cls(args[0].make, args[0], args[0].stored)
+        tensors = [each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
+        if func is torch.ops.aten.embedding.default and isinstance(args[0], Deferred) and args[0].stored is not None:
+            # A few rows of a table that may be a third of the model.
+            rows = func(args[0].stored, *map(_real, args[1:]), **kwargs)
+            return rows.to(args[0].dtype)
+        if func._schema.is_mutable and isinstance(args[0], Deferred):
+            return args[0]._changed(func, pytree.tree_map(_real, args[1:]), pytree.tree_map(_real, kwargs))
+        if all(isinstance(each, Deferred) for each in tensors):
+            try:
+                made = func(*pytree.tree_map(_empty, args), **pytree.tree_map(_empty, kwargs))
+            except (RuntimeError, NotImplementedError):  # what it gives depends on the numbers
+                made = None
+            if isinstance(made, torch.Tensor) and made.is_meta:
+                return cls(lambda: func(*pytree.tree_map(_real, args), **pytree.tree_map(_real, kwargs)), made)
+        return func(*pytree.tree_map(_real, args), **pytree.tree_map(_real, kwargs))
+
+    def _changed(self, func: Any, args: Any, kwargs: Any) -> Deferred:
+        """Have ``func`` write into the numbers each time that they are made (RWKV scales its weights as it starts)."""
+        before = self.make
+
+        def make() -> torch.Tensor:
+            numbers = before().clone()  # what is stored in fp32 is the file's own memory
+            func(numbers, *args, **kwargs)
+            return numbers
+
+        self.make, self.stored = make, None
+        return self
+
+
+def _real(value: Any) -> Any:
+    return value.make() if isinstance(value, Deferred) else value
+
+
+def _empty(value: Any) -> Any:
+    if not isinstance(value, Deferred):
+        return value
+    return torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="meta")
+
+
+def real(tensor: torch.Tensor) -> torch.Tensor:
+    """The numbers of a tensor, deferred or not."""
+    made: torch.Tensor = _real(tensor)
+    return made
+
+
+def defer(model: torch.nn.Module) -> None:
+    """Have the network compute in fp32 with weights that stay as they are stored.
+
+    Args:
+        model: Its parameters are as ``mapped`` left them; what is shared stays shared.
+    """
+    known: dict[int, torch.nn.Parameter] = {}
+    for module in model.modules():
+        for name, weight in module._parameters.items():
+            if weight is not None and weight.is_floating_point() and not isinstance(weight.data, Deferred):
+                module._parameters[name] = known.setdefault(id(weight), _deferred(weight))
+
+
+def _deferred(weight: torch.nn.Parameter) -> torch.nn.Parameter:
+    stored = weight.detach()
+    like = torch.empty_strided(stored.size(), stored.stride(), dtype=torch.float32, device="meta")
+    return torch.nn.Parameter(Deferred(stored.float, like, stored), requires_grad=False)
+
+
+@contextlib.contextmanager
+def as_stored(model: torch.nn.Module) -> Iterator[None]:
+    """In this block the network's weights are as their files hold them, to be written down."""
+    kept = [(module, dict(module._parameters)) for module in model.modules()]
+    known: dict[int, torch.nn.Parameter] = {}
+    for module, weights in kept:
+        for name, weight in weights.items():
+            if isinstance(weight, Deferred):
+                plain = real(weight) if weight.stored is None else weight.stored
+                module._parameters[name] = known.setdefault(id(weight), torch.nn.Parameter(plain, requires_grad=False))
+    try:
+        yield
+    finally:
+        for module, weights in kept:
+            module._parameters.update(weights)
+
+
+@contextlib.contextmanager
+def mapped() -> Iterator[None]:
+    """In this block transformers leaves weights in their files, in the type that these have.
+
+    Everything else is as ever: the network is made in the type that was asked for, weights get the names they have in
+    it, and those that it holds otherwise than the file are put together.
+    """
+    from transformers import core_model_loading as loading
+
+    usual = loading._materialize_copy
+
+    def as_it_is(tensor: Any, device: Any = None, dtype: Any = None) -> torch.Tensor:
+        part: torch.Tensor = tensor[...]
+        return part if part.is_floating_point() else usual(part, device, dtype)
+
+    loading._materialize_copy = as_it_is
+    try:
+        yield
+    finally:
+        loading._materialize_copy = usual

@@ -1,0 +1,131 @@
+"""Preparing holds a few matrices at a time and not the model: what it takes grows by the artifact alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from playground.paths import ROOT
+from tests.support import tiny
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+pytestmark = [pytest.mark.integration, pytest.mark.parallel, pytest.mark.timeout(900)]
+
+WIDTH, INNER = 1024, 4096
+LIBRARIES = 1e9
+"""Bytes of torch, transformers and the builder, which no size of a model changes."""
+
+
+def checkpoint(folder: Path, layers: int) -> Path:
+    """A Llama of random bf16 weights, two layers a file, as large models are published."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import LlamaConfig
+
+    tiny.write_tokenizer(folder)
+    LlamaConfig(
+        hidden_size=WIDTH,
+        intermediate_size=INNER,
+        num_hidden_layers=layers,
+        num_attention_heads=16,
+        num_key_value_heads=16,
+        vocab_size=tiny.VOCAB,
+        max_position_embeddings=tiny.CONTEXT,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=0,
+        dtype="bfloat16",
+        architectures=["LlamaForCausalLM"],
+    ).save_pretrained(folder)
+    numbers = torch.Generator().manual_seed(0)
+
+    def drawn(rows: int, columns: int, spread: float = 0.02) -> torch.Tensor:
+        return (torch.empty(rows, columns).normal_(generator=numbers) * spread).bfloat16()
+
+    def norm() -> torch.Tensor:
+        return torch.ones(WIDTH, dtype=torch.bfloat16)
+
+    # Blocks add little to a residual stream of one: rounding is then judged as of trained weights.
+    adds = 0.02 / (2 * layers) ** 0.5
+    files = [
+        {
+            "model.embed_tokens.weight": drawn(tiny.VOCAB, WIDTH, 1.0),
+            "model.norm.weight": norm(),
+            "lm_head.weight": drawn(tiny.VOCAB, WIDTH),
+        }
+    ]
+    for layer in range(layers):
+        if layer % 2 == 0:
+            files.append({})
+        at = f"model.layers.{layer}"
+        files[-1] |= {
+            f"{at}.input_layernorm.weight": norm(),
+            f"{at}.post_attention_layernorm.weight": norm(),
+            **{f"{at}.self_attn.{name}_proj.weight": drawn(WIDTH, WIDTH) for name in "qkv"},
+            f"{at}.self_attn.o_proj.weight": drawn(WIDTH, WIDTH, adds),
+            f"{at}.mlp.gate_proj.weight": drawn(INNER, WIDTH),
+            f"{at}.mlp.up_proj.weight": drawn(INNER, WIDTH),
+            f"{at}.mlp.down_proj.weight": drawn(WIDTH, INNER, adds),
+        }
+    places: dict[str, str] = {}
+    for number, weights in enumerate(files, 1):
+        name = f"model-{number:05d}-of-{len(files):05d}.safetensors"
+        save_file(weights, folder / name, {"format": "pt"})
+        places |= dict.fromkeys(weights, name)
+    index = {"metadata": {}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def held(process: psutil.Process) -> int:
+    """Bytes that a process has for itself; pages of mapped files are the system's to take back."""
+    try:
+        found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
+
+
+def prepared(model: Path, home: Path) -> tuple[int, int]:
+    """Most bytes that preparing to int8 held, its processes together, and the artifact's size."""
+    command = [sys.executable, "-m", "playground", "prepare", f"path:{model}@onnx-int8", "--json"]
+    environment = os.environ | {"PLAYGROUND_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    with (home / "said.json").open("wb") as said:
+        running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said)
+        peak = 0
+        while running.poll() is None:
+            parent = psutil.Process(running.pid)
+            try:
+                peak = max(peak, sum(map(held, [parent, *parent.children(recursive=True)])))
+            except psutil.NoSuchProcess:
+                continue
+            time.sleep(0.02)
+    assert running.returncode == 0, (home / "said.json").read_text()
+    artifacts = list((home / "artifacts").rglob("model.onnx.data"))
+    assert len(artifacts) == 1
+    return peak, artifacts[0].stat().st_size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_preparing_is_the_artifact_two_matrices_and_the_libraries(tmp_path: Path) -> None:
+    peaks, sizes = [], []
+    for layers in (4, 16):
+        model, home = tmp_path / f"llama-{layers}", tmp_path / f"home-{layers}"
+        home.mkdir()
+        peak, size = prepared(checkpoint(model, layers), home)
+        assert peak <= size + 2 * 4 * WIDTH * INNER + LIBRARIES
+        peaks.append(peak)
+        sizes.append(size)
+    parameters = (16 - 4) * (4 * WIDTH * WIDTH + 3 * WIDTH * INNER)
+    # 0.8 GB more in fp32; what it grew by is what the artifact did, and a quarter of that.
+    assert peaks[1] - peaks[0] <= 1.25 * (sizes[1] - sizes[0]) < 0.4 * 4 * parameters

@@ -20,7 +20,8 @@ class Line:
         self._to, self._late, self._open, self._there = to, late, set[socket.socket](), True
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._serving = threading.Thread(target=self._serve, daemon=True)
+        self._serving.start()
 
     def cut(self) -> None:
         """End what is open; what is asked next is refused."""
@@ -33,8 +34,13 @@ class Line:
         self._there = True
 
     def close(self) -> None:
-        self.cut()
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._serving.join(5)
         self._server.close()
+        self.cut()
+        for each in self._open:
+            each.close()
 
     def _serve(self) -> None:
         with suppress(OSError):

@@ -3,9 +3,10 @@
 // Its status tracker asks for a frame with every frame, for good, where it is taken away before it has seen its event
 // end; its own start screen always is (docs/gradio-status-tracker.md). Sixty frames a second in which nothing changes cost
 // a resting page 5 % of a core, taken from the models. So a chain of frames that has gone on for some seconds, one asked
-// for in the other, goes on twice a second. Nothing on this page moves for so long.
+// for in the other, goes on after half a second, then after a whole one, and ever more slowly. Nothing on this page moves
+// for so long.
 (() => {
-  const LONG = 180, SLOW_MS = 500;
+  const LONG = 180, SLOW_MS = 500, SLOWEST_MS = 10_000;
   const frame = window.requestAnimationFrame.bind(window);
   const cancel = window.cancelAnimationFrame.bind(window);
   const waiting = new Map();
@@ -20,7 +21,8 @@
     };
     if (mine <= LONG) return frame(run);
     const handle = -(++last); // the browser's own are positive
-    waiting.set(handle, setTimeout(() => { waiting.delete(handle); run(performance.now()); }, SLOW_MS));
+    const wait = Math.min(SLOWEST_MS, SLOW_MS * (mine - LONG));
+    waiting.set(handle, setTimeout(() => { waiting.delete(handle); run(performance.now()); }, wait));
     return handle;
   };
   window.cancelAnimationFrame = (handle) => {

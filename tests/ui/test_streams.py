@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,27 @@ from tests.support.line import Line
 pytestmark = pytest.mark.ui
 
 
-def test_a_click_is_heard_of_while_the_stream_of_the_event_before_closes(tmp_path: Path, browser: Any) -> None:
-    with serving(tmp_path, "fast, slow") as app:
-        line = Line(int(app.url.rstrip("/").rpartition(":")[2]), late=(b"/queue/data", 0.4))
-        page = browser.new_context().new_page()
+@contextmanager
+def slow(folder: Path, browser: Any, query: str, part: bytes, late_s: float) -> Iterator[Any]:
+    """A page whose answers to requests with ``part`` in their first line come late, opening at ``query``."""
+    with serving(folder, "fast, slow") as app:
+        line = Line(int(app.url.rstrip("/").rpartition(":")[2]), late=(part, late_s))
+        context = browser.new_context(base_url=f"http://127.0.0.1:{line.port}")
+        page = context.new_page()
         try:
-            page.goto(f"http://127.0.0.1:{line.port}/?models=fast,slow&prompt=Sing")
-            with page.expect_response(lambda answer: "/queue/data" in answer.url):  # of the event that opens the page
-                pass
-            page.click("button#run")
-            page.wait_for_function("document.querySelector('#notice').innerText.startsWith('Done')", timeout=30_000)
+            page.goto(f"/?{query}")
+            yield page
         finally:
-            page.context.close()
+            context.close()
             line.close()
+
+
+def test_a_click_is_heard_of_while_the_stream_of_the_event_before_closes(tmp_path: Path, browser: Any) -> None:
+    with slow(tmp_path, browser, "models=fast,slow&prompt=Sing", b"/queue/data", 0.4) as page:
+        with page.expect_response(lambda answer: "/queue/data" in answer.url):  # of the event that opens the page
+            pass
+        page.click("button#run")
+        page.wait_for_function("document.querySelector('#notice').innerText.startsWith('Done')", timeout=30_000)
 
 
 # The app as this script plays it: each stream of events that is opened, and each answer, is in the test's hands.
@@ -165,16 +174,9 @@ def test_what_is_refused_and_what_is_no_event_come_as_they_are(bare: Any) -> Non
 
 
 def test_what_is_written_while_the_page_still_opens_stays(tmp_path: Path, browser: Any) -> None:
-    with serving(tmp_path, "fast, slow") as app:
-        line = Line(int(app.url.rstrip("/").rpartition(":")[2]), late=(b"/run/predict", 1.5))
-        page = browser.new_context().new_page()
-        try:
-            page.goto(f"http://127.0.0.1:{line.port}/?models=slow&prompt=Sing")
-            page.fill("#prompt textarea", "Dance")
-            page.wait_for_function("!new URLSearchParams(location.search).has('prompt')", timeout=30_000)
-            assert page.locator("#prompt textarea").input_value() == "Dance"
-            page.click("button#run")
-            page.wait_for_selector(".asked-line:has-text('Dance')", timeout=30_000)
-        finally:
-            page.context.close()
-            line.close()
+    with slow(tmp_path, browser, "models=slow&prompt=Sing", b"/run/predict", 1.5) as page:
+        page.fill("#prompt textarea", "Dance")
+        page.wait_for_function("!new URLSearchParams(location.search).has('prompt')", timeout=30_000)
+        assert page.locator("#prompt textarea").input_value() == "Dance"
+        page.click("button#run")
+        page.wait_for_selector(".asked-line:has-text('Dance')", timeout=30_000)

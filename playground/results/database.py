@@ -4,8 +4,10 @@ words. The tables are made here, in order, whoever fills them (``store``, ``vote
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,6 +106,8 @@ LISTED_SINCE = 3
 _TROUBLE = (sqlite3.Error, OSError, ValueError, KeyError, TypeError)
 BUSY_S = 10.0
 """How long to wait while another process writes."""
+AGAIN_S = 0.02
+"""At most so long between two attempts where SQLite does not wait by itself."""
 
 
 class _Opened:
@@ -193,7 +197,7 @@ class Database:
         # Each statement commits by itself; the locks above keep threads apart.
         connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.create_function("fold", 1, folded, deterministic=True)
@@ -232,6 +236,27 @@ class Database:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn write-ahead logging on.
+
+    While another process does so, SQLite refuses at once, whatever the connection's timeout (two that read and both
+    want to write would wait for each other for ever): so it is asked again.
+
+    Raises:
+        sqlite3.OperationalError: Still refused after ``BUSY_S``, or for another reason.
+    """
+    end = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest of the code says why
+            if not busy or time.monotonic() > end:
+                raise
+            time.sleep(random.uniform(0, AGAIN_S))
 
 
 def _advice(error: Exception) -> Translatable:

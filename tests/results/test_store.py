@@ -91,26 +91,46 @@ def test_threads_can_share_a_store(store: Store) -> None:
 
 
 def test_processes_can_share_a_database_from_its_first_moment(tmp_path: Path) -> None:
+    files, writers = 30, 4
     script = """
-import sys
+import sys, time
 from pathlib import Path
 from tests.results.test_store import comparison
 from playground.results.store import Store
-store = Store(Path(sys.argv[1]))
-for number in range(20):
-    store.save(comparison(f"{sys.argv[2]}-{number}"))
+folder, files, writer = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+print("ready", flush=True)
+start = float(sys.stdin.readline())
+for number in range(files):
+    store = Store(folder / f"{number}.sqlite3")
+    time.sleep(max(0, start + number * 0.05 - time.time()))  # all of them at the same moment
+    store.save(comparison(f"{writer}-{number}"))
+    store.close()
 """
-    path = tmp_path / "shared.sqlite3"
-    writers = [
+    started = [
         subprocess.Popen(
-            [sys.executable, "-c", script, str(path), str(writer)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", script, str(tmp_path), str(files), str(writer)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        for writer in range(3)
+        for writer in range(writers)
     ]
-    for writer in writers:
-        assert writer.communicate(timeout=60)[1] == ""
-        assert writer.returncode == 0
-    assert Store(path).count() == 60
+    for process in started:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    start = time.time() + 0.2
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write(f"{start}\n")
+        process.stdin.flush()
+    for process in started:
+        assert process.communicate(timeout=60)[1] == ""
+        assert process.returncode == 0
+    for number in range(files):
+        store = Store(tmp_path / f"{number}.sqlite3")
+        assert store.count() == writers
+        store.close()
 
 
 def test_a_database_of_an_older_version_is_brought_up_to_date(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

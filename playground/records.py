@@ -286,7 +286,7 @@ class Artifact(Record):
 
     variant: Variant
     path: str
-    recipe: Literal["fused", "optimum", "prebuilt", "none"]
+    recipe: Literal["fused", "dynamo", "optimum", "prebuilt", "none"]
     revision: str
     sha256: str
     size_bytes: int

@@ -74,7 +74,7 @@ artifacts = st.builds(
     Artifact,
     variants,
     text,
-    st.sampled_from(["fused", "optimum", "prebuilt", "none"]),
+    st.sampled_from(["fused", "dynamo", "optimum", "prebuilt", "none"]),
     text,
     text,
     count,

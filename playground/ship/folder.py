@@ -105,6 +105,14 @@ def _unfit(shipment: Shipment) -> PlaygroundError | None:
         )
         step = msg("ONNX Runtime alone runs it: the graph is in {folder}.", folder=artifact.path)
         return ExportError(msg("{what} ({why})", what=what, why=why) if why else what, sentences(another, step))
+    if artifact.recipe == "dynamo":
+        what = msg(
+            "{model} was exported by torch, without the {file} that onnxruntime-genai needs",
+            model=str(shipment.asked),
+            file=GENAI_CONFIG,
+        )
+        step = msg("ONNX Runtime alone runs it: the graph is in {folder}.", folder=artifact.path)
+        return ExportError(what, sentences(another, step))
     if not (Path(artifact.path) / GENAI_CONFIG).is_file():
         what = msg(
             "{model} runs from ONNX files that its repository brings, without a {file} that onnxruntime-genai needs",

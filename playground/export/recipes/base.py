@@ -54,7 +54,7 @@ class Recipe:
         pinned: Versions of tools that are not installed beside the application.
     """
 
-    name: Literal["prebuilt", "fused", "optimum"]
+    name: Literal["prebuilt", "fused", "dynamo", "optimum"]
     options: Mapping[str, Mapping[str, str]]
     build: Build
     packages: tuple[str, ...]

@@ -8,7 +8,8 @@ memory. This module knows the builder's classes; what is done with the graph is 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def unwritten(folder: Path) -> Iterator[list[Graph]]:
     def take(builder: Any, _path: str) -> None:
         builder.model.graph.sort()
         Model.stamp_build_metadata(builder.model)
-        built.append(_graph(builder.model))
+        built.append(graph_of(builder.model, {}))
 
     Model.load_weights, Model.save_model = load, take
     try:
@@ -45,7 +46,13 @@ def unwritten(folder: Path) -> Iterator[list[Graph]]:
         Model.load_weights, Model.save_model = usual
 
 
-def _graph(model: Any) -> Graph:
+def graph_of(model: Any, weights: Mapping[str, Any]) -> Graph:
+    """A graph whose large tensors are read when their turn comes.
+
+    Args:
+        model: Of onnx_ir.
+        weights: What is read in place of initializers of these names, as tensors of torch.
+    """
     import onnx_ir as ir
 
     made: dict[str, Make] = {}
@@ -54,18 +61,14 @@ def _graph(model: Any) -> Graph:
         if content.nbytes < INLINE:
             value.const_value = ir.tensor(_numbers(content), name=name)
             continue
-        made[name] = _later(content)
+        made[name] = partial(_numbers, weights.get(name, content))
         # A place in a file that is never looked into: what has no content can't be written otherwise.
         value.const_value = ir.ExternalTensor("", 0, content.nbytes, content.dtype, shape=content.shape, name=name)
     return Graph(ir.serde.serialize_model(model), Path(), made)
 
 
-def _later(content: Any) -> Make:
-    return lambda: _numbers(content)
-
-
 def _numbers(content: Any) -> Array:
-    """The numbers of a tensor of the builder's."""
+    """The numbers of a tensor, torch's or onnx_ir's around one."""
     import onnx_ir as ir
     import torch
 
@@ -73,6 +76,6 @@ def _numbers(content: Any) -> Array:
 
     while isinstance(content, ir.LazyTensor):
         content = content.raw()
-    raw = getattr(content, "raw", None)
+    raw = content if isinstance(content, torch.Tensor) else getattr(content, "raw", None)
     found: Array = real(raw.detach()).contiguous().numpy() if isinstance(raw, torch.Tensor) else np.asarray(content)
     return found

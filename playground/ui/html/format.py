@@ -27,6 +27,7 @@ OWN_KERNELS = msg("ONNX, own kernels")
 """In the place of a runtime's name where the playground's kernels computed."""
 RECIPES = {
     "fused": msg("fused export"),
+    "dynamo": msg("torch export"),
     "optimum": msg("optimum export"),
     "prebuilt": msg("export made elsewhere"),
 }

@@ -1,0 +1,222 @@
+"""The general way: torch's own exporter over transformers' own modules, which write ONNX Runtime's operators
+(``operators.py``).
+
+What the network computes is transformers' code, traced; so there is nothing to know of an architecture, and one that is
+new tomorrow goes the same way. The trace is made with weights that are only places in memory: what is written are the
+ones in the files, one at a time. This module does not judge what was built.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playground.errors import ExportError, Reason, first_line
+from playground.export.quantization import graph
+from playground.export.quantization.blocks import QUANT_BLOCK
+from playground.export.quantization.weights import Graph
+from playground.export.recipes.base import Work
+from playground.export.recipes.unwritten import graph_of
+from playground.export.weights import copy_side_files
+from playground.kernels import building
+from playground.messages import Translatable, msg
+from playground.sources.files import of_the_disk
+
+log = logging.getLogger(__name__)
+
+MODEL = "model.onnx"
+DYNAMO_PRECISIONS = {
+    # As the fused way rounds.
+    "int8": {"bits": "8", "block_size": str(QUANT_BLOCK), "embedding": "8"},
+    "int4": {
+        "bits": "4",
+        "block_size": str(QUANT_BLOCK),
+        "embedding": "8",
+        "finer": "8 in attention too",
+        "levels": "found again, with means in steps chosen by row; in every product where there are kernels",
+    },
+    "fp32": {},
+}
+SMALL = 1 << 16
+"""Numbers of a weight that is read while tracing: what is computed of small ones alone is computed once."""
+
+GIVEN = ("input_ids", "attention_mask", "position_ids")
+AXIS_NEW, AXIS_PAST, AXIS_TOTAL = "sequence_length", "past_sequence_length", "total_sequence_length"
+
+END = 1 << 31
+"""An end from here on is the end of what is sliced."""
+
+NEW, PAST = 3, 4
+"""Tokens of the traced run, and those before it. Both may be any number in the graph."""
+
+
+def build_dynamo(work: Work) -> str:
+    """Trace the network with operators in place of its modules, then round. See ``base.Build``."""
+    work.progress(msg("exporting"), None)
+    try:
+        traced = _traced(work.model)
+    except (MemoryError, ExportError):
+        raise
+    except Exception as error:  # tracing runs transformers' own code, which raises whatever happens to break
+        if disk := of_the_disk(error):
+            raise disk from error
+        log.info("tracing %s failed", work.model.name, exc_info=not isinstance(error, Reason))
+        raise ExportError(_reason(error, work.model)) from error
+    work.progress(msg("rounding weights"), 0.0)
+    sums = graph.WORTH_SUMS if building.obstacle() else 0
+    graph.rewrite(traced, work.target / MODEL, graph.bits_of(work.options), work.progress, sums)
+    copy_side_files(work.model, work.target)
+    return work.precision
+
+
+def _reason(error: Exception, model: Path) -> Translatable:
+    if isinstance(error, Reason):
+        return error.reason
+    said = first_line(str(error).replace(str(model), "the model"))
+    return msg("its modules can't be traced ({kind}: {reason})", kind=type(error).__name__, reason=said)
+
+
+def _traced(folder: Path) -> Graph:
+    """The network's graph; its weights are still in their files."""
+    from playground.runtimes.torch.networks import load_network
+
+    network = load_network(folder, deferred=True)
+    if network.has_encoder:
+        raise ExportError(msg("it has an encoder"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns at every Python value it meets
+        return _exported(network.model)
+
+
+def _exported(model: Any) -> Graph:
+    import torch
+
+    from playground.export.recipes.operators import NoOperator, Operators
+
+    config = model.config.get_text_config()
+    positions = int(getattr(config, "max_position_embeddings", 0) or 0)
+    if not positions:
+        raise NoOperator(msg("it does not say how many positions it has"))
+    operators = Operators(model, positions)
+
+    class Step(torch.nn.Module):  # type: ignore[misc]
+        """What torch's exporter is given."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, tokens: Any, seen: Any, positions: Any, past: Any) -> Any:
+            return operators.run(tokens, seen, positions, past)
+
+    with operators.installed():
+        caches = operators.watch()
+        with _hollow(model) as weights, torch.no_grad():
+            past = [torch.zeros(1, heads, PAST, size) for heads, size in caches for _ in range(2)]
+            any_length = torch.export.Dim.DYNAMIC
+            tokens = torch.arange(NEW)[None]
+            program = torch.export.export(
+                Step(),
+                (tokens, torch.ones(1, PAST + NEW, dtype=torch.int64), tokens + PAST, past),
+                dynamic_shapes=({1: any_length}, {1: any_length}, {1: any_length}, [{2: any_length} for _ in past]),
+                strict=False,
+            )
+            names = [f"{layer}.{part}" for layer in range(len(caches)) for part in ("key", "value")]
+            made = torch.onnx.export(
+                program,
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+                input_names=[*GIVEN, *(f"past_key_values.{each}" for each in names)],
+                output_names=["logits", *(f"present.{each}" for each in names)],
+            )
+    return _graph(made.model, weights)
+
+
+@contextmanager
+def _hollow(model: Any) -> Iterator[Mapping[str, Any]]:
+    """In this block large weights are memory that nobody has written to, and so takes none; small ones are in fp32.
+
+    Yields:
+        The large weights themselves, by the names that they have in the traced module.
+    """
+    import torch
+
+    from playground.runtimes.torch.deferred import real
+
+    kept = [(module, dict(module._parameters)) for module in model.modules()]
+    weights = {f"model.{name}": each for name, each in model.named_parameters(remove_duplicate=False)}
+    places: dict[int, Any] = {}
+
+    def place(weight: Any) -> Any:
+        if id(weight) not in places:
+            plain = torch.empty(weight.shape) if weight.numel() > SMALL else real(weight.detach()).float()
+            places[id(weight)] = torch.nn.Parameter(plain, requires_grad=False)
+        return places[id(weight)]
+
+    try:
+        for module, parameters in kept:
+            for name, weight in parameters.items():
+                if weight is not None and weight.is_floating_point():
+                    module._parameters[name] = place(weight)
+        yield {name: weight.detach() for name, weight in weights.items() if weight.numel() > SMALL}
+    finally:
+        for module, parameters in kept:
+            module._parameters.update(parameters)
+
+
+def _graph(model: Any, weights: Mapping[str, Any]) -> Graph:
+    """The exporter's graph made small, its large weights left where they are."""
+    from onnx_ir.passes import common
+    from onnxscript import optimizer
+
+    # What is made of large weights waits until they are read, one by one.
+    optimizer.optimize_ir(model, should_fold=lambda node: False if _reads(node, weights) else None)
+    for each in (common.IdentityEliminationPass(), common.ClearMetadataAndDocStringPass()):
+        each(model)
+    found = graph_of(model, weights)
+    _gather_last(found)
+    _name_axes(found.model.graph)
+    return found
+
+
+def _reads(node: Any, weights: Mapping[str, Any]) -> bool:
+    return any(each is not None and each.name in weights for each in node.inputs)
+
+
+def _gather_last(graph: Graph) -> None:
+    """Pick the last token's row by the operator that other builders use, so that other rows can be asked for.
+
+    ``any_rows`` and the kernels know it.
+    """
+    from onnx import TensorProto, helper
+
+    nodes = graph.model.graph.node
+    constants = {each.name: each for each in graph.model.graph.initializer}
+    for place, node in enumerate(nodes):
+        if node.op_type != "Slice" or not all(name in constants for name in node.input[1:]):
+            continue
+        start, end, axis, *step = (graph.array(constants[name]).reshape(-1).tolist() for name in node.input[1:])
+        if (start, axis, *step) != ([-1], [1], *[[1]] * len(step)) or end[0] < END:
+            continue
+        last = f"{node.output[0]}.last"
+        graph.model.graph.initializer.append(helper.make_tensor(last, TensorProto.INT64, [1], [-1]))
+        gather = helper.make_node("Gather", [node.input[0], last], list(node.output), node.name, axis=1)
+        nodes.remove(node)
+        nodes.insert(place, gather)
+
+
+def _name_axes(graph: Any) -> None:
+    """Call the axes that grow what other builders call them; tracing numbers them."""
+    names = {"input_ids": {1: AXIS_NEW}, "attention_mask": {1: AXIS_TOTAL}, "position_ids": {1: AXIS_NEW}}
+    for value in (*graph.input, *graph.output):
+        part = value.name.partition(".")[0]
+        axes = names.get(part, {2: {"past_key_values": AXIS_PAST, "present": AXIS_TOTAL}.get(part, "")})
+        for axis, name in axes.items():
+            if name:
+                value.type.tensor_type.shape.dim[axis].dim_param = name
+    del graph.value_info[:]

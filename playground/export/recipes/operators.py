@@ -1,0 +1,483 @@
+"""transformers' own modules, written with ONNX Runtime's operators while a network is traced.
+
+Traced as it stands, a network's attention, norms and rotary angles come out as hundreds of small nodes. Here each is
+one operator, put in at the places that transformers made for it: its interfaces for attention and masks, the cache
+object, and the modules that normalise and turn. No family is named. What such a place computes is looked at with real
+numbers first (``watch``) and replaced only where the operator gives the same; a mask is asked which tokens it lets
+through; whatever can't be said by an operator ends the trace with its reason. The module knows torch and transformers;
+it writes no file.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from playground.errors import Reason
+from playground.messages import Translatable, msg
+from playground.runtimes.torch.deferred import real
+
+NAME = "playground_grouped"
+"""How the two interfaces know what is registered here."""
+
+FAR = 1 << 20
+"""A position beyond every window and chunk, where masks are asked."""
+
+FLOAT = 1
+"""ONNX's number for fp32."""
+
+WATCHED = 5
+"""Tokens of the run that is looked at; their positions begin at ``WATCHED``, so that a turn shows."""
+
+_SAYS_NOTHING = frozenset(
+    (
+        *("dropout", "sliding_window", "is_causal", "position_ids", "use_cache", "cache_position", "output_attentions"),
+        *("output_hidden_states", "return_dict", "logits_to_keep", "num_items_in_batch"),
+    )
+)
+"""What attention is told that changes nothing here: windows come with the mask, the rest is for training and kernels
+of other processors."""
+
+
+class NoOperator(Reason):
+    """Something in the network can't be said by these operators."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Stands for the mask of a layer.
+
+    Attributes:
+        window: How many tokens are seen, the token itself included; -1 for all before it.
+    """
+
+    window: int
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Rotary angles as the operator wants them.
+
+    Attributes:
+        cosines, sines: fp32 ``[positions, turned / 2]``.
+        interleaved: Whether neighbours are turned together, not a number and the one half a head further.
+    """
+
+    cosines: torch.Tensor
+    sines: torch.Tensor
+    interleaved: int
+
+
+class PastLayer(DynamicLayer):  # type: ignore[misc]
+    """A layer's keys and values, which the operator continues by itself.
+
+    Args:
+        keys, values: fp32 ``[batch, heads, tokens, size]``.
+
+    Attributes:
+        present: Both with what was computed now, once the layer has been run.
+    """
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        super().__init__()
+        self.past = keys, values
+        self.present: tuple[torch.Tensor, ...] = ()
+
+    def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return keys, values
+
+    def get_seq_length(self) -> int:
+        return cast(int, self.past[0].shape[2])
+
+    def get_mask_sizes(self, new: Any) -> tuple[int, int]:
+        return (new.shape[0] if isinstance(new, torch.Tensor) else new) + self.get_seq_length(), 0
+
+
+@dataclass
+class _Run:
+    """What the operators of one traced run need.
+
+    Attributes:
+        layers: The cache.
+        lengths: ``seqlens_k`` and ``total_sequence_length`` of the operator.
+        waiting: Queries and keys that are to be turned and have not come to attention yet, by identity.
+    """
+
+    layers: list[PastLayer]
+    lengths: tuple[torch.Tensor, torch.Tensor]
+    waiting: dict[int, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class _Watched:
+    """What was seen with real numbers.
+
+    Attributes:
+        norms: Weight and epsilon by module, where the operator gives the same.
+        turns: By the call of a rotary module, where turning as the operator does gives the same.
+        tables: Cosines and sines of all positions, by the same.
+        caches: Heads and sizes of the keys of each layer, by its number.
+    """
+
+    norms: dict[int, tuple[torch.Tensor, float]] = field(default_factory=dict)
+    turns: dict[Any, Turn | None] = field(default_factory=dict)
+    tables: dict[Any, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    caches: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+class Operators:
+    """A network whose modules write operators while ``running``.
+
+    Args:
+        model: transformers' own, for causal language modelling.
+        positions: How many the tables of angles hold.
+    """
+
+    def __init__(self, model: Any, positions: int) -> None:
+        self._model, self._positions = model, positions
+        self._seen, self._run = _Watched(), cast("_Run | None", None)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """In this block the network's modules are those of this object."""
+        with ExitStack() as stack:
+            for module in list(self._model.modules()):
+                name = type(module).__name__
+                if "RMSNorm" in name:
+                    _instead(stack, module, "forward", self._norm(module))
+                elif name.endswith("RotaryEmbedding"):
+                    _check_fixed(module)
+                    _instead(stack, module, "forward", self._angles(module))
+            for space in {type(module).__module__ for module in self._model.modules()}:
+                if hasattr(sys.modules[space], "apply_rotary_pos_emb"):
+                    usual = sys.modules[space].apply_rotary_pos_emb
+                    _instead(stack, sys.modules[space], "apply_rotary_pos_emb", self._turned(usual))
+            for config in {id(each): each for each in map(_config, self._model.modules()) if each is not None}.values():
+                stack.callback(setattr, config, "_attn_implementation", config._attn_implementation)
+                config._attn_implementation = NAME
+            ALL_ATTENTION_FUNCTIONS.register(NAME, self._attention)
+            ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, _mask)
+            yield
+
+    def watch(self) -> list[tuple[int, int]]:
+        """Run the network once on a few tokens, and remember what its modules compute.
+
+        Returns:
+            Of each layer how many heads it keeps, and how many numbers of each.
+
+        Raises:
+            NoOperator: There are layers without attention, or none with it.
+        """
+        tokens = torch.arange(WATCHED)[None]
+        with torch.no_grad():
+            self._model(input_ids=tokens, position_ids=tokens + WATCHED, use_cache=False)
+        found = self._seen.caches
+        if not found or sorted(found) != list(range(len(found))):
+            raise NoOperator(msg("it has layers without attention"))
+        return [found[layer] for layer in range(len(found))]
+
+    def run(
+        self, tokens: torch.Tensor, seen: torch.Tensor, positions: torch.Tensor, past: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """One step of decoding, to be traced.
+
+        Args:
+            tokens: int64 ``[1, new]``.
+            seen: The attention mask, int64 ``[1, total]``.
+            positions: int64 ``[1, new]``.
+            past: Keys and values of each layer in turn, fp32 ``[1, heads, past, size]``.
+
+        Returns:
+            Logits ``[1, 1, vocab]`` of the last token; keys and values as in ``past``.
+
+        Raises:
+            NoOperator: The network can't be written this way.
+        """
+        layers = [PastLayer(keys, values) for keys, values in zip(past[::2], past[1::2], strict=True)]
+        cache = DynamicCache()
+        cache.layers, cache.layer_class_to_replicate = layers, None
+        lengths = seen.sum(1, keepdim=True).to(torch.int32) - 1, seen.sum().to(torch.int32)
+        self._run = _Run(layers, lengths)
+        try:
+            given: dict[str, Any] = {"input_ids": tokens, "attention_mask": None, "position_ids": positions}
+            found = self._model(**given, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            if self._run.waiting:
+                raise NoOperator(msg("what is turned is not what attention compares"))
+        finally:
+            self._run = None
+        if not all(layer.present for layer in layers):
+            raise NoOperator(msg("not every layer keeps keys and values"))
+        return found.logits, [each for layer in layers for each in layer.present]
+
+    # -- what stands in a module's place -------------------------------------------------------------------------------
+
+    def _attention(self, module: Any, *given: Any, **told: Any) -> tuple[torch.Tensor, None]:
+        """As transformers' interface has it: ``[batch, heads, tokens, size]`` to ``[batch, tokens, heads, size]``.
+
+        Args:
+            given: Queries, keys, values and the mask.
+            told: Settings, by transformers' names.
+        """
+        query, key, value, mask = given
+        scaling, softcap = told.pop("scaling", None), told.pop("softcap", None)
+        batch, heads, tokens, size = query.shape
+        if self._run is None:  # watched: what it sees does not matter
+            self._seen.caches[module.layer_idx] = key.shape[1], key.shape[3]
+            shared = torch.nn.functional.scaled_dot_product_attention(
+                query, key, value, is_causal=True, scale=scaling, enable_gqa=True
+            )
+            return shared.transpose(1, 2), None
+        if not isinstance(mask, Mask):
+            raise NoOperator(msg("attention has a mask or a bias of its own"))
+        unknown = sorted(name for name, each in told.items() if name not in _SAYS_NOTHING and each is not None)
+        if unknown:
+            raise NoOperator(msg("attention is told {names}", names=unknown))
+        if key.shape[-1] != size or value.shape[-1] != size:
+            raise NoOperator(msg("keys and values have different sizes"))
+        turn, other = getattr(query, "turn", None), getattr(key, "turn", None)
+        if turn is not other:
+            raise NoOperator(msg("queries and keys are turned differently"))
+        layer = self._run.layers[module.layer_idx]
+        settings: dict[str, Any] = {"num_heads": heads, "kv_num_heads": key.shape[1]}
+        settings["scale"] = float(size**-0.5 if scaling is None else scaling)
+        if mask.window > 0:
+            settings["local_window_size"] = mask.window
+        if softcap:
+            settings["softcap"] = float(softcap)
+        rows = [each.transpose(1, 2).reshape(batch, tokens, -1) for each in (query, key, value)]
+        inputs = [*rows, *layer.past, *self._run.lengths]
+        if turn is not None:
+            for each in (query, key):
+                self._run.waiting.pop(id(each), None)
+            settings |= {"do_rotary": 1, "rotary_interleaved": turn.interleaved}
+            inputs += [turn.cosines, turn.sines]
+        held = (batch, key.shape[1], layer.get_seq_length() + tokens, size)
+        shapes = [(batch, tokens, heads * size), held, held]
+        made, *present = torch.onnx.ops.symbolic_multi_out(
+            "com.microsoft::GroupQueryAttention", inputs, settings, dtypes=[FLOAT] * 3, shapes=shapes, version=1
+        )
+        layer.present = tuple(present)
+        return made.reshape(batch, tokens, heads, size), None
+
+    def _norm(self, module: Any) -> Callable[..., Any]:
+        usual = module.forward
+
+        def forward(source: torch.Tensor, *more: Any, **named: Any) -> Any:
+            if more or named:
+                return usual(source, *more, **named)
+            if self._run is None:
+                normed = usual(source)
+                if found := _root_mean_square(module, source, normed):
+                    self._seen.norms[id(module)] = found
+                return normed
+            if id(module) not in self._seen.norms:
+                return usual(source)
+            weight, epsilon = self._seen.norms[id(module)]
+            return torch.onnx.ops.symbolic(
+                "SimplifiedLayerNormalization",
+                [source, weight],
+                {"epsilon": epsilon, "axis": -1, "stash_type": 1},
+                dtype=source.dtype,
+                shape=source.shape,
+                version=1,
+            )
+
+        return forward
+
+    def _angles(self, module: Any) -> Callable[..., Any]:
+        usual = module.forward
+
+        def forward(source: torch.Tensor, position_ids: Any = None, *more: Any, **named: Any) -> Any:
+            found = usual(source, position_ids, *more, **named)
+            if not (isinstance(found, tuple) and len(found) == 2):
+                return found
+            call = (id(module), more, tuple(sorted(named.items())))
+            if self._run is None and call not in self._seen.tables:
+                everywhere = torch.arange(self._positions)[None]
+                cosines, sines = usual(source, everywhere, *more, **named)
+                self._seen.tables[call] = cosines[0], sines[0]
+            for each in found:
+                each.call = call
+            return found
+
+        return forward
+
+    def _turned(self, usual: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(usual)
+
+        def apply(*args: Any, **named: Any) -> Any:
+            bound = signature.bind(*args, **named)
+            bound.apply_defaults()
+            given = bound.arguments
+            call = getattr(given.get("cos"), "call", None)
+            heads = [each for name, each in given.items() if name not in ("cos", "sin") and _is_heads(each)]
+            if call is None or given.get("unsqueeze_dim", 1) != 1 or not heads:
+                return usual(*args, **named)
+            if self._run is None:
+                found = usual(*args, **named)
+                made = found if isinstance(found, tuple) else (found,)
+                turn = _turn(heads, made, given["cos"], given["sin"], self._seen.tables[call])
+                # What is turned in two ways by the same angles is left as it is.
+                known = self._seen.turns.setdefault(call, turn)
+                if known is None or turn is None or known.interleaved != turn.interleaved:
+                    self._seen.turns[call] = None
+                return found
+            turn = self._seen.turns.get(call)
+            if turn is None:
+                return usual(*args, **named)
+            waiting = [each.view(each.shape) for each in heads]
+            for each in waiting:
+                each.turn = turn
+                self._run.waiting[id(each)] = each
+            return tuple(waiting) if len(waiting) > 1 else waiting[0]
+
+        return apply
+
+
+def _mask(*, mask_function: Callable[..., Any], **_: Any) -> Mask:
+    return Mask(window_of(mask_function))
+
+
+def window_of(lets_through: Callable[..., Any]) -> int:
+    """How far back a mask of transformers' lets a token see: -1 for everything, else a number of tokens.
+
+    Args:
+        lets_through: Of batch, head, query's and key's position, as transformers' masks are written.
+
+    Raises:
+        NoOperator: What it hides is something else than the future and what lies behind a window.
+    """
+
+    def sees(query: int, key: int) -> bool:
+        return bool(lets_through(torch.tensor(0), torch.tensor(0), torch.tensor(query), torch.tensor(key)))
+
+    refusal = NoOperator(msg("its mask hides something else than the future and what is behind a window"))
+    if any(not sees(at, at) or sees(at, at + 1) for at in (0, 1, FAR - 1, FAR)):
+        raise refusal
+    if sees(FAR, 0):
+        if all(sees(at, key) for at in (1, 2, FAR + 1) for key in (0, at // 2, at - 1)):
+            return -1
+        raise refusal
+    hidden, seen = 0, FAR
+    while seen - hidden > 1:
+        middle = (hidden + seen) // 2
+        hidden, seen = (hidden, middle) if sees(FAR, middle) else (middle, seen)
+    window = FAR - hidden
+    # A window goes with the token; chunks, which begin at fixed places, don't.
+    places = (FAR + 1, FAR + window // 2, FAR + window - 1, 3 * FAR + 1)
+    if any(sees(at, at - window) or not sees(at, at - window + 1) for at in places):
+        raise refusal
+    return window
+
+
+def _root_mean_square(module: Any, source: torch.Tensor, normed: torch.Tensor) -> tuple[torch.Tensor, float] | None:
+    """Weight and epsilon with which the operator gives what the module gave; None where there are none.
+
+    Some families keep the weight's distance from one.
+    """
+    named = ("variance_epsilon", "eps", "epsilon", "norm_eps")
+    epsilon = next((each for name in named if isinstance(each := getattr(module, name, None), float)), None)
+    weight = getattr(module, "weight", None)
+    if epsilon is None or normed.shape != source.shape or normed.dtype != torch.float32:
+        return None
+    plain = source * torch.rsqrt(source.pow(2).mean(-1, keepdim=True) + epsilon)
+    width = source.shape[-1]
+    for added in (0.0, 1.0):
+        factors = torch.ones(width) if weight is None else real(weight.detach()).float() + added
+        if factors.shape == (width,) and _same(plain * factors, normed):
+            return factors.clone(), epsilon
+    return None
+
+
+def _turn(
+    heads: list[torch.Tensor],
+    turned: tuple[torch.Tensor, ...],
+    cosines: torch.Tensor,
+    sines: torch.Tensor,
+    tables: tuple[torch.Tensor, torch.Tensor],
+) -> Turn | None:
+    """The angles with which the operator would give ``turned``; None where it can't."""
+    if len(heads) != len(turned):
+        return None
+    for take in _HALVES:
+        here = [take(each) for each in (cosines, sines)]
+        if any(each is None or 2 * each.shape[-1] > heads[0].shape[-1] for each in here):
+            continue
+        for interleaved in (0, 1):
+            cos, sin = (each.unsqueeze(1) for each in cast("list[torch.Tensor]", here))
+            if all(
+                _same(_rotated(head, cos, sin, interleaved), made) for head, made in zip(heads, turned, strict=True)
+            ):
+                whole = [cast(torch.Tensor, take(each)).float().contiguous() for each in tables]
+                return Turn(whole[0], whole[1], interleaved)
+    return None
+
+
+def _first_half(angles: torch.Tensor) -> torch.Tensor | None:
+    half = angles.shape[-1] // 2
+    return angles[..., :half] if torch.equal(angles[..., :half], angles[..., half:]) else None
+
+
+def _every_second(angles: torch.Tensor) -> torch.Tensor | None:
+    return angles[..., ::2] if torch.equal(angles[..., ::2], angles[..., 1::2]) else None
+
+
+_HALVES: tuple[Callable[[torch.Tensor], torch.Tensor | None], ...] = (_first_half, _every_second, lambda angles: angles)
+"""Each angle turns two numbers: families write it down twice, in one of two orders, or once."""
+
+
+def _rotated(head: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, interleaved: int) -> torch.Tensor:
+    """What the operator computes."""
+    size = 2 * cosines.shape[-1]
+    turned, rest = head[..., :size], head[..., size:]
+    if interleaved:
+        first, second = turned[..., ::2], turned[..., 1::2]
+    else:
+        first, second = turned[..., : size // 2], turned[..., size // 2 :]
+    both = first * cosines - second * sines, second * cosines + first * sines
+    made = torch.stack(both, -1).flatten(-2) if interleaved else torch.cat(both, -1)
+    return torch.cat((made, rest), -1)
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and bool(torch.allclose(one, other, rtol=1e-4, atol=1e-5))
+
+
+def _is_heads(each: Any) -> bool:
+    return isinstance(each, torch.Tensor) and each.ndim == 4
+
+
+def _config(module: Any) -> Any:
+    found = getattr(module, "config", None)
+    return found if hasattr(found, "_attn_implementation") else None
+
+
+def _check_fixed(module: Any) -> None:
+    """Refuse angles that depend on how long the text is.
+
+    Raises:
+        NoOperator: They do.
+    """
+    kinds = getattr(module, "rope_type", None)
+    if {"dynamic", "longrope"} & set(kinds.values() if isinstance(kinds, dict) else [kinds]):
+        raise NoOperator(_changing_angles())
+
+
+def _changing_angles() -> Translatable:
+    return msg("its rotary angles change with the length of the text")
+
+
+def _instead(stack: ExitStack, place: Any, name: str, other: Any) -> None:
+    """Put ``other`` there until the stack is left."""
+    own = vars(place).get(name, stack)
+    setattr(place, name, other)
+    stack.callback(lambda: delattr(place, name) if own is stack else setattr(place, name, own))

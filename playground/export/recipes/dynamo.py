@@ -95,7 +95,7 @@ def _traced(folder: Path) -> Graph:
 def _exported(model: Any) -> Graph:
     import torch
 
-    from playground.export.recipes.operators import NoOperator, Operators
+    from playground.export.recipes.operators import NoOperator, Operators, TurnLost
 
     config = model.config.get_text_config()
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
@@ -119,12 +119,13 @@ def _exported(model: Any) -> Graph:
             past = [torch.zeros(1, heads, PAST, size) for heads, size in caches for _ in range(2)]
             any_length = torch.export.Dim.DYNAMIC
             tokens = torch.arange(NEW)[None]
-            program = torch.export.export(
-                Step(),
-                (tokens, torch.ones(1, PAST + NEW, dtype=torch.int64), tokens + PAST, past),
-                dynamic_shapes=({1: any_length}, {1: any_length}, {1: any_length}, [{2: any_length} for _ in past]),
-                strict=False,
-            )
+            example = tokens, torch.ones(1, PAST + NEW, dtype=torch.int64), tokens + PAST, past
+            axes = {1: any_length}, {1: any_length}, {1: any_length}, [{2: any_length} for _ in past]
+            try:
+                program = torch.export.export(Step(), example, dynamic_shapes=axes, strict=False)
+            except TurnLost:
+                operators.leave_angles()
+                program = torch.export.export(Step(), example, dynamic_shapes=axes, strict=False)
             names = [f"{layer}.{part}" for layer in range(len(caches)) for part in ("key", "value")]
             made = torch.onnx.export(
                 program,

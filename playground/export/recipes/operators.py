@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
+from torch.overrides import TorchFunctionMode
 from transformers.cache_utils import DynamicCache, DynamicLayer
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -26,17 +27,24 @@ from playground.errors import Reason
 from playground.messages import Translatable, msg
 from playground.runtimes.torch.deferred import real
 
-NAME = "playground_grouped"
-"""How the two interfaces know what is registered here."""
+NAME = "sdpa"
+"""Under which name of transformers' interfaces attention and masks are put in. Families that have their own call of
+torch's attention make it under this name."""
 
 FAR = 1 << 20
 """A position beyond every window and chunk, where masks are asked."""
+
+EIGHT = 8
+"""ONNX Runtime turns so many pairs at once, or none."""
 
 FLOAT = 1
 """ONNX's number for fp32."""
 
 WATCHED = 5
 """Tokens of the run that is looked at; their positions begin at ``WATCHED``, so that a turn shows."""
+
+_SAME_HEADS = frozenset(("transpose", "contiguous"))
+"""What torch is asked for between turning and attention that leaves each head as it is."""
 
 _SAYS_NOTHING = frozenset(
     (
@@ -52,6 +60,10 @@ class NoOperator(Reason):
     """Something in the network can't be said by these operators."""
 
 
+class TurnLost(NoOperator):
+    """What is turned goes another way than to attention: the operator can't turn it."""
+
+
 @dataclass(frozen=True)
 class Mask:
     """Stands for the mask of a layer.
@@ -61,6 +73,11 @@ class Mask:
     """
 
     window: int
+
+    @classmethod
+    def __torch_function__(cls, func: Any, _types: Any, _args: Any = (), _kwargs: Any = None) -> Any:
+        """Torch takes what has this method where it takes tensors; ``_Calls`` sees the one call that is meant."""
+        raise NoOperator(msg("attention has a mask or a bias of its own"))
 
 
 @dataclass(frozen=True)
@@ -82,17 +99,20 @@ class PastLayer(DynamicLayer):  # type: ignore[misc]
 
     Args:
         keys, values: fp32 ``[batch, heads, tokens, size]``.
+        order: Layers that were given new keys and values; this one is put behind them when it is.
 
     Attributes:
         present: Both with what was computed now, once the layer has been run.
     """
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, order: list[PastLayer]) -> None:
         super().__init__()
         self.past = keys, values
         self.present: tuple[torch.Tensor, ...] = ()
+        self._order = order
 
     def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        self._order.append(self)
         return keys, values
 
     def get_seq_length(self) -> int:
@@ -110,11 +130,13 @@ class _Run:
         layers: The cache.
         lengths: ``seqlens_k`` and ``total_sequence_length`` of the operator.
         waiting: Queries and keys that are to be turned and have not come to attention yet, by identity.
+        order: The layers that were given keys and values, in the order in which they were.
     """
 
     layers: list[PastLayer]
     lengths: tuple[torch.Tensor, torch.Tensor]
     waiting: dict[int, torch.Tensor] = field(default_factory=dict)
+    order: list[PastLayer] = field(default_factory=list)
 
 
 @dataclass
@@ -164,8 +186,10 @@ class Operators:
             for config in {id(each): each for each in map(_config, self._model.modules()) if each is not None}.values():
                 stack.callback(setattr, config, "_attn_implementation", config._attn_implementation)
                 config._attn_implementation = NAME
-            ALL_ATTENTION_FUNCTIONS.register(NAME, self._attention)
-            ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, _mask)
+            for interface, ours in ((ALL_ATTENTION_FUNCTIONS, self._attention), (ALL_MASK_ATTENTION_FUNCTIONS, _mask)):
+                interface[NAME] = ours
+                stack.callback(interface.__delitem__, NAME)
+            stack.enter_context(_Calls(self))
             yield
 
     def watch(self) -> list[tuple[int, int]]:
@@ -178,9 +202,11 @@ class Operators:
             NoOperator: There are layers without attention, or none with it.
         """
         tokens = torch.arange(WATCHED)[None]
+        cache = DynamicCache()
         with torch.no_grad():
-            self._model(input_ids=tokens, position_ids=tokens + WATCHED, use_cache=False)
-        found = self._seen.caches
+            self._model(input_ids=tokens, position_ids=tokens + WATCHED, past_key_values=cache, use_cache=True)
+        held = {number: layer.keys.shape for number, layer in enumerate(cache.layers) if layer.is_initialized}
+        found = {number: (shape[1], shape[3]) for number, shape in held.items()} | self._seen.caches
         if not found or sorted(found) != list(range(len(found))):
             raise NoOperator(msg("it has layers without attention"))
         return [found[layer] for layer in range(len(found))]
@@ -202,16 +228,17 @@ class Operators:
         Raises:
             NoOperator: The network can't be written this way.
         """
-        layers = [PastLayer(keys, values) for keys, values in zip(past[::2], past[1::2], strict=True)]
+        order: list[PastLayer] = []
+        layers = [PastLayer(keys, values, order) for keys, values in zip(past[::2], past[1::2], strict=True)]
         cache = DynamicCache()
         cache.layers, cache.layer_class_to_replicate = layers, None
         lengths = seen.sum(1, keepdim=True).to(torch.int32) - 1, seen.sum().to(torch.int32)
-        self._run = _Run(layers, lengths)
+        self._run = _Run(layers, lengths, order=order)
         try:
             given: dict[str, Any] = {"input_ids": tokens, "attention_mask": None, "position_ids": positions}
             found = self._model(**given, past_key_values=cache, use_cache=True, logits_to_keep=1)
             if self._run.waiting:
-                raise NoOperator(msg("what is turned is not what attention compares"))
+                raise TurnLost(msg("what is turned is not what attention compares"))
         finally:
             self._run = None
         if not all(layer.present for layer in layers):
@@ -229,31 +256,58 @@ class Operators:
         """
         query, key, value, mask = given
         scaling, softcap = told.pop("scaling", None), told.pop("softcap", None)
-        batch, heads, tokens, size = query.shape
         if self._run is None:  # watched: what it sees does not matter
             self._seen.caches[module.layer_idx] = key.shape[1], key.shape[3]
-            shared = torch.nn.functional.scaled_dot_product_attention(
+            seen = torch.nn.functional.scaled_dot_product_attention(
                 query, key, value, is_causal=True, scale=scaling, enable_gqa=True
             )
-            return shared.transpose(1, 2), None
-        if not isinstance(mask, Mask):
-            raise NoOperator(msg("attention has a mask or a bias of its own"))
+            return seen.transpose(1, 2), None
         unknown = sorted(name for name, each in told.items() if name not in _SAYS_NOTHING and each is not None)
         if unknown:
             raise NoOperator(msg("attention is told {names}", names=unknown))
+        layer = self._run.layers[module.layer_idx]
+        return self._grouped(layer, (query, key, value), mask, scaling, softcap), None
+
+    def attention_called(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Mask, scale: float | None
+    ) -> torch.Tensor:
+        """In place of torch's own attention: ``[batch, heads, tokens, size]`` to the same.
+
+        The layer is the one whose keys and values went into the cache last.
+        """
+        if self._run is None:
+            usual = torch.nn.functional.scaled_dot_product_attention
+            return usual(query, key, value, is_causal=True, scale=scale, enable_gqa=True)
+        if not self._run.order:
+            raise NoOperator(msg("not every layer keeps keys and values"))
+        return self._grouped(self._run.order[-1], (query, key, value), mask, scale, None).transpose(1, 2)
+
+    def _grouped(
+        self,
+        layer: PastLayer,
+        given: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        mask: Any,
+        scaling: float | None,
+        softcap: float | None,
+    ) -> torch.Tensor:
+        """The operator, behind ``layer``: ``[batch, tokens, heads, size]``."""
+        assert self._run is not None
+        query, key, value = given
+        batch, heads, tokens, size = query.shape
+        if not isinstance(mask, Mask):
+            raise NoOperator(msg("attention has a mask or a bias of its own"))
         if key.shape[-1] != size or value.shape[-1] != size:
             raise NoOperator(msg("keys and values have different sizes"))
         turn, other = getattr(query, "turn", None), getattr(key, "turn", None)
         if turn is not other:
-            raise NoOperator(msg("queries and keys are turned differently"))
-        layer = self._run.layers[module.layer_idx]
+            raise TurnLost(msg("queries and keys are turned differently"))
         settings: dict[str, Any] = {"num_heads": heads, "kv_num_heads": key.shape[1]}
         settings["scale"] = float(size**-0.5 if scaling is None else scaling)
         if mask.window > 0:
             settings["local_window_size"] = mask.window
         if softcap:
             settings["softcap"] = float(softcap)
-        rows = [each.transpose(1, 2).reshape(batch, tokens, -1) for each in (query, key, value)]
+        rows = [each.transpose(1, 2).reshape(batch, tokens, -1) for each in given]
         inputs = [*rows, *layer.past, *self._run.lengths]
         if turn is not None:
             for each in (query, key):
@@ -266,7 +320,22 @@ class Operators:
             "com.microsoft::GroupQueryAttention", inputs, settings, dtypes=[FLOAT] * 3, shapes=shapes, version=1
         )
         layer.present = tuple(present)
-        return made.reshape(batch, tokens, heads, size), None
+        return made.reshape(batch, tokens, heads, size)
+
+    def goes_on(self, before: Any, after: torch.Tensor) -> None:
+        """Take note that ``after`` is ``before`` in another form, and so still to be turned."""
+        if self._run is not None and id(before) in self._run.waiting:
+            del self._run.waiting[id(before)]
+            self._wait(after, before.turn)
+
+    def _wait(self, heads: torch.Tensor, turn: Turn) -> None:
+        assert self._run is not None
+        heads.turn = turn
+        self._run.waiting[id(heads)] = heads
+
+    def leave_angles(self) -> None:
+        """From now on heads are turned by the network's own code."""
+        self._seen.turns.clear()
 
     def _norm(self, module: Any) -> Callable[..., Any]:
         usual = module.forward
@@ -320,12 +389,14 @@ class Operators:
             given = bound.arguments
             call = getattr(given.get("cos"), "call", None)
             heads = [each for name, each in given.items() if name not in ("cos", "sin") and _is_heads(each)]
-            if call is None or given.get("unsqueeze_dim", 1) != 1 or not heads:
+            heads_at = given.get("unsqueeze_dim", 1)
+            if call is None or heads_at not in {1, 2} or not heads:
                 return usual(*args, **named)
             if self._run is None:
                 found = usual(*args, **named)
                 made = found if isinstance(found, tuple) else (found,)
-                turn = _turn(heads, made, given["cos"], given["sin"], self._seen.tables[call])
+                here = given["cos"].unsqueeze(heads_at), given["sin"].unsqueeze(heads_at)
+                turn = _turn(heads, made, here, self._seen.tables[call])
                 # What is turned in two ways by the same angles is left as it is.
                 known = self._seen.turns.setdefault(call, turn)
                 if known is None or turn is None or known.interleaved != turn.interleaved:
@@ -336,11 +407,31 @@ class Operators:
                 return usual(*args, **named)
             waiting = [each.view(each.shape) for each in heads]
             for each in waiting:
-                each.turn = turn
-                self._run.waiting[id(each)] = each
+                self._wait(each, turn)
             return tuple(waiting) if len(waiting) > 1 else waiting[0]
 
         return apply
+
+
+class _Calls(TorchFunctionMode):  # type: ignore[misc]
+    """Sees what a network's own code asks of torch."""
+
+    def __init__(self, operators: Operators) -> None:
+        super().__init__()
+        self._operators = operators
+
+    def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = dict(kwargs or {})
+        name = getattr(func, "__name__", "")
+        if name == "scaled_dot_product_attention" and isinstance(named.get("attn_mask"), Mask):
+            query, key, value = args
+            return self._operators.attention_called(query, key, value, named["attn_mask"], named.get("scale"))
+        found = func(*args, **named)
+        if name in _SAME_HEADS:
+            self._operators.goes_on(args[0], found)
+        elif name in {"cat", "concat", "concatenate"} and -1 in (*args[1:], named.get("dim")):
+            self._operators.goes_on(args[0][0], found)  # of which the first numbers alone are turned
+        return found
 
 
 def _mask(*, mask_function: Callable[..., Any], **_: Any) -> Mask:
@@ -401,19 +492,23 @@ def _root_mean_square(module: Any, source: torch.Tensor, normed: torch.Tensor) -
 def _turn(
     heads: list[torch.Tensor],
     turned: tuple[torch.Tensor, ...],
-    cosines: torch.Tensor,
-    sines: torch.Tensor,
+    angles: tuple[torch.Tensor, torch.Tensor],
     tables: tuple[torch.Tensor, torch.Tensor],
 ) -> Turn | None:
-    """The angles with which the operator would give ``turned``; None where it can't."""
+    """The angles of all positions with which the operator would give ``turned``; None where it can't.
+
+    Args:
+        angles: Cosines and sines of these positions, with an axis for heads.
+        tables: Those of all positions, without one.
+    """
     if len(heads) != len(turned):
         return None
     for take in _HALVES:
-        here = [take(each) for each in (cosines, sines)]
-        if any(each is None or 2 * each.shape[-1] > heads[0].shape[-1] for each in here):
+        here = [take(each) for each in angles]
+        if any(each is None or 2 * each.shape[-1] > heads[0].shape[-1] or each.shape[-1] % EIGHT for each in here):
             continue
         for interleaved in (0, 1):
-            cos, sin = (each.unsqueeze(1) for each in cast("list[torch.Tensor]", here))
+            cos, sin = cast("list[torch.Tensor]", here)
             if all(
                 _same(_rotated(head, cos, sin, interleaved), made) for head, made in zip(heads, turned, strict=True)
             ):

@@ -1,7 +1,7 @@
 """How much memory a model takes: one estimate for what is only read about and for what lies prepared on the disk.
 
     running   = process + tokenizer + weights as they lie in memory + KV cache + scratch memory
-    preparing = weights in fp32 + the graph that is being built + torch and the exporter
+    preparing = torch and the exporter + what is made, as it lies in memory + two of the largest matrices in fp32
 
 Weights. On disk they are ``parameters × bytes``: 4 in fp32, 1.15 in int8 and 0.69 in int4 (blocks of 32 with their
 scales), in int4 with the embedding, which mostly is the head too, in int8. In memory onnxruntime packs products anew
@@ -45,6 +45,11 @@ VOCAB_BYTES = 110
 """Of tokenizer.json for each entry, where only the size of the vocabulary is known."""
 PREPARING_MB = 1500.0
 """torch, transformers and the exporter without a model."""
+PREPARING_BY_PIECES_MB = 750.0
+"""The same, without what torch computes a whole model with."""
+WHOLE = {"torch": 4.0, "optimum": 12.0}
+"""Bytes for each parameter where a way holds the whole model in fp32: once where torch computes with it, three times
+where optimum traces it, writes it and puts what is shared together. Other ways read one matrix at a time."""
 KERNELS_CACHE = 0.5
 """Of an fp32 cache: the kernels keep half floats."""
 PREFILL_CHUNK = 128
@@ -134,12 +139,25 @@ def estimate(
         0.3 * parameters * tokens / CONTEXT / MB if cache is None else cache_mb(cache, runtime, "fused", tokens, 0),
         scratch_mb(config, tokens),
     ).total_mb
-    preparing = parameters * BYTES["fp32"] + (weights if runtime == "onnx" else 0)
+    if runtime == "torch":
+        preparing = whole_mb(parameters, "torch")
+    else:
+        largest = 2 * BYTES["fp32"] * _largest(parameters, config)
+        preparing = (weights * PACKED[precision] + largest) / MB + PREPARING_BY_PIECES_MB
     return Footprint(
         weights_mb=weights / MB,
         run_mb=running,
-        prepare_mb=running if prebuilt and runtime == "onnx" else preparing / MB + PREPARING_MB,
+        prepare_mb=running if prebuilt and runtime == "onnx" else preparing,
     )
+
+
+def whole_mb(parameters: int, way: str) -> float:
+    """Peak memory of a preparation that holds the model as a whole.
+
+    Args:
+        way: A key of ``WHOLE``.
+    """
+    return parameters * WHOLE[way] / MB + PREPARING_MB
 
 
 def of_files(
@@ -232,6 +250,11 @@ def _in_rooms(tokens: int) -> int:
 
 def _tokenizer_mb(size: int) -> float:
     return TOKENIZER_MB + TOKENIZER_FACTOR * size / MB
+
+
+def _largest(parameters: int, config: Mapping[str, Any]) -> float:
+    """Elements of the largest matrix: the embedding, or a part of a block."""
+    return max(_embedding(parameters, config), float(whole(config, *HIDDEN_SIZE) * whole(config, *INTERMEDIATE_SIZE)))
 
 
 def _embedding(parameters: int, config: Mapping[str, Any]) -> float:

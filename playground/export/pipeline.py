@@ -19,7 +19,7 @@ from pathlib import Path
 
 from playground import sources
 from playground.errors import ExportError, FidelityError, PlaygroundError, Reason, first_line
-from playground.export import cache
+from playground.export import cache, room
 from playground.export.recipes.base import Recipe, Work
 from playground.export.recipes.overlay import OverlayError
 from playground.export.weights import original_folder
@@ -137,6 +137,11 @@ def _judge_torch(job: _Job, folder: Path, material: _Material) -> Artifact:
         return check.torch_fidelity(Path(imported.path), original, job.progress, reference)
 
     try:
+        room.check_whole(Path(imported.path), "torch")
+    except ExportError as error:
+        what = msg("{model} can't be run by torch here: {reason}", model=job.spec.name, reason=error.what)
+        raise ExportError(what, error.next_step) from error
+    try:
         fidelity = _judged(job, "torch", compare)
     except FidelityError as error:
         raise FidelityError(
@@ -220,7 +225,12 @@ def _export(job: _Job, folder: Path, material: _Material) -> Artifact:
         )
     # What was built and rejected may be right but for its rounding; a graph in fp32 is still faster than torch.
     way = EXACT if rounding and job.variant.precision != EXACT[1] else TORCH
-    other = _made(dataclasses.replace(job, variant=Variant(job.spec.id, *way)), material)
+    try:
+        other = _made(dataclasses.replace(job, variant=Variant(job.spec.id, *way)), material)
+    except FidelityError:
+        raise
+    except ExportError as error:  # there is no room for torch
+        raise ExportError(msg("{what} ({why})", what=error.what, why=clauses(*reasons)), error.next_step) from error
     deeper = (msg("{precision}: {reason}", precision=EXACT[1], reason=reason) for reason in other.fallbacks)
     told = (*reasons, *deeper)
     return _refer(
@@ -285,6 +295,10 @@ def _build_and_check(job: _Job, recipe: Recipe, work: Work, material: _Material)
     """
     from playground.export import check, kernels
 
+    if material.imported is not None and recipe.whole:
+        room.check_whole(work.model, recipe.name)
+    elif material.imported is not None and recipe.name != "prebuilt":
+        room.check_by_pieces(work.model, work.precision)
     with _Timed(f"{job.variant}: build ({recipe.name})"):
         precision = _built(job, recipe, work)
     if material.imported is None:

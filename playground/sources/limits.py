@@ -82,7 +82,8 @@ def check(name: str, files: Iterable[Path], limit_mb: float | None = None, repo:
             )
     if parameters := parameter_count(config, elements):
         _compare(name, inside or config, parameters)
-        check_memory(name, parameters, limit_mb)
+        plain = all(path.suffix.lower() != ".gguf" for path in paths) and quantization.quantisation(config) is None
+        check_memory(name, parameters, limit_mb, whole=not plain)
 
 
 def _read_headers(
@@ -201,14 +202,18 @@ def check_tokenizer(name: str, files: Iterable[str]) -> None:
         )
 
 
-def check_memory(name: str, parameters: int, limit_mb: float | None = None) -> None:
-    """Refuse what this machine can't hold while it prepares the model; the estimate is a lower bound.
+def check_memory(name: str, parameters: int, limit_mb: float | None = None, *, whole: bool = False) -> None:
+    """Refuse what this machine can't hold while it prepares the model, in whatever precision; a preparation that holds
+    more of it finds out later (``export.room``).
+
+    Args:
+        whole: Its weights come rounded, and are widened as a whole.
 
     Raises:
         SourceError: With both figures.
     """
     limit = memory.limit_mb() if limit_mb is None else limit_mb
-    need = original_mb(parameters)
+    need = footprint.whole_mb(parameters, "torch") if whole else prepare_mb(parameters)
     if need > limit:
         raise SourceError(
             msg(
@@ -226,9 +231,9 @@ def check_memory(name: str, parameters: int, limit_mb: float | None = None) -> N
         )
 
 
-def original_mb(parameters: int) -> float:
-    """Memory to load the original weights with torch, which importing, exporting and comparing do."""
-    return footprint.estimate(parameters, "torch", "fp32").prepare_mb
+def prepare_mb(parameters: int, precision: str = "int4") -> float:
+    """Memory to prepare the model to ONNX in ``precision``, where it is read one matrix at a time."""
+    return footprint.estimate(parameters, "onnx", precision).prepare_mb
 
 
 def _refused(name: str, file: str, reason: Translatable, next_step: Translatable = AGAIN) -> SourceError:

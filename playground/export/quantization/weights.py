@@ -90,9 +90,9 @@ class Store:
         """Write a tensor down; returns what stands for it in the graph."""
         import onnx
 
-        array = np.ascontiguousarray(array)
         if array.nbytes < INLINE:
             return onnx.numpy_helper.from_array(array, name)
+        array = np.ascontiguousarray(array)  # which has an axis at least
         content = array.view(np.uint8).reshape(-1).data
         digest = hashlib.sha256(content).digest()
         if digest not in self._places:

@@ -52,6 +52,7 @@ class Recipe:
         build: Does it.
         packages: Installed tools whose version changes the result.
         pinned: Versions of tools that are not installed beside the application.
+        whole: Whether the tool holds the whole model in fp32; else it reads one matrix at a time.
     """
 
     name: Literal["prebuilt", "fused", "dynamo", "optimum"]
@@ -59,3 +60,4 @@ class Recipe:
     build: Build
     packages: tuple[str, ...]
     pinned: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = False

@@ -307,11 +307,11 @@ class Operators:
             settings["local_window_size"] = mask.window
         if softcap:
             settings["softcap"] = float(softcap)
+        for each in (query, key):
+            self._run.waiting.pop(id(each), None)
         rows = [each.transpose(1, 2).reshape(batch, tokens, -1) for each in given]
         inputs = [*rows, *layer.past, *self._run.lengths]
         if turn is not None:
-            for each in (query, key):
-                self._run.waiting.pop(id(each), None)
             settings |= {"do_rotary": 1, "rotary_interleaved": turn.interleaved}
             inputs += [turn.cosines, turn.sines]
         held = (batch, key.shape[1], layer.get_seq_length() + tokens, size)

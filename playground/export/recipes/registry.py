@@ -19,6 +19,6 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe("prebuilt", PREBUILT_PRECISIONS, take_prebuilt, ("onnxruntime",)),
     Recipe("fused", FUSED_PRECISIONS, build_fused, ("onnxruntime-genai", "onnxruntime", "onnx", "onnx-ir")),
     Recipe("dynamo", DYNAMO_PRECISIONS, build_dynamo, ("torch", "onnxscript", "onnxruntime", "onnx", "onnx-ir")),
-    Recipe("optimum", OPTIMUM_PRECISIONS, build_optimum, ("onnxruntime", "onnx", "torch"), pins()),
+    Recipe("optimum", OPTIMUM_PRECISIONS, build_optimum, ("onnxruntime", "onnx", "torch"), pins(), whole=True),
 )
 """Tried in this order; what none of them can do, torch does."""

@@ -75,7 +75,7 @@ def run_job(job: dict[str, Any], send: Send) -> dict[str, Any]:
         except LocalEntryNotFoundError:
             raise error from None
     names = list(choose(repo, files, lambda name: _index(repo, commit, files[name])))
-    if job["onnx"] and (need := limits.original_mb(sum(elements.values()))) > job["limit_mb"]:
+    if job["onnx"] and (need := limits.prepare_mb(sum(elements.values()), job["onnx"])) > job["limit_mb"]:
         names = _prebuilt_instead(repo, files, job, need, send) or names
     wanted = [files[name] for name in names]
     limits.check_tokenizer(f"hub:{repo}", [file.name for file in wanted])

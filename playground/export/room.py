@@ -1,0 +1,56 @@
+"""Whether a way to prepare a model fits into this machine's memory, asked before it is gone.
+
+What a preparation needs is ``catalog.footprint``'s estimate; the number of parameters is the import's own. A process
+that takes more than there is, is ended by the system without a word: a refusal names the figures and lets the next way
+try.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from playground.catalog.footprint import estimate, whole_mb
+from playground.errors import ExportError
+from playground.messages import msg
+from playground.sources.headers import read_safetensors
+from playground.system import memory
+
+
+def parameters_in(folder: Path) -> int:
+    """Elements of all safetensors in an imported folder; no weight is read."""
+    return sum(sum(read_safetensors(path).elements.values()) for path in folder.glob("*.safetensors"))
+
+
+def check_whole(folder: Path, way: str) -> None:
+    """Refuse ``way``, which holds the imported model as a whole, where that does not fit.
+
+    Args:
+        way: ``torch`` or ``optimum``.
+
+    Raises:
+        ExportError: With both figures.
+    """
+    _check(folder, lambda parameters: whole_mb(parameters, way))
+
+
+def check_by_pieces(folder: Path, precision: str) -> None:
+    """The same for a graph in ``precision`` that is made one matrix at a time.
+
+    Raises:
+        ExportError: With both figures.
+    """
+    _check(folder, lambda parameters: estimate(parameters, "onnx", precision).prepare_mb)
+
+
+def _check(folder: Path, need_of: Callable[[int], float]) -> None:
+    need, limit = need_of(parameters_in(folder)), memory.limit_mb()
+    if need > limit:
+        raise ExportError(
+            msg(
+                "it takes {need_gb:.1f} GB of memory, this machine has {limit_gb:.1f} GB",
+                need_gb=need / 1000,
+                limit_gb=limit / 1000,
+            ),
+            msg("Choose int4, a smaller model of the family, or serve it elsewhere and name it as remote:NAME."),
+        )

@@ -10,7 +10,7 @@ Door:
         LAYERS, Names, VOCAB_SIZE, whole
     entries: Catalog, CatalogEntry, HUB_ID, HUB_REVISION, Terms, load_catalog
     facts: full_facts
-    footprint: Footprint, KERNELS_CACHE, OTHER_MB, PROCESS_MB, of_files
+    footprint: Footprint, KERNELS_CACHE, OTHER_MB, PROCESS_MB, estimate, of_files, whole_mb
     hub: HubInfo, fetch_model_info, hub_errors, parse, reachable
     hub_cards: card_html, hub_facts, read, remembered, rest_url
     kinds: WORDS, has_encoder, kind_told

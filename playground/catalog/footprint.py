@@ -1,7 +1,7 @@
 """How much memory a model takes: one estimate for what is only read about and for what lies prepared on the disk.
 
     running   = process + tokenizer + weights as they lie in memory + KV cache + scratch memory
-    preparing = torch and the exporter + what is made, as it lies in memory + two of the largest matrices in fp32
+    preparing = torch and the exporter + what is made + the largest matrix in fp32
 
 Weights. On disk they are ``parameters × bytes``: 4 in fp32, 1.15 in int8 and 0.69 in int4 (blocks of 32 with their
 scales), in int4 with the embedding, which mostly is the head too, in int8. In memory onnxruntime packs products anew
@@ -45,7 +45,7 @@ VOCAB_BYTES = 110
 """Of tokenizer.json for each entry, where only the size of the vocabulary is known."""
 PREPARING_MB = 1500.0
 """torch, transformers and the exporter without a model."""
-PREPARING_BY_PIECES_MB = 750.0
+PREPARING_BY_PIECES_MB = 500.0
 """The same, without what torch computes a whole model with."""
 WHOLE = {"torch": 4.0, "optimum": 12.0}
 """Bytes for each parameter where a way holds the whole model in fp32: once where torch computes with it, three times
@@ -142,8 +142,7 @@ def estimate(
     if runtime == "torch":
         preparing = whole_mb(parameters, "torch")
     else:
-        largest = 2 * BYTES["fp32"] * _largest(parameters, config)
-        preparing = (weights * PACKED[precision] + largest) / MB + PREPARING_BY_PIECES_MB
+        preparing = (weights + BYTES["fp32"] * _largest(parameters, config)) / MB + PREPARING_BY_PIECES_MB
     return Footprint(
         weights_mb=weights / MB,
         run_mb=running,

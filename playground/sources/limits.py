@@ -202,18 +202,21 @@ def check_tokenizer(name: str, files: Iterable[str]) -> None:
         )
 
 
-def check_memory(name: str, parameters: int, limit_mb: float | None = None, *, whole: bool = False) -> None:
-    """Refuse what this machine can't hold while it prepares the model, in whatever precision; a preparation that holds
-    more of it finds out later (``export.room``).
+def check_memory(
+    name: str, parameters: int, limit_mb: float | None = None, *, precision: str = "int4", whole: bool = False
+) -> None:
+    """Refuse what this machine can't hold while it prepares the model; a way that holds more of it than it has to is
+    refused later (``export.room``).
 
     Args:
-        whole: Its weights come rounded, and are widened as a whole.
+        precision: Of the graph that is wanted; as long as nobody says which, the smallest.
+        whole: It is held as a whole: its weights come rounded and are widened, or torch runs it.
 
     Raises:
         SourceError: With both figures.
     """
     limit = memory.limit_mb() if limit_mb is None else limit_mb
-    need = footprint.whole_mb(parameters, "torch") if whole else prepare_mb(parameters)
+    need = footprint.whole_mb(parameters, "torch") if whole else prepare_mb(parameters, precision)
     if need > limit:
         raise SourceError(
             msg(
@@ -231,7 +234,7 @@ def check_memory(name: str, parameters: int, limit_mb: float | None = None, *, w
         )
 
 
-def prepare_mb(parameters: int, precision: str = "int4") -> float:
+def prepare_mb(parameters: int, precision: str) -> float:
     """Memory to prepare the model to ONNX in ``precision``, where it is read one matrix at a time."""
     return footprint.estimate(parameters, "onnx", precision).prepare_mb
 

@@ -55,7 +55,7 @@ def test_a_family_is_served_as_the_page_says(family: Family, precision: str, mod
     assert proof.way == documented()[family.name, precision].way, artifact.fallbacks
     if building.obstacle() is None:
         assert proof.engine == documented()[family.name, precision].engine, artifact.engine_note
-    ways = ("fused", "optimum", "torch")
+    ways = ("fused", "dynamo", "optimum", "torch")
     assert [line.split(":")[0] for line in artifact.fallbacks] == list(ways[: ways.index(proof.way)])
     assert artifact.fidelity is not None
     if artifact.variant.runtime == "torch":
@@ -91,7 +91,7 @@ def test_the_builders_olmo_is_caught_by_its_logits_and_by_no_list(models: Path, 
     from tests.families.proof import prove
 
     artifact = prove(BY_NAME["olmo"], "fp32", models, home).artifact
-    assert artifact.recipe == "optimum"
+    assert artifact.recipe == "dynamo"
     assert artifact.fallbacks[0].startswith("fused: rejected")
     sources = "".join(path.read_text(encoding="utf-8") for path in Path(cache.__file__).parent.rglob("*.py"))
     assert "olmo" not in sources.lower()

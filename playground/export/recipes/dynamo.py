@@ -74,6 +74,8 @@ def build_dynamo(work: Work) -> str:
 
 
 def _reason(error: Exception, model: Path) -> Translatable:
+    while isinstance(error.__cause__, Exception):  # torch wraps what went wrong in advice to its own users
+        error = error.__cause__
     if isinstance(error, Reason):
         return error.reason
     said = first_line(str(error).replace(str(model), "the model"))
@@ -89,10 +91,16 @@ def _traced(folder: Path) -> Graph:
         raise ExportError(msg("it has an encoder"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns at every Python value it meets
-        return _exported(network.model)
+        return exported(network.model)
 
 
-def _exported(model: Any) -> Graph:
+def exported(model: Any) -> Graph:
+    """The graph of a network whose weights may be deferred; the network is as it was behind it.
+
+    Raises:
+        NoOperator: It can't be written with these operators.
+        Exception: Whatever tracing finds wrong.
+    """
     import torch
 
     from playground.export.recipes.operators import NoOperator, Operators, TurnLost

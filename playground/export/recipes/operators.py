@@ -49,7 +49,7 @@ _SAME_HEADS = frozenset(("transpose", "contiguous"))
 _SAYS_NOTHING = frozenset(
     (
         *("dropout", "sliding_window", "is_causal", "position_ids", "use_cache", "cache_position", "output_attentions"),
-        *("output_hidden_states", "return_dict", "logits_to_keep", "num_items_in_batch"),
+        *("output_hidden_states", "return_dict", "logits_to_keep", "num_items_in_batch", "output_router_logits"),
     )
 )
 """What attention is told that changes nothing here: windows come with the mask, the rest is for training and kernels
@@ -77,7 +77,13 @@ class Mask:
     @classmethod
     def __torch_function__(cls, func: Any, _types: Any, _args: Any = (), _kwargs: Any = None) -> Any:
         """Torch takes what has this method where it takes tensors; ``_Calls`` sees the one call that is meant."""
-        raise NoOperator(msg("attention has a mask or a bias of its own"))
+        raise NoOperator(_own_mask())
+
+    def __getattr__(self, name: str) -> Any:
+        """A network that looks at the mask's numbers makes one of its own of them."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise NoOperator(_own_mask())
 
 
 @dataclass(frozen=True)
@@ -295,7 +301,7 @@ class Operators:
         query, key, value = given
         batch, heads, tokens, size = query.shape
         if not isinstance(mask, Mask):
-            raise NoOperator(msg("attention has a mask or a bias of its own"))
+            raise NoOperator(_own_mask())
         if key.shape[-1] != size or value.shape[-1] != size:
             raise NoOperator(msg("keys and values have different sizes"))
         turn, other = getattr(query, "turn", None), getattr(key, "turn", None)
@@ -564,11 +570,11 @@ def _check_fixed(module: Any) -> None:
     """
     kinds = getattr(module, "rope_type", None)
     if {"dynamic", "longrope"} & set(kinds.values() if isinstance(kinds, dict) else [kinds]):
-        raise NoOperator(_changing_angles())
+        raise NoOperator(msg("its rotary angles change with the length of the text"))
 
 
-def _changing_angles() -> Translatable:
-    return msg("its rotary angles change with the length of the text")
+def _own_mask() -> Translatable:
+    return msg("attention has a mask or a bias of its own")
 
 
 def _instead(stack: ExitStack, place: Any, name: str, other: Any) -> None:

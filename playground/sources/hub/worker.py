@@ -210,7 +210,8 @@ def _check_memory(
     size = sum(file.size for file in files if file.name.endswith(".safetensors"))
     kind = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
     parameters = limits.parameter_count(config, elements) or size // DTYPE_BYTES.get(kind, 4)
-    limits.check_memory(job["name"], parameters, job["limit_mb"])
+    wanted = {"precision": job["onnx"]} if job["onnx"] else {"whole": True}
+    limits.check_memory(job["name"], parameters, job["limit_mb"], **wanted)
 
 
 def _cached(repo: str, revision: str, choose: Choose, reason: Translatable, send: Send) -> dict[str, Any]:

@@ -1,0 +1,248 @@
+"""transformers' own modules, traced with operators in place of attention, norms and rotary angles."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+
+from playground.errors import ExportError
+from playground.export.recipes.base import Work
+from playground.export.recipes.dynamo import DYNAMO_PRECISIONS, build_dynamo
+from playground.messages import Translatable
+from tests.families.builders import write
+from tests.families.table import WINDOW, Family
+from tests.support import tiny
+
+torch = pytest.importorskip("torch")
+operators = pytest.importorskip("playground.export.recipes.operators")
+
+pytestmark = [pytest.mark.integration, pytest.mark.parallel, pytest.mark.xdist_group("dynamo")]
+
+IDS = np.array([[(11 * place + 3) % tiny.VOCAB for place in range(3 * WINDOW)]])
+PIECES = (7, 1, 1, WINDOW, 1, 20)
+
+FAMILIES = {
+    each.name: each
+    for each in (
+        Family("olmo-2", "OLMo 2", "norms behind the blocks", "olmo2", {}),
+        Family("olmo-3", "OLMo 3", "windows in some layers", "olmo3",
+               {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]}),
+        Family("smollm-3", "SmolLM3", "layers that turn nothing", "smollm3", {"pad_token_id": 0}),
+        Family("falcon", "Falcon 7B", "torch's own attention called", "falcon",
+               {"multi_query": True, "parallel_attn": True, "alibi": False, "bias": False}),
+        Family("phi", "Phi-2", "a part of each head turned", "phi",
+               {"hidden_size": 128, "num_key_value_heads": 4, "pad_token_id": 0, "partial_rotary_factor": 0.5}),
+        Family("cohere", "Command R", "neighbours turned together", "cohere", {"pad_token_id": 0}),
+        Family("ministral-3", "Ministral 3", "queries scaled behind their turn", "ministral3", {"pad_token_id": 0}),
+        Family("starcoder-2", "StarCoder2", "biases everywhere", "starcoder2", {"sliding_window": WINDOW}),
+    )
+}  # fmt: skip
+
+
+def built(family: Family, folder: Path, precision: str = "fp32") -> Path:
+    model, target = folder / "model", folder / "graph"
+    if not model.exists():
+        write(family, model)
+    target.mkdir()
+    build_dynamo(Work(model, model, target, precision, DYNAMO_PRECISIONS[precision], folder, lambda *_: None))
+    return target / "model.onnx"
+
+
+def logits(path: Path) -> list[NDArray[Any]]:
+    """Behind each of ``PIECES``, what is kept between them given back."""
+    session = ort.InferenceSession(str(path))
+    kept = {each.name: each for each in session.get_inputs() if each.name.startswith("past")}
+    state = {name: np.zeros([1, each.shape[1], 0, each.shape[3]], np.float32) for name, each in kept.items()}
+    names = [each.name for each in session.get_outputs()]
+    found, done = [], 0
+    for size in PIECES:
+        given = {
+            "input_ids": IDS[:, done : done + size],
+            "attention_mask": np.ones((1, done + size), np.int64),
+            "position_ids": np.arange(done, done + size)[None],
+        }
+        known = {each.name for each in session.get_inputs()}
+        made = dict(zip(names, session.run(names, {k: v for k, v in given.items() if k in known} | state), strict=True))
+        state = {name: made[name.replace("past_key_values", "present")] for name in kept}
+        found.append(made["logits"][0, -1])
+        done += size
+    return found
+
+
+def expected(folder: Path) -> list[NDArray[Any]]:
+    from playground.runtimes.torch.networks import load_network
+
+    with torch.no_grad():
+        whole = load_network(folder).model(input_ids=torch.tensor(IDS)).logits[0].numpy()
+    return [whole[place - 1] for place in np.cumsum(PIECES)]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_traced_network_is_the_network_however_its_tokens_come_in(name: str, tmp_path: Path) -> None:
+    path = built(FAMILIES[name], tmp_path)
+    for got, want in zip(logits(path), expected(tmp_path / "model"), strict=True):
+        assert np.abs(got - want).max() <= 2e-5 * max(1.0, np.abs(want).max())
+
+
+def test_what_is_traced_is_attention_norms_and_products_and_little_else(tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(built(FAMILIES["olmo-3"], tmp_path), load_external_data=False)
+    counted = Counter(node.op_type for node in model.graph.node)
+    layers = len([each for each in model.graph.input if each.name.endswith(".key")])
+    assert counted["GroupQueryAttention"] == layers
+    windows = [
+        attribute.i
+        for node in model.graph.node
+        if node.op_type == "GroupQueryAttention"
+        for attribute in node.attribute
+        if attribute.name == "local_window_size"
+    ]
+    assert 0 < len(windows) < layers
+    assert set(windows) == {WINDOW}
+    assert not {"Softmax", "Slice", "Cos", "ReduceMean", "Transpose", "Identity"} & counted.keys()
+    assert counted["Gather"] == 2  # the embedding, and the last row
+    text = model.SerializeToString()
+    assert str(tmp_path).encode() not in text
+    assert b"site-packages" not in text
+
+
+def test_large_weights_are_not_there_while_the_network_is_traced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from playground.export.recipes import dynamo
+
+    monkeypatch.setattr(dynamo, "SMALL", 64)
+    seen: list[int] = []
+    traced = operators.Operators.run
+
+    def run(self: Any, *given: Any) -> Any:
+        seen.extend(each.numel() for each in self._model.parameters() if each.numel() > 64)
+        return traced(self, *given)
+
+    monkeypatch.setattr(operators.Operators, "run", run)
+    # An embedding of NaN shows wherever the numbers of a place were used and not those of the file.
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *shape, **more: empty(*shape, **more).fill_(float("nan")))
+    path = built(FAMILIES["olmo-2"], tmp_path)
+    monkeypatch.undo()
+    assert seen
+    for got, want in zip(logits(path), expected(tmp_path / "model"), strict=True):
+        assert np.abs(got - want).max() <= 2e-5 * max(1.0, np.abs(want).max())
+
+
+def test_the_network_is_as_it_was_behind_a_trace(tmp_path: Path) -> None:
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    from playground.export.recipes import dynamo
+    from playground.runtimes.torch.networks import load_network
+
+    write(FAMILIES["olmo-3"], tmp_path)
+    model = load_network(tmp_path, deferred=True).model
+    before = ALL_ATTENTION_FUNCTIONS["sdpa"], ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
+    with torch.no_grad():
+        want = model(input_ids=torch.tensor(IDS)).logits
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, at tracing
+            dynamo.exported(model)
+        assert torch.equal(model(input_ids=torch.tensor(IDS)).logits, want)
+    assert (ALL_ATTENTION_FUNCTIONS["sdpa"], ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]) == before
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def words_of(error: pytest.ExceptionInfo[ExportError]) -> Translatable:
+    return error.value.what
+
+
+@pytest.mark.parametrize(
+    ("family", "words"),
+    [
+        (Family("bloom", "BLOOM", "", "bloom", {}), "positions"),
+        (Family("falcon-alibi", "Falcon RW", "", "falcon", {"alibi": True, "multi_query": False}), "mask or a bias"),
+        (Family("mamba", "Mamba", "", "mamba", {}), ""),
+        (Family("mixtral", "Mixtral", "", "mixtral", {}), "traced"),
+    ],
+    ids=lambda each: each.name if isinstance(each, Family) else "",
+)
+def test_what_no_operator_says_is_refused_in_words(family: Family, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError) as caught:
+        built(family, tmp_path)
+    assert words in words_of(caught)
+    assert str(tmp_path) not in words_of(caught)
+
+
+Sees = Callable[[Any, Any, Any, Any], Any]
+
+
+@pytest.mark.parametrize(
+    ("sees", "window"),
+    [
+        (lambda _batch, _head, query, key: key <= query, -1),
+        (lambda _batch, _head, query, key: (key <= query) & (key > query - 1), 1),
+        (lambda _batch, _head, query, key: (key <= query) & (key > query - 96), 96),
+        (lambda _batch, _head, query, key: (key <= query) & (key > query - 4096), 4096),
+    ],
+)
+def test_a_window_is_found_by_asking_the_mask(sees: Sees, window: int) -> None:
+    assert operators.window_of(sees) == window
+
+
+@pytest.mark.parametrize(
+    "sees",
+    [
+        lambda _batch, _head, query, key: key <= query + 1,
+        lambda _batch, _head, query, key: key >= 0,
+        lambda _batch, _head, query, key: key < query,
+        lambda _batch, _head, query, key: (key <= query) & (key // 128 == query // 128),
+        lambda _batch, _head, query, key: (key <= query) & ((key > query - 64) | (key < 4)),
+        lambda _batch, _head, query, key: (key <= query) & (key % 2 == 0),
+    ],
+    ids=["a token ahead", "everything", "not itself", "chunks", "a window and the first", "every second"],
+)
+def test_a_mask_of_another_kind_is_refused(sees: Sees) -> None:
+    with pytest.raises(operators.NoOperator):
+        operators.window_of(sees)
+
+
+class TestTurns:
+    """Which of the operator's two ways a family turns heads in, found with numbers."""
+
+    def heads(self) -> Any:
+        return torch.randn(1, 2, 6, 64, generator=torch.Generator().manual_seed(0))
+
+    def angles(self, size: int) -> Any:
+        angles = torch.arange(6)[:, None] / 100 ** (torch.arange(size) / size)[None]
+        return angles[None]
+
+    def turn(self, angles: Any, made: Any) -> Any:
+        tables = angles.cos(), angles.sin()
+        here = tuple(each.unsqueeze(1) for each in tables)
+        return operators._turn([self.heads()], (made,), here, tuple(each[0] for each in tables))
+
+    @pytest.mark.parametrize("interleaved", [0, 1])
+    @pytest.mark.parametrize("size", [16, 32])
+    def test_each_way_is_known_by_what_it_gives(self, interleaved: int, size: int) -> None:
+        angles = self.angles(size)
+        cos, sin = angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
+        made = operators._rotated(self.heads(), cos, sin, interleaved)
+        for twice in (angles, torch.cat((angles, angles), -1), torch.stack((angles, angles), -1).flatten(-2)):
+            found = self.turn(twice, made)
+            assert found.interleaved == interleaved
+            assert torch.equal(found.cosines, angles[0].cos())
+
+    def test_another_turn_is_none(self) -> None:
+        assert self.turn(self.angles(32), self.heads() * 1.01) is None
+
+    def test_what_onnxruntime_would_not_turn_is_none(self) -> None:
+        angles = self.angles(12)
+        cos, sin = angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
+        assert self.turn(angles, operators._rotated(self.heads(), cos, sin, 0)) is None

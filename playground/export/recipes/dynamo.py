@@ -67,7 +67,9 @@ def build_dynamo(work: Work) -> str:
         log.info("tracing %s failed", work.model.name, exc_info=not isinstance(error, Reason))
         raise ExportError(_reason(error, work.model)) from error
     work.progress(msg("rounding weights"), 0.0)
-    sums = graph.WORTH_SUMS if building.obstacle() else 0
+    # A Gemm multiplies rows without the axis of a batch, and has no place for sums of activations beside them.
+    rows = any(node.op_type == "Gemm" for node in traced.model.graph.node)
+    sums = None if rows else graph.WORTH_SUMS if building.obstacle() else 0
     graph.rewrite(traced, work.target / MODEL, graph.bits_of(work.options), work.progress, sums)
     copy_side_files(work.model, work.target)
     return work.precision

@@ -35,8 +35,8 @@ four texts ([measurement.md](measurement.md)), or 49 where torch serves; sliding
 says whether a greedy answer of 120 tokens to a prompt of some 250 equals that of `transformers.generate`.
 
 *Served by* is the first of prebuilt, fused, dynamo, optimum and torch that could be made and was faithful enough;
-*computed by* says whether the playground's kernels run that graph (they are for rounded weights) or ONNX Runtime. The reasons
-against what would have come before stand below the table, as the app shows them.
+*computed by* says whether the playground's kernels run that graph (they are for rounded weights) or ONNX Runtime. The
+reasons against what would have come before stand below the table, as the app shows them.
 """
 
 

@@ -163,7 +163,7 @@ class _Watched:
 
 
 class Operators:
-    """A network whose modules write operators while ``running``.
+    """A network whose modules write operators while they are ``installed``.
 
     Args:
         model: transformers' own, for causal language modelling.

@@ -31,9 +31,8 @@ from tests.support.door import served
 pytest.importorskip("lm_eval")
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.parallel,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("agreement"),  # its models are scored once
+    # Not `parallel`: its models are scored once, on one worker.
 ]
 
 KEY = "a-key-for-the-harness"

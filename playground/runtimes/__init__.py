@@ -20,7 +20,7 @@ Door:
     onnx.file: BadOnnxFile, DECODER, GraphError, OnnxFile, is_data_file, read_onnx_file
     onnx.graph: read_graph
     onnx.runtime: open_engine
-    torch.deferred: as_stored, real
+    torch.deferred: as_stored, exchanged, real
     torch.networks: IncompleteWeights, NAMED_TENSORS, Network, load_network
     torch.runtime: TorchRuntime
 """

@@ -98,21 +98,20 @@ def _unfit(shipment: Shipment) -> PlaygroundError | None:
     if artifact.variant.runtime != "onnx":
         what = msg("{model} is run by torch here, because no graph could be made of it", model=str(shipment.asked))
         return ExportError(msg("{what} ({why})", what=what, why=why) if why else what, another)
+    alone = msg("ONNX Runtime alone runs it: the graph is in {folder}.", folder=artifact.path)
     if artifact.recipe == "optimum":
         what = msg(
             "{model} was exported by optimum, and its graph has other inputs than onnxruntime-genai drives",
             model=str(shipment.asked),
         )
-        step = msg("ONNX Runtime alone runs it: the graph is in {folder}.", folder=artifact.path)
-        return ExportError(msg("{what} ({why})", what=what, why=why) if why else what, sentences(another, step))
+        return ExportError(msg("{what} ({why})", what=what, why=why) if why else what, sentences(another, alone))
     if artifact.recipe == "dynamo":
         what = msg(
             "{model} was exported by torch, without the {file} that onnxruntime-genai needs",
             model=str(shipment.asked),
             file=GENAI_CONFIG,
         )
-        step = msg("ONNX Runtime alone runs it: the graph is in {folder}.", folder=artifact.path)
-        return ExportError(what, sentences(another, step))
+        return ExportError(what, sentences(another, alone))
     if not (Path(artifact.path) / GENAI_CONFIG).is_file():
         what = msg(
             "{model} runs from ONNX files that its repository brings, without a {file} that onnxruntime-genai needs",

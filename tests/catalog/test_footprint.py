@@ -179,6 +179,7 @@ def test_a_7b_is_prepared_on_a_16_gb_machine_and_is_no_matter_for_torch_there() 
     assert estimate(7_000_000_000, "onnx", "int4", LLAMA_2).prepare_mb < 8_000
     assert estimate(7_000_000_000, "onnx", "int8", LLAMA_2).fits(16_000)
     assert not estimate(7_000_000_000, "torch", "fp32", LLAMA_2).fits(24_000)
+    assert estimate(7_000_000_000, "onnx", "int8", LLAMA_2, prebuilt=True).fits(24_000)
     brings = HubInfo("someone/twenty", "1", parameters=20_000_000_000, onnx_files=("onnx/model_int8.onnx",))
     without = HubInfo("someone/twenty", "1", parameters=20_000_000_000)
     assert brings.footprint().prepare_mb == brings.footprint().run_mb

@@ -304,6 +304,7 @@ def test_what_can_never_be_shipped_is_said_with_what_to_choose(runtime: str, sai
     [
         ({"recipe": "optimum", "fallbacks": (msg("fused: the model builder does not know it"),)}, "does not know it"),
         ({"recipe": "optimum"}, "other inputs than onnxruntime-genai drives"),
+        ({"recipe": "dynamo"}, "without the genai_config.json that onnxruntime-genai needs"),
         ({"recipe": "prebuilt"}, "genai_config"),
         ({"variant": Variant("tiny", "torch", "fp32"), "recipe": "none"}, "no graph could be made"),
     ],

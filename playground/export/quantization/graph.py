@@ -27,6 +27,7 @@ from playground.export.quantization.blocks import (
     round8,
 )
 from playground.export.quantization.weights import Graph, Store, graphs
+from playground.kernels import building
 from playground.kernels.library import packed
 from playground.messages import msg
 from playground.sources.files import Progress
@@ -34,6 +35,21 @@ from playground.sources.files import Progress
 WORTH_SUMS = 1 << 19
 """Weights a product must have for ``rest`` to be added. The two small operators it takes cost onnxruntime as long as
 reading half a million weights; below that, whole zero points are the better bargain. The kernels get it for nothing."""
+
+ROUNDED = {
+    # Embedding and head in int8, and in int4 with the levels a 4-bit file had (docs/int4.md). Another kind of rounding
+    # is another artifact.
+    "int8": {"bits": "8", "block_size": str(QUANT_BLOCK), "embedding": "8"},
+    "int4": {
+        "bits": "4",
+        "block_size": str(QUANT_BLOCK),
+        "embedding": "8",
+        "finer": "8 in attention too",
+        "levels": "found again, with means in steps chosen by row; in every product where there are kernels",
+    },
+    "fp32": {},
+}
+"""Options of a recipe whose graphs have ``GroupQueryAttention``, by precision."""
 
 EMBEDDING_ROWS = 1024
 """Tables with fewer rows are not worth rounding."""
@@ -354,6 +370,11 @@ def _drop_unused(graph: Any) -> None:
     used = _used(graph)
     for initializer in [each for each in graph.initializer if each.name not in used]:
         graph.initializer.remove(initializer)
+
+
+def worth_sums() -> int:
+    """Weights a product must have for ``rest`` here: where there are kernels, any."""
+    return WORTH_SUMS if building.obstacle() else 0
 
 
 def bits_of(options: Mapping[str, str]) -> int | None:

@@ -1,4 +1,4 @@
-"""The general way: torch's own exporter over transformers' own modules, which write ONNX Runtime's operators
+"""The traced way: torch's own exporter over transformers' own modules, which write ONNX Runtime's operators
 (``operators.py``).
 
 What the network computes is transformers' code, traced; so there is nothing to know of an architecture, and one that is
@@ -17,30 +17,16 @@ from typing import Any
 
 from playground.errors import ExportError, Reason, first_line
 from playground.export.quantization import graph
-from playground.export.quantization.blocks import QUANT_BLOCK
 from playground.export.quantization.weights import Graph
 from playground.export.recipes.base import Work
 from playground.export.recipes.unwritten import graph_of
 from playground.export.weights import copy_side_files
-from playground.kernels import building
 from playground.messages import Translatable, msg
 from playground.sources.files import of_the_disk
 
 log = logging.getLogger(__name__)
 
 MODEL = "model.onnx"
-DYNAMO_PRECISIONS = {
-    # As the fused way rounds.
-    "int8": {"bits": "8", "block_size": str(QUANT_BLOCK), "embedding": "8"},
-    "int4": {
-        "bits": "4",
-        "block_size": str(QUANT_BLOCK),
-        "embedding": "8",
-        "finer": "8 in attention too",
-        "levels": "found again, with means in steps chosen by row; in every product where there are kernels",
-    },
-    "fp32": {},
-}
 SMALL = 1 << 16
 """Numbers of a weight that is read while tracing: what is computed of small ones alone is computed once."""
 
@@ -69,7 +55,7 @@ def build_dynamo(work: Work) -> str:
     work.progress(msg("rounding weights"), 0.0)
     # A Gemm multiplies rows without the axis of a batch, and has no place for sums of activations beside them.
     rows = any(node.op_type == "Gemm" for node in traced.model.graph.node)
-    sums = None if rows else graph.WORTH_SUMS if building.obstacle() else 0
+    sums = None if rows else graph.worth_sums()
     graph.rewrite(traced, work.target / MODEL, graph.bits_of(work.options), work.progress, sums)
     copy_side_files(work.model, work.target)
     return work.precision
@@ -157,27 +143,15 @@ def _hollow(model: Any) -> Iterator[Mapping[str, Any]]:
     """
     import torch
 
-    from playground.runtimes.torch.deferred import real
+    from playground.runtimes.torch.deferred import exchanged, real
 
-    kept = [(module, dict(module._parameters)) for module in model.modules()]
     weights = {f"model.{name}": each for name, each in model.named_parameters(remove_duplicate=False)}
-    places: dict[int, Any] = {}
 
     def place(weight: Any) -> Any:
-        if id(weight) not in places:
-            plain = torch.empty(weight.shape) if weight.numel() > SMALL else real(weight.detach()).float()
-            places[id(weight)] = torch.nn.Parameter(plain, requires_grad=False)
-        return places[id(weight)]
+        return torch.empty(weight.shape) if weight.numel() > SMALL else real(weight.detach()).float()
 
-    try:
-        for module, parameters in kept:
-            for name, weight in parameters.items():
-                if weight is not None and weight.is_floating_point():
-                    module._parameters[name] = place(weight)
+    with exchanged(model, place):
         yield {name: weight.detach() for name, weight in weights.items() if weight.numel() > SMALL}
-    finally:
-        for module, parameters in kept:
-            module._parameters.update(parameters)
 
 
 def _graph(model: Any, weights: Mapping[str, Any]) -> Graph:

@@ -16,12 +16,10 @@ from typing import IO, Any
 
 from playground.errors import ExportError, first_line
 from playground.export.quantization import graph
-from playground.export.quantization.blocks import QUANT_BLOCK
 from playground.export.quantization.weights import Graph
 from playground.export.recipes.base import Work
 from playground.export.recipes.unwritten import unwritten
 from playground.export.weights import copy_side_files
-from playground.kernels import building
 from playground.messages import Translatable, msg
 from playground.sources.files import Progress, of_the_disk
 
@@ -34,20 +32,8 @@ FUSED_OPTIONS = {
     "fuse_mlp_gate_up": "true",  # one product instead of two in each layer
 }
 
-FUSED_PRECISIONS = {
-    # What is built is fp32 each time, and rounded here (quantization/graph.py, docs/int4.md): embedding and head in
-    # int8, and in int4 with the levels a 4-bit file had. Rounding of another kind is another artifact.
-    "int8": {**FUSED_OPTIONS, "bits": "8", "block_size": str(QUANT_BLOCK), "embedding": "8"},
-    "int4": {
-        **FUSED_OPTIONS,
-        "bits": "4",
-        "block_size": str(QUANT_BLOCK),
-        "embedding": "8",
-        "finer": "8 in attention too",
-        "levels": "found again, with means in steps chosen by row; in every product where there are kernels",
-    },
-    "fp32": dict(FUSED_OPTIONS),
-}
+# What is built is fp32 each time, and rounded here.
+FUSED_PRECISIONS = {precision: {**FUSED_OPTIONS, **rounded} for precision, rounded in graph.ROUNDED.items()}
 
 
 def build_fused(work: Work) -> str:
@@ -58,8 +44,7 @@ def build_fused(work: Work) -> str:
         graph.save(plain, work.target / MODEL)
     else:
         work.progress(msg("rounding weights"), 0.0)
-        sums = graph.WORTH_SUMS if building.obstacle() else 0
-        graph.rewrite(plain, work.target / MODEL, bits, work.progress, sums)
+        graph.rewrite(plain, work.target / MODEL, bits, work.progress, graph.worth_sums())
     # The builder writes its own reading of tokenizer and config; what prompting sees must be the original's.
     copy_side_files(work.model, work.target)
     return work.precision

@@ -1,4 +1,4 @@
-"""The general way: optimum's exporter, about a hundred architectures, then ONNX Runtime's rounding of weights.
+"""The way for what is left: optimum's exporter, about a hundred architectures, then ONNX Runtime's rounding of weights.
 
 optimum runs in a process of its own (``optimum_worker.py``) with the overlay on its path, because it needs transformers
 4.57, which reads an older dialect of config.json than transformers 5 writes: ``older_config`` translates. Whether

@@ -112,20 +112,33 @@ def _deferred(weight: torch.nn.Parameter) -> torch.nn.Parameter:
 
 
 @contextlib.contextmanager
-def as_stored(model: torch.nn.Module) -> Iterator[None]:
-    """In this block the network's weights are as their files hold them, to be written down."""
+def exchanged(model: torch.nn.Module, other: Callable[[torch.nn.Parameter], torch.Tensor]) -> Iterator[None]:
+    """In this block each weight of floating point is what ``other`` gives for it; what is shared stays shared."""
     kept = [(module, dict(module._parameters)) for module in model.modules()]
     known: dict[int, torch.nn.Parameter] = {}
     for module, weights in kept:
         for name, weight in weights.items():
-            if isinstance(weight, Deferred):
-                plain = real(weight) if weight.stored is None else weight.stored
-                module._parameters[name] = known.setdefault(id(weight), torch.nn.Parameter(plain, requires_grad=False))
+            if weight is None or not weight.is_floating_point():
+                continue
+            if id(weight) not in known:
+                known[id(weight)] = torch.nn.Parameter(other(weight), requires_grad=False)
+            module._parameters[name] = known[id(weight)]
     try:
         yield
     finally:
         for module, weights in kept:
             module._parameters.update(weights)
+
+
+def as_stored(model: torch.nn.Module) -> contextlib.AbstractContextManager[None]:
+    """In this block the network's weights are as their files hold them, to be written down."""
+
+    def stored(weight: torch.nn.Parameter) -> torch.Tensor:
+        if not isinstance(weight, Deferred):
+            return weight.detach()
+        return real(weight) if weight.stored is None else weight.stored
+
+    return exchanged(model, stored)
 
 
 @contextlib.contextmanager

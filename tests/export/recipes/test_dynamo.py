@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from playground.errors import ExportError
+from playground.export.quantization.graph import ROUNDED
 from playground.export.recipes.base import Work
-from playground.export.recipes.dynamo import DYNAMO_PRECISIONS, build_dynamo
+from playground.export.recipes.dynamo import build_dynamo
 from playground.messages import Translatable
 from tests.families.builders import write
 from tests.families.table import WINDOW, Family
@@ -49,7 +50,7 @@ def built(family: Family, folder: Path, precision: str = "fp32") -> Path:
     if not model.exists():
         write(family, model)
     target.mkdir()
-    build_dynamo(Work(model, model, target, precision, DYNAMO_PRECISIONS[precision], folder, lambda *_: None))
+    build_dynamo(Work(model, model, target, precision, ROUNDED[precision], folder, lambda *_: None))
     return target / "model.onnx"
 
 
@@ -166,7 +167,7 @@ def words_of(error: pytest.ExceptionInfo[ExportError]) -> Translatable:
     [
         (Family("bloom", "BLOOM", "", "bloom", {}), "positions"),
         (Family("falcon-alibi", "Falcon RW", "", "falcon", {"alibi": True, "multi_query": False}), "mask or a bias"),
-        (Family("mamba", "Mamba", "", "mamba", {}), ""),
+        (Family("mamba", "Mamba", "", "mamba", {}), "positions"),
         (Family("mixtral", "Mixtral", "", "mixtral", {}), "traced"),
     ],
     ids=lambda each: each.name if isinstance(each, Family) else "",

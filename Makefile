@@ -1,6 +1,7 @@
 # make demo        the app on http://127.0.0.1:7860; HOST=… PORT=… change that
 # make test        every test, with its own set-up
 # make test-quick  no weights, no browser, no servers or workers to wait for, no bounds of time: about a minute
+# make coverage    which lines of playground/ the quick tests reach
 # make test-kernels  the kernels with assertions and sanitizers, in every instruction set this processor can run
 # make check       lint, format, types, Space configuration
 # make messages    playground/locale: what readers are told, for translators, and what they made of it, for the app
@@ -21,11 +22,12 @@ BIN := $(VENV)/bin
 # A stamp carries the checksum of what was installed: a second run skips, a changed pin installs again.
 APP_STAMP := $(VENV)/.app-$(shell cat pre-requirements.txt requirements.txt | cksum | tr ' ' '-')
 DEV_STAMP := $(VENV)/.dev-$(shell cat pre-requirements.txt requirements.txt requirements-dev.txt | cksum | tr ' ' '-')
+QUICK := not alone and not (parallel or integration or ui or waits)
 SOURCES = $(wildcard playground tests benchmarks scripts app.py)
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input $(PIP_ARGS)
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: demo screenshots test test-quick test-kernels check messages clean
+.PHONY: demo screenshots test coverage test-quick test-kernels check messages clean
 
 demo: $(APP_STAMP)
 	@HOST="$(HOST)" PORT="$(PORT)" $(BIN)/python app.py
@@ -36,14 +38,17 @@ screenshots: $(DEV_STAMP)
 
 # What measures time has the machine to itself (`alone`), after everything else, which runs two at a time: what is quick,
 # then small networks and compilers test by test, then what drives a browser, waits for servers or uses real weights, whose
-# modules stay on one worker, for their tests share what was started. Lines are counted in the first run only (`coverage
-# report` has them by file): counting slows Python by a third to a half.
+# modules stay on one worker, for their tests share what was started.
 test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest -n 2 -m "not alone and not (parallel or integration or ui or waits)" --cov --cov-report=
-	@echo "Lines of playground/ that this run reached: $$($(BIN)/coverage report --format=total) %"
+	@$(BIN)/python -m pytest -n 2 -m "$(QUICK)"
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "parallel and not alone"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone and not parallel and (integration or ui or waits)"
 	@$(BIN)/python -m pytest -m alone
+
+# Counting lines slows Python by a third to a half, so it is no part of `test`.
+coverage: $(DEV_STAMP)
+	@$(BIN)/python -m pytest -n 2 -m "$(QUICK)" --cov --cov-report=
+	@$(BIN)/coverage report
 
 test-quick: $(DEV_STAMP)
 	@$(BIN)/python -m pytest -n 2 -m "not alone and not integration and not ui and not waits"

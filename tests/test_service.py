@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from playground.service import Playground
 FRONT_ENDS = sorted(path for room in ("ui", "cli", "mcp", "api") for path in (PACKAGE / room).rglob("*.py"))
 
 
-def rooms() -> set[str]:
+@cache
+def rooms() -> frozenset[str]:
     """What ``Playground`` puts together: the attributes its constructor sets, but for settings and prices."""
     tree = ast.parse((PACKAGE / "service" / "__init__.py").read_text(encoding="utf-8"))
     made = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "__init__")
@@ -30,7 +32,7 @@ def rooms() -> set[str]:
         for target in node.targets
         if isinstance(target, ast.Attribute)
     }
-    return found - {"settings", "tiers"}
+    return frozenset(found - {"settings", "tiers"})
 
 
 def test_the_rooms_are_known() -> None:

@@ -24,13 +24,14 @@ SPACE_MB = 16_000
 EVERY = select(CATALOG, Filters(), limit_mb=SPACE_MB)
 
 
-def item_of(model: str) -> Listed:
-    return next(item for item in EVERY if item.entry.spec.id == model)
+def item_of(model: str, every: list[Listed] = EVERY) -> Listed:
+    return next(item for item in every if item.entry.spec.id == model)
 
 
-def detail(model: str) -> str:
-    item = item_of(model)
-    return explorer.detail_html(item, full_facts(CATALOG, item.entry), smaller(item, EVERY), SPACE_MB)
+def detail(model: str, limit_mb: float = SPACE_MB) -> str:
+    every = select(CATALOG, Filters(), limit_mb=limit_mb)
+    item = item_of(model, every)
+    return explorer.detail_html(item, full_facts(CATALOG, item.entry), smaller(item, every), limit_mb)
 
 
 @pytest.fixture
@@ -58,12 +59,30 @@ def test_an_empty_list_says_what_to_do() -> None:
 
 
 def test_a_model_too_large_says_so_with_figures_and_offers_relatives_and_the_remote_way() -> None:
-    made = detail("olmo-7b")
-    assert "Too large to be prepared here" in made
+    made = detail("mixtral-8x7b-instruct-v0.1")
+    assert "Too large to run here" in made
     assert "this machine allows 16.00 GB" in made
-    assert "OLMo 2 1B" in made
+    assert "Mistral 7B" in made
     assert "remote:NAME" in made
-    assert "Too large to run here" in detail("mixtral-8x7b-instruct-v0.1")
+
+
+def test_a_model_that_only_its_preparation_keeps_out_says_that() -> None:
+    expected = item_of("olmo-2-1b-instruct").footprint
+    assert expected and expected.run_mb < expected.prepare_mb
+    made = detail("olmo-2-1b-instruct", (expected.run_mb + expected.prepare_mb) / 2)
+    assert "Too large to be prepared here" in made
+    assert "remote:NAME" in made
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("llama-2-7b-chat", "elyza-japanese-llama-2-7b", "llama-pro-8b", "mistral-7b-instruct-v0.1"),
+        *("biomistral-7b", "openmath-mistral-7b", "falcon-7b-instruct", "olmo-7b"),
+    ],
+)
+def test_the_lessons_models_of_7b_run_on_a_space(model: str) -> None:
+    assert "It should run here" in detail(model)
 
 
 def test_a_model_that_fits_says_that_its_figures_are_estimates() -> None:

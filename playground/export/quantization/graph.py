@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from playground.export.quantization import experts
 from playground.export.quantization.blocks import (
     QUANT_BLOCK,
     Array,
@@ -64,15 +65,15 @@ def rewrite(graph: Graph, target: Path, bits: int | None, progress: Progress, su
         bits: 8 or 4; None keeps fp32. With 4 the head keeps 8, and so do the most sensitive of those products that
             four bits would change.
         progress: Told the share of matrices rounded.
-        sums: Products of four bits with so many weights may be given sums of activations to be exact; what they
-            multiply must have three axes, as it has in fused graphs.
+        sums: Products of four bits with so many weights may be given sums of activations to be exact.
     """
     model = graph.model
+    flat: set[str] = set()
     for part in graphs(model.graph):
         fold_transposes(part, graph)
-        split_gemms(part, graph)
+        flat |= split_gemms(part, graph)
     with _beside(target) as store:
-        rounded = [] if bits is None else _Rounding(graph, store, bits, progress, sums).run()
+        rounded = [] if bits is None else _Rounding(graph, store, bits, progress, sums, flat=flat).run()
         _save(graph, target, store, rounded)
 
 
@@ -122,14 +123,18 @@ def fold_transposes(graph: Any, whole: Graph) -> None:
     _drop_unused(outer)
 
 
-def split_gemms(graph: Any, whole: Graph) -> None:
+def split_gemms(graph: Any, whole: Graph) -> set[str]:
     """Write ``Gemm`` with a constant weight as a product and a sum: the quantiser knows only products.
 
-    GPT-2's projections come as Gemms.
+    GPT-2's projections come as Gemms, and those that choose experts.
+
+    Returns:
+        Names of the products, which multiply rows without the axis of a batch.
     """
     from onnx import helper
 
     outer = whole.model.graph
+    made: set[str] = set()
     weights = {each.name: each for each in (*outer.initializer, *graph.initializer)}
     for index, node in reversed(list(enumerate(graph.node))):
         if node.op_type != "Gemm" or node.input[1] not in weights:
@@ -144,6 +149,7 @@ def split_gemms(graph: Any, whole: Graph) -> None:
             graph.initializer.append(whole.derive(weight, plain, tuple(reversed(plain.dims)), np.transpose))
         has_bias = len(node.input) > 2 and node.input[2]
         product = f"{node.output[0]}.product" if has_bias else node.output[0]
+        made.add(f"{node.name}.MatMul")
         parts = [helper.make_node("MatMul", [node.input[0], weight], [product], name=f"{node.name}.MatMul")]
         if has_bias:
             parts.append(helper.make_node("Add", [product, node.input[2]], [node.output[0]], name=f"{node.name}.Add"))
@@ -151,6 +157,7 @@ def split_gemms(graph: Any, whole: Graph) -> None:
         for part in reversed(parts):
             graph.node.insert(index, part)
     _drop_unused(outer)
+    return made
 
 
 @dataclass(frozen=True)
@@ -165,8 +172,10 @@ class _Stored:
 class _Rounding:
     """Rounds every product and the embedding of one model."""
 
-    def __init__(self, graph: Graph, store: Store, bits: int, progress: Progress, sums: int | None) -> None:
-        self._graph, self._file = graph, store
+    def __init__(
+        self, graph: Graph, store: Store, bits: int, progress: Progress, sums: int | None, *, flat: set[str]
+    ) -> None:
+        self._graph, self._file, self._flat = graph, store, flat
         self._model, self._bits, self._progress, self._sums = graph.model, bits, progress, sums
         model = graph.model
         self._weights = {each.name: each for part in graphs(model.graph) for each in part.initializer}
@@ -178,6 +187,8 @@ class _Rounding:
             if node.op_type == "Transpose" and len(getattr(self._weights.get(node.input[0]), "dims", ())) == 2
         }
         self._tied: Rounded | None = None
+        # Which experts a token goes to changes in jumps.
+        self._exact = {name for part in graphs(model.graph) for name in feeding(part, "MoE", slice(1, 2))}
         products = [name for part in graphs(model.graph) for name in map(self._weight_of, part.node) if name]
         self._head = products[-1] if products else ""
         self._total = max(1, len(set(products)))
@@ -202,7 +213,7 @@ class _Rounding:
 
     def _weight_of(self, node: Any) -> str | None:
         """The constant matrix this node multiplies with."""
-        if node.op_type != "MatMul" or node.input[1] not in self._weights:
+        if node.op_type != "MatMul" or node.input[1] not in self._weights or node.name in self._exact:
             return None
         return str(node.input[1]) if len(self._weights[node.input[1]].dims) == 2 else None
 
@@ -211,6 +222,8 @@ class _Rounding:
             return self._product(node, weight, summed)
         if node.op_type == "Gather" and node.input[1] == "input_ids":
             return self._lookup(node)
+        if node.op_type == experts.PLAIN:
+            return [experts.rounded_experts(node, self._array, self._bits, self._add)]
         return [node]
 
     def _product(self, node: Any, weight: str, summed: dict[str, str]) -> list[Any]:
@@ -237,7 +250,9 @@ class _Rounding:
         blocks = blocks_of(matrix)
         if self._bits == 8 or weight == self._head:
             return round8(blocks)
-        worth = self._sums is not None and matrix.size >= self._sums and matrix.shape[0] % QUANT_BLOCK == 0
+        # The sums stand behind what a product multiplies, which has an axis for a batch there.
+        worth = self._sums is not None and matrix.size >= self._sums and node not in self._flat
+        worth &= matrix.shape[0] % QUANT_BLOCK == 0
         rounded, exact = round4(blocks, worth)
         return round8(blocks) if node in self._finer and not exact else rounded
 
@@ -330,7 +345,7 @@ def sensitive(graph: Any) -> list[str]:
                 products.append(node.name)
                 if shape[0] > shape[1]:
                     narrowing.append(node.name)
-        attention += feeding_attention(part)
+        attention += feeding(part, "GroupQueryAttention", slice(3))
     eighth = len(narrowing) // 8
     finer = [
         name
@@ -340,10 +355,13 @@ def sensitive(graph: Any) -> list[str]:
     return [*finer, *attention, *products[-1:]]
 
 
-def feeding_attention(graph: Any) -> list[str]:
-    """Names of the products that give queries, keys and values to ``GroupQueryAttention``, through norms and splits."""
+def feeding(graph: Any, kind: str, inputs: slice) -> list[str]:
+    """Names of the products whose results come to these inputs of operators of a kind, through norms, splits and such.
+
+    ``GroupQueryAttention`` has queries, keys and values first.
+    """
     makers = {name: node for node in graph.node for name in node.output}
-    open_names = [name for node in graph.node if node.op_type == "GroupQueryAttention" for name in node.input[:3]]
+    open_names = [name for node in graph.node if node.op_type == kind for name in node.input[inputs]]
     found: dict[str, None] = {}
     seen: set[str] = set()
     while open_names:
@@ -355,7 +373,7 @@ def feeding_attention(graph: Any) -> list[str]:
         if node.op_type == "MatMul":
             found[node.name] = None
         else:
-            open_names += node.input[:1]
+            open_names += node.input if node.op_type == "ScatterElements" else node.input[:1]
     return list(found)
 
 

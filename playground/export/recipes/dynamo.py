@@ -53,10 +53,7 @@ def build_dynamo(work: Work) -> str:
         log.info("tracing %s failed", work.model.name, exc_info=not isinstance(error, Reason))
         raise ExportError(_reason(error, work.model)) from error
     work.progress(msg("rounding weights"), 0.0)
-    # A Gemm multiplies rows without the axis of a batch, and has no place for sums of activations beside them.
-    rows = any(node.op_type == "Gemm" for node in traced.model.graph.node)
-    sums = None if rows else graph.worth_sums()
-    graph.rewrite(traced, work.target / MODEL, graph.bits_of(work.options), work.progress, sums)
+    graph.rewrite(traced, work.target / MODEL, graph.bits_of(work.options), work.progress, graph.worth_sums())
     copy_side_files(work.model, work.target)
     return work.precision
 
@@ -91,7 +88,8 @@ def exported(model: Any) -> Graph:
     """
     import torch
 
-    from playground.export.recipes.operators import NoOperator, Operators, TurnLost
+    from playground.export.recipes.operators import Operators
+    from playground.export.recipes.reasons import NoOperator, TurnLost
 
     config = model.config.get_text_config()
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
@@ -159,11 +157,14 @@ def _graph(model: Any, weights: Mapping[str, Any]) -> Graph:
     from onnx_ir.passes import common
     from onnxscript import optimizer
 
+    from playground.export.recipes.experts import by_turns
+
     # What is made of large weights waits until they are read, one by one.
     optimizer.optimize_ir(model, should_fold=lambda node: False if _reads(node, weights) else None)
     for each in (common.IdentityEliminationPass(), common.ClearMetadataAndDocStringPass()):
         each(model)
     found = graph_of(model, weights)
+    by_turns(found)
     _gather_last(found)
     _name_axes(found.model.graph)
     return found

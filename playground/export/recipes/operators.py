@@ -1,11 +1,11 @@
 """transformers' own modules, written with ONNX Runtime's operators while a network is traced.
 
 Traced as it stands, a network's attention, norms and rotary angles come out as hundreds of small nodes. Here each is
-one operator, put in at the places that transformers made for it: its interfaces for attention and masks, the cache
-object, and the modules that normalise and turn. No family is named. What such a place computes is looked at with real
-numbers first (``watch``) and replaced only where the operator gives the same; a mask is asked which tokens it lets
-through; whatever can't be said by an operator ends the trace with its reason. The module knows torch and transformers;
-it writes no file.
+one operator, put in at the places that transformers made for it: its interfaces for attention, masks and experts
+(``experts.py``), the cache object, and the modules that normalise and turn. No family is named. What such a place
+computes is looked at with real numbers first (``watch``) and replaced only where the operator gives the same; a mask is
+asked which tokens it lets through; whatever can't be said by an operator ends the trace with its reason. The module
+knows torch and transformers; it writes no file.
 """
 
 from __future__ import annotations
@@ -20,16 +20,24 @@ from typing import Any, cast
 import torch
 from torch.overrides import TorchFunctionMode
 from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_experts_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from playground.errors import Reason
+from playground.export.recipes import experts
+from playground.export.recipes.reasons import NoOperator, TurnLost
 from playground.messages import Translatable, msg
 from playground.runtimes.torch.deferred import real
 
 NAME = "sdpa"
 """Under which name of transformers' interfaces attention and masks are put in. Families that have their own call of
 torch's attention make it under this name."""
+
+EXPERTS = "operators"
+"""The same of experts."""
+
+_CHOICES = {"_attn_implementation_internal": NAME, "_experts_implementation_internal": EXPERTS}
+"""Where a configuration keeps which of them its modules take."""
 
 FAR = 1 << 20
 """A position beyond every window and chunk, where masks are asked."""
@@ -54,14 +62,6 @@ _SAYS_NOTHING = frozenset(
 )
 """What attention is told that changes nothing here: windows come with the mask, the rest is for training and kernels
 of other processors."""
-
-
-class NoOperator(Reason):
-    """Something in the network can't be said by these operators."""
-
-
-class TurnLost(NoOperator):
-    """What is turned goes another way than to attention: the operator can't turn it."""
 
 
 @dataclass(frozen=True)
@@ -154,12 +154,14 @@ class _Watched:
         turns: By the call of a rotary module, where turning as the operator does gives the same.
         tables: Cosines and sines of all positions, by the same.
         caches: Heads and sizes of the keys of each layer, by its number.
+        experts: What the operator is told of a mixture, by its class.
     """
 
     norms: dict[int, tuple[torch.Tensor, float]] = field(default_factory=dict)
     turns: dict[Any, Turn | None] = field(default_factory=dict)
     tables: dict[Any, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     caches: dict[int, tuple[int, int]] = field(default_factory=dict)
+    experts: dict[type, experts.Settings] = field(default_factory=dict)
 
 
 class Operators:
@@ -190,11 +192,16 @@ class Operators:
                     usual = sys.modules[space].apply_rotary_pos_emb
                     _instead(stack, sys.modules[space], "apply_rotary_pos_emb", self._turned(usual))
             for config in {id(each): each for each in map(_config, self._model.modules()) if each is not None}.values():
-                stack.callback(setattr, config, "_attn_implementation", config._attn_implementation)
-                config._attn_implementation = NAME
-            for interface, ours in ((ALL_ATTENTION_FUNCTIONS, self._attention), (ALL_MASK_ATTENTION_FUNCTIONS, _mask)):
-                interface[NAME] = ours
-                stack.callback(interface.__delitem__, NAME)
+                for choice, name in _CHOICES.items():
+                    stack.callback(setattr, config, choice, getattr(config, choice, None))
+                    setattr(config, choice, name)
+            for interface, name, ours in (
+                (ALL_ATTENTION_FUNCTIONS, NAME, self._attention),
+                (ALL_MASK_ATTENTION_FUNCTIONS, NAME, _mask),
+                (ALL_EXPERTS_FUNCTIONS, EXPERTS, self._experts),
+            ):
+                interface[name] = ours
+                stack.callback(interface.__delitem__, name)
             stack.enter_context(_Calls(self))
             yield
 
@@ -273,6 +280,19 @@ class Operators:
             raise NoOperator(msg("attention is told {names}", names=unknown))
         layer = self._run.layers[module.layer_idx]
         return self._grouped(layer, (query, key, value), mask, scaling, softcap), None
+
+    def _experts(self, module: Any, hidden: Any, chosen: Any, weights: Any) -> torch.Tensor:
+        """As transformers' interface has it: ``[tokens, width]`` to the same, by each token's experts.
+
+        Args:
+            chosen, weights: Each token's experts and their weights, ``[tokens, chosen]``.
+        """
+        kind = type(module)
+        if self._run is not None:
+            return experts.mixed(module, hidden, chosen, weights, self._seen.experts[kind])
+        if kind not in self._seen.experts:
+            self._seen.experts[kind] = experts.settings_of(module)
+        return cast(torch.Tensor, grouped_mm_experts_forward(module, hidden, chosen, weights))
 
     def attention_called(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Mask, scale: float | None

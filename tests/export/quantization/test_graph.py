@@ -304,7 +304,7 @@ def test_what_stands_transposed_and_is_an_output_stays(tmp_path: Path) -> None:
 def test_products_that_feed_attention_are_found_through_splits_and_norms() -> None:
     from onnx import helper
 
-    from playground.export.quantization.graph import feeding_attention
+    from playground.export.quantization.graph import feeding
 
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["qkv"], name="qkv"),
@@ -313,4 +313,4 @@ def test_products_that_feed_attention_are_found_through_splits_and_norms() -> No
         helper.make_node("GroupQueryAttention", ["qn", "k", "v", "past"], ["a"], domain="com.microsoft"),
         helper.make_node("MatMul", ["a", "o"], ["y"], name="o"),
     ]
-    assert feeding_attention(helper.make_graph(nodes, "g", [], [])) == ["qkv"]
+    assert feeding(helper.make_graph(nodes, "g", [], []), "GroupQueryAttention", slice(3)) == ["qkv"]

@@ -24,6 +24,7 @@ from tests.support import tiny
 
 torch = pytest.importorskip("torch")
 operators = pytest.importorskip("playground.export.recipes.operators")
+reasons = pytest.importorskip("playground.export.recipes.reasons")
 
 pytestmark = [pytest.mark.integration, pytest.mark.parallel, pytest.mark.xdist_group("dynamo")]
 
@@ -40,6 +41,8 @@ FAMILIES = {
                {"hidden_size": 128, "num_key_value_heads": 4, "pad_token_id": 0, "partial_rotary_factor": 0.5}),
         Family("cohere", "Command R", "neighbours turned together", "cohere", {"pad_token_id": 0}),
         Family("ministral-3", "Ministral 3", "queries scaled behind their turn", "ministral3", {"pad_token_id": 0}),
+        Family("qwen3-moe", "Qwen 3 30B A3B", "weights of experts that do not add up to one", "qwen3_moe",
+               {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 96, "norm_topk_prob": False}),
         Family("starcoder-2", "StarCoder2", "biases everywhere", "starcoder2", {"sliding_window": WINDOW}),
     )
 }  # fmt: skip
@@ -84,7 +87,7 @@ def expected(folder: Path) -> list[NDArray[Any]]:
 
 
 # The others are in docs/families.md, and so run with it.
-@pytest.mark.parametrize("name", ["olmo-3", "phi", "cohere", "ministral-3", "starcoder-2"])
+@pytest.mark.parametrize("name", ["olmo-3", "phi", "cohere", "ministral-3", "qwen3-moe", "starcoder-2"])
 def test_a_traced_network_is_the_network_however_its_tokens_come_in(name: str, tmp_path: Path) -> None:
     path = built(FAMILIES[name], tmp_path)
     for got, want in zip(logits(path), expected(tmp_path / "model"), strict=True):
@@ -168,7 +171,7 @@ def words_of(error: pytest.ExceptionInfo[ExportError]) -> Translatable:
         (Family("bloom", "BLOOM", "", "bloom", {}), "positions"),
         (Family("falcon-alibi", "Falcon RW", "", "falcon", {"alibi": True, "multi_query": False}), "mask or a bias"),
         (Family("mamba", "Mamba", "", "mamba", {}), "positions"),
-        (Family("mixtral", "Mixtral", "", "mixtral", {}), "traced"),
+        (Family("aria", "Aria", "", "aria_text", {}), "laid out in another way"),
     ],
     ids=lambda each: each.name if isinstance(each, Family) else "",
 )
@@ -208,7 +211,7 @@ def test_a_window_is_found_by_asking_the_mask(sees: Sees, window: int) -> None:
     ids=["a token ahead", "everything", "not itself", "chunks", "a window and the first", "every second"],
 )
 def test_a_mask_of_another_kind_is_refused(sees: Sees) -> None:
-    with pytest.raises(operators.NoOperator):
+    with pytest.raises(reasons.NoOperator):
         operators.window_of(sees)
 
 

@@ -54,6 +54,9 @@ KERNELS_CACHE = 0.5
 """Of an fp32 cache: the kernels keep half floats."""
 PREFILL_CHUNK = 128
 """Prompt tokens that are computed together: ``runtimes.generation.engine.PREFILL_CHUNK``, in a package above this."""
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+EXPERT_SIZE = ("moe_intermediate_size", *INTERMEDIATE_SIZE)
+"""What configurations call the number of experts of a layer, and their inner size."""
 ROOM = 256
 """Tokens by which a shared cache grows."""
 
@@ -252,8 +255,13 @@ def _tokenizer_mb(size: int) -> float:
 
 
 def _largest(parameters: int, config: Mapping[str, Any]) -> float:
-    """Elements of the largest matrix: the embedding, or a part of a block."""
-    return max(_embedding(parameters, config), float(whole(config, *HIDDEN_SIZE) * whole(config, *INTERMEDIATE_SIZE)))
+    """Elements of the largest matrix: the embedding, or a part of a block.
+
+    A layer's experts are one, which is there twice while gate and other half are laid by turns.
+    """
+    width = whole(config, *HIDDEN_SIZE)
+    experts = 4 * whole(config, *EXPERTS) * width * whole(config, *EXPERT_SIZE)
+    return max(_embedding(parameters, config), float(width * whole(config, *INTERMEDIATE_SIZE)), float(experts))
 
 
 def _embedding(parameters: int, config: Mapping[str, Any]) -> float:

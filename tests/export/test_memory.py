@@ -21,7 +21,7 @@ pytest.importorskip("transformers")
 
 pytestmark = [pytest.mark.integration, pytest.mark.parallel, pytest.mark.timeout(900)]
 
-WIDTH, INNER = 1024, 4096
+WIDTH, INNER = 768, 3072
 LIBRARIES = 1e9
 """Bytes of torch, transformers and the builder, which no size of a model changes."""
 
@@ -37,8 +37,8 @@ def checkpoint(folder: Path, layers: int) -> Path:
         hidden_size=WIDTH,
         intermediate_size=INNER,
         num_hidden_layers=layers,
-        num_attention_heads=16,
-        num_key_value_heads=16,
+        num_attention_heads=12,
+        num_key_value_heads=12,
         vocab_size=tiny.VOCAB,
         max_position_embeddings=tiny.CONTEXT,
         tie_word_embeddings=False,
@@ -119,13 +119,13 @@ def prepared(model: Path, home: Path) -> tuple[int, int]:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_of_preparing_is_the_artifact_two_matrices_and_the_libraries(tmp_path: Path) -> None:
     peaks, sizes = [], []
-    for layers in (4, 16):
+    for layers in (4, 12):
         model, home = tmp_path / f"llama-{layers}", tmp_path / f"home-{layers}"
         home.mkdir()
         peak, size = prepared(checkpoint(model, layers), home)
         assert peak <= size + 2 * 4 * WIDTH * INNER + LIBRARIES
         peaks.append(peak)
         sizes.append(size)
-    parameters = (16 - 4) * (4 * WIDTH * WIDTH + 3 * WIDTH * INNER)
-    # 0.8 GB more in fp32; what it grew by is what the artifact did, and a quarter of that.
+    parameters = (12 - 4) * (4 * WIDTH * WIDTH + 3 * WIDTH * INNER)
+    # 0.3 GB more in fp32; what it grew by is what the artifact did, and a quarter of that.
     assert peaks[1] - peaks[0] <= 1.25 * (sizes[1] - sizes[0]) < 0.4 * 4 * parameters

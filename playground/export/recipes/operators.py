@@ -70,9 +70,11 @@ class Mask:
 
     Attributes:
         window: How many tokens are seen, the token itself included; -1 for all before it.
+        refusal: Why the operator can't have it. A network may make masks that none of its layers uses.
     """
 
     window: int
+    refusal: NoOperator | None = None
 
     @classmethod
     def __torch_function__(cls, func: Any, _types: Any, _args: Any = (), _kwargs: Any = None) -> Any:
@@ -322,6 +324,8 @@ class Operators:
         batch, heads, tokens, size = query.shape
         if not isinstance(mask, Mask):
             raise NoOperator(_own_mask())
+        if mask.refusal:
+            raise mask.refusal
         if key.shape[-1] != size or value.shape[-1] != size:
             raise NoOperator(msg("keys and values have different sizes"))
         turn, other = getattr(query, "turn", None), getattr(key, "turn", None)
@@ -461,7 +465,10 @@ class _Calls(TorchFunctionMode):  # type: ignore[misc]
 
 
 def _mask(*, mask_function: Callable[..., Any], **_: Any) -> Mask:
-    return Mask(window_of(mask_function))
+    try:
+        return Mask(window_of(mask_function))
+    except NoOperator as refusal:
+        return Mask(-1, refusal)
 
 
 def window_of(lets_through: Callable[..., Any]) -> int:

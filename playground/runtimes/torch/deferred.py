@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from playground.runtimes.torch.scratch import SCRATCH
+
 Make = Callable[[], torch.Tensor]
 
 
@@ -26,17 +28,21 @@ class Deferred(torch.Tensor):  # type: ignore[misc]
         make: Gives the numbers.
         like: Shape, strides and type of what it gives; its own numbers are not looked at.
         stored: The weight as its file holds it, where this is one in fp32 and nothing more.
+
+    Attributes:
+        rows: Of the transposition of such a weight, a matrix, that weight.
     """
 
     make: Make
     stored: torch.Tensor | None
+    rows: torch.Tensor | None
 
     @staticmethod
     def __new__(cls, make: Make, like: torch.Tensor, stored: torch.Tensor | None = None) -> Deferred:
         made: Deferred = torch.Tensor._make_wrapper_subclass(
             cls, like.size(), strides=like.stride(), dtype=like.dtype, device=torch.device("cpu")
         )
-        made.make, made.stored = make, stored
+        made.make, made.stored, made.rows = make, stored, None
         return made
 
     def __repr__(self, **_: Any) -> str:
@@ -60,7 +66,18 @@ class Deferred(torch.Tensor):  # type: ignore[misc]
             except (RuntimeError, NotImplementedError):  # what it gives depends on the numbers
                 made = None
             if isinstance(made, torch.Tensor) and made.is_meta:
-                return cls(lambda: func(*pytree.tree_map(_real, args), **pytree.tree_map(_real, kwargs)), made)
+                later = cls(lambda: func(*pytree.tree_map(_real, args), **pytree.tree_map(_real, kwargs)), made)
+                if func is torch.ops.aten.t.default:
+                    later.rows = args[0].stored
+                return later
+        if func in _PRODUCTS and isinstance(args[-1], Deferred) and args[-1].rows is not None and not kwargs:
+            *added, source, weight = args
+            if (
+                isinstance(source, torch.Tensor)
+                and len(source) == 1
+                and not any(isinstance(x, Deferred) for x in added)
+            ):
+                return _by_slabs(func, added, source, weight.rows)
         return func(*pytree.tree_map(_real, args), **pytree.tree_map(_real, kwargs))
 
     def _changed(self, func: Any, args: Any, kwargs: Any) -> Deferred:
@@ -74,6 +91,30 @@ class Deferred(torch.Tensor):  # type: ignore[misc]
 
         self.make, self.stored = make, None
         return self
+
+
+_PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
+
+SLAB = 1 << 21
+"""Numbers of a weight that are widened at once where one row is multiplied: 8 MB, which the caches hold until they are
+read. The whole weight would go to memory and back, which takes twice as long."""
+
+
+def _by_slabs(func: Any, added: list[torch.Tensor], source: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The product of one row with a transposed weight, by some of its rows at a time: each result is a sum of its own.
+
+    Args:
+        func: With ``added``, ``source`` and a part of the weight as its arguments.
+        added: What is added to the product, ``[outputs]``, if there is something.
+        source: ``[1, inputs]``.
+        rows: The weight as it is stored, ``[outputs, inputs]``.
+    """
+    many = max(1, SLAB // rows.shape[1])
+    found = [
+        func(*(each[..., start : start + many] for each in added), source, SCRATCH.widened(part).t())
+        for start, part in ((start, rows[start : start + many]) for start in range(0, len(rows), many))
+    ]
+    return torch.cat(found, 1)
 
 
 def _real(value: Any) -> Any:
@@ -108,7 +149,7 @@ def defer(model: torch.nn.Module) -> None:
 def _deferred(weight: torch.nn.Parameter) -> torch.nn.Parameter:
     stored = weight.detach()
     like = torch.empty_strided(stored.size(), stored.stride(), dtype=torch.float32, device="meta")
-    return torch.nn.Parameter(Deferred(stored.float, like, stored), requires_grad=False)
+    return torch.nn.Parameter(Deferred(lambda: SCRATCH.widened(stored), like, stored), requires_grad=False)
 
 
 @contextlib.contextmanager

@@ -122,3 +122,22 @@ def test_a_weight_can_be_put_into_other_numbers() -> None:
     table, one = torch.zeros(2, 3), weight(1, 3)
     table[torch.tensor([1])] = one
     assert torch.equal(table[1:], one.stored.float())
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_row_is_multiplied_by_parts_of_a_weight_and_gives_the_same(
+    bias: bool, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = torch.nn.Linear(512, 1300, bias=bias).bfloat16().float()
+    later = torch.nn.Linear(512, 1300, bias=bias)
+    later.load_state_dict(plain.state_dict())
+    later.weight = deferred._deferred(torch.nn.Parameter(plain.weight.detach().bfloat16()))
+    parts: list[int] = []
+    widened = deferred.SCRATCH.widened
+    monkeypatch.setattr(deferred, "SLAB", 512 * 512)
+    monkeypatch.setattr(deferred.SCRATCH, "widened", lambda part: parts.append(len(part)) or widened(part))
+    source = torch.randn(1, rows, 512)
+    with torch.no_grad():
+        assert torch.equal(later(source), plain(source))
+    assert parts == ([512, 512, 276] if rows == 1 else [1300])

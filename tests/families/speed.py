@@ -1,0 +1,186 @@
+"""How fast architectures decode beside transformers: networks of real classes and of a size that feels memory.
+
+    python -m tests.families.speed [--only NAME,…] [--work FOLDER] [--repeats 3]
+
+Each is a network of about 0.1 B random weights in eight layers, published as bf16 safetensors, prepared as int8 and
+decoded greedily by the playground's own engine and by transformers' ``generate`` in fp32 on the same files, in turns, a
+thread a core. The vocabulary is the tests' small one, so heads weigh nothing. Ratios are of medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playground.paths import ROOT
+from tests.support import tiny
+
+PROMPT, COUNT = 40, 32
+BASE: dict[str, Any] = {
+    "vocab_size": tiny.VOCAB,
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "max_position_embeddings": 2048,
+    "bos_token_id": None,
+    "eos_token_id": 0,
+    "pad_token_id": 0,
+    "tie_word_embeddings": False,
+}
+MAMBA = {"mamba_n_heads": 32, "mamba_d_head": 64, "mamba_d_state": 64, "mamba_expand": 2, "mamba_n_groups": 1}
+LINEAR = ["linear_attention"] * 3 + ["full_attention"]
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "Llama 2": ("llama", {}),
+    "Mistral": ("mistral", {}),
+    "Mixtral": ("mixtral", {"num_local_experts": 8, "intermediate_size": 1024}),
+    "Falcon": ("falcon", {"multi_query": True, "ffn_hidden_size": 4096}),
+    "OLMo": ("olmo", {"clip_qkv": 8.0}),
+    "OLMo 2": ("olmo2", {}),
+    "OLMo 3": ("olmo3", {}),
+    "Phi 4": ("phi3", {}),
+    "SmolLM3": ("smollm3", {}),
+    "Ministral 3": ("ministral3", {}),
+    "EXAONE 4": ("exaone4", {}),
+    "Granite 4 (dense)": ("granite", {}),
+    "Granite 4 (hybrid)": (
+        "granitemoehybrid",
+        {**MAMBA, "num_local_experts": 0, "shared_intermediate_size": 3072,
+         "layer_types": ["mamba", "mamba", "mamba", "attention"] * 2},
+    ),
+    "Falcon H1": ("falcon_h1", {**MAMBA, "mamba_d_ssm": 2048}),
+    "LFM2": ("lfm2", {"layer_types": ["conv", "conv", "full_attention", "conv"] * 2}),
+    "Gemma 4": ("gemma4_text", {"hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0, "global_head_dim": 64,
+                                "vocab_size_per_layer_input": tiny.VOCAB}),
+    "Qwen 3 MoE": ("qwen3_moe", {"num_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 768}),
+    "Qwen 3.5": ("qwen3_5_text", {"layer_types": LINEAR * 2}),
+}  # fmt: skip
+
+
+def write(name: str, folder: Path) -> int:
+    """The network's files; returns its number of parameters."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    model_type, more = FAMILIES[name]
+    torch.manual_seed(0)
+    network: Any = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **BASE | more))
+    with torch.no_grad():
+        # Blocks add little to a stream of one, as in trained networks: eight bits are then eight bits.
+        network.get_input_embeddings().weight.normal_()
+    tiny.write_tokenizer(folder, template=None)
+    network.to(torch.bfloat16).save_pretrained(folder)
+    return sum(each.numel() for each in network.parameters())
+
+
+def prepared(folder: Path, home: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "playground", "prepare", f"path:{folder}@onnx-int8", "--json"]
+    environment = os.environ | {"PLAYGROUND_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{folder.name}: {done.stdout[-500:]} {done.stderr[-500:]}")
+    found: dict[str, Any] = json.loads(done.stdout)["artifacts"][0]
+    return found
+
+
+def ours(folder: Path, threads: int) -> Callable[[list[int]], list[float]]:
+    from playground.runtimes.native.own_library import recorded
+    from playground.runtimes.onnx.runtime import open_engine
+
+    engine = open_engine(folder, threads, library=recorded(folder))
+
+    def decode(ids: list[int]) -> list[float]:
+        engine.reset(len(ids) + COUNT)
+        logits = engine.prefill(ids)
+        stamps = []
+        for _ in range(COUNT):
+            stamps.append(time.monotonic())
+            logits = engine.step(int(logits.argmax()))
+        return stamps
+
+    return decode
+
+
+def transformers(folder: Path, threads: int) -> Callable[[list[int]], list[float]]:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(threads)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+
+    class Stamps:
+        def __init__(self) -> None:
+            self.taken: list[float] = []
+
+        def put(self, _: Any) -> None:
+            self.taken.append(time.monotonic())
+
+        def end(self) -> None: ...
+
+    def decode(ids: list[int]) -> list[float]:
+        given, stamps = torch.tensor([ids]), Stamps()
+        lengths = {"min_new_tokens": COUNT, "max_new_tokens": COUNT}
+        with torch.inference_mode():
+            model.generate(given, attention_mask=torch.ones_like(given), do_sample=False, streamer=stamps, **lengths)
+        return stamps.taken[1:]
+
+    return decode
+
+
+def tok_s(stamps: list[float]) -> float:
+    return (len(stamps) - 1) / (stamps[-1] - stamps[0])
+
+
+def measured(name: str, work: Path, repeats: int) -> str:
+    """A row of the table."""
+    folder = work / name.lower().replace(" ", "-").replace("(", "").replace(")", "")
+    folder.mkdir(parents=True)
+    parameters = write(name, folder)
+    found = prepared(folder, work / f"home-{folder.name}")
+    runtime, precision = found["variant"]["runtime"], found["variant"]["precision"]
+    engine = (found["engine"] or runtime).split()[0]
+    row = f"| {name} | {parameters / 1e6:.0f} | {found['recipe']} | {engine} | {precision} "
+    if runtime == "torch":
+        return f"{row}| | | |"
+    threads = len(os.sched_getaffinity(0))
+    parties = ours(Path(found["path"]), threads), transformers(folder, threads)
+    ids = [(37 * place + 11) % (tiny.VOCAB - 20) + 10 for place in range(PROMPT)]
+    taken: tuple[list[float], list[float]] = ([], [])
+    for turn in range(repeats + 1):
+        for party, figures in zip(parties, taken, strict=True):
+            figure = tok_s(party(ids))
+            if turn:  # the first of each warms up
+                figures.append(figure)
+    here, there = map(statistics.median, taken)
+    shutil.rmtree(folder)
+    return f"{row}| {here:.1f} | {there:.1f} | {here / there:.1f} |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.families.speed", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="names, with commas between them")
+    parser.add_argument("--work", type=Path, help="a folder for networks and artifacts")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1"}
+    print("| family | million weights | way | engine | precision | tok/s | transformers fp32 | ratio |", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in filter(None, options.only.split(",")) if options.only else FAMILIES:
+            print(measured(name, options.work or Path(temporary), options.repeats), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

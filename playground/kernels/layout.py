@@ -50,9 +50,10 @@ class Kind(IntEnum):
     SOFTCAP = 18
     LAYER_NORM = 19
     ROTATE = 20
+    CLAMP = 21
 
 
-LATER = ("SOFTCAP", "LAYER_NORM", "ROTATE")
+LATER = ("SOFTCAP", "LAYER_NORM", "ROTATE", "CLAMP")
 """Kinds that libraries compiled before have not, the oldest first. They compute all others as today's do, and a step of
 a later kind is refused when it is opened.
 """

@@ -300,9 +300,9 @@ def _row_steps(library: Library, width: int) -> _Steps:
     random = np.random.default_rng(width)
     length, words, outputs = 22, 11, 64
     steps = _Steps(library, length, random.integers(0, words, length))
-    drawn = [random.normal(size=(length, width)).astype(np.float32) * 3 + place // 4 for place in range(5)]
-    x, y, z, v, w = (steps.given(numbers) for numbers in drawn)
-    a, b, _, n, c = (numbers.astype(np.float64) for numbers in drawn)
+    drawn = [random.normal(size=(length, width)).astype(np.float32) * 3 + place // 4 for place in range(6)]
+    x, y, z, v, w, u = (steps.given(numbers) for numbers in drawn)
+    a, b, _, n, c, d = (numbers.astype(np.float64) for numbers in drawn)
     row = random.normal(size=width).astype(np.float32)
 
     steps.add(Kind.ADD, (x, y), (a + b,))
@@ -310,6 +310,7 @@ def _row_steps(library: Library, width: int) -> _Steps:
     steps.add(Kind.ADD_ROW, (x,), (a + row,), tables=(row,))
     steps.add(Kind.SCALE, (x,), (a * 1.75,), number=1.75)
     steps.add(Kind.SOFTCAP, (y,), (1.5 * np.tanh(b / 1.5),), number=1.5)
+    steps.add(Kind.CLAMP, (u,), (np.clip(d, -0.75, 0.75),), number=0.75)
     for kind, result in _activated(a).items():
         steps.add(kind, (x,), (result,))
         steps.add(kind, (x, y), (result * b,))
@@ -334,7 +335,7 @@ def _row_steps(library: Library, width: int) -> _Steps:
         steps.add(Kind.MUL_MAT, (), (rounded(filled) @ weights.T,), matrix=matrix, allowed=ALLOWED)
     last = steps.add(Kind.GET_ROWS_LAST, (x,), (a,), one=1)
     steps.add(Kind.SCALE, (last,), (a * -2,), one=1, number=-2.0)
-    steps.look_for_odd(Kind.SOFTCAP, Kind.RELU, Kind.RMS_NORM, Kind.LAYER_NORM, Kind.QUANTISE)
+    steps.look_for_odd(Kind.SOFTCAP, Kind.CLAMP, Kind.RELU, Kind.RMS_NORM, Kind.LAYER_NORM, Kind.QUANTISE)
     return steps
 
 

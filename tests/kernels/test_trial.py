@@ -97,6 +97,8 @@ FAULTS = (
     ("SIGMOID", "rows.h",
      "case SIGMOID: return f_sigmoid(x)",
      "case SIGMOID: return f_sigmoid(FAULT ? f_add(x, x) : x)"),
+    ("CLAMP", "rows.h", "? -limit : x[i] > limit", "? (FAULT ? limit : -limit) : x[i] > limit"),
+    ("CLAMP", "rows.h", "x[i] > limit ? limit : x[i]", "x[i] > limit && !FAULT ? limit : x[i]"),
     ("GET_ROWS_LAST", "rows.h", "at(r, op->src[0], r->tokens - 1)", "at(r, op->src[0], (r->tokens - 1) * !FAULT)"),
     ("ADD ", "program.c",
      "from = rows == 1 ? 0 : thread * share,",

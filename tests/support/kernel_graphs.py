@@ -198,9 +198,10 @@ def four_bits() -> onnx.ModelProto:
 
 def later_steps() -> onnx.ModelProto:
     """What came later: norms around the mean, with biases and without, heads turned outside of attention (Phi,
-    HunYuan), scores and logits that are capped (Gemma 2).
+    HunYuan), scores and logits that are capped (Gemma 2), values that are clipped (OLMo).
     """
     made = Builder(3)
+    ends = [made.constant(np.array(end, np.float32)) for end in (-1.0, 1.0)]
     table = made.constant(made.random.normal(size=(VOCAB, WIDTH)).astype(np.float32))
     source = made.node("Gather", [table, "input_ids"], axis=0)
     lengths, angles = made.lengths(), made.angles()
@@ -210,7 +211,7 @@ def later_steps() -> onnx.ModelProto:
             made.node("RotaryEmbedding", [made.product(normed, WIDTH, heads * SIZE, 8), "position_ids", *angles])
             for heads in (HEADS, KV_HEADS)
         ]
-        values = made.product(normed, WIDTH, KV_HEADS * SIZE, 8)
+        values = made.node("Clip", [made.product(normed, WIDTH, KV_HEADS * SIZE, 8), *ends])
         attended = made.attention(layer, *turned, values, lengths, softcap=2.0, local_window_size=40 if layer else -1)
         normed, source = made.layer_norm(source, made.product(attended, HEADS * SIZE, WIDTH, 8), bias=layer == 0)
         made.node(

@@ -158,6 +158,7 @@ def _graph(model: Any, weights: Mapping[str, Any]) -> Graph:
     from onnxscript import optimizer
 
     from playground.export.recipes.experts import by_turns
+    from playground.export.recipes.projections import take_apart
 
     # What is made of large weights waits until they are read, one by one.
     optimizer.optimize_ir(model, should_fold=lambda node: False if _reads(node, weights) else None)
@@ -165,6 +166,7 @@ def _graph(model: Any, weights: Mapping[str, Any]) -> Graph:
         each(model)
     found = graph_of(model, weights)
     by_turns(found)
+    take_apart(found)
     _gather_last(found)
     _name_axes(found.model.graph)
     return found

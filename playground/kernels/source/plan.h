@@ -26,6 +26,7 @@ enum {
     SOFTCAP,       /* number · tanh(x / number) */
     LAYER_NORM,    /* the same as RMS_NORM around the mean, with a bias if there is one */
     ROTATE,        /* heads of `extra` numbers are turned by their position */
+    CLAMP,         /* x between -number and number */
     KINDS
 };
 #define MAX_HEAD 1024 /* numbers in one head */
@@ -126,6 +127,7 @@ static int sound(const Plan *plan, const Op *op, int64_t *rounded, int max_size)
         case ADD_ROW: return op->data[0] && has(plan, op->src[0], width, rows) && has(plan, op->dst[0], width, rows);
         case SCALE:
         case SOFTCAP:
+        case CLAMP:
         case SILU:
         case GELU:
         case GELU_ERF:

@@ -101,6 +101,12 @@ INLINE v16f activated(int kind, v16f x) {
     }
 }
 
+/* What goes beyond the limit is the limit: OLMo's queries, keys and values. */
+static void clamp(const Op *op, const float *x, float *out) {
+    float limit = op->number;
+    for (int i = 0; i < op->width; i++) out[i] = x[i] < -limit ? -limit : x[i] > limit ? limit : x[i];
+}
+
 /* limit · tanh(x / limit): Gemma 2's logits. */
 static void softcap(const Op *op, const float *x, float *out) {
     int i = 0;
@@ -230,10 +236,12 @@ static void row_of(const Op *op, Run *r, int row, int rows) {
         case MUL: for (int i = 0; i < op->width; i++) out[i] = x[i] * y[i]; break;
         case GET_ROWS_LAST: memcpy(out, at(r, op->src[0], r->tokens - 1), (size_t)op->width * sizeof(float)); break;
         case SOFTCAP:
+        case CLAMP:
         case RELU:
         case SIGMOID: /* what they make of no number is one */
             if (!all_finite(x, (size_t)op->width)) is_broken(r, op);
             if (op->kind == SOFTCAP) softcap(op, x, out);
+            else if (op->kind == CLAMP) clamp(op, x, out);
             else activate(op, x, y, out);
             break;
         default: activate(op, x, y, out);

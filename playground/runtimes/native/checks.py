@@ -120,7 +120,7 @@ class _Walk:
             self._rotates(step, width)
         elif kind == Kind.ADD_ROW:
             self._tensors(step, (np.float32, (width,)))
-        elif kind == Kind.SOFTCAP:
+        elif kind in (Kind.SOFTCAP, Kind.CLAMP):
             self._fits(0 < step.number < math.inf and not any(step.inputs[1:]), step)
         self._gives(step, width, 2 if kind in (Kind.RMS_NORM, Kind.LAYER_NORM) else 1)
 

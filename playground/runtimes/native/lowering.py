@@ -155,6 +155,7 @@ class _Reader:
             "Mul": self._multiply,
             "Div": self._divide,
             "Tanh": self._tanh,
+            "Clip": self._clip,
             **dict.fromkeys(_ACTIVATIONS, self._activation),
         }
         if node.op_type == "MatMul":
@@ -406,6 +407,16 @@ class _Reader:
         if not isinstance(capping, Capping) or capping.bent:
             refuse(msg("the graph has a Tanh of something other than what is capped"))
         self._values[node.output[0]] = replace(capping, bent=True)
+
+    def _clip(self, node: Any, settings: dict[str, Any]) -> None:
+        ends = [
+            self._constants.array(name, np.float32).reshape(-1) if name in self._constants else np.empty(0, np.float32)
+            for name in (*node.input[1:3], "", "")[:2]
+        ]
+        if [end.size for end in ends] != [1, 1] or not 0 < (limit := float(ends[1][0])) == -float(ends[0][0]):
+            refuse(msg("the graph has a Clip of something other than a number and its negative"))
+        value = self._value(node.input[0])
+        self._step(Kind.CLAMP, (value,), node.output[0], value.width, number=limit)
 
     def _settle_if_shared(self, node: Any) -> None:
         if self._uses[node.output[0]] > 1:

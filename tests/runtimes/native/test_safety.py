@@ -278,7 +278,7 @@ def wrong_steps(step: Step, widths: list[int]) -> list[Step]:
         found.append(replace(step, weights=replace(weights, bits=12 - weights.bits)))
     if step.heads is not None:
         found += [replace(step, layer=step.layer + 1), replace(step, layer=-1), replace(step, heads=None)]
-    limits = (0.0, -1.0, float("nan"), float("inf")) if step.kind == Kind.SOFTCAP else ()
+    limits = (0.0, -1.0, float("nan"), float("inf")) if step.kind in (Kind.SOFTCAP, Kind.CLAMP) else ()
     found += [replace(step, number=limit) for limit in limits]
     if step.kind in (Kind.RMS_NORM, Kind.QUANTISE, Kind.ROTATE):
         found += [replace(step, extra=extra) for extra in (-1, 0, step.extra + 1, 2**31 + step.extra)]
@@ -316,7 +316,7 @@ def test_a_step_that_reaches_beyond_what_it_has_is_refused_whichever_it_is(tmp_p
         Kind.GELU,
         Kind.GET_ROWS_LAST,
     }
-    assert tried >= {Kind.SOFTCAP, Kind.LAYER_NORM, Kind.ROTATE}
+    assert tried >= {Kind.SOFTCAP, Kind.LAYER_NORM, Kind.ROTATE, Kind.CLAMP}
 
 
 def test_steps_in_another_order_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,158 @@
+"""Fused projections taken apart: each part is a product of its own and gives the numbers that were picked out before.
+
+Of graphs the smallest that show it; ONNX Runtime computes both.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from playground.export.quantization import graph as rounding
+from playground.export.quantization.weights import Graph
+
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+projections = pytest.importorskip("playground.export.recipes.projections")
+
+WIDTH, HEADS, KEYS, SIZE, TOKENS = 32, 4, 2, 16, 5
+RNG = np.random.default_rng(3)
+
+
+class Made:
+    """A graph of one fused product and attention behind it."""
+
+    def __init__(self, columns: int, bias: bool = False, turned: bool = False) -> None:
+        self.nodes: list[Any] = []
+        self.held: dict[str, Any] = {}
+        shape = (columns, WIDTH) if turned else (WIDTH, columns)
+        weight = self.constant(RNG.standard_normal(shape).astype(np.float32))
+        if turned:
+            weight = self.node("Transpose", weight, perm=[1, 0])
+        self.fused = self.node("MatMul", "hidden", weight)
+        if bias:
+            self.fused = self.node("Add", self.fused, self.constant(RNG.standard_normal(columns).astype(np.float32)))
+
+    def constant(self, array: Any) -> str:
+        name = f"held{len(self.held)}"
+        self.held[name] = np.asarray(array)
+        return name
+
+    def node(self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", **settings: Any) -> Any:
+        names = [f"{kind}{len(self.nodes)}.{each}" for each in range(outputs)]
+        self.nodes.append(onnx.helper.make_node(kind, list(inputs), names, names[0], domain=domain, **settings))
+        return names[0] if outputs == 1 else names
+
+    def reshape(self, source: str, *shape: int) -> str:
+        return str(self.node("Reshape", source, self.constant(np.array(shape))))
+
+    def slice(self, source: str, start: int, end: int, axis: int) -> str:
+        return str(self.node("Slice", source, *(self.constant(np.array([each])) for each in (start, end, axis))))
+
+    def pick(self, source: str, place: int, axis: int) -> str:
+        return str(self.node("Gather", source, self.constant(np.array(place)), axis=axis))
+
+    def attention(self, query: str, key: str, value: str) -> Graph:
+        lengths = [self.constant(np.array([[TOKENS - 1]], np.int32)), self.constant(np.array(TOKENS, np.int32))]
+        past = [self.constant(np.zeros((1, KEYS, 0, SIZE), np.float32)) for _ in range(2)]
+        out, *_ = self.node(
+            "GroupQueryAttention", query, key, value, *past, *lengths, outputs=3, domain="com.microsoft",
+            num_heads=HEADS, kv_num_heads=KEYS,
+        )  # fmt: skip
+        inputs = [onnx.helper.make_tensor_value_info("hidden", 1, [1, "tokens", WIDTH])]
+        outputs = [onnx.helper.make_tensor_value_info(out, 1, None)]
+        held = [onnx.numpy_helper.from_array(array, name) for name, array in self.held.items()]
+        whole = onnx.helper.make_graph(self.nodes, "attention", inputs, outputs, held)
+        opsets = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("com.microsoft", 1)]
+        return Graph(onnx.helper.make_model(whole, opset_imports=opsets, ir_version=10), Path())
+
+
+def sliced() -> Graph:
+    """One head of keys and values behind those of queries, picked by slices and turned axes (Falcon)."""
+    made = Made((HEADS + 2 * KEYS) * SIZE)
+    heads = made.reshape(made.fused, 1, -1, HEADS + 2 * KEYS, SIZE)
+    parts = []
+    for start, count in ((0, HEADS), (HEADS, KEYS), (HEADS + KEYS, KEYS)):
+        turned = made.node("Transpose", made.slice(heads, start, start + count, -2), perm=[0, 2, 1, 3])
+        parts.append(made.reshape(made.node("Transpose", turned, perm=[0, 2, 1, 3]), 1, -1, count * SIZE))
+    return made.attention(*parts)
+
+
+def by_turns() -> Graph:
+    """Of each group two queries, a key and a value, one behind the other; with biases, the weight stored turned."""
+    made = Made((HEADS + 2 * KEYS) * SIZE, bias=True, turned=True)
+    groups = made.reshape(made.fused, 1, -1, KEYS, 4, SIZE)
+    query = made.reshape(made.slice(groups, 0, 2, 3), 1, -1, HEADS * SIZE)
+    key, value = (made.reshape(made.pick(groups, place, 3), 1, -1, KEYS * SIZE) for place in (2, 3))
+    return made.attention(query, key, value)
+
+
+def plain() -> Graph:
+    made = Made((HEADS + 2 * KEYS) * SIZE)
+    ends = made.constant(np.array([HEADS * SIZE, KEYS * SIZE, KEYS * SIZE]))
+    return made.attention(*made.node("Split", made.fused, ends, outputs=3, axis=-1))
+
+
+def computed(model: Any) -> Any:
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    hidden = np.random.default_rng(5).standard_normal((1, TOKENS, WIDTH)).astype(np.float32)
+    return session.run(None, {"hidden": hidden})[0]
+
+
+@pytest.mark.parametrize("make", [sliced, by_turns, plain], ids=lambda each: each.__name__)
+def test_each_part_is_a_product_and_gives_the_same(make: Any, tmp_path: Path) -> None:
+    found = make()
+    expected = computed(found.model)
+    projections.take_apart(found)
+    rounding.rewrite(found, tmp_path / "model.onnx", None, lambda *_: None)
+    model = onnx.load(tmp_path / "model.onnx")
+    kinds = Counter(node.op_type for node in model.graph.node)
+    assert kinds["MatMul"] == 3
+    assert not {"Slice", "Reshape", "Gather", "Split"} & kinds.keys()
+    assert np.allclose(computed(model), expected, atol=1e-5)
+
+
+def left_alone(make: Any) -> bool:
+    found = make()
+    before = found.model.SerializeToString()
+    projections.take_apart(found)
+    return bool(found.model.SerializeToString() == before)
+
+
+def repeated() -> Graph:
+    """A head of keys that stands there for two (Falcon 40B): a product of its own would compute it twice."""
+    made = Made((HEADS + 2) * SIZE)
+    heads = made.reshape(made.fused, 1, -1, HEADS + 2, SIZE)
+    shape = made.constant(np.array([1, TOKENS, KEYS, SIZE]))
+    parts = [made.reshape(made.node("Expand", made.slice(heads, at, at + 1, 2), shape), 1, -1, KEYS * SIZE)
+             for at in (HEADS, HEADS + 1)]  # fmt: skip
+    return made.attention(
+        str(made.node("MatMul", "hidden", made.constant(np.ones((WIDTH, HEADS * SIZE), "f")))), *parts
+    )
+
+
+def computed_between() -> Graph:
+    """Something is computed of the columns before they come to attention."""
+    made = Made((HEADS + 2 * KEYS) * SIZE)
+    tanh = made.node("Tanh", made.fused)
+    ends = made.constant(np.array([HEADS * SIZE, KEYS * SIZE, KEYS * SIZE]))
+    return made.attention(*made.node("Split", tanh, ends, outputs=3, axis=-1))
+
+
+def products_already() -> Graph:
+    made = Made(HEADS * SIZE)
+    others = [
+        str(made.node("MatMul", "hidden", made.constant(RNG.standard_normal((WIDTH, KEYS * SIZE)).astype(np.float32))))
+        for _ in range(2)
+    ]
+    return made.attention(made.reshape(made.fused, 1, -1, HEADS * SIZE), *others)
+
+
+@pytest.mark.parametrize("make", [repeated, computed_between, products_already], ids=lambda each: each.__name__)
+def test_others_stay_as_they_are(make: Any) -> None:
+    computed(make().model)  # it is a graph
+    assert left_alone(make)

@@ -23,6 +23,15 @@ SMOLLM2_CONFIG = {
     "num_key_value_heads": 3,
     "vocab_size": 49152,
 }
+HALF_B = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_attention_heads": 16,
+    "num_hidden_layers": 24,
+    "num_key_value_heads": 16,
+    "vocab_size": 32000,
+}
+UNTIED = {"tie_word_embeddings": False}
 GEMMA_CONFIG = {
     "model_type": "gemma3_text",
     "head_dim": 256,
@@ -155,15 +164,16 @@ def test_torch_keeps_only_the_window_of_gemmas_sliding_layers_and_exports_keep_a
 
 # Of random Llamas in bf16 (AMD EPYC, two cores): the processes of `prepare` together, what they hold for themselves.
 PREPARED = [
-    (162_791_424, "int8", {"hidden_size": 576, "intermediate_size": 1536, "vocab_size": 49152}, 808),
-    (162_791_424, "int4", {"hidden_size": 576, "intermediate_size": 1536, "vocab_size": 49152}, 774),
-    (468_189_184, "int4", {"hidden_size": 1024, "intermediate_size": 4096, "vocab_size": 32000}, 989),
+    (162_791_424, "int8", 808, SMOLLM2_CONFIG | UNTIED),
+    (162_791_424, "int4", 774, SMOLLM2_CONFIG | UNTIED),
+    (468_189_184, "int4", 989, HALF_B | UNTIED),
+    (6_738_415_616, "int4", 6694, LLAMA_2 | {"intermediate_size": 11008} | UNTIED),
 ]
 
 
-@pytest.mark.parametrize(("parameters", "precision", "shape", "peak_mb"), PREPARED)
+@pytest.mark.parametrize(("parameters", "precision", "peak_mb", "shape"), PREPARED)
 def test_what_preparing_is_expected_to_take_is_close_to_what_was_measured(
-    parameters: int, precision: str, shape: dict[str, int], peak_mb: float
+    parameters: int, precision: str, peak_mb: float, shape: dict[str, int]
 ) -> None:
     assert estimate(parameters, "onnx", precision, shape).prepare_mb == pytest.approx(peak_mb, rel=0.15)
 

@@ -206,7 +206,7 @@ def test_blocks_that_are_finished_are_not_drawn_again(monkeypatch: pytest.Monkey
 
 
 def taken_s(draw: Callable[[], object]) -> float:
-    """Seconds of processor: neighbours on the same cores add little to them, and what other tests left behind nothing."""
+    """Seconds of processor, to which neighbours add little and what other tests left behind nothing."""
     gc.disable()
     try:
         began = time.thread_time()

@@ -109,7 +109,7 @@ def prepared(model: Path, home: Path) -> tuple[int, int]:
                 peak = max(peak, sum(map(held, [parent, *parent.children(recursive=True)])))
             except psutil.NoSuchProcess:
                 continue
-            time.sleep(0.02)
+            time.sleep(0.05)
     assert running.returncode == 0, (home / "said.json").read_text()
     artifacts = list((home / "artifacts").rglob("model.onnx.data"))
     assert len(artifacts) == 1

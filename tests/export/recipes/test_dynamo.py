@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,17 @@ def built(family: Family, folder: Path, precision: str = "fp32") -> Path:
     return target / "model.onnx"
 
 
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The fp32 graph of a family; its network lies in ``model`` beside the graph's folder. Each is traced once."""
+
+    @cache
+    def path(name: str) -> Path:
+        return built(FAMILIES[name], tmp_path_factory.mktemp(name))
+
+    return path
+
+
 def logits(path: Path) -> list[NDArray[Any]]:
     """Behind each of ``PIECES``, what is kept between them given back."""
     session = ort.InferenceSession(str(path))
@@ -88,16 +100,16 @@ def expected(folder: Path) -> list[NDArray[Any]]:
 
 # The others are in docs/families.md, and so run with it.
 @pytest.mark.parametrize("name", ["olmo-3", "phi", "cohere", "ministral-3", "qwen3-moe", "starcoder-2"])
-def test_a_traced_network_is_the_network_however_its_tokens_come_in(name: str, tmp_path: Path) -> None:
-    path = built(FAMILIES[name], tmp_path)
-    for got, want in zip(logits(path), expected(tmp_path / "model"), strict=True):
+def test_a_traced_network_is_the_network_however_its_tokens_come_in(name: str, traced: Callable[[str], Path]) -> None:
+    path = traced(name)
+    for got, want in zip(logits(path), expected(path.parents[1] / "model"), strict=True):
         assert np.abs(got - want).max() <= 2e-5 * max(1.0, np.abs(want).max())
 
 
-def test_what_is_traced_is_attention_norms_and_products_and_little_else(tmp_path: Path) -> None:
+def test_what_is_traced_is_attention_norms_and_products_and_little_else(traced: Callable[[str], Path]) -> None:
     import onnx
 
-    model = onnx.load(built(FAMILIES["olmo-3"], tmp_path), load_external_data=False)
+    model = onnx.load(traced("olmo-3"), load_external_data=False)
     counted = Counter(node.op_type for node in model.graph.node)
     layers = len([each for each in model.graph.input if each.name.endswith(".key")])
     assert counted["GroupQueryAttention"] == layers
@@ -113,7 +125,7 @@ def test_what_is_traced_is_attention_norms_and_products_and_little_else(tmp_path
     assert not {"Softmax", "Slice", "Cos", "ReduceMean", "Transpose", "Identity"} & counted.keys()
     assert counted["Gather"] == 2  # the embedding, and the last row
     text = model.SerializeToString()
-    assert str(tmp_path).encode() not in text
+    assert str(traced("olmo-3").parents[1]).encode() not in text
     assert b"site-packages" not in text
 
 

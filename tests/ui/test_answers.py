@@ -32,6 +32,8 @@ if a < b:
 
 The formula is $x^2$ and this goes on for some time, word after word, so that more and more of it comes while a
 reader has chosen something further up, which must not be lost, whatever happens down here in this last paragraph.
+And since a machine may be slow to tell what it sees, and a test slow to look, the paragraph has more to say than
+anybody would want to read, one word behind the other, in no hurry at all, until whoever looks has had the time.
 """.replace(" \n", "\n")
 LONG = "\n\n".join(f"Paragraph {n} of a long answer." for n in range(60))
 

@@ -110,6 +110,7 @@ class Visit:
 def test_axe_finds_nothing_serious(browser: Any, app: App, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="light")
     page = context.new_page()
+    page.set_default_timeout(60_000)  # axe and another test's browser may have both cores
     page.goto(app.url)
     page.wait_for_selector("button#run")
     visit = Visit(page)

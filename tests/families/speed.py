@@ -46,7 +46,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "Llama 2": ("llama", {}),
     "Mistral": ("mistral", {}),
     "Mixtral": ("mixtral", {"num_local_experts": 8, "intermediate_size": 1024}),
-    "Falcon": ("falcon", {"multi_query": True, "ffn_hidden_size": 4096}),
+    "Falcon": ("falcon", {"multi_query": True, "ffn_hidden_size": 4096, "head_dim": None}),
     "OLMo": ("olmo", {"clip_qkv": 8.0}),
     "OLMo 2": ("olmo2", {}),
     "OLMo 3": ("olmo3", {}),
@@ -76,7 +76,8 @@ def write(name: str, folder: Path) -> int:
 
     model_type, more = FAMILIES[name]
     torch.manual_seed(0)
-    network: Any = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **BASE | more))
+    sizes = {name: value for name, value in (BASE | more).items() if value is not None or name == "bos_token_id"}
+    network: Any = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **sizes))
     with torch.no_grad():
         # Blocks add little to a stream of one, as in trained networks: eight bits are then eight bits.
         network.get_input_embeddings().weight.normal_()

@@ -17,11 +17,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks._contender import bare, torch
 from playground.paths import ROOT
 from tests.support import tiny
 
@@ -96,50 +95,6 @@ def prepared(folder: Path, home: Path) -> dict[str, Any]:
     return found
 
 
-def ours(folder: Path, threads: int) -> Callable[[list[int]], list[float]]:
-    from playground.runtimes.native.own_library import recorded
-    from playground.runtimes.onnx.runtime import open_engine
-
-    engine = open_engine(folder, threads, library=recorded(folder))
-
-    def decode(ids: list[int]) -> list[float]:
-        engine.reset(len(ids) + COUNT)
-        logits = engine.prefill(ids)
-        stamps = []
-        for _ in range(COUNT):
-            stamps.append(time.monotonic())
-            logits = engine.step(int(logits.argmax()))
-        return stamps
-
-    return decode
-
-
-def transformers(folder: Path, threads: int) -> Callable[[list[int]], list[float]]:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    torch.set_num_threads(threads)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
-
-    class Stamps:
-        def __init__(self) -> None:
-            self.taken: list[float] = []
-
-        def put(self, _: Any) -> None:
-            self.taken.append(time.monotonic())
-
-        def end(self) -> None: ...
-
-    def decode(ids: list[int]) -> list[float]:
-        given, stamps = torch.tensor([ids]), Stamps()
-        lengths = {"min_new_tokens": COUNT, "max_new_tokens": COUNT}
-        with torch.inference_mode():
-            model.generate(given, attention_mask=torch.ones_like(given), do_sample=False, streamer=stamps, **lengths)
-        return stamps.taken[1:]
-
-    return decode
-
-
 def tok_s(stamps: list[float]) -> float:
     return (len(stamps) - 1) / (stamps[-1] - stamps[0])
 
@@ -156,12 +111,12 @@ def measured(name: str, work: Path, repeats: int) -> str:
     if runtime == "torch":
         return f"{row}| | | |"
     threads = len(os.sched_getaffinity(0))
-    parties = ours(Path(found["path"]), threads), transformers(folder, threads)
+    parties = bare(Path(found["path"]), threads), torch(folder, threads)
     ids = [(37 * place + 11) % (tiny.VOCAB - 20) + 10 for place in range(PROMPT)]
     taken: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeats + 1):
         for party, figures in zip(parties, taken, strict=True):
-            figure = tok_s(party(ids))
+            figure = tok_s(party(ids, COUNT)[0])
             if turn:  # the first of each warms up
                 figures.append(figure)
     here, there = map(statistics.median, taken)

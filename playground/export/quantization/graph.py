@@ -188,7 +188,7 @@ class _Rounding:
         }
         self._tied: Rounded | None = None
         # Which experts a token goes to changes in jumps.
-        self._exact = {name for part in graphs(model.graph) for name in feeding(part, "MoE", slice(1, 2))}
+        self._exact = {name for part in graphs(model.graph) for name in feeding(part, experts.PLAIN, slice(1, 2))}
         products = [name for part in graphs(model.graph) for name in map(self._weight_of, part.node) if name]
         self._head = products[-1] if products else ""
         self._total = max(1, len(set(products)))

@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from playground.export.quantization.experts import PLAIN
 from playground.export.quantization.weights import Graph
 from playground.export.recipes.reasons import NoOperator
 from playground.messages import msg
 
-OPERATOR = "MoE"
 NEVER = -1e30
 """Of an expert that is not chosen, where the operator takes the logarithms of the weights."""
 
 FUSED, SIDE_BY_SIDE, BY_TURNS = "swiglu_fusion", 2, 1
 """Which rows of the first product are the gate's: the first half, or every second one."""
 
-PLAIN = ("relu", "gelu", "silu", "identity")
+UNGATED = ("relu", "gelu", "silu", "identity")
 """What the operator can do without a gate."""
 
 Settings = dict[str, Any]
@@ -46,8 +46,8 @@ def settings_of(module: Any) -> Settings:
     probes = probes.reshape(24, 64)
     if not module.has_gate:
         found = module.act_fn(probes)
-        for name in PLAIN:
-            if _same(_plain(name, probes), found):
+        for name in UNGATED:
+            if same(_plain(name, probes), found):
                 return {"activation_type": name}
     else:
         found = module._apply_gate(probes)
@@ -56,7 +56,7 @@ def settings_of(module: Any) -> Settings:
         for alpha in (1.0, *told):
             for beta in (0.0, 1.0):
                 for limit in (None, *told):
-                    if found.shape == gate.shape and _same(_gated(gate, up, alpha, beta, limit), found):
+                    if found.shape == gate.shape and same(_gated(gate, up, alpha, beta, limit), found):
                         settings = {"activation_alpha": alpha, "activation_beta": beta}
                         settings[FUSED] = SIDE_BY_SIDE if module.is_concatenated else BY_TURNS
                         if limit is not None:
@@ -84,7 +84,7 @@ def mixed(
     chosen = nobody.scatter(1, experts, weights.clamp_min(torch.finfo(hidden.dtype).tiny).log())
     biases = [getattr(module, f"{each}_bias") if module.has_bias else None for each in (name, "down_proj")]
     made = torch.onnx.ops.symbolic(
-        f"com.microsoft::{OPERATOR}",
+        f"com.microsoft::{PLAIN}",
         [hidden, chosen, first, biases[0], module.down_proj, *([biases[1]] if module.has_bias else [])],
         {"k": experts.shape[1], "normalize_routing_weights": 0} | settings,
         dtype=hidden.dtype,
@@ -99,7 +99,7 @@ def by_turns(graph: Graph) -> None:
     weights = {each.name: each for each in graph.model.graph.initializer}
     for node in graph.model.graph.node:
         layout = next((each for each in node.attribute if each.name == FUSED), None)
-        if node.op_type != OPERATOR or layout is None or layout.i == BY_TURNS:
+        if node.op_type != PLAIN or layout is None or layout.i == BY_TURNS:
             continue
         layout.i = BY_TURNS
         for place in (2, 3):
@@ -127,5 +127,6 @@ def _gated(gate: torch.Tensor, up: torch.Tensor, alpha: float, beta: float, limi
     return gate * torch.sigmoid(alpha * gate) * (up + beta)
 
 
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+def same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two ways to compute something gave the same numbers."""
     return one.shape == other.shape and bool(torch.allclose(one, other, rtol=1e-4, atol=1e-5))

@@ -517,7 +517,7 @@ def _root_mean_square(module: Any, source: torch.Tensor, normed: torch.Tensor) -
     width = source.shape[-1]
     for added in (0.0, 1.0):
         factors = torch.ones(width) if weight is None else real(weight.detach()).float() + added
-        if factors.shape == (width,) and _same(plain * factors, normed):
+        if factors.shape == (width,) and experts.same(plain * factors, normed):
             return factors.clone(), epsilon
     return None
 
@@ -543,7 +543,8 @@ def _turn(
         for interleaved in (0, 1):
             cos, sin = cast("list[torch.Tensor]", here)
             if all(
-                _same(_rotated(head, cos, sin, interleaved), made) for head, made in zip(heads, turned, strict=True)
+                experts.same(_rotated(head, cos, sin, interleaved), made)
+                for head, made in zip(heads, turned, strict=True)
             ):
                 whole = [cast(torch.Tensor, take(each)).float().contiguous() for each in tables]
                 return Turn(whole[0], whole[1], interleaved)
@@ -574,10 +575,6 @@ def _rotated(head: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, int
     both = first * cosines - second * sines, second * cosines + first * sines
     made = torch.stack(both, -1).flatten(-2) if interleaved else torch.cat(both, -1)
     return torch.cat((made, rest), -1)
-
-
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.shape == other.shape and bool(torch.allclose(one, other, rtol=1e-4, atol=1e-5))
 
 
 def _is_heads(each: Any) -> bool:

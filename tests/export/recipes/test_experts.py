@@ -106,7 +106,7 @@ def one_layer(found: dict[str, Any]) -> Any:
         helper.make_node("Log", ["best"], ["logs"]),
         helper.make_node("ScatterElements", ["nobody", "places", "logs"], ["each"], axis=1),
         helper.make_node(
-            experts.OPERATOR, ["hidden", "each", "first", "", "second"], ["out"], "experts", domain="com.microsoft",
+            experts.PLAIN, ["hidden", "each", "first", "", "second"], ["out"], "experts", domain="com.microsoft",
             k=CHOSEN, normalize_routing_weights=0, activation_type="swiglu", activation_alpha=1.0,
             activation_beta=0.0, swiglu_fusion=experts.SIDE_BY_SIDE,
         ),

@@ -108,7 +108,7 @@ def test_closing_ends_the_workers_even_if_an_experiment_resists(
         job = begun(playground._machine, lambda job: "done")
         with pytest.raises(RuntimeError, match="no"):
             playground.close()
-        assert job.done or job.wait(5)
+        assert job.done or job.wait(30)
     with pytest.raises(ProcessLookupError):
         os.kill(loaded.pid, 0)
 
@@ -152,7 +152,7 @@ def test_stop_reaches_a_job_that_waits_for_the_machine_and_the_line_moves_on(mac
         job = begun(machine, work)
         until(lambda: job.snapshot().step == "waiting for the machine: 1 ahead")
         job.stop()
-        assert job.wait(2)
+        assert job.wait(30)
     assert begun(machine, work).result() == "over"
     assert held == [False, True]
 
@@ -163,7 +163,7 @@ def test_a_part_is_shown_with_the_whole_and_stopped_with_it(playground: Playgrou
     whole = begun(machine, lambda job: job._wait_for(part).runs[0].finish_reason)
     until(lambda: whole.snapshot().lives and whole.snapshot().lives[0].kind == "token")
     whole.stop()
-    assert whole.wait(3)
+    assert whole.wait(30)
     assert part.done
     assert whole.result() == "stopped"
 
@@ -184,7 +184,7 @@ def test_closing_the_app_ends_whatever_experiment_goes_on(
     with Playground(make_settings()) as playground:
         experiment = start(playground)
         until(lambda: any(model.busy for model in playground.pool.loaded()), 20)
-    assert experiment.wait(3)
+    assert experiment.wait(30)
 
 
 @pytest.mark.parametrize(("old", "new"), [("twins", "diff"), ("again", "replay")])

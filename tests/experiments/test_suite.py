@@ -154,7 +154,7 @@ def test_a_preparation_gets_its_time_while_a_suite_goes_on(playground: Playgroun
     assert rested.count(False) > len(rested) / 4
     assert rested.count(True) > 0
     job.stop()
-    assert job.wait(3)
+    assert job.wait(30)
 
 
 # -- failures -----------------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def test_a_suite_that_runs_cannot_be_begun_again_nor_one_that_is_not_there(playg
         playground.resume_suite(job.id)
     assert playground.suites()[0].status == "running"
     job.stop()
-    job.wait(3)
+    job.wait(30)
     with pytest.raises(UsageError, match="No suite has the id 'nothing'"):
         playground.resume_suite("nothing")
 
@@ -255,7 +255,7 @@ def test_closing_the_app_pauses_a_suite_and_another_app_goes_on(make_settings: C
     with Playground(make_settings()) as playground:
         job = begin(playground, [script(text="a b c d e f", step_s=0.05)], 6)
         until(lambda: job.progress().done >= 2)
-    assert job.wait(3)
+    assert job.wait(30)
     with Playground(make_settings()) as playground:
         (entry,) = playground.suites()
         assert (entry.status, entry.done) == ("paused", job.progress().done)

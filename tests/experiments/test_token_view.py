@@ -135,7 +135,7 @@ def test_it_waits_for_its_turn_of_the_machine_and_can_be_stopped(playground: Pla
             assert time.monotonic() < deadline and not job.done
             time.sleep(0.01)
         job.stop()
-        assert job.wait(2)
+        assert job.wait(30)
         with pytest.raises(Stopped):
             job.result()
 
@@ -152,7 +152,7 @@ def test_stop_ends_it_while_it_reads(playground: Playground) -> None:
         assert time.monotonic() < deadline and not job.done
         time.sleep(0.01)
     job.stop()
-    assert job.wait(2)
+    assert job.wait(30)
     with pytest.raises(Stopped):
         job.result()
 

@@ -118,7 +118,7 @@ def test_strangers_do_not_fill_the_queue(space: Playground, monkeypatch: pytest.
         many = [Column(space.variants(["fast"])[0], Request(seed=seed)) for seed in range(5)]
         space.begin_suite(suite(1), many, owner="eve")
     space.pause_suite(job.id, "ann", at_once=True)
-    assert job.wait(3)
+    assert job.wait(30)
     assert other.wait(10)
     assert space.suites("eve") == []
 
@@ -146,7 +146,7 @@ def test_a_stranger_who_presses_several_times_at_once_begins_one_suite(
         begun = [job for job in threads.map(press, range(4)) if job]
     for job in begun:
         space.pause_suite(job.id, "ann", at_once=True)
-        assert job.wait(3)
+        assert job.wait(30)
     assert len(begun) == 1
 
 
@@ -165,7 +165,7 @@ def test_a_suite_that_another_process_runs_is_not_paused_from_here(
             other.resume_suite(job.id)
     assert playground.running_suite(job.id) is job
     playground.pause_suite(job.id, at_once=True)
-    assert job.wait(3)
+    assert job.wait(30)
     until(lambda: playground.running_suite(job.id) is None)
     playground.pause_suite(job.id)  # it is: nothing to do
 
@@ -178,14 +178,14 @@ def test_a_suite_that_is_gone_on_with_on_another_machine_says_so(
     job = begin(playground, [LONG], 2)
     assert job.notes == ()
     job.stop()
-    job.wait(3)
+    job.wait(30)
     here = suite_job.environment()
     monkeypatch.setattr(suite_job, "environment", lambda: replace(here, cores=64))
     again = playground.resume_suite(job.id)
     (note,) = again.notes
     assert f"cores {here.cores} → 64" in note
     again.stop()
-    again.wait(3)
+    again.wait(30)
 
 
 def test_a_suite_there_is_not_is_named(playground: Playground) -> None:

@@ -173,7 +173,7 @@ def test_a_search_finds_no_answer_of_a_blind_run_that_goes_on(playground: Playgr
     assert playground.history("", search="Paris") == []
     assert [entry.id for entry in playground.history("")] == [job.id]
     job.stop()
-    assert job.wait(5)
+    assert job.wait(30)
 
 
 def test_a_vote_comes_after_the_answers(playground: Playground) -> None:

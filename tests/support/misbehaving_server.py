@@ -52,9 +52,16 @@ class Handler(BaseHTTPRequestHandler):
     def stall(self, seconds: float = STALL_S) -> None:
         """Say nothing until the client goes away or the time is over; notes when it went."""
         readable, _, _ = select.select([self.connection], [], [], seconds)
-        if readable and self.connection.recv(1) == b"":
+        if readable and self._left():
             self.server.seen[-1].left_at = time.monotonic()
             self.server.someone_left.set()
+
+    def _left(self) -> bool:
+        """Whether the client is gone: who closes with something unread is heard of as a reset, not as an end."""
+        try:
+            return self.connection.recv(1) == b""
+        except ConnectionResetError:
+            return True
 
     def _note(self, body: dict[str, Any]) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}

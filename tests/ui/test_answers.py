@@ -32,8 +32,7 @@ if a < b:
 
 The formula is $x^2$ and this goes on for some time, word after word, so that more and more of it comes while a
 reader has chosen something further up, which must not be lost, whatever happens down here in this last paragraph.
-And since a machine may be slow to tell what it sees, and a test slow to look, the paragraph has more to say than
-anybody would want to read, one word behind the other, in no hurry at all, until whoever looks has had the time.
+And since a machine may be slow to tell what it sees, the paragraph has more to say than anybody wants to read.
 """.replace(" \n", "\n")
 LONG = "\n\n".join(f"Paragraph {n} of a long answer." for n in range(60))
 
@@ -46,7 +45,7 @@ def model(name: str, text: str, step_s: float) -> dict[str, Any]:
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     folder: Path = tmp_path_factory.mktemp("answers")
     catalog = folder / "catalog.yaml"
-    models = [model("written", MARKDOWN, 0.08), model("long", LONG, 0.01), model("quick", MARKDOWN, 0.001)]
+    models = [model("written", MARKDOWN, 0.12), model("long", LONG, 0.01), model("quick", MARKDOWN, 0.001)]
     catalog.write_text(yaml.safe_dump({"schema_version": 1, "models": models}), encoding="utf-8")
     with serving(folder, "written, long, quick", catalog=catalog) as app:
         yield app

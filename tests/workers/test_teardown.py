@@ -85,7 +85,7 @@ def test_no_worker_outlives_the_app(app: subprocess.Popen[str], how: signal.Sign
     pids = workers_of(app)
     app.send_signal(how)
     wait_until_gone(pids)
-    app.wait(5)
+    app.wait(30)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the second rope is Linux's")

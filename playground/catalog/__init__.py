@@ -10,7 +10,7 @@ Door:
         LAYERS, Names, VOCAB_SIZE, whole
     entries: Catalog, CatalogEntry, HUB_ID, HUB_REVISION, Terms, load_catalog
     facts: full_facts
-    footprint: Footprint, KERNELS_CACHE, OTHER_MB, PROCESS_MB, estimate, of_files, whole_mb
+    footprint: Footprint, KERNELS_CACHE, OTHER_MB, PROCESS_MB, estimate, of_files, unpacked_mb, whole_mb
     hub: HubInfo, fetch_model_info, hub_errors, parse, reachable
     hub_cards: card_html, hub_facts, read, remembered, rest_url
     kinds: WORDS, has_encoder, kind_told
@@ -22,6 +22,6 @@ Door:
     sets: ModelSet, download_bytes, model_sets
     template_files: bring_template, find_template, named_tokens, read_json
     tokenizer_source: tokenizer_words
-    weight_files: ADAPTER, INDEX, INDEX_END, IncompleteFiles, OTHER_LIBRARIES, Read, WHOLE, Weights, is_other_gguf,
-        is_pickled, is_refused, parts_of, weights_of, why_none
+    weight_files: ADAPTER, GGUF_FILE, INDEX, INDEX_END, IncompleteFiles, OTHER_LIBRARIES, Read, WHOLE, Weights,
+        is_other_gguf, is_pickled, is_refused, parts_of, weights_of, why_none
 """

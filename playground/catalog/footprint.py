@@ -41,6 +41,9 @@ CONTEXT = 2048
 BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.15, "int4": 0.66}
 PACKED = {"fp32": 1.15, "fp16": 2.1, "int8": 1.1, "int4": 1.2}
 """Weights in memory over their bytes on disk: repacked products, sums of blocks, pages of 2 MB; fp16 is widened."""
+UNPACKED = 0.1
+"""Share of the memory limit that a preparation gives to weights of a GGUF file that it unpacked: a small model is
+unpacked once and not for every token, of a large one a part is."""
 PROCESS_MB = {"onnx": 96.0, "torch": 370.0}
 """Interpreter and libraries, loaded, with an empty model."""
 KERNELS_MB, KERNELS_TOKENIZER, KERNELS_PACKED = 75.0, 8.7, 0.95
@@ -169,6 +172,11 @@ def whole_mb(parameters: int, way: str) -> float:
         way: A key of ``WHOLE``.
     """
     return parameters * WHOLE[way] / MB + PREPARING_MB
+
+
+def unpacked_mb(parameters: int, limit_mb: float) -> float:
+    """What a preparation from GGUF keeps of weights that it unpacked, beside what every preparation takes."""
+    return min(UNPACKED * limit_mb, parameters * 4 / MB)
 
 
 def of_files(

@@ -25,6 +25,8 @@ ADAPTER = msg("is an adapter without its base model")
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+GGUF_FILE = "model.gguf"
+"""The weights of an import that came as GGUF, as they came."""
 INDEX_END = ".safetensors.index.json"
 """How every list of shards is called, whatever it begins with."""
 

@@ -7,19 +7,37 @@ try.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
-from playground.catalog.footprint import estimate, whole_mb
+from playground.catalog.footprint import estimate, unpacked_mb, whole_mb
+from playground.catalog.weight_files import GGUF_FILE
 from playground.errors import ExportError
 from playground.messages import msg
-from playground.sources.headers import read_safetensors
+from playground.sources.headers import read_gguf, read_safetensors
 from playground.system import memory
 
 
 def parameters_in(folder: Path) -> int:
-    """Elements of all safetensors in an imported folder; no weight is read."""
-    return sum(sum(read_safetensors(path).elements.values()) for path in folder.glob("*.safetensors"))
+    """Elements of all tensors in an imported folder; no weight is read."""
+    if _is_packed(folder):
+        return read_gguf(folder / GGUF_FILE).parameters
+    return sum(read_safetensors(path).parameters for path in folder.glob("*.safetensors"))
+
+
+def _unpacked(folder: Path, parameters: int) -> float:
+    """Megabytes of a GGUF file's weights in floats that are in memory at once."""
+    if not _is_packed(folder):
+        return 0.0
+    from playground.runtimes.torch.gguf_weights import unpacked_whole
+
+    whole = unpacked_whole(str(read_gguf(folder / GGUF_FILE).metadata.get("general.architecture", "")))
+    return unpacked_mb(parameters, math.inf if whole else memory.limit_mb())
+
+
+def _is_packed(folder: Path) -> bool:
+    return (folder / GGUF_FILE).is_file()
 
 
 def check_whole(folder: Path, way: str) -> None:
@@ -40,7 +58,11 @@ def check_by_pieces(folder: Path, precision: str) -> None:
     Raises:
         ExportError: With both figures.
     """
-    _check(folder, lambda parameters: estimate(parameters, "onnx", precision).prepare_mb)
+
+    def need(parameters: int) -> float:
+        return estimate(parameters, "onnx", precision).prepare_mb + _unpacked(folder, parameters)
+
+    _check(folder, need)
 
 
 def _check(folder: Path, need_of: Callable[[int], float]) -> None:

@@ -1,4 +1,5 @@
 """From whatever a source brought to one form: a folder as transformers writes it, weights in the type they came in.
+Those of a GGUF file stay in it, packed.
 
 Every export starts from this folder, torch loads it as it is, and prompting reads its tokenizer files. Of a network
 that also sees or hears, the language model alone is kept where it writes the same. It knows transformers; it does not
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,16 +19,16 @@ from typing import Any
 
 from playground.catalog import quantization
 from playground.catalog.template_files import bring_template
-from playground.catalog.weight_files import INDEX, WHOLE
+from playground.catalog.weight_files import GGUF_FILE, INDEX, WHOLE
 from playground.errors import ExportError, PlaygroundError, either, first_line
-from playground.export.gguf.reading import check_read, quick_gguf
 from playground.export.gguf.splits import merge
 from playground.export.gguf.tokens import keep_to_vocabulary
 from playground.export.prompt_check import check_prompts
 from playground.export.text_part import text_part
 from playground.messages import Translatable, clauses, msg
 from playground.records import ModelSpec
-from playground.runtimes.torch.networks import IncompleteWeights, Network, load_network
+from playground.runtimes.torch.incomplete import IncompleteWeights
+from playground.runtimes.torch.networks import Network, load_network
 from playground.sources.files import Progress, of_the_disk
 
 log = logging.getLogger(__name__)
@@ -107,7 +109,7 @@ def import_model(
             ),
             msg("Check that the file is whole and that its architecture is one transformers knows."),
         ) from error
-    weights = WHOLE if (target / WHOLE).exists() else INDEX
+    weights = next((name for name in (WHOLE, GGUF_FILE) if (target / name).exists()), INDEX)
     missing = [name for name in ("tokenizer.json", "config.json", weights) if not (target / name).exists()]
     if missing:
         raise ExportError(
@@ -129,22 +131,25 @@ def _import(spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Pr
 
     folder = original_folder(files)
     gguf = files[0].name if files[0].suffix.lower() == ".gguf" else ""
-    with _joined(files, target) as joined, quick_gguf(lambda share: progress(msg("importing"), share)) as reading:
+    with _joined(files, target) as joined:
         folder, gguf = (joined.parent, joined.name) if joined else (folder, gguf)
         tokenizer: Any = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, **({"gguf_file": gguf} if gguf else {})
         )
         network = load_network(folder, gguf, deferred=True)
         if gguf:
-            check_read(reading)
             keep_to_vocabulary(tokenizer)
-    model, notes = _kept(network)
-    _forget_quantisation(model)
-    tokenizer.save_pretrained(target)
-    _forget_places(target / "tokenizer_config.json")
-    with as_stored(model):
-        model.save_pretrained(target, max_shard_size=SHARD)
-    model.generation_config.save_pretrained(target)
+        model, notes = _kept(network)
+        _forget_quantisation(model)
+        tokenizer.save_pretrained(target)
+        _forget_places(target / "tokenizer_config.json")
+        if gguf and model is network.model:
+            _describe(model, target)
+            _keep(folder / gguf, target / GGUF_FILE)
+        else:
+            with as_stored(model):
+                model.save_pretrained(target, max_shard_size=SHARD)
+        model.generation_config.save_pretrained(target)
     if not gguf:
         bring_template(folder, target)
     _judge_prompts(spec, tokenizer, target)
@@ -190,6 +195,21 @@ def _kept(network: Network) -> tuple[Any, tuple[Translatable, ...]]:
     if not network.sees or network.has_encoder:
         return network.model, ()
     return text_part(network.model) or network.model, (TEXT_ONLY,)
+
+
+def _describe(model: Any, target: Path) -> None:
+    """Write config.json as transformers does beside weights that it saves."""
+    model.config.dtype = "float32"
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(target)
+
+
+def _keep(file: Path, target: Path) -> None:
+    """Have a file here as well: as a second name of it, which takes no room, or as a copy where there can be none."""
+    try:
+        os.link(file.resolve(), target)
+    except OSError:  # another disk, or somebody else's file
+        shutil.copyfile(file, target)
 
 
 def _forget_quantisation(model: Any) -> None:

@@ -19,11 +19,12 @@ from typing import Any
 from playground.catalog.config_names import VOCAB_SIZE, whole
 from playground.catalog.footprint import KERNELS_CACHE, OTHER_MB, PROCESS_MB, of_files
 from playground.catalog.kv_cache import cache_of
+from playground.catalog.weight_files import GGUF_FILE
 from playground.errors import DoesNotFit
 from playground.messages import msg
 from playground.records import Artifact, LoadSpec, Record, Request, Variant
 from playground.runtimes.onnx.file import BadOnnxFile, read_onnx_file
-from playground.sources.headers import read_safetensors
+from playground.sources.headers import read_gguf, read_safetensors
 from playground.system.memory import MB
 
 BYTES_A_TOKEN = 3.0
@@ -160,9 +161,11 @@ def _graph_bytes(path: str, _changed: int) -> tuple[float, float]:
 def _widened(artifact: Artifact) -> float | None:
     """Bytes that torch takes for the weights in fp32; None where the files can't be read."""
     total = 0.0
-    for path in sorted(Path(artifact.path).glob("*.safetensors")):
+    folder = Path(artifact.path)
+    for path in (*sorted(folder.glob("*.safetensors")), *folder.glob(GGUF_FILE)):
+        read = read_gguf if path.name == GGUF_FILE else read_safetensors
         try:
-            parameters, size = read_safetensors(path).parameters, path.stat().st_size
+            parameters, size = read(path).parameters, path.stat().st_size
         except (OSError, ValueError):
             return None
         total += size if size >= WIDE * parameters else 4.0 * parameters + size  # the narrow file stays mapped

@@ -16,9 +16,12 @@ from playground import sources
 from playground.errors import ExportError
 from playground.export import cache, pipeline
 from playground.export.recipes.fused import build_fused
+from playground.export.recipes.optimum import write_source
 from playground.export.recipes.registry import RECIPES, Work
-from playground.records import Artifact, ModelSpec, Variant
-from tests.support import tiny
+from playground.export.weights import import_model
+from playground.records import Artifact, LoadSpec, ModelSpec, Request, Variant
+from playground.runtimes import create_runtime
+from tests.support import ggufs, tiny
 
 pytestmark = [pytest.mark.integration, pytest.mark.parallel]
 
@@ -185,3 +188,59 @@ class TestASourceThatBringsOnnxFiles:
         source = self.source(folder, graph, tmp_path, weights=False)
         with pytest.raises(ExportError, match="None of the ONNX files of Tiny can be used"):
             self.prepared(source, tmp_path, "int8")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    (path,) = ggufs.write_llama(tmp_path_factory.mktemp("gguf") / "m.gguf")
+    return path
+
+
+@pytest.fixture(scope="module")
+def gguf_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+class TestASourceThatIsOneGgufFile:
+    """Its weights stay in the file, whatever is made of it."""
+
+    @pytest.mark.parametrize("way", ["fused", "dynamo"])
+    def test_each_recipe_makes_an_exact_graph_of_it(
+        self, file: Path, gguf_home: Path, monkeypatch: pytest.MonkeyPatch, way: str
+    ) -> None:
+        monkeypatch.setattr(cache, "RECIPES", tuple(recipe for recipe in RECIPES if recipe.name == way))
+        artifact = make(file, gguf_home, "fp32")
+        assert artifact.recipe == way
+        assert artifact.fidelity is not None
+        assert artifact.fidelity.verdict == "exact"
+        assert "GGUF" in artifact.fidelity.reference
+
+    def test_torch_runs_the_file_and_no_copy_in_floats_is_made(self, file: Path, gguf_home: Path) -> None:
+        spec = ModelSpec("tiny", "Tiny", f"path:{file}", "", "torch", "fp32", tiny.CONTEXT, "chat")
+        artifact = pipeline.make(spec, Variant("tiny", "torch", "fp32"), gguf_home, lambda *_: None, lambda: False)
+        assert artifact.fidelity is not None
+        assert artifact.fidelity.verdict == "exact"
+        assert (Path(artifact.path) / "model.gguf").samefile(file)
+        assert not list((gguf_home / "imports").rglob("*.safetensors"))
+        assert tokens_of(spec, artifact) == 5
+
+    def test_optimum_is_given_the_numbers_of_the_file(self, file: Path, tmp_path: Path) -> None:
+        from safetensors.numpy import load_file
+
+        imported = tmp_path / "import"
+        imported.mkdir()
+        import_model(tiny.spec(), (file,), imported, lambda *_: None)
+        (tmp_path / "source").mkdir()
+        assert write_source(imported, tmp_path / "source") == "text-generation-with-past"
+        found = load_file(tmp_path / "source" / "model.safetensors")
+        expected = ggufs.llama_weights()
+        assert found.keys() == expected.keys()
+        assert all((found[name] == expected[name]).all() for name in expected)
+
+
+def tokens_of(spec: ModelSpec, artifact: Artifact) -> int:
+    """How many tokens the torch runtime writes, asked for five at least and at most."""
+    runtime = create_runtime("torch")
+    runtime.load(LoadSpec(spec, artifact, 1))
+    events = runtime.generate(Request("the quick", max_new_tokens=5, min_new_tokens=5), lambda: False)
+    return sum(event.kind == "token" for event in events)

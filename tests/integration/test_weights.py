@@ -90,7 +90,7 @@ def test_the_original_is_shared_and_judged_as_torch_runs_it(preparer: Preparer) 
     assert artifact.fidelity is not None
     assert artifact.fidelity.verdict == "exact"
     assert "GGUF" in artifact.fidelity.reference
-    assert (Path(artifact.path) / "model.safetensors").is_file()
+    assert (Path(artifact.path) / "model.gguf").is_file()
 
 
 @pytest.mark.timeout(900)

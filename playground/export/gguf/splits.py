@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from playground.messages import msg
-from playground.runtimes.torch.networks import IncompleteWeights
+from playground.runtimes.torch.incomplete import IncompleteWeights
 from playground.sources.headers import FIELDS, Header, Layout, read_gguf
 
 _VERSION = 3

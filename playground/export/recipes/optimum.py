@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from playground.catalog.weight_files import GGUF_FILE
 from playground.errors import ExportError, first_line
 from playground.export.quantization import graph
 from playground.export.quantization.blocks import QUANT_BLOCK
@@ -24,6 +25,7 @@ from playground.export.recipes.base import Work
 from playground.export.recipes.overlay import OverlayError, ensure_overlay, pins
 from playground.export.weights import copy_side_files
 from playground.messages import NOTHING, Translatable, msg
+from playground.runtimes.torch.networks import load_network
 from playground.sources.files import discard, of_the_disk
 from playground.system.child import Ending, JsonChild
 
@@ -73,17 +75,30 @@ def build_optimum(work: Work) -> str:
 
 
 def write_source(model: Path, target: Path) -> str:
-    """What optimum is given: the weights, linked, and a configuration in its dialect. Returns optimum's task."""
+    """What optimum is given: the weights, linked, and a configuration in its dialect. Returns optimum's task.
+
+    Weights of a GGUF file are unpacked for it: it has no reader for them that keeps to the file.
+    """
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    files = sorted(model.glob("*.safetensors"))
+    plain = _plain(model, target)
+    files = sorted(plain.glob("*.safetensors"))
     names = frozenset(name for file in files for name in _weight_names(file))
     (target / "config.json").write_text(json.dumps(older_config(config, names)), encoding="utf-8")
-    for file in (*files, *model.glob("*.safetensors.index.json")):
+    for file in (*files, *plain.glob("*.safetensors.index.json")):
         (target / file.name).symlink_to(file.absolute())
     # The tokenizer stays away: transformers 4 does not read what transformers 5 writes, and nothing here needs it.
     if (model / "generation_config.json").is_file():
         shutil.copyfile(model / "generation_config.json", target / "generation_config.json")
     return "text2text-generation-with-past" if config.get("is_encoder_decoder") else "text-generation-with-past"
+
+
+def _plain(model: Path, target: Path) -> Path:
+    """The folder with the model's weights in safetensors."""
+    if not (model / GGUF_FILE).is_file():
+        return model
+    plain = target / "plain"
+    load_network(model).model.save_pretrained(plain)
+    return plain
 
 
 def older_config(config: Mapping[str, Any], weights: frozenset[str] = frozenset()) -> dict[str, Any]:

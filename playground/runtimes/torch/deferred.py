@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch.utils import _pytree as pytree
@@ -21,28 +22,58 @@ from playground.runtimes.torch.scratch import SCRATCH
 Make = Callable[[], torch.Tensor]
 
 
+class Rows(Protocol):
+    """The rows of a weight as its file holds it, in fp32."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    def part(self, start: int, stop: int) -> torch.Tensor:
+        """Rows from ``start`` to before ``stop``."""
+
+    def at(self, ids: torch.Tensor) -> torch.Tensor:
+        """The rows of these numbers, ``[*ids, columns]``."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The rows of a weight that is a tensor of floating point in a mapped file."""
+
+    tensor: torch.Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.tensor.shape
+
+    def part(self, start: int, stop: int) -> torch.Tensor:
+        return SCRATCH.widened(self.tensor[start:stop])
+
+    def at(self, ids: torch.Tensor) -> torch.Tensor:
+        return torch.embedding(self.tensor, ids).float()
+
+
 class Deferred(torch.Tensor):  # type: ignore[misc]
     """A tensor whose numbers are made when they are asked for, each time anew.
 
     Args:
         make: Gives the numbers.
         like: Shape, strides and type of what it gives; its own numbers are not looked at.
-        stored: The weight as its file holds it, where this is one in fp32 and nothing more.
+        rows: The weight as its file holds it, where this is one in fp32 and nothing more.
 
     Attributes:
-        rows: Of the transposition of such a weight, a matrix, that weight.
+        turned: Of the transposition of such a weight, a matrix, that weight.
     """
 
     make: Make
-    stored: torch.Tensor | None
-    rows: torch.Tensor | None
+    rows: Rows | None
+    turned: Rows | None
 
     @staticmethod
-    def __new__(cls, make: Make, like: torch.Tensor, stored: torch.Tensor | None = None) -> Deferred:
+    def __new__(cls, make: Make, like: torch.Tensor, rows: Rows | None = None) -> Deferred:
         made: Deferred = torch.Tensor._make_wrapper_subclass(
             cls, like.size(), strides=like.stride(), dtype=like.dtype, device=torch.device("cpu")
         )
-        made.make, made.stored, made.rows = make, stored, None
+        made.make, made.rows, made.turned = make, rows, None
         return made
 
     def __repr__(self, **_: Any) -> str:
@@ -52,12 +83,10 @@ class Deferred(torch.Tensor):  # type: ignore[misc]
     def __torch_dispatch__(cls, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is torch.ops.aten.detach.default:
-            return cls(args[0].make, args[0], args[0].stored)
+            return cls(args[0].make, args[0], args[0].rows)
         tensors = [each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
-        if func is torch.ops.aten.embedding.default and isinstance(args[0], Deferred) and args[0].stored is not None:
-            # A few rows of a table that may be a third of the model.
-            rows = func(args[0].stored, *map(_real, args[1:]), **kwargs)
-            return rows.to(args[0].dtype)
+        if func is torch.ops.aten.embedding.default and isinstance(args[0], Deferred) and args[0].rows is not None:
+            return args[0].rows.at(args[1])  # a few rows of a table that may be a third of the model
         if func._schema.is_mutable and isinstance(args[0], Deferred):
             return args[0]._changed(func, pytree.tree_map(_real, args[1:]), pytree.tree_map(_real, kwargs))
         if all(isinstance(each, Deferred) for each in tensors):
@@ -68,16 +97,16 @@ class Deferred(torch.Tensor):  # type: ignore[misc]
             if isinstance(made, torch.Tensor) and made.is_meta:
                 later = cls(lambda: func(*pytree.tree_map(_real, args), **pytree.tree_map(_real, kwargs)), made)
                 if func is torch.ops.aten.t.default:
-                    later.rows = args[0].stored
+                    later.turned = args[0].rows
                 return later
-        if func in _PRODUCTS and isinstance(args[-1], Deferred) and args[-1].rows is not None and not kwargs:
+        if func in _PRODUCTS and isinstance(args[-1], Deferred) and args[-1].turned is not None and not kwargs:
             *added, source, weight = args
             if (
                 isinstance(source, torch.Tensor)
                 and len(source) == 1
                 and not any(isinstance(x, Deferred) for x in added)
             ):
-                return _by_slabs(func, added, source, weight.rows)
+                return _by_slabs(func, added, source, weight.turned)
         return func(*pytree.tree_map(_real, args), **pytree.tree_map(_real, kwargs))
 
     def _changed(self, func: Any, args: Any, kwargs: Any) -> Deferred:
@@ -89,7 +118,7 @@ class Deferred(torch.Tensor):  # type: ignore[misc]
             func(numbers, *args, **kwargs)
             return numbers
 
-        self.make, self.stored = make, None
+        self.make, self.rows = make, None
         return self
 
 
@@ -100,19 +129,19 @@ SLAB = 1 << 21
 read. The whole weight would go to memory and back, which takes twice as long."""
 
 
-def _by_slabs(func: Any, added: list[torch.Tensor], source: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+def _by_slabs(func: Any, added: list[torch.Tensor], source: torch.Tensor, rows: Rows) -> torch.Tensor:
     """The product of one row with a transposed weight, by some of its rows at a time: each result is a sum of its own.
 
     Args:
         func: With ``added``, ``source`` and a part of the weight as its arguments.
         added: What is added to the product, ``[outputs]``, if there is something.
         source: ``[1, inputs]``.
-        rows: The weight as it is stored, ``[outputs, inputs]``.
+        rows: Of the weight, ``[outputs, inputs]``.
     """
     many = max(1, SLAB // rows.shape[1])
     found = [
-        func(*(each[..., start : start + many] for each in added), source, SCRATCH.widened(part).t())
-        for start, part in ((start, rows[start : start + many]) for start in range(0, len(rows), many))
+        func(*(each[..., start : start + many] for each in added), source, rows.part(start, start + many).t())
+        for start in range(0, rows.shape[0], many)
     ]
     return torch.cat(found, 1)
 
@@ -149,7 +178,7 @@ def defer(model: torch.nn.Module) -> None:
 def _deferred(weight: torch.nn.Parameter) -> torch.nn.Parameter:
     stored = weight.detach()
     like = torch.empty_strided(stored.size(), stored.stride(), dtype=torch.float32, device="meta")
-    return torch.nn.Parameter(Deferred(lambda: SCRATCH.widened(stored), like, stored), requires_grad=False)
+    return torch.nn.Parameter(Deferred(lambda: SCRATCH.widened(stored), like, Stored(stored)), requires_grad=False)
 
 
 @contextlib.contextmanager
@@ -177,7 +206,7 @@ def as_stored(model: torch.nn.Module) -> contextlib.AbstractContextManager[None]
     def stored(weight: torch.nn.Parameter) -> torch.Tensor:
         if not isinstance(weight, Deferred):
             return weight.detach()
-        return real(weight) if weight.stored is None else weight.stored
+        return weight.rows.tensor if isinstance(weight.rows, Stored) else real(weight)
 
     return exchanged(model, stored)
 
@@ -194,6 +223,8 @@ def mapped() -> Iterator[None]:
     usual = loading._materialize_copy
 
     def as_it_is(tensor: Any, device: Any = None, dtype: Any = None) -> torch.Tensor:
+        if isinstance(tensor, Deferred):
+            return tensor
         part: torch.Tensor = tensor[...]
         return part if part.is_floating_point() else usual(part, device, dtype)
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from playground.catalog import quantization
+from playground.catalog.weight_files import GGUF_FILE
 from playground.errors import Reason, some
 from playground.messages import NOTHING, clauses, msg
 from playground.runtimes.torch.gguf_rope import complete_rope
+from playground.runtimes.torch.incomplete import NAMED_TENSORS, IncompleteWeights
 from playground.runtimes.torch.skeletons import too_large
 
 _BUFFERS = re.compile(
@@ -31,13 +33,6 @@ _OTHER_PARTS = re.compile(
     r"(^|[._])(vision|visual|image|img|vit|audio|speech|video|multi_modal|multimodal|mm_|mtp|talker|token2wav|code2wav)"
 )
 """Parts of a checkpoint that no text passes through: towers for images and sounds, and heads that guess ahead."""
-
-NAMED_TENSORS = 4
-"""Names of tensors that an error lists: they are long."""
-
-
-class IncompleteWeights(Reason):
-    """The files and the network that config.json describes do not fit together."""
 
 
 @dataclass(frozen=True)
@@ -65,29 +60,51 @@ def load_network(folder: Path, gguf: str = "", *, deferred: bool = False) -> Net
     """Load what transformers' authors mean by these files, in fp32.
 
     Args:
-        folder: Holds config.json and safetensors, or the GGUF file.
-        gguf: The name of the GGUF file in it, where that is the source.
+        folder: Holds config.json and safetensors, or config.json and ``GGUF_FILE`` (an import), or the GGUF file.
+        gguf: The name of the GGUF file in it, where that alone is the source.
         deferred: Whether weights stay in their files until they are computed with (``deferred.py``): slower, and of
-            any size. Weights that were rounded, and those of a GGUF file, are in memory all the same.
+            any size. Weights that were rounded in safetensors are in memory all the same.
 
     Raises:
         IncompleteWeights: Weights are missing, of another shape, or nobody's.
         Exception: Whatever transformers finds wrong with the files.
     """
-    import torch
+    from playground.runtimes.torch.gguf_weights import quick_gguf
+
+    weights = gguf or _packed(folder)
+    if not weights:
+        return _load(folder, "", _config(folder), deferred)
+    with quick_gguf(deferred):
+        if not gguf:
+            return _load(folder, weights, _config(folder), deferred)
+        config = _config(folder, gguf_file=gguf)
+        if wrong := complete_rope(folder / gguf, config):
+            raise IncompleteWeights(wrong)
+        return _load(folder, gguf, config, deferred)
+
+
+_ONLY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+def _config(folder: Path, **named: Any) -> Any:
     from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder, **_ONLY, **named)
+
+
+def _packed(folder: Path) -> str:
+    """The name of the GGUF file that holds an import's weights; "" where safetensors do."""
+    return GGUF_FILE if (folder / GGUF_FILE).is_file() and not any(folder.rglob("*.safetensors")) else ""
+
+
+def _load(folder: Path, gguf: str, config: Any, deferred: bool) -> Network:
+    import torch
 
     from playground.runtimes.torch.deferred import defer, mapped
 
-    only: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    if gguf:
-        only["gguf_file"] = gguf
-    config = AutoConfig.from_pretrained(folder, **only)
-    if gguf and (wrong := complete_rope(folder / gguf, config)):
-        raise IncompleteWeights(wrong)
     settings = None if gguf else quantization.settings_of(config)
     files = [folder / gguf] if gguf else sorted(folder.rglob("*.safetensors"))
-    stays = deferred and not gguf and settings is None
+    stays = deferred and settings is None
     problem: Exception | None = None
     for reader, described, has_encoder, names in _readers(config):
         try:
@@ -103,10 +120,13 @@ def load_network(folder: Path, gguf: str = "", *, deferred: bool = False) -> Net
                     ignore_mismatched_sizes=True,  # they are found, and refused by name
                     **({"key_mapping": names} if names else {}),
                     **_as_floats(settings),
-                    **only,
+                    **({"gguf_file": gguf} if gguf else {}),
+                    **_ONLY,
                 )
             if settings is not None:
                 quantization.forget(model.config)
+            if gguf:
+                _unpacked(model, folder)
             if settings is not None or names:
                 # The weights are saved under the names and as the numbers they have now, not as they were found.
                 model._weight_conversions = None
@@ -187,6 +207,16 @@ def _as_floats(settings: dict[str, Any] | None) -> dict[str, Any]:
     # Without a place of its own, one method asks for Apple's graphics even where there are none.
     rounding = AutoQuantizationConfig.from_dict({**settings, "dequantize": True})
     return {"quantization_config": rounding, "device_map": {"": "cpu"}}
+
+
+def _unpacked(model: Any, folder: Path) -> None:
+    """Have transformers treat a network from a GGUF file as one of floats, with the settings beside the file."""
+    from transformers import GenerationConfig
+
+    model.hf_quantizer, model.is_quantized = None, False
+    quantization.forget(model.config)
+    if (folder / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
 
 
 def _check(found: Any) -> None:

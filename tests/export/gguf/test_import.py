@@ -3,6 +3,7 @@ split files as one. Small files, written as llama.cpp's converter writes them.""
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,15 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Phi3Config
+from transformers import AutoTokenizer, LlamaConfig, Phi3Config
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from playground import sources
 from playground.errors import ExportError, SourceError
 from playground.export.weights import import_model
 from playground.runtimes.torch import gguf_rope
+from playground.runtimes.torch.networks import load_network
 from playground.sources.headers import read_gguf
 from tests.support import ggufs, tiny
 
@@ -38,10 +39,36 @@ def refused(tmp_path: Path, files: list[Path]) -> str:
 
 
 def test_weights_are_those_of_the_file(tmp_path: Path) -> None:
-    found = load_file(imported(tmp_path, ggufs.write_llama(tmp_path / "m.gguf")) / "model.safetensors")
+    found = load_network(imported(tmp_path, ggufs.write_llama(tmp_path / "m.gguf"))).model.state_dict()
     expected = ggufs.llama_weights()
     assert found.keys() == expected.keys()
-    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert all(np.array_equal(found[name].numpy(), expected[name]) for name in expected)
+
+
+def test_the_file_is_kept_as_it_came_and_takes_no_room_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = ggufs.write_llama(tmp_path / "m.gguf")
+    kept = imported(tmp_path, [path]) / "model.gguf"
+    assert kept.samefile(path)
+    path.unlink()
+    assert load_network(kept.parent).model.config.num_hidden_layers == 2
+    (tmp_path / "import").rename(tmp_path / "first")
+
+    def another_disk(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", another_disk)
+    (path,) = ggufs.write_llama(tmp_path / "m.gguf")
+    copied = imported(tmp_path, [path]) / "model.gguf"
+    assert not copied.samefile(path)
+    assert copied.read_bytes() == path.read_bytes()
+
+
+def test_an_import_generates_as_its_files_say(tmp_path: Path) -> None:
+    """transformers reads no generation_config.json beside a GGUF file; the import has one."""
+    folder = imported(tmp_path, ggufs.write_llama(tmp_path / "m.gguf"))
+    settings = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(settings | {"top_k": 7}))
+    assert load_network(folder).model.generation_config.top_k == 7
 
 
 def test_no_token_lies_beyond_the_files_vocabulary(tmp_path: Path) -> None:
@@ -65,7 +92,9 @@ def test_a_split_file_is_read_as_the_whole_one(tmp_path: Path, parts: int) -> No
     split = ggufs.write_llama(tmp_path / "m.gguf", parts=parts)
     assert len(split) == parts
     second = imported(tmp_path, split)
-    assert (second / "model.safetensors").read_bytes() == (tmp_path / "first" / "model.safetensors").read_bytes()
+    ours, theirs = (load_network(folder).model.state_dict() for folder in (second, tmp_path / "first"))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert (second / "tokenizer.json").read_text() == (tmp_path / "first" / "tokenizer.json").read_text()
     assert {path.name for path in second.iterdir()} == {path.name for path in (tmp_path / "first").iterdir()}
     assert first == second  # the same place: nothing of the joined file is left in it
@@ -113,7 +142,7 @@ def test_llama_3s_factors_become_its_rotary_positions(tmp_path: Path) -> None:
     folder = imported(tmp_path, ggufs.write_llama(tmp_path / "m.gguf", {"rope_freqs.weight": factors}))
     config = json.loads((folder / "config.json").read_text())
     assert config["rope_parameters"] == scaling
-    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    model = load_network(folder).model
     plain = 1.0 / 10000.0 ** (torch.arange(0, 16, 2) / 16)
     assert torch.allclose(model.model.rotary_emb.inv_freq, plain / torch.from_numpy(factors), rtol=1e-5)
 

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from playground.runtimes.torch import deferred  # noqa: E402
-from playground.runtimes.torch.deferred import Deferred, as_stored, real  # noqa: E402
+from playground.runtimes.torch.deferred import Deferred, Stored, as_stored, real  # noqa: E402
 from playground.runtimes.torch.networks import load_network  # noqa: E402
 
 pytestmark = [pytest.mark.parallel]
@@ -55,7 +55,7 @@ def test_every_weight_stays_in_its_file_in_its_own_type(folder: Path) -> None:
     assert weights
     assert all(isinstance(weight.data, Deferred) for weight in weights)
     assert {weight.dtype for weight in weights} == {torch.float32}
-    assert {weight.stored.dtype for weight in weights} == {torch.bfloat16}
+    assert {weight.rows.tensor.dtype for weight in weights} == {torch.bfloat16}
 
 
 def test_what_is_written_again_holds_the_same_weights_in_the_type_they_came_in(folder: Path, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_what_is_written_again_holds_the_same_weights_in_the_type_they_came_in(f
         network.model.save_pretrained(tmp_path)
     assert all(isinstance(weight.data, Deferred) for weight in network.model.parameters())
     again = load_network(tmp_path, deferred=True).model
-    assert {weight.stored.dtype for weight in again.parameters()} == {torch.bfloat16}
+    assert {weight.rows.tensor.dtype for weight in again.parameters()} == {torch.bfloat16}
     before = load_network(folder).model.state_dict()
     after = load_network(tmp_path).model.state_dict()
     assert before.keys() == after.keys()
@@ -88,7 +88,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ...]]]:
 
 def weight(*shape: int) -> Deferred:
     stored = torch.randn(*shape).bfloat16()
-    return Deferred(stored.float, torch.empty(shape, device="meta"), stored)
+    return Deferred(stored.float, torch.empty(shape, device="meta"), Stored(stored))
 
 
 def test_of_a_table_only_the_rows_that_are_asked_for_are_made(made: list[tuple[int, ...]]) -> None:
@@ -96,7 +96,7 @@ def test_of_a_table_only_the_rows_that_are_asked_for_are_made(made: list[tuple[i
     with torch.no_grad():
         rows = torch.nn.functional.embedding(torch.tensor([3, 999]), table)
     assert not isinstance(rows, Deferred)
-    assert torch.equal(rows, table.stored[[3, 999]].float())
+    assert torch.equal(rows, table.rows.tensor[[3, 999]].float())
     assert (1000, 8) not in made
 
 
@@ -105,13 +105,13 @@ def test_what_is_made_of_weights_alone_waits_too(made: list[tuple[int, ...]]) ->
     below = torch.cat([one, other]).T.reshape(3, 2, 6)
     assert isinstance(below, Deferred)
     assert made == []
-    assert torch.equal(real(below), torch.cat([one.stored.float(), other.stored.float()]).T.reshape(3, 2, 6))
+    assert torch.equal(real(below), torch.cat([one.rows.tensor.float(), other.rows.tensor.float()]).T.reshape(3, 2, 6))
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32], ids=str)
 def test_what_is_written_into_a_weight_is_there_each_time_and_not_in_the_file(kind: Any) -> None:
     stored = torch.ones(2, 3).to(kind)
-    one = Deferred(stored.float, torch.empty((2, 3), device="meta"), stored)
+    one = Deferred(stored.float, torch.empty((2, 3), device="meta"), Stored(stored))
     one.mul_(3).add_(1)
     assert torch.equal(real(one), torch.full((2, 3), 4.0))
     assert torch.equal(real(one), torch.full((2, 3), 4.0))
@@ -121,7 +121,7 @@ def test_what_is_written_into_a_weight_is_there_each_time_and_not_in_the_file(ki
 def test_a_weight_can_be_put_into_other_numbers() -> None:
     table, one = torch.zeros(2, 3), weight(1, 3)
     table[torch.tensor([1])] = one
-    assert torch.equal(table[1:], one.stored.float())
+    assert torch.equal(table[1:], one.rows.tensor.float())
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -13,7 +13,8 @@ from safetensors.numpy import load, save
 
 from playground.errors import ExportError
 from playground.export.weights import import_model
-from playground.runtimes.torch.networks import IncompleteWeights, load_network
+from playground.runtimes.torch.incomplete import IncompleteWeights
+from playground.runtimes.torch.networks import load_network
 from tests.support import tiny
 from tests.support.hub_repos import tiny_llama
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from playground.paths import ROOT
-from playground.runtimes.torch.networks import IncompleteWeights, load_network
+from playground.runtimes.torch.incomplete import IncompleteWeights
+from playground.runtimes.torch.networks import load_network
 from playground.sources import sizes
 from tests.support import ggufs, tiny
 
@@ -45,7 +46,8 @@ PROBE = """
 import resource, sys
 from pathlib import Path
 import torch, transformers.models.llama.modeling_llama
-from playground.runtimes.torch.networks import IncompleteWeights, load_network
+from playground.runtimes.torch.incomplete import IncompleteWeights
+from playground.runtimes.torch.networks import load_network
 used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (used + 1_000_000_000, used + 1_000_000_000))
 try:

@@ -1,0 +1,259 @@
+"""The weights of a GGUF file under transformers' names, each unpacked when it is asked for.
+
+Which tensor of the file becomes which weight, and what is done to its numbers on the way, is transformers' own table
+and its own code for each family; unpacking is the package gguf's. But transformers unpacks all tensors before it fills
+the network, and drops those that are in no table without a word. Inside ``quick_gguf()`` a tensor stays in the file,
+packed, until it is computed with (``deferred.py``), and what nobody reads is counted. Two things that take most of the
+time of the rest are done once: arrays of the vocabulary are skipped (the tokenizer has a reader of its own), and the
+table of names is built once and not for each module. A few families (LFM2, Qwen 3.5) are read by a newer reader of
+transformers, which accounts for all tensors and unpacks them all at once. It knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import struct
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from playground.catalog import footprint
+from playground.errors import some
+from playground.messages import msg
+from playground.runtimes.torch.deferred import Deferred
+from playground.runtimes.torch.incomplete import NAMED_TENSORS, IncompleteWeights
+from playground.system import memory
+from playground.system.cpu import usable_cores
+
+Array = npt.NDArray[Any]
+
+_KNOWN = re.compile(
+    r"^rope_(freqs|factors_long|factors_short)\.weight$|(^|\.)nextn\.|^mtp\.|\.rope\.freqs$|attn_rot_embd"
+)
+"""Read elsewhere (``gguf_rope.py``), constants, or heads that guess ahead."""
+
+LONG_ARRAY = 1024
+"""Arrays this long are vocabularies and merges; shorter ones (rope sections, head counts) are read as ever."""
+
+SMALL = 1 << 16
+"""Numbers up to which a tensor is unpacked at once: norms and biases."""
+
+SLICE = 1 << 20
+"""Numbers that one thread unpacks at a time: the library's temporary arrays are several times as large."""
+
+
+class Room:
+    """What is left of the memory for unpacked weights."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def take(self, size: int) -> bool:
+        """Whether there is room for so many bytes; then they are taken."""
+        fits = size <= self._left
+        self._left -= size if fits else 0
+        return fits
+
+
+class Once:
+    """Numbers that stay once they were made, where there is room for them.
+
+    Args:
+        make: Gives them; they are not to be written into.
+    """
+
+    def __init__(self, make: Callable[[], Array], room: Room) -> None:
+        self._make, self._room = make, room
+        self.kept: torch.Tensor | None = None
+
+    def __call__(self) -> torch.Tensor:
+        if self.kept is not None:
+            return self.kept
+        found = torch.from_numpy(self._make())
+        if self._room.take(found.nbytes):
+            self.kept = found
+        return found
+
+
+class Packed:
+    """A tensor of the file, unpacked in fp32 on demand.
+
+    Args:
+        tensor: The package gguf's.
+        room: Asked whether the numbers may stay, once they were made.
+
+    Attributes:
+        shape: In torch's order.
+        whole: Gives all numbers. Not to be written into.
+    """
+
+    def __init__(self, tensor: Any, room: Room) -> None:
+        self.shape = torch.Size(int(each) for each in reversed(tensor.shape))
+        self.whole = Once(self.unpacked, room)
+        self._data, self._kind = tensor.data, tensor.tensor_type
+
+    def part(self, start: int, stop: int) -> torch.Tensor:
+        """Rows from ``start`` to before ``stop``."""
+        if self.whole.kept is not None:
+            return self.whole.kept[start:stop]
+        return torch.from_numpy(self._rows(start, min(stop, len(self._data))))
+
+    def at(self, ids: torch.Tensor) -> torch.Tensor:
+        """The rows of these numbers, ``[*ids, columns]``."""
+        if self.whole.kept is not None:
+            return self.whole.kept[ids]
+        rows = np.array(_unpacked(self._data[ids.reshape(-1).numpy()], self._kind), np.float32)
+        return torch.from_numpy(rows).reshape(*ids.shape, *self.shape[1:])
+
+    def unpacked(self) -> Array:
+        """All numbers, made anew."""
+        return self._rows(0, len(self._data))
+
+    def _rows(self, start: int, stop: int) -> Array:
+        shape = (stop - start, *self.shape[1:])
+        step = max(1, SLICE // max(1, self.shape[1:].numel()))
+        if stop - start <= step:
+            return np.array(_unpacked(self._data[start:stop], self._kind), np.float32).reshape(shape)
+        rows = np.empty(shape, np.float32)
+
+        def unpack(place: int) -> None:
+            part = self._data[start + place : min(start + place + step, stop)]
+            rows[place : place + len(part)] = _unpacked(part, self._kind).reshape(-1, *shape[1:])
+
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            list(pool.map(unpack, range(0, stop - start, step)))
+        return rows
+
+
+def _unpacked(data: Any, kind: Any) -> Array:
+    import gguf
+
+    numbers: Array = gguf.dequantize(data, kind)
+    return numbers
+
+
+def unpacked_whole(family: str) -> bool:
+    """Whether transformers unpacks this family (llama.cpp's name of it) by a newer reader, all of it at once."""
+    from transformers.integrations.gguf.gguf_conversion_mapping import GGUF_ARCHS
+
+    return family in GGUF_ARCHS
+
+
+@contextlib.contextmanager
+def quick_gguf(deferred: bool = False) -> Iterator[None]:
+    """Loading of GGUF files by transformers in this block is quick, and complete or refused.
+
+    Args:
+        deferred: Whether weights stay in the file; else they are unpacked one after the other.
+
+    Raises:
+        IncompleteWeights: Where weights are loaded: the file holds more than is read of it.
+    """
+    import gguf
+    from transformers import modeling_gguf_pytorch_utils as loader
+
+    usual = loader.load_gguf_checkpoint
+
+    def load(path: Any, return_tensors: bool = False, model_to_load: Any = None, **named: Any) -> Any:
+        parsed = usual(path, return_tensors=False, **named)
+        if return_tensors:
+            parsed["tensors"] = _tensors(_reader()(path), parsed, model_to_load, deferred)
+        return parsed
+
+    quick = {"GGUFReader": _reader(), "get_tensor_name_map": functools.cache(gguf.get_tensor_name_map)}
+    before = {name: getattr(gguf, name) for name in quick}
+    # transformers imports these names from their modules each time it loads a file: replacing them there is enough.
+    vars(gguf).update(quick)
+    vars(loader).update(load_gguf_checkpoint=load)
+    try:
+        yield
+    finally:
+        vars(gguf).update(before)
+        vars(loader).update(load_gguf_checkpoint=usual)
+
+
+def _tensors(reader: Any, parsed: dict[str, Any], model: Any, deferred: bool) -> dict[str, torch.Tensor]:
+    """The weights by transformers' names, by its own processors.
+
+    Raises:
+        IncompleteWeights: Tensors are in no table.
+    """
+    from transformers import modeling_gguf_pytorch_utils as loader
+
+    config = parsed["config"]
+    family = loader.read_field(reader, "general.architecture")[0]
+    processor = loader.TENSOR_PROCESSORS.get(family, loader.TensorProcessor)(config=config)
+    places = loader.get_gguf_hf_weights_map(model, processor)
+    found: dict[str, torch.Tensor] = {}
+    unread: list[str] = []
+    room = Room(int(footprint.UNPACKED * memory.limit_mb() * 1e6))
+
+    for tensor in reader.tensors:
+        packed = Packed(tensor, room)
+
+        def process(numbers: Array, into: dict[str, torch.Tensor], name: str = str(tensor.name)) -> Any:
+            parameters = {**parsed, "tensors": into}
+            with np.errstate(all="ignore"):  # of a trial
+                return processor.process(
+                    weights=numbers, name=name, tensor_key_mapping=places, parsed_parameters=parameters
+                )
+
+        # Tried on zeros, which take no memory until they are looked at: what becomes of the name, and of the shape.
+        zeros = np.zeros(packed.shape, np.float32)
+        tried = process(zeros, {})
+        if tried.name is None:  # it is put together with others, in memory
+            process(packed.unpacked(), found)
+        elif tried.name not in places:
+            unread.append(str(tensor.name))
+        elif tried.weights is zeros:
+            found[places[tried.name]] = _weight(packed.whole, packed.shape, packed, deferred)
+        else:
+
+            def make(process: Any = process, packed: Packed = packed) -> Array:
+                numbers: Array = process(packed.unpacked(), {}).weights
+                return np.ascontiguousarray(numbers)
+
+            found[places[tried.name]] = _weight(Once(make, room), tried.weights.shape, None, deferred)
+    if unread := [name for name in unread if not _KNOWN.search(name)]:
+        names = some(unread, NAMED_TENSORS)
+        raise IncompleteWeights(msg("tensors of the GGUF that nobody reads: {names}", names=names))
+    return found
+
+
+def _weight(make: Callable[[], torch.Tensor], shape: Any, rows: Packed | None, deferred: bool) -> torch.Tensor:
+    like = torch.empty(tuple(shape), dtype=torch.float32, device="meta")
+    return Deferred(make, like, rows=rows) if deferred and like.numel() > SMALL else make()
+
+
+@functools.cache
+def _reader() -> type[Any]:
+    """The package's reader, which walks over long arrays and parses none; what stands for one has its length."""
+    import gguf
+
+    class Reader(gguf.GGUFReader):  # type: ignore[misc]
+        def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
+            if raw_type == gguf.GGUFValueType.ARRAY:
+                kind = int(self._get(orig_offs, np.uint32)[0])
+                count = int(self._get(orig_offs + 4, np.uint64)[0])
+                if count >= LONG_ARRAY:
+                    return self._walk(orig_offs, kind, count)
+            return super()._get_field_parts(orig_offs, raw_type)
+
+        def _walk(self, start: int, kind: int, count: int) -> Any:
+            end = start + 12  # the element type and the count
+            if kind == gguf.GGUFValueType.STRING:
+                data, length = memoryview(self.data), struct.Struct("<Q").unpack_from
+                for _ in range(count):
+                    end += 8 + length(data, end)[0]
+            else:
+                end += count * np.dtype(self.gguf_scalar_to_np[gguf.GGUFValueType(kind)]).itemsize
+            stand_in = [gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.INT32]
+            return end - start, [np.zeros(1, np.int32)], [0] * count, stand_in
+
+    return Reader

@@ -1,0 +1,164 @@
+"""Weights that stay packed in their GGUF file are the numbers that transformers' own loader unpacks: for every family
+that it reads, in every type that the package gguf packs, whole, by rows and by the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from transformers import modeling_gguf_pytorch_utils as loader
+
+from playground.runtimes.torch.deferred import Deferred, real
+from playground.runtimes.torch.gguf_weights import Packed, Room, quick_gguf
+from playground.runtimes.torch.incomplete import IncompleteWeights
+from playground.runtimes.torch.networks import load_network
+from tests.families.sweep import names, networks
+from tests.support import ggufs
+
+pytestmark = pytest.mark.parallel
+
+TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
+
+FAMILIES = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen2_moe": "qwen2moe",
+    "qwen3": "qwen3",
+    "qwen3_moe": "qwen3moe",
+    "falcon": "falcon",
+    "phi3": "phi3",
+    "bloom": "bloom",
+    "stablelm": "stablelm",
+    "gpt2": "gpt2",
+    "starcoder2": "starcoder2",
+    "mamba": "mamba",
+    "nemotron": "nemotron",
+    "gemma2": "gemma2",
+    "gemma3_text": "gemma3",
+}
+"""transformers' name of a family, and llama.cpp's."""
+
+
+@pytest.fixture(scope="module")
+def packed_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield tmp_path_factory.mktemp("ggufs")
+
+
+def small(family: str) -> Any:
+    (architecture,) = names.chosen("causal", (family,))
+    return networks.build(architecture)
+
+
+def write(path: Path, network: Any, family: str, kinds: tuple[str, ...]) -> None:
+    """The network's weights under llama.cpp's names, in types by turns, laid out as in transformers."""
+    config = network.config
+    heads = getattr(config, "num_attention_heads", None) or getattr(config, "n_head", 4)
+    metadata = {
+        "attention.head_count": heads,
+        "attention.head_count_kv": getattr(config, "num_key_value_heads", heads),
+        "embedding_length": config.hidden_size,
+        "block_count": config.num_hidden_layers,
+    }
+    writer = gguf.GGUFWriter(path, family)
+    for name, value in metadata.items():
+        writer.add_uint32(f"{family}.{name}", value)
+    processor = loader.TENSOR_PROCESSORS.get(family, loader.TensorProcessor)(config=config.to_dict())
+    weights = network.state_dict()
+    for number, (place, name) in enumerate(loader.get_gguf_hf_weights_map(network, processor).items()):
+        if name not in weights:
+            continue
+        array = weights[name].float().numpy()
+        if "_exps" in place and "gate_up" in name:
+            array = array[:, : array.shape[1] // 2]
+        if place.endswith("ssm_a"):
+            array = -np.exp(array)
+        kind = gguf.GGMLQuantizationType[kinds[number % len(kinds)] if array.ndim > 1 else "F32"]
+        if array.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0]:
+            kind = gguf.GGMLQuantizationType.F32
+        writer.add_tensor(place, gguf.quantize(np.ascontiguousarray(array), kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_gets_what_transformers_own_loader_gives_it(family: str, packed_models: Path) -> None:
+    network = small(family)
+    path = packed_models / f"{family}.gguf"
+    write(path, network, FAMILIES[family], TYPES)
+    theirs = loader.load_gguf_checkpoint(path, return_tensors=True, model_to_load=network)["tensors"]
+    assert len(theirs) > 10
+    for deferred in (False, True):
+        with quick_gguf(deferred):
+            ours = loader.load_gguf_checkpoint(path, return_tensors=True, model_to_load=network)["tensors"]
+        assert ours.keys() == theirs.keys()
+        for name, expected in theirs.items():
+            assert ours[name].shape == expected.shape
+            assert torch.equal(real(ours[name]), expected), name
+            assert isinstance(ours[name], Deferred) <= deferred
+
+
+class Tensor:
+    """What the package gguf tells of a tensor."""
+
+    def __init__(self, numbers: np.ndarray[Any, Any], kind: str) -> None:
+        self.tensor_type = gguf.GGMLQuantizationType[kind]
+        self.data = gguf.quantize(numbers, self.tensor_type)
+        self.shape = np.array(numbers.shape[::-1])
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("room", [0, 1 << 30], ids=["made anew", "kept"])
+def test_rows_are_those_of_the_whole_matrix(kind: str, room: int) -> None:
+    tensor = Tensor(np.random.default_rng(1).normal(size=(3000, 512)).astype(np.float32), kind)
+    expected = torch.from_numpy(np.array(gguf.dequantize(tensor.data, tensor.tensor_type), np.float32))
+    packed = Packed(tensor, Room(room))
+    for _ in range(2):  # before it was made as a whole, and behind that
+        assert torch.equal(packed.part(0, 3000), expected)
+        assert torch.equal(packed.part(2900, 4000), expected[2900:])
+        ids = torch.tensor([[5, 2999, 0], [5, 5, 17]])
+        assert torch.equal(packed.at(ids), expected[ids])
+        assert torch.equal(packed.whole(), expected)
+    assert (packed.whole() is packed.whole()) == bool(room)
+
+
+def test_room_is_given_until_there_is_none() -> None:
+    room = Room(100)
+    assert [room.take(size) for size in (60, 60, 40, 1)] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("room", [0.0, 0.1], ids=["made anew", "kept"])
+def test_a_network_computes_the_same_with_packed_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: float
+) -> None:
+    monkeypatch.setattr("playground.catalog.footprint.UNPACKED", room)
+    monkeypatch.setattr("playground.runtimes.torch.gguf_weights.SMALL", 64)
+    ggufs.write_llama(tmp_path / "m.gguf")
+    whole, packed = (load_network(tmp_path, "m.gguf", deferred=deferred).model for deferred in (False, True))
+    assert isinstance(packed.model.layers[0].mlp.up_proj.weight.data, Deferred)
+    assert isinstance(packed.model.embed_tokens.weight.data, Deferred)
+    ids = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])
+    with torch.no_grad():
+        assert torch.equal(whole(ids).logits, packed(ids).logits)
+    settings: dict[str, Any] = {"do_sample": False, "max_new_tokens": 12, "min_new_tokens": 12}
+    assert torch.equal(whole.generate(ids, **settings), packed.generate(ids, **settings))
+
+
+def test_what_nobody_reads_is_named(tmp_path: Path) -> None:
+    ggufs.write_llama(tmp_path / "m.gguf", {"blk.0.secret.weight": np.ones((4, 4), np.float32)})
+    for deferred in (False, True):
+        with pytest.raises(IncompleteWeights, match=r"blk\.0\.secret\.weight"):
+            load_network(tmp_path, "m.gguf", deferred=deferred)
+
+
+def test_the_packages_are_as_they_were_behind_it(tmp_path: Path) -> None:
+    before = (gguf.GGUFReader, gguf.get_tensor_name_map, loader.load_gguf_checkpoint)
+    with pytest.raises(ZeroDivisionError), quick_gguf():
+        raise ZeroDivisionError
+    assert (gguf.GGUFReader, gguf.get_tensor_name_map, loader.load_gguf_checkpoint) == before

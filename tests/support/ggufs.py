@@ -69,6 +69,27 @@ def write_llama(
     return files
 
 
+def write_wide_llama(path: Path, layers: int) -> None:
+    """A random Llama in Q8_0, 768 wide: of each layer 9.4 million weights."""
+    numbers = np.random.default_rng(0)
+    width, inner, kind = 768, 3072, gguf.GGMLQuantizationType.Q8_0
+    shapes = {f"attn_{name}": (width, width) for name in ("q", "k", "v", "output")}
+    shapes |= {"ffn_gate": (inner, width), "ffn_up": (inner, width), "ffn_down": (width, inner)}
+    tensors = {f"blk.{layer}.{name}": shape for layer in range(layers) for name, shape in shapes.items()}
+    tensors |= dict.fromkeys(("token_embd", "output"), (tiny.VOCAB, width))
+    writer = gguf.GGUFWriter(path, "llama")
+    _metadata(writer, layers=layers, width=width, inner=inner, heads=12, kv_heads=12)
+    for name in ("output_norm", *(f"blk.{layer}.{part}_norm" for layer in range(layers) for part in ("attn", "ffn"))):
+        writer.add_tensor(f"{name}.weight", np.ones(width, np.float32))
+    for name, shape in tensors.items():
+        weights = numbers.normal(scale=0.02, size=shape).astype(np.float32)
+        writer.add_tensor(f"{name}.weight", gguf.quantize(weights, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def _write(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]], describe: Any) -> None:
     writer = gguf.GGUFWriter(path, "llama")
     describe(writer)
@@ -94,14 +115,16 @@ def _tensors() -> dict[str, np.ndarray[Any, Any]]:
     return found
 
 
-def _metadata(writer: gguf.GGUFWriter) -> None:
+def _metadata(
+    writer: gguf.GGUFWriter, *, layers: int = 2, width: int = 64, inner: int = 128, heads: int = 4, kv_heads: int = 2
+) -> None:
     writer.add_context_length(tiny.CONTEXT)
-    writer.add_embedding_length(64)
-    writer.add_block_count(2)
-    writer.add_feed_forward_length(128)
-    writer.add_head_count(4)
-    writer.add_head_count_kv(2)
-    writer.add_rope_dimension_count(16)
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    writer.add_rope_dimension_count(width // heads)
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_vocab_size(tiny.VOCAB)

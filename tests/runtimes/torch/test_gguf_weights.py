@@ -3,6 +3,8 @@ that it reads, in every type that the package gguf packs, whole, by rows and by 
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 import torch
 from transformers import modeling_gguf_pytorch_utils as loader
 
+from playground.paths import ROOT
 from playground.runtimes.torch.deferred import Deferred, real
 from playground.runtimes.torch.gguf_weights import Packed, Room, quick_gguf
 from playground.runtimes.torch.incomplete import IncompleteWeights
@@ -162,3 +165,49 @@ def test_the_packages_are_as_they_were_behind_it(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), quick_gguf():
         raise ZeroDivisionError
     assert (gguf.GGUFReader, gguf.get_tensor_name_map, loader.load_gguf_checkpoint) == before
+
+
+MEASURED = """
+import sys, threading, time
+from pathlib import Path
+import torch
+from playground.catalog import footprint
+from playground.runtimes.torch.networks import load_network
+
+def held():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) * 1024
+
+footprint.UNPACKED = 0.0
+torch.set_num_threads(1)
+load_network(Path(sys.argv[1]), "m.gguf", deferred=True).model(torch.arange(8)[None])  # what any network takes
+before, over, most = held(), threading.Event(), 0
+
+def watch():
+    global most
+    while not over.wait(0.002):
+        most = max(most, held())
+
+watching = threading.Thread(target=watch)
+watching.start()
+with torch.no_grad():
+    model = load_network(Path(sys.argv[2]), "m.gguf", deferred=True).model
+    model(torch.arange(8)[None])
+over.set()
+watching.join()
+print(most - before, sum(each.numel() for each in model.parameters()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_network_takes_the_memory_of_a_few_of_its_matrices(tmp_path: Path) -> None:
+    """Eight layers are 300 MB in fp32, the largest matrix is 9."""
+    small, large = tmp_path / "small", tmp_path / "large"
+    for folder, layers in ((small, 1), (large, 8)):
+        folder.mkdir()
+        ggufs.write_wide_llama(folder / "m.gguf", layers)
+    told = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(small), str(large)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    took, parameters = map(int, told.stdout.split())
+    assert parameters * 4 > 300e6
+    assert took < 60e6

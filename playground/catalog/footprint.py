@@ -66,6 +66,9 @@ KERNELS_CACHE = 0.5
 """Of an fp32 cache: the kernels keep half floats."""
 PREFILL_CHUNK = 128
 """Prompt tokens that are computed together: ``runtimes.generation.engine.PREFILL_CHUNK``, in a package above this."""
+KERNELS_BEHIND = 1280 + PREFILL_CHUNK
+"""Tokens before its window that a layer has in memory at most: ``BEHIND`` and ``STRIDE`` of
+``runtimes/native/cache.py``, and those that are read together."""
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 EXPERT_SIZE = ("moe_intermediate_size", *INTERMEDIATE_SIZE)
 """What configurations call the number of experts of a layer, and their inner size."""
@@ -207,7 +210,7 @@ def of_files(
         return RuntimeMemory(
             KERNELS_MB + KERNELS_TOKENIZER * tokenizer_bytes / MB,
             weights * KERNELS_PACKED / MB,
-            0.0 if cache is None else KERNELS_CACHE * cache.bytes_for(_in_rooms(tokens), windowed=False) / MB,
+            0.0 if cache is None else KERNELS_CACHE * cache.bytes_for(_in_rooms(tokens), behind=KERNELS_BEHIND) / MB,
             scratch_mb(config, 0 if tokens == 0 else PREFILL_CHUNK),
         )
     return RuntimeMemory(
@@ -223,15 +226,15 @@ def cache_mb(
 ) -> float:
     """Keys, values and states for a prompt and its longest answer.
 
-    Exports give layers with a window a cache of full length; torch keeps the window only.
+    ONNX Runtime gives layers with a window a cache of full length; torch keeps the window only.
     """
     width = 0.5 if precision == "fp16" else 1.0
     tokens = prompt_tokens + new_tokens
     if runtime == "onnx" and recipe == "fused":
-        return width * (cache.bytes_for(_in_rooms(tokens), windowed=False) + 2 * cache.fixed_bytes) / MB
+        return width * (cache.bytes_for(_in_rooms(tokens), behind=None) + 2 * cache.fixed_bytes) / MB
     if cache.crossed:
         tokens = new_tokens
-    held = cache.bytes_for(tokens, windowed=runtime == "torch") + cache.fixed_bytes
+    held = cache.bytes_for(tokens, behind=0 if runtime == "torch" else None) + cache.fixed_bytes
     if runtime == "onnx":
         held *= 2  # past and present are there at the same time
     return width * (held + cache.cross_bytes * prompt_tokens) / MB

@@ -58,9 +58,13 @@ class Cache:
         """Whether the prompt is an encoder's, so that the decoder's own cache holds the answer alone."""
         return self.cross_bytes > 0
 
-    def bytes_for(self, tokens: int, *, windowed: bool) -> float:
-        """What grows, for ``tokens``; ``windowed``: what has left its window is dropped."""
-        seen = min(tokens, self.window) if windowed and self.window else tokens
+    def bytes_for(self, tokens: int, *, behind: int | None) -> float:
+        """What grows, for ``tokens``.
+
+        Args:
+            behind: Tokens before its window that a layer keeps; None: all.
+        """
+        seen = tokens if behind is None or not self.window else min(tokens, self.window + behind)
         return self.full_bytes * tokens + self.window_bytes * seen
 
 

@@ -103,8 +103,9 @@ def test_only_full_attention_layers_grow_beyond_the_window() -> None:
     cache = cache_of(gemma | {"layer_types": ["sliding_attention"] * 5 + ["full_attention"], "sliding_window": 512})
     assert cache is not None
     layer = 2 * 256 * 4
-    assert cache.bytes_for(2000, windowed=True) == (2000 + 5 * 512) * layer
-    assert cache.bytes_for(2000, windowed=False) == 6 * 2000 * layer
+    assert cache.bytes_for(2000, behind=0) == (2000 + 5 * 512) * layer
+    assert cache.bytes_for(2000, behind=100) == (2000 + 5 * 612) * layer
+    assert cache.bytes_for(2000, behind=None) == 6 * 2000 * layer
 
 
 def test_a_decoder_behind_an_encoder_keeps_keys_and_values_of_both() -> None:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from playground.kernels.building import Built
 from playground.kernels.library import (
     BLOCK,
-    CHUNK,
     Kind,
     Library,
     Matrix,
@@ -32,6 +31,7 @@ from playground.kernels.library import (
 )
 from playground.messages import Translatable, msg, plural
 from playground.runtimes.generation.engine import CACHE_GROWTH, PREFILL_CHUNK, Engine, EngineError, Logits
+from playground.runtimes.native.cache import Cache
 from playground.runtimes.native.checks import check
 from playground.runtimes.native.program import INT_MAX, Program, Step, Value, broken
 from playground.runtimes.native.rows import ManyRows, split
@@ -75,10 +75,9 @@ class KernelEngine(Engine):
         self._head = max(layer.size for layer in program.layers)
         self._plan = plan
         self._handle: Any = library.open(plan, self._head, spinning)
-        self._keys: list[Array] = []
-        self._values: list[Array] = []
+        self._cache = Cache(program.layers, 0)
         self._tables: Any = None
-        self._capacity = self._length = self._clamped = 0
+        self._length = self._clamped = 0
         buffer = self._buffers[places[program.logits.buffer]]
         self._row: Array = buffer[program.logits.offset : program.logits.offset + program.vocab]
         self._token = np.zeros(1, np.int64)
@@ -87,10 +86,11 @@ class KernelEngine(Engine):
 
     def reset(self, length: int) -> None:
         needed = -(-length // CACHE_GROWTH) * CACHE_GROWTH
-        if self._capacity < needed or self._capacity > 4 * needed:
+        if not needed <= self._cache.capacity <= 4 * needed:
             self._settle()
-            self._keys, self._values = [], []  # before there are new ones
+            self._cache = Cache(self._program.layers, 0)  # before there is a new one
             self._allocate(needed)
+        self._cache.begin()
         self._length = 0
         self._clamped = self._all_clamped()
 
@@ -113,15 +113,12 @@ class KernelEngine(Engine):
         return sum(map(self._library.clamped, handles))
 
     def rewind(self, kept: int, length: int) -> bool:
-        if kept > self._capacity:
-            return False  # memory ran out when the cache was to grow: what it held is lost
-        if self._capacity < length:
-            keys, values, chunks = self._keys, self._values, -(-kept // CHUNK)
+        if not self._cache.holds(kept):
+            return False  # memory ran out when it was to grow, or what windows need there was given back
+        if self._cache.capacity < length:
+            old = self._cache
             self._allocate(-(-length // CACHE_GROWTH) * CACHE_GROWTH)
-            for old, new in zip(keys, self._keys, strict=True):
-                new[:, :chunks] = old[:, :chunks]
-            for old, new in zip(values, self._values, strict=True):
-                new[:, :kept] = old[:, :kept]
+            self._cache.take_over(old, kept)
         self._length = kept
         return True
 
@@ -179,9 +176,9 @@ class KernelEngine(Engine):
             make=self._op,
             head=self._head,
         )
-        if self._capacity:
+        if self._cache.capacity:
             try:
-                self._many_tables = self._give_cache(many.trunk)
+                self._many_tables = self._give_cache(many.trunk, self._cache)
             except MemoryError:
                 many.close()
                 raise
@@ -197,8 +194,8 @@ class KernelEngine(Engine):
         if self._handle:
             self._library.close(self._handle)
         self._handle = self._many = None
-        self._capacity = 0
-        self._keys, self._values, self._matrices, self._buffers = [], [], {}, []
+        self._cache = Cache(self._program.layers, 0)
+        self._matrices, self._buffers = {}, []
         self._panels = np.empty(0, np.uint8)
         self._row = self._row[:0]
 
@@ -206,27 +203,26 @@ class KernelEngine(Engine):
         """``count`` ids at an address. What stands between two steps finds no cache warm, so there is little of it."""
         end = self._length + count
         longest = self._program.longest
-        if not self._handle or end > self._capacity or (longest and end > longest):
+        if not self._handle or end > self._cache.capacity or (longest and end > longest):
             raise EngineError(_no_room(end))
         place = self._library.run(handle or self._handle, ids, count, self._length)
         if place >= 0:
             raise EngineError(broken(self._program.steps[place]))
         self._length = end
+        if end >= self._cache.due:
+            self._cache.forget(end)
 
     def _allocate(self, capacity: int) -> None:
         """A cache for ``capacity`` tokens; its memory is taken as it is written, not now."""
         self._settle()
-        self._capacity = 0  # should memory run out below, nothing may run on what was given back
+        self._cache = Cache(self._program.layers, 0)  # should memory run out below, nothing may run on what was there
         if capacity > INT_MAX:
             raise EngineError(_no_room(capacity))
-        layers = self._program.layers
-        shape = [(layer.kv_heads, capacity // CHUNK, layer.size, CHUNK) for layer in layers]
-        self._keys = [np.zeros(sizes, np.float16) for sizes in shape]
-        self._values = [np.zeros((layer.kv_heads, capacity, layer.size), np.float16) for layer in layers]
-        self._tables = self._give_cache(self._handle)
+        cache = Cache(self._program.layers, capacity)
+        self._tables = self._give_cache(self._handle, cache)
         if self._many:
-            self._many_tables = self._give_cache(self._many.trunk)
-        self._capacity = capacity
+            self._many_tables = self._give_cache(self._many.trunk, cache)
+        self._cache = cache
 
     def _settle(self) -> None:
         """Wait until no thread reads the cache any more: one may be late at a step that is over.
@@ -240,9 +236,9 @@ class KernelEngine(Engine):
         if self._many:
             self._library.settle(self._many.trunk)
 
-    def _give_cache(self, handle: Any) -> Any:
+    def _give_cache(self, handle: Any, cache: Cache) -> Any:
         heads = max(layer.heads for layer in self._program.layers)
-        return self._library.cache(handle, self._keys, self._values, heads, self._head)
+        return self._library.cache(handle, cache.keys, cache.values, heads, self._head)
 
     def _op(self, step: Step, places: Sequence[int], widths: Sequence[int]) -> Op:
         def ref(value: Value | None) -> Ref:

@@ -1,0 +1,105 @@
+"""The keys and values of one engine, in half floats: for each layer, memory that is taken as it is written.
+
+A layer that sees a window of the text does not read what lies before it. Its memory is given back to the system there,
+at the same addresses: positions stay where they are, and no kernel has to know. The module does not know what is
+computed.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from playground.kernels.library import CHUNK
+from playground.runtimes.native.program import Heads
+
+Array = NDArray[Any]
+
+BEHIND = 1024
+"""Positions before its window that a layer keeps: an answer that is asked for again begins where the prompt ended."""
+
+STRIDE = 256
+"""Tokens between two times that memory is given back."""
+
+
+class Cache:
+    """Room for ``capacity`` tokens.
+
+    Args:
+        layers: The attention of each layer.
+        capacity: A multiple of ``CHUNK``.
+
+    Raises:
+        MemoryError: There is no room.
+
+    Attributes:
+        keys: For each layer ``[heads, capacity / 64, size, 64]``.
+        values: For each layer ``[heads, capacity, size]``.
+        due: Tokens from which on ``forget`` has something to do.
+    """
+
+    def __init__(self, layers: Sequence[Heads], capacity: int) -> None:
+        self._layers = layers
+        self.capacity = capacity
+        self.keys = [_zeros((each.kv_heads, capacity // CHUNK, each.size, CHUNK)) for each in layers]
+        self.values = [_zeros((each.kv_heads, capacity, each.size)) for each in layers]
+        self._gone = [0] * len(layers)  # positions from the start that are given back
+        self._narrowest = min((each.window for each in layers if each.window), default=0)
+        self.due = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """The next token is the first one."""
+        self._gone = [0] * len(self._layers)
+        self.due = self._narrowest + BEHIND + STRIDE if self._narrowest else self.capacity + 1
+
+    def holds(self, kept: int) -> bool:
+        """Whether the token behind the first ``kept`` can be computed."""
+        return kept <= self.capacity and all(
+            gone <= max(0, kept + 1 - each.window) for gone, each in zip(self._gone, self._layers, strict=True)
+        )
+
+    def forget(self, length: int) -> None:
+        """Give back what lies well before the windows of a text of ``length`` tokens."""
+        for place, each in enumerate(self._layers):
+            gone = max(0, length - each.window - BEHIND) // CHUNK * CHUNK if each.window else 0
+            start = self._gone[place]
+            if gone > start:
+                for head in range(each.kv_heads):
+                    _give_back(self.keys[place][head, start // CHUNK : gone // CHUNK])
+                    _give_back(self.values[place][head, start:gone])
+                self._gone[place] = gone
+        self.due = length + STRIDE
+
+    def take_over(self, other: Cache, kept: int) -> None:
+        """Copy what another cache holds of the first ``kept`` tokens."""
+        self._gone, self.due = list(other._gone), min(other.due, self.due)
+        for place, gone in enumerate(other._gone):
+            chunks = slice(gone // CHUNK, -(-kept // CHUNK))
+            self.keys[place][:, chunks] = other.keys[place][:, chunks]
+            self.values[place][:, gone:kept] = other.values[place][:, gone:kept]
+
+
+def _zeros(shape: tuple[int, ...]) -> Array:
+    """Half floats on pages of their own, none of which is there before it is written."""
+    size = int(np.prod(shape)) * 2
+    try:
+        memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError) as error:
+        raise MemoryError from error
+    return np.frombuffer(memory, np.float16, size // 2).reshape(shape)
+
+
+def _give_back(part: Array) -> None:
+    """Whole pages within a contiguous part of such an array become zeros that take no memory."""
+    memory: Any = part
+    while not isinstance(memory, mmap.mmap):
+        memory = memory.base if isinstance(memory, np.ndarray) else memory.obj
+    begin = part.ctypes.data - np.frombuffer(memory, np.uint8).ctypes.data
+    first, last = -(-begin // mmap.PAGESIZE), (begin + part.nbytes) // mmap.PAGESIZE
+    if last > first and hasattr(mmap, "MADV_DONTNEED"):
+        memory.madvise(mmap.MADV_DONTNEED, first * mmap.PAGESIZE, (last - first) * mmap.PAGESIZE)

@@ -152,8 +152,8 @@ class ModelSpec(Record):
 
     Attributes:
         id: Short name, e.g. ``smollm2-135m-instruct``.
-        source: ``hub:OWNER/NAME``, ``pypi:…``, ``path:…``, ``remote:NAME``, ``fake:…``, ``ollama:NAME:TAG`` or
-            ``lmstudio:PUBLISHER/REPO/FILE``.
+        source: ``hub:OWNER/NAME``, ``hub:OWNER/NAME:Q4_K_M``, ``pypi:…``, ``path:…``, ``remote:NAME``, ``fake:…``,
+            ``ollama:NAME:TAG`` or ``lmstudio:PUBLISHER/REPO/FILE``.
         revision: Commit, version or checksum the source is pinned to; empty for the newest of a ``hub:`` source.
         runtime: Preferred runtime.
         precision: Default precision of that runtime.

@@ -8,11 +8,13 @@ Door:
         openness_score
     config_names: ATTENTION_HEADS, CONTEXT_LENGTH, HEAD_DIM, HIDDEN_SIZE, INTERMEDIATE_SIZE, KEY_VALUE_HEADS,
         LAYERS, Names, VOCAB_SIZE, whole
-    entries: Catalog, CatalogEntry, HUB_ID, HUB_REVISION, Terms, load_catalog
+    entries: Catalog, CatalogEntry, Terms, load_catalog
     facts: full_facts
     footprint: Footprint, KERNELS_CACHE, OTHER_MB, PROCESS_MB, estimate, of_files, unpacked_mb, whole_mb
-    hub: HubInfo, fetch_model_info, hub_errors, parse, reachable
+    hub: HubInfo, fetch_model_info, hub_errors, reachable
     hub_cards: card_html, hub_facts, read, remembered, rest_url
+    hub_names: HUB_REVISION, HubName, hub_name, parse, tag_in
+    hub_weights: hub_weights
     kinds: WORDS, has_encoder, kind_told
     kv_cache: cache_of
     licenses: ADVICE, Rule, commercial_use, forbids_commercial_use, rule_of
@@ -22,6 +24,6 @@ Door:
     sets: ModelSet, download_bytes, model_sets
     template_files: bring_template, find_template, named_tokens, read_json
     tokenizer_source: tokenizer_words
-    weight_files: ADAPTER, GGUF_FILE, INDEX, INDEX_END, IncompleteFiles, OTHER_LIBRARIES, Read, WHOLE, Weights,
+    weight_files: ADAPTER, GGUF_FILE, INDEX, INDEX_END, IncompleteFiles, OTHER_LIBRARIES, Read, WHOLE,
         is_other_gguf, is_pickled, is_refused, parts_of, weights_of, why_none
 """

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from playground.catalog.config_names import CONTEXT_LENGTH, whole
+from playground.catalog.hub_names import HubName, hub_name, tag_in
 from playground.catalog.kinds import kind_in
 from playground.catalog.stores import SCHEMES, Stored, Stores
 from playground.catalog.template_files import read_json
@@ -30,11 +31,6 @@ SCHEMA_VERSION = 1
 EXPORTED = ("onnx-int8", "onnx-int4", "onnx-fp32", "torch-fp32")
 """What any model with weights of its own can be asked for; the first is the default."""
 FAKE = "fake-none"
-
-HUB_ID = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}(?<![.-])", re.ASCII)
-"""``OWNER/NAME`` as the Hub allows it."""
-HUB_REVISION = re.compile(r"(?!.*(?:\.\.|//))[\w][\w./-]{0,254}", re.ASCII)
-"""A branch, a tag, ``refs/pr/N`` or a commit."""
 
 
 @dataclass(frozen=True)
@@ -142,21 +138,25 @@ class Catalog:
         return self._upstream.get(repo.lower())
 
     def _hub_entry(self, source: str, location: str) -> CatalogEntry:
-        repo, hash_, revision = location.partition("#")
-        if not HUB_ID.fullmatch(repo) or (hash_ and not HUB_REVISION.fullmatch(revision)):
+        name = hub_name(location)
+        if name is None:
             raise UsageError(
-                msg("'{source}' is not hub:OWNER/NAME or hub:OWNER/NAME#REVISION", source=source),
+                msg(
+                    "'{source}' is not hub:OWNER/NAME, hub:OWNER/NAME#REVISION or hub:OWNER/NAME:Q4_K_M", source=source
+                ),
                 msg("Copy it from the model's page."),
             )
-        known = self.upstream(repo)
-        spec = _hub_spec(source, repo, revision)
+        known = self.upstream(name.repo)
+        spec = _hub_spec(source, name)
         if known is None:
             return CatalogEntry(spec)
         old = known.spec
-        spec = replace(spec, name=old.name, source=f"hub:{old.upstream}", upstream=old.upstream, kind=old.kind)
+        kept = replace(name, repo=old.upstream)
+        shown = f"{old.name} {name.tag}" if name.tag and name.tag != tag_in(old.source) else old.name
+        spec = replace(spec, name=shown, source=kept.source, upstream=kept.repo, kind=old.kind)
         spec = replace(spec, context_length=old.context_length, chat_template=old.chat_template)
         card = known.card.model_copy(update={"weights": None})  # these come from the Hub itself
-        return replace(known, spec=spec, card=card, onnx=None if revision else known.onnx)
+        return replace(known, spec=spec, card=card, onnx=None if name.revision or name.tag else known.onnx)
 
     def resolve(self, text: str) -> tuple[ModelSpec, Variant]:
         """Read ``MODEL[@RUNTIME-PRECISION]`` and fill in what is left out.
@@ -221,18 +221,18 @@ def load_catalog(path: Path, remotes: Sequence[Remote] = (), stores: Stores | No
 def _entry(block: EntryBlock) -> CatalogEntry:
     default = _variant(block.id, block.variants[0])
     documented = block.prompt_format
-    scheme, _, location = block.source.partition(":")
+    name = _named(block.source)
     spec = ModelSpec(
         id=block.id,
         name=block.name,
-        source=block.source,
+        source=name.source if name else block.source,
         revision=block.revision,
         runtime=default.runtime,
         precision=default.precision,
         context_length=block.context_length,
         kind=block.kind,
         precisions=tuple(block.variants),
-        upstream=block.upstream or (location if scheme == "hub" else ""),
+        upstream=block.upstream or (name.repo if name else ""),
         download_bytes=block.download_bytes,
         chat_template=documented.template if documented else "",
     )
@@ -252,7 +252,7 @@ def _check_together(block: EntryBlock, where: str) -> None:
     Raises:
         ConfigError: With the place and the next step.
     """
-    scheme, _, location = block.source.partition(":")
+    scheme = block.source.partition(":")[0]
     variants = block.variants
 
     def check(fits: bool, what: Translatable, next_step: Translatable) -> None:
@@ -266,8 +266,11 @@ def _check_together(block: EntryBlock, where: str) -> None:
     )
     source = msg("source is '{source}'", source=block.source)
     check(scheme in ("pypi", "path", "hub", "fake"), source, msg("Start it with pypi:, path:, hub: or fake:."))
-    hub_name = scheme != "hub" or bool(HUB_ID.fullmatch(location))
-    check(hub_name, source, msg("Write hub:OWNER/NAME; a commit goes into revision."))
+    name = _named(block.source)
+    named = scheme != "hub" or (name is not None and not name.revision)
+    check(named, source, msg("Write hub:OWNER/NAME or hub:OWNER/NAME:Q4_K_M; a commit goes into revision."))
+    graphs = name is None or not name.tag or block.onnx is None
+    check(graphs, source, msg("Leave onnx out: a quantisation takes the GGUF file alone."))
     pinned = scheme in ("hub", "fake") or bool(block.revision)
     check(pinned, msg("the key 'revision' is missing"), msg("Pin what is fetched."))
     once = len(set(variants)) == len(variants)
@@ -296,21 +299,28 @@ def _variant(model: str, text: str) -> Variant:
     return Variant(model, runtime, precision)
 
 
-def _hub_spec(source: str, repo: str, revision: str) -> ModelSpec:
+def _named(source: str) -> HubName | None:
+    """What a source names on the Hub; None where it is no such source, or not written as one."""
+    scheme, _, location = source.partition(":")
+    return hub_name(location) if scheme == "hub" else None
+
+
+def _hub_spec(source: str, name: HubName) -> ModelSpec:
     """Any repository of the Hub. Nothing is asked of the network: what only its files say is 0 or the usual case, as
-    long as they are not in the Hub's cache.
+    long as they are not in the Hub's cache. A GGUF keeps it inside.
     """
+    short = name.repo.partition("/")[2]
     return ModelSpec(
-        id=source,
-        name=repo.partition("/")[2],
-        source=f"hub:{repo}",
-        revision=revision,
+        id=str(name) if name.tag else source,
+        name=f"{short} {name.tag}" if name.tag else short,
+        source=name.source,
+        revision=name.revision,
         runtime="onnx",
         precision="int8",
         context_length=0,
-        kind=_cached_kind(repo, revision) or "chat",
+        kind=(None if name.tag else _cached_kind(name.repo, name.revision)) or "chat",
         precisions=EXPORTED,
-        upstream=repo,
+        upstream=name.repo,
     )
 
 

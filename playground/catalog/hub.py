@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,11 +17,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from playground.catalog import config_names
-from playground.catalog.entries import HUB_ID, HUB_REVISION
 from playground.catalog.eval_results import EVAL_RESULTS
 from playground.catalog.footprint import Footprint, estimate
+from playground.catalog.gguf_names import bits_of, quantisation_in
+from playground.catalog.hub_names import HUB_ID, HUB_REVISION, HUB_TAG, HubName
+from playground.catalog.hub_weights import hub_weights
 from playground.catalog.quantization import advice, quantisation, repositories
-from playground.catalog.weight_files import is_pickled, weights_of, why_none
+from playground.catalog.weight_files import is_pickled, why_none
 from playground.errors import SourceError, UsageError
 from playground.messages import NOTHING, Translatable, msg, sentences
 from playground.records import Record
@@ -53,11 +54,13 @@ _SHAPE = {
 
 @dataclass(frozen=True)
 class HubInfo(Record):
-    """A repository at one commit.
+    """A repository at one commit, and what of it would be taken.
 
     Attributes:
         revision: The commit.
-        parameters: From the metadata of its safetensors; 0 where there is none.
+        tag: The quantisation that was asked for, "" without one.
+        parameters: From the metadata of its safetensors, or of its GGUF files; 0 where there is none.
+        bits: That a weight takes in the GGUF file that would be fetched, about; 0 where it is none.
         download_bytes: Of the weights that would be fetched.
         gated: "" where anybody may download it, else ``auto`` or ``manual``: how access is granted.
         license: As the card gives it, "" where it does not.
@@ -73,7 +76,9 @@ class HubInfo(Record):
 
     repo: str
     revision: str
+    tag: str = ""
     parameters: int = 0
+    bits: float = 0.0
     download_bytes: int = 0
     gated: str = ""
     license: str = ""
@@ -91,12 +96,17 @@ class HubInfo(Record):
     eval_results: dict[str, str] = field(default_factory=dict)
 
     @property
+    def name(self) -> HubName:
+        """How it is named at this commit."""
+        return HubName(self.repo, self.tag, self.revision)
+
+    @property
     def url(self) -> str:
         return f"{HUB}/{self.repo}"
 
     def footprint(self, runtime: str = "onnx", precision: str = "int8") -> Footprint | None:
-        """The estimate; where the metadata gives no number of parameters, the weights are taken to be 16-bit."""
-        parameters = self.parameters or self.download_bytes // 2
+        """The estimate; where the metadata gives no number of parameters, they are counted by the size of the files."""
+        parameters = self.parameters or int(self.download_bytes * 8 / (self.bits or 16))
         if not parameters or self.refusal:
             return None
         return estimate(parameters, runtime, precision, self.shape, prebuilt=bool(self.onnx_files))
@@ -119,18 +129,20 @@ def reachable(timeout_s: float) -> bool:
     return answer.status_code < 400 or answer.status_code == 404
 
 
-def fetch_model_info(repo: str, revision: str = "") -> HubInfo:
+def fetch_model_info(repo: str, revision: str = "", tag: str = "") -> HubInfo:
     """Ask the Hub about a repository.
 
     Args:
         repo: ``OWNER/NAME``.
         revision: Branch, tag or commit; the newest of main without one.
+        tag: The quantisation whose GGUF file is meant.
 
     Raises:
-        UsageError: That is no name of a repository or revision.
+        UsageError: That is no name of a repository, revision or quantisation.
         SourceError: No network, no such repository, no access; with the next step.
     """
-    if not HUB_ID.fullmatch(repo) or (revision and not HUB_REVISION.fullmatch(revision)):
+    optional = ((revision, HUB_REVISION), (tag, HUB_TAG))
+    if not HUB_ID.fullmatch(repo) or not all(pattern.fullmatch(text) for text, pattern in optional if text):
         raise UsageError(
             msg("'{repo}' is not a name OWNER/NAME of the Hub", repo=repo), msg("Copy it from the model's page.")
         )
@@ -142,7 +154,7 @@ def fetch_model_info(repo: str, revision: str = "") -> HubInfo:
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if isinstance(file.rfilename, str)}
     commit = info.sha or revision or "main"
     small = _Small(api, info.id or repo, commit, sizes)
-    weights, unclear = _weights(info.id or repo, sizes, small)
+    weights, unclear = _weights(HubName(info.id or repo, tag.upper(), revision), sizes, small)
     inner = f"{PurePosixPath(weights[0]).parent}/config.json" if weights else ""
     config_text, config_note = small.read(inner if inner in sizes else "config.json", MAX_CONFIG)
     card, card_note = small.read("README.md", MAX_CARD)
@@ -151,7 +163,7 @@ def fetch_model_info(repo: str, revision: str = "") -> HubInfo:
     found = _read(
         info, commit, sizes, config=_json(config_text), card=card, notes=notes, weights=weights, unclear=unclear
     )
-    return replace(found, eval_results=results)
+    return replace(found, tag=tag.upper(), eval_results=results)
 
 
 def _results(sizes: Mapping[str, int], small: _Small) -> tuple[dict[str, str], list[Translatable]]:
@@ -166,7 +178,7 @@ def _results(sizes: Mapping[str, int], small: _Small) -> tuple[dict[str, str], l
     return {name: text for name, (text, note) in read.items() if not note}, notes
 
 
-def _weights(repo: str, sizes: Mapping[str, int], small: _Small) -> tuple[tuple[str, ...], Translatable]:
+def _weights(name: HubName, sizes: Mapping[str, int], small: _Small) -> tuple[tuple[str, ...], Translatable]:
     """The weights that would be fetched, and why none are where that is unclear."""
 
     def read(name: str) -> str:
@@ -176,7 +188,7 @@ def _weights(repo: str, sizes: Mapping[str, int], small: _Small) -> tuple[tuple[
         return text
 
     try:
-        found = weights_of(f"hub:{repo}", sizes, read)
+        found = hub_weights(name, sizes, read)
     except _Unread:  # a gated repository shows its names alone: nearly always all of these are the shards
         return tuple(name for name in sizes if name.endswith(".safetensors") and "/" not in name), NOTHING
     except SourceError as error:
@@ -289,7 +301,10 @@ def _read(
     license_id = getattr(info.card_data, "license", "") if info.card_data else ""
     kind = model_type if isinstance(model_type, str) else ""
     custom = "auto_map" in described
-    onnx = tuple(sorted(name for name in sizes if name.endswith(".onnx")))
+    as_gguf = bool(weights) and weights[0].lower().endswith(".gguf")
+    gguf = info.gguf if as_gguf and isinstance(info.gguf, dict) else {}
+    # Nothing is compared with the graphs of a GGUF's repository, so they are not taken.
+    onnx = () if as_gguf else tuple(sorted(name for name in sizes if name.endswith(".onnx")))
     rounded = quantisation(config, sizes) if any(name.endswith(".safetensors") for name in weights) else None
     refusal = unclear or _refusal((*weights, *onnx), sizes, kind, custom, bool(described))
     if rounded and not rounded.becomes_floats:
@@ -305,6 +320,7 @@ def _read(
         notes += (msg("It brings code of its own, which is never run; transformers' own class is used."),)
     known = info.safetensors
     held = (rounded.values(known.parameters) if rounded else known.total) if known else 0
+    held = config_names.whole(gguf, "total") or held
     return HubInfo(
         repo=info.id,
         revision=commit,
@@ -312,9 +328,11 @@ def _read(
         download_bytes=sum(sizes[name] for name in weights),
         gated=str(info.gated) if info.gated else "",
         license=license_id if isinstance(license_id, str) else "",
-        architecture=str(names[0])[:100] if isinstance(names, list) and names else "",
+        bits=bits_of(quantisation_in(weights[0])) if as_gguf else 0.0,
+        architecture=str(names[0] if isinstance(names, list) and names else gguf.get("architecture") or "")[:100],
         model_type=kind[:100],
-        context_length=config_names.whole(inner, *config_names.CONTEXT_LENGTH),
+        context_length=config_names.whole(inner, *config_names.CONTEXT_LENGTH)
+        or config_names.whole(gguf, "context_length"),
         onnx_files=onnx,
         way=_way(weights, onnx),
         refusal=refusal,
@@ -376,12 +394,3 @@ def _json(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def parse(text: str) -> tuple[str, str]:
-    """``hub:OWNER/NAME[#REVISION]``, with or without ``hub:``, or the address of its page; repository and revision."""
-    text = re.sub(r"^(?:hub:|https?://(?:www\.)?huggingface\.co/)", "", text.strip()).rstrip("/")
-    repo, _, revision = text.partition("#")
-    if found := re.fullmatch(r"([^/]+/[^/]+)/(?:tree|blob|commit)/([^/]+)(?:/.*)?", repo):
-        repo, revision = found[1], found[2]
-    return repo, revision

@@ -39,6 +39,7 @@ def hub_facts(info: HubInfo) -> ModelFacts:
     data = _card_data(block)
     bases = _texts(data.base_model)
     relation = _relation(block, info.tags) if bases else ""
+    counted = msg("The Hub's own data") if info.bits else msg("Metadata of the safetensors files")
     results, unread = results_of(info.eval_results, info.repo, info.revision)
 
     def fact(value: Any, url: str, words: Translatable = MODEL_CARD) -> Fact:
@@ -54,7 +55,7 @@ def hub_facts(info: HubInfo) -> ModelFacts:
     return ModelFacts(
         model=info.repo,
         license=_license(data, card, fact),
-        parameters=fact(info.parameters, f"{info.url}/tree/{info.revision}", msg("Metadata of the safetensors files")),
+        parameters=fact(info.parameters, f"{info.url}/tree/{info.revision}", counted),
         context_length=fact(info.context_length, config, CONFIG),
         languages=fact(_texts(data.language), card),
         base_model=fact(bases[0] if len(bases) == 1 else bases, card),
@@ -79,22 +80,22 @@ def rest_url(info: HubInfo) -> str:
     return repository_url(info.repo, info.revision).replace("/blob/", "/tree/") if is_cut(info.card) else ""
 
 
-def read(repo: str, revision: str, home: Path, *, online: bool) -> HubInfo | None:
+def read(repo: str, revision: str, home: Path, *, online: bool, tag: str = "") -> HubInfo | None:
     """What the Hub says now, or what was last read of it.
 
     Raises:
         SourceError: Only if ``online``: why the Hub can't be asked.
     """
     if not online:
-        return remembered(repo, home)
-    info = fetch_model_info(repo, revision)
+        return remembered(repo, home, tag)
+    info = fetch_model_info(repo, revision, tag)
     keep(info, home)
     return info
 
 
 def keep(info: HubInfo, home: Path) -> None:
     """Remember what was read, for a day without network. A disk that refuses loses nothing but that."""
-    path = _path(home, info.repo)
+    path = _path(home, info.repo, info.tag)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = path.with_suffix(".new")
@@ -104,16 +105,19 @@ def keep(info: HubInfo, home: Path) -> None:
         pass
 
 
-def remembered(repo: str, home: Path) -> HubInfo | None:
-    """What was last read of a repository."""
+def remembered(repo: str, home: Path, tag: str = "") -> HubInfo | None:
+    """What was last read of a repository, or of one quantisation in it."""
     try:
-        return HubInfo.from_json(json.loads(_path(home, repo).read_text(encoding="utf-8")))
+        return HubInfo.from_json(json.loads(_path(home, repo, tag).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
-def _path(home: Path, repo: str) -> Path:
-    return home / "hub-cards" / f"{repo.lower().replace('/', '--')}.json"
+def _path(home: Path, repo: str, tag: str) -> Path:
+    name = "--".join(
+        filter(None, (*repo.lower().split("/"), tag.lower()))
+    )  # no name of the Hub has two dashes in a row
+    return home / "hub-cards" / f"{name}.json"
 
 
 def _card_data(block: Mapping[str, Any]) -> ModelCardData:

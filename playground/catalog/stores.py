@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from playground.catalog.gguf_names import SPLIT, quantisation_in
 from playground.catalog.weight_files import is_other_gguf
 from playground.errors import SourceError, UnknownModel, UsageError
 from playground.messages import msg
@@ -33,8 +34,6 @@ _OLLAMA = re.compile(
     rf"(?:(?:(?P<host>{_PART}(?::\d+)?)/)?(?P<space>{_PART})/)?(?P<name>{_PART})(?::(?P<tag>{_PART}))?"
 )
 _DIGEST = re.compile(r"sha256[:-](?P<hex>[0-9a-f]{64})")
-_SPLIT = re.compile(r"-\d{5}-of-\d{5}$")
-_ROUNDING = re.compile(r"(?i)(?:^|[-._])((?:i?q\d\w*)|bf16|f16|f32|mxfp4)(?=$|[-._])")
 
 
 @dataclass(frozen=True)
@@ -156,11 +155,11 @@ class Stores:
             for path in _files(root, depth=3):
                 if path.suffix.lower() != ".gguf" or is_other_gguf(path.name):
                     continue
-                split = _SPLIT.search(path.stem)
+                split = SPLIT.search(path.stem)
                 if split and not split[0].startswith("-00001-"):
                     continue
                 beside = list(path.parent.iterdir()) if split else [path]
-                parts = [each for each in beside if _SPLIT.sub("", each.stem) == _SPLIT.sub("", path.stem)]
+                parts = [each for each in beside if SPLIT.sub("", each.stem) == SPLIT.sub("", path.stem)]
                 legal = tuple(
                     sorted(p for p in path.parent.iterdir() if p.name.upper().startswith(("LICENSE", "NOTICE")))
                 )
@@ -168,7 +167,7 @@ class Stores:
                     f"lmstudio:{path.relative_to(root).as_posix()}",
                     path,
                     sum(each.stat().st_size for each in parts),
-                    _rounding(path.stem),
+                    quantisation_in(path.name),
                     legal=legal,
                 )
 
@@ -215,7 +214,7 @@ def _read_manifest(root: Path, path: Path, source: str) -> Stored:
         source,
         blob,
         blob.stat().st_size,
-        rounding if isinstance(rounding, str) else _rounding(path.name),
+        rounding if isinstance(rounding, str) else quantisation_in(path.name),
         digest["hex"] if digest else "",
         tuple(each for each in legal if each),
     )
@@ -254,8 +253,3 @@ def _files(root: Path, depth: int) -> list[Path]:
         if len(found) >= MAX_NAMES:
             break
     return found[:MAX_NAMES]
-
-
-def _rounding(name: str) -> str:
-    match = _ROUNDING.search(name)
-    return match[1].upper() if match else ""

@@ -61,6 +61,18 @@ class IncompleteFiles(SourceError):
         self.problem = problem
 
 
+class SeveralGgufs(SourceError):
+    """Several models as GGUF and nothing else.
+
+    Attributes:
+        sets: Each one's files under the first of them.
+    """
+
+    def __init__(self, what: Translatable, next_step: Translatable, sets: dict[str, list[str]]) -> None:
+        super().__init__(what, next_step)
+        self.sets = sets
+
+
 @dataclass(frozen=True)
 class Weights:
     """The files that are loaded together.
@@ -99,11 +111,12 @@ def weights_of(
 
     Raises:
         IncompleteFiles: A part is missing, and which.
+        SeveralGgufs: There are several models, all as GGUF.
         SourceError: There are several models, or an index that can't be used.
     """
     every = sorted({name for name in names if ".." not in name.split("/")})
     folders = {_folder(name) for name in every}
-    ggufs = _sets([name for name in every if name.lower().endswith(".gguf") and not _other_gguf(name)])
+    ggufs = gguf_sets(every)
     at_top = [first for first in ggufs if not _folder(first)]
     if found := _safetensors(where, "", every, read):
         return found
@@ -125,7 +138,7 @@ def weights_of(
     if len(ggufs) > 1:
         first = next(iter(ggufs.values()))
         shown = first[0] if len(first) == 1 else _SHARD.sub(r"\g<stem>-*\g<end>", first[0])
-        raise SourceError(
+        raise SeveralGgufs(
             msg(
                 "{where} has {count} GGUF files ({files}) and no safetensors",
                 where=where,
@@ -133,8 +146,15 @@ def weights_of(
                 files=some(list(ggufs)),
             ),
             choose(shown) if choose else msg("Name one of them."),
+            ggufs,
         )
-    return _whole_gguf(where, next(iter(ggufs.values()))) if ggufs else None
+    return whole_gguf(where, next(iter(ggufs.values()))) if ggufs else None
+
+
+def gguf_sets(names: Iterable[str]) -> dict[str, list[str]]:
+    """The language models among GGUF files, the parts of each under the first of them."""
+    every = [name for name in names if ".." not in name.split("/")]
+    return _sets([name for name in every if name.lower().endswith(".gguf") and not _other_gguf(name)])
 
 
 def is_pickled(name: str) -> bool:
@@ -174,7 +194,7 @@ def parts_of(name: str, names: Iterable[str]) -> tuple[str, ...]:
     if matched is None:
         return (name,)
     alike = [each for each in names if (other := _SHARD.fullmatch(each)) and _set_of(other) == _set_of(matched)]
-    return _whole_gguf(PurePosixPath(name).name, sorted({*alike, name})).files
+    return whole_gguf(PurePosixPath(name).name, sorted({*alike, name})).files
 
 
 def is_other_gguf(name: str) -> bool:
@@ -266,7 +286,12 @@ def _set_of(matched: re.Match[str]) -> tuple[str, ...]:
     return matched["stem"], matched["count"], matched["end"].lower()
 
 
-def _whole_gguf(where: str, parts: list[str]) -> Weights:
+def whole_gguf(where: str, parts: list[str]) -> Weights:
+    """A model as GGUF, if none of its parts is missing.
+
+    Raises:
+        IncompleteFiles: One is, and which.
+    """
     return Weights(_complete(where, parts), format="gguf")
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from playground.catalog.facts import full_facts
 from playground.catalog.hub_cards import hub_facts, remembered
+from playground.catalog.hub_names import tag_in
 from playground.catalog.search import Listed
 from playground.catalog.stores import SCHEMES
 from playground.choose.answers import SuiteAnswers, newest_scores
@@ -204,7 +205,8 @@ def _spread(quality: Quality, variant: str) -> Figure:
 
 def _candidate(playground: Playground, variant: Variant, artifact: Artifact | None, evidence: Evidence) -> Candidate:
     entry = playground.catalog.entry(variant.model)
-    kept = remembered(entry.spec.upstream, playground.settings.home) if entry.spec.upstream else None
+    tag = tag_in(entry.spec.source)
+    kept = remembered(entry.spec.upstream, playground.settings.home, tag) if entry.spec.upstream else None
     facts = full_facts(playground.catalog, entry, artifact, hub_facts(kept) if kept else None)
     own = entry.spec.source.partition(":")[0] in ("path", "remote", "fake", *SCHEMES)
     return Candidate(

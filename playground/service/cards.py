@@ -9,11 +9,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from playground.catalog import hub, hub_cards
+from playground.catalog import hub_cards
 from playground.catalog.cards import card_markdown, openness_score
 from playground.catalog.entries import Catalog, CatalogEntry
 from playground.catalog.facts import full_facts
 from playground.catalog.hub import HubInfo
+from playground.catalog.hub_names import parse, tag_in
 from playground.catalog.kinds import kind_told
 from playground.catalog.search import Listed
 from playground.config.settings import Settings
@@ -81,7 +82,7 @@ class Cards(ABC):
     def facts(self, variant: Variant) -> ModelFacts:
         """What is known of a model and of this variant of it; asks no network."""
         entry = self.entry(variant.model)
-        return self._facts(entry, variant, self._remembered(entry.spec.upstream))
+        return self._facts(entry, variant, self._remembered(entry.spec.upstream, tag_in(entry.spec.source)))
 
     def card(self, model: str, ask_hub: Literal["never", "unknown", "always"] = "never") -> Card:
         """The card of ``MODEL[@RUNTIME-PRECISION]``.
@@ -97,28 +98,34 @@ class Cards(ABC):
         entry, info, problem = self.entry(spec.id), None, NOTHING
         if spec.upstream:
             revision = spec.revision if spec.source.startswith("hub:") else ""
+            tag = tag_in(spec.source)
             try:
                 online = ask_hub == "always" or (ask_hub == "unknown" and not entry.card)
-                info = hub_cards.read(spec.upstream, revision, self.settings.home, online=online)
+                info = hub_cards.read(spec.upstream, revision, self.settings.home, online=online, tag=tag)
             except SourceError as error:
                 if ask_hub == "always":
                     raise
-                info, problem = self._remembered(spec.upstream), error.message
+                info, problem = self._remembered(spec.upstream, tag), error.message
         elif ask_hub == "always":
             raise UsageError(msg("{model} is not on the Hub", model=spec.id), msg("Leave --online out."))
         return Card(entry, self._facts(entry, variant, info), info, problem)
 
     def hub_card(self, text: str) -> Card:
-        """The card of a repository of the Hub, as ``OWNER/NAME`` or the address of its page; asks the Hub.
+        """The card of a model of the Hub, as ``OWNER/NAME``, ``OWNER/NAME:QUANTISATION`` or the address of its page;
+        asks the Hub.
 
         Raises:
             UsageError: The text names no repository.
             SourceError: The Hub can't be asked.
         """
-        repo, revision = hub.parse(text)
-        info = hub_cards.read(repo, revision, self.settings.home, online=True)
+        name = parse(text)
+        if name is None:
+            raise UsageError(
+                msg("'{repo}' is not a name OWNER/NAME of the Hub", repo=text), msg("Copy it from the model's page.")
+            )
+        info = hub_cards.read(name.repo, name.revision, self.settings.home, online=True, tag=name.tag)
         assert info is not None
-        entry = self.entry(f"hub:{info.repo}#{info.revision}")
+        entry = self.entry(str(info.name))
         return Card(entry, self._facts(entry, None, info), info)
 
     def _facts(self, entry: CatalogEntry, variant: Variant | None, info: HubInfo | None) -> ModelFacts:
@@ -129,8 +136,8 @@ class Cards(ABC):
         artifact = self.preparation(variant).artifact if variant else None
         return full_facts(self.catalog, entry, artifact, hub_cards.hub_facts(info) if info else None, of_base_model)
 
-    def _remembered(self, repo: str) -> HubInfo | None:
-        return hub_cards.remembered(repo, self.settings.home) if repo else None
+    def _remembered(self, repo: str, tag: str = "") -> HubInfo | None:
+        return hub_cards.remembered(repo, self.settings.home, tag) if repo else None
 
     def model_json(self, item: Listed) -> dict[str, Any]:
         """A model of the catalogue with all that it is listed by and the state of each variant."""
@@ -170,7 +177,18 @@ def _terms(entry: CatalogEntry) -> dict[str, Any] | None:
 
 def _hub_json(info: HubInfo) -> dict[str, Any]:
     expected, told = info.footprint(), info.to_json()
-    shown = ("repo", "revision", "download_bytes", "gated", "architecture", "onnx_files", "way", "refusal", "notes")
+    shown = (
+        "repo",
+        "revision",
+        "tag",
+        "download_bytes",
+        "gated",
+        "architecture",
+        "onnx_files",
+        "way",
+        "refusal",
+        "notes",
+    )
     return {name: told[name] for name in shown} | {
         "kind": kind_told(info.config, info.tags),
         "expected_memory": expected.to_json() if expected else None,

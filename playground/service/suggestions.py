@@ -14,6 +14,7 @@ from typing import Literal
 
 from playground.catalog import hub, hub_cards
 from playground.catalog.entries import Catalog, CatalogEntry
+from playground.catalog.hub_names import tag_in
 from playground.catalog.search import Listed
 from playground.catalog.sets import download_bytes
 from playground.config.settings import Settings
@@ -142,9 +143,10 @@ class Suggesting:
     def _ask(self) -> None:
         reachable = hub.reachable(TIMEOUT_S)
         for entry in self._candidates() if reachable else ():
-            if hub_cards.remembered(entry.spec.upstream, self.settings.home) is None:
+            tag = tag_in(entry.spec.source)
+            if hub_cards.remembered(entry.spec.upstream, self.settings.home, tag) is None:
                 try:
-                    hub_cards.read(entry.spec.upstream, "", self.settings.home, online=True)
+                    hub_cards.read(entry.spec.upstream, "", self.settings.home, online=True, tag=tag)
                 except (SourceError, UsageError):
                     continue  # its size is then an estimate
         with self._lock:
@@ -152,7 +154,7 @@ class Suggesting:
 
     def _suggestion(self, entry: CatalogEntry) -> Suggestion:
         listed, variant = self.listed(entry), entry.variants[0]
-        told = hub_cards.remembered(entry.spec.upstream, self.settings.home)
+        told = hub_cards.remembered(entry.spec.upstream, self.settings.home, tag_in(entry.spec.source))
         size = told.download_bytes if told else 0
         known = size or download_bytes(listed) or None
         prepared = self.preparer.state(variant)

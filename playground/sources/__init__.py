@@ -43,7 +43,8 @@ class Fetched:
 
     Attributes:
         files: Weights first.
-        revision: The commit of a ``hub:`` source; of others ``sha256:`` and the checksum of what they are together.
+        revision: The commit of a ``hub:`` source, ``COMMIT:Q4_K_M`` where a quantisation was named; of others
+            ``sha256:`` and the checksum of what they are together.
         format: Of the weights. ``onnx`` only where there is nothing else.
         notes: What a reader should know of how they came: a renamed repository, the cache used without a network.
     """
@@ -100,7 +101,7 @@ def fetch(
         files, revision = stores.fetch(spec, home, progress)
     else:
         files, revision = local.fetch(spec, rest, home, progress)
-    repo = rest.partition("#")[0] if scheme == "hub" else ""
+    repo = hub.parse(spec).repo if scheme == "hub" else ""
     limits.check(spec.name, files, repo=repo)
     return Fetched(arranged(files, home), revision, _format(files), notes)
 

@@ -95,7 +95,7 @@ def test_any_hub_model_resolves_without_network(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     "text",
     ["hub:name", "hub:a/b/c", "hub:a/../b", "hub:a/b#", "hub:a/b#../x", "hub:/b", "hub:a/b c", "hub:-a/b", "hub:a/b--c",
-     "hub:a/b\n", "hub:ａ/b", f"hub:a/{'x' * 97}"],
+     "hub:a/b\n", "hub:ａ/b", f"hub:a/{'x' * 97}", "hub:a/b:", "hub:a/b:Q4/x", "hub:a/b:..", "hub:a/b#v1:Q4_K_M"],
 )  # fmt: skip
 def test_what_is_no_name_of_a_hub_repository_is_a_usage_error(catalog: Catalog, text: str) -> None:
     with pytest.raises(UsageError, match="is not hub:OWNER/NAME"):
@@ -288,3 +288,36 @@ def test_an_unreadable_catalogue_is_a_config_error(tmp_path: Path, content: byte
 def test_a_catalogue_of_another_schema_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="schema_version is 9"):
         load_catalog(write(tmp_path, entry(), schema_version=9))
+
+
+def test_a_quantisation_of_a_repository_is_a_model_of_its_own_in_any_spelling(catalog: Catalog) -> None:
+    spec, variant = catalog.resolve("hub:someone/Some-GGUF:q4_k_m#refs/pr/3@onnx-int4")
+    assert (spec.source, spec.revision, spec.upstream) == (
+        "hub:someone/Some-GGUF:Q4_K_M",
+        "refs/pr/3",
+        "someone/Some-GGUF",
+    )
+    assert (spec.id, spec.name) == ("hub:someone/Some-GGUF:Q4_K_M#refs/pr/3", "Some-GGUF Q4_K_M")
+    assert str(variant) == f"{spec.id}@onnx-int4"
+    assert catalog.resolve(str(variant)) == (spec, variant)
+    other = catalog.entry("hub:someone/Some-GGUF:UD-Q4_K_XL").spec
+    assert len({spec.id, other.id, catalog.entry("hub:someone/Some-GGUF").spec.id}) == 3
+
+
+def test_a_quantisation_of_a_known_repository_has_its_card_and_none_of_its_graphs(catalog: Catalog) -> None:
+    plain = catalog.entry("hub:HuggingFaceTB/SmolLM2-135M-Instruct")
+    tagged = catalog.entry("hub:huggingfacetb/SmolLM2-135M-Instruct:Q8_0")
+    assert tagged.card == plain.card
+    assert tagged.spec.source == "hub:HuggingFaceTB/SmolLM2-135M-Instruct:Q8_0"
+    assert tagged.spec.name == f"{plain.spec.name} Q8_0"
+    assert tagged.onnx is None
+
+
+def test_an_entry_of_the_catalogue_may_be_a_quantisation(tmp_path: Path) -> None:
+    hub = {"revision": "a" * 40, "variants": ["onnx-int8"], "source": "hub:Owner/Tiny-GGUF:q4_k_m"}
+    spec = load_catalog(write(tmp_path, entry(**hub))).entry("tiny").spec
+    assert (spec.source, spec.upstream) == ("hub:Owner/Tiny-GGUF:Q4_K_M", "Owner/Tiny-GGUF")
+    assert spec.revision == "a" * 40
+    hub["source"] += "#v1"
+    with pytest.raises(ConfigError, match="a commit goes into revision"):
+        load_catalog(write(tmp_path, entry(**hub)))

@@ -12,8 +12,9 @@ import pytest
 from playground import paths
 from playground.catalog.entries import load_catalog
 from playground.catalog.facts import full_facts
-from playground.catalog.hub import MAX_CARD, MAX_CONFIG, HubInfo, fetch_model_info, parse
-from playground.catalog.hub_cards import card_html, hub_facts, read, rest_url
+from playground.catalog.hub import MAX_CARD, MAX_CONFIG, HubInfo, fetch_model_info
+from playground.catalog.hub_cards import card_html, hub_facts, read, remembered, rest_url
+from playground.catalog.hub_names import HubName, parse
 from playground.cli import main
 from playground.errors import PlaygroundError, SourceError, UsageError
 from tests.support.hub_server import READER, STRANGER, Hub, tiny_llama
@@ -205,14 +206,24 @@ def test_what_is_no_name_is_not_asked_for(repo: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("hub:a/b", ("a/b", "")),
-        (" a/b#v1 ", ("a/b", "v1")),
-        ("https://huggingface.co/a/b/", ("a/b", "")),
-        ("https://huggingface.co/a/b/tree/main/onnx", ("a/b", "main")),
-        ("https://huggingface.co/a/b/blob/abc/README.md", ("a/b", "abc")),
+        ("hub:a/b", HubName("a/b")),
+        (" a/b#v1 ", HubName("a/b", revision="v1")),
+        ("https://huggingface.co/a/b/", HubName("a/b")),
+        ("https://huggingface.co/a/b?library=transformers", HubName("a/b")),
+        ("https://huggingface.co/a/b/tree/main/onnx", HubName("a/b", revision="main")),
+        ("https://huggingface.co/a/b/blob/abc/README.md", HubName("a/b", revision="abc")),
+        ("hub:a/b:q4_k_m", HubName("a/b", "Q4_K_M")),
+        ("hf.co/a/b:UD-Q4_K_XL", HubName("a/b", "UD-Q4_K_XL")),
+        ("a/b:Q4_K_M#v1", HubName("a/b", "Q4_K_M", "v1")),
+        ("https://huggingface.co/a/b/blob/main/Q8/m-Q8_0-00002-of-00002.gguf", HubName("a/b", "M-Q8_0", "main")),
+        ("a/b:", None),
+        ("a/b#", None),
+        ("a/b:../x", None),
+        ("a/b:x/y", None),
+        ("a/b#v1:Q4_K_M", None),
     ],
 )
-def test_a_repository_can_be_named_in_several_ways(text: str, expected: tuple[str, str]) -> None:
+def test_a_repository_can_be_named_in_several_ways(text: str, expected: HubName | None) -> None:
     assert parse(text) == expected
 
 
@@ -227,3 +238,94 @@ def test_only_a_card_that_is_cut_names_where_its_rest_is(hub: Hub) -> None:
     long = fetch_model_info("someone/tiny")
     assert rest_url(long) == f"https://huggingface.co/someone/tiny/tree/{long.revision}/"
     assert rest_url(replace(long, card="short")) == ""
+
+
+# One of several GGUF files
+
+SEVERAL = {
+    "m-Q4_K_M.gguf": b"x" * 2_400_000,
+    "m-UD-Q4_K_M.gguf": b"x" * 2_500_000,
+    "m-Q8_0-00001-of-00002.gguf": b"x" * 3_000_000,
+    "m-Q8_0-00002-of-00002.gguf": b"x" * 1_000_000,
+    "mmproj-F16.gguf": b"x",
+    "imatrix.gguf": b"x",
+    "README.md": CARD.encode(),
+}
+LISTED = "Q4_K_M (2.4 MB), Q8_0 (4.0 MB), UD-Q4_K_M (2.5 MB)"
+
+
+def test_several_quantisations_are_listed_with_sizes_and_a_name_to_use(hub: Hub) -> None:
+    hub.add("someone/m-GGUF", SEVERAL)
+    info = fetch_model_info("someone/m-GGUF")
+    assert f"3 GGUF files and no safetensors: {LISTED}" in info.refusal
+    assert info.refusal.endswith("for example hub:someone/m-GGUF:Q4_K_M")
+    assert (info.download_bytes, info.footprint()) == (0, None)
+
+
+def test_what_is_told_is_that_of_the_quantisation_that_was_named(hub: Hub) -> None:
+    gguf = {"total": 4_000_000, "architecture": "llama", "context_length": 4096}
+    hub.add("someone/m-GGUF", SEVERAL, info={"gguf": gguf})
+    four, eight = (fetch_model_info("someone/m-GGUF", tag=tag) for tag in ("q4_k_m", "Q8_0"))
+    assert (four.tag, four.download_bytes, four.refusal) == ("Q4_K_M", 2_400_000, "")
+    assert (eight.tag, eight.download_bytes) == ("Q8_0", 4_000_000)
+    assert (four.parameters, four.architecture, four.context_length) == (4_000_000, "llama", 4096)
+    assert "GGUF" in four.way
+    assert str(four.name) == f"hub:someone/m-GGUF:Q4_K_M#{four.revision}"
+    assert hub_facts(four).parameters.source.startswith("The Hub's own data")
+
+
+def test_without_a_number_of_parameters_they_are_counted_by_the_bits_of_the_quantisation(hub: Hub) -> None:
+    hub.add("someone/m-GGUF", SEVERAL)
+    four, eight = (fetch_model_info("someone/m-GGUF", tag=tag).footprint() for tag in ("Q4_K_M", "Q8_0"))
+    assert four is not None
+    assert eight is not None
+    # Both hold about four million weights, which int8 makes files of the same size of.
+    assert four.weights_mb == pytest.approx(eight.weights_mb, rel=0.1)
+    assert 3 < four.weights_mb < 6
+
+
+@pytest.mark.parametrize(
+    ("tag", "content", "words"),
+    [
+        ("Q5_K_M", SEVERAL, f"it has no GGUF file Q5_K_M, but {LISTED}"),
+        ("F16", SEVERAL, "it has no GGUF file F16"),  # that is the projector's
+        ("Q4", SEVERAL, "it has no GGUF file Q4,"),
+        ("M", SEVERAL, f"M fits several GGUF files, {LISTED}"),
+        ("Q4_K_M", files(), "it has no GGUF file of a language model, so there is no Q4_K_M of it"),
+        ("F16", {"mmproj-F16.gguf": b"x"}, "it has no GGUF file of a language model"),
+        ("Q8_0", {"m-Q8_0-00002-of-00002.gguf": b"x"}, "m-Q8_0-00001-of-00002.gguf is missing"),
+    ],
+)
+def test_a_quantisation_that_is_not_there_is_told_with_what_there_is(
+    hub: Hub, tag: str, content: dict[str, bytes], words: str
+) -> None:
+    hub.add("someone/m", content)
+    info = fetch_model_info("someone/m", tag=tag)
+    assert words in info.refusal
+    assert info.footprint() is None
+
+
+def test_beside_safetensors_and_graphs_the_gguf_is_told_of_where_it_was_named(hub: Hub) -> None:
+    hub.add("someone/both", files(**{"m-Q4_K_M.gguf": b"x" * 7, "onnx/model_int8.onnx": b"x" * 9}))
+    named, plain = fetch_model_info("someone/both", tag="Q4_K_M"), fetch_model_info("someone/both")
+    assert (named.download_bytes, named.onnx_files, named.refusal) == (7, (), "")
+    assert "Imported from GGUF" in named.way
+    assert plain.download_bytes == len(files()["model.safetensors"])
+    assert plain.onnx_files == ("onnx/model_int8.onnx",)
+
+
+def test_quantisations_of_one_repository_are_remembered_apart(hub: Hub, tmp_path: Path) -> None:
+    hub.add("someone/m-GGUF", SEVERAL)
+    told = {tag: read("someone/m-GGUF", "", tmp_path, online=True, tag=tag) for tag in ("", "Q4_K_M", "Q8_0")}
+    assert {tag: remembered("Someone/m-GGUF", tmp_path, tag) for tag in told} == told
+    assert all(":" not in path.name for path in tmp_path.rglob("*"))
+
+
+def test_the_command_shows_the_card_of_a_quantisation(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PLAYGROUND_HOME", str(tmp_path / "home"))
+    hub.add("someone/m-GGUF", SEVERAL)
+    assert main(["card", "hub:someone/m-GGUF:q8_0", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)["hub"]
+    assert (document["tag"], document["download_bytes"], document["refusal"]) == ("Q8_0", 4_000_000, "")

@@ -205,7 +205,7 @@ def test_a_split_gguf_in_a_folder_is_fetched_whole(hub: Hub, tmp_path: Path) -> 
     [
         ({"mmproj-F16.gguf": b"GGUF"}, "mmproj-F16.gguf only, the part of a GGUF model that reads images"),
         ({"consolidated.safetensors": b"x", "params.json": b"{}"}, "with Mistral's own names of tensors"),
-        ({"a.Q4.gguf": b"x", "a.Q8.gguf": b"x"}, "2 GGUF files (a.Q4.gguf, a.Q8.gguf)"),
+        ({"a.Q4.gguf": b"x", "a.Q8.gguf": b"x"}, "2 GGUF files and no safetensors: Q4 (0.0 MB), Q8 (0.0 MB)"),
         ({"m-00001-of-00002.gguf": b"x"}, "m-00002-of-00002.gguf is missing"),
     ],
 )

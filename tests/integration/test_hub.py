@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from playground.records import Comparison, Request, Variant
 from playground.service import Playground
+from tests.support.ggufs import write_llama
 from tests.support.hub_server import Hub, tiny_llama, use
 
 pytestmark = pytest.mark.integration
@@ -66,6 +68,27 @@ def test_a_model_of_the_hub_is_prepared_checked_and_answers(server: Hub, place: 
     assert fused.text == torch.text
     assert fused.timings.output_tokens
     assert fused.variant == Variant(MODEL, "onnx", "fp32")
+
+
+def test_two_quantisations_of_a_repository_are_two_models(server: Hub, place: Path) -> None:
+    random = np.random.default_rng(1)
+    down = random.standard_normal((64, 128)).astype(np.float32)
+    repo = f"someone/{'a-very-long-name-' * 4}GGUF"  # longer than what a folder's name has of it
+    (four,) = write_llama(place / "m-Q4_K_M.gguf")
+    (eight,) = write_llama(place / "m.q8_0.gguf", {"blk.0.ffn_down.weight": down})
+    server.add(repo, {path.name: path.read_bytes() for path in (four, eight)})
+    names = [f"hub:{repo}:{tag}" for tag in ("Q4_K_M", "Q8_0")]
+    with open_playground(place) as playground:
+        variants = [playground.catalog.resolve(f"{name}@onnx-fp32")[1] for name in names]
+        made = [playground.preparer.prepare(variant, lambda *_: None, lambda: False) for variant in variants]
+        runs = [answer(playground, str(variant)).runs[0] for variant in variants]
+    assert [artifact.revision for artifact in made] == [f"{server.repos[repo].sha}:{tag}" for tag in ("Q4_K_M", "Q8_0")]
+    assert len({artifact.path for artifact in made}) == len({artifact.sha256 for artifact in made}) == 2
+    assert [run.variant.model for run in runs] == names
+    assert [run.error for run in runs] == [None, None]
+    assert runs[0].token_ids != runs[1].token_ids
+    # Some file systems know no colon, and no folder is called with one.
+    assert not [path for path in (place / "home").rglob("*") if path.is_dir() and ":" in path.name]
 
 
 def test_with_the_server_gone_the_model_still_answers_and_prepares(server: Hub, place: Path) -> None:

@@ -1,26 +1,19 @@
 """Which files of a repository make the model: weights, tokenizer, configuration, templates, card and licence.
 
-Works on names, and on the index of shards where there is one; ``catalog/weight_files.py`` knows which are weights.
+Works on names, and on the index of shards where there is one; ``catalog/hub_weights.py`` knows which are weights.
 Pickled weights and code are never among them, so nothing that is fetched can run by being read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from fnmatch import fnmatch
 
-from playground.catalog.weight_files import (
-    ADAPTER,
-    OTHER_LIBRARIES,
-    Read,
-    Weights,
-    is_pickled,
-    is_refused,
-    weights_of,
-    why_none,
-)
+from playground.catalog.hub_names import HubName
+from playground.catalog.hub_weights import hub_weights
+from playground.catalog.weight_files import ADAPTER, OTHER_LIBRARIES, Read, is_pickled, is_refused, why_none
 from playground.errors import SourceError, either
-from playground.messages import Translatable, msg
+from playground.messages import msg
 from playground.sources.hub.onnx_names import precision_files
 
 DESCRIBING = (
@@ -50,8 +43,8 @@ LEGAL = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
 
 
 def files_to_fetch(
-    repo: str,
-    names: Iterable[str],
+    name: HubName,
+    sizes: Mapping[str, int],
     extra: tuple[str, ...] = (),
     onnx: str = "",
     *,
@@ -61,8 +54,8 @@ def files_to_fetch(
     """The files to fetch, weights first.
 
     Args:
-        repo: As ``OWNER/NAME``, for messages.
-        names: Every file of the repository.
+        name: As whom it was asked for; a quantisation in it takes that GGUF file and neither other weights nor graphs.
+        sizes: Every file of the repository and its bytes, 0 where they are not known.
         extra: Patterns of further files, for example ``onnx/model_int8.onnx*``. Pickles and code stay out.
         onnx: Where there are no weights, take the ready-made graphs of this precision (int8, int4, fp32), by their
             names; "" takes none.
@@ -72,18 +65,18 @@ def files_to_fetch(
     Raises:
         SourceError: There are no weights that may be loaded, several models, or no configuration.
     """
-    every = sorted(set(names))
-    wanted = [name for name in every if any(fnmatch(name, each) for each in extra)]
-    asked = [name for name in wanted if not is_refused(name)]
+    repo, every = name.repo, sorted(sizes)
+    wanted = [file for file in every if any(fnmatch(file, each) for each in extra)]
+    asked = [file for file in wanted if not is_refused(file)]
     graphs = () if originals else precision_files(every, onnx)
-    weights = None if graphs else _weights(repo, every, read)
+    weights = None if graphs else hub_weights(name, sizes, read or _unreadable)
     if weights is None and not asked:
         asked = list(precision_files(every, onnx))
     if weights is None and not asked:
         raise _no_weights(repo, every, onnx)
-    legal = [name for name in every if name == CARD or any(_matches(name, each) for each in LEGAL)]
+    legal = [file for file in every if file == CARD or any(_matches(file, each) for each in LEGAL)]
     if weights and weights.format == "gguf":
-        return (*weights.files, *(name for name in _beside(every, "") if name != "config.json"), *legal)
+        return (*weights.files, *(file for file in _beside(every, "") if file != "config.json"), *legal)
     folder = weights.folder + "/" if weights and f"{weights.folder}/config.json" in every else ""
     if f"{folder}config.json" not in every:
         raise SourceError(
@@ -105,18 +98,8 @@ def _matches(name: str, pattern: str) -> bool:
     return name.count("/") == pattern.count("/") and fnmatch(name, pattern)
 
 
-def _weights(repo: str, names: list[str], read: Read | None) -> Weights | None:
-    def unreadable(name: str) -> str:
-        raise OSError(name)
-
-    def choose(name: str) -> Translatable:
-        return msg(
-            "Choose one: `hf download {repo} --include '{file}' --local-dir .`, then name it as path:FILE.",
-            repo=repo,
-            file=name,
-        )
-
-    return weights_of(f"hub:{repo}", names, read or unreadable, choose)
+def _unreadable(name: str) -> str:
+    raise OSError(name)
 
 
 def _no_weights(repo: str, names: list[str], onnx: str) -> SourceError:

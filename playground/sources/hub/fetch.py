@@ -1,4 +1,4 @@
-"""``hub:`` sources: ``hub:OWNER/NAME[#REVISION]``, fetched by a process of its own and remembered by commit.
+"""``hub:`` sources: ``hub:OWNER/NAME[:QUANTISATION][#REVISION]``, fetched by a process and remembered by commit.
 
 The files lie in the Hub's own cache (HF_HOME), where other programs' downloads are found too and a Space's
 ``preload_from_hub`` puts them; PLAYGROUND_HOME only holds a record of what was checked there. A revision is resolved to
@@ -12,10 +12,11 @@ import hashlib
 import json
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from playground.catalog.entries import HUB_ID, HUB_REVISION
+from playground.catalog.hub_names import HUB_REVISION, HubName, hub_name
 from playground.errors import PlaygroundError, SourceError, Stopped, UsageError
 from playground.messages import Translatable, msg
 from playground.records import ModelSpec
@@ -30,27 +31,26 @@ OFFLINE_ASKED = "PLAYGROUND_HUB_OFFLINE"
 """What HF_HUB_OFFLINE was before a preparation set it for transformers (export/worker.py)."""
 
 Found = tuple[tuple[Path, ...], str, tuple[Translatable, ...]]
-"""Files with weights first, commit, and notes for the reader."""
+"""Files with weights first, commit with the quantisation if one was named, and notes for the reader."""
 
 
-def parse(spec: ModelSpec) -> tuple[str, str]:
-    """Repository and revision; the revision of the source counts before the spec's, "" where neither names one.
+def parse(spec: ModelSpec) -> HubName:
+    """What is to be fetched; the revision of the source counts before the spec's.
 
     Raises:
-        UsageError: It is not written as ``hub:OWNER/NAME[#REVISION]``.
+        UsageError: It is not written as ``hub:OWNER/NAME[:QUANTISATION][#REVISION]``.
     """
-    repo, hash_, revision = spec.source.removeprefix("hub:").partition("#")
-    revision = revision if hash_ else spec.revision
-    if not HUB_ID.fullmatch(repo) or (revision and not HUB_REVISION.fullmatch(revision)):
+    name = hub_name(spec.source.removeprefix("hub:"))
+    if name is None or (spec.revision and not name.revision and not HUB_REVISION.fullmatch(spec.revision)):
         raise UsageError(
             msg(
                 "'{source}' with the revision '{revision}' is not hub:OWNER/NAME#REVISION",
                 source=spec.source,
-                revision=revision,
+                revision=spec.revision,
             ),
             msg("Copy the name from the model's page."),
         )
-    return repo, revision
+    return replace(name, revision=name.revision or spec.revision)
 
 
 def present(spec: ModelSpec, home: Path, extra: tuple[str, ...] = (), onnx: str = "") -> Found | None:
@@ -66,8 +66,13 @@ def _kept(spec: ModelSpec, home: Path, extra: tuple[str, ...], onnx: str) -> Fou
     except (UsageError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     if records and all(record.untouched(path) for path, record in records.items()):
-        return tuple(records), commit, notes
+        return tuple(records), _revision(commit, parse(spec)), notes
     return None
+
+
+def _revision(commit: str, name: HubName) -> str:
+    """What tells the weights from all others: a commit has files of several quantisations."""
+    return f"{commit}:{name.tag}" if name.tag else commit
 
 
 def fetch(
@@ -93,9 +98,10 @@ def fetch(
     """
     if found := present(spec, home, extra, onnx):
         return found
-    repo, revision = parse(spec)
-    job: dict[str, Any] = {"repo": repo, "revision": revision, "extra": extra, "onnx": onnx, "name": spec.name}
-    job["limit_mb"] = memory.limit_mb()
+    name = parse(spec)
+    onnx = "" if name.tag else onnx  # whoever names a GGUF file wants nothing else
+    job: dict[str, Any] = {"repo": name.repo, "tag": name.tag, "revision": name.revision, "name": spec.name}
+    job |= {"extra": extra, "onnx": onnx, "limit_mb": memory.limit_mb()}
     notes: list[Translatable] = []
     answer = _work(job, spec.name, progress, cancelled, notes)
     files = {Path(path): digest for path, digest in answer["files"].values()}
@@ -108,19 +114,20 @@ def fetch(
         place = _record(spec, home, extra, "" if weights else onnx)
         place.parent.mkdir(parents=True, exist_ok=True)
         document = {
-            "repo": repo,
+            "repo": name.repo,
             "commit": answer["commit"],
             "notes": [note.to_json() for note in notes],
             "files": records,
         }
         write_text(place, json.dumps(document, indent=1))
-    return tuple(files), answer["commit"], tuple(notes)
+    return tuple(files), _revision(answer["commit"], name), tuple(notes)
 
 
 def _record(spec: ModelSpec, home: Path, extra: tuple[str, ...], onnx: str) -> Path:
     """Graphs without weights have a record for each precision: another one needs other files."""
-    graphs = [f"onnx-{onnx}"] if onnx else []
-    key = hashlib.sha256(json.dumps([*parse(spec), *extra, *graphs]).encode()).hexdigest()[:16]
+    name, graphs = parse(spec), [f"onnx-{onnx}"] if onnx else []
+    tagged = [f"gguf:{name.tag}"] if name.tag else []
+    key = hashlib.sha256(json.dumps([name.repo, name.revision, *extra, *graphs, *tagged]).encode()).hexdigest()[:16]
     return home / "sources" / f"hub-{key}.json"
 
 

@@ -1,9 +1,10 @@
 """The process that downloads from the Hub: ``python -m playground.sources.hub.worker``.
 
 A process of its own can be stopped at once, whatever it waits for, and may use the network while the preparation it
-belongs to has transformers offline. A job comes as one line of JSON on stdin: ``{"repo", "revision", "extra", "onnx",
-"name", "limit_mb"}``. Lines of JSON go out on stdout: ``{"step", "progress"}`` any number of times, ``{"note"}`` for
-what the reader should know, then one ``{"commit", "files"}`` (path and SHA-256 of each) or ``{"error"}``.
+belongs to has transformers offline. A job comes as one line of JSON on stdin: ``{"repo", "tag", "revision", "extra",
+"onnx", "name", "limit_mb"}``. Lines of JSON go out on stdout: ``{"step", "progress"}`` any number of times,
+``{"note"}`` for what the reader should know, then one ``{"commit", "files"}`` (path and SHA-256 of each) or
+``{"error"}``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.hf_api import RepoFile
 
 from playground.catalog import hub, quantization
+from playground.catalog.hub_names import HubName
 from playground.catalog.weight_files import IncompleteFiles
 from playground.errors import PlaygroundError, SourceError, StorageError
 from playground.messages import Translatable, msg
@@ -41,7 +43,7 @@ DTYPE_BYTES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 
 Send = Callable[[dict[str, Any]], None]
 Read = Callable[[str], str]
-Choose = Callable[[str, Iterable[str], Read], tuple[str, ...]]
+Choose = Callable[[str, Mapping[str, int], Read], tuple[str, ...]]
 
 
 def run_job(job: dict[str, Any], send: Send) -> dict[str, Any]:
@@ -57,8 +59,9 @@ def run_job(job: dict[str, Any], send: Send) -> dict[str, Any]:
     """
     repo, revision = job["repo"], job["revision"] or "main"
 
-    def choose(repo: str, names: Iterable[str], read: Read) -> tuple[str, ...]:
-        return choose_files.files_to_fetch(repo, names, tuple(job["extra"]), job["onnx"], read=read)
+    def choose(repo: str, sizes: Mapping[str, int], read: Read) -> tuple[str, ...]:
+        name = HubName(repo, job["tag"], job["revision"])
+        return choose_files.files_to_fetch(name, sizes, tuple(job["extra"]), job["onnx"], read=read)
 
     if constants.HF_HUB_OFFLINE:
         return _cached(repo, revision, choose, msg("HF_HUB_OFFLINE is set"), send)
@@ -74,9 +77,10 @@ def run_job(job: dict[str, Any], send: Send) -> dict[str, Any]:
             return _cached(repo, revision, choose, reason, send)
         except LocalEntryNotFoundError:
             raise error from None
-    names = list(choose(repo, files, lambda name: _index(repo, commit, files[name])))
+    sizes = {name: file.size for name, file in files.items()}
+    names = list(choose(repo, sizes, lambda name: _index(repo, commit, files[name])))
     if job["onnx"] and (need := limits.prepare_mb(sum(elements.values()), job["onnx"])) > job["limit_mb"]:
-        names = _prebuilt_instead(repo, files, job, need, send) or names
+        names = _prebuilt_instead(repo, sizes, job, need, send) or names
     wanted = [files[name] for name in names]
     limits.check_tokenizer(f"hub:{repo}", [file.name for file in wanted])
     beside = [name for name in files if "/" not in name]
@@ -112,9 +116,11 @@ def _index(repo: str, commit: str, file: RemoteFile) -> str:
     return place.path(file.name).read_text(encoding="utf-8", errors="replace")
 
 
-def _prebuilt_instead(repo: str, files: Iterable[str], job: dict[str, Any], need_mb: float, send: Send) -> list[str]:
+def _prebuilt_instead(
+    repo: str, sizes: Mapping[str, int], job: dict[str, Any], need_mb: float, send: Send
+) -> list[str]:
     """Ready-made graphs of a model whose weights can't be held here; none where the repository has none."""
-    graphs = choose_files.files_to_fetch(repo, files, tuple(job["extra"]), job["onnx"], originals=False)
+    graphs = choose_files.files_to_fetch(HubName(repo), sizes, tuple(job["extra"]), job["onnx"], originals=False)
     if any(name.endswith((".safetensors", ".gguf")) for name in graphs):
         return []
     note = msg(
@@ -222,12 +228,13 @@ def _cached(repo: str, revision: str, choose: Choose, reason: Translatable, send
         SourceError: It is there in part.
     """
     snapshot, commit = _snapshot(repo, revision)
-    names = [str(path.relative_to(snapshot)) for path in snapshot.rglob("*") if path.exists() and path.is_file()]
-    if not names:
+    files = [path for path in snapshot.rglob("*") if path.exists() and path.is_file()]
+    sizes = {str(path.relative_to(snapshot)): path.stat().st_size for path in files}
+    if not sizes:
         raise LocalEntryNotFoundError(repo)
     _step(send, msg("verifying"), None)
     try:
-        chosen = choose(repo, names, lambda name: (snapshot / name).read_text(encoding="utf-8", errors="replace"))
+        chosen = choose(repo, sizes, lambda name: (snapshot / name).read_text(encoding="utf-8", errors="replace"))
     except IncompleteFiles as error:
         raise _partial(repo, error.problem, reason) from error
     found = {name: (snapshot / name, _verified(snapshot / name)) for name in chosen}

@@ -127,11 +127,12 @@ def hub_html(info: HubInfo, facts: ModelFacts, limit_mb: float) -> str:
         *((msg("Note"), esc(note)) for note in info.notes),
     ]
     drawn = "".join(f'<tr><th scope="row">{esc(name)}</th><td>{cell}</td></tr>' for name, cell in rows)
-    label = panel.Label(info.repo, Variant(f"hub:{info.repo}"))
+    shown = info.name.source.removeprefix("hub:")
+    label = panel.Label(shown, Variant(info.name.source))
     card = card_html(info) + _rest(info)
     read = f'<details class="rest"><summary>{esc(msg("Its card, as its authors wrote it"))}</summary>{card}</details>'
     return (
-        f"<h3>{link(info.url, info.repo)}</h3>"
+        f"<h3>{link(info.url, shown)}</h3>"
         + (_verdict(fits, expected, limit_mb) if not info.refusal else _warning(info.refusal))
         + f'<table class="facts"><caption>{esc(msg("Before a download"))}</caption><tbody>{drawn}</tbody></table>'
         + tables.cards_html([facts], [label])

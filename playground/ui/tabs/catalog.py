@@ -142,7 +142,7 @@ def _hub_box() -> tuple[gr.Textbox, gr.Button]:
         hub = gr.Textbox(
             "",
             label=msg("Any other model of the Hub"),
-            placeholder=msg("OWNER/NAME, or the address of its page"),
+            placeholder=msg("OWNER/NAME, OWNER/NAME:Q4_K_M, or the address of its page"),
             scale=3,
         )
         return hub, gr.Button(msg("Look it up"), min_width=120, elem_id="look-up")
@@ -204,7 +204,7 @@ def _look_up(playground: Playground, text: str) -> tuple[Any, ...]:
     fits = not info.refusal and (expected is None or expected.fits(limit))
     why_not = NOTHING if fits else REFUSED if info.refusal else TOO_LARGE
     button = _button(why_not)
-    source = f"hub:{info.repo}#{info.revision}"
+    source = str(info.name)
     return catalog.hub_html(info, card.facts, limit), gr.update(visible=False), "", button, source if fits else ""
 
 

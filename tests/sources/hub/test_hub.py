@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import logging
+import re
 import shutil
 import threading
 import time
@@ -16,12 +17,13 @@ from typing import Any
 import pytest
 
 from playground import sources
+from playground.catalog.hub_names import HubName
 from playground.errors import ChecksumError, PlaygroundError, SourceError, Stopped, StorageError, UsageError
 from playground.records import ModelSpec
 from playground.sources.hub import download, onnx_names, worker
-from playground.sources.hub import fetch as hub_source
 from playground.sources.hub.choose_files import files_to_fetch
 from playground.system import memory
+from tests.support.ggufs import write_llama
 from tests.support.hub_server import READER, STRANGER, Hub, tiny_llama, wait_for
 
 pytestmark = pytest.mark.waits
@@ -218,22 +220,22 @@ def test_a_repository_without_usable_weights_is_refused_before_anything_is_downl
     assert not hub.seen("GET", "/resolve/")
 
 
-@pytest.mark.parametrize("source", ["hub:tiny", "hub:a/b/c", "hub:../x", "hub:someone/tiny#../../x", "hub:a/b#"])
+@pytest.mark.parametrize(
+    "source", ["hub:tiny", "hub:a/b/c", "hub:../x", "hub:someone/tiny#../../x", "hub:a/b#", "hub:a/b:", "hub:a/b:../c"]
+)
 def test_names_that_are_none_are_usage_errors(tmp_path: Path, source: str) -> None:
     odd = ModelSpec("x", "X", source, "" if "#" in source else "a b", "onnx", "fp32", 0, "chat")
-    if source == "hub:a/b#":
-        assert hub_source.parse(odd) == ("a/b", "")
-        return
     with pytest.raises(UsageError, match="is not hub:OWNER/NAME#REVISION"):
         fetch(tmp_path, odd)
 
 
 def test_without_tokenizer_json_the_slow_tokenizers_files_are_fetched() -> None:
-    names = ["model.safetensors", "config.json", "tokenizer.model", "tokenizer_config.json"]
-    assert "tokenizer.model" in files_to_fetch(NAME, names)
-    assert "tokenizer.model" not in files_to_fetch(NAME, [*names, "tokenizer.json"])
+    sizes = dict.fromkeys(("model.safetensors", "config.json", "tokenizer.model", "tokenizer_config.json"), 1)
+    name = HubName(NAME)
+    assert "tokenizer.model" in files_to_fetch(name, sizes)
+    assert "tokenizer.model" not in files_to_fetch(name, {**sizes, "tokenizer.json": 1})
     graph = "onnx/model_q4.onnx_data"
-    assert graph in files_to_fetch(NAME, [*names, graph], ("onnx/model_q4.onnx*",))
+    assert graph in files_to_fetch(name, {**sizes, graph: 1}, ("onnx/model_q4.onnx*",))
 
 
 def test_a_tokenizer_that_nothing_here_can_read_is_refused_before_the_download(
@@ -370,7 +372,7 @@ def test_a_cache_with_a_shard_missing_is_not_taken_for_whole(
 
 
 def job(limit_mb: float = 1e6) -> dict[str, Any]:
-    return {"repo": NAME, "revision": "", "extra": [], "onnx": "", "name": "Tiny", "limit_mb": limit_mb}
+    return {"repo": NAME, "tag": "", "revision": "", "extra": [], "onnx": "", "name": "Tiny", "limit_mb": limit_mb}
 
 
 def test_a_disk_without_room_is_found_out_before_the_download(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,3 +459,103 @@ def test_the_record_holds_each_files_checksum(hub: Hub, tmp_path: Path) -> None:
     digests = {Path(path).name: entry["sha256"] for path, entry in json.loads(record.read_text())["files"].items()}
     assert digests["model.safetensors"] == hashlib.sha256(FILES["model.safetensors"]).hexdigest()
     assert digests["config.json"] == hashlib.sha256(FILES["config.json"]).hexdigest()
+
+
+# One of several GGUF files
+
+
+def ggufs(folder: Path) -> dict[str, bytes]:
+    """A repository with two quantisations, one of them split, and what is no model."""
+    import numpy as np
+
+    whole = write_llama(folder / "m-Q4_K_M.gguf", {"output_norm.weight": np.full(64, 2, np.float32)})
+    split = write_llama(folder / "m-UD-Q8_K_XL.gguf", parts=3)
+    files = {path.name: path.read_bytes() for path in whole}
+    files |= {f"UD-Q8_K_XL/{path.name}": path.read_bytes() for path in split}
+    return files | {"mmproj-Q4_K_M.gguf": b"GGUF", "imatrix-Q4_K_M.gguf": b"GGUF", "README.md": b"# M"}
+
+
+def test_a_quantisation_takes_its_files_and_no_others_and_is_a_source_of_its_own(hub: Hub, tmp_path: Path) -> None:
+    files = ggufs(tmp_path)
+    repo = hub.add(NAME, files)
+    four, eight = spec(f"{NAME}:q4_k_m"), spec(f"{NAME}:UD-Q8_K_XL")
+    got = fetch(tmp_path, four)
+    assert {path.name for path in got.files} == {"m-Q4_K_M.gguf", "README.md"}
+    assert got.files[0].read_bytes() == files["m-Q4_K_M.gguf"]
+    assert (got.format, got.revision) == ("gguf", f"{repo.sha}:Q4_K_M")
+    assert sources.present(eight, tmp_path / "home") is None
+    other = fetch(tmp_path, eight)
+    assert [path.name for path in other.files[:3]] == [f"m-UD-Q8_K_XL-0000{part}-of-00003.gguf" for part in (1, 2, 3)]
+    assert other.revision == f"{repo.sha}:UD-Q8_K_XL"
+    assert not hub.seen("GET", "/resolve/.*(mmproj|imatrix)")
+    hub.close()
+    # Any spelling is the same model, without asking anybody.
+    assert sources.present(spec(f"{NAME}:Q4_K_M"), tmp_path / "home") == got
+    assert fetch(tmp_path, eight) == other
+
+
+def test_a_quantisation_of_a_revision_is_that_of_its_commit(hub: Hub, tmp_path: Path) -> None:
+    files = ggufs(tmp_path)
+    repo = hub.add(NAME, files)
+    first = repo.sha
+    repo.commit({name: content for name, content in files.items() if "Q4" not in name})
+    assert fetch(tmp_path, spec(f"{NAME}:Q4_K_M#{first}")).revision == f"{first}:Q4_K_M"
+    assert fetch(tmp_path, spec(f"{NAME}:Q4_K_M", first)).revision == f"{first}:Q4_K_M"
+    assert "it has no GGUF file Q4_K_M, but UD-Q8_K_XL (" in refused(tmp_path, spec(f"{NAME}:Q4_K_M"))
+
+
+def test_without_a_quantisation_the_error_has_all_of_them_and_a_name_that_works(hub: Hub, tmp_path: Path) -> None:
+    repo = hub.add(NAME, ggufs(tmp_path))
+    repo.refs["v1"] = repo.sha
+    message = refused(tmp_path, spec(f"{NAME}#v1"))
+    assert re.search(r"2 GGUF files and no safetensors: UD-Q8_K_XL \(\d\.\d MB\), Q4_K_M \(\d\.\d MB\)\.", message)
+    proposed = message.rpartition(" ")[2]
+    assert proposed == f"hub:{NAME}:Q4_K_M#v1"
+    assert fetch(tmp_path, spec(proposed.removeprefix("hub:"))).format == "gguf"
+
+
+def test_files_that_no_tag_can_tell_apart_are_had_by_path(hub: Hub, tmp_path: Path) -> None:
+    hub.add(NAME, {"x/y/m.gguf": b"x", "z/y/m.gguf": b"x"})
+    message = refused(tmp_path, spec())
+    assert "x/y/m.gguf" in message
+    assert "--include 'x/y/m.gguf'" in message
+
+
+def test_beside_safetensors_the_gguf_is_taken_where_it_is_named_and_only_there(hub: Hub, tmp_path: Path) -> None:
+    hub.add(NAME, FILES | ggufs(tmp_path) | {"onnx/model_int8.onnx": b"graph"})
+    assert fetch(tmp_path).format == "safetensors"
+    got = sources.fetch(spec(f"{NAME}:Q4_K_M"), tmp_path / "home", lambda *_: None, lambda: False, onnx="int8")
+    assert got.format == "gguf"
+    assert {path.suffix for path in got.files} & {".gguf", ".safetensors", ".onnx"} == {".gguf"}
+
+
+def test_large_safetensors_beside_it_do_not_put_graphs_in_the_place_of_a_gguf(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brings = FILES | ggufs(tmp_path) | {"onnx/model_int8.onnx": b"graph"}
+    hub.add(NAME, brings, info={"safetensors": {"parameters": {"F16": 35_000_000_000}, "total": 35_000_000_000}})
+    monkeypatch.setattr(memory, "limit_mb", lambda: 24_000.0)
+    got = sources.fetch(spec(f"{NAME}:Q4_K_M"), tmp_path / "home", lambda *_: None, lambda: False, onnx="int8")
+    assert got.format == "gguf"
+
+
+def test_a_quantisation_of_a_repository_without_gguf_is_refused_with_the_name_to_use(hub: Hub, tmp_path: Path) -> None:
+    hub.add(NAME, FILES)
+    message = refused(tmp_path, spec(f"{NAME}:Q4_K_M#main"))
+    assert "it has no GGUF file of a language model, so there is no Q4_K_M of it" in message
+    assert message.endswith(f"hub:{NAME}#main")
+    assert not hub.seen("GET", "/resolve/")
+
+
+def test_without_a_network_the_cache_answers_for_the_quantisation_that_it_has(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(NAME, ggufs(tmp_path))
+    got = fetch(tmp_path, spec(f"{NAME}:Q4_K_M"))
+    shutil.rmtree(tmp_path / "home")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    again = fetch(tmp_path, spec(f"{NAME}:Q4_K_M"))
+    assert (again.files, again.revision) == (got.files, got.revision)
+    message = refused(tmp_path, spec(f"{NAME}:UD-Q8_K_XL"))
+    assert "is in the cache in part only (it has no GGUF file UD-Q8_K_XL" in message
+    assert "Connect to the network" in message

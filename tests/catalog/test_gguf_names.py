@@ -1,0 +1,84 @@
+"""Which GGUF file a tag means, and by which tag a file is proposed."""
+
+from __future__ import annotations
+
+import pytest
+
+from playground.catalog.gguf_names import bits_of, fitting, quantisation_in, tags_of, usual
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("model-Q4_K_M.gguf", "Q4_K_M"),
+        ("model.q4_k_m.GGUF", "Q4_K_M"),
+        ("model_Q5_0.gguf", "Q5_0"),
+        ("Qwen2.5-0.5B-Instruct-UD-Q4_K_XL.gguf", "UD-Q4_K_XL"),
+        ("model.i1-IQ3_XXS.gguf", "IQ3_XXS"),
+        ("model-TQ1_0.gguf", "TQ1_0"),
+        ("model-MXFP4_MOE.gguf", "MXFP4_MOE"),
+        ("BF16/model-BF16-00001-of-00002.gguf", "BF16"),
+        ("UD-Q2_K_XL/model-00001-of-00003.gguf", "UD-Q2_K_XL"),
+        ("model-f16.gguf", "F16"),
+        ("model-v0.1.gguf", ""),
+        ("Q4_K_MODEL/x/model.gguf", ""),
+    ],
+)
+def test_the_quantisation_is_read_from_the_name_or_its_folder(name: str, tag: str) -> None:
+    assert quantisation_in(name) == tag
+
+
+NAMES = [
+    "m-Q4_K_M.gguf",
+    "m-UD-Q4_K_M.gguf",
+    "m.i1-IQ3_XXS.gguf",
+    "BF16/m-BF16-00001-of-00002.gguf",
+    "Q6_K/model.gguf",
+    "other.gguf",
+    "a-7b-Q8_0.gguf",
+    "b-1b-Q8_0.gguf",
+]
+
+
+@pytest.mark.parametrize(
+    ("tag", "files"),
+    [
+        ("q4_k_m", ["m-Q4_K_M.gguf"]),
+        ("UD-Q4_K_M", ["m-UD-Q4_K_M.gguf"]),
+        ("i1-iq3_xxs", ["m.i1-IQ3_XXS.gguf"]),
+        ("bf16", ["BF16/m-BF16-00001-of-00002.gguf"]),
+        ("Q6_K", ["Q6_K/model.gguf"]),
+        ("OTHER", ["other.gguf"]),
+        ("7b-Q8_0", ["a-7b-Q8_0.gguf"]),
+        ("Q8_0", ["a-7b-Q8_0.gguf", "b-1b-Q8_0.gguf"]),
+        # Parts of words are none.
+        ("Q4_K", []),
+        ("Q4", []),
+        ("Q8", []),
+        ("K_M", []),
+        (".*", []),
+    ],
+)
+def test_a_tag_is_a_whole_part_of_the_name_in_any_case(tag: str, files: list[str]) -> None:
+    assert fitting(NAMES, tag) == files
+
+
+def test_every_file_is_proposed_by_a_tag_that_means_it_alone() -> None:
+    tags = tags_of(NAMES)
+    assert {name: fitting(NAMES, tag) for name, tag in tags.items()} == {name: [name] for name in NAMES}
+    assert tags["m-UD-Q4_K_M.gguf"] == "UD-Q4_K_M"
+    assert tags["a-7b-Q8_0.gguf"] == "A-7B-Q8_0"
+    assert tags_of(["x/y/m.gguf", "z/y/m.gguf"]) == {"x/y/m.gguf": "", "z/y/m.gguf": ""}
+
+
+def test_llama_cpps_own_choice_is_proposed_where_it_is_there() -> None:
+    assert usual(["BF16", "Q8_0", "Q4_K_M"]) == "Q4_K_M"
+    assert usual(["", "IQ2_S"]) == "IQ2_S"
+    assert usual([""]) == ""
+
+
+def test_bits_grow_with_the_number_in_the_quantisation() -> None:
+    tags = ("TQ1_0", "Q2_K", "IQ3_XXS", "MXFP4", "Q5_K_M", "Q6_K", "Q8_0", "BF16", "F32")
+    bits = [bits_of(tag) for tag in tags]
+    assert bits == sorted(bits)
+    assert bits_of("no-quantisation") == 16

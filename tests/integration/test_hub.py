@@ -70,6 +70,24 @@ def test_a_model_of_the_hub_is_prepared_checked_and_answers(server: Hub, place: 
     assert fused.variant == Variant(MODEL, "onnx", "fp32")
 
 
+def test_the_page_looks_a_quantisation_up_and_takes_it_into_the_comparison(server: Hub, place: Path) -> None:
+    from playground.ui import offered
+    from playground.ui.tabs import catalog
+
+    (gguf,) = write_llama(place / "m-Q6_K.gguf")
+    repo = server.add("someone/page-GGUF", {name: gguf.read_bytes() for name in ("m-Q6_K.gguf", "m-UD-Q6_K.gguf")})
+    with open_playground(place) as playground:
+        drawn, *_, source = catalog._look_up(playground, "someone/page-GGUF")
+        assert "Q6_K (" in drawn
+        assert "hub:someone/page-GGUF:Q6_K" in drawn
+        assert source == ""
+        drawn, *_, source = catalog._look_up(playground, "hf.co/someone/page-GGUF:ud-q6_k")
+        assert "someone/page-GGUF:UD-Q6_K" in drawn
+        assert source == f"hub:someone/page-GGUF:UD-Q6_K#{repo.sha}"
+        variant = offered.variant(playground, f"{source}@onnx-int8")
+        assert str(variant) == f"{source}@onnx-int8"
+
+
 def test_two_quantisations_of_a_repository_are_two_models(server: Hub, place: Path) -> None:
     random = np.random.default_rng(1)
     down = random.standard_normal((64, 128)).astype(np.float32)

@@ -6,6 +6,7 @@ The models are scripted (tests/data), but for the last test, which takes the two
 from __future__ import annotations
 
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -58,9 +59,17 @@ def app(tmp_path_factory: pytest.TempPathFactory, catalog: Path) -> Iterator[App
         yield app
 
 
+def cpu_of_gradio() -> float:
+    """Seconds that a process computes for importing gradio: what this machine makes of the larger part of a start."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", "import gradio"], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 @pytest.mark.alone
-def test_the_page_is_up_within_ten_seconds_with_models_still_to_prepare(app: App, page: Any) -> None:
-    assert app.cpu_s < 8
+def test_the_page_is_up_as_soon_as_gradio_allows_with_models_still_to_prepare(app: App, page: Any) -> None:
+    assert app.cpu_s < 2 * cpu_of_gradio()
     assert [name.split(" · ")[0] for name in chosen(page)] == ["Fast", "Slow", "Base", "Hostile"]
     assert page.input_value("#prompt textarea")
     assert page.locator("#outputs .panel").count() == 4

@@ -199,7 +199,7 @@ def _tensors(reader: Any, parsed: dict[str, Any], model: Any, deferred: bool) ->
 
         def process(numbers: Array, into: dict[str, torch.Tensor], name: str = str(tensor.name)) -> Any:
             parameters = {**parsed, "tensors": into}
-            with np.errstate(all="ignore"):  # of a trial
+            with np.errstate(all="ignore"):  # zeros have no logarithm
                 return processor.process(
                     weights=numbers, name=name, tensor_key_mapping=places, parsed_parameters=parameters
                 )

@@ -41,7 +41,7 @@ CONTEXT = 2048
 BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.15, "int4": 0.66}
 PACKED = {"fp32": 1.15, "fp16": 2.1, "int8": 1.1, "int4": 1.2}
 """Weights in memory over their bytes on disk: repacked products, sums of blocks, pages of 2 MB; fp16 is widened."""
-UNPACKED = 0.1
+UNPACKED = 1 / 16
 """Share of the memory limit that a preparation gives to weights of a GGUF file that it unpacked: a small model is
 unpacked once and not for every token, of a large one a part is."""
 PROCESS_MB = {"onnx": 96.0, "torch": 370.0}

@@ -8,6 +8,7 @@ runtimes; it makes no verdict.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def fidelity(
 
     progress(ASKING, None)
     asked = ask(original, passages, spare=folder)
+    gc.collect()  # the original's network, parts of which hold each other
     # Preparation runs beside other work, where threads that spin while they wait make each step many times slower.
     engine = open_engine(folder, usable_cores(), spinning=False, library=kernels.built(folder))
     try:
@@ -83,6 +85,7 @@ def torch_fidelity(imported: Path, original: Path, progress: Progress, reference
     def compared(alone: bool) -> Fidelity:
         progress(ASKING, None)
         asked = ask(original, quick_passages, imported, alone)
+        gc.collect()
         return compare(_told(asked, pairs(engine, asked, whole=True), progress), reference, "fp32", asked.notes)
 
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -301,6 +302,7 @@ def _build_and_check(job: _Job, recipe: Recipe, work: Work, material: _Material)
         room.check_by_pieces(work.model, work.precision)
     with _Timed(f"{job.variant}: build ({recipe.name})"):
         precision = _built(job, recipe, work)
+        gc.collect()  # the network, parts of which hold each other
     if material.imported is None:
         return _Checked(precision, "onnxruntime", msg("there is no original to compare the kernels with"))
     original, reference = material.original

@@ -155,6 +155,11 @@ static void merge_partial(float *max, float *sum, float *out, float max2, float 
         f_store(out + i, f_fma(f_load(out2 + i), f_set(take), f_mul(f_load(out + i), f_set(keep))));
 }
 
+/* Have numbers on their way to the second cache while others are computed with. */
+static void fetch_ahead(const half *from, size_t count) {
+    for (size_t i = 0; i < count; i += 64 / sizeof(half)) __builtin_prefetch(from + i, 0, 2);
+}
+
 static void widen(const half *from, float *to, size_t count) {
     for (size_t i = 0; i < count; i += 16) f_store(to + i, f_half(from + i));
 }

@@ -37,7 +37,10 @@ static void flash_attn_one(const Op *op, const Run *r, int end, int head, int ch
     float *scores = own;
     int part = s->size + 2, from = first - chunk * CHUNK, to = end - chunk * CHUNK;
     float *weighted = own + (size_t)MAX_QUERIES * CHUNK;
+    size_t behind = (size_t)CHUNK * s->size;
+    fetch_ahead(values, to < CHUNK ? (size_t)to * s->size : behind);
     scores_half(q, keys, s->size, s->groups, scores);
+    if (to > CHUNK) fetch_ahead(keys + behind, behind);
     if (op->number > 0) softcap_scores(scores, s->groups, op->number);
     for (int g = 0; g < s->groups; g++) softmax_chunk(scores + g * CHUNK, from, to, out + g * part, out + g * part + 1);
     weighted_half(scores, values, s->size, to < CHUNK ? to : CHUNK, s->groups, weighted);

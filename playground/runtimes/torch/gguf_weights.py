@@ -15,6 +15,8 @@ import contextlib
 import functools
 import re
 import struct
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -49,20 +51,39 @@ SLICE = 1 << 20
 
 
 class Room:
-    """What is left of the memory for unpacked weights."""
+    """What is left of the memory for unpacked weights, of all networks of this process together."""
 
     def __init__(self, size: int) -> None:
         self._left = size
+        self._lock = threading.Lock()
 
-    def take(self, size: int) -> bool:
-        """Whether there is room for so many bytes; then they are taken."""
-        fits = size <= self._left
-        self._left -= size if fits else 0
-        return fits
+    def fits(self, size: int) -> bool:
+        """Whether there is room for so many bytes."""
+        return size <= self._left
+
+    def keep(self, found: torch.Tensor) -> bool:
+        """Whether there is room for these numbers; then it is taken until nobody has them any more."""
+        size = found.nbytes
+        with self._lock:
+            if size > self._left:
+                return False
+            self._left -= size
+        weakref.finalize(found, self._give_back, size)
+        return True
+
+    def _give_back(self, size: int) -> None:
+        with self._lock:
+            self._left += size
+
+
+@functools.cache
+def _room() -> Room:
+    return Room(int(footprint.UNPACKED * memory.limit_mb() * memory.MB))
 
 
 class Once:
-    """Numbers that stay once they were made, where there is room for them.
+    """Numbers that stay where they are asked for again and there is room for them. Who writes a graph asks once; who
+    computes asks for each token.
 
     Args:
         make: Gives them; they are not to be written into.
@@ -70,15 +91,21 @@ class Once:
 
     def __init__(self, make: Callable[[], Array], room: Room) -> None:
         self._make, self._room = make, room
+        self._asked = False
         self.kept: torch.Tensor | None = None
 
     def __call__(self) -> torch.Tensor:
         if self.kept is not None:
             return self.kept
         found = torch.from_numpy(self._make())
-        if self._room.take(found.nbytes):
+        if self.again() and self._room.keep(found):
             self.kept = found
         return found
+
+    def again(self) -> bool:
+        """Whether they were asked for before."""
+        before, self._asked = self._asked, True
+        return before
 
 
 class Packed:
@@ -96,10 +123,12 @@ class Packed:
     def __init__(self, tensor: Any, room: Room) -> None:
         self.shape = torch.Size(int(each) for each in reversed(tensor.shape))
         self.whole = Once(self.unpacked, room)
-        self._data, self._kind = tensor.data, tensor.tensor_type
+        self._data, self._kind, self._room = tensor.data, tensor.tensor_type, room
 
     def part(self, start: int, stop: int) -> torch.Tensor:
         """Rows from ``start`` to before ``stop``."""
+        if start == 0 and self.whole.kept is None and self.whole.again() and self._room.fits(4 * self.shape.numel()):
+            self.whole()
         if self.whole.kept is not None:
             return self.whole.kept[start:stop]
         return torch.from_numpy(self._rows(start, min(stop, len(self._data))))
@@ -192,7 +221,7 @@ def _tensors(reader: Any, parsed: dict[str, Any], model: Any, deferred: bool) ->
     places = loader.get_gguf_hf_weights_map(model, processor)
     found: dict[str, torch.Tensor] = {}
     unread: list[str] = []
-    room = Room(int(footprint.UNPACKED * memory.limit_mb() * 1e6))
+    room = _room()
 
     for tensor in reader.tensors:
         packed = Packed(tensor, room)

@@ -3,6 +3,7 @@ that it reads, in every type that the package gguf packs, whole, by rows and by 
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import torch
 from transformers import modeling_gguf_pytorch_utils as loader
 
 from playground.paths import ROOT
+from playground.runtimes.torch import gguf_weights
 from playground.runtimes.torch.deferred import Deferred, real
 from playground.runtimes.torch.gguf_weights import Packed, Room, quick_gguf
 from playground.runtimes.torch.incomplete import IncompleteWeights
@@ -122,25 +124,38 @@ def test_rows_are_those_of_the_whole_matrix(kind: str, room: int) -> None:
     tensor = Tensor(np.random.default_rng(1).normal(size=(3000, 512)).astype(np.float32), kind)
     expected = torch.from_numpy(np.array(gguf.dequantize(tensor.data, tensor.tensor_type), np.float32))
     packed = Packed(tensor, Room(room))
-    for _ in range(2):  # before it was made as a whole, and behind that
+    for _ in range(3):  # before it was asked for, before it is kept, and behind that
         assert torch.equal(packed.part(0, 3000), expected)
         assert torch.equal(packed.part(2900, 4000), expected[2900:])
         ids = torch.tensor([[5, 2999, 0], [5, 5, 17]])
         assert torch.equal(packed.at(ids), expected[ids])
         assert torch.equal(packed.whole(), expected)
     assert (packed.whole() is packed.whole()) == bool(room)
+    assert (packed.whole.kept is not None) == bool(room)
 
 
-def test_room_is_given_until_there_is_none() -> None:
+def test_room_is_given_until_there_is_none_and_comes_back_with_the_numbers() -> None:
     room = Room(100)
-    assert [room.take(size) for size in (60, 60, 40, 1)] == [True, False, True, False]
+    first, second = torch.zeros(15), torch.zeros(15)
+    assert [room.keep(first), room.keep(second), room.keep(torch.zeros(10))] == [True, False, True]
+    gc.collect()
+    del first
+    assert room.fits(100)
+    assert room.keep(second)
+
+
+def test_what_is_asked_for_once_is_not_kept() -> None:
+    packed = Packed(Tensor(np.ones((64, 64), np.float32), "Q8_0"), Room(1 << 30))
+    packed.whole()
+    assert packed.whole.kept is None
+    assert packed.whole() is packed.whole()
 
 
 @pytest.mark.parametrize("room", [0.0, 0.1], ids=["made anew", "kept"])
 def test_a_network_computes_the_same_with_packed_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: float
 ) -> None:
-    monkeypatch.setattr("playground.catalog.footprint.UNPACKED", room)
+    monkeypatch.setattr(gguf_weights, "_room", lambda: Room(int(room * 1e9)))
     monkeypatch.setattr("playground.runtimes.torch.gguf_weights.SMALL", 64)
     ggufs.write_llama(tmp_path / "m.gguf")
     whole, packed = (load_network(tmp_path, "m.gguf", deferred=deferred).model for deferred in (False, True))

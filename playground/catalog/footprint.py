@@ -178,7 +178,7 @@ def whole_mb(parameters: int, way: str) -> float:
 
 
 def unpacked_mb(parameters: int, limit_mb: float) -> float:
-    """What a preparation from GGUF keeps of weights that it unpacked, beside what every preparation takes."""
+    """What a preparation from GGUF keeps of weights that it unpacked, while transformers is asked."""
     return min(UNPACKED * limit_mb, parameters * 4 / MB)
 
 

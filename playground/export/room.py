@@ -16,6 +16,7 @@ from playground.catalog.weight_files import GGUF_FILE
 from playground.errors import ExportError
 from playground.messages import msg
 from playground.sources.headers import read_gguf, read_safetensors
+from playground.sources.limits import unpacked_whole
 from playground.system import memory
 
 
@@ -30,9 +31,7 @@ def _unpacked(folder: Path, parameters: int) -> float:
     """Megabytes of a GGUF file's weights in floats that are in memory at once."""
     if not _is_packed(folder):
         return 0.0
-    from playground.runtimes.torch.gguf_weights import unpacked_whole
-
-    whole = unpacked_whole(str(read_gguf(folder / GGUF_FILE).metadata.get("general.architecture", "")))
+    whole = unpacked_whole(read_gguf(folder / GGUF_FILE).metadata)
     return unpacked_mb(parameters, math.inf if whole else memory.limit_mb())
 
 

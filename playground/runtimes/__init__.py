@@ -21,7 +21,6 @@ Door:
     onnx.graph: read_graph
     onnx.runtime: open_engine
     torch.deferred: as_stored, exchanged, real
-    torch.gguf_weights: unpacked_whole
     torch.incomplete: IncompleteWeights
     torch.networks: Network, load_network
     torch.runtime: TorchRuntime

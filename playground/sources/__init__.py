@@ -10,7 +10,7 @@ Door:
         staging, storage_error, storage_errors, write_text
     headers: FIELDS, Header, Layout, LyingHeader, read_gguf, read_safetensors
     hub.onnx_names: ENDINGS, INSTEAD, PLACES, base, ending, graph_sets
-    limits: parameter_count
+    limits: parameter_count, unpacked_whole
     pip: run_pip
 """
 

@@ -70,7 +70,7 @@ def check(name: str, files: Iterable[Path], limit_mb: float | None = None, repo:
     for path in paths:
         if path.name.endswith(INDEX_END):
             _check_index(name, path, set(paths))
-    elements, inside, shapes = _read_headers(name, paths)
+    elements, inside, shapes, whole = _read_headers(name, paths)
     if any(path.suffix == ".safetensors" for path in paths):
         folder = by_name["config.json"].parent if "config.json" in by_name else paths[0].parent
         bases = quantization.bases_of(_card(folder))
@@ -82,14 +82,29 @@ def check(name: str, files: Iterable[Path], limit_mb: float | None = None, repo:
             )
     if parameters := parameter_count(config, elements):
         _compare(name, inside or config, parameters)
-        plain = all(path.suffix.lower() != ".gguf" for path in paths) and quantization.quantisation(config) is None
-        check_memory(name, parameters, limit_mb, whole=not plain)
+        check_memory(name, parameters, limit_mb, whole=whole or quantization.quantisation(config) is not None)
+
+
+UNPACKED_WHOLE = ("lfm2", "qwen35", "qwen35moe")
+"""Families (llama.cpp's names) that transformers reads by a newer reader of GGUF files, which unpacks them at once."""
+
+
+def unpacked_whole(metadata: Mapping[str, Any]) -> bool:
+    """Whether the weights of a GGUF file with this header are in memory in floats all at once while they are read:
+    also experts, which it keeps apart and transformers together.
+    """
+    family = metadata.get("general.architecture", "")
+    experts = metadata.get(f"{family}.expert_count", 0)
+    return family in UNPACKED_WHOLE or (isinstance(experts, int) and experts > 0)
 
 
 def _read_headers(
     name: str, paths: Iterable[Path]
-) -> tuple[dict[str, int], dict[str, Any], dict[str, tuple[int, ...]]]:
-    """Elements of all weights by type, the sizes that a GGUF states in the names of config.json, and shapes."""
+) -> tuple[dict[str, int], dict[str, Any], dict[str, tuple[int, ...]], bool]:
+    """Elements of all weights by type, the sizes that a GGUF states in the names of config.json, shapes, and whether
+    weights have to be unpacked at once.
+    """
+    whole = False
     elements: dict[str, int] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     config: dict[str, Any] = {}
@@ -99,6 +114,7 @@ def _read_headers(
                 header = read_safetensors(path)
             elif path.suffix.lower() == ".gguf":
                 header = read_gguf(path)
+                whole |= unpacked_whole(header.metadata)
                 # The parts after the first say nothing of the network.
                 config = _check_sizes(name, path.name, _gguf_config(header.metadata)) or config
             else:
@@ -113,7 +129,7 @@ def _read_headers(
         for kind, count in header.elements.items():
             elements[kind] = elements.get(kind, 0) + count
         shapes |= header.shapes
-    return elements, config, shapes
+    return elements, config, shapes, whole
 
 
 def _check_beside(name: str, path: Path) -> None:
@@ -210,7 +226,7 @@ def check_memory(
 
     Args:
         precision: Of the graph that is wanted; as long as nobody says which, the smallest.
-        whole: It is held as a whole: its weights come rounded and are widened, or torch runs it.
+        whole: It is held as a whole: its weights come rounded and are widened at once, or torch runs it.
 
     Raises:
         SourceError: With both figures.

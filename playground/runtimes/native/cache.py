@@ -54,6 +54,9 @@ class Cache:
 
     def begin(self) -> None:
         """The next token is the first one."""
+        for place, gone in enumerate(self._gone):
+            if gone:  # or every text leaves what its windows held at its end
+                self._give_back(place, gone, self.capacity)
         self._gone = [0] * len(self._layers)
         self.due = self._narrowest + BEHIND + STRIDE if self._narrowest else self.capacity + 1
 
@@ -69,11 +72,14 @@ class Cache:
             gone = max(0, length - each.window - BEHIND) // CHUNK * CHUNK if each.window else 0
             start = self._gone[place]
             if gone > start:
-                for head in range(each.kv_heads):
-                    _give_back(self.keys[place][head, start // CHUNK : gone // CHUNK])
-                    _give_back(self.values[place][head, start:gone])
+                self._give_back(place, start, gone)
                 self._gone[place] = gone
         self.due = length + STRIDE
+
+    def _give_back(self, place: int, start: int, end: int) -> None:
+        for head in range(self._layers[place].kv_heads):
+            _give_back(self.keys[place][head], start // CHUNK, end // CHUNK)
+            _give_back(self.values[place][head], start, end)
 
     def take_over(self, other: Cache, kept: int) -> None:
         """Copy what another cache holds of the first ``kept`` tokens."""
@@ -94,12 +100,19 @@ def _zeros(shape: tuple[int, ...]) -> Array:
     return np.frombuffer(memory, np.float16, size // 2).reshape(shape)
 
 
-def _give_back(part: Array) -> None:
-    """Whole pages within a contiguous part of such an array become zeros that take no memory."""
-    memory: Any = part
+def _give_back(rows: Array, start: int, end: int) -> None:
+    """Whole pages of ``rows[start:end]``, a contiguous part of such an array, become zeros that take no memory.
+
+    Args:
+        rows: The first of them that are given back, up to ``start``, are given back already.
+    """
+    memory: Any = rows
     while not isinstance(memory, mmap.mmap):
         memory = memory.base if isinstance(memory, np.ndarray) else memory.obj
-    begin = part.ctypes.data - np.frombuffer(memory, np.uint8).ctypes.data
-    first, last = -(-begin // mmap.PAGESIZE), (begin + part.nbytes) // mmap.PAGESIZE
-    if last > first and hasattr(mmap, "MADV_DONTNEED"):
-        memory.madvise(mmap.MADV_DONTNEED, first * mmap.PAGESIZE, (last - first) * mmap.PAGESIZE)
+    first = rows.ctypes.data - np.frombuffer(memory, np.uint8).ctypes.data
+    size = rows.nbytes // len(rows) if len(rows) else 0
+    # From the page in which the last part ended, of which all that is this array's is given back as well.
+    page = max(-(-first // mmap.PAGESIZE), (first + start * size) // mmap.PAGESIZE)
+    last = (first + end * size) // mmap.PAGESIZE
+    if last > page and hasattr(mmap, "MADV_DONTNEED"):
+        memory.madvise(mmap.MADV_DONTNEED, page * mmap.PAGESIZE, (last - page) * mmap.PAGESIZE)

@@ -107,7 +107,9 @@ class Deferred(torch.Tensor):  # type: ignore[misc]
                 and not any(isinstance(x, Deferred) for x in added)
             ):
                 return _by_slabs(func, added, source, weight.turned)
-        return func(*pytree.tree_map(_real, args), **pytree.tree_map(_real, kwargs))
+        found = func(*pytree.tree_map(_real, args), **pytree.tree_map(_real, kwargs))
+        # Several parts of one weight are looks into it, and whoever has them may write.
+        return pytree.tree_map(_own, found) if isinstance(found, (tuple, list)) else found
 
     def _changed(self, func: Any, args: Any, kwargs: Any) -> Deferred:
         """Have ``func`` write into the numbers each time that they are made (RWKV scales its weights as it starts)."""
@@ -148,6 +150,10 @@ def _by_slabs(func: Any, added: list[torch.Tensor], source: torch.Tensor, rows: 
 
 def _real(value: Any) -> Any:
     return value.make() if isinstance(value, Deferred) else value
+
+
+def _own(value: Any) -> Any:
+    return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def _empty(value: Any) -> Any:

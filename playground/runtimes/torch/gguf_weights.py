@@ -1,12 +1,12 @@
 """The weights of a GGUF file under transformers' names, each unpacked when it is asked for.
 
 Which tensor of the file becomes which weight, and what is done to its numbers on the way, is transformers' own table
-and its own code for each family; unpacking is the package gguf's. But transformers unpacks all tensors before it fills
-the network, and drops those that are in no table without a word. Inside ``quick_gguf()`` a tensor stays in the file,
-packed, until it is computed with (``deferred.py``), and what nobody reads is counted. Two things that take most of the
-time of the rest are done once: arrays of the vocabulary are skipped (the tokenizer has a reader of its own), and the
-table of names is built once and not for each module. A few families (LFM2, Qwen 3.5) are read by a newer reader of
-transformers, which accounts for all tensors and unpacks them all at once. It knows nothing of models.
+and its own code for each family; unpacking is its own too, or the package gguf's. But transformers unpacks all tensors
+before it fills the network, and drops those that are in no table without a word. Inside ``quick_gguf()`` a tensor stays
+in the file, packed, until it is computed with (``deferred.py``), and what nobody reads is counted. Two things that take
+most of the time of the rest are done once: arrays of the vocabulary are skipped (the tokenizer has a reader of its
+own), and the table of names is built once and not for each module. A few families (LFM2, Qwen 3.5) are read by a newer
+reader of transformers, which accounts for all tensors and unpacks them all at once. It knows nothing of models.
 """
 
 from __future__ import annotations
@@ -131,10 +131,16 @@ class Packed:
             self.whole()
         if self.whole.kept is not None:
             return self.whole.kept[start:stop]
-        return torch.from_numpy(self._rows(start, min(stop, len(self._data))))
+        return torch.from_numpy(self._rows(start, min(stop, self.shape[0])))
 
     def at(self, ids: torch.Tensor) -> torch.Tensor:
-        """The rows of these numbers, ``[*ids, columns]``."""
+        """The rows of these numbers, ``[*ids, columns]``.
+
+        Raises:
+            IndexError: There is no such row.
+        """
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.shape[0]:
+            raise IndexError("index out of range in self")
         if self.whole.kept is not None:
             return self.whole.kept[ids]
         rows = np.array(_unpacked(self._data[ids.reshape(-1).numpy()], self._kind), np.float32)
@@ -142,7 +148,9 @@ class Packed:
 
     def unpacked(self) -> Array:
         """All numbers, made anew."""
-        return self._rows(0, len(self._data))
+        if len(self.shape) < 2:  # the one axis is the packed one
+            return np.array(_unpacked(self._data.reshape(1, -1), self._kind), np.float32).reshape(self.shape)
+        return self._rows(0, self.shape[0])
 
     def _rows(self, start: int, stop: int) -> Array:
         shape = (stop - start, *self.shape[1:])
@@ -155,23 +163,31 @@ class Packed:
             part = self._data[start + place : min(start + place + step, stop)]
             rows[place : place + len(part)] = _unpacked(part, self._kind).reshape(-1, *shape[1:])
 
-        with ThreadPoolExecutor(usable_cores()) as pool:
+        # numpy unpacks on the thread that asks, torch on as many as it has been given.
+        with ThreadPoolExecutor(1 if _by_torch(self._kind) else usable_cores()) as pool:
             list(pool.map(unpack, range(0, stop - start, step)))
         return rows
 
 
+def _by_torch(kind: Any) -> bool:
+    """Whether transformers unpacks such blocks by torch: the same bits in half of the time, but not all kinds."""
+    from transformers.integrations.gguf.dequant import GGML_BLOCK
+
+    return int(kind) in GGML_BLOCK
+
+
 def _unpacked(data: Any, kind: Any) -> Array:
     import gguf
+    from transformers.integrations.gguf.dequant import dequantize
 
-    numbers: Array = gguf.dequantize(data, kind)
-    return numbers
-
-
-def unpacked_whole(family: str) -> bool:
-    """Whether transformers unpacks this family (llama.cpp's name of it) by a newer reader, all of it at once."""
-    from transformers.integrations.gguf.gguf_conversion_mapping import GGUF_ARCHS
-
-    return family in GGUF_ARCHS
+    if not _by_torch(kind):
+        numbers: Array = gguf.dequantize(data, kind)
+        return numbers
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    columns = data.shape[-1] // size * block
+    # A copy, as torch has no tensors that must not be written into.
+    unpacked: Array = dequantize(torch.from_numpy(np.array(data)), int(kind)).numpy()
+    return unpacked.reshape(*data.shape[:-1], columns)
 
 
 @contextlib.contextmanager
@@ -184,6 +200,15 @@ def quick_gguf(deferred: bool = False) -> Iterator[None]:
     Raises:
         IncompleteWeights: Where weights are loaded: the file holds more than is read of it.
     """
+    with _ONE_AT_A_TIME:
+        yield from _quick_gguf(deferred)
+
+
+_ONE_AT_A_TIME = threading.RLock()
+"""Who has the packages changed: they are as they were when the last block is left."""
+
+
+def _quick_gguf(deferred: bool) -> Iterator[None]:
     import gguf
     from transformers import modeling_gguf_pytorch_utils as loader
 

@@ -76,7 +76,9 @@ def load_network(folder: Path, gguf: str = "", *, deferred: bool = False) -> Net
         return _load(folder, "", _config(folder), deferred)
     with quick_gguf(deferred):
         if not gguf:
-            return _load(folder, weights, _config(folder), deferred)
+            network = _load(folder, weights, _config(folder), deferred)
+            _generates_as_said(network.model, folder)
+            return network
         config = _config(folder, gguf_file=gguf)
         if wrong := complete_rope(folder / gguf, config):
             raise IncompleteWeights(wrong)
@@ -126,7 +128,9 @@ def _load(folder: Path, gguf: str, config: Any, deferred: bool) -> Network:
             if settings is not None:
                 quantization.forget(model.config)
             if gguf:
-                _unpacked(model, folder)
+                # transformers' own objects, but for how the weights came.
+                model.hf_quantizer, model.is_quantized = None, False
+                quantization.forget(model.config)
             if settings is not None or names:
                 # The weights are saved under the names and as the numbers they have now, not as they were found.
                 model._weight_conversions = None
@@ -209,12 +213,10 @@ def _as_floats(settings: dict[str, Any] | None) -> dict[str, Any]:
     return {"quantization_config": rounding, "device_map": {"": "cpu"}}
 
 
-def _unpacked(model: Any, folder: Path) -> None:
-    """Have transformers treat a network from a GGUF file as one of floats, with the settings beside the file."""
+def _generates_as_said(model: Any, folder: Path) -> None:
+    """Give the network the import's settings of generation, which transformers reads beside safetensors alone."""
     from transformers import GenerationConfig
 
-    model.hf_quantizer, model.is_quantized = None, False
-    quantization.forget(model.config)
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)
 

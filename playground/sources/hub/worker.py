@@ -24,6 +24,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.hf_api import RepoFile
 
 from playground.catalog import hub, quantization
+from playground.catalog.gguf_names import tags_of
 from playground.catalog.hub_names import HubName
 from playground.catalog.weight_files import IncompleteFiles
 from playground.errors import PlaygroundError, SourceError, StorageError
@@ -64,7 +65,7 @@ def run_job(job: dict[str, Any], send: Send) -> dict[str, Any]:
         return choose_files.files_to_fetch(name, sizes, tuple(job["extra"]), job["onnx"], read=read)
 
     if constants.HF_HUB_OFFLINE:
-        return _cached(repo, revision, choose, msg("HF_HUB_OFFLINE is set"), send)
+        return _cached(repo, job, choose, msg("HF_HUB_OFFLINE is set"), send)
     _step(send, msg("asking the Hub"), None)
     try:
         repo, commit, elements, bases = _resolve(repo, revision, send)
@@ -74,7 +75,7 @@ def run_job(job: dict[str, Any], send: Send) -> dict[str, Any]:
             raise
         reason = msg("the Hub can't be reached ({error})", error=type(error).__name__)
         try:
-            return _cached(repo, revision, choose, reason, send)
+            return _cached(repo, job, choose, reason, send)
         except LocalEntryNotFoundError:
             raise error from None
     sizes = {name: file.size for name, file in files.items()}
@@ -220,14 +221,17 @@ def _check_memory(
     limits.check_memory(job["name"], parameters, job["limit_mb"], **wanted)
 
 
-def _cached(repo: str, revision: str, choose: Choose, reason: Translatable, send: Send) -> dict[str, Any]:
+def _cached(repo: str, job: Mapping[str, Any], choose: Choose, reason: Translatable, send: Send) -> dict[str, Any]:
     """What the cache holds of the revision, if it is complete.
+
+    Args:
+        job: Has the revision and the quantisation that were named.
 
     Raises:
         LocalEntryNotFoundError: It is not there.
-        SourceError: It is there in part.
+        SourceError: It is there in part, or it is a GGUF file that nobody named.
     """
-    snapshot, commit = _snapshot(repo, revision)
+    snapshot, commit = _snapshot(repo, job["revision"] or "main")
     files = [path for path in snapshot.rglob("*") if path.exists() and path.is_file()]
     sizes = {str(path.relative_to(snapshot)): path.stat().st_size for path in files}
     if not sizes:
@@ -237,6 +241,20 @@ def _cached(repo: str, revision: str, choose: Choose, reason: Translatable, send
         chosen = choose(repo, sizes, lambda name: (snapshot / name).read_text(encoding="utf-8", errors="replace"))
     except IncompleteFiles as error:
         raise _partial(repo, error.problem, reason) from error
+    if not job["tag"] and (ggufs := [name for name in chosen if name.lower().endswith(".gguf")]):
+        # The cache has what was asked for before, by tags too: it does not tell what else the repository holds.
+        proposed = tags_of(ggufs[:1])[ggufs[0]]
+        raise SourceError(
+            msg(
+                "{reason}, and the cache does not tell whether {file} is all that hub:{repo} has",
+                reason=reason,
+                file=ggufs[0],
+                repo=repo,
+            ),
+            msg("Connect to the network, or name it as hub:{repo}:{tag}.", repo=repo, tag=proposed)
+            if proposed
+            else msg("Connect to the network and try again."),
+        )
     found = {name: (snapshot / name, _verified(snapshot / name)) for name in chosen}
     if broken := sorted(name for name, (_, digest) in found.items() if not digest):
         raise _partial(repo, msg("{file} is broken", file=broken[0]), reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,38 @@ def test_a_larger_cache_takes_over_what_is_there_without_touching_what_is_not() 
     assert (new.values[1][:, :gone] == 0).all()
     assert (new.values[1][:, 3990:] == 0).all()
     assert [new.holds(gone + 511), new.holds(gone + 510)] == [True, False]
+
+
+def test_a_text_leaves_nothing_of_its_windows_to_the_next_one() -> None:
+    cache = filled(4096)
+    cache.forget(4000)
+    cache.begin()
+    assert cache.holds(1)
+    assert (cache.keys[0] == 1).all()
+    assert there(cache.keys[1], 1) + there(cache.values[1], 1) == 0
+    assert (cache.values[1] == 1).mean() < 0.01  # what lies in a page of two heads
+
+
+@pytest.mark.parametrize("page", [4096, 16384, 65536])
+def test_pages_of_any_size_are_given_back_though_little_at_a_time_is(
+    page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Memory(mmap.mmap):
+        def madvise(self, _how: int, start: int = 0, length: int = 0) -> None:
+            asked.append((start, start + length))
+
+    monkeypatch.setattr(mmap, "PAGESIZE", page)
+    memory = Memory(-1, 1 << 22)
+    rows = np.frombuffer(memory, np.float16).reshape(-1, 64)
+    for start in range(0, 16384, STRIDE):
+        cache_module._give_back(rows, start, start + STRIDE)
+    given = np.zeros(1 << 22, bool)
+    for start, end in asked:
+        given[start:end] = True
+    assert given[: 16384 * 128].all()
+    assert not given[16384 * 128 :].any()
 
 
 def test_what_is_expected_of_memory_knows_what_is_kept() -> None:

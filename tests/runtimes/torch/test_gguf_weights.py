@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 from transformers import modeling_gguf_pytorch_utils as loader
+from transformers.integrations.gguf import dequant
+from transformers.integrations.gguf.gguf_conversion_mapping import GGUF_ARCHS
 
 from playground.paths import ROOT
 from playground.runtimes.torch import gguf_weights
@@ -22,6 +24,7 @@ from playground.runtimes.torch.deferred import Deferred, real
 from playground.runtimes.torch.gguf_weights import Packed, Room, quick_gguf
 from playground.runtimes.torch.incomplete import IncompleteWeights
 from playground.runtimes.torch.networks import load_network
+from playground.sources import limits
 from tests.families.sweep import names, networks
 from tests.support import ggufs
 
@@ -134,6 +137,20 @@ def test_rows_are_those_of_the_whole_matrix(kind: str, room: int) -> None:
     assert (packed.whole.kept is not None) == bool(room)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in gguf.GGMLQuantizationType if kind in dequant.GGML_BLOCK])
+def test_every_kind_of_blocks_is_unpacked_to_the_bits_of_the_package_gguf(kind: gguf.GGMLQuantizationType) -> None:
+    """Random bytes, all of them but those of scales that would be no numbers."""
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    data = np.random.default_rng(int(kind)).integers(0, 256, (64, 4 * size), dtype=np.uint8)
+    with np.errstate(all="ignore"):
+        expected = gguf.dequantize(data, kind)
+    found = gguf_weights._unpacked(data, kind)
+    assert found.shape == expected.shape == (64, 4 * block)
+    numbers = np.isfinite(expected)
+    assert numbers.mean() > 0.5
+    assert np.array_equal(found[numbers].view(np.int32), expected[numbers].view(np.int32))
+
+
 def test_room_is_given_until_there_is_none_and_comes_back_with_the_numbers() -> None:
     room = Room(100)
     first, second = torch.zeros(15), torch.zeros(15)
@@ -166,6 +183,45 @@ def test_a_network_computes_the_same_with_packed_weights(
         assert torch.equal(whole(ids).logits, packed(ids).logits)
     settings: dict[str, Any] = {"do_sample": False, "max_new_tokens": 12, "min_new_tokens": 12}
     assert torch.equal(whole.generate(ids, **settings), packed.generate(ids, **settings))
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_what_has_one_axis_can_be_packed_too(kind: str) -> None:
+    tensor = Tensor(np.arange(64, dtype=np.float32), kind)
+    expected = gguf.dequantize(tensor.data, tensor.tensor_type)
+    assert np.array_equal(Packed(tensor, Room(0)).unpacked(), expected)
+
+
+def test_a_row_that_there_is_not_is_an_error() -> None:
+    packed = Packed(Tensor(np.ones((8, 32), np.float32), "Q8_0"), Room(0))
+    for wrong in (-1, 8):
+        with pytest.raises(IndexError):
+            packed.at(torch.tensor([0, wrong]))
+
+
+def test_who_writes_into_parts_of_a_weight_writes_into_their_own() -> None:
+    packed = Packed(Tensor(np.ones((64, 64), np.float32), "Q8_0"), Room(1 << 30))
+    weight = Deferred(packed.whole, torch.empty(64, 64, device="meta"), rows=packed)
+    for _ in range(2):
+        for part in (*weight.split(16), *weight.unbind()):
+            part.mul_(2)
+    assert (real(weight) < 1.01).all()
+
+
+def test_settings_of_generation_beside_a_file_are_not_the_models_but_those_of_an_import_are(tmp_path: Path) -> None:
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [77, 78], "top_k": 7}')
+    ggufs.write_llama(tmp_path / "m.gguf")
+    alone = load_network(tmp_path, "m.gguf").model
+    assert alone.generation_config.eos_token_id == 0
+    alone.config.save_pretrained(tmp_path)
+    (tmp_path / "m.gguf").rename(tmp_path / "model.gguf")
+    assert load_network(tmp_path).model.generation_config.top_k == 7
+
+
+def test_which_families_are_unpacked_at_once_is_as_in_transformers() -> None:
+    assert set(limits.UNPACKED_WHOLE) == set(GGUF_ARCHS)
+    assert limits.unpacked_whole({"general.architecture": "qwen3moe", "qwen3moe.expert_count": 128})
+    assert not limits.unpacked_whole({"general.architecture": "llama", "llama.expert_count": 0})
 
 
 def test_what_nobody_reads_is_named(tmp_path: Path) -> None:

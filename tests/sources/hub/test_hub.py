@@ -559,3 +559,15 @@ def test_without_a_network_the_cache_answers_for_the_quantisation_that_it_has(
     message = refused(tmp_path, spec(f"{NAME}:UD-Q8_K_XL"))
     assert "is in the cache in part only (it has no GGUF file UD-Q8_K_XL" in message
     assert "Connect to the network" in message
+
+
+def test_without_a_network_one_quantisation_in_the_cache_is_not_taken_for_the_repository(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(NAME, FILES | ggufs(tmp_path))
+    fetch(tmp_path, spec(f"{NAME}:Q4_K_M"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    message = refused(tmp_path, spec(NAME))
+    assert f"whether m-Q4_K_M.gguf is all that hub:{NAME} has" in message
+    assert message.endswith(f"name it as hub:{NAME}:Q4_K_M.")
+    assert fetch(tmp_path, spec(f"{NAME}:Q4_K_M")).format == "gguf"

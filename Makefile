@@ -40,13 +40,13 @@ demo: $(APP_STAMP)
 screenshots: $(DEV_STAMP)
 	@$(BIN)/python scripts/screenshots.py
 
-# What measures time has the machine to itself (`alone`), after everything else: two at a time what is quick, then small
-# networks and compilers test by test; then three at a time, for it waits more than it computes, what drives a browser,
+# What measures time has the machine to itself (`alone`), after everything else, which runs two at a time (three were no
+# quicker on two cores): what is quick, then small networks and compilers test by test, then what drives a browser,
 # waits for servers or uses real weights, whose modules stay on one worker, for their tests share what was started.
 test: $(DEV_STAMP)
 	@$(call PART,$(QUICK),-n 2)
 	@$(call PART,parallel and not alone,-n 2 --dist loadgroup)
-	@$(call PART,not alone and not parallel and (integration or ui or waits),-n 3 --dist loadfile)
+	@$(call PART,not alone and not parallel and (integration or ui or waits),-n 2 --dist loadfile)
 	@$(call PART,alone)
 
 # Counting lines slows Python by a third to a half, so it is no part of `test`.

@@ -159,7 +159,7 @@ def test_a_cache_that_could_not_grow_is_not_gone_on_from(tmp_path: Path, monkeyp
     engine.reset(8)
     expected = engine.prefill([1, 2, 3]).copy()
     with monkeypatch.context() as patched, pytest.raises(MemoryError):
-        patched.setattr(engine, "_give_cache", lambda handle: (_ for _ in ()).throw(MemoryError))
+        patched.setattr(engine, "_give_cache", lambda handle, cache: (_ for _ in ()).throw(MemoryError))
         engine.rewind(2, 5000)
     assert not engine.rewind(2, 3), "it holds zeros in place of what was read"
     engine.reset(8)

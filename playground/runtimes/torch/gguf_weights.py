@@ -55,7 +55,7 @@ class Room:
 
     def __init__(self, size: int) -> None:
         self._left = size
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # numbers may go, and give back, while some are taken
 
     def fits(self, size: int) -> bool:
         """Whether there is room for so many bytes."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from playground.errors import reason_of
 from playground.kernels import building
 from playground.messages import Translatable, msg
+from playground.runtimes.native.stored import PROGRAM, write_program
 from playground.runtimes.onnx.file import DECODER
 from playground.sources.files import Progress
 
@@ -40,6 +41,7 @@ def attach(folder: Path, progress: Progress) -> Translatable | None:
         return msg("the model is more than a decoder")
     try:
         program = read_program(folder / DECODER)
+        write_program(program, folder)
         del program  # it keeps the weights mapped
         progress(msg("compiling kernels"), None)
         _BUILT[folder.absolute()] = building.build(folder)
@@ -47,6 +49,7 @@ def attach(folder: Path, progress: Progress) -> Translatable | None:
         log.info("%s: not for the kernels", folder.name, exc_info=error)
         return reason_of(error)
     except building.KernelsUnavailable as error:
+        (folder / PROGRAM).unlink(missing_ok=True)
         return reason_of(error)
     return None
 
@@ -59,7 +62,8 @@ def built(folder: Path) -> building.Built | None:
 def detach(folder: Path) -> None:
     """The graph is to be run by ONNX Runtime after all."""
     _BUILT.pop(folder.absolute(), None)
-    (folder / building.LIBRARY).unlink(missing_ok=True)
+    for name in (building.LIBRARY, PROGRAM):
+        (folder / name).unlink(missing_ok=True)
 
 
 def engine(folder: Path) -> str:

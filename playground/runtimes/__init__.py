@@ -17,6 +17,7 @@ Door:
     generation.token_scores: MAX_TOP, ScoredIds, ScoreIds
     native.lowering: read_program
     native.program: NotForKernels
+    native.stored: PROGRAM, write_program
     onnx.file: BadOnnxFile, DECODER, GraphError, OnnxFile, is_data_file, read_onnx_file
     onnx.graph: read_graph
     onnx.runtime: open_engine

@@ -42,7 +42,7 @@ RECEIPTS = "receipts.json"
 SUMS = "SHA256SUMS"
 KIND = "open-model-playground shipment"
 """Marks the receipts of a shipment: only a folder that has them is ever replaced."""
-OWN = ("kernels.so", "artifact.json")
+OWN = ("kernels.so", "kernels.program", "artifact.json")
 """Of an artifact, what only the playground can use."""
 READ_BYTES = 1 << 20
 SPARE_BYTES = 64_000_000

@@ -5,7 +5,6 @@ It believes nothing about places and sizes that the file does not bear out.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from playground.kernels.library import BLOCK, Weights
 from playground.messages import msg
+from playground.runtimes.native.mapped import MappedFiles
 from playground.runtimes.native.program import refuse
-from playground.runtimes.onnx.file import is_data_file
 
 Array = NDArray[Any]
 
@@ -32,10 +31,9 @@ class Constants:
     """
 
     def __init__(self, folder: Path, graph: Any) -> None:
-        self._folder = folder
         self._tensors = {each.name: each for each in graph.initializer}
         self._made: dict[str, Array] = {}
-        self._maps: dict[str, Array] = {}
+        self._files = MappedFiles(folder)
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors or name in self._made
@@ -77,15 +75,11 @@ class Constants:
             return np.ascontiguousarray(numpy_helper.to_array(tensor))
         place = {entry.key: entry.value for entry in tensor.external_data}
         location = place.get("location", "")
-        if place.keys() - _EXTERNAL or not is_data_file(location) or "/" in location:
+        if place.keys() - _EXTERNAL or not self._files.may_hold_weights(location):
             refuse(msg("the graph has {name} in a file that is no data file beside the graph", name=name))
-        if location not in self._maps:
-            self._maps[location] = np.memmap(self._folder / location, np.uint8, "r")
-        data, start = self._maps[location], int(place.get("offset", 0))
-        size = math.prod(tensor.dims) * dtype.itemsize
-        if min(start, *tensor.dims) < 0 or start + size > len(data) or start % dtype.itemsize:
+        mapped = self._files.array(location, int(place.get("offset", 0)), tuple(tensor.dims), dtype)
+        if mapped is None:
             refuse(msg("the graph has {name}, which lies outside its file", name=name))
-        mapped: Array = data[start : start + size].view(dtype).reshape(tuple(tensor.dims))
         return mapped
 
     def table(self, values: str, scales: str, zeros: str = "") -> tuple[Array, Array, Array | None]:

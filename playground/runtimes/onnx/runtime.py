@@ -73,9 +73,14 @@ def open_engine(folder: Path, threads: int, spinning: bool = True, library: Buil
     """
     if library is not None:
         from playground.runtimes.native.engine import open_kernels
-        from playground.runtimes.native.lowering import read_program
+        from playground.runtimes.native.stored import stored_program
 
-        return open_kernels(library, read_program(folder / DECODER), threads, spinning)
+        program = stored_program(folder)
+        if program is None:  # it was prepared by an earlier version
+            from playground.runtimes.native.lowering import read_program
+
+            program = read_program(folder / DECODER)
+        return open_kernels(library, program, threads, spinning)
     from playground.runtimes.onnx.engines import open_decoder
     from playground.runtimes.onnx.graph import read_graph
     from playground.runtimes.onnx.seq2seq import open_encoder_decoder

@@ -98,6 +98,10 @@ class Library:
         self._max_scale.argtypes = [POINTER(Stored)]
         dll.pg_pack.restype = None
         dll.pg_pack.argtypes = [POINTER(Stored), c_float, c_int, c_int, c_void_p]
+        self.packs_all = hasattr(dll, "pg_pack_all")
+        if self.packs_all:
+            dll.pg_pack_all.restype = None
+            dll.pg_pack_all.argtypes = [POINTER(Stored), POINTER(c_float), POINTER(c_void_p), c_int, c_int, c_int]
         dll.pg_unsound.argtypes = [POINTER(Plan), c_int]
         dll.pg_open.restype = c_void_p
         dll.pg_open.argtypes = [POINTER(Plan), c_int, c_int]
@@ -128,6 +132,40 @@ class Library:
         Raises:
             ValueError: They are of a kind the kernels don't know.
         """
+        stored, exponent, matrix = self._described(weights, panels)
+        part = max(1, PART_BYTES // (weights.blocks * PANEL_BYTES[weights.bits]))
+        for start in range(0, matrix.outputs // PANEL, part):
+            end = min(matrix.outputs // PANEL, start + part)
+            self._dll.pg_pack(ctypes.byref(stored), 2.0**exponent, start, end, panels.ctypes.data)
+            read(start * PANEL, min(weights.outputs, end * PANEL))
+        return matrix
+
+    def packing(
+        self, weights: Sequence[Weights], panels: Sequence[Array], threads: int, forget: bool
+    ) -> tuple[list[Matrix], Callable[[], None]]:
+        """Describe ``weights`` as ``pack`` would, each with its ``panels``, and say how all are packed: by one call,
+        which does not hold the interpreter's lock. Only a library that ``packs_all`` has it.
+
+        Args:
+            threads: How many work.
+            forget: Values and scales are mapped from files, whose pages won't be needed again.
+
+        Raises:
+            ValueError: Some are of a kind the kernels don't know.
+        """
+        found = [self._described(*pair) for pair in zip(weights, panels, strict=True)]
+        count = len(found)
+        stored = (Stored * count)(*(each for each, _, _ in found))
+        factors = (c_float * count)(*(2.0**exponent for _, exponent, _ in found))
+        addresses = (c_void_p * count)(*(each.ctypes.data for each in panels))
+
+        def pack() -> None:
+            self._dll.pg_pack_all(stored, factors, addresses, count, threads, forget)
+
+        return [matrix for _, _, matrix in found], pack
+
+    def _described(self, weights: Weights, panels: Array) -> tuple[Stored, int, Matrix]:
+        """As C takes them, the power of two that scales are brought up by, and the packed matrix."""
         stored = Stored(
             weights.values.ctypes.data,
             weights.scales.ctypes.data,
@@ -143,13 +181,8 @@ class Library:
         # A power of two, so that nothing is rounded by it.
         exponent = 0 if scale == 0 or not np.isfinite(scale) else int(np.floor(np.log2(MAX_SCALE / scale)))
         exponent = max(-100, min(100, exponent))
-        count = -(-weights.outputs // PANEL)
-        part = max(1, PART_BYTES // (weights.blocks * PANEL_BYTES[weights.bits]))
-        for start in range(0, count, part):
-            end = min(count, start + part)
-            self._dll.pg_pack(ctypes.byref(stored), 2.0**exponent, start, end, panels.ctypes.data)
-            read(start * PANEL, min(weights.outputs, end * PANEL))
-        return Matrix(panels.ctypes.data, weights.bits, weights.blocks, count * PANEL, 2.0**-exponent)
+        outputs = -(-weights.outputs // PANEL) * PANEL
+        return stored, exponent, Matrix(panels.ctypes.data, weights.bits, weights.blocks, outputs, 2.0**-exponent)
 
     def acts(self, rows: int, width: int) -> tuple[Acts, tuple[Array, ...]]:
         """Room for ``rows`` rounded activations of ``width`` (whole blocks), and the arrays to keep alive."""

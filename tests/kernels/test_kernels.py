@@ -165,6 +165,31 @@ def test_eight_bits_around_another_middle_are_refused(library: Library) -> None:
         library.pack(other, large_pages(other.packed_bytes))
 
 
+@pytest.mark.integration
+@pytest.mark.parallel
+@pytest.mark.xdist_group("kernels")
+@needs_compiler
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_packed_all_at_once_they_are_what_they_are_one_by_one(library: Library, threads: int, tmp_path: Path) -> None:
+    kinds = [(8, 1, 32, False), (4, 70, 576, True), (8, 33, 1536, False), (4, 4000, 3072, True), (4, 32, 96, False)]
+    all_ = []
+    for place, kind in enumerate(kinds):
+        made, _ = matrix(*kind)
+        arrays = {"values": made.values, "scales": made.scales}
+        for name, array in arrays.items():
+            path = tmp_path / f"{place}.{name}"
+            path.write_bytes(array.tobytes())
+            arrays[name] = np.memmap(path, array.dtype, "r", shape=array.shape)
+        all_.append(Weights(made.bits, arrays["values"], arrays["scales"], made.zeros, made.mean_blocks))
+    expected, found = ([large_pages(each.packed_bytes) for each in all_] for _ in range(2))
+    one_by_one = [library.pack(*pair) for pair in zip(all_, expected, strict=True)]
+    matrices, pack = library.packing(all_, found, threads, forget=True)
+    pack()
+    assert [each.factor for each in matrices] == [each.factor for each in one_by_one]
+    assert all(np.array_equal(*pair) and pair[0].any() for pair in zip(found, expected, strict=True))
+    assert all(np.array_equal(each.values, np.array(each.values)) and each.values.any() for each in all_)
+
+
 def test_the_instruction_set_is_the_best_that_the_processor_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

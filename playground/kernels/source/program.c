@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "constants.h"
+#include "packing.h"
 #include "rows.h"
 #include "run.h"
 

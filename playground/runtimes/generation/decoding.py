@@ -40,8 +40,12 @@ class DecodingRuntime:
 
     def load(self, load: LoadSpec) -> None:
         folder = Path(load.artifact.path)
-        prompter = Prompter(folder, load.spec)
-        engine = self.open_engine(load)
+        engine = self.open_engine(load)  # first: the kernels go on packing weights while the tokenizer is read
+        try:
+            prompter = Prompter(folder, load.spec)
+        except BaseException:
+            engine.close()
+            raise
         if engine.context_limit and engine.context_limit < prompter.context_length:
             prompter.context_length = engine.context_limit
         else:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from ctypes import c_void_p
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class KernelEngine(Engine):
         assert program.logits is not None
         self._library, self._program = library, program
         self.name = f"kernels {library.isa}"
-        self._matrices, self._panels = _pack(library, program, threads)
+        self._matrices, self._panels, self._packing = _pack(library, program, threads)
         places, sizes = _placed(program)
         self._buffers = [np.zeros(rows * width, np.float32) for rows, width in sizes]
         self._addresses = (c_void_p * len(sizes))(*(buffer.ctypes.data for buffer in self._buffers))
@@ -189,6 +190,7 @@ class KernelEngine(Engine):
         self._library.way(self._handle, alone)
 
     def close(self) -> None:
+        self._wait()
         if self._many:
             self._many.close()
         if self._handle:
@@ -205,12 +207,20 @@ class KernelEngine(Engine):
         longest = self._program.longest
         if not self._handle or end > self._cache.capacity or (longest and end > longest):
             raise EngineError(_no_room(end))
+        if self._packing:
+            self._wait()
         place = self._library.run(handle or self._handle, ids, count, self._length)
         if place >= 0:
             raise EngineError(broken(self._program.steps[place]))
         self._length = end
         if end >= self._cache.due:
             self._cache.forget(end)
+
+    def _wait(self) -> None:
+        """Until all weights are packed."""
+        if self._packing:
+            self._packing.result()
+            self._packing = None
 
     def _allocate(self, capacity: int) -> None:
         """A cache for ``capacity`` tokens; its memory is taken as it is written, not now."""
@@ -275,32 +285,48 @@ def open_kernels(built: Built, program: Program, threads: int, spinning: bool = 
     return KernelEngine(Library(built), program, threads, spinning)
 
 
-def _pack(library: Library, program: Program, threads: int) -> tuple[dict[int, Matrix], Array]:
-    """All matrices on large pages, one behind the other as they are read; by their weights' identity."""
-    steps = [(step, step.weights) for step in program.steps if step.weights is not None]
-    ends = np.cumsum([0, *(-(-weights.packed_bytes // 64) * 64 for _, weights in steps)])
+def _pack(library: Library, program: Program, threads: int) -> tuple[dict[int, Matrix], Array, Future[None] | None]:
+    """All matrices on large pages, one behind the other as they are read; by their weights' identity. They are being
+    packed when this returns; the future, if there is one, says when that is done.
+    """
+    weights = [step.weights for step in program.steps if step.weights is not None]
+    ends = np.cumsum([0, *(-(-each.packed_bytes // 64) * 64 for each in weights)])
     panels = large_pages(int(ends[-1]))
+    parts = [panels[start:end] for start, end in pairwise(ends)]
 
     def pack(place: int) -> Matrix:
-        weights = steps[place][1]
+        of = weights[place]
 
         def read(start: int, end: int) -> None:
-            _forget(weights.values[start:end])
-            _forget(weights.scales[start:end])
+            _forget(of.values[start:end])
+            _forget(of.scales[start:end])
 
-        return library.pack(weights, panels[ends[place] : ends[place + 1]], read)
+        return library.pack(of, parts[place], read)
 
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(pack, range(len(steps))))
-    return {id(weights): matrix for (_, weights), matrix in zip(steps, found, strict=True)}, panels
+    if library.packs_all:
+        forget = all(_mapped(array) is not None for of in weights for array in (of.values, of.scales))
+        found, work = library.packing(weights, parts, threads, forget)
+        with_one = ThreadPoolExecutor(1, "packing")
+        future: Future[None] | None = with_one.submit(work)
+        with_one.shutdown(wait=False)
+    else:  # compiled by an earlier version
+        with ThreadPoolExecutor(threads) as pool:
+            found, future = list(pool.map(pack, range(len(weights)))), None
+    return {id(of): matrix for of, matrix in zip(weights, found, strict=True)}, panels, future
+
+
+def _mapped(array: Array | None) -> Any:
+    """The map of a file that ``array`` lies in, if that can be forgotten."""
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    return base if hasattr(mmap, "MADV_DONTNEED") else None
 
 
 def _forget(array: Array | None) -> None:
     """Pages of a mapped file that were read and won't be again need not count as this process's memory."""
-    base: Any = array
-    while base is not None and not isinstance(base, mmap.mmap):
-        base = getattr(base, "base", None)
-    if base is None or array is None or not hasattr(mmap, "MADV_DONTNEED"):
+    base = _mapped(array)
+    if base is None or array is None:
         return
     whole = np.frombuffer(base, np.uint8)
     start = array.ctypes.data - whole.ctypes.data

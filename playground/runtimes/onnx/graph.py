@@ -135,7 +135,7 @@ def _kind(slots: Sequence[Slot], file: OnnxFile) -> Kind:
     if not slots:
         return "whole"
     makers = [file.makers.get(slot.present) for slot in slots if slot.axis is not None]
-    return "shared" if makers and all(maker in SHARING for maker in makers) else "growing"
+    return "shared" if all(maker in SHARING for maker in makers) else "growing"
 
 
 def _slot(node: Any, outputs: Mapping[str, Any], config: Mapping[str, Any]) -> Slot:

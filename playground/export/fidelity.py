@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from playground.messages import NOTHING, Translatable, clauses, msg
 from playground.records import Fidelity, Verdict
-from playground.runtimes.generation.divergence import Row, kl_divergence
+from playground.runtimes.generation.divergence import SLICE, Row, inner, kl_divergence
 
 Logits = npt.NDArray[np.float32]
 
@@ -123,11 +123,10 @@ class Tally:
         theirs_top = int(candidate.argmax())
         ours, theirs = aligned(reference, candidate)
         with np.errstate(invalid="ignore"):  # infinities become NaN, which is found
-            wrong = theirs - ours
-            self.noise.append(float(np.sqrt(_variance(wrong))))
-            self.spread += _variance(ours)
+            spread, noise, error = _differences(ours, theirs)
+            self.noise.append(float(np.sqrt(noise)))
+            self.spread += spread
             self.kl += kl_divergence(ours, theirs)
-        error = float(np.maximum(wrong.max(), -wrong.min()))
         # A NaN must not be lost: max() would keep whichever came first.
         self.largest = error if np.isnan(error) else max(self.largest, error)
         chosen = int(reference.argmax())
@@ -153,16 +152,42 @@ class Tally:
         return float(np.sqrt(total / self.spread))
 
 
-def _variance(row: Row) -> float:
-    """In one pass without a copy: rows are long, and there are hundreds."""
-    mean = row.mean()
-    return max(0.0, float(np.dot(row, row) / len(row) - mean * mean)) if np.isfinite(mean) else float("nan")
+def _differences(ours: Row, theirs: Row) -> tuple[float, float, float]:
+    """The variance of our logits, that of the differences, and the largest difference; by slices, without a copy."""
+    own, apart = _Moments(), _Moments()
+    error = 0.0
+    for start in range(0, len(ours), SLICE):
+        part = ours[start : start + SLICE].astype(np.float64)
+        wrong = theirs[start : start + SLICE] - part
+        own.add(part)
+        apart.add(wrong)
+        error = np.maximum(error, np.abs(wrong).max())  # keeps what is not a number
+    return own.variance, apart.variance, float(error)
+
+
+@dataclass
+class _Moments:
+    """Sums over a row."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, part: npt.NDArray[np.float64]) -> None:
+        self.count += len(part)
+        self.total += float(part.sum())
+        self.squares += inner(part, part)
+
+    @property
+    def variance(self) -> float:
+        mean = self.total / self.count
+        return max(0.0, self.squares / self.count - mean * mean) if np.isfinite(mean) else float("nan")
 
 
 def aligned(reference: Logits, candidate: Logits) -> tuple[Row, Row]:
     """Both rows over the ids that both have and the original does not rule out."""
     width = min(len(reference), len(candidate))
-    ours, theirs = reference[:width].astype(np.float64), candidate[:width].astype(np.float64)
+    ours, theirs = reference[:width], candidate[:width]
     if ours.min() < MASKED:
         kept = ~(ours < MASKED)
         ours, theirs = ours[kept], theirs[kept]

@@ -8,7 +8,7 @@ them: what one needs (torch, onnxruntime) the others do without.
 Door:
     __init__: create_runtime
     base: Runtime
-    generation.divergence: Row, kl_divergence
+    generation.divergence: Row, SLICE, inner, kl_divergence
     generation.engine: Engine, Logits
     generation.prefix_cache: PrefixCache, common
     generation.prompt: Prompter

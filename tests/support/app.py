@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from playground.paths import ROOT
+from tests.support.nursery import ForkedApp, nursery
 
 DATA = Path(__file__).parents[1] / "data"
 CHROMIUM = "/usr/bin/chromium"
@@ -42,9 +43,10 @@ app:
 @dataclass(frozen=True)
 class App:
     url: str
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | ForkedApp
     cpu_s: float
-    """What it computed until the page was up: unlike the clock, this does not depend on who else is busy here."""
+    """What it computed until the page was up: unlike the clock, this does not depend on who else is busy here. Without
+    what its libraries take, if it was forked."""
 
     def workers(self) -> list[psutil.Process]:
         """Its child processes that are alive."""
@@ -58,12 +60,15 @@ def serving(
     models: str,
     catalog: Path = DATA / "fake_catalog.yaml",
     home: Path | None = None,
+    *,
     stall_s: float = 3,
+    forked: bool = True,
     **more: str,
 ) -> Iterator[App]:
     """``python app.py`` on a free port until the block ends; its home is in ``folder`` if none is given.
 
     Args:
+        forked: Whether it may come from the nursery, where its libraries are imported already.
         more: Further environment variables.
     """
     space = folder / "space.yaml"
@@ -80,9 +85,12 @@ def serving(
         **more,
     }
     began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True
-    )
+    arguments = ["app.py", "--port", str(port)]
+    process: subprocess.Popen[str] | ForkedApp
+    if forked and nursery().suits(env):
+        process = nursery().fork(arguments, env)
+    else:
+        process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
     url = f"http://127.0.0.1:{port}/"
     try:
         while True:

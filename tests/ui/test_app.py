@@ -55,7 +55,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory, catalog: Path) -> Iterator[App]:
     models = "fast, slow, base, hostile, fails, endless, slow-to-prepare, fails-to-prepare"
-    with serving(tmp_path_factory.mktemp("home"), models, catalog) as app:
+    with serving(tmp_path_factory.mktemp("home"), models, catalog, forked=False) as app:
         yield app
 
 
@@ -310,7 +310,7 @@ def test_a_busy_port_is_explained_and_exits_with_2(app: App) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_the_end_of_the_app_takes_its_models_down(tmp_path: Path, how: signal.Signals) -> None:
     client_module = pytest.importorskip("gradio_client")
-    with serving(tmp_path, "fast, endless") as app:
+    with serving(tmp_path, "fast, endless", forked=False) as app:
         client = client_module.Client(app.url, verbose=False)
         client.predict("Hi", ["fast"], api_name="/compare")
         client.submit("Hi", ["endless"], api_name="/compare")

@@ -128,14 +128,16 @@ def _import(spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Pr
     from transformers import AutoTokenizer
 
     from playground.runtimes.torch.deferred import as_stored
+    from playground.runtimes.torch.gguf_weights import quick_gguf
 
     folder = original_folder(files)
     gguf = files[0].name if files[0].suffix.lower() == ".gguf" else ""
     with _joined(files, target) as joined:
         folder, gguf = (joined.parent, joined.name) if joined else (folder, gguf)
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, **({"gguf_file": gguf} if gguf else {})
-        )
+        with quick_gguf() if gguf else contextlib.nullcontext():
+            tokenizer: Any = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, **({"gguf_file": gguf} if gguf else {})
+            )
         network = load_network(folder, gguf, deferred=True)
         if gguf:
             keep_to_vocabulary(tokenizer)

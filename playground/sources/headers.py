@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import os
 import struct
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,9 @@ _BITS = {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6} | {
 
 _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
+
+
+BEYOND = msg("its header reaches beyond the end of the file")
 
 
 class LyingHeader(Reason):
@@ -168,10 +173,26 @@ def read_gguf(path: Path) -> Header:
         OSError: The file can't be read.
     """
     with path.open("rb") as file:
+        about = os.fstat(file.fileno())
+        key = about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+        with _LOCK:
+            if found := _READ.get(key):
+                return found
         if file.read(4) != b"GGUF":
             raise LyingHeader(msg("it does not begin as a GGUF file does"))
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _Gguf(data).header()
+            found = _Gguf(data).header()
+    with _LOCK:
+        while len(_READ) >= KEPT:
+            _READ.pop(next(iter(_READ)))
+        _READ[key] = found
+    return found
+
+
+KEPT = 8
+_READ: dict[tuple[int, ...], Header] = {}
+"""Headers of GGUF files that were read last, by which file it is and when it was written: a preparation asks often."""
+_LOCK = threading.Lock()
 
 
 class _Gguf:
@@ -258,8 +279,13 @@ class _Gguf:
         if (kind != _STRING and kind not in _SCALARS) or count > min(MAX_ARRAY, (self._size - self._at) // least):
             raise LyingHeader(msg("it has an array of {count:,} entries of type {type}", count=count, type=kind))
         if kind == _STRING:
+            # Some vocabularies have half a million: without a call for each.
+            length, data, at, last = struct.Struct("<Q").unpack_from, self._data, self._at, self._size - 8
             for _ in range(count):
-                self._skip(self._number("Q"))
+                if at > last:
+                    raise LyingHeader(BEYOND)
+                at += 8 + length(data, at)[0]
+            self._skip(at - self._at)
         else:
             self._skip(count * least)
         return count
@@ -279,5 +305,5 @@ class _Gguf:
 
     def _skip(self, length: int) -> None:
         if length > self._size - self._at:
-            raise LyingHeader(msg("its header reaches beyond the end of the file"))
+            raise LyingHeader(BEYOND)
         self._at += length

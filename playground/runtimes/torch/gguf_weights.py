@@ -211,8 +211,9 @@ _ONE_AT_A_TIME = threading.RLock()
 def _quick_gguf(deferred: bool) -> Iterator[None]:
     import gguf
     from transformers import modeling_gguf_pytorch_utils as loader
+    from transformers.integrations.gguf import reader as newer
 
-    usual = loader.load_gguf_checkpoint
+    usual, parse, mapped = loader.load_gguf_checkpoint, loader._gguf_parse_value, newer._mapped
 
     def load(path: Any, return_tensors: bool = False, model_to_load: Any = None, **named: Any) -> Any:
         parsed = usual(path, return_tensors=False, **named)
@@ -220,16 +221,25 @@ def _quick_gguf(deferred: bool) -> Iterator[None]:
             parsed["tensors"] = _tensors(_reader()(path), parsed, model_to_load, deferred)
         return parsed
 
+    def value_of(part: Any, kinds: Any) -> Any:
+        return 0 if part is STAND_IN else parse(part, kinds)  # asked for each token of a vocabulary
+
     quick = {"GGUFReader": _reader(), "get_tensor_name_map": functools.cache(gguf.get_tensor_name_map)}
     before = {name: getattr(gguf, name) for name in quick}
     # transformers imports these names from their modules each time it loads a file: replacing them there is enough.
     vars(gguf).update(quick)
-    vars(loader).update(load_gguf_checkpoint=load)
+    vars(loader).update(load_gguf_checkpoint=load, _gguf_parse_value=value_of)
+    vars(newer).update(_mapped=lambda path: mapped(path).view(np.ndarray))
     try:
         yield
     finally:
         vars(gguf).update(before)
-        vars(loader).update(load_gguf_checkpoint=usual)
+        vars(loader).update(load_gguf_checkpoint=usual, _gguf_parse_value=parse)
+        vars(newer).update(_mapped=mapped)
+
+
+STAND_IN = np.zeros(1, np.int32)
+"""What an array of the vocabulary has at each place, where nobody looks at it."""
 
 
 def _tensors(reader: Any, parsed: dict[str, Any], model: Any, deferred: bool) -> dict[str, torch.Tensor]:
@@ -291,6 +301,14 @@ def _reader() -> type[Any]:
     import gguf
 
     class Reader(gguf.GGUFReader):  # type: ignore[misc]
+        @property
+        def data(self) -> Array:
+            return self._plain
+
+        @data.setter
+        def data(self, mapped: Array) -> None:
+            self._plain = mapped.view(np.ndarray)  # of a memmap each slice takes twenty times as long
+
         def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
             if raw_type == gguf.GGUFValueType.ARRAY:
                 kind = int(self._get(orig_offs, np.uint32)[0])
@@ -308,6 +326,6 @@ def _reader() -> type[Any]:
             else:
                 end += count * np.dtype(self.gguf_scalar_to_np[gguf.GGUFValueType(kind)]).itemsize
             stand_in = [gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.INT32]
-            return end - start, [np.zeros(1, np.int32)], [0] * count, stand_in
+            return end - start, [STAND_IN], [0] * count, stand_in
 
     return Reader

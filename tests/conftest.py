@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from playground.catalog.entries import Catalog, load_catalog
 from playground.config.settings import Settings, load_settings
 from playground.service import Playground
 from playground.workers.pool import Pool
+from tests.support import compiler
 
 DATA = Path(__file__).parent / "data"
 
@@ -21,6 +25,22 @@ DATA = Path(__file__).parent / "data"
 for _signal, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_signal) == signal.SIG_IGN:
         signal.signal(_signal, _handler)
+
+_COMPILED = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One C compiler for all workers, which compiles the same only once (`tests.support.compiler`)."""
+    if not hasattr(config, "workerinput"):
+        folder = config.stash[_COMPILED] = Path(tempfile.mkdtemp(prefix="compiled-"))
+        if command := compiler.install(folder):
+            os.environ["CC"] = str(command)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if folder := config.stash.get(_COMPILED, None):
+        shutil.rmtree(folder, ignore_errors=True)
+
 
 MakeSettings = Callable[..., Settings]
 

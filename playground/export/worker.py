@@ -39,6 +39,8 @@ def main() -> int:
     os.environ.update(
         HF_HUB_OFFLINE="1", TQDM_DISABLE="1", TRANSFORMERS_VERBOSITY="error", TOKENIZERS_PARALLELISM="false"
     )
+    # Threads that spin while they wait take the processor from whoever answers meanwhile, and from each other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     home = Path(job["home"])
     try:
         artifact = _run(job, home, _reporter(send))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from playground.kernels.building import Built, build, obstacle
 from playground.runtimes.generation.engine import EngineError
 from playground.runtimes.native.engine import KernelEngine, open_kernels
 from playground.runtimes.native.lowering import read_program
+from playground.runtimes.native.program import Program
 from tests.support import kernel_graphs
 
 pytestmark = pytest.mark.skipif(obstacle() is not None, reason=obstacle() or "")
@@ -45,18 +48,34 @@ STEPS = 130
 """Over two borders between chunks of the cache, where attention gets more to do from one step to the next."""
 
 
-def sleepy(folder: Path, monkeypatch: pytest.MonkeyPatch, one_in: int, late_ns: int = 40_000) -> Built:
-    """The kernels, with threads that lose their core now and then."""
-    source = folder / f"source-{one_in}"
-    shutil.copytree(building.SOURCE, source)
-    file = source / "pool.h"
-    text = file.read_text(encoding="utf-8")
-    assert text.count("#ifndef MAY_LOSE_CORE") == 1
-    defined = f"#define LATE_NS {late_ns}L\n#define ONE_IN {one_in}{SLEEPY}\n#ifndef MAY_LOSE_CORE"
-    file.write_text(text.replace("#ifndef MAY_LOSE_CORE", defined))
-    with monkeypatch.context() as patched:
-        patched.setattr(building, "SOURCE", source)
-        return built(folder / f"library-{one_in}")
+Sleepy = Callable[..., Built]
+
+
+@pytest.fixture(scope="module")
+def sleepy(tmp_path_factory: pytest.TempPathFactory) -> Sleepy:
+    """The kernels, with threads that lose their core now and then; compiled once for each way to lose it."""
+
+    @cache
+    def made(one_in: int, late_ns: int = 40_000) -> Built:
+        folder = tmp_path_factory.mktemp("sleepy")
+        source = folder / "source"
+        shutil.copytree(building.SOURCE, source)
+        file = source / "pool.h"
+        text = file.read_text(encoding="utf-8")
+        assert text.count("#ifndef MAY_LOSE_CORE") == 1
+        defined = f"#define LATE_NS {late_ns}L\n#define ONE_IN {one_in}{SLEEPY}\n#ifndef MAY_LOSE_CORE"
+        file.write_text(text.replace("#ifndef MAY_LOSE_CORE", defined))
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(building, "SOURCE", source)
+            return built(folder / "library")
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The kernels as they are."""
+    return build(tmp_path_factory.mktemp("plain"))
 
 
 def built(folder: Path) -> Built:
@@ -79,17 +98,23 @@ def rows(engine: KernelEngine, prompt: int = 3) -> list[NDArray[Any]]:
     return found
 
 
+def expected_rows(library: Built, program: Program) -> list[NDArray[Any]]:
+    """What one thread computes."""
+    engine = open_kernels(library, program, 1)
+    expected = rows(engine)
+    engine.close()
+    return expected
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("threads", [2, 3, 8])
 @pytest.mark.parametrize("one_in", [40, 400])
 def test_threads_that_lose_their_core_change_no_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, one_in: int
+    tmp_path: Path, plain: Built, sleepy: Sleepy, threads: int, one_in: int
 ) -> None:
     program = read_program(graph(tmp_path, four_bits=threads == 3))
-    plain = open_kernels(built(tmp_path / "plain"), program, 1)
-    expected = rows(plain)
-    plain.close()
-    engine = open_kernels(sleepy(tmp_path, monkeypatch, one_in), program, threads)
+    expected = expected_rows(plain, program)
+    engine = open_kernels(sleepy(one_in), program, threads)
     for _ in range(3):
         assert all(np.array_equal(one, other) for one, other in zip(expected, rows(engine), strict=True))
     engine.close()
@@ -98,21 +123,19 @@ def test_threads_that_lose_their_core_change_no_bit(
 @pytest.mark.integration
 @pytest.mark.parametrize("one_in", [40, 1_000_000])
 def test_where_every_piece_is_late_the_step_ends_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_in: int
+    tmp_path: Path, plain: Built, sleepy: Sleepy, one_in: int
 ) -> None:
     """Whoever waits computes again at once what others are at: nobody's finished piece is thrown away for it."""
     program = read_program(graph(tmp_path, four_bits=False))
-    plain = open_kernels(built(tmp_path / "plain"), program, 1)
-    expected = rows(plain)
-    plain.close()
-    engine = open_kernels(sleepy(tmp_path, monkeypatch, one_in, late_ns=0), program, 4)
+    expected = expected_rows(plain, program)
+    engine = open_kernels(sleepy(one_in, late_ns=0), program, 4)
     assert all(np.array_equal(one, other) for one, other in zip(expected, rows(engine), strict=True))
     engine.close()
 
 
 @pytest.mark.integration
-def test_an_engine_closes_while_a_thread_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program, library = read_program(graph(tmp_path, four_bits=False)), sleepy(tmp_path, monkeypatch, 3)
+def test_an_engine_closes_while_a_thread_is_late(tmp_path: Path, sleepy: Sleepy) -> None:
+    program, library = read_program(graph(tmp_path, four_bits=False)), sleepy(3)
     for _ in range(40):
         engine = open_kernels(library, program, 4)
         engine.reset(8)
@@ -154,8 +177,10 @@ def test_who_waits_does_what_another_has_begun(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.integration
-def test_a_cache_that_could_not_grow_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = open_kernels(built(tmp_path / "library"), read_program(graph(tmp_path, four_bits=False)), 2)
+def test_a_cache_that_could_not_grow_is_not_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: Built
+) -> None:
+    engine = open_kernels(plain, read_program(graph(tmp_path, four_bits=False)), 2)
     engine.reset(8)
     expected = engine.prefill([1, 2, 3]).copy()
     with monkeypatch.context() as patched, pytest.raises(MemoryError):

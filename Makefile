@@ -4,6 +4,7 @@
 # make coverage    which lines of playground/ the quick tests reach
 # make test-kernels  the kernels with assertions and sanitizers, in every instruction set this processor can run
 # make check       lint, format, types, Space configuration
+# make wheel     dist/*.whl with the kernels compiled for every processor, for which no compiler is needed then
 # make messages    playground/locale: what readers are told, for translators, and what they made of it, for the app
 # make clean       remove the environment and the tools' caches
 #
@@ -31,7 +32,7 @@ SOURCES = $(wildcard playground tests benchmarks scripts app.py)
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input $(PIP_ARGS)
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: demo screenshots test coverage test-quick test-kernels check messages clean
+.PHONY: demo screenshots test coverage test-quick test-kernels check wheel messages clean
 
 demo: $(APP_STAMP)
 	@HOST="$(HOST)" PORT="$(PORT)" $(BIN)/python app.py
@@ -68,6 +69,10 @@ check: $(DEV_STAMP)
 	$(BIN)/python scripts/render_requirements.py --check
 	$(BIN)/python scripts/messages.py --check
 	$(BIN)/python -m playground space check
+
+wheel: $(DEV_STAMP)
+	@$(BIN)/python scripts/build_kernels.py
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 messages: $(DEV_STAMP)
 	@$(BIN)/python scripts/messages.py

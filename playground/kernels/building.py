@@ -1,28 +1,33 @@
-"""Compiles the kernels for this processor: which instruction set, by which compiler, and whether the result is right.
+"""Builds the kernels for this processor: which instruction set, whose library, and whether what it computes is right.
 
-One translation unit, two seconds, no library but C's own. What was compiled is run on numbers whose result is known,
+A library that came with the package (``shipped``) is taken where there is one of this very source, else a compiler
+makes one: one translation unit, two seconds, no library but C's own. Either is run on numbers whose result is known,
 in a process of its own, before anybody uses it: compilers have bugs, and a crash must cost nobody an answer. Where
-there is no compiler, or no instruction set the kernels are fast with, ONNX Runtime's operators do the work.
+there is neither, or no instruction set the kernels are fast with, ONNX Runtime's operators do the work.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import os
 import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from playground.errors import Reason
-from playground.messages import Translatable, foreign, msg
+from playground.kernels import shipped
+from playground.messages import NOTHING, Translatable, foreign, msg
 from playground.paths import python_path
 
-SOURCE = Path(__file__).with_name("source")
+log = logging.getLogger(__name__)
+
+SOURCE = shipped.SOURCE
 UNIT = "program.c"
 LIBRARY = "kernels.so"
 """The library's name beside the graph it was made for."""
@@ -31,8 +36,8 @@ OFF = "PLAYGROUND_KERNELS"
 """Set to ``off``, this variable leaves everything to ONNX Runtime; set to a name of ``LEVELS``, it takes that."""
 
 REVISION = "69d2dd893ea0"
-"""What the kernels compute: a part of every artifact's key, so that another one has all artifacts made anew. It changes
-when a result changes by a bit, or when libraries compiled before must not run any more; not when the same is written
+"""What the kernels compute. Artifacts of another one get a library of this one, and are compared again. It changes when
+a result changes by a bit, or when libraries compiled before must not run any more; not when the same is written
 otherwise. ``tests/kernels/test_sets.py`` holds the bits of this one.
 """
 
@@ -69,20 +74,22 @@ class KernelsUnavailable(Reason):
 
 @dataclass(frozen=True)
 class Built:
-    """A library that we compiled. Nothing is executed by its name alone: what is loaded are bytes with this checksum.
+    """A library that was tried here. Nothing is executed by its name alone: loaded are bytes with this checksum.
 
     Attributes:
         path: Where it lies.
         sha256: Of what the compiler wrote, in hexadecimal.
+        origin: Who compiled it, for a reader; NOTHING where that was not written down.
     """
 
     path: Path
     sha256: str
+    origin: Translatable = field(default=NOTHING, compare=False)
 
     @classmethod
-    def of(cls, path: Path) -> Built:
+    def of(cls, path: Path, origin: Translatable = NOTHING) -> Built:
         """What lies at ``path`` now: only for what this process has just compiled."""
-        return cls(path, hashlib.sha256(path.read_bytes()).hexdigest())
+        return cls(path, hashlib.sha256(path.read_bytes()).hexdigest(), origin)
 
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -149,14 +156,15 @@ def obstacle() -> Translatable | None:
         return msg("{variable} is {name}, which is none of {known}", variable=OFF, name=named, known=["off", *LEVELS])
     if platform.system() not in ("Linux", "Darwin"):
         return msg("there are none for this system")
-    if level() is None:
+    isa = level()
+    if isa is None:
         if named:
             return msg("{variable} is {name}, which this processor does not have", variable=OFF, name=named)
         return msg(
             "there are none that are fast on this processor and system ({variable}=scalar compiles them as plain C)",
             variable=OFF,
         )
-    if compiler() is None:
+    if compiler() is None and _of_the_package(isa) is None:
         return NO_COMPILER
     return None
 
@@ -168,34 +176,70 @@ def identity() -> str:
 
 
 def build(folder: Path, isa: str | None = None) -> Built:
-    """Compile into ``folder`` and try the result out. Whatever had the library's name there is gone.
+    """Put a library into ``folder``, the package's or one that is compiled now, and try it out. Whatever had its name
+    there is gone. Where the package's is not as it should be, a compiler is asked.
 
     Args:
         isa: A key of ``LEVELS``; what ``level`` says if None.
 
     Raises:
-        KernelsUnavailable: There is no compiler, it failed, or what it made does not compute what it should.
+        KernelsUnavailable: There is neither library nor compiler, it failed, or the result does not compute what it
+            should.
         OSError: The disk.
     """
-    reason = obstacle() if isa is None else None if compiler() else NO_COMPILER
-    if reason:
+    if isa is None and (reason := obstacle()):
         raise KernelsUnavailable(reason)
-    command = compiler()
-    assert command is not None
+    isa = isa or level() or "scalar"
     target = folder / LIBRARY
+    if came := _of_the_package(isa):
+        try:
+            return _tried(_copied(came, target))
+        except KernelsUnavailable as error:
+            if compiler() is None:
+                raise
+            log.warning("%s is not used: %s", came.path.name, error)
+    return _tried(_compiled(isa, target))
+
+
+def _of_the_package(isa: str) -> shipped.Shipped | None:
+    """The package's library; None where somebody names a compiler."""
+    return None if os.environ.get("CC") else shipped.find(isa, REVISION, SOURCE)
+
+
+def _copied(came: shipped.Shipped, target: Path) -> Built:
+    content = came.path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != came.sha256:
+        raise KernelsUnavailable(msg("{file} is not what the package lists", file=came.path.name))
+    target.unlink(missing_ok=True)
+    target.write_bytes(content)
+    return Built(target, came.sha256, msg("of the package, compiled by {compiler}", compiler=came.compiler))
+
+
+def _compiled(isa: str, target: Path) -> Built:
+    command = compiler()
+    if command is None:
+        raise KernelsUnavailable(NO_COMPILER)
     target.unlink(missing_ok=True)  # a compiler may write through a link to somebody else's file
-    arguments = [*OPTIONS, *LEVELS[isa or level() or "scalar"][1], str(SOURCE / UNIT), "-o", str(target), "-lm"]
-    name = Path(command[0]).name
+    arguments = [*OPTIONS, *LEVELS[isa][1], str(SOURCE / UNIT), "-o", str(target), "-lm"]
+    name = "zig" if "ziglang" in command else Path(command[0]).name
     said = _run([*command, *arguments], COMPILE_S, msg("{compiler} failed", compiler=name))
     if not target.is_file():
         words = foreign(said) if said else msg("it said nothing")
         raise KernelsUnavailable(msg("{compiler} made no library ({said})", compiler=name, said=words))
-    built = Built.of(target)
+    return Built.of(target, msg("compiled here by {compiler}", compiler=name))
+
+
+def _tried(built: Built) -> Built:
+    """``built``, if it computes what it should; if not, it is gone.
+
+    Raises:
+        KernelsUnavailable: It does not, or crashes.
+    """
     trial = [sys.executable, "-P", "-m", "playground.kernels.trial", str(built.path), built.sha256]
     try:
         _run(trial, CHECK_S, msg("the trial failed"))
     except KernelsUnavailable:
-        target.unlink(missing_ok=True)
+        built.path.unlink(missing_ok=True)
         raise
     return built
 

@@ -217,7 +217,8 @@ def test_the_instruction_set_is_the_best_that_the_processor_names(
     assert level("asimd") == level("avx2 fma f16c") == "scalar"
 
 
-def test_what_stands_in_the_way_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_stands_in_the_way_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building.shipped, "FOLDER", tmp_path)
     monkeypatch.setenv(building.OFF, "off")
     assert building.obstacle() == "PLAYGROUND_KERNELS is off"
     assert building.identity() == "none"

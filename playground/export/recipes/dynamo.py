@@ -93,8 +93,6 @@ def exported(model: Any) -> Graph:
 
     config = model.config.get_text_config()
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
-    if not positions:
-        raise NoOperator(msg("it does not say how many positions it has"))
     operators = Operators(model, positions)
 
     class Step(torch.nn.Module):  # type: ignore[misc]
@@ -109,18 +107,25 @@ def exported(model: Any) -> Graph:
 
     with operators.installed():
         caches = operators.watch()
+        if not positions and any(held.keys for held in caches):
+            raise NoOperator(msg("it does not say how many positions it has"))
         with _hollow(model) as weights, torch.no_grad():
-            past = [torch.zeros(1, heads, PAST, size) for heads, size in caches for _ in range(2)]
+            past = [tensor for held in caches for tensor in held.empty(PAST)]
+            names = [f"{layer}.{part}" for layer, held in enumerate(caches) for part in held.names()]
             any_length = torch.export.Dim.DYNAMIC
             tokens = torch.arange(NEW)[None]
             example = tokens, torch.ones(1, PAST + NEW, dtype=torch.int64), tokens + PAST, past
-            axes = {1: any_length}, {1: any_length}, {1: any_length}, [{2: any_length} for _ in past]
+            axes = (
+                {1: any_length},
+                {1: any_length},
+                {1: any_length},
+                [{2: any_length} if _grows(name) else {} for name in names],
+            )
             try:
                 program = torch.export.export(Step(), example, dynamic_shapes=axes, strict=False)
             except TurnLost:
                 operators.leave_angles()
                 program = torch.export.export(Step(), example, dynamic_shapes=axes, strict=False)
-            names = [f"{layer}.{part}" for layer in range(len(caches)) for part in ("key", "value")]
             made = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -198,12 +203,18 @@ def _gather_last(graph: Graph) -> None:
         nodes.insert(place, gather)
 
 
+def _grows(name: str) -> bool:
+    """Whether what is kept under this name is longer with every token."""
+    return name.endswith((".key", ".value"))
+
+
 def _name_axes(graph: Any) -> None:
     """Call the axes that grow what other builders call them; tracing numbers them."""
     names = {"input_ids": {1: AXIS_NEW}, "attention_mask": {1: AXIS_TOTAL}, "position_ids": {1: AXIS_NEW}}
     for value in (*graph.input, *graph.output):
         part = value.name.partition(".")[0]
-        axes = names.get(part, {2: {"past_key_values": AXIS_PAST, "present": AXIS_TOTAL}.get(part, "")})
+        grown = {"past_key_values": AXIS_PAST, "present": AXIS_TOTAL}.get(part, "") if _grows(value.name) else ""
+        axes = names.get(part, {2: grown})
         for axis, name in axes.items():
             if name:
                 value.type.tensor_type.shape.dim[axis].dim_param = name

@@ -15,16 +15,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch.overrides import TorchFunctionMode
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_experts_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from playground.export.recipes import experts
+from playground.export.recipes import experts, recurrences
+from playground.export.recipes.caches import CONV, RECURRENT, Held, Past, PastLayer, State, presents
 from playground.export.recipes.reasons import NoOperator, TurnLost
 from playground.messages import Translatable, msg
 from playground.runtimes.torch.deferred import real
@@ -102,46 +104,18 @@ class Turn:
     interleaved: int
 
 
-class PastLayer(DynamicLayer):  # type: ignore[misc]
-    """A layer's keys and values, which the operator continues by itself.
-
-    Args:
-        keys, values: fp32 ``[batch, heads, tokens, size]``.
-        order: Layers that were given new keys and values; this one is put behind them when it is.
-
-    Attributes:
-        present: Both with what was computed now, once the layer has been run.
-    """
-
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, order: list[PastLayer]) -> None:
-        super().__init__()
-        self.past = keys, values
-        self.present: tuple[torch.Tensor, ...] = ()
-        self._order = order
-
-    def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        self._order.append(self)
-        return keys, values
-
-    def get_seq_length(self) -> int:
-        return cast(int, self.past[0].shape[2])
-
-    def get_mask_sizes(self, new: Any) -> tuple[int, int]:
-        return (new.shape[0] if isinstance(new, torch.Tensor) else new) + self.get_seq_length(), 0
-
-
 @dataclass
 class _Run:
     """What the operators of one traced run need.
 
     Attributes:
-        layers: The cache.
+        cache: The layers.
         lengths: ``seqlens_k`` and ``total_sequence_length`` of the operator.
         waiting: Queries and keys that are to be turned and have not come to attention yet, by identity.
         order: The layers that were given keys and values, in the order in which they were.
     """
 
-    layers: list[PastLayer]
+    cache: Past
     lengths: tuple[torch.Tensor, torch.Tensor]
     waiting: dict[int, torch.Tensor] = field(default_factory=dict)
     order: list[PastLayer] = field(default_factory=list)
@@ -157,6 +131,8 @@ class _Watched:
         tables: Cosines and sines of all positions, by the same.
         caches: Heads and sizes of the keys of each layer, by its number.
         experts: What the operator is told of a mixture, by its class.
+        states: Shapes and types of the states that a layer keeps, by its number.
+        others: Functions of recurrences that compute something else than the operator.
     """
 
     norms: dict[int, tuple[torch.Tensor, float]] = field(default_factory=dict)
@@ -164,6 +140,8 @@ class _Watched:
     tables: dict[Any, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     caches: dict[int, tuple[int, int]] = field(default_factory=dict)
     experts: dict[type, experts.Settings] = field(default_factory=dict)
+    states: dict[int, dict[State, tuple[tuple[int, ...], torch.dtype]]] = field(default_factory=dict)
+    others: set[Any] = field(default_factory=set)
 
 
 class Operators:
@@ -177,6 +155,7 @@ class Operators:
     def __init__(self, model: Any, positions: int) -> None:
         self._model, self._positions = model, positions
         self._seen, self._run = _Watched(), cast("_Run | None", None)
+        self._held: list[Held] = []
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -190,9 +169,9 @@ class Operators:
                     _check_fixed(module)
                     _instead(stack, module, "forward", self._angles(module))
             for space in {type(module).__module__ for module in self._model.modules()}:
-                if hasattr(sys.modules[space], "apply_rotary_pos_emb"):
-                    usual = sys.modules[space].apply_rotary_pos_emb
-                    _instead(stack, sys.modules[space], "apply_rotary_pos_emb", self._turned(usual))
+                for name, around in self._functions().items():
+                    if usual := getattr(sys.modules[space], name, None):
+                        _instead(stack, sys.modules[space], name, around(usual))
             for config in {id(each): each for each in map(_config, self._model.modules()) if each is not None}.values():
                 for choice, name in _CHOICES.items():
                     stack.callback(setattr, config, choice, getattr(config, choice, None))
@@ -207,24 +186,29 @@ class Operators:
             stack.enter_context(_Calls(self))
             yield
 
-    def watch(self) -> list[tuple[int, int]]:
+    def watch(self) -> list[Held]:
         """Run the network once on a few tokens, and remember what its modules compute.
 
         Returns:
-            Of each layer how many heads it keeps, and how many numbers of each.
+            What each layer keeps.
 
         Raises:
-            NoOperator: There are layers without attention, or none with it.
+            NoOperator: There is nothing that a layer keeps.
         """
         tokens = torch.arange(WATCHED)[None]
-        cache = DynamicCache()
+        cache = DynamicCache(config=self._model.config)
+        for number, layer in enumerate(cache.layers):
+            if hasattr(layer, "update_recurrent_state"):
+                self._watch_states(number, layer)
         with torch.no_grad():
-            self._model(input_ids=tokens, position_ids=tokens + WATCHED, past_key_values=cache, use_cache=True)
-        held = {number: layer.keys.shape for number, layer in enumerate(cache.layers) if layer.is_initialized}
-        found = {number: (shape[1], shape[3]) for number, shape in held.items()} | self._seen.caches
-        if not found or sorted(found) != list(range(len(found))):
-            raise NoOperator(msg("it has layers without attention"))
-        return [found[layer] for layer in range(len(found))]
+            self._model(**self._given(tokens, tokens + WATCHED, cache))
+        keys = {number: layer.keys.shape for number, layer in enumerate(cache.layers) if _keeps_keys(layer)}
+        found = {number: (shape[1], shape[3]) for number, shape in keys.items()} | self._seen.caches
+        if not found and not self._seen.states:
+            raise NoOperator(msg("its layers keep nothing in transformers' cache"))
+        layers = range(1 + max((*found, *self._seen.states)))
+        self._held = [Held(found.get(number), self._seen.states.get(number, {})) for number in layers]
+        return self._held
 
     def run(
         self, tokens: torch.Tensor, seen: torch.Tensor, positions: torch.Tensor, past: list[torch.Tensor]
@@ -235,30 +219,54 @@ class Operators:
             tokens: int64 ``[1, new]``.
             seen: The attention mask, int64 ``[1, total]``.
             positions: int64 ``[1, new]``.
-            past: Keys and values of each layer in turn, fp32 ``[1, heads, past, size]``.
+            past: What each layer kept, in turn, as ``Held.empty`` has it.
 
         Returns:
-            Logits ``[1, 1, vocab]`` of the last token; keys and values as in ``past``.
+            Logits ``[1, 1, vocab]`` of the last token; what each layer keeps now.
 
         Raises:
             NoOperator: The network can't be written this way.
         """
         order: list[PastLayer] = []
-        layers = [PastLayer(keys, values, order) for keys, values in zip(past[::2], past[1::2], strict=True)]
-        cache = DynamicCache()
-        cache.layers, cache.layer_class_to_replicate = layers, None
+        kept = iter(past)
+        layers = [held.layer([next(kept) for _ in held.names()], order) for held in self._held]
         lengths = seen.sum(1, keepdim=True).to(torch.int32) - 1, seen.sum().to(torch.int32)
-        self._run = _Run(layers, lengths, order=order)
+        self._run = _Run(Past(layers), lengths, order=order)
         try:
-            given: dict[str, Any] = {"input_ids": tokens, "attention_mask": None, "position_ids": positions}
-            found = self._model(**given, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            found = self._model(**self._given(tokens, positions, self._run.cache), logits_to_keep=1)
             if self._run.waiting:
                 raise TurnLost(msg("what is turned is not what attention compares"))
         finally:
             self._run = None
-        if not all(layer.present for layer in layers):
+        keeps = [presents(layer, held) for layer, held in zip(layers, self._held, strict=True)]
+        if any(each is None for each in keeps):
             raise NoOperator(msg("not every layer keeps keys and values"))
-        return found.logits, [each for layer in layers for each in layer.present]
+        return found.logits, [tensor for each in keeps for tensor in each or ()]
+
+    def _given(self, tokens: torch.Tensor, positions: torch.Tensor, cache: DynamicCache) -> dict[str, Any]:
+        """The network's arguments: those of layers without positions have other names."""
+        known = inspect.signature(self._model.forward).parameters
+        name = "cache_params" if "cache_params" in known else "past_key_values"
+        given = {"input_ids": tokens, "attention_mask": None, name: cache, "use_cache": True}
+        return given | ({"position_ids": positions} if name != "cache_params" or "position_ids" in known else {})
+
+    def _watch_states(self, number: int, layer: Any) -> None:
+        """Remember what ``layer`` keeps, as the graph will have it."""
+        convolution, recurrence = layer.update_conv_state, layer.update_recurrent_state
+        known = self._seen.states.setdefault(number, {})
+
+        def update_conv_state(conv_states: torch.Tensor, state_idx: int = 0, **named: Any) -> torch.Tensor:
+            whole = cast(torch.Tensor, convolution(conv_states, state_idx, **named)).clone()
+            known[CONV, state_idx] = tuple(layer.conv_states[state_idx].shape), whole.dtype
+            whole.conv = known, state_idx, conv_states
+            return whole
+
+        def update_recurrent_state(recurrent_states: torch.Tensor, state_idx: int = 0, **named: Any) -> torch.Tensor:
+            shape = getattr(recurrent_states, "held", tuple(recurrent_states.shape))
+            known[RECURRENT, state_idx] = shape, recurrent_states.dtype
+            return cast(torch.Tensor, recurrence(recurrent_states, state_idx, **named))
+
+        layer.update_conv_state, layer.update_recurrent_state = update_conv_state, update_recurrent_state
 
     # -- what stands in a module's place -------------------------------------------------------------------------------
 
@@ -280,7 +288,7 @@ class Operators:
         unknown = sorted(name for name, each in told.items() if name not in _SAYS_NOTHING and each is not None)
         if unknown:
             raise NoOperator(msg("attention is told {names}", names=unknown))
-        layer = self._run.layers[module.layer_idx]
+        layer = self._run.cache.layers[module.layer_idx]
         return self._grouped(layer, (query, key, value), mask, scaling, softcap), None
 
     def _experts(self, module: Any, hidden: Any, chosen: Any, weights: Any) -> torch.Tensor:
@@ -410,6 +418,50 @@ class Operators:
 
         return forward
 
+    def _functions(self) -> dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]]:
+        """What stands in the place of transformers' functions, by their names."""
+        written = {name: partial(self._recurrence, name) for name in recurrences.RECURRENCES}
+        return {"apply_rotary_pos_emb": self._turned, recurrences.CONVOLUTION: self._convolution, **written}
+
+    def _convolution(self, usual: Callable[..., Any]) -> Callable[..., Any]:
+        def apply(source: Any, weight: Any, bias: Any = None, activation: Any = None, **named: Any) -> Any:
+            kept, number, new = cast("tuple[Any, int, Any]", getattr(source, "conv", (None, 0, None)))
+            if self._run is None or kept is None:
+                found = usual(source, weight, bias, activation, **named)
+                if kept is not None and recurrences.is_causal(new, weight, bias, activation, found):
+                    kept[CONV, number] = (*new.shape[:2], weight.shape[-1] - 1), new.dtype
+                return found
+            state = kept.states[CONV, number]
+            if state.shape[-1] != weight.shape[-1] - 1:
+                return usual(source, weight, bias, activation, **named)
+            made, kept.next[CONV, number] = recurrences.convolved(new, state, weight, bias, activation)
+            made.only_new = True
+            return made
+
+        return apply
+
+    def _recurrence(self, name: str, usual: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(usual)
+
+        def apply(*args: Any, **named: Any) -> Any:
+            steps = recurrences.steps_of(name, signature, args, named)
+            if self._run is None:
+                found = usual(*args, **named)
+                if recurrences.gives_the_same(steps, found):
+                    found[1].held = steps.held
+                else:
+                    self._seen.others.add(usual)
+                return found
+            if usual in self._seen.others:
+                return usual(*args, **named)
+            state = self._run.cache.asked if steps.initial is None else steps.initial
+            if state is None:
+                raise NoOperator(msg("its layers keep a state that no operator continues"))
+            made, present = recurrences.written(steps, state)
+            return steps.finish(made), present
+
+        return apply
+
     def _turned(self, usual: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(usual)
 
@@ -456,6 +508,8 @@ class _Calls(TorchFunctionMode):  # type: ignore[misc]
         if name == "scaled_dot_product_attention" and isinstance(named.get("attn_mask"), Mask):
             query, key, value = args
             return self._operators.attention_called(query, key, value, named["attn_mask"], named.get("scale"))
+        if name == "__getitem__" and getattr(args[0], "only_new", False) and _from_the_end(args[1]):
+            return args[0]
         found = func(*args, **named)
         if name in _SAME_HEADS:
             self._operators.goes_on(args[0], found)
@@ -575,6 +629,17 @@ def _rotated(head: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, int
     both = first * cosines - second * sines, second * cosines + first * sines
     made = torch.stack(both, -1).flatten(-2) if interleaved else torch.cat(both, -1)
     return torch.cat((made, rest), -1)
+
+
+def _from_the_end(index: Any) -> bool:
+    """Whether this leaves out what a convolution gives of earlier tokens."""
+    whole = slice(None)
+    last = index[-1] if isinstance(index, tuple) and index[:-1] == (whole, whole) else whole
+    return isinstance(last, slice) and last.start is not None and last.stop is None and last.step is None
+
+
+def _keeps_keys(layer: Any) -> bool:
+    return getattr(layer, "keys", None) is not None
 
 
 def _is_heads(each: Any) -> bool:

@@ -32,6 +32,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.parallel, pytest.mark.xdist_g
 IDS = np.array([[(11 * place + 3) % tiny.VOCAB for place in range(3 * WINDOW)]])
 PIECES = (7, 1, 1, WINDOW, 1, 20)
 
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_expand": 2, "mamba_n_groups": 1}
+
 FAMILIES = {
     each.name: each
     for each in (
@@ -45,6 +47,15 @@ FAMILIES = {
         Family("qwen3-moe", "Qwen 3 30B A3B", "weights of experts that do not add up to one", "qwen3_moe",
                {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 96, "norm_topk_prob": False}),
         Family("starcoder-2", "StarCoder2", "biases everywhere", "starcoder2", {"sliding_window": WINDOW}),
+        Family("granite-hybrid", "Granite 4.0 H", "Mamba 2 beside attention, without rotary angles", "granitemoehybrid",
+               {**MAMBA, "num_local_experts": 0, "shared_intermediate_size": 128, "pad_token_id": 0,
+                "layer_types": ["mamba", "attention"], "position_embedding_type": "nope"}),
+        Family("falcon-h1", "Falcon H1", "attention and Mamba 2 in each layer", "falcon_h1",
+               {**MAMBA, "mamba_d_ssm": 128, "pad_token_id": 0}),
+        Family("qwen-3.5", "Qwen 3.5", "gated delta rules beside gated attention", "qwen3_5_text",
+               {"layer_types": ["linear_attention", "full_attention"], "head_dim": 64, "linear_key_head_dim": 16,
+                "linear_value_head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 4}),
+        Family("mamba", "Mamba", "no attention at all", "mamba", {"state_size": 8, "pad_token_id": 0}),
     )
 }  # fmt: skip
 
@@ -73,7 +84,8 @@ def logits(path: Path) -> list[NDArray[Any]]:
     """Behind each of ``PIECES``, what is kept between them given back."""
     session = ort.InferenceSession(str(path))
     kept = {each.name: each for each in session.get_inputs() if each.name.startswith("past")}
-    state = {name: np.zeros([1, each.shape[1], 0, each.shape[3]], np.float32) for name, each in kept.items()}
+    state = {name: np.zeros([size if isinstance(size, int) else 0 for size in each.shape], np.float32)
+             for name, each in kept.items()}  # fmt: skip
     names = [each.name for each in session.get_outputs()]
     found, done = [], 0
     for size in PIECES:
@@ -98,12 +110,29 @@ def expected(folder: Path) -> list[NDArray[Any]]:
     return [whole[place - 1] for place in np.cumsum(PIECES)]
 
 
+STATES = ["granite-hybrid", "falcon-h1", "qwen-3.5", "mamba"]
+
+
 # The others are in docs/families.md, and so run with it.
-@pytest.mark.parametrize("name", ["olmo-3", "phi", "cohere", "ministral-3", "qwen3-moe", "starcoder-2"])
+@pytest.mark.parametrize("name", ["olmo-3", "phi", "cohere", "ministral-3", "qwen3-moe", "starcoder-2", *STATES])
 def test_a_traced_network_is_the_network_however_its_tokens_come_in(name: str, traced: Callable[[str], Path]) -> None:
     path = traced(name)
     for got, want in zip(logits(path), expected(path.parents[1] / "model"), strict=True):
         assert np.abs(got - want).max() <= 2e-5 * max(1.0, np.abs(want).max())
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_layer_that_keeps_a_state_is_an_operator_and_its_state_never_grows(
+    name: str, traced: Callable[[str], Path]
+) -> None:
+    import onnx
+
+    graph = onnx.load(traced(name), load_external_data=False).graph
+    counted = Counter(node.op_type for node in graph.node)
+    states = [each for each in graph.input if each.name.endswith((".conv", ".recurrent"))]
+    assert len(states) == counted["CausalConvWithState"] + counted["LinearAttention"] > 0
+    assert all(size.dim_value for each in states for size in each.type.tensor_type.shape.dim)
+    assert not {"Loop", "Scan", "If", "Conv"} & set(counted)
 
 
 def test_what_is_traced_is_attention_norms_and_products_and_little_else(traced: Callable[[str], Path]) -> None:
@@ -182,7 +211,6 @@ def words_of(error: pytest.ExceptionInfo[ExportError]) -> Translatable:
     [
         (Family("bloom", "BLOOM", "", "bloom", {}), "positions"),
         (Family("falcon-alibi", "Falcon RW", "", "falcon", {"alibi": True, "multi_query": False}), "mask or a bias"),
-        (Family("mamba", "Mamba", "", "mamba", {}), "positions"),
         (Family("aria", "Aria", "", "aria_text", {}), "laid out in another way"),
     ],
     ids=lambda each: each.name if isinstance(each, Family) else "",

@@ -40,6 +40,7 @@ BASE: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 MAMBA = {"mamba_n_heads": 32, "mamba_d_head": 64, "mamba_d_state": 64, "mamba_expand": 2, "mamba_n_groups": 1}
+DENSE = {"num_local_experts": 0, "shared_intermediate_size": 3072}
 LINEAR = ["linear_attention"] * 3 + ["full_attention"]
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "Llama 2": ("llama", {}),
@@ -53,11 +54,14 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "SmolLM3": ("smollm3", {}),
     "Ministral 3": ("ministral3", {}),
     "EXAONE 4": ("exaone4", {}),
-    "Granite 4 (dense)": ("granite", {}),
+    "Granite 4 (dense)": (
+        "granitemoehybrid",
+        {**MAMBA, **DENSE, "layer_types": ["attention"] * 8, "position_embedding_type": "rope"},
+    ),
     "Granite 4 (hybrid)": (
         "granitemoehybrid",
-        {**MAMBA, "num_local_experts": 0, "shared_intermediate_size": 3072,
-         "layer_types": ["mamba", "mamba", "mamba", "attention"] * 2},
+        {**MAMBA, **DENSE, "layer_types": ["mamba", "mamba", "mamba", "attention"] * 2,
+         "position_embedding_type": "nope"},
     ),
     "Falcon H1": ("falcon_h1", {**MAMBA, "mamba_d_ssm": 2048}),
     "LFM2": ("lfm2", {"layer_types": ["conv", "conv", "full_attention", "conv"] * 2}),

@@ -88,11 +88,13 @@ def exported(model: Any) -> Graph:
     """
     import torch
 
-    from playground.export.recipes.operators import Operators
+    from playground.export.recipes.operators import Operators, keeps_states_alone
     from playground.export.recipes.reasons import NoOperator, TurnLost
 
     config = model.config.get_text_config()
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
+    if not positions and not keeps_states_alone(model):
+        raise NoOperator(msg("it does not say how many positions it has"))
     operators = Operators(model, positions)
 
     class Step(torch.nn.Module):  # type: ignore[misc]
@@ -107,8 +109,6 @@ def exported(model: Any) -> Graph:
 
     with operators.installed():
         caches = operators.watch()
-        if not positions and any(held.keys for held in caches):
-            raise NoOperator(msg("it does not say how many positions it has"))
         with _hollow(model) as weights, torch.no_grad():
             past = [tensor for held in caches for tensor in held.empty(PAST)]
             names = [f"{layer}.{part}" for layer, held in enumerate(caches) for part in held.names()]

@@ -245,10 +245,10 @@ class Operators:
 
     def _given(self, tokens: torch.Tensor, positions: torch.Tensor, cache: DynamicCache) -> dict[str, Any]:
         """The network's arguments: those of layers without positions have other names."""
-        known = inspect.signature(self._model.forward).parameters
-        name = "cache_params" if "cache_params" in known else "past_key_values"
-        given = {"input_ids": tokens, "attention_mask": None, name: cache, "use_cache": True}
-        return given | ({"position_ids": positions} if name != "cache_params" or "position_ids" in known else {})
+        given = {"input_ids": tokens, "attention_mask": None, "use_cache": True}
+        if keeps_states_alone(self._model):
+            return given | {"cache_params": cache}
+        return given | {"past_key_values": cache, "position_ids": positions}
 
     def _watch_states(self, number: int, layer: Any) -> None:
         """Remember what ``layer`` keeps, as the graph will have it."""
@@ -516,6 +516,11 @@ class _Calls(TorchFunctionMode):  # type: ignore[misc]
         elif name in {"cat", "concat", "concatenate"} and -1 in (*args[1:], named.get("dim")):
             self._operators.goes_on(args[0][0], found)  # of which the first numbers alone are turned
         return found
+
+
+def keeps_states_alone(model: Any) -> bool:
+    """Whether no layer has attention: then the cache has another name in transformers, and there are no positions."""
+    return "cache_params" in inspect.signature(model.forward).parameters
 
 
 def _mask(*, mask_function: Callable[..., Any], **_: Any) -> Mask:

@@ -1,6 +1,6 @@
 """How fast architectures decode beside transformers: networks of real classes and of a size that feels memory.
 
-    python -m tests.families.speed [--only NAME,…] [--work FOLDER] [--repeats 3]
+    python -m tests.families.speed [--only NAME,…] [--work FOLDER] [--repeats 3] [--unchecked]
 
 Each is a network of about 0.1 B random weights in eight layers, published as bf16 safetensors, prepared as int8 and
 decoded greedily by the playground's own engine and by transformers' ``generate`` in fp32 on the same files, in turns, a
@@ -17,10 +17,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks._contender import bare, torch
+from benchmarks._contender import Generate, bare, torch
 from playground.paths import ROOT
 from tests.support import tiny
 
@@ -99,23 +100,69 @@ def prepared(folder: Path, home: Path) -> dict[str, Any]:
     return found
 
 
+def unchecked(folder: Path, target: Path) -> dict[str, Any]:
+    """As ``prepared``, of the first graph that can be built."""
+    from playground.errors import ExportError
+    from playground.export import kernels
+    from playground.export.recipes.base import Work
+    from playground.export.recipes.registry import RECIPES
+
+    for recipe in RECIPES:
+        if recipe.name in {"prebuilt", "optimum"}:
+            continue
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        try:
+            recipe.build(Work(folder, folder, target, "int8", recipe.options["int8"], target, lambda *_: None))
+        except ExportError:
+            continue
+        kernels.attach(target, lambda *_: None)
+        found = {"recipe": recipe.name, "engine": kernels.engine(target), "path": str(target)}
+        return found | {"variant": {"runtime": "onnx", "precision": "int8"}}
+    raise SystemExit(f"{folder.name}: no recipe builds it")
+
+
+def here(folder: Path, threads: int) -> Generate:
+    """The playground's engine, for what was built in this process or prepared."""
+    from playground.export import kernels
+    from playground.runtimes.onnx.runtime import open_engine
+
+    if (folder / "artifact.json").exists():
+        return bare(folder, threads)
+    engine = open_engine(folder, threads, library=kernels.built(folder))
+
+    def generate(prompt: list[int], count: int) -> tuple[list[float], list[int]]:
+        engine.reset(len(prompt) + count)
+        logits = engine.prefill(prompt)
+        stamps, chosen = [], []
+        while True:
+            chosen.append(int(logits.argmax()))
+            stamps.append(time.monotonic())
+            if len(chosen) == count:
+                return stamps, chosen
+            logits = engine.step(chosen[-1])
+
+    return generate
+
+
 def tok_s(stamps: list[float]) -> float:
     return (len(stamps) - 1) / (stamps[-1] - stamps[0])
 
 
-def measured(name: str, work: Path, repeats: int) -> str:
+def measured(name: str, work: Path, repeats: int, check: bool) -> str:
     """A row of the table."""
     folder = work / name.lower().replace(" ", "-").replace("(", "").replace(")", "")
     folder.mkdir(parents=True)
     parameters = write(name, folder)
-    found = prepared(folder, work / f"home-{folder.name}")
+    home = work / f"home-{folder.name}"
+    found = prepared(folder, home) if check else unchecked(folder, home / "graph")
     runtime, precision = found["variant"]["runtime"], found["variant"]["precision"]
     engine = (found["engine"] or runtime).split()[0]
     row = f"| {name} | {parameters / 1e6:.0f} | {found['recipe']} | {engine} | {precision} "
     if runtime == "torch":
         return f"{row}| | | |"
     threads = len(os.sched_getaffinity(0))
-    parties = bare(Path(found["path"]), threads), torch(folder, threads)
+    parties = here(Path(found["path"]), threads), torch(folder, threads)
     ids = [(37 * place + 11) % (tiny.VOCAB - 20) + 10 for place in range(PROMPT)]
     taken: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeats + 1):
@@ -123,9 +170,9 @@ def measured(name: str, work: Path, repeats: int) -> str:
             figure = tok_s(party(ids, COUNT)[0])
             if turn:  # the first of each warms up
                 figures.append(figure)
-    here, there = map(statistics.median, taken)
+    ours, theirs = map(statistics.median, taken)
     shutil.rmtree(folder)
-    return f"{row}| {here:.1f} | {there:.1f} | {here / there:.1f} |"
+    return f"{row}| {ours:.1f} | {theirs:.1f} | {ours / theirs:.1f} |"
 
 
 def main() -> int:
@@ -133,12 +180,13 @@ def main() -> int:
     parser.add_argument("--only", default="", help="names, with commas between them")
     parser.add_argument("--work", type=Path, help="a folder for networks and artifacts")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--unchecked", action="store_true", help="do not compare with the original")
     options = parser.parse_args()
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1"}
     print("| family | million weights | way | engine | precision | tok/s | transformers fp32 | ratio |", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         for name in filter(None, options.only.split(",")) if options.only else FAMILIES:
-            print(measured(name, options.work or Path(temporary), options.repeats), flush=True)
+            print(measured(name, options.work or Path(temporary), options.repeats, not options.unchecked), flush=True)
     return 0
 
 

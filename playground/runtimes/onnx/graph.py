@@ -36,8 +36,9 @@ ENCODER_STATES, ENCODER_MASK = "encoder_hidden_states", "encoder_attention_mask"
 ROWS = "logit_rows"
 """The input that ``any_rows`` gives a graph: places in the run's own tokens, int64 ``[wanted]``; -1 is the last one."""
 KNOWN = frozenset((TOKENS, MASK, POSITIONS, CACHE_POSITION, USE_CACHE, KEEP_LOGITS, ENCODER_STATES, ENCODER_MASK))
-SHARING = frozenset(("GroupQueryAttention",))
-"""Operators that may be given one buffer as past and present."""
+SHARING = frozenset(("GroupQueryAttention", "CausalConvWithState", "LinearAttention"))
+"""Operators that count a part of a text as the same tokens one by one. The first may be given one buffer as past and
+present; states of the others have a fixed size."""
 
 _GROWS = re.compile(r"past|seq|len|total", re.IGNORECASE)
 _FOLDED = re.compile(r"head|[*x×]", re.IGNORECASE)
@@ -134,8 +135,9 @@ def read_graph(session: ort.InferenceSession, file: OnnxFile, config: Mapping[st
 def _kind(slots: Sequence[Slot], file: OnnxFile) -> Kind:
     if not slots:
         return "whole"
-    makers = [file.makers.get(slot.present) for slot in slots if slot.axis is not None]
-    return "shared" if all(maker in SHARING for maker in makers) else "growing"
+    grown = [file.makers.get(slot.present) for slot in slots if slot.axis is not None]
+    kept = [file.makers.get(slot.present) for slot in slots if slot.axis is None]
+    return "shared" if all(maker in SHARING for maker in grown or kept) else "growing"
 
 
 def _slot(node: Any, outputs: Mapping[str, Any], config: Mapping[str, Any]) -> Slot:

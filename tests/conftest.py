@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark.expression import Expression
 
 from playground.catalog.entries import Catalog, load_catalog
 from playground.config.settings import Settings, load_settings
@@ -40,6 +44,28 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if folder := config.stash.get(_COMPILED, None):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out a module of which ``-m`` can select no test, whichever of the marks in its text a test has: importing
+    all of them takes longer than some parts of the suite, and each worker does.
+    """
+    if not collection_path.name.startswith("test_") or not (wanted := config.option.markexpr):
+        return None
+    return True if not _may_select(wanted, frozenset(MARK.findall(collection_path.read_text("utf-8")))) else None
+
+
+MARKS = ("alone", "integration", "parallel", "ui", "waits")
+MARK = re.compile(rf"\bmark\.({'|'.join(MARKS)})\b")
+
+
+@cache
+def _may_select(wanted: str, marks: frozenset[str]) -> bool:
+    if not set(re.findall(r"\w+", wanted)) <= {"and", "or", "not", *MARKS}:
+        return True  # a mark of which nothing is known here
+    expression = Expression.compile(wanted)
+    some = (each for count in range(len(marks) + 1) for each in combinations(sorted(marks), count))
+    return any(expression.evaluate(lambda name, each=each: name in each) for each in some)
 
 
 MakeSettings = Callable[..., Settings]

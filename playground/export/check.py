@@ -42,23 +42,44 @@ PIECES = 4
 def fidelity(
     folder: Path, original: Path, precision: str, progress: Progress, reference: Translatable = REFERENCE
 ) -> Fidelity:
+    """Ask the original, and compare the export in ``folder`` with what it says. See ``answers_of`` and ``compared``."""
+    return compared(folder, answers_of(original, folder, progress), precision, progress, reference)
+
+
+def answers_of(original: Path, spare: Path, progress: Progress) -> Reference:
+    """The original's answers to all texts.
+
+    Args:
+        original: The folder with the original files, or what stands for it.
+        spare: A folder with tokenizer.json, for originals whose tokenizer can't be read from their own.
+        progress: Told that it is asked.
+
+    Raises:
+        Exception: Whatever transformers raises.
+    """
+    progress(ASKING, None)
+    found = ask(original, passages, spare)
+    gc.collect()  # the original's network, parts of which hold each other
+    return found
+
+
+def compared(
+    folder: Path, asked: Reference, precision: str, progress: Progress, reference: Translatable = REFERENCE
+) -> Fidelity:
     """Compare the export in ``folder`` with the original.
 
     Args:
         folder: Holds the graphs, config.json and tokenizer.json.
-        original: The folder with the original files, or whatever ``reference`` calls by its name.
+        asked: The original's answers.
         precision: Of the export; decides what may be lost.
         progress: Told the share of positions done.
         reference: What it is compared with, for a reader.
 
     Raises:
-        Exception: Whatever transformers or the runtime raises where one of them does not run.
+        Exception: Whatever the runtime raises where it does not run.
     """
     from playground.runtimes.onnx.runtime import open_engine
 
-    progress(ASKING, None)
-    asked = ask(original, passages, spare=folder)
-    gc.collect()  # the original's network, parts of which hold each other
     # Preparation runs beside other work, where threads that spin while they wait make each step many times slower.
     engine = open_engine(folder, usable_cores(), spinning=False, library=kernels.built(folder))
     try:

@@ -13,8 +13,9 @@ import datetime
 import gc
 import logging
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from playground.errors import ExportError, FidelityError, PlaygroundError, Reaso
 from playground.export import cache, room
 from playground.export.recipes.base import Recipe, Work
 from playground.export.recipes.overlay import OverlayError
+from playground.export.reference import Reference
 from playground.export.weights import original_folder
 from playground.messages import NOTHING, Translatable, clauses, msg
 from playground.records import Artifact, Fidelity, ModelSpec, Variant
@@ -305,16 +307,19 @@ def _build_and_check(job: _Job, recipe: Recipe, work: Work, material: _Material)
         gc.collect()  # the network, parts of which hold each other
     if material.imported is None:
         return _Checked(precision, "onnxruntime", msg("there is no original to compare the kernels with"))
-    original, reference = material.original
+    _, reference = material.original
+    # The compiler is a process of its own; meanwhile the original can answer.
+    with ThreadPoolExecutor(1) as pool, _Timed(f"{job.variant}: kernels and the original's answers"):
+        attached = pool.submit(kernels.attach, work.target, job.progress)
+        answers = _answers(job, recipe.name, material)
+    note = attached.result()
 
     def compared() -> Fidelity:
         def compare() -> Fidelity:
-            return check.fidelity(work.target, original, precision, job.progress, reference)
+            return check.compared(work.target, answers, precision, job.progress, reference)
 
         return _judged(job, recipe.name, compare)
 
-    with _Timed(f"{job.variant}: kernels"):
-        note = kernels.attach(work.target, job.progress)
     if note is None:
         try:
             return _Checked(precision, kernels.engine(work.target), NOTHING, compared())
@@ -342,26 +347,53 @@ def _built(job: _Job, recipe: Recipe, work: Work) -> str:
         raise ExportError(msg("it failed ({reason})", reason=_said(error))) from error
 
 
+def _answers(job: _Job, way: str, material: _Material) -> Reference:
+    """What the original answers to the texts of the check: asked now, or kept from another variant of the model.
+
+    Raises:
+        FidelityError: It can't be asked.
+    """
+    from playground.export import answers, check
+
+    folder = answers.folder_of(Path(material.torch.path), job.home)
+    with job.lock(folder):
+        if found := answers.read(folder):
+            return found
+        with _not_running(job, way):
+            asked = check.answers_of(material.original[0], Path(material.torch.path), job.progress)
+        return answers.keep(folder, job.home, asked) or asked
+
+
 def _judged(job: _Job, way: str, compare: Callable[[], Fidelity]) -> Fidelity:
     """The verdict of ``compare``, which runs what was made as it will be run.
 
     Raises:
         FidelityError: It does not run, or is rejected.
     """
-    with _Timed(f"{job.variant}: check"):
-        try:
-            fidelity = compare()
-        except (PlaygroundError, MemoryError):
-            raise
-        except Exception as error:  # onnxruntime's own exceptions have no common ancestor below this one
-            if disk := of_the_disk(error):
-                raise disk from error
-            log.exception("%s by %s does not run", job.variant, way)
-            raise FidelityError(msg("it does not run ({reason})", reason=_said(error))) from error
+    with _Timed(f"{job.variant}: check"), _not_running(job, way):
+        fidelity = compare()
     log.info("%s by %s: %s, %s", job.variant, way, fidelity.verdict, fidelity.reason)
     if fidelity.verdict == "rejected":
         raise FidelityError(msg("rejected, {reason}", reason=fidelity.reason))
     return fidelity
+
+
+@contextmanager
+def _not_running(job: _Job, way: str) -> Iterator[None]:
+    """Whatever is raised in this block says that what is judged, or the original, does not run.
+
+    Raises:
+        FidelityError: In its place.
+    """
+    try:
+        yield
+    except (PlaygroundError, MemoryError):
+        raise
+    except Exception as error:  # onnxruntime's own exceptions have no common ancestor below this one
+        if disk := of_the_disk(error):
+            raise disk from error
+        log.exception("%s by %s does not run", job.variant, way)
+        raise FidelityError(msg("it does not run ({reason})", reason=_said(error))) from error
 
 
 def _pinned(recipe: Recipe) -> dict[str, str]:

@@ -23,7 +23,7 @@ from playground.export.fidelity import Logits, aligned
 from playground.export.passages import Passage, Tokens, context_of
 from playground.messages import Translatable, msg
 from playground.runtimes.generation.divergence import kl_divergence
-from playground.runtimes.torch.networks import load_network
+from playground.runtimes.torch.networks import Network, load_network
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,14 @@ def ask(original: Path, choose: Choose, spare: Path | None = None, alone: bool =
         Reason: There is nothing that it can read.
         Exception: Whatever transformers raises.
     """
+    from playground.runtimes.torch.gguf_weights import unpacked_ahead
+
     network = load_network(original, deferred=True)
+    with unpacked_ahead(network.model):
+        return _asked(network, original, choose, spare, alone)
+
+
+def _asked(network: Network, original: Path, choose: Choose, spare: Path | None, alone: bool) -> Reference:
     model = network.model
     encode, tokens = tokenizer_of(original, spare)
     texts = choose(encode, model.config, _embeddings(model))

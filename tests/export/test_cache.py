@@ -8,13 +8,16 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from playground import sources
 from playground.errors import ExportError, FidelityError, StorageError
-from playground.export import cache, check, pipeline, weights
+from playground.export import answers, cache, check, pipeline, weights
 from playground.export.fidelity import judge
+from playground.export.passages import Passage
 from playground.export.recipes.registry import RECIPES, Recipe, Work
+from playground.export.reference import NO_PLACES, Expected, Reference
 from playground.kernels import building
 from playground.records import Artifact, Fidelity, ModelSpec, Variant
 from playground.sources.files import FileRecord, Progress
@@ -128,7 +131,7 @@ class Kitchen:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
         self.home, self.built, self.imports = home, [], 0  # type: ignore[var-annotated]
         self.verdicts: dict[str, tuple[float, float]] = {}
-        self.torch, self.torch_checks = (1.0, 0.0), 0
+        self.torch, self.torch_checks, self.questions = (1.0, 0.0), 0, 0
         self.failing: dict[str, Exception] = {}
         monkeypatch.setattr(cache, "RECIPES", tuple(self.recipe(name) for name in ("fused", "optimum")))
         monkeypatch.setattr(
@@ -137,7 +140,8 @@ class Kitchen:
             lambda *_, **__: sources.Fetched((home / "tiny.gguf",), REVISION, "gguf", ("It came by post.",)),
         )
         monkeypatch.setattr(weights, "import_model", self.imported)
-        monkeypatch.setattr(check, "fidelity", self.judged)
+        monkeypatch.setattr(check, "answers_of", self.asked)
+        monkeypatch.setattr(check, "compared", self.judged)
         monkeypatch.setattr(check, "torch_fidelity", self.torch_judged)
 
     def recipe(self, name: str) -> Recipe:
@@ -161,8 +165,16 @@ class Kitchen:
         verdict, reason = judge(576, *self.torch, "fp32")
         return Fidelity(reference, 576, *self.torch, 0.0, verdict, reason)
 
-    def judged(self, folder: Path, model: Path, precision: str, progress: Progress, reference: str) -> Fidelity:
-        assert (model / "model.safetensors").read_bytes() == ORIGINAL
+    def asked(self, original: Path, spare: Path, progress: Progress) -> Reference:
+        assert (original / "model.safetensors").read_bytes() == ORIGINAL
+        self.questions += 1
+        passage = Passage("prose", (1, 2, 3), prompt=2, greedy=1)
+        rows = np.arange(8, dtype=np.float32).reshape(2, 4)
+        return Reference((Expected(passage, rows, (3,), rows[:1] + 1), Expected(passage, rows + 9, (), NO_PLACES)), 4)
+
+    def judged(self, folder: Path, asked: Reference, precision: str, progress: Progress, reference: str) -> Fidelity:
+        assert [each.rows[1, 3] for each in asked.expected] == [7, 16]
+        assert [each.greedy.size for each in asked.expected] == [4, 0]
         top1, kl = self.verdicts.get((folder / "model.onnx").read_text(), (1.0, 0.0))
         verdict, reason = judge(576, top1, kl, precision)
         return Fidelity(reference, 576, top1, kl, 0.0, verdict, reason)
@@ -200,6 +212,44 @@ def test_all_variants_share_one_import(kitchen: Kitchen) -> None:
     assert kitchen.make(TORCH) == torch
     assert kitchen.torch_checks == 1
     assert (Path(torch.path) / "model.safetensors").exists()
+
+
+def test_the_original_is_asked_once_for_all_exports(kitchen: Kitchen) -> None:
+    int4 = dataclasses.replace(INT8, precision="int4")
+    kitchen.verdicts["fused"] = (0.2, 7.0)
+    kitchen.make()
+    kitchen.make(int4)
+    assert (kitchen.built, kitchen.questions) == (["fused", "optimum"] * 2, 1)
+    (kept,) = (kitchen.home / "answers").iterdir()
+    assert kept.name.startswith(cache.import_folder(kitchen.home, SPEC, REVISION).name)
+    touched = kept / "rows-1.npy"
+    touched.write_bytes(touched.read_bytes()[:-4] + bytes(4))
+    shutil.rmtree(folder_of(kitchen.home, int4))
+    kitchen.make(int4)
+    assert kitchen.questions == 2, "what is not as it was written is asked again"
+
+
+def test_answers_that_are_odd_or_too_large_are_not_kept(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = kitchen.asked
+    monkeypatch.setattr(check, "answers_of", lambda *told: dataclasses.replace(usual(*told), notes=("It was odd.",)))
+    kitchen.make()
+    assert not list((kitchen.home / "answers").glob("*"))
+    monkeypatch.setattr(check, "answers_of", usual)
+    monkeypatch.setattr(answers, "KEPT_MB", 150 / 1e6)
+    kitchen.make(dataclasses.replace(INT8, precision="int4"))
+    assert not list((kitchen.home / "answers").glob("*"))
+
+
+def test_the_oldest_answers_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passage = Passage("prose", (1, 2, 3), prompt=2)
+    asked = Reference((Expected(passage, np.zeros((2, 5000), np.float32), (), NO_PLACES),), 4)
+    monkeypatch.setattr(answers, "KEPT_MB", 0.1)
+    for name in "abc":
+        kept = answers.keep(tmp_path / "answers" / name, tmp_path, asked)
+        assert kept is not None
+        np.testing.assert_array_equal(kept.expected[0].rows, asked.expected[0].rows)
+        os.utime(tmp_path / "answers" / name, (ord(name), ord(name)))
+    assert sorted(each.name for each in (tmp_path / "answers").iterdir()) == ["b", "c"]
 
 
 def test_a_rejected_export_is_never_used_and_the_next_recipe_is_tried(kitchen: Kitchen) -> None:

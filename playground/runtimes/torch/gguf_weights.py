@@ -28,7 +28,7 @@ import torch
 from playground.catalog import footprint
 from playground.errors import some
 from playground.messages import msg
-from playground.runtimes.torch.deferred import Deferred
+from playground.runtimes.torch.deferred import Deferred, exchanged, real
 from playground.runtimes.torch.incomplete import NAMED_TENSORS, IncompleteWeights
 from playground.system import memory
 from playground.system.cpu import usable_cores
@@ -102,10 +102,27 @@ class Once:
             self.kept = found
         return found
 
+    def fits(self, size: int) -> bool:
+        """Whether so many bytes of them are there, or may stay."""
+        return self.kept is not None or self._room.fits(size)
+
     def again(self) -> bool:
         """Whether they were asked for before."""
         before, self._asked = self._asked, True
         return before
+
+
+def unpacked_ahead(model: torch.nn.Module) -> contextlib.AbstractContextManager[None]:
+    """In this block weights that there is room for are plain numbers, unpacked once: for who computes many times."""
+
+    def plain(weight: torch.nn.Parameter) -> torch.Tensor:
+        make = weight.make if isinstance(weight, Deferred) else None
+        if isinstance(make, Once) and make.fits(weight.nbytes):
+            make.again()
+            return make()
+        return real(weight) if weight.numel() <= SMALL else weight
+
+    return exchanged(model, plain)
 
 
 class Packed:
@@ -302,7 +319,7 @@ def _reader() -> type[Any]:
 
     class Reader(gguf.GGUFReader):  # type: ignore[misc]
         @property
-        def data(self) -> Array:
+        def data(self) -> Any:
             return self._plain
 
         @data.setter

@@ -21,7 +21,7 @@ from transformers.integrations.gguf.gguf_conversion_mapping import GGUF_ARCHS
 from playground.paths import ROOT
 from playground.runtimes.torch import gguf_weights
 from playground.runtimes.torch.deferred import Deferred, real
-from playground.runtimes.torch.gguf_weights import Packed, Room, quick_gguf
+from playground.runtimes.torch.gguf_weights import Packed, Room, quick_gguf, unpacked_ahead
 from playground.runtimes.torch.incomplete import IncompleteWeights
 from playground.runtimes.torch.networks import load_network
 from playground.sources import limits
@@ -182,7 +182,16 @@ def test_a_network_computes_the_same_with_packed_weights(
     with torch.no_grad():
         assert torch.equal(whole(ids).logits, packed(ids).logits)
     settings: dict[str, Any] = {"do_sample": False, "max_new_tokens": 12, "min_new_tokens": 12}
-    assert torch.equal(whole.generate(ids, **settings), packed.generate(ids, **settings))
+    answer = whole.generate(ids, **settings)
+    assert torch.equal(answer, packed.generate(ids, **settings))
+    with unpacked_ahead(packed):
+        assert isinstance(packed.model.layers[0].mlp.up_proj.weight.data, Deferred) != bool(room)
+        assert not isinstance(packed.model.norm.weight.data, Deferred)
+        assert packed.lm_head.weight is packed.model.embed_tokens.weight or not whole.config.tie_word_embeddings
+        with torch.no_grad():
+            assert torch.equal(whole(ids).logits, packed(ids).logits)
+        assert torch.equal(answer, packed.generate(ids, **settings))
+    assert isinstance(packed.model.layers[0].mlp.up_proj.weight.data, Deferred)
 
 
 @pytest.mark.parametrize("kind", TYPES)

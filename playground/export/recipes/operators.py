@@ -56,6 +56,8 @@ WATCHED = 5
 _SAME_HEADS = frozenset(("transpose", "contiguous"))
 """What torch is asked for between turning and attention that leaves each head as it is."""
 
+_TIMES = frozenset(("mul", "multiply", "__mul__"))
+
 _SAYS_NOTHING = frozenset(
     (
         *("dropout", "sliding_window", "is_causal", "position_ids", "use_cache", "cache_position", "output_attentions"),
@@ -513,6 +515,8 @@ class _Calls(TorchFunctionMode):  # type: ignore[misc]
         found = func(*args, **named)
         if name in _SAME_HEADS:
             self._operators.goes_on(args[0], found)
+        elif name in _TIMES and _is_number_of_each_head(args[1]):
+            self._operators.goes_on(args[0], found)  # turned and then larger is larger and then turned
         elif name in {"cat", "concat", "concatenate"} and -1 in (*args[1:], named.get("dim")):
             self._operators.goes_on(args[0][0], found)  # of which the first numbers alone are turned
         return found
@@ -641,6 +645,12 @@ def _from_the_end(index: Any) -> bool:
     whole = slice(None)
     last = index[-1] if isinstance(index, tuple) and index[:-1] == (whole, whole) else whole
     return isinstance(last, slice) and last.start is not None and last.stop is None and last.step is None
+
+
+def _is_number_of_each_head(factor: Any) -> bool:
+    return isinstance(factor, float) or (
+        isinstance(factor, torch.Tensor) and factor.ndim == 4 and factor.shape[-1] == 1
+    )
 
 
 def _keeps_keys(layer: Any) -> bool:

@@ -135,6 +135,17 @@ def test_a_layer_that_keeps_a_state_is_an_operator_and_its_state_never_grows(
     assert not {"Loop", "Scan", "If", "Conv"} & set(counted)
 
 
+def test_queries_that_are_made_larger_behind_their_turn_are_turned_by_the_operator(
+    traced: Callable[[str], Path],
+) -> None:
+    import onnx
+
+    nodes = onnx.load(traced("ministral-3"), load_external_data=False).graph.node
+    attention = [node for node in nodes if node.op_type == "GroupQueryAttention"]
+    assert all(any(each.name == "do_rotary" and each.i for each in node.attribute) for node in attention)
+    assert not {"Cos", "Sin"} & {node.op_type for node in nodes}
+
+
 def test_what_is_traced_is_attention_norms_and_products_and_little_else(traced: Callable[[str], Path]) -> None:
     import onnx
 

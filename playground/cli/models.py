@@ -294,6 +294,8 @@ def _engine_lines(artifact: Artifact) -> list[str]:
     if not artifact.engine:
         return []
     note = f" (not the playground's kernels: {output.clean(artifact.engine_note)})" if artifact.engine_note else ""
+    if artifact.engine.startswith("kernels ") and (library := artifact.tool_versions.get("kernels")):
+        note = f" (library: {output.clean(library)})"
     return [f"  engine    {artifact.engine}{note}"]
 
 

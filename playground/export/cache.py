@@ -1,8 +1,9 @@
 """Where artifacts lie, by which key they are found, and when one is to be trusted.
 
 An artifact is a folder whose ``artifact.json`` was written last and records every file. The key is a hash of all that
-decides what is in it: a changed option or another version of a tool is another folder. Imports neither torch nor
-transformers: the app process asks it for the state of every model.
+decides what is in it: a changed option or another version of a tool is another folder. Which kernels compute a graph is
+in no key: where they are others now, the folder is out of date, and gets a library and a verdict of today's. Imports
+neither torch nor transformers: the app process asks it for the state of every model.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import hashlib
 import json
 import logging
 import math
+import os
 import re
+import shutil
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,6 +35,12 @@ log = logging.getLogger(__name__)
 
 SCHEMA = 2
 """Raise it when the code here makes something else of the same inputs."""
+
+ROUNDED = ("int8", "int4")
+"""Precisions of graphs that the kernels may run."""
+
+KEYED = tuple(f"{isa}-69d2dd893ea0" for isa in building.LEVELS)
+"""What keys said of kernels while they did. Such folders are found, and are as good as any."""
 
 DOCUMENT = "artifact.json"
 IMPORT_PACKAGES = ("transformers", "tokenizers", "torch", "gguf", "safetensors")
@@ -74,14 +84,45 @@ def artifact_folder(home: Path, spec: ModelSpec, variant: Variant, revision: str
         for recipe in recipes_for(variant)
     ]
     decides = {"import": imported.name, "precision": variant.precision, "recipes": recipes, "judge": _judge()}
-    key = _hash(decides | {"kernels": building.identity()})
-    return home / "artifacts" / f"{_slug(spec.id)}-{variant.runtime}-{variant.precision}-{key}"
+
+    def keyed(kernels: str) -> Path:
+        key = _hash(decides | {"kernels": kernels})
+        return home / "artifacts" / f"{_slug(spec.id)}-{variant.runtime}-{variant.precision}-{key}"
+
+    # Where there are kernels, rounded weights are laid out for them (``quantization.graph.worth_sums``).
+    for_kernels = _for_kernels(variant) and building.identity() != "none"
+    folder = keyed("any" if for_kernels else "none")
+    if folder.exists() or (_for_kernels(variant) and not for_kernels):
+        return folder
+    return next((before for before in map(keyed, KEYED) if before.exists()), folder)
+
+
+def _for_kernels(variant: Variant) -> bool:
+    return variant.runtime == "onnx" and variant.precision in ROUNDED
 
 
 def record_files(folder: Path) -> dict[str, FileRecord]:
     """Every file of the folder but ``artifact.json``; reads them all once."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != DOCUMENT)
     return {str(path.relative_to(folder)): FileRecord.of(path) for path in paths}
+
+
+def link_files(folder: Path, target: Path, but: Iterable[str]) -> None:
+    """Give ``target`` the files of the artifact in ``folder`` without copying them, where the disk can do that.
+
+    Args:
+        but: Names of files that are left out.
+
+    Raises:
+        OSError: The disk.
+    """
+    for name in recorded(folder):
+        if name not in but:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(folder / name, target / name)
+            except OSError:  # a file system without links
+                shutil.copy2(folder / name, target / name)
 
 
 def describe(folder: Path, records: Mapping[str, FileRecord], **known: Any) -> Artifact:
@@ -103,18 +144,20 @@ def write(
     document = {**artifact.to_json(), "files": {name: record.to_json() for name, record in records.items()}}
     if lasts_s is not None:
         document["until"] = time.time() + lasts_s
+    if place == folder and _for_kernels(artifact.variant):
+        document["kernels"] = building.identity()
     # Relative, and empty for the folder itself: a home that was moved or copied keeps its artifacts.
     document["path"] = "" if place == folder else str(place.relative_to(home))
     write_text(folder / DOCUMENT, json.dumps(document, indent=1, ensure_ascii=False))
 
 
 def read(folder: Path, home: Path) -> Artifact | None:
-    """The artifact, if every file has the recorded size and time; a few ``stat`` calls."""
+    """The artifact, if every file has the recorded size and time, and its kernels are today's; a few ``stat`` calls."""
     found = _document(folder, home)
-    if found is None:
+    if found is None or found.outdated:
         return None
-    artifact, files = found
-    if not all(record.untouched(folder / name) for name, record in files.items()):
+    artifact = found.artifact
+    if not all(record.untouched(folder / name) for name, record in found.files.items()):
         return None
     place = Path(artifact.path)
     return artifact if place == folder or read(place, home) else None
@@ -129,6 +172,12 @@ def recorded(folder: Path) -> dict[str, FileRecord]:
         return {}
 
 
+def outdated(folder: Path, home: Path) -> Artifact | None:
+    """The artifact whose files are as recorded and which was judged by other kernels than there are here now."""
+    found = _document(folder, home)
+    return found.artifact if found and found.outdated and found.unchanged(folder) else None
+
+
 def verify(folder: Path, home: Path) -> Artifact | None:
     """Like ``read``, but looks into files whose time changed; an artifact that is not as recorded is thrown away.
 
@@ -137,8 +186,8 @@ def verify(folder: Path, home: Path) -> Artifact | None:
     if artifact := read(folder, home):
         return artifact
     found = _document(folder, home)
-    if found and all(record.matches(folder / name) for name, record in found[1].items()):
-        artifact = found[0]
+    if found and not found.outdated and found.unchanged(folder):
+        artifact = found.artifact
         if Path(artifact.path) == folder:
             write(folder, home, artifact, record_files(folder))
             return artifact
@@ -149,7 +198,27 @@ def verify(folder: Path, home: Path) -> Artifact | None:
     return None
 
 
-def _document(folder: Path, home: Path) -> tuple[Artifact, dict[str, FileRecord]] | None:
+@dataclass(frozen=True)
+class _Document:
+    """What ``artifact.json`` says.
+
+    Attributes:
+        kernels: By which it was judged (``building.identity``); None where that does not matter or is unknown.
+    """
+
+    artifact: Artifact
+    files: dict[str, FileRecord]
+    kernels: str | None
+
+    @property
+    def outdated(self) -> bool:
+        return self.kernels is not None and self.kernels != building.identity()
+
+    def unchanged(self, folder: Path) -> bool:
+        return all(record.matches(folder / name) for name, record in self.files.items())
+
+
+def _document(folder: Path, home: Path) -> _Document | None:
     try:
         document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
         files = {name: FileRecord.from_json(record) for name, record in document["files"].items()}
@@ -157,10 +226,19 @@ def _document(folder: Path, home: Path) -> tuple[Artifact, dict[str, FileRecord]
         if document.get("until", math.inf) < time.time():
             return None
         place = home / artifact.path if artifact.path else folder
+        kernels = _judged_by(document, artifact) if place == folder else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     # A folder that was moved with its home carries the new home's path.
-    return dataclasses.replace(artifact, path=str(place)), files
+    return _Document(dataclasses.replace(artifact, path=str(place)), files, kernels)
+
+
+def _judged_by(document: Mapping[str, Any], artifact: Artifact) -> str | None:
+    if not _for_kernels(artifact.variant):
+        return None
+    if "kernels" in document:
+        return str(document["kernels"])
+    return next((known for known in KEYED if artifact.engine == f"kernels {known.rpartition('-')[0]}"), None)
 
 
 def _judge() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Puts the playground's kernels beside a fresh graph, where they can run it; the fidelity check then judges both.
 
 They are taken for graphs of rounded weights that ``native.lowering`` reads to the end. Whatever stands in the way is a
-sentence for the artifact, and ONNX Runtime runs the graph. What was compiled is remembered by this process, folder by
+sentence for the artifact, and ONNX Runtime runs the graph. What was built is remembered by this process, folder by
 folder: until artifact.json says so, a file of that name proves nothing. This module makes no verdict.
 """
 
@@ -19,12 +19,15 @@ from playground.sources.files import Progress
 
 log = logging.getLogger(__name__)
 
+FILES = (building.LIBRARY, PROGRAM)
+"""What ``attach`` puts beside a graph."""
+
 _BUILT: dict[Path, building.Built] = {}
-"""What this process has compiled, by the folder it lies in."""
+"""What this process has compiled or taken from the package and tried, by the folder it lies in."""
 
 
 def attach(folder: Path, progress: Progress) -> Translatable | None:
-    """Compile the kernels into ``folder`` if they can run the graph there.
+    """Build the kernels into ``folder`` if they can run the graph there.
 
     Returns:
         Why not, or None where they are there now.
@@ -43,7 +46,7 @@ def attach(folder: Path, progress: Progress) -> Translatable | None:
         program = read_program(folder / DECODER)
         write_program(program, folder)
         del program  # it keeps the weights mapped
-        progress(msg("compiling kernels"), None)
+        progress(msg("building kernels"), None)
         _BUILT[folder.absolute()] = building.build(folder)
     except NotForKernels as error:
         log.info("%s: not for the kernels", folder.name, exc_info=error)
@@ -55,14 +58,19 @@ def attach(folder: Path, progress: Progress) -> Translatable | None:
 
 
 def built(folder: Path) -> building.Built | None:
-    """The library that ``attach`` has compiled into ``folder``, as long as it is to be used."""
+    """The library that ``attach`` has built in ``folder``, as long as it is to be used."""
     return _BUILT.get(folder.absolute())
+
+
+def tool_versions(folder: Path) -> dict[str, str]:
+    """Who compiled what computes the graph in ``folder``, as it stands in ``Artifact.tool_versions``."""
+    return {"kernels": found.origin} if (found := built(folder)) else {}
 
 
 def detach(folder: Path) -> None:
     """The graph is to be run by ONNX Runtime after all."""
     _BUILT.pop(folder.absolute(), None)
-    for name in (building.LIBRARY, PROGRAM):
+    for name in FILES:
         (folder / name).unlink(missing_ok=True)
 
 

@@ -120,6 +120,8 @@ def _made(job: _Job, material: _Material) -> Artifact:
     """The artifact of the job's variant, found or made under its own lock."""
     folder = cache.artifact_folder(job.home, job.spec, job.variant, material.fetched.revision)
     with job.lock(folder), storage_errors(job.home):
+        if (old := cache.outdated(folder, job.home)) and (renewed := _renewed(job, folder, old, material)):
+            return renewed
         if artifact := cache.verify(folder, job.home):
             return artifact
         make = _export if job.variant.runtime == "onnx" else _judge_torch
@@ -185,6 +187,8 @@ def _import(job: _Job, fetched: sources.Fetched) -> Artifact:
 
 
 def _export(job: _Job, folder: Path, material: _Material) -> Artifact:
+    from playground.export import kernels
+
     refused: list[Translatable] = []
     retry = rounding = False
     for recipe in _applicable(job, material.fetched):
@@ -205,7 +209,9 @@ def _export(job: _Job, folder: Path, material: _Material) -> Artifact:
                 recipe=recipe.name,
                 variant=dataclasses.replace(job.variant, precision=checked.precision),
                 revision=material.fetched.revision,
-                tool_versions=cache.tool_versions((*cache.IMPORT_PACKAGES, *recipe.packages)) | _pinned(recipe),
+                tool_versions=cache.tool_versions((*cache.IMPORT_PACKAGES, *recipe.packages))
+                | _pinned(recipe)
+                | kernels.tool_versions(stage),
                 fidelity=checked.fidelity,
                 engine=checked.engine,
                 engine_note=checked.engine_note,
@@ -239,6 +245,42 @@ def _export(job: _Job, folder: Path, material: _Material) -> Artifact:
     return _refer(
         job, folder, dataclasses.replace(other, fallbacks=told, created_at=_now()), RETRY_S if retry else None
     )
+
+
+def _renewed(job: _Job, folder: Path, old: Artifact, material: _Material) -> Artifact | None:
+    """``old`` with kernels of today for this processor, and with the verdict of a comparison by them; the graph stays.
+    None where it is no longer good enough.
+
+    Raises:
+        OSError: The disk.
+    """
+    from playground.export import kernels
+
+    with staging(job.home, "export") as stage:
+        cache.link_files(folder, stage, kernels.FILES)
+        try:
+            checked = _checked(job, old.recipe, stage, old.variant.precision, material)
+        except FidelityError as error:
+            log.warning("%s: the graph is made anew: %s", job.variant, error)
+            return None
+        records = cache.record_files(stage)
+        artifact = cache.describe(
+            stage,
+            records,
+            recipe=old.recipe,
+            variant=old.variant,
+            revision=old.revision,
+            tool_versions={**old.tool_versions, "kernels": "none"} | kernels.tool_versions(stage),
+            fidelity=checked.fidelity,
+            engine=checked.engine,
+            engine_note=checked.engine_note,
+            fallbacks=old.fallbacks,
+            created_at=_now(),
+            notes=old.notes,
+        )
+        cache.write(stage, job.home, artifact, records)
+        put_in_place(stage, folder)
+    return _found(folder, job.home)
 
 
 def _applicable(job: _Job, fetched: sources.Fetched) -> tuple[Recipe, ...]:
@@ -296,8 +338,6 @@ def _build_and_check(job: _Job, recipe: Recipe, work: Work, material: _Material)
         ExportError: It can't be built.
         FidelityError: It does not run, or is rejected.
     """
-    from playground.export import check, kernels
-
     if material.imported is not None and recipe.whole:
         room.check_whole(work.model, recipe.name)
     elif material.imported is not None and recipe.name != "prebuilt":
@@ -305,27 +345,41 @@ def _build_and_check(job: _Job, recipe: Recipe, work: Work, material: _Material)
     with _Timed(f"{job.variant}: build ({recipe.name})"):
         precision = _built(job, recipe, work)
         gc.collect()  # the network, parts of which hold each other
+    return _checked(job, recipe.name, work.target, precision, material)
+
+
+def _checked(job: _Job, way: str, folder: Path, precision: str, material: _Material) -> _Checked:
+    """Put kernels beside the graph in ``folder`` where they can run it, and judge what computes.
+
+    Args:
+        way: Of the recipe, for logs.
+
+    Raises:
+        FidelityError: It does not run, or is rejected.
+    """
+    from playground.export import check, kernels
+
     if material.imported is None:
         return _Checked(precision, "onnxruntime", msg("there is no original to compare the kernels with"))
     _, reference = material.original
     # The compiler is a process of its own; meanwhile the original can answer.
     with ThreadPoolExecutor(1) as pool, _Timed(f"{job.variant}: kernels and the original's answers"):
-        attached = pool.submit(kernels.attach, work.target, job.progress)
-        answers = _answers(job, recipe.name, material)
+        attached = pool.submit(kernels.attach, folder, job.progress)
+        answers = _answers(job, way, material)
     note = attached.result()
 
     def compared() -> Fidelity:
         def compare() -> Fidelity:
-            return check.compared(work.target, answers, precision, job.progress, reference)
+            return check.compared(folder, answers, precision, job.progress, reference)
 
-        return _judged(job, recipe.name, compare)
+        return _judged(job, way, compare)
 
     if note is None:
         try:
-            return _Checked(precision, kernels.engine(work.target), NOTHING, compared())
+            return _Checked(precision, kernels.engine(folder), NOTHING, compared())
         except FidelityError as error:
-            log.warning("%s by %s: the kernels are not used: %s", job.variant, recipe.name, error)
-            kernels.detach(work.target)
+            log.warning("%s by %s: the kernels are not used: %s", job.variant, way, error)
+            kernels.detach(folder)
             note = error.what
     return _Checked(precision, "onnxruntime", note, compared())
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from playground.errors import Reason
 from playground.kernels import shipped
-from playground.messages import NOTHING, Translatable, foreign, msg
+from playground.messages import Translatable, foreign, msg
 from playground.paths import python_path
 
 log = logging.getLogger(__name__)
@@ -79,15 +79,15 @@ class Built:
     Attributes:
         path: Where it lies.
         sha256: Of what the compiler wrote, in hexadecimal.
-        origin: Who compiled it, for a reader; NOTHING where that was not written down.
+        origin: Where it comes from and who compiled it, for tool versions: ``package, zig 0.17.1`` or ``here, gcc``.
     """
 
     path: Path
     sha256: str
-    origin: Translatable = field(default=NOTHING, compare=False)
+    origin: str = field(default="", compare=False)
 
     @classmethod
-    def of(cls, path: Path, origin: Translatable = NOTHING) -> Built:
+    def of(cls, path: Path, origin: str = "") -> Built:
         """What lies at ``path`` now: only for what this process has just compiled."""
         return cls(path, hashlib.sha256(path.read_bytes()).hexdigest(), origin)
 
@@ -212,7 +212,7 @@ def _copied(came: shipped.Shipped, target: Path) -> Built:
         raise KernelsUnavailable(msg("{file} is not what the package lists", file=came.path.name))
     target.unlink(missing_ok=True)
     target.write_bytes(content)
-    return Built(target, came.sha256, msg("of the package, compiled by {compiler}", compiler=came.compiler))
+    return Built(target, came.sha256, f"package, {came.compiler}")
 
 
 def _compiled(isa: str, target: Path) -> Built:
@@ -226,7 +226,7 @@ def _compiled(isa: str, target: Path) -> Built:
     if not target.is_file():
         words = foreign(said) if said else msg("it said nothing")
         raise KernelsUnavailable(msg("{compiler} made no library ({said})", compiler=name, said=words))
-    return Built.of(target, msg("compiled here by {compiler}", compiler=name))
+    return Built.of(target, f"here, {name}")
 
 
 def _tried(built: Built) -> Built:

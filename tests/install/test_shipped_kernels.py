@@ -110,7 +110,7 @@ def test_a_library_of_the_package_is_taken_before_a_compiler_is_asked(
     assert building.obstacle() is None
     built = building.build(tmp_path)
     assert built.sha256 == listed(libraries)["libraries"][f"{NAME}.so"]
-    assert str(built.origin).startswith("of the package, compiled by zig 0.")
+    assert built.origin.startswith("package, zig 0.")
     assert built.path.parent == tmp_path
     assert Library(built).isa == LEVEL
     monkeypatch.setattr(building, "REVISION", "other")
@@ -147,7 +147,7 @@ def test_a_library_that_is_not_the_listed_one_is_not_used_and_a_compiler_is_aske
         return
     monkeypatch.setattr(building, "compiler", lambda: (found, *own[1:]))
     built = building.build(tmp_path, LEVEL)
-    assert str(built.origin) == f"compiled here by {Path(found).name}"
+    assert built.origin == f"here, {Path(found).name}"
 
 
 def test_a_library_of_the_package_that_computes_wrongly_is_found_out(
@@ -211,6 +211,7 @@ def test_a_model_is_prepared_and_answers_without_any_compiler(wheel: Path, libra
     assert compiler is None
     assert Path(module).is_relative_to(packages)
     assert artifact["engine"] == engine == f"kernels {LEVEL}"
+    assert artifact["tool_versions"]["kernels"].startswith("package, zig ")
     assert width > 0
     found = hashlib.sha256((Path(artifact["path"]) / building.LIBRARY).read_bytes()).hexdigest()
     assert found == listed(libraries)["libraries"][f"{NAME}.so"]

@@ -189,6 +189,21 @@ def read_gguf(path: Path) -> Header:
     return found
 
 
+def read_gguf_beginning(data: bytes, size: int) -> Header | None:
+    """The header of a GGUF file of ``size`` bytes of which the beginning is here; None where it is longer than that.
+
+    Raises:
+        LyingHeader: As ``read_gguf``.
+    """
+    if len(data) >= 4 and data[:4] != b"GGUF":
+        raise LyingHeader(msg("it does not begin as a GGUF file does"))
+    try:
+        header = _Gguf(data, size).header()
+    except struct.error:
+        return None
+    return header if header.layout and header.layout.end <= len(data) else None
+
+
 KEPT = 8
 _READ: dict[tuple[int, ...], Header] = {}
 """Headers of GGUF files that were read last, by which file it is and when it was written: a preparation asks often."""
@@ -198,8 +213,8 @@ _LOCK = threading.Lock()
 class _Gguf:
     """A cursor over a GGUF file that never passes its end."""
 
-    def __init__(self, data: mmap.mmap) -> None:
-        self._data, self._at, self._size = data, 4, len(data)
+    def __init__(self, data: mmap.mmap | bytes, size: int | None = None) -> None:
+        self._data, self._at, self._size = data, 4, len(data) if size is None else size
 
     def header(self) -> Header:
         version = self._number("I")

@@ -120,7 +120,7 @@ def _read_headers(
             else:
                 continue
         except LyingHeader as error:
-            raise _refused(name, path.name, error.reason) from error
+            raise refused(name, path.name, error.reason) from error
         except (OSError, ValueError) as error:
             raise SourceError(
                 msg("{model}: {file} can't be read ({error})", model=name, file=path.name, error=type(error).__name__),
@@ -136,7 +136,7 @@ def _check_beside(name: str, path: Path) -> None:
     """Bounds for what stands beside the weights and config.json."""
     if path.suffix == ".jinja" and path.stat().st_size > MAX_CONFIG:
         mb = path.stat().st_size / 1e6
-        raise _refused(name, path.name, msg("a template of {mb:.0f} MB is not believable", mb=mb))
+        raise refused(name, path.name, msg("a template of {mb:.0f} MB is not believable", mb=mb))
     if path.suffix == ".json" and path.name != "config.json":
         _check_text(name, path)
 
@@ -182,11 +182,11 @@ def check_config(name: str, path: Path) -> dict[str, Any]:
     """
     config = _bounded_json(name, path, MAX_CONFIG)
     if not isinstance(config, dict) or _depth(config) > DEEPEST:
-        raise _refused(name, path.name, msg("it is not a JSON object of ordinary depth"))
+        raise refused(name, path.name, msg("it is not a JSON object of ordinary depth"))
     _check_sizes(name, path.name, config)
     model_type = config.get("model_type")
     if not isinstance(model_type, (str, type(None))):
-        raise _refused(name, path.name, msg("its model_type is not a text"))
+        raise refused(name, path.name, msg("its model_type is not a text"))
     if config.get("auto_map") and not _known_to_transformers(model_type or ""):
         raise SourceError(
             msg(
@@ -255,7 +255,8 @@ def prepare_mb(parameters: int, precision: str) -> float:
     return footprint.estimate(parameters, "onnx", precision).prepare_mb
 
 
-def _refused(name: str, file: str, reason: Translatable, next_step: Translatable = AGAIN) -> SourceError:
+def refused(name: str, file: str, reason: Translatable, next_step: Translatable = AGAIN) -> SourceError:
+    """What says why a file is not read."""
     return SourceError(msg("{model}: {file} is refused, {reason}", model=name, file=file, reason=reason), next_step)
 
 
@@ -264,7 +265,7 @@ def _bounded_json(name: str, path: Path, most: int) -> Any:
         size = path.stat().st_size
         if size > most:
             too_large = msg("it has {mb:.0f} MB; {most_mb:.0f} are believable", mb=size / 1e6, most_mb=most / 1e6)
-            raise _refused(name, path.name, too_large)
+            raise refused(name, path.name, too_large)
         content = path.read_bytes()
         _check_nodes(name, path.name, content)
         return json.loads(content)
@@ -284,12 +285,12 @@ def _check_text(name: str, path: Path) -> None:
     """Bounds for the JSON that the tokenizer's library reads; what it means is that library's business."""
     document = _bounded_json(name, path, MAX_TEXT)
     if path.name in ("tokenizer.json", "tokenizer_config.json") and not isinstance(document, dict):
-        raise _refused(name, path.name, msg("it is not a JSON object"))
+        raise refused(name, path.name, msg("it is not a JSON object"))
 
 
 def _check_nodes(name: str, file: str, content: bytes) -> None:
     if sum(content.count(sign) for sign in (b",", b"{", b"[")) > MAX_NODES:
-        raise _refused(name, file, msg("it has more entries than a model's file does"))
+        raise refused(name, file, msg("it has more entries than a model's file does"))
 
 
 def _check_index(name: str, path: Path, present: set[Path]) -> None:
@@ -297,7 +298,7 @@ def _check_index(name: str, path: Path, present: set[Path]) -> None:
     index = _bounded_json(name, path, MAX_TEXT)
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
-        raise _refused(name, path.name, msg("it has no weight_map"))
+        raise refused(name, path.name, msg("it has no weight_map"))
     outside = {place for place in places.values() if ".." in place.split("/") or place.startswith("/")}
     if missing := sorted(outside | {place for place in places.values() if path.parent / place not in present}):
         raise SourceError(
@@ -313,7 +314,7 @@ def _check_index(name: str, path: Path, present: set[Path]) -> None:
 
 def _check_sizes(name: str, file: str, config: dict[str, Any]) -> dict[str, Any]:
     if wrong := sizes.complaint(config):
-        raise _refused(name, file, wrong, OUR_BOUND)
+        raise refused(name, file, wrong, OUR_BOUND)
     return config
 
 

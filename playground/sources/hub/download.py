@@ -35,6 +35,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 18
+FIRST_LOOK_BYTES, LOOK_BYTES = 1 << 20, 1 << 26
+"""How much of a file is looked at first, and at most: half a million tokens take some ten megabytes."""
 MAX_TRIES = 5
 """Tries in a row that bring nothing new; a connection that brings something may break as often as it likes."""
 RETRIED_STATUS = (408, 429, 500, 502, 503, 504)
@@ -122,6 +124,31 @@ class CachedRepository:
             self._discard(path)
             self._done(-file.size)
         raise self._wrong(file)
+
+    def look(self, file: RemoteFile, see: Callable[[bytes], T | None]) -> T | None:
+        """What ``see`` finds in the beginning of a file, of which it is shown more and more, and nothing is kept; None
+        where it finds nothing in the first ``LOOK_BYTES``.
+
+        Raises:
+            httpx2.TransportError, HfHubHTTPError: The network or the Hub failed again and again.
+        """
+
+        def once() -> T | None:
+            beginning, next_look = bytearray(), FIRST_LOOK_BYTES
+            headers = {**build_hf_headers(), "Accept-Encoding": "identity", "Range": f"bytes=0-{LOOK_BYTES - 1}"}
+            url = hf_hub_url(self._repo, file.name, revision=self._commit)
+            timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+            with get_session().stream("GET", url, headers=headers, timeout=timeout) as response:
+                hf_raise_for_status(response)
+                for piece in response.iter_bytes(chunk_size=CHUNK_BYTES):
+                    beginning += piece
+                    if len(beginning) >= next_look:
+                        if (found := see(bytes(beginning))) is not None or len(beginning) >= LOOK_BYTES:
+                            return found
+                        next_look *= 2
+            return see(bytes(beginning))
+
+        return retry(once)
 
     def _here(self, file: RemoteFile) -> int:
         if self.path(file.name).exists():

@@ -14,6 +14,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from playground.errors import PlaygroundError, SourceError, StorageError
 from playground.messages import Translatable, msg
 from playground.sources import limits
 from playground.sources.files import of_the_disk, sha256_of, write_text
+from playground.sources.headers import Header, LyingHeader, read_gguf_beginning
 from playground.sources.hub import choose_files
 from playground.sources.hub.download import MAX_TRIES, CachedRepository, RemoteFile, retry, verified_sha256
 from playground.system.one_job import take_job
@@ -80,7 +82,11 @@ def run_job(job: dict[str, Any], send: Send) -> dict[str, Any]:
             raise error from None
     sizes = {name: file.size for name, file in files.items()}
     names = list(choose(repo, sizes, lambda name: _index(repo, commit, files[name])))
-    if job["onnx"] and (need := limits.prepare_mb(sum(elements.values()), job["onnx"])) > job["limit_mb"]:
+    if (
+        job["onnx"]
+        and not job["tag"]
+        and (need := limits.prepare_mb(sum(elements.values()), job["onnx"])) > job["limit_mb"]
+    ):
         names = _prebuilt_instead(repo, sizes, job, need, send) or names
     wanted = [files[name] for name in names]
     limits.check_tokenizer(f"hub:{repo}", [file.name for file in wanted])
@@ -92,6 +98,7 @@ def run_job(job: dict[str, Any], send: Send) -> dict[str, Any]:
             limits.check_quantised(f"hub:{repo}", config, beside, bases, repo)
             _check_memory(job, config, wanted, elements)
 
+    _check_ggufs(job, CachedRepository(repo, commit, lambda count: None), wanted)
     result = _download(repo, commit, wanted, check_config, send)
     _remember(repo, revision, commit)
     return result
@@ -219,6 +226,42 @@ def _check_memory(
     parameters = limits.parameter_count(config, elements) or size // DTYPE_BYTES.get(kind, 4)
     wanted = {"precision": job["onnx"]} if job["onnx"] else {"whole": True}
     limits.check_memory(job["name"], parameters, job["limit_mb"], **wanted)
+
+
+FEWEST_BITS = 1.5
+"""A weight takes no less in a GGUF file."""
+
+
+def _check_ggufs(job: dict[str, Any], place: CachedRepository, files: list[RemoteFile]) -> None:
+    """Refuse GGUF files of what can't be held here before they are fetched, by what their headers say.
+
+    Raises:
+        SourceError: With both figures.
+    """
+    ggufs = [file for file in files if file.name.lower().endswith(".gguf")]
+    wanted = {"precision": job["onnx"]} if job["onnx"] else {"whole": True}
+
+    def check(parameters: int, **wanted: Any) -> None:
+        limits.check_memory(job["name"], parameters, job["limit_mb"], **wanted)
+
+    try:
+        check(int(sum(file.size for file in ggufs) * 8 / FEWEST_BITS), whole=True)
+    except SourceError:  # it may be too large
+        if not place.missing_bytes(ggufs):
+            return  # what is here is looked at as a whole
+        headers = [place.look(file, partial(_gguf_header, job["name"], file)) for file in ggufs]
+        if any(header is None for header in headers):
+            return
+        if any(limits.unpacked_whole(header.metadata) for header in headers if header):
+            wanted = {"whole": True}
+        check(sum(header.parameters for header in headers if header), **wanted)
+
+
+def _gguf_header(name: str, file: RemoteFile, beginning: bytes) -> Header | None:
+    try:
+        return read_gguf_beginning(beginning, file.size)
+    except LyingHeader as error:
+        raise limits.refused(name, file.name, error.reason) from error
 
 
 def _cached(repo: str, job: Mapping[str, Any], choose: Choose, reason: Translatable, send: Send) -> dict[str, Any]:

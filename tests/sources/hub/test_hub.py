@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from playground import sources
+from playground.catalog import footprint
 from playground.catalog.hub_names import HubName
 from playground.errors import ChecksumError, PlaygroundError, SourceError, Stopped, StorageError, UsageError
 from playground.records import ModelSpec
+from playground.sources import limits
+from playground.sources.headers import LyingHeader, read_gguf, read_gguf_beginning
 from playground.sources.hub import download, onnx_names, worker
 from playground.sources.hub.choose_files import files_to_fetch
 from playground.system import memory
@@ -537,6 +541,42 @@ def test_large_safetensors_beside_it_do_not_put_graphs_in_the_place_of_a_gguf(
     monkeypatch.setattr(memory, "limit_mb", lambda: 24_000.0)
     got = sources.fetch(spec(f"{NAME}:Q4_K_M"), tmp_path / "home", lambda *_: None, lambda: False, onnx="int8")
     assert got.format == "gguf"
+
+
+@pytest.mark.parametrize("tag", ["Q4_K_M", "UD-Q8_K_XL"], ids=["one file", "three parts"])
+def test_a_gguf_beyond_this_machines_memory_is_refused_before_it_is_fetched(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tag: str
+) -> None:
+    files = ggufs(tmp_path)
+    hub.add(NAME, files)
+    monkeypatch.setattr(download, "FIRST_LOOK_BYTES", 1 << 12)
+    parameters = read_gguf(tmp_path / "m-Q4_K_M.gguf").parameters
+    asked = job() | {"tag": tag, "onnx": "int4"}
+    for onnx, need in (("int4", limits.prepare_mb(parameters, "int4")), ("", footprint.whole_mb(parameters, "torch"))):
+        with pytest.raises(SourceError, match=r"Tiny has 0\.00 billion parameters: preparing it takes \d\.\d GB"):
+            worker.run_job(asked | {"limit_mb": need - 0.01, "onnx": onnx}, lambda _: None)
+    assert not list(Path(constants.HF_HUB_CACHE).rglob("*.gguf"))
+    looked = [each.headers["range"] for each in hub.seen("GET", "cdn/")]
+    assert looked
+    assert set(looked) == {f"bytes=0-{download.LOOK_BYTES - 1}"}
+    assert worker.run_job(asked | {"limit_mb": limits.prepare_mb(parameters, "int4") + 1}, lambda _: None)["files"]
+    looks = len(hub.seen("GET", "cdn/"))
+    assert worker.run_job(asked | {"limit_mb": limits.prepare_mb(parameters, "int4") + 1}, lambda _: None)["files"]
+    assert len(hub.seen("GET", "cdn/")) == looks, "what is here is not looked at there"
+
+
+def test_the_header_of_a_gguf_is_found_in_its_beginning(tmp_path: Path) -> None:
+    write_llama(tmp_path / "m.gguf")
+    content, header = (tmp_path / "m.gguf").read_bytes(), read_gguf(tmp_path / "m.gguf")
+    assert header.layout is not None
+    end = header.layout.end
+    assert read_gguf_beginning(content[:end], len(content)) == header
+    for short in (0, 3, 7, 30, end // 3, end // 2, end - 1):
+        assert read_gguf_beginning(content[:short], len(content)) is None
+    with pytest.raises(LyingHeader, match="bytes, the file holds"):
+        read_gguf_beginning(content[:end], len(content) - 1)
+    with pytest.raises(LyingHeader, match="as a GGUF file does"):
+        read_gguf_beginning(b"<html>", 1000)
 
 
 def test_a_quantisation_of_a_repository_without_gguf_is_refused_with_the_name_to_use(hub: Hub, tmp_path: Path) -> None:

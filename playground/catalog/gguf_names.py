@@ -54,7 +54,7 @@ def fitting(names: Sequence[str], tag: str) -> list[str]:
         lambda name: unsplit(name).lower() == wanted,
         lambda name: quantisation_in(name).lower() == wanted,
         lambda name: bool(part.search(unsplit(name).lower())),
-        lambda name: bool(part.search(name.lower().rpartition("/")[0])),
+        lambda name: bool(part.search(_place(name).lower())),
     )
     return next((found for fits in ways if (found := [name for name in names if fits(name)])), [])
 
@@ -63,12 +63,37 @@ def tags_of(names: Sequence[str]) -> dict[str, str]:
     """By which tag each of ``names`` is chosen: its quantisation where that is clear, else its folder, else its own
     name; "" where none of them means this one alone.
     """
-    found = {}
+    folders = {name: name.rpartition("/")[0].rpartition("/")[2] for name in names}
+    asked = {folder.lower() for folder in folders.values()}
+    # The ways of ``fitting``, each with all that it finds: a repository may have thousands of files.
+    ways: tuple[dict[str, list[str]], ...] = ({}, {}, {}, {})
     for name in names:
-        folder = name.rpartition("/")[0].rpartition("/")[2]
-        offered = (quantisation_in(name), folder, unsplit(name))
-        found[name] = next((tag.upper() for tag in offered if tag and fitting(names, tag) == [name]), "")
-    return found
+        whole = unsplit(name).lower()
+        tags = ({whole}, {quantisation_in(name).lower()}, asked & _runs(whole), asked & _runs(_place(name).lower()))
+        for known, some in zip(ways, tags, strict=True):
+            for tag in some:
+                known.setdefault(tag, []).append(name)
+
+    def means(tag: str, name: str) -> bool:
+        return next((known[tag] for known in ways if tag in known), []) == [name]
+
+    return {
+        name: next(
+            (tag.upper() for tag in (quantisation_in(name), folder, unsplit(name)) if tag and means(tag.lower(), name)),
+            "",
+        )
+        for name, folder in folders.items()
+    }
+
+
+def _place(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _runs(text: str) -> set[str]:
+    """What stands in ``text`` between its ends or separators, single parts and several in a row."""
+    cuts = [index for index, letter in enumerate(text) if letter in "-./"]
+    return {text[start:end] for start in (0, *(cut + 1 for cut in cuts)) for end in (*cuts, len(text)) if start < end}
 
 
 def usual(tags: Sequence[str]) -> str:

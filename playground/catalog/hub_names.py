@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from urllib.parse import unquote
 
-from playground.catalog.gguf_names import unsplit
+from playground.catalog.gguf_names import quantisation_in, unsplit
 
 HUB_ID = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}(?<![.-])", re.ASCII)
 """``OWNER/NAME`` as the Hub allows it."""
@@ -60,7 +61,8 @@ def tag_in(source: str) -> str:
 
 def parse(text: str) -> HubName | None:
     """``hub:OWNER/NAME[:QUANTISATION][#REVISION]``, with or without ``hub:``, or an address at the Hub: of the page, of
-    a folder, or of a file, where one of a GGUF file names that one. None where it is none of these.
+    a folder, or of a file, where one of a GGUF file names that one. None where it is none of these, or of a GGUF file
+    that no tag can name: another one of the repository is not meant.
     """
     bare = re.sub(r"^(?:hub:|(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/)", "", text.strip())
     bare = bare.partition("?")[0].rstrip("/")
@@ -68,6 +70,8 @@ def parse(text: str) -> HubName | None:
     if page is None:
         return hub_name(bare)
     name = hub_name(f"{page['repo']}#{page['revision']}")
-    file = (page["file"] or "").rpartition("/")[2]
-    tag = unsplit(file) if file.lower().endswith(".gguf") else ""
-    return name.tagged(tag) if name and HUB_TAG.fullmatch(tag) else name
+    file = unquote((page["file"] or "").rpartition("/")[2])
+    if name is None or not file.lower().endswith(".gguf"):
+        return name
+    tags = (unsplit(file), quantisation_in(file))
+    return next((name.tagged(tag) for tag in tags if HUB_TAG.fullmatch(tag)), None)

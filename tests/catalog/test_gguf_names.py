@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
-from playground.catalog.gguf_names import bits_of, fitting, quantisation_in, tags_of, usual
+from playground.catalog import gguf_names
+from playground.catalog.gguf_names import bits_of, fitting, quantisation_in, tags_of, unsplit, usual
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,38 @@ def test_every_file_is_proposed_by_a_tag_that_means_it_alone() -> None:
     assert tags["m-UD-Q4_K_M.gguf"] == "UD-Q4_K_M"
     assert tags["a-7b-Q8_0.gguf"] == "A-7B-Q8_0"
     assert tags_of(["x/y/m.gguf", "z/y/m.gguf"]) == {"x/y/m.gguf": "", "z/y/m.gguf": ""}
+
+
+def test_what_is_proposed_is_what_a_look_at_all_names_would_give() -> None:
+    random = Random(3)
+    parts = ["m", "Q4_K_M", "q8_0", "UD-Q4_K_M", "7b", "a.b", "x", "MODEL", "00001-of-00002"]
+    for _ in range(300):
+        names = {
+            "/".join("-".join(random.choices(parts, k=random.randint(1, 3))) for _ in range(random.randint(1, 3))) + end
+            for end in (".gguf", ".GGUF")
+            for _ in range(random.randint(1, 5))
+        }
+        found = tags_of(list(names))
+        assert found.keys() == names
+        for name, tag in found.items():
+            folder = name.rpartition("/")[0].rpartition("/")[2]
+            offered = [each for each in (quantisation_in(name), folder, unsplit(name)) if each]
+            clear = [each.upper() for each in offered if fitting(list(names), each) == [name]]
+            assert tag == (clear[0] if clear else "")
+
+
+def test_thousands_of_files_take_no_more_than_a_few_looks_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def counted(name: str) -> str:
+        nonlocal looks
+        looks += 1
+        return unsplit(name)
+
+    monkeypatch.setattr(gguf_names, "unsplit", counted)
+    names = [f"{number}/m-{number}.gguf" for number in range(3000)]
+    assert set(tags_of(names).values()) == {f"{number}" for number in range(3000)}
+    assert looks <= 8 * len(names)
 
 
 def test_llama_cpps_own_choice_is_proposed_where_it_is_there() -> None:

@@ -185,6 +185,9 @@ class ModelSpec(Record):
     file: str = ""
 
 
+ON_ACCELERATOR = "torch bf16 on "
+"""What the name of an engine begins with that computes on an accelerator. Its figures stand in no order with others'."""
+
 _VARIANT = re.compile(r"^(?P<runtime>[a-z][a-z0-9]*)-(?P<precision>[a-z0-9]+)$")
 
 
@@ -703,11 +706,16 @@ Cancelled = Callable[[], bool]
 
 @dataclass(frozen=True)
 class LoadSpec(Record):
-    """All that a runtime needs to load a model, ready to travel into the worker's process."""
+    """All that a runtime needs to load a model, ready to travel into the worker's process.
+
+    Attributes:
+        kv_bits: Bits of a key or value in the cache, 16 or 8, where the engine has the choice.
+    """
 
     spec: ModelSpec
     artifact: Artifact
     threads: int
+    kv_bits: int = 16
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,8 @@ PREPARING_BY_PIECES_MB = 500.0
 WHOLE = {"torch": 4.0, "optimum": 12.0}
 """Bytes for each parameter where a way holds the whole model in fp32: once where torch computes with it, three times
 where optimum traces it, writes it and puts what is shared together. Other ways read one matrix at a time."""
-KERNELS_CACHE = 0.5
-"""Of an fp32 cache: the kernels keep half floats."""
+KERNELS_CACHE = {16: 0.5, 8: 0.28125}
+"""Of an fp32 cache, by the bits of a key or value: the kernels keep half floats, or bytes with an fp32 scale for 32."""
 PREFILL_CHUNK = 128
 """Prompt tokens that are computed together: ``runtimes.generation.engine.PREFILL_CHUNK``, in a package above this."""
 KERNELS_BEHIND = 1280 + PREFILL_CHUNK
@@ -193,6 +193,7 @@ def of_files(
     prompt_tokens: int,
     new_tokens: int,
     kernels: bool = False,
+    kv_bits: int = 16,
 ) -> RuntimeMemory:
     """The memory of what lies prepared on the disk.
 
@@ -203,14 +204,15 @@ def of_files(
         config: The text model's config.json.
         tokenizer_bytes: Of tokenizer.json.
         kernels: The playground's kernels run it.
+        kv_bits: Of a key or value in their cache.
     """
     cache = cache_of(config)
     if kernels:
-        tokens = prompt_tokens + new_tokens
+        tokens, share = prompt_tokens + new_tokens, KERNELS_CACHE[kv_bits]
         return RuntimeMemory(
             KERNELS_MB + KERNELS_TOKENIZER * tokenizer_bytes / MB,
             weights * KERNELS_PACKED / MB,
-            0.0 if cache is None else KERNELS_CACHE * cache.bytes_for(_in_rooms(tokens), behind=KERNELS_BEHIND) / MB,
+            0.0 if cache is None else share * cache.bytes_for(_in_rooms(tokens), behind=KERNELS_BEHIND) / MB,
             scratch_mb(config, 0 if tokens == 0 else PREFILL_CHUNK),
         )
     return RuntimeMemory(

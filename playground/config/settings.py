@@ -7,6 +7,7 @@
     PLAYGROUND_MEMORY_MB what all loaded models together may take (default: limits.memory_mb of spaces.yaml, else
                          80 % of what the machine allows)
     PLAYGROUND_THREADS   most threads one model may use (default: the cores this process may run on)
+    PLAYGROUND_KV_BITS   bits of a key or value in the cache of the playground's kernels, 16 or 8 (docs/engine.md)
     PLAYGROUND_REMOTES   models served elsewhere, as JSON (docs/remote.md), beside those of spaces.yaml
     PLAYGROUND_HOSTS     further names that the web app answers to, with commas between them
     PLAYGROUND_API_KEYS  keys of programs that may use the OpenAI-compatible API, with commas between them (docs/api.md)
@@ -94,6 +95,7 @@ class Settings:
     space_file: Path
     catalog_file: Path
     threads: int
+    kv_bits: int = 16
     host: str = "127.0.0.1"
     port: int = 7860
     models: tuple[str, ...] = ()
@@ -146,6 +148,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         space_file=space_file,
         catalog_file=Path(env.get("PLAYGROUND_CATALOG") or CATALOG),
         threads=_number(env, "PLAYGROUND_THREADS", usable_cores(), least=1),
+        kv_bits=_kv_bits(env),
         host=env.get("HOST") or ("0.0.0.0" if on_space else "127.0.0.1"),
         port=_number(env, "PORT", 7860, least=0),
         models=tuple(app.models),
@@ -164,6 +167,16 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         ray=env.get("PLAYGROUND_RAY", "").strip(),
         ray_replicas=_number(env, "PLAYGROUND_RAY_REPLICAS", 2, least=2),
     )
+
+
+def _kv_bits(env: Mapping[str, str]) -> int:
+    bits = _number(env, "PLAYGROUND_KV_BITS", 16, least=1)
+    if bits not in (8, 16):
+        raise ConfigError(
+            msg("PLAYGROUND_KV_BITS is {bits}: keys and values have 16 bits or 8", bits=bits),
+            msg("Set it to 8, or unset it."),
+        )
+    return bits
 
 
 def is_loopback(host: str) -> bool:

@@ -108,6 +108,10 @@ class Library:
         dll.pg_close.restype = None
         dll.pg_close.argtypes = [c_void_p]
         dll.pg_cache.argtypes = [c_void_p, POINTER(c_void_p), POINTER(c_void_p), c_int, c_int, c_int]
+        self.narrows = hasattr(dll, "pg_cache_bits")
+        if self.narrows:
+            dll.pg_cache_bits.restype = None
+            dll.pg_cache_bits.argtypes = [c_void_p, c_int]
         dll.pg_settle.restype = None
         dll.pg_settle.argtypes = [c_void_p]
         self._tells = hasattr(dll, "pg_clamped")  # before, pg_run told nothing
@@ -144,7 +148,7 @@ class Library:
         self, weights: Sequence[Weights], panels: Sequence[Array], threads: int, forget: bool
     ) -> tuple[list[Matrix], Callable[[], None]]:
         """Describe ``weights`` as ``pack`` would, each with its ``panels``, and say how all are packed: by one call,
-        which does not hold the interpreter's lock. Only a library that ``packs_all`` has it.
+        which does not hold the interpreter's lock and keeps both alive. Only a library that ``packs_all`` has it.
 
         Args:
             threads: How many work.
@@ -159,7 +163,8 @@ class Library:
         factors = (c_float * count)(*(2.0**exponent for _, exponent, _ in found))
         addresses = (c_void_p * count)(*(each.ctypes.data for each in panels))
 
-        def pack() -> None:
+        def pack(*_: object, alive: tuple[Sequence[Weights], Sequence[Array]] = (weights, panels)) -> None:
+            # Their memory must stay, even if whoever asked is gone by now.
             self._dll.pg_pack_all(stored, factors, addresses, count, threads, forget)
 
         return [matrix for _, _, matrix in found], pack
@@ -226,14 +231,22 @@ class Library:
             raise MemoryError(msg("the kernels got no memory or threads"))
         return handle
 
-    def cache(self, handle: Any, keys: Sequence[Array], values: Sequence[Array], heads: int, size: int) -> Any:
+    def cache(
+        self, handle: Any, keys: Sequence[Array], values: Sequence[Array], heads: int, size: int, *, bits: int = 16
+    ) -> Any:
         """Give the cache, half floats for each layer: keys [heads, capacity / 64, size, 64], values [heads, capacity,
         size]; ``heads`` and ``size``: the most query heads and the largest head. Returns what to keep alive.
+
+        Args:
+            bits: 8 for bytes with scales, as ``attention.h`` has them: keys [heads, capacity / 64, bytes], values
+                [heads, capacity, bytes]. Only a library that ``narrows`` has it.
 
         Raises:
             MemoryError: Scratch memory can't be had.
         """
         tables = tuple((c_void_p * len(all_))(*(array.ctypes.data for array in all_)) for all_ in (keys, values))
+        if self.narrows:
+            self._dll.pg_cache_bits(handle, bits)
         if self._dll.pg_cache(handle, *tables, values[0].shape[1], heads, size):
             raise MemoryError(msg("the kernels got no memory for attention"))
         return tables

@@ -21,6 +21,7 @@ Door:
     onnx.file: BadOnnxFile, DECODER, GraphError, OnnxFile, is_data_file, read_onnx_file
     onnx.graph: read_graph
     onnx.runtime: open_engine
+    torch.accelerator: find_accelerator
     torch.deferred: as_stored, exchanged, real
     torch.incomplete: IncompleteWeights
     torch.networks: Network, load_network

@@ -111,9 +111,11 @@ def expected(load: LoadSpec, request: Request | None = None) -> Expected:
         prompt_tokens=prompt,
         new_tokens=new,
         kernels=kernels,
+        kv_bits=load.kv_bits,
     )
     cache = cache_of(config)
-    thousand = None if cache is None else cache.token_bytes * (KERNELS_CACHE if kernels else 1.0) * 1000 / MB
+    share = KERNELS_CACHE[load.kv_bits] if kernels else 1.0
+    thousand = None if cache is None else cache.token_bytes * share * 1000 / MB
     held = HELD_BYTES * whole(config, *VOCAB_SIZE) / MB if request and request.json_schema else 0.0
     return Expected(
         disk,

@@ -91,6 +91,7 @@ class Pool:
     def __init__(self, settings: Settings, budget_mb: float | None = None) -> None:
         self._stall_s = settings.limits.stall_timeout_s
         self._logs = settings.home / "logs"
+        self._kv_bits = settings.kv_bits
         self.budget_mb = budget_mb or settings.memory_mb or memory.limit_mb() * MEMORY_SHARE
         self.turns = FairLock()
         self._lock = threading.Lock()
@@ -118,6 +119,7 @@ class Pool:
         have ``load_s`` (from the start of the process to a warmed-up model; 0 with ``cold`` False when it was warm)
         and, as ``queue_s``, the wait for a worker that was busy. Closing the iterator early kills the worker.
         """
+        load = replace(load, kv_bits=self._kv_bits)
         answer = Answer(load, expected(load, request))
         asked = time.monotonic()
         try:
@@ -163,6 +165,7 @@ class Pool:
             return self._inspect(load, request)
 
     def _inspect(self, load: LoadSpec, request: Request) -> PromptView:
+        load = replace(load, kv_bits=self._kv_bits)
         with self._slot(load, _never) as slot:
             worker = self._warm(slot, load, any_threads=True) or self._load_alone(slot, load, _never)
             number = self._number()
@@ -193,6 +196,7 @@ class Pool:
             Stopped: ``cancelled`` said so.
             PlaygroundError: The model can't be loaded, or can't do what was asked.
         """
+        load = replace(load, kv_bits=self._kv_bits)
         with self._slot(load, cancelled) as slot:
             worker = self._warm(slot, load) or self._load_alone(slot, load, cancelled)
             number = self._number()

@@ -73,7 +73,7 @@ def ray_replicas(settings: Settings, budget_mb: float) -> RayReplicas | None:
             msg("PLAYGROUND_RAY is set, and Ray is no part of the default install"),
             msg("Run: pip install 'open-model-playground[ray]', or unset PLAYGROUND_RAY."),
         )
-    return RayReplicas(settings.ray, settings.ray_replicas, settings.threads, budget_mb)
+    return RayReplicas(settings.ray, settings.ray_replicas, settings.threads, budget_mb, settings.kv_bits)
 
 
 class RayReplicas:
@@ -84,9 +84,13 @@ class RayReplicas:
         replicas: Of each model.
         threads: Of each replica, and cores that it reserves.
         budget_mb: Memory of this machine that a cluster started here may take.
+        kv_bits: See ``LoadSpec``.
     """
 
-    def __init__(self, address: str, replicas: int, threads: int, budget_mb: float = math.inf) -> None:
+    def __init__(
+        self, address: str, replicas: int, threads: int, budget_mb: float = math.inf, kv_bits: int = 16
+    ) -> None:
+        self._kv_bits = kv_bits
         self._budget_mb = budget_mb if address == LOCAL else math.inf
         self._address, self._replicas, self._threads = address, replicas, threads
         self._together = Together()
@@ -108,7 +112,7 @@ class RayReplicas:
         def over() -> bool:
             return self._closed or cancelled()
 
-        load = replace(load, threads=self._threads)
+        load = replace(load, threads=self._threads, kv_bits=self._kv_bits)
         answer = Answer(load, expected(load, request))
         asked = time.monotonic()
         with self._together.one_more() as turn:

@@ -112,3 +112,11 @@ def test_a_key_that_could_be_guessed_or_not_be_sent_is_refused_without_being_rep
     with pytest.raises(ConfigError, match="key 2 is") as refused:
         load_settings({"PLAYGROUND_API_KEYS": f"key-number-one-xx,{wrong}"})
     assert wrong not in refused.value.message
+
+
+def test_keys_and_values_have_sixteen_bits_or_eight() -> None:
+    assert load_settings({}).kv_bits == 16
+    assert load_settings({"PLAYGROUND_KV_BITS": "8"}).kv_bits == 8
+    for bad in ("4", "32", "half"):
+        with pytest.raises(ConfigError, match="PLAYGROUND_KV_BITS"):
+            load_settings({"PLAYGROUND_KV_BITS": bad})

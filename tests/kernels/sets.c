@@ -69,6 +69,12 @@ static void operations(void) {
         f_store(out, f_half(all)), feed_numbers(out, 16);
     }
     say("half");
+    for (int i = 0; i < 256; i += 16) {
+        int8_t all[16];
+        for (int j = 0; j < 16; j++) all[j] = (int8_t)(i + j);
+        f_store(out, f_byte(all)), feed_numbers(out, 16);
+    }
+    say("byte");
     for (int i = 0; i < COUNT; i += 16) {
         float sums[2] = {f_hsum(A), f_hmax(A)};
         feed_numbers(sums, 2);
@@ -139,17 +145,26 @@ static void products(int bits) {
 static void attention(void) {
     static float q[8 * 48], scores[8 * CHUNK], weighted[8 * 48], sofar[48];
     static half keys[48 * CHUNK];
+    static _Alignas(4) int8_t narrow_keys[CHUNK * (48 + 2 * sizeof(float))], narrow_values[sizeof narrow_keys];
     for (int i = 0; i < 8 * 48; i++) q[i] = number(2.0f);
     fill_within(a, 2.0f);
     for (int i = 0; i < 48 * CHUNK; i += 16) f_to_half(keys + i, f_load(a + i));
-    widen(keys, c, 48 * CHUNK);
+    for (int i = 0; i < CHUNK; i++) {
+        keep_key(a + i * 48, narrow_keys, 8, 48, i);
+        keep_value(a + i * 48, narrow_values + (size_t)i * cache_bytes(8, 48), 8, 48);
+    }
+    feed(narrow_keys, sizeof narrow_keys), feed(narrow_values, sizeof narrow_values);
+    widen_keys(keys, 16, 48, c);
     for (int rows = 1; rows <= 8; rows++) {
         float max = -INFINITY, sum = 0;
         scores_half(q, keys, 48, rows, scores), feed(scores, sizeof(float) * (size_t)rows * CHUNK);
+        scores_byte(q, narrow_keys, 48, rows, scores), feed(scores, sizeof(float) * (size_t)rows * CHUNK);
         scores_float(q, c, 48, rows, scores), feed(scores, sizeof(float) * (size_t)rows * CHUNK);
         for (int r = 0; r < rows; r++) {
             float max2, sum2;
             softmax_chunk(scores + r * CHUNK, rows, 40 + 3 * rows, &max2, &sum2);
+            weighted_byte(scores + r * CHUNK, narrow_values, 48, CHUNK, 1, weighted + r * 48);
+            feed(weighted + r * 48, sizeof(float) * 48);
             weighted_half(scores + r * CHUNK, keys, 48, CHUNK, 1, weighted + r * 48);
             merge_partial(&max, &sum, sofar, max2, sum2, weighted + r * 48, 48);
         }

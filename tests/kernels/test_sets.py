@@ -36,6 +36,9 @@ BITS = {
 compared with its original as the kernels computed it must be compared again: change REVISION with them.
 """
 
+NARROW_BITS = {"eight bits": "8737ad5ed7b6e4ff", "four bits": "1556a6d4b4bdc346", "later steps": "c67dff380bb06653"}
+"""The same with keys and values in eight bits."""
+
 
 @pytest.fixture(scope="module")
 def checksums(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
@@ -72,9 +75,16 @@ def test_whole_graphs_give_the_bits_that_artifacts_were_made_with(graph: str, li
     assert digest(library, path) == BITS[graph], f"is it another REVISION than {building.REVISION}?"
 
 
-def digest(library: Built, path: Path) -> str:
+@pytest.mark.parametrize("graph", list(kernel_graphs.GRAPHS))
+def test_so_they_do_with_keys_and_values_in_eight_bits(graph: str, library: Built, tmp_path: Path) -> None:
+    path = kernel_graphs.write(kernel_graphs.GRAPHS[graph](), tmp_path) / "model.onnx"
+    assert digest(library, path, 8) == NARROW_BITS[graph]
+
+
+def digest(library: Built, path: Path, kv_bits: int = 16) -> str:
     """Of logits behind a prompt that is read in parts, and behind steps."""
     engine = open_kernels(library, read_program(path), 2)
+    assert engine.keep_bits(kv_bits)
     ids = [(7919 * place + 13) % kernel_graphs.VOCAB for place in range(200)]
     engine.reset(len(ids))
     found, start = hashlib.sha256(), 0

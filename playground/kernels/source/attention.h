@@ -1,7 +1,9 @@
-/* Attention of groups of heads over a cache in half floats.
+/* Attention of groups of heads over a cache in half floats, or in bytes.
  *
  * The cache of one key-value head: keys in chunks of 64 positions, each [size][64], so that sixteen positions are one
- * vector; values [positions][size]. Both are rounded to half floats, as in llama.cpp.
+ * vector; values [positions][size]. Both are rounded to half floats, as in llama.cpp; or to eight bits, with a scale for
+ * each block of 32 numbers of a position (as in its Q8_0, the scales in fp32): then a chunk of keys is [size][64] bytes
+ * and [blocks][64] scales, a position's values are its bytes and its scales.
  *
  * Each chunk gives a partial result (its largest score, the sum of the weights, the weighted values), and those are put
  * together in order (Milakov and Gimelshein 2018, arXiv:1805.02867). Chunks start at fixed positions, so that a token
@@ -25,15 +27,36 @@ typedef struct {
     float scale;
 } Shape;
 
-/* Keys of `chunk` times queries: scores [rows][64]. `keys` is float or half: halves are widened on the way. */
-#define SCORES(NAME, TYPE, LOAD) \
-TILED void NAME##_tile(const float *q, const TYPE *keys, int size, const int rows, const int vecs, float *scores) { \
+INLINE int cache_blocks(int size) { return (size + BLOCK - 1) / BLOCK; }
+
+/* Bytes of one position of one head's keys, or of its values. */
+INLINE size_t cache_bytes(int bits, int size) {
+    return bits == 8 ? (size_t)size + sizeof(float) * (size_t)cache_blocks(size) : sizeof(half) * (size_t)size;
+}
+
+/* Sixteen positions' keys in dimension `d`, from vector `v` of the chunk on; sixteen dimensions of position `p`. */
+INLINE v16f key_float(const float *keys, int size, int d, int v) { return (void)size, f_load(keys + (size_t)d * CHUNK + v * 16); }
+INLINE v16f key_half(const half *keys, int size, int d, int v) { return (void)size, f_half(keys + (size_t)d * CHUNK + v * 16); }
+INLINE v16f key_byte(const int8_t *keys, int size, int d, int v) {
+    const float *scales = (const float *)(keys + (size_t)size * CHUNK) + (size_t)(d / BLOCK) * CHUNK;
+    return f_mul(f_byte(keys + (size_t)d * CHUNK + v * 16), f_load(scales + v * 16));
+}
+INLINE v16f value_float(const float *values, int size, int p, int v) { return f_load(values + (size_t)p * size + v * 16); }
+INLINE v16f value_half(const half *values, int size, int p, int v) { return f_half(values + (size_t)p * size + v * 16); }
+INLINE v16f value_byte(const int8_t *values, int size, int p, int v) {
+    const int8_t *row = values + (size_t)p * cache_bytes(8, size);
+    return f_mul(f_byte(row + v * 16), f_set(((const float *)(row + size))[v / (BLOCK / 16)]));
+}
+
+/* Keys of `chunk` times queries: scores [rows][64]. What is no float is widened on the way. */
+#define SCORES(NAME, TYPE, KEY) \
+TILED void NAME##_tile(const float *q, const TYPE *keys, int size, const int rows, int from, const int vecs, float *scores) { \
     v16f sum[ATT_ROWS][ATT_VECS]; \
     for (int r = 0; r < rows; r++) \
         for (int v = 0; v < vecs; v++) sum[r][v] = f_set(0.0f); \
     for (int d = 0; d < size; d++) { \
         v16f k[ATT_VECS]; \
-        for (int v = 0; v < vecs; v++) k[v] = LOAD(keys + (size_t)d * CHUNK + v * 16); \
+        for (int v = 0; v < vecs; v++) k[v] = KEY(keys, size, d, from + v); \
         for (int r = 0; r < rows; r++) { \
             v16f a = f_set(q[(size_t)r * size + d]); \
             for (int v = 0; v < vecs; v++) sum[r][v] = f_fma(a, k[v], sum[r][v]); \
@@ -45,31 +68,32 @@ TILED void NAME##_tile(const float *q, const TYPE *keys, int size, const int row
 static void NAME(const float *q, const TYPE *keys, int size, int rows, float *scores) { \
     for (int r = 0; r < rows; r += ATT_ROWS) \
         for (int v = 0; v < CHUNK / 16; v += ATT_VECS) { \
-            const float *from = q + (size_t)r * size; \
+            const float *of = q + (size_t)r * size; \
             float *to = scores + (size_t)r * CHUNK + v * 16; \
             switch (rows - r) { \
-                case 1: NAME##_tile(from, keys + v * 16, size, 1, ATT_VECS, to); break; \
-                case 2: NAME##_tile(from, keys + v * 16, size, 2, ATT_VECS, to); break; \
-                case 3: NAME##_tile(from, keys + v * 16, size, 3, ATT_VECS, to); break; \
-                case 4: NAME##_tile(from, keys + v * 16, size, ATT_ROWS < 4 ? ATT_ROWS : 4, ATT_VECS, to); break; \
-                case 5: NAME##_tile(from, keys + v * 16, size, ATT_ROWS < 5 ? ATT_ROWS : 5, ATT_VECS, to); break; \
-                default: NAME##_tile(from, keys + v * 16, size, ATT_ROWS, ATT_VECS, to); \
+                case 1: NAME##_tile(of, keys, size, 1, v, ATT_VECS, to); break; \
+                case 2: NAME##_tile(of, keys, size, 2, v, ATT_VECS, to); break; \
+                case 3: NAME##_tile(of, keys, size, 3, v, ATT_VECS, to); break; \
+                case 4: NAME##_tile(of, keys, size, ATT_ROWS < 4 ? ATT_ROWS : 4, v, ATT_VECS, to); break; \
+                case 5: NAME##_tile(of, keys, size, ATT_ROWS < 5 ? ATT_ROWS : 5, v, ATT_VECS, to); break; \
+                default: NAME##_tile(of, keys, size, ATT_ROWS, v, ATT_VECS, to); \
             } \
         } \
 }
-SCORES(scores_float, float, f_load)
-SCORES(scores_half, half, f_half)
+SCORES(scores_float, float, key_float)
+SCORES(scores_half, half, key_half)
+SCORES(scores_byte, int8_t, key_byte)
 
 /* Weights [rows][64] times `values` [positions][size]: out [rows][size]. */
-#define WEIGHTED(NAME, TYPE, LOAD) \
-TILED void NAME##_tile(const float *w, const TYPE *values, int size, int positions, const int rows, const int vecs, \
-                        float *out) { \
+#define WEIGHTED(NAME, TYPE, VALUE) \
+TILED void NAME##_tile(const float *w, const TYPE *values, int size, int positions, const int rows, int from, \
+                        const int vecs, float *out) { \
     v16f sum[ATT_ROWS][ATT_VECS]; \
     for (int r = 0; r < rows; r++) \
         for (int v = 0; v < vecs; v++) sum[r][v] = f_set(0.0f); \
     for (int p = 0; p < positions; p++) { \
         v16f x[ATT_VECS]; \
-        for (int v = 0; v < vecs; v++) x[v] = LOAD(values + (size_t)p * size + v * 16); \
+        for (int v = 0; v < vecs; v++) x[v] = VALUE(values, size, p, from + v); \
         for (int r = 0; r < rows; r++) { \
             v16f a = f_set(w[(size_t)r * CHUNK + p]); \
             for (int v = 0; v < vecs; v++) sum[r][v] = f_fma(a, x[v], sum[r][v]); \
@@ -81,29 +105,30 @@ TILED void NAME##_tile(const float *w, const TYPE *values, int size, int positio
 static void NAME(const float *w, const TYPE *values, int size, int positions, int rows, float *out) { \
     int vecs = size / 16; \
     for (int r = 0; r < rows; r += ATT_ROWS) { \
-        const float *from = w + (size_t)r * CHUNK; \
+        const float *of = w + (size_t)r * CHUNK; \
         float *to = out + (size_t)r * size; \
         int left = rows - r, v = 0; \
         for (; v + ATT_VECS <= vecs; v += ATT_VECS) \
             switch (left) { \
-                case 1: NAME##_tile(from, values + v * 16, size, positions, 1, ATT_VECS, to + v * 16); break; \
-                case 2: NAME##_tile(from, values + v * 16, size, positions, 2, ATT_VECS, to + v * 16); break; \
-                case 3: NAME##_tile(from, values + v * 16, size, positions, 3, ATT_VECS, to + v * 16); break; \
+                case 1: NAME##_tile(of, values, size, positions, 1, v, ATT_VECS, to + v * 16); break; \
+                case 2: NAME##_tile(of, values, size, positions, 2, v, ATT_VECS, to + v * 16); break; \
+                case 3: NAME##_tile(of, values, size, positions, 3, v, ATT_VECS, to + v * 16); break; \
                 case 4: \
-                    NAME##_tile(from, values + v * 16, size, positions, ATT_ROWS < 4 ? ATT_ROWS : 4, ATT_VECS, to + v * 16); \
+                    NAME##_tile(of, values, size, positions, ATT_ROWS < 4 ? ATT_ROWS : 4, v, ATT_VECS, to + v * 16); \
                     break; \
                 case 5: \
-                    NAME##_tile(from, values + v * 16, size, positions, ATT_ROWS < 5 ? ATT_ROWS : 5, ATT_VECS, to + v * 16); \
+                    NAME##_tile(of, values, size, positions, ATT_ROWS < 5 ? ATT_ROWS : 5, v, ATT_VECS, to + v * 16); \
                     break; \
-                default: NAME##_tile(from, values + v * 16, size, positions, ATT_ROWS, ATT_VECS, to + v * 16); \
+                default: NAME##_tile(of, values, size, positions, ATT_ROWS, v, ATT_VECS, to + v * 16); \
             } \
         for (; v < vecs; v++) \
             for (int one = 0; one < left && one < ATT_ROWS; one++) \
-                NAME##_tile(from + one * CHUNK, values + v * 16, size, positions, 1, 1, to + (size_t)one * size + v * 16); \
+                NAME##_tile(of + one * CHUNK, values, size, positions, 1, v, 1, to + (size_t)one * size + v * 16); \
     } \
 }
-WEIGHTED(weighted_float, float, f_load)
-WEIGHTED(weighted_half, half, f_half)
+WEIGHTED(weighted_float, float, value_float)
+WEIGHTED(weighted_half, half, value_half)
+WEIGHTED(weighted_byte, int8_t, value_byte)
 
 /* Scores of `rows` queries, each `limit` at most (Gemma 2). */
 static void softcap_scores(float *scores, int rows, float limit) {
@@ -155,13 +180,23 @@ static void merge_partial(float *max, float *sum, float *out, float max2, float 
         f_store(out + i, f_fma(f_load(out2 + i), f_set(take), f_mul(f_load(out + i), f_set(keep))));
 }
 
-/* Have numbers on their way to the second cache while others are computed with. */
-static void fetch_ahead(const half *from, size_t count) {
-    for (size_t i = 0; i < count; i += 64 / sizeof(half)) __builtin_prefetch(from + i, 0, 2);
+/* Have bytes on their way to the second cache while others are computed with. */
+static void fetch_ahead(const uint8_t *from, size_t count) {
+    for (size_t i = 0; i < count; i += 64) __builtin_prefetch(from + i, 0, 2);
 }
 
-static void widen(const half *from, float *to, size_t count) {
-    for (size_t i = 0; i < count; i += 16) f_store(to + i, f_half(from + i));
+/* A chunk of the cache as floats: keys [size][64], values of the first `positions` [positions][size]. */
+static void widen_keys(const void *from, int bits, int size, float *to) {
+    for (int d = 0; d < size; d++)
+        for (int v = 0; v < CHUNK / 16; v++)
+            f_store(to + (size_t)d * CHUNK + v * 16, bits == 8 ? key_byte(from, size, d, v) : key_half(from, size, d, v));
+}
+
+static void widen_values(const void *from, int bits, int size, int positions, float *to) {
+    for (int p = 0; p < positions; p++)
+        for (int v = 0; v < size / 16; v++)
+            f_store(to + (size_t)p * size + v * 16,
+                    bits == 8 ? value_byte(from, size, p, v) : value_half(from, size, p, v));
 }
 
 #endif

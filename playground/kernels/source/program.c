@@ -32,19 +32,21 @@ static int tokens_together(const Shape *s) {
 static void flash_attn_one(const Op *op, const Run *r, int end, int head, int chunk, float *out, float *own) {
     const Shape *s = &op->shape;
     int first = s->window && end > s->window ? end - s->window : 0;
-    const half *keys = r->keys[op->layer] + ((size_t)head * r->capacity + (size_t)chunk * CHUNK) * s->size;
-    const half *values = r->values[op->layer] + ((size_t)head * r->capacity + (size_t)chunk * CHUNK) * s->size;
+    size_t each = cache_bytes(r->bits, s->size), place = ((size_t)head * r->capacity + (size_t)chunk * CHUNK) * each;
+    const uint8_t *keys = r->keys[op->layer] + place, *values = r->values[op->layer] + place;
     const float *q = at(r, op->src[0], 0) + (size_t)head * s->groups * s->size;
     float *scores = own;
     int part = s->size + 2, from = first - chunk * CHUNK, to = end - chunk * CHUNK;
     float *weighted = own + (size_t)MAX_QUERIES * CHUNK;
-    size_t behind = (size_t)CHUNK * s->size;
-    fetch_ahead(values, to < CHUNK ? (size_t)to * s->size : behind);
-    scores_half(q, keys, s->size, s->groups, scores);
-    if (to > CHUNK) fetch_ahead(keys + behind, behind);
+    int positions = to < CHUNK ? to : CHUNK;
+    fetch_ahead(values, (size_t)positions * each);
+    if (r->bits == 8) scores_byte(q, (const int8_t *)keys, s->size, s->groups, scores);
+    else scores_half(q, (const half *)keys, s->size, s->groups, scores);
+    if (to > CHUNK) fetch_ahead(keys + CHUNK * each, CHUNK * each);
     if (op->number > 0) softcap_scores(scores, s->groups, op->number);
     for (int g = 0; g < s->groups; g++) softmax_chunk(scores + g * CHUNK, from, to, out + g * part, out + g * part + 1);
-    weighted_half(scores, values, s->size, to < CHUNK ? to : CHUNK, s->groups, weighted);
+    if (r->bits == 8) weighted_byte(scores, (const int8_t *)values, s->size, positions, s->groups, weighted);
+    else weighted_half(scores, (const half *)values, s->size, positions, s->groups, weighted);
     for (int g = 0; g < s->groups; g++)
         memcpy(out + g * part + 2, weighted + (size_t)g * s->size, (size_t)s->size * sizeof(float));
 }
@@ -77,9 +79,9 @@ static void flash_attn_many(const Op *op, Run *r, int head, int row, int tokens,
     int last = r->start + row + tokens, first = r->start + row + 1 - s->window;
     if (!s->window || first < 0) first = 0;
     for (int chunk = first / CHUNK; chunk * CHUNK < last; chunk++) {
-        size_t place = ((size_t)head * r->capacity + (size_t)chunk * CHUNK) * size;
+        size_t place = ((size_t)head * r->capacity + (size_t)chunk * CHUNK) * cache_bytes(r->bits, size);
         int positions = last - chunk * CHUNK < CHUNK ? last - chunk * CHUNK : CHUNK;
-        widen(r->keys[op->layer] + place, wide, (size_t)CHUNK * size);
+        widen_keys(r->keys[op->layer] + place, r->bits, size, wide);
         scores_float(q, wide, size, rows, scores);
         if (op->number > 0) softcap_scores(scores, rows, op->number);
         float max2[MAX_QUERIES], sum2[MAX_QUERIES];
@@ -87,7 +89,7 @@ static void flash_attn_many(const Op *op, Run *r, int head, int row, int tokens,
             int end = r->start + row + i / s->groups + 1, begin = s->window && end > s->window ? end - s->window : 0;
             softmax_chunk(scores + (size_t)i * CHUNK, begin - chunk * CHUNK, end - chunk * CHUNK, max2 + i, sum2 + i);
         }
-        widen(r->values[op->layer] + place, wide, (size_t)positions * size);
+        widen_values(r->values[op->layer] + place, r->bits, size, positions, wide);
         weighted_float(scores, wide, size, positions, rows, weighted);
         for (int i = 0; i < rows; i++)
             merge_partial(max + i, sum + i, sofar + (size_t)i * size, max2[i], sum2[i], weighted + (size_t)i * size,
@@ -202,6 +204,7 @@ Run *pg_open(const Plan *plan, int max_size, int awake) {
     if (!r) return NULL;
     r->plan = *plan;
     r->forced = -1;
+    r->bits = 16;
     r->result = result_floats(max_size);
     r->taken = calloc((size_t)plan->ops, sizeof(atomic_int));
     r->own = calloc((size_t)plan->threads, sizeof(float *));
@@ -225,8 +228,11 @@ Run *pg_open(const Plan *plan, int max_size, int awake) {
 /* To be called before memory that a run has seen is given back. */
 void pg_settle(Run *r) { pool_settle(r->pool); }
 
+/* How many bits a key or value has in the cache: 16, as it is from the start, or 8. To be said before `pg_cache`. */
+void pg_cache_bits(Run *r, int bits) { r->bits = bits; }
+
 /* The cache: for each layer keys and values with room for `capacity` positions (a multiple of 64). */
-int pg_cache(Run *r, half **keys, half **values, int capacity, int heads, int size) {
+int pg_cache(Run *r, uint8_t **keys, uint8_t **values, int capacity, int heads, int size) {
     pool_settle(r->pool);
     r->keys = keys, r->values = values, r->capacity = capacity;
     size_t wanted = (size_t)(capacity / CHUNK) * (size_t)heads * (size_t)(size + 2);

@@ -157,6 +157,43 @@ INLINE int halves(const float *from, half *to, int size) {
     return clamped;
 }
 
+/* As bytes, [size], and a scale for each block of 32, [blocks]. -1 where a number is infinite or none, else 0. */
+INLINE int bytes_and_scales(const float *from, int8_t *to, float *scales, int size) {
+    v16f odd = f_set(0.0f), zero = odd;
+    for (int b = 0; b < cache_blocks(size); b++) {
+        int both = b * BLOCK + 16 < size;
+        v16f low = f_load(from + b * BLOCK), high = both ? f_load(from + b * BLOCK + 16) : zero;
+        odd = f_add(odd, f_add(f_sub(low, low), f_sub(high, high)));
+        float max = f_hmax(f_max(f_abs(low), f_abs(high)));
+        float inverse = max > 1e-30f ? 127.0f / max : 0.0f;
+        scales[b] = max > 1e-30f ? max / 127.0f : 0.0f;
+        i_to_bytes(to + b * BLOCK, i_of(f_mul(low, f_set(inverse))));
+        if (both) i_to_bytes(to + b * BLOCK + 16, i_of(f_mul(high, f_set(inverse))));
+    }
+    return f_hsum(odd) == 0.0f ? 0 : -1;
+}
+
+/* A position of one head goes into the cache. How many numbers were too large for it; -1 where one is infinite or none. */
+static int keep_key(const float *key, void *chunk, int bits, int size, int place) {
+    if (bits == 8) {
+        int8_t narrow[MAX_HEAD], *to = chunk;
+        float scales[MAX_HEAD / BLOCK], *their = (float *)(to + (size_t)size * CHUNK);
+        int found = bytes_and_scales(key, narrow, scales, size);
+        for (int i = 0; i < size; i++) to[(size_t)i * CHUNK + place] = narrow[i];
+        for (int b = 0; b < cache_blocks(size); b++) their[(size_t)b * CHUNK + place] = scales[b];
+        return found;
+    }
+    half narrow[MAX_HEAD], *to = chunk;
+    int found = halves(key, narrow, size);
+    for (int i = 0; i < size; i++) to[(size_t)i * CHUNK + place] = narrow[i];
+    return found;
+}
+
+static int keep_value(const float *value, void *to, int bits, int size) {
+    if (bits == 8) return bytes_and_scales(value, to, (float *)((int8_t *)to + size), size);
+    return halves(value, to, size);
+}
+
 static void kept(const Op *op, Run *r, int clamped) {
     if (clamped < 0) is_broken(r, op);
     else if (clamped > 0) atomic_fetch_add_explicit(&r->clamped, clamped, memory_order_relaxed);
@@ -187,18 +224,17 @@ static void rope_row(const Op *op, Run *r, int row) {
     if (!cosine) turned = 0;
     const float *q = at(r, op->src[0], row), *k = at(r, op->src[1], row), *v = at(r, op->src[2], row);
     float *out = at(r, op->dst[0], row), key[MAX_HEAD];
-    half narrow[MAX_HEAD];
+    size_t each = cache_bytes(r->bits, s->size);
     for (int h = 0; h < s->heads; h++)
         rope(q + (size_t)h * s->size, out + (size_t)h * s->size, s->size, turned, interleaved, cosine, sine, s->scale);
     if (!all_finite(out, (size_t)s->heads * s->size)) is_broken(r, op);
     for (int h = 0; h < s->heads / s->groups; h++) {
         rope(k + (size_t)h * s->size, key, s->size, turned, interleaved, cosine, sine, 1.0f);
-        kept(op, r, halves(key, narrow, s->size));
-        size_t first = ((size_t)h * r->capacity + position / CHUNK * CHUNK) * s->size + position % CHUNK;
-        half *keys = r->keys[op->layer] + first;
-        for (int i = 0; i < s->size; i++) keys[(size_t)i * CHUNK] = narrow[i];
-        half *values = r->values[op->layer] + ((size_t)h * r->capacity + position) * s->size;
-        kept(op, r, halves(v + (size_t)h * s->size, values, s->size));
+        size_t first = (size_t)h * r->capacity * each;
+        uint8_t *chunk = r->keys[op->layer] + first + (size_t)(position / CHUNK * CHUNK) * each;
+        kept(op, r, keep_key(key, chunk, r->bits, s->size, position % CHUNK));
+        uint8_t *values = r->values[op->layer] + first + (size_t)position * each;
+        kept(op, r, keep_value(v + (size_t)h * s->size, values, r->bits, s->size));
     }
 }
 

@@ -29,8 +29,9 @@ typedef struct {
     atomic_ullong *next_piece, *done; /* the same of one token: by [thread's share][step], and what is in place */
     atomic_ullong step; /* the number of tokens that were read one by one << 32 | how many stand before this one */
     Claim *claims;                    /* for each thread */
-    half **keys, **values; /* for each layer */
-    int capacity;          /* positions */
+    uint8_t **keys, **values; /* for each layer */
+    int bits;                 /* of one of them: 16, half floats, or 8 */
+    int capacity;             /* positions */
     const int64_t *ids;
     int tokens, start;
     float *parts;      /* partial results of attention for one token */

@@ -49,6 +49,10 @@ INLINE float f_hmax(v16f x) {
 INLINE v16f f_half(const half *p) {
     return F(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1)));
 }
+INLINE v16f f_byte(const int8_t *p) {
+    __m128i x = _mm_loadu_si128((const __m128i *)p);
+    return F(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(x, 8))));
+}
 INLINE void f_to_half(half *p, v16f x) {
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, NEAREST));
     _mm_storeu_si128((__m128i *)p + 1, _mm256_cvtps_ph(x.b, NEAREST));

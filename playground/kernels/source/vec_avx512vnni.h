@@ -30,6 +30,9 @@ INLINE v16f f_round(v16f a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEARE
 INLINE float f_hsum(v16f a) { return _mm512_reduce_add_ps(a); }
 INLINE float f_hmax(v16f a) { return _mm512_reduce_max_ps(a); }
 INLINE v16f f_half(const half *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+INLINE v16f f_byte(const int8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
 INLINE void f_to_half(half *p, v16f x) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }

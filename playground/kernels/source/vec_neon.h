@@ -1,6 +1,6 @@
 /* NEON with dot products (ARMv8.2): four registers are sixteen numbers. Included by vec.h alone.
  *
- * It was compiled and its bits compared under an emulator; its speed was measured on no processor yet.
+ * Tests compare its bits under an emulator; its speed was measured on no processor yet.
  */
 #ifndef PLAYGROUND_VEC_NEON_H
 #define PLAYGROUND_VEC_NEON_H
@@ -55,6 +55,15 @@ INLINE float f_hmax(v16f x) {
     return vgetq_lane_f32(f_max(x, y).val[0], 0);
 }
 INLINE v16f f_half(const half *p) { FOUR(v16f, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i)))); }
+INLINE v16f f_byte(const int8_t *p) {
+    int16x8_t low = vmovl_s8(vld1_s8(p)), high = vmovl_s8(vld1_s8(p + 8));
+    v16f r;
+    r.val[0] = vcvtq_f32_s32(vmovl_s16(vget_low_s16(low)));
+    r.val[1] = vcvtq_f32_s32(vmovl_s16(vget_high_s16(low)));
+    r.val[2] = vcvtq_f32_s32(vmovl_s16(vget_low_s16(high)));
+    r.val[3] = vcvtq_f32_s32(vmovl_s16(vget_high_s16(high)));
+    return r;
+}
 INLINE void f_to_half(half *p, v16f x) {
     for (int i = 0; i < 4; i++) vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(x.val[i])));
 }

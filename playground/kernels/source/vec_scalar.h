@@ -107,6 +107,7 @@ INLINE float f_hmax(v16f x) {
     return x.v[0];
 }
 INLINE v16f f_half(const half *p) { SIXTEEN(v16f, half1(p[i])); }
+INLINE v16f f_byte(const int8_t *p) { SIXTEEN(v16f, (float)p[i]); }
 INLINE void f_to_half(half *p, v16f x) { EACH p[i] = to_half1(x.v[i]); }
 INLINE float power1(float x, float whole) { /* in two steps: 2^whole alone may be no normal number */
     int32_t n = int1(whole), h = n >> 1;

@@ -156,6 +156,8 @@ class Answer:
         taken = len(view.token_ids) + len(self.request.answer_ids) + self.request.max_new_tokens
         if engine.context_limit and taken > engine.context_limit:
             notes += (engine.context_note,)
+        if engine.cache_note:
+            notes += (engine.cache_note,)
         notes = (*notes, *held_notes(self.held)) if self.held else notes
         return (*notes, READ_AGAIN) if self.loaded.cache.refused else notes
 

@@ -17,6 +17,7 @@ from playground.runtimes.generation.engine import Engine, Logits
 from playground.runtimes.generation.forcing import Forced
 from playground.runtimes.generation.ids_scorer import Tell
 from playground.runtimes.generation.loaded import Loaded
+from playground.runtimes.generation.narrow_cache import NARROW_BITS, PROBE, narrow_cache
 from playground.runtimes.generation.prefix_cache import PrefixCache
 from playground.runtimes.generation.prompt import Prompter
 from playground.runtimes.generation.settings import read_settings
@@ -43,6 +44,8 @@ class DecodingRuntime:
         engine = self.open_engine(load)  # first: the kernels go on packing weights while the tokenizer is read
         try:
             prompter = Prompter(folder, load.spec)
+            if load.kv_bits == NARROW_BITS:
+                engine.cache_note = narrow_cache(engine, prompter.encode(PROBE, special=True))
         except BaseException:
             engine.close()
             raise

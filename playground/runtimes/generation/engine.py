@@ -46,6 +46,7 @@ class Engine:
         context_limit: Most tokens of prompt and answer for which it computes what the model means, where that is less
             than the model's own context; None otherwise.
         context_note: Why, as a sentence, and what reads more.
+        cache_note: What to know of the cache, where it is another than usual.
         alike_in_parts: Whether a token read in company gives the same bits as alone. Else an answer that is given back
             is read token by token, as it was written.
     """
@@ -56,6 +57,7 @@ class Engine:
     warnings: tuple[Translatable, ...] = ()
     context_limit: int | None = None
     context_note: Translatable = NOTHING
+    cache_note: Translatable = NOTHING
     alike_in_parts: bool = False
 
     def reset(self, length: int) -> None:
@@ -65,6 +67,14 @@ class Engine:
             RuntimeError, MemoryError: There is none. Of whatever fails in an engine, these are what the loop knows.
         """
         raise NotImplementedError
+
+    def keep_bits(self, bits: int) -> bool:
+        """Keep keys and values in that many bits from the next ``reset`` on, which has to follow.
+
+        Returns:
+            Whether it can. Where it can't, nothing changes.
+        """
+        return False
 
     def rewind(self, kept: int, length: int) -> bool:
         """Forget all but the first ``kept`` tokens read since ``reset``, and make room for ``length`` in all. An

@@ -1,4 +1,4 @@
-"""The keys and values of one engine, in half floats: for each layer, memory that is taken as it is written.
+"""The keys and values of one engine, in half floats or bytes: for each layer, memory that is taken as it is written.
 
 A layer that sees a window of the text does not read what lies before it. Its memory is given back to the system there,
 at the same addresses: positions stay where they are, and no kernel has to know. The module does not know what is
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from playground.kernels.library import CHUNK
+from playground.kernels.library import BLOCK, CHUNK
 from playground.runtimes.native.program import Heads
 
 Array = NDArray[Any]
@@ -32,21 +32,28 @@ class Cache:
     Args:
         layers: The attention of each layer.
         capacity: A multiple of ``CHUNK``.
+        bits: Of a key or value: 16, or 8 with a scale for each ``BLOCK`` of them.
 
     Raises:
         MemoryError: There is no room.
 
     Attributes:
-        keys: For each layer ``[heads, capacity / 64, size, 64]``.
-        values: For each layer ``[heads, capacity, size]``.
+        keys: For each layer ``[heads, capacity / 64, size, 64]``; in eight bits ``[heads, capacity / 64, bytes]``.
+        values: For each layer ``[heads, capacity, size]``; in eight bits ``[heads, capacity, bytes]``.
         due: Tokens from which on ``forget`` has something to do.
     """
 
-    def __init__(self, layers: Sequence[Heads], capacity: int) -> None:
+    def __init__(self, layers: Sequence[Heads], capacity: int, bits: int = 16) -> None:
         self._layers = layers
-        self.capacity = capacity
-        self.keys = [_zeros((each.kv_heads, capacity // CHUNK, each.size, CHUNK)) for each in layers]
-        self.values = [_zeros((each.kv_heads, capacity, each.size)) for each in layers]
+        self.capacity, self.bits = capacity, bits
+        if bits == 8:
+            bytes_ = [each.size + 4 * -(-each.size // BLOCK) for each in layers]
+            pairs = list(zip(layers, bytes_, strict=True))
+            self.keys = [_zeros((each.kv_heads, capacity // CHUNK, CHUNK * size), np.uint8) for each, size in pairs]
+            self.values = [_zeros((each.kv_heads, capacity, size), np.uint8) for each, size in pairs]
+        else:
+            self.keys = [_zeros((each.kv_heads, capacity // CHUNK, each.size, CHUNK)) for each in layers]
+            self.values = [_zeros((each.kv_heads, capacity, each.size)) for each in layers]
         self._gone = [0] * len(layers)  # positions from the start that are given back
         self._narrowest = min((each.window for each in layers if each.window), default=0)
         self.due = 0
@@ -90,14 +97,15 @@ class Cache:
             self.values[place][:, gone:kept] = other.values[place][:, gone:kept]
 
 
-def _zeros(shape: tuple[int, ...]) -> Array:
-    """Half floats on pages of their own, none of which is there before it is written."""
-    size = int(np.prod(shape)) * 2
+def _zeros(shape: tuple[int, ...], dtype: type[np.generic] = np.float16) -> Array:
+    """Numbers on pages of their own, none of which is there before it is written."""
+    count = int(np.prod(shape))
+    size = count * np.dtype(dtype).itemsize
     try:
         memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (OSError, OverflowError) as error:
         raise MemoryError from error
-    return np.frombuffer(memory, np.float16, size // 2).reshape(shape)
+    return np.frombuffer(memory, dtype, count).reshape(shape)
 
 
 def _give_back(rows: Array, start: int, end: int) -> None:

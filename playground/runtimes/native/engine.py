@@ -76,6 +76,7 @@ class KernelEngine(Engine):
         self._head = max(layer.size for layer in program.layers)
         self._plan = plan
         self._handle: Any = library.open(plan, self._head, spinning)
+        self._kv_bits = 16
         self._cache = Cache(program.layers, 0)
         self._tables: Any = None
         self._length = self._clamped = 0
@@ -112,6 +113,16 @@ class KernelEngine(Engine):
     def _all_clamped(self) -> int:
         handles = [each for each in (self._handle, self._many.trunk if self._many else None) if each]
         return sum(map(self._library.clamped, handles))
+
+    def keep_bits(self, bits: int) -> bool:
+        """See ``Engine.keep_bits``: 16 or 8. Libraries compiled by earlier versions know 16 alone."""
+        if bits not in (16, 8) or (bits == 8 and not self._library.narrows):
+            return False
+        if bits != self._kv_bits:
+            self._settle()
+            self._cache, self._kv_bits = Cache(self._program.layers, 0), bits
+            self._length = 0
+        return True
 
     def rewind(self, kept: int, length: int) -> bool:
         if not self._cache.holds(kept):
@@ -228,7 +239,7 @@ class KernelEngine(Engine):
         self._cache = Cache(self._program.layers, 0)  # should memory run out below, nothing may run on what was there
         if capacity > INT_MAX:
             raise EngineError(_no_room(capacity))
-        cache = Cache(self._program.layers, capacity)
+        cache = Cache(self._program.layers, capacity, self._kv_bits)
         self._tables = self._give_cache(self._handle, cache)
         if self._many:
             self._many_tables = self._give_cache(self._many.trunk, cache)
@@ -248,7 +259,7 @@ class KernelEngine(Engine):
 
     def _give_cache(self, handle: Any, cache: Cache) -> Any:
         heads = max(layer.heads for layer in self._program.layers)
-        return self._library.cache(handle, cache.keys, cache.values, heads, self._head)
+        return self._library.cache(handle, cache.keys, cache.values, heads, self._head, bits=cache.bits)
 
     def _op(self, step: Step, places: Sequence[int], widths: Sequence[int]) -> Op:
         def ref(value: Value | None) -> Ref:

@@ -23,6 +23,7 @@ from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWin
 
 from playground.runtimes.generation.engine import MAX_ROWS, PREFILL_CHUNK, Engine, Interrupted, Logits
 from playground.runtimes.generation.rotary import steady_length
+from playground.runtimes.torch.accelerator import Accelerator, as_row
 from playground.runtimes.torch.interrupt import interruptible
 from playground.runtimes.torch.state import Unchanged
 
@@ -48,13 +49,14 @@ class TorchEngine(Engine):
     """One causal language model, or one that reads images as well and is given text.
 
     Args:
-        model: transformers' network, in fp32 and ready to compute.
+        model: transformers' network, ready to compute: in fp32, or in bf16 on an accelerator.
+        accelerator: Where it is; None for the processor.
     """
 
-    name = "torch"
-
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, accelerator: Accelerator | None = None) -> None:
         self._model = model
+        self.name = accelerator.engine if accelerator else "torch"
+        self._device = accelerator.device if accelerator else "cpu"
         # How tokens are chosen is the playground's: what the files say about it must not reach the preparation.
         model.generation_config = GenerationConfig()
         config = model.config.get_text_config(decoder=True)
@@ -81,7 +83,7 @@ class TorchEngine(Engine):
         self._stopping = False
         self._unchanged.restore()
         self._room = max(length, 1)
-        self._ids: Any = torch.zeros((1, 0), dtype=torch.long)
+        self._ids: Any = torch.zeros((1, 0), dtype=torch.long, device=self._device)
         self._given: dict[str, Any] = {}
         self._settings: Any = None
 
@@ -146,7 +148,7 @@ class TorchEngine(Engine):
         self._keep = wanted
         try:
             with torch.inference_mode(), self._listening(len(ids)):
-                return self._read(torch.tensor([list(ids)]))
+                return self._read(torch.tensor([list(ids)], device=self._device))
         except Interrupted:
             raise
         except Exception as error:  # transformers raises whatever happens to break; the loop knows torch's own
@@ -159,7 +161,7 @@ class TorchEngine(Engine):
         self._given = self._model._update_model_kwargs_for_generation(outputs, self._given, is_encoder_decoder=False)
         rows = outputs.logits[0, -self._keep :]
         # Of a few old classes, the row is a part of all positions' logits, which would stay in memory with it.
-        logits: Logits = (rows.clone() if outputs.logits.shape[1] > len(rows) else rows).float().numpy()
+        logits: Logits = as_row(rows.clone() if outputs.logits.shape[1] > len(rows) else rows)
         return logits
 
     def _set_keep(self) -> None:

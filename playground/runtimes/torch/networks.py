@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from playground.catalog import quantization
-from playground.catalog.weight_files import GGUF_FILE
+from playground.catalog.weight_files import packed_in
 from playground.errors import Reason, some
 from playground.messages import NOTHING, clauses, msg
 from playground.runtimes.torch.gguf_rope import complete_rope
@@ -56,7 +56,7 @@ class Network:
         return self.parts_unread or any(_OTHER_PARTS.search(name) for name in getattr(config, "sub_configs", ()))
 
 
-def load_network(folder: Path, gguf: str = "", *, deferred: bool = False) -> Network:
+def load_network(folder: Path, gguf: str = "", *, deferred: bool = False, bf16: bool = False) -> Network:
     """Load what transformers' authors mean by these files, in fp32.
 
     Args:
@@ -64,6 +64,7 @@ def load_network(folder: Path, gguf: str = "", *, deferred: bool = False) -> Net
         gguf: The name of the GGUF file in it, where that alone is the source.
         deferred: Whether weights stay in their files until they are computed with (``deferred.py``): slower, and of
             any size. Weights that were rounded in safetensors are in memory all the same.
+        bf16: Whether weights become bf16 instead, for an accelerator.
 
     Raises:
         IncompleteWeights: Weights are missing, of another shape, or nobody's.
@@ -71,18 +72,19 @@ def load_network(folder: Path, gguf: str = "", *, deferred: bool = False) -> Net
     """
     from playground.runtimes.torch.gguf_weights import quick_gguf
 
-    weights = gguf or _packed(folder)
+    packed = packed_in(folder)
+    weights = gguf or (packed.name if packed else "")
     if not weights:
-        return _load(folder, "", _config(folder), deferred)
+        return _load(folder, "", _config(folder), deferred, bf16)
     with quick_gguf(deferred):
         if not gguf:
-            network = _load(folder, weights, _config(folder), deferred)
+            network = _load(folder, weights, _config(folder), deferred, bf16)
             _generates_as_said(network.model, folder)
             return network
         config = _config(folder, gguf_file=gguf)
         if wrong := complete_rope(folder / gguf, config):
             raise IncompleteWeights(wrong)
-        return _load(folder, gguf, config, deferred)
+        return _load(folder, gguf, config, deferred, bf16)
 
 
 _ONLY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -94,12 +96,7 @@ def _config(folder: Path, **named: Any) -> Any:
     return AutoConfig.from_pretrained(folder, **_ONLY, **named)
 
 
-def _packed(folder: Path) -> str:
-    """The name of the GGUF file that holds an import's weights; "" where safetensors do."""
-    return GGUF_FILE if (folder / GGUF_FILE).is_file() and not any(folder.rglob("*.safetensors")) else ""
-
-
-def _load(folder: Path, gguf: str, config: Any, deferred: bool) -> Network:
+def _load(folder: Path, gguf: str, config: Any, deferred: bool, bf16: bool) -> Network:
     import torch
 
     from playground.runtimes.torch.deferred import defer, mapped
@@ -116,7 +113,7 @@ def _load(folder: Path, gguf: str, config: Any, deferred: bool) -> Network:
                 model, found = reader.from_pretrained(
                     folder,
                     config=_with_rounding(described, settings),
-                    dtype=torch.float32,
+                    dtype=torch.bfloat16 if bf16 else torch.float32,
                     use_safetensors=None if gguf else True,
                     output_loading_info=True,
                     ignore_mismatched_sizes=True,  # they are found, and refused by name

@@ -1,4 +1,5 @@
-"""The weights as they were published, run by transformers on torch in fp32: the fallback and the reference.
+"""The weights as they were published, run by transformers on torch in fp32: the fallback and the reference. In bf16 they
+run on an accelerator.
 
 Only the forward pass and the KV cache are transformers'; the loop, the sampler and the stamps are the ones the other
 local runtime has. The module does not know text, sampling or time.
@@ -16,6 +17,7 @@ from playground.messages import msg
 from playground.records import LoadSpec
 from playground.runtimes.generation.decoding import DecodingRuntime
 from playground.runtimes.generation.engine import Engine
+from playground.runtimes.torch.accelerator import BF16, find_accelerator
 from playground.runtimes.torch.causal import TorchEngine
 from playground.runtimes.torch.networks import load_network
 from playground.runtimes.torch.seq2seq import TorchSeq2SeqEngine
@@ -35,10 +37,20 @@ class TorchRuntime(DecodingRuntime):
         torch.set_num_threads(load.threads)
         disable_progress_bar()  # stderr belongs to the worker's log
         folder = Path(load.artifact.path)
+        accelerator = None
+        if load.artifact.variant.precision == BF16:
+            accelerator = find_accelerator()
+            if accelerator is None:
+                raise RunError(
+                    msg("{model}: torch finds no accelerator here (CUDA or MPS)", model=load.artifact.variant),
+                    _NEXT_STEP,
+                )
         try:
-            network = load_network(folder)
+            network = load_network(folder, bf16=accelerator is not None)
+            if accelerator:
+                network.model.to(accelerator.device)
             if network.has_encoder:
-                return TorchSeq2SeqEngine(network.model)
+                return TorchSeq2SeqEngine(network.model, accelerator)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError, its own and safetensors' errors
             raise RunError(
                 msg(
@@ -49,7 +61,7 @@ class TorchRuntime(DecodingRuntime):
                 _NEXT_STEP,
             ) from error
         try:
-            return TorchEngine(network.model)
+            return TorchEngine(network.model, accelerator)
         except Exception as error:  # a class that can't generate lacks whatever is asked for first
             raise RunError(
                 msg(

@@ -16,6 +16,7 @@ from transformers import GenerationConfig
 
 from playground.messages import msg
 from playground.runtimes.generation.engine import Engine, EngineError, Logits
+from playground.runtimes.torch.accelerator import Accelerator, as_row
 from playground.runtimes.torch.interrupt import interruptible
 
 _TOKENS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
@@ -28,11 +29,12 @@ class TorchSeq2SeqEngine(Engine):
         EngineError: Its files do not say which token the decoder starts with.
     """
 
-    name = "torch"
     chunk = 0
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, accelerator: Accelerator | None = None) -> None:
         self._model = model
+        self.name = accelerator.engine if accelerator else "torch"
+        self._device = accelerator.device if accelerator else "cpu"
         own = model.generation_config
         # Nothing but the tokens: beams or penalties in there would be prepared for a loop that is not run.
         model.generation_config = GenerationConfig(**{name: getattr(own, name, None) for name in _TOKENS})
@@ -50,7 +52,7 @@ class TorchSeq2SeqEngine(Engine):
 
     def prefill(self, ids: Sequence[int]) -> Logits:
         self._interrupted = False
-        prompt = torch.tensor([list(ids)])
+        prompt = torch.tensor([list(ids)], device=self._device)
         with torch.inference_mode(), interruptible(self._layers(), lambda: self._interrupted):
             self._written, self._given = self._model.generate(
                 prompt, attention_mask=torch.ones_like(prompt), custom_generate=_prepared, max_new_tokens=1
@@ -61,7 +63,7 @@ class TorchSeq2SeqEngine(Engine):
 
     def step(self, token: int) -> Logits:
         with torch.inference_mode():
-            self._written = torch.cat([self._written, torch.tensor([[token]])], dim=-1)
+            self._written = torch.cat([self._written, torch.tensor([[token]], device=self._device)], dim=-1)
             # A class without a cache reads all that was written again.
             logits = self._forward(next_sequence_length=1 if self._given["use_cache"] else None)
         self._read += 1
@@ -71,7 +73,7 @@ class TorchSeq2SeqEngine(Engine):
         inputs = self._model.prepare_inputs_for_generation(self._written, **which, **self._given)
         output = self._model(**inputs, return_dict=True)
         self._given = self._model._update_model_kwargs_for_generation(output, self._given, is_encoder_decoder=True)
-        logits: Logits = output.logits[0, -1].numpy()
+        logits: Logits = as_row(output.logits[0, -1])
         return logits
 
     def interrupt(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,24 @@ def test_memory_is_not_given_back_under_the_packing(path: Path, built: building.
     panels = engine._panels
     in_a_moment(until, engine.close)
     assert panels.any(), "it was waited for"
+
+
+def test_an_engine_that_is_given_up_unused_takes_no_memory_from_under_the_packing(
+    path: Path, built: building.Built
+) -> None:
+    library, until = Library(built), threading.Event()
+    held_up(library, until)
+    engine = KernelEngine(library, read_program(path), 2)
+    packing, panels = engine._packing, weakref.ref(engine._panels.base)
+    assert packing
+    del engine
+    gc.collect()
+    assert panels() is not None
+    until.set()
+    packing.result()
+    del packing
+    gc.collect()
+    assert panels() is None
 
 
 def test_an_older_library_packs_one_by_one(path: Path, built: building.Built) -> None:

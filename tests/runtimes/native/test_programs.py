@@ -415,6 +415,24 @@ def test_a_worker_answers_by_the_kernels_and_loads_no_onnxruntime(
         pool.close()
 
 
+def test_a_setting_keeps_keys_and_values_in_eight_bits_and_every_answer_says_what_that_costs(
+    source: Path, tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    artifact = made(source, tmp_path / "home", "int8")
+    spec = ModelSpec("tiny", "Tiny", f"path:{source}", "", "onnx", "int8", tiny.CONTEXT, "chat")
+    load, request = LoadSpec(spec, artifact, 2), Request("the fox", max_new_tokens=8)
+    taken = {}
+    for bits in (16, 8):
+        with Pool(make_settings(PLAYGROUND_KV_BITS=bits)) as pool:
+            *_, last = pool.generate(load, request, lambda: False)
+        assert last.run is not None and last.run.error is None
+        notes = [str(each) for each in last.run.warnings if "8 bits" in str(each)]
+        taken[bits] = last.run.timings.cache_mb_per_1000
+        assert len(notes) == (bits == 8)
+        assert all("kept in 8 bits instead of 16" in note and "nats (mean KL over" in note for note in notes)
+    assert taken[8] == pytest.approx(0.5625 * taken[16])
+
+
 def test_a_library_that_cannot_be_loaded_names_the_model_and_the_folder_to_delete(
     source: Path, tmp_path: Path, settings: Settings
 ) -> None:

@@ -89,7 +89,7 @@ def exported(model: Any) -> Graph:
     import torch
 
     from playground.export.recipes.operators import Operators, keeps_states_alone
-    from playground.export.recipes.reasons import NoOperator, TurnLost
+    from playground.export.recipes.reasons import MaskCut, NoOperator, TurnLost
 
     config = model.config.get_text_config()
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
@@ -121,11 +121,16 @@ def exported(model: Any) -> Graph:
                 {1: any_length},
                 [{2: any_length} if _grows(name) else {} for name in names],
             )
-            try:
-                program = torch.export.export(Step(), example, dynamic_shapes=axes, strict=False)
-            except TurnLost:
-                operators.leave_angles()
-                program = torch.export.export(Step(), example, dynamic_shapes=axes, strict=False)
+            while True:
+                try:
+                    program = torch.export.export(Step(), example, dynamic_shapes=axes, strict=False)
+                    break
+                except TurnLost:
+                    if not operators.leave_angles():
+                        raise
+                except MaskCut:
+                    if not operators.leave_tokens():
+                        raise
             made = torch.onnx.export(
                 program,
                 dynamo=True,

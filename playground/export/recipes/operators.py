@@ -27,7 +27,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from playground.export.recipes import experts, recurrences
 from playground.export.recipes.caches import CONV, RECURRENT, Held, Past, PastLayer, State, presents
-from playground.export.recipes.reasons import NoOperator, TurnLost
+from playground.export.recipes.reasons import MaskCut, NoOperator, TurnLost
 from playground.messages import Translatable, msg
 from playground.runtimes.torch.deferred import real
 
@@ -84,6 +84,11 @@ class Mask:
     def __torch_function__(cls, func: Any, _types: Any, _args: Any = (), _kwargs: Any = None) -> Any:
         """Torch takes what has this method where it takes tensors; ``_Calls`` sees the one call that is meant."""
         raise NoOperator(_own_mask())
+
+    def __getitem__(self, index: Any) -> Mask:
+        if all(isinstance(each, slice) and not each.start and each.stop is None for each in index):
+            return self
+        raise MaskCut(_own_mask())
 
     def __getattr__(self, name: str) -> Any:
         """A network that looks at the mask's numbers makes one of its own of them."""
@@ -158,6 +163,7 @@ class Operators:
         self._model, self._positions = model, positions
         self._seen, self._run = _Watched(), cast("_Run | None", None)
         self._held: list[Held] = []
+        self._wanted: Any = 1
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -235,7 +241,7 @@ class Operators:
         lengths = seen.sum(1, keepdim=True).to(torch.int32) - 1, seen.sum().to(torch.int32)
         self._run = _Run(Past(layers), lengths, order=order)
         try:
-            found = self._model(**self._given(tokens, positions, self._run.cache), logits_to_keep=1)
+            found = self._model(**self._given(tokens, positions, self._run.cache), logits_to_keep=self._wanted)
             if self._run.waiting:
                 raise TurnLost(msg("what is turned is not what attention compares"))
         finally:
@@ -373,9 +379,19 @@ class Operators:
         heads.turn = turn
         self._run.waiting[id(heads)] = heads
 
-    def leave_angles(self) -> None:
-        """From now on heads are turned by the network's own code."""
+    def leave_angles(self) -> bool:
+        """From now on heads are turned by the network's own code; whether they were not before."""
+        changed = any(self._seen.turns.values())
         self._seen.turns.clear()
+        return changed
+
+    def leave_tokens(self) -> bool:
+        """From now on the network is not told in a number how many logits are wanted, and so computes all tokens in
+        all layers: the cache needs them; whether it was told before.
+        """
+        changed = isinstance(self._wanted, int)
+        self._wanted = slice(-1, None)
+        return changed
 
     def _norm(self, module: Any) -> Callable[..., Any]:
         usual = module.forward

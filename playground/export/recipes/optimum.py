@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from playground.catalog.weight_files import GGUF_FILE
+from playground.catalog.weight_files import packed_in
 from playground.errors import ExportError, first_line
 from playground.export.quantization import graph
 from playground.export.quantization.blocks import QUANT_BLOCK
@@ -94,7 +94,7 @@ def write_source(model: Path, target: Path) -> str:
 
 def _plain(model: Path, target: Path) -> Path:
     """The folder with the model's weights in safetensors."""
-    if not (model / GGUF_FILE).is_file():
+    if packed_in(model) is None:
         return model
     plain = target / "plain"
     load_network(model).model.save_pretrained(plain)

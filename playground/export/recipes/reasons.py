@@ -11,3 +11,7 @@ class NoOperator(Reason):
 
 class TurnLost(NoOperator):
     """What is turned goes another way than to attention: the operator can't turn it."""
+
+
+class MaskCut(NoOperator):
+    """The network leaves tokens out between two layers, because only the last one's logits are wanted."""

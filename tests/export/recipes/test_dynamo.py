@@ -56,6 +56,9 @@ FAMILIES = {
                {"layer_types": ["linear_attention", "full_attention"], "head_dim": 64, "linear_key_head_dim": 16,
                 "linear_value_head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 4}),
         Family("mamba", "Mamba", "no attention at all", "mamba", {"state_size": 8, "pad_token_id": 0}),
+        Family("gemma-4", "Gemma 4 E2B", "keys and values of another layer", "gemma4_text",
+               {"num_kv_shared_layers": 1, "layer_types": ["full_attention"] * 2, "head_dim": 16, "pad_token_id": 0,
+                "global_head_dim": 16, "hidden_size_per_layer_input": 16, "vocab_size_per_layer_input": tiny.VOCAB}),
     )
 }  # fmt: skip
 
@@ -114,7 +117,9 @@ STATES = ["granite-hybrid", "falcon-h1", "qwen-3.5", "mamba"]
 
 
 # The others are in docs/families.md, and so run with it.
-@pytest.mark.parametrize("name", ["olmo-3", "phi", "cohere", "ministral-3", "qwen3-moe", "starcoder-2", *STATES])
+@pytest.mark.parametrize(
+    "name", ["olmo-3", "phi", "cohere", "ministral-3", "qwen3-moe", "starcoder-2", "gemma-4", *STATES]
+)
 def test_a_traced_network_is_the_network_however_its_tokens_come_in(name: str, traced: Callable[[str], Path]) -> None:
     path = traced(name)
     for got, want in zip(logits(path), expected(path.parents[1] / "model"), strict=True):

@@ -26,5 +26,5 @@ Door:
     template_files: bring_template, find_template, named_tokens, read_json
     tokenizer_source: tokenizer_words
     weight_files: ADAPTER, GGUF_FILE, INDEX, INDEX_END, IncompleteFiles, OTHER_LIBRARIES, Read, WHOLE,
-        is_other_gguf, is_pickled, is_refused, parts_of, weights_of, why_none
+        is_other_gguf, is_pickled, is_refused, packed_in, parts_of, weights_of, why_none
 """

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from playground.errors import SourceError, some
@@ -27,6 +27,14 @@ WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 GGUF_FILE = "model.gguf"
 """The weights of an import that came as GGUF, as they came."""
+
+
+def packed_in(folder: Path) -> Path | None:
+    """The GGUF file that holds an import's weights; None where safetensors do."""
+    file = folder / GGUF_FILE
+    return file if file.is_file() and not any(folder.rglob("*.safetensors")) else None
+
+
 INDEX_END = ".safetensors.index.json"
 """How every list of shards is called, whatever it begins with."""
 

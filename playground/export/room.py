@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from playground.catalog.footprint import estimate, unpacked_mb, whole_mb
-from playground.catalog.weight_files import GGUF_FILE
+from playground.catalog.weight_files import packed_in
 from playground.errors import ExportError
 from playground.messages import msg
 from playground.sources.headers import read_gguf, read_safetensors
@@ -22,21 +22,18 @@ from playground.system import memory
 
 def parameters_in(folder: Path) -> int:
     """Elements of all tensors in an imported folder; no weight is read."""
-    if _is_packed(folder):
-        return read_gguf(folder / GGUF_FILE).parameters
+    if packed := packed_in(folder):
+        return read_gguf(packed).parameters
     return sum(read_safetensors(path).parameters for path in folder.glob("*.safetensors"))
 
 
 def _unpacked(folder: Path, parameters: int) -> float:
     """Megabytes of a GGUF file's weights in floats that are in memory at once."""
-    if not _is_packed(folder):
+    packed = packed_in(folder)
+    if packed is None:
         return 0.0
-    whole = unpacked_whole(read_gguf(folder / GGUF_FILE).metadata)
+    whole = unpacked_whole(read_gguf(packed).metadata)
     return unpacked_mb(parameters, math.inf if whole else memory.limit_mb())
-
-
-def _is_packed(folder: Path) -> bool:
-    return (folder / GGUF_FILE).is_file()
 
 
 def check_whole(folder: Path, way: str) -> None:

@@ -23,6 +23,7 @@ Door:
     onnx.runtime: open_engine
     torch.accelerator: find_accelerator
     torch.deferred: as_stored, exchanged, real
+    torch.gguf_weights: quick_gguf, unpacked_ahead
     torch.incomplete: IncompleteWeights
     torch.networks: Network, load_network
     torch.runtime: TorchRuntime

@@ -77,6 +77,7 @@ class Contender:
 
     Attributes:
         about: What its library says of its own build; often nothing.
+        pid: Of the process.
     """
 
     def __init__(self, name: str, folder: Path, threads: int, env: dict[str, str]) -> None:
@@ -84,7 +85,7 @@ class Contender:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | env
         )
-        self._name = name
+        self._name, self.pid = name, self._process.pid
         self.about = str(self._read().get("about", ""))
 
     def generate(self, ids: tuple[int, ...], count: int) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 
-from benchmarks import _machine, _plots, _report, _sections, _weights, door
+from benchmarks import _machine, _plots, _report, _sections, _weights, cores, door
 
 SEAT = {"how": "called so", "bytes_per_token": 100_000_000, "read_gb_s": 20.0, "fits_cache": False}
 
@@ -263,3 +264,47 @@ def test_parties_of_the_harness_take_turns() -> None:
     taken = evaluation._rounds({name: party(name) for name in "abc"}, 2)
     assert asked == ["c", "a", "b", "a", "b", "c", "b", "c", "a"]
     assert {name: len(rounds) for name, rounds in taken.items()} == {"a": 2, "b": 2, "c": 2}
+
+
+class TestCores:
+    def test_each_number_of_loops_once_and_every_quota(self) -> None:
+        names = [each.name for each in cores.conditions(2, (0.5, 1.0))]
+        assert names == ["idle", "1 busy loop", "2 busy loops", "quota 0.5", "quota 1"]
+        assert [each.busy for each in cores.conditions(1, ())] == [0, 1]
+
+    def test_a_quota_is_set_by_either_interface(self, tmp_path: Path) -> None:
+        old, new = tmp_path / "old", tmp_path / "new"
+        (old / "cpu").mkdir(parents=True)
+        new.mkdir()
+        (new / "cgroup.controllers").touch()
+        quotas = [cores.Quota(root) for root in (old, new)]
+        for quota in quotas:
+            quota.set(1.5)
+            quota.add(7)
+        (one,), (other,) = ([*root.glob("playground-bench-*")] for root in (old / "cpu", new))
+        assert (one / "cpu.cfs_quota_us").read_text() == "150000"
+        assert (one / "cpu.cfs_period_us").read_text() == "100000"
+        assert (other / "cpu.max").read_text() == "150000 100000"
+        quotas[1].set(None)
+        assert (other / "cpu.max").read_text() == "max 100000"
+        assert {(folder / "cgroup.procs").read_text() for folder in (one, other)} == {"7"}
+
+    def test_without_the_right_to_make_one_there_is_none(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match="No such file"):
+            cores.Quota(tmp_path / "nowhere")
+
+    def test_loops_are_gone_afterwards(self) -> None:
+        before = set(psutil.Process().children())
+        with cores.busy(2):
+            assert len(set(psutil.Process().children(recursive=True)) - before) >= 2
+        assert not [each for each in set(psutil.Process().children()) - before if "resource_tracker" not in cmd(each)]
+
+    def test_the_table_says_what_the_app_takes_of_the_best(self) -> None:
+        rates = {"ours 1": 40.0, "ours 2": 45.0, "ours 8": 50.0, "onnxruntime 2": 30.0}
+        *_, line = cores.table({"idle": rates}, "ours 2").splitlines()
+        assert line == "| idle | 40.0 | 45.0 | 50.0 | 30.0 | 0.90 | 1.50 |"
+        assert cores.table({"idle": {"ours 1": 1.0}}, "ours 1").splitlines()[-1] == "| idle | 1.0 | 1.00 | – |"
+
+
+def cmd(process: psutil.Process) -> str:
+    return " ".join(process.cmdline())

@@ -47,7 +47,7 @@ screenshots: $(DEV_STAMP)
 test: $(DEV_STAMP)
 	@$(call PART,$(QUICK),-n 2)
 	@$(call PART,parallel and not alone,-n 2 --dist loadgroup)
-	@$(call PART,not alone and not parallel and (integration or ui or waits),-n 2 --dist loadfile)
+	@$(call PART,not alone and not parallel and (integration or ui or waits),-n 2 --dist loadfile --no-loadscope-reorder)
 	@$(call PART,alone)
 
 # Counting lines slows Python by a third to a half, so it is no part of `test`.

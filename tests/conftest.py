@@ -55,6 +55,43 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if not _may_select(wanted, frozenset(MARK.findall(collection_path.read_text("utf-8")))) else None
 
 
+LONGEST = (
+    "ui/test_accessibility.py",
+    "ui/test_prompt_set.py",
+    "evaluation/test_agreement.py",
+    "integration/test_same_text.py",
+    "ui/test_app.py",
+    "ui/test_compare.py",
+    "integration/test_runtimes.py",
+    "ui/test_answers.py",
+    "ui/test_page.py",
+    "ui/test_history.py",
+    "ui/test_votes.py",
+    "ui/test_differences.py",
+    "kernels/test_shares.py",
+    "integration/test_hub.py",
+    "evaluation/test_worker.py",
+    "integration/test_scores.py",
+    "ui/test_attacks.py",
+    "sources/hub/test_hub.py",
+    "runtimes/native/test_own_library.py",
+    "ui/test_suggestions.py",
+    "ui/test_benchmark.py",
+    "ui/test_streams.py",
+    "ui/test_what_they_read.py",
+    "integration/test_suite.py",
+    "ui/test_strangers.py",
+    "ui/test_japanese.py",
+)
+"""Modules that take a minute or more, the longest first: begun last, one of them would keep one core busy alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    place = {tests / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
+
+
 MARKS = ("alone", "integration", "parallel", "ui", "waits")
 MARK = re.compile(rf"\bmark\.({'|'.join(MARKS)})\b")
 

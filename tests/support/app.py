@@ -84,7 +84,6 @@ def serving(
         "HF_HUB_OFFLINE": "1",  # nothing but loopback is asked; a test with a Hub of its own says so
         **more,
     }
-    began = time.monotonic()
     arguments = ["app.py", "--port", str(port)]
     process: subprocess.Popen[str] | ForkedApp
     if forked and nursery().suits(env):
@@ -92,6 +91,7 @@ def serving(
     else:
         process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
     url = f"http://127.0.0.1:{port}/"
+    began = time.monotonic()
     try:
         while True:
             try:

@@ -32,6 +32,8 @@ from typing import IO, Any
 ROOT = Path(__file__).parents[2]
 OWN = ("PLAYGROUND_", "SPACE_", "HOST", "PORT", "TMPDIR", "PYTEST_")
 """How variables begin that nothing reads before an app starts."""
+START_S = 240
+"""So long it may import, on a machine where others compute."""
 LARGEST = 1 << 18
 """A message: a command and its environment."""
 
@@ -101,7 +103,7 @@ class Nursery:
         finally:
             os.close(writes)
         while True:
-            heard = self._hear(60)
+            heard = self._hear(START_S)
             if heard is not None and "forked" in heard:
                 return ForkedApp(self, heard["forked"], os.fdopen(reads, encoding="utf-8"))
             assert heard is not None, "the nursery does not answer"

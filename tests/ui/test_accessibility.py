@@ -9,14 +9,13 @@ from urllib.parse import quote_plus
 
 import pytest
 import yaml
-from axe_playwright_python.sync_playwright import Axe
 
 from tests.support.app import App, choose, notice, panel, run_to_end, serving
+from tests.support.axe import faults_in_light_and_dark
 from tests.support.scripted_models import catalog_entry
 
 pytestmark = pytest.mark.ui
 
-SERIOUS = ("serious", "critical")
 WRITTEN = """<think>They want to see all kinds of things.</think>
 # A title
 
@@ -78,19 +77,7 @@ class Visit:
     def look(self, state: str) -> None:
         """What axe finds now, in light and in dark, and our own look for names."""
         faults = [f"no name: {each}" for each in self.page.evaluate(NAMELESS)]
-        for scheme in ("dark", "light"):
-            self.page.emulate_media(color_scheme=scheme)
-            self.page.wait_for_function(
-                "dark => document.body.classList.contains('dark') === dark", arg=scheme == "dark"
-            )
-            self.page.wait_for_timeout(500)  # colours fade in
-            violations = Axe().run(self.page).response["violations"]
-            faults += [
-                f"{scheme}: {rule['id']} ({rule['impact']}): {node['html'][:160]} {node['failureSummary'][:300]}"
-                for rule in violations
-                if rule["impact"] in SERIOUS
-                for node in rule["nodes"]
-            ]
+        faults += faults_in_light_and_dark(self.page)
         if faults:
             self.found[state] = faults
 

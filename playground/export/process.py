@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -40,7 +41,7 @@ class ExportProcess(JsonChild):
         with storage_errors(home):
             (home / "logs").mkdir(exist_ok=True)
             stamp = time.strftime("%Y%m%d-%H%M%S")
-            self.log = home / "logs" / f"prepare-{spec.id.replace('/', '-')[-60:]}-{stamp}.log"
+            self.log = home / "logs" / f"prepare-{re.sub('[^A-Za-z0-9._-]+', '-', spec.id)[-60:]}-{stamp}.log"
             log = self.log.open("ab")
         with log:
             try:

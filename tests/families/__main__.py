@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.families import speed
 from tests.families.report import PAGE, page
 from tests.families.sweep import page as sweep_page
 
@@ -28,8 +29,8 @@ def main() -> int:
         text = page(
             Path(folder) / "models", options.home or Path(folder) / "home", lambda line: print(line, flush=True)
         )
-    swept = sweep_page.kept(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else ""
-    PAGE.write_text(f"{text}\n{swept}" if swept else text, encoding="utf-8")
+    had = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    PAGE.write_text("\n".join(filter(None, (text, speed.kept(had), sweep_page.kept(had)))), encoding="utf-8")
     return 0
 
 

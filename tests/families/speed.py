@@ -1,10 +1,16 @@
 """How fast architectures decode beside transformers: networks of real classes and of a size that feels memory.
 
     python -m tests.families.speed [--only NAME,…] [--work FOLDER] [--repeats 3] [--unchecked]
+    python -m tests.families.speed --write FILE [--note TEXT]
+
+The second form puts rows that the first has printed into docs/families.md.
 
 Each is a network of about 0.1 B random weights in eight layers, published as bf16 safetensors, prepared as int8 and
-decoded greedily by the playground's own engine and by transformers' ``generate`` in fp32 on the same files, in turns, a
-thread a core. The vocabulary is the tests' small one, so heads weigh nothing. Ratios are of medians.
+decoded greedily by the playground's own engine and by transformers' ``generate`` in fp32 on the same files, in turns: a
+thread a core by the clock, then one thread by the processor's time, which says more where a machine does other work.
+``--unchecked`` measures what the first recipe builds without comparing it with the original, which takes most of the
+time and which the sweep does for the same classes. The vocabulary is the tests' small one, so heads weigh nothing.
+Ratios are of medians.
 """
 
 from __future__ import annotations
@@ -12,20 +18,45 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from benchmarks._contender import Generate, bare, torch
 from playground.paths import ROOT
+from tests.families.report import PAGE
+from tests.families.sweep.page import START as SWEEP
 from tests.support import tiny
 
 PROMPT, COUNT = 40, 32
+START, END = "<!-- the speed -->", "<!-- /the speed -->"
+COLUMNS = (
+    "family",
+    "million weights",
+    "way",
+    "engine",
+    "precision",
+    "tok/s",
+    "transformers fp32",
+    "ratio",
+    "one thread",
+)
+HEAD = """## How fast
+
+Written by `python -m tests.families.speed --write FILE` from the rows of `python -m tests.families.speed`: decoding
+behind 40 tokens, greedily, in int8 by the playground's engine and in fp32 by `transformers.generate`, in turns, on
+networks of the real classes with eight layers of random weights and the tests' small vocabulary. *ratio* is by the
+clock with a thread a core, *one thread* by the processor's time of one thread each; a dash is
+a figure that was not taken. Medians of three turns.
+"""
 BASE: dict[str, Any] = {
     "vocab_size": tiny.VOCAB,
     "hidden_size": 1024,
@@ -149,6 +180,21 @@ def tok_s(stamps: list[float]) -> float:
     return (len(stamps) - 1) / (stamps[-1] - stamps[0])
 
 
+def by_clock(party: Generate, ids: list[int]) -> float:
+    """Tokens a second behind the first."""
+    return tok_s(party(ids, COUNT)[0])
+
+
+def by_processor(party: Generate, ids: list[int]) -> float:
+    """Tokens in a second of the processor: what ``COUNT`` tokens took more than one."""
+    taken = []
+    for count in (1, COUNT):
+        began = time.process_time()
+        party(ids, count)
+        taken.append(time.process_time() - began)
+    return (COUNT - 1) / (taken[1] - taken[0])
+
+
 def measured(name: str, work: Path, repeats: int, check: bool) -> str:
     """A row of the table."""
     folder = work / name.lower().replace(" ", "-").replace("(", "").replace(")", "")
@@ -160,19 +206,48 @@ def measured(name: str, work: Path, repeats: int, check: bool) -> str:
     engine = (found["engine"] or runtime).split()[0]
     row = f"| {name} | {parameters / 1e6:.0f} | {found['recipe']} | {engine} | {precision} "
     if runtime == "torch":
-        return f"{row}| | | |"
-    threads = len(os.sched_getaffinity(0))
-    parties = here(Path(found["path"]), threads), torch(folder, threads)
+        return f"{row}| | | | |"
     ids = [(37 * place + 11) % (tiny.VOCAB - 20) + 10 for place in range(PROMPT)]
-    taken: tuple[list[float], list[float]] = ([], [])
-    for turn in range(repeats + 1):
-        for party, figures in zip(parties, taken, strict=True):
-            figure = tok_s(party(ids, COUNT)[0])
-            if turn:  # the first of each warms up
-                figures.append(figure)
-    ours, theirs = map(statistics.median, taken)
+    figures = []
+    for threads, rate in ((len(os.sched_getaffinity(0)), by_clock), (1, by_processor)):
+        parties = here(Path(found["path"]), threads), torch(folder, threads)
+        taken: tuple[list[float], list[float]] = ([], [])
+        for turn in range(repeats + 1):
+            for party, rates in zip(parties, taken, strict=True):
+                found_rate = rate(party, ids)
+                if turn:  # the first of each warms up
+                    rates.append(found_rate)
+        figures.append([statistics.median(rates) for rates in taken])
     shutil.rmtree(folder)
-    return f"{row}| {ours:.1f} | {theirs:.1f} | {ours / theirs:.1f} |"
+    (ours, theirs), one = figures
+    return f"{row}| {ours:.1f} | {theirs:.1f} | {ours / theirs:.1f} | {one[0] / one[1]:.1f} |"
+
+
+def kept(page: str) -> str:
+    """The section that a page has, "" if none."""
+    _, found, rest = page.partition(START)
+    return f"{START}{rest.partition(END)[0]}{END}\n" if found else ""
+
+
+def put(page: str, rows: Sequence[str], of: str) -> str:
+    """``page`` with these rows in place of those that it had, before the sweep.
+
+    Args:
+        of: The machine.
+    """
+    head = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    section = "\n".join([START, HEAD, f"{of}.", "", *head, *rows, END, ""])
+    if old := kept(page):
+        return page.replace(old, section)
+    before, sweep, behind = page.partition(SWEEP)
+    return f"{before}{section}\n{sweep}{behind}"
+
+
+def machine() -> str:
+    """The processor, by its own name, and how many cores there are."""
+    told = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    name = next((line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")), "")
+    return f"{len(os.sched_getaffinity(0))} cores of {name or platform.machine()}, {date.today():%B %Y}"
 
 
 def main() -> int:
@@ -181,12 +256,25 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="a folder for networks and artifacts")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--unchecked", action="store_true", help="do not compare with the original")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write docs/families.md from these rows")
+    parser.add_argument("--note", default="", help="what else is to be said of the machine, with --write")
     options = parser.parse_args()
+    if options.write:
+        rows = [line for line in options.write.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+        measured_rows = [row for row in rows if not row.startswith(f"| {COLUMNS[0]} ")]
+        PAGE.write_text(
+            put(PAGE.read_text(encoding="utf-8"), measured_rows, machine() + options.note), encoding="utf-8"
+        )
+        return 0
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1"}
-    print("| family | million weights | way | engine | precision | tok/s | transformers fp32 | ratio |", flush=True)
+    print(
+        "| family | million weights | way | engine | precision | tok/s | transformers fp32 | ratio | one thread |",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as temporary:
         for name in filter(None, options.only.split(",")) if options.only else FAMILIES:
-            print(measured(name, options.work or Path(temporary), options.repeats, not options.unchecked), flush=True)
+            row = measured(name, options.work or Path(temporary), options.repeats, not options.unchecked)
+            print(row, flush=True)
     return 0
 
 

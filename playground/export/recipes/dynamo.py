@@ -177,6 +177,7 @@ def _graph(model: Any, weights: Mapping[str, Any]) -> Graph:
     found = graph_of(model, weights)
     by_turns(found)
     take_apart(found)
+    _norm_where_heads_lie(found.model.graph)
     _gather_last(found)
     _name_axes(found.model.graph)
     return found
@@ -184,6 +185,33 @@ def _graph(model: Any, weights: Mapping[str, Any]) -> Graph:
 
 def _reads(node: Any, weights: Mapping[str, Any]) -> bool:
     return any(each is not None and each.name in weights for each in node.inputs)
+
+
+def _norm_where_heads_lie(graph: Any) -> None:
+    """Norm heads as they lie in a row where a network turns axes before the norm and back behind it.
+
+    A norm over the last axis gives the same, and the kernels read rows.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    readers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    for norm in [node for node in graph.node if node.op_type == "SimplifiedLayerNormalization"]:
+        before, behind = makers.get(norm.input[0]), readers.get(norm.output[0], [])
+        if before is None or len(behind) != 1 or len(readers[norm.input[0]]) != 1:
+            continue
+        first, last = _order(before), _order(behind[0])
+        if first is None or last is None or [first[axis] for axis in last] != sorted(first) or first[-1] != max(first):
+            continue
+        norm.input[0], norm.output[0] = before.input[0], behind[0].output[0]
+        for node in (before, behind[0]):
+            graph.node.remove(node)
+
+
+def _order(node: Any) -> list[int] | None:
+    """How a node turns axes around; None where it does something else."""
+    return next((list(each.ints) for each in node.attribute if each.name == "perm"), None)
 
 
 def _gather_last(graph: Graph) -> None:

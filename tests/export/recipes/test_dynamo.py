@@ -55,6 +55,8 @@ FAMILIES = {
         Family("qwen-3.5", "Qwen 3.5", "gated delta rules beside gated attention", "qwen3_5_text",
                {"layer_types": ["linear_attention", "full_attention"], "head_dim": 64, "linear_key_head_dim": 16,
                 "linear_value_head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 4}),
+        Family("exaone-4", "EXAONE 4", "heads normed behind a turn of axes", "exaone4",
+               {"sliding_window": WINDOW, "sliding_window_pattern": 2, "pad_token_id": 0}),
         Family("mamba", "Mamba", "no attention at all", "mamba", {"state_size": 8, "pad_token_id": 0}),
         Family("gemma-4", "Gemma 4 E2B", "keys and values of another layer", "gemma4_text",
                {"num_kv_shared_layers": 1, "layer_types": ["full_attention"] * 2, "head_dim": 16, "pad_token_id": 0,
@@ -118,7 +120,7 @@ STATES = ["granite-hybrid", "falcon-h1", "qwen-3.5", "mamba"]
 
 # The others are in docs/families.md, and so run with it.
 @pytest.mark.parametrize(
-    "name", ["olmo-3", "phi", "cohere", "ministral-3", "qwen3-moe", "starcoder-2", "gemma-4", *STATES]
+    "name", ["olmo-3", "phi", "cohere", "ministral-3", "qwen3-moe", "starcoder-2", "gemma-4", "exaone-4", *STATES]
 )
 def test_a_traced_network_is_the_network_however_its_tokens_come_in(name: str, traced: Callable[[str], Path]) -> None:
     path = traced(name)
@@ -149,6 +151,13 @@ def test_queries_that_are_made_larger_behind_their_turn_are_turned_by_the_operat
     attention = [node for node in nodes if node.op_type == "GroupQueryAttention"]
     assert all(any(each.name == "do_rotary" and each.i for each in node.attribute) for node in attention)
     assert not {"Cos", "Sin"} & {node.op_type for node in nodes}
+
+
+def test_heads_are_normed_as_they_lie_in_a_row(traced: Callable[[str], Path]) -> None:
+    import onnx
+
+    nodes = onnx.load(traced("exaone-4"), load_external_data=False).graph.node
+    assert "Transpose" not in {node.op_type for node in nodes if not node.input[0].endswith("weight")}
 
 
 def test_what_is_traced_is_attention_norms_and_products_and_little_else(traced: Callable[[str], Path]) -> None:

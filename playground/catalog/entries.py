@@ -175,9 +175,16 @@ class Catalog:
         wanted = replace(wanted, model=entry.spec.id)
         if not wanted.runtime:
             return entry.spec, entry.variants[0]
-        if wanted not in entry.variants:
+        if wanted not in entry.variants and not _on_accelerator(wanted, entry):
             raise UnknownVariant(text, map(str, entry.variants))
         return entry.spec, wanted
+
+
+def _on_accelerator(wanted: Variant, entry: CatalogEntry) -> bool:
+    """Whether ``wanted`` is a model of torch's on an accelerator: offered on none, for few machines have one; whoever
+    asks is told by the preparation where there is none.
+    """
+    return (wanted.runtime, wanted.precision) == ("torch", "bf16") and "torch-fp32" in entry.spec.precisions
 
 
 def load_catalog(path: Path, remotes: Sequence[Remote] = (), stores: Stores | None = None) -> Catalog:

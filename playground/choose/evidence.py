@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from playground.messages import NOTHING, Translatable, msg, sentences
-from playground.records import Comparison, Environment, Fidelity, ModelRun, Record, Variant
+from playground.records import ON_ACCELERATOR, Comparison, Environment, Fidelity, ModelRun, Record, Variant
 from playground.results.figures import CHOICE, Figure, Measured, Measurement, engine_of, engines_note, figure
 
 
@@ -140,6 +140,8 @@ def _measured_of(measurement: Measurement) -> set[Variant]:
 
 
 def _usable(part: Measured) -> bool:
+    if (part.engine or "").startswith(ON_ACCELERATOR):  # a choice is made for processors
+        return False
     return part.error is None and any(name in part.figures for name in CHOICE)
 
 
@@ -190,7 +192,7 @@ def _run_figures(run: ModelRun) -> dict[str, float]:
     """
     taken = run.timings
     other_work = bool(taken.reused_tokens or (run.request and run.request.answer_ids))
-    if run.error is not None:
+    if run.error is not None or (run.engine or "").startswith(ON_ACCELERATOR):
         return {}
     found = {
         "decode_tok_s": taken.decode_tok_s if taken.unit == "token" else None,

@@ -88,17 +88,20 @@ def compared(
         engine.close()
 
 
-def torch_fidelity(imported: Path, original: Path, progress: Progress, reference: Translatable = REFERENCE) -> Fidelity:
+def torch_fidelity(
+    imported: Path, original: Path, progress: Progress, reference: Translatable = REFERENCE, precision: str = "fp32"
+) -> Fidelity:
     """Compare what the torch runtime makes of the import with the original.
 
     Few positions, for it also runs where a step takes a second. See ``fidelity``.
 
     Args:
         imported: The folder that the torch runtime loads.
+        precision: ``fp32``, or ``bf16`` on an accelerator.
     """
     from playground.runtimes.torch.runtime import TorchRuntime
 
-    variant = Variant("original", "torch", "fp32")
+    variant = Variant("original", "torch", precision)
     artifact = Artifact(variant, str(imported), "none", "", "", 0)
     spec = ModelSpec("original", "The original", "", "", "torch", "fp32", 0, "base")
     engine = TorchRuntime().open_engine(LoadSpec(spec, artifact, usable_cores()))
@@ -107,7 +110,7 @@ def torch_fidelity(imported: Path, original: Path, progress: Progress, reference
         progress(ASKING, None)
         asked = ask(original, quick_passages, imported, alone)
         gc.collect()
-        return compare(_told(asked, pairs(engine, asked, whole=True), progress), reference, "fp32", asked.notes)
+        return compare(_told(asked, pairs(engine, asked, whole=True), progress), reference, precision, asked.notes)
 
     try:
         found = compared(alone=False)

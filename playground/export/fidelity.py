@@ -102,6 +102,11 @@ that the builder gets wrong gave 0.42 nats. That width is the price of int4: a f
 hide in it, which is one reason why int8 is the default."""
 
 
+ON_ACCELERATORS = {"bf16": Limit(mean_kl=0.05, error=0.10)}
+"""The same for precisions that accelerators compute in. bf16 keeps eight bits of a number, as int8 of a weight: it has
+int8's limits. They are no part of ``WORST``, which stands in the keys of exports."""
+
+
 @dataclass
 class Tally:
     """What was seen of one kind of text; no more than one pair of logit rows need be in memory."""
@@ -277,7 +282,7 @@ def verdict_on(found: Figures, precision: str) -> tuple[Verdict, Translatable]:
         positions=found.positions,
         kl=found.mean_kl,
     )
-    if fault := _fault(found, WORST[precision], precision):
+    if fault := _fault(found, (WORST | ON_ACCELERATORS)[precision], precision):
         return "rejected", clauses(figures, fault)
     if found.mean_kl < EXACT_MEAN_KL:
         return "exact", msg("{figures}: equal but for rounding", figures=figures)

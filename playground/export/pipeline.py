@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 TORCH = ("torch", "fp32")
 """Runtime and precision of the original, and of what is used when no recipe gave a usable graph."""
 
+ACCELERATED = ("torch", "bf16")
+"""Runtime and precision of the original on an accelerator, for those who ask for it."""
+
 EXACT = ("onnx", "fp32")
 """Runtime and precision of a graph without rounding, used where the rounding alone was too coarse."""
 
@@ -74,6 +77,14 @@ def make(spec: ModelSpec, variant: Variant, home: Path, progress: Progress, canc
         PlaygroundError: Naming the model and the next step.
     """
     job = _Job(spec, variant, home, progress, cancelled)
+    if (variant.runtime, variant.precision) == ACCELERATED:
+        from playground.runtimes.torch.accelerator import find_accelerator
+
+        if find_accelerator() is None:
+            raise ExportError(
+                msg("{model} can't run in bf16: torch finds no accelerator here (CUDA or MPS)", model=spec.name),
+                msg("Ask for {variant}.", variant=Variant(spec.id, *TORCH)),
+            )
     onnx = variant.precision if variant.runtime == "onnx" else ""
     fetched = sources.fetch(spec, home, progress, cancelled, onnx=onnx)
     if _only_onnx(fetched) and variant.runtime != "onnx":
@@ -139,7 +150,9 @@ def _judge_torch(job: _Job, folder: Path, material: _Material) -> Artifact:
     imported, (original, reference) = material.torch, material.original
 
     def compare() -> Fidelity:
-        return check.torch_fidelity(Path(imported.path), original, job.progress, reference)
+        if job.variant.precision == TORCH[1]:
+            return check.torch_fidelity(Path(imported.path), original, job.progress, reference)
+        return check.torch_fidelity(Path(imported.path), original, job.progress, reference, job.variant.precision)
 
     try:
         room.check_whole(Path(imported.path), "torch")
@@ -158,7 +171,8 @@ def _judge_torch(job: _Job, folder: Path, material: _Material) -> Artifact:
             ),
             msg("This is a fault of the playground or of the model's files; the log is in PLAYGROUND_HOME."),
         ) from error
-    return _refer(job, folder, dataclasses.replace(imported, fidelity=fidelity, created_at=_now()))
+    judged = dataclasses.replace(imported, variant=job.variant, fidelity=fidelity, created_at=_now())
+    return _refer(job, folder, judged)
 
 
 def _import(job: _Job, fetched: sources.Fetched) -> Artifact:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from playground.messages import NOTHING, Translatable, msg
-from playground.records import Environment, Fidelity, Record, Request, Timings, Variant
+from playground.records import ON_ACCELERATOR, Environment, Fidelity, Record, Request, Timings, Variant
 
 
 @dataclass(frozen=True)
@@ -340,7 +340,8 @@ def ranks_of(measurement: Measurement, name: str) -> tuple[Place | None, ...]:
 
     Models whose interquartile ranges overlap, directly or through others between them, share a rank. None for a model
     that can't be ranked: no such figure, another unit, fewer than ``MIN_TO_RANK`` values, or unequal work (an
-    answer of another length); and for all where fewer than two are left. Where those that are left were computed by
+    answer of another length); for one on an accelerator, where not all are on the same; and for all where fewer than
+    two are left. Where those that are left were computed by
     different engines, each place says so (``mixed``).
     """
     quantity = QUANTITIES[name]
@@ -352,6 +353,9 @@ def ranks_of(measurement: Measurement, name: str) -> tuple[Place | None, ...]:
         and len(model.figures[name].values) >= MIN_TO_RANK
         and model.output_tokens == measurement.request.max_new_tokens
     }
+    accelerated = {index for index in found if _engine(measurement.models[index]).startswith(ON_ACCELERATOR)}
+    if accelerated and len({_engine(measurement.models[index]) for index in found}) > 1:
+        found = {index: taken for index, taken in found.items() if index not in accelerated}
     if len(found) < 2:
         return (None,) * len(measurement.models)
     order = sorted(found, key=lambda index: found[index].low)

@@ -1,5 +1,5 @@
-"""The weights as they were published, run by transformers on torch in fp32: the fallback and the reference. In bf16 they
-run on an accelerator.
+"""The weights as they were published, run by transformers on torch: in fp32, the fallback and the reference; in bf16 on
+an accelerator, for those who ask for it.
 
 Only the forward pass and the KV cache are transformers'; the loop, the sampler and the stamps are the ones the other
 local runtime has. The module does not know text, sampling or time.

@@ -186,7 +186,7 @@ class ModelSpec(Record):
 
 
 ON_ACCELERATOR = "torch bf16 on "
-"""What the name of an engine begins with that computes on an accelerator. Its figures stand in no order with others'."""
+"""What the name of an engine begins with that computes on an accelerator: its figures have no rank beside others."""
 
 _VARIANT = re.compile(r"^(?P<runtime>[a-z][a-z0-9]*)-(?P<precision>[a-z0-9]+)$")
 

@@ -100,7 +100,7 @@ def test_nothing_of_this_machine_is_in_a_library(libraries: Path) -> None:
     assert len(content) < 200_000
 
 
-def test_a_library_of_the_package_is_taken_before_a_compiler_is_asked(
+def test_without_a_compiler_the_library_of_the_package_is_taken(
     libraries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CC", raising=False)
@@ -117,6 +117,22 @@ def test_a_library_of_the_package_is_taken_before_a_compiler_is_asked(
     assert building.obstacle() == building.NO_COMPILER
     with pytest.raises(building.KernelsUnavailable, match="no C compiler"):
         building.build(tmp_path, LEVEL)
+
+
+@pytest.mark.parametrize("compiler", ["cc", "zig", "broken"])
+def test_the_systems_compiler_comes_first_zigs_last(
+    compiler: str, libraries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gcc's libraries are quicker than the package's, which are zig's."""
+    found = shutil.which("cc")
+    if not found:
+        pytest.skip("there is no cc")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(shipped, "FOLDER", libraries)
+    commands = {"cc": (found,), "zig": (sys.executable, "-m", "ziglang", "cc"), "broken": ("/bin/false",)}
+    monkeypatch.setattr(building, "compiler", lambda: commands[compiler])
+    origin = building.build(tmp_path, LEVEL).origin
+    assert origin.startswith("here, cc" if compiler == "cc" else "package, zig 0.")
 
 
 @pytest.mark.parametrize("fault", ["altered", "another list", "another source", "no list"])

@@ -6,7 +6,8 @@
 Each number of threads of each contender is a process of its own that is loaded once; then, under each condition, all
 take turns in another order each time. A busy loop is a process that only computes, pinned to nothing. A quota is the
 system's (cgroups, periods of 100 ms), for the answering process alone; without the right to set one that part is left
-out. What the app takes by itself is as many threads as there are cores: its column is marked.
+out. What the app would take by
+itself is in bold.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ class Condition:
     name: str
     busy: int = 0
     quota: float | None = None
+
+
+def taken(condition: Condition, cores: int) -> int:
+    """Threads that the app would take: as many as there are cores, or as the quota allows (``system.cpu``)."""
+    return cores if condition.quota is None else max(1, min(cores, int(condition.quota + 0.5)))
 
 
 def conditions(cores: int, quotas: Sequence[float]) -> list[Condition]:
@@ -165,21 +171,19 @@ def opened(
     return found
 
 
-def table(found: Mapping[str, Mapping[str, float]], default: str) -> str:
-    """As Markdown: tokens a second, and what the number of threads the app takes gives of the best."""
+def table(found: Mapping[str, Mapping[str, float]], cores: int) -> str:
+    """As Markdown: tokens a second, and in bold what the app would take, with what that gives of the best."""
     names = list(next(iter(found.values())))
-    head = [
-        "condition",
-        *(f"**{name}**" if name == default else name for name in names),
-        "÷ best of ours",
-        "÷ best peer",
-    ]
+    head = ["condition", *names, "÷ best of ours", "÷ best peer"]
+    threads = {each.name: taken(each, cores) for each in conditions(cores, QUOTAS)}
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for condition, rates in found.items():
+        default = f"ours {threads[condition]}"
         ours = max(rate for name, rate in rates.items() if name.startswith("ours"))
         peers = max((rate for name, rate in rates.items() if not name.startswith("ours")), default=0.0)
         shares = [f"{rates[default] / ours:.2f}", f"{rates[default] / peers:.2f}" if peers else "–"]
-        lines.append(f"| {condition} | {' | '.join([*(f'{rates[name]:.1f}' for name in names), *shares])} |")
+        cells = [f"**{rates[name]:.1f}**" if name == default else f"{rates[name]:.1f}" for name in names]
+        lines.append(f"| {condition} | {' | '.join([*cells, *shares])} |")
     return "\n".join(lines)
 
 
@@ -215,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps({"machine": about, "tokens": options.tokens, "repeats": options.repeats, "tok_s": found}))
     else:
-        print(table(found, f"ours {usable_cores()}"))
+        print(table(found, usable_cores()))
     return 0
 
 

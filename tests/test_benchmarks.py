@@ -301,9 +301,10 @@ class TestCores:
 
     def test_the_table_says_what_the_app_takes_of_the_best(self) -> None:
         rates = {"ours 1": 40.0, "ours 2": 45.0, "ours 8": 50.0, "onnxruntime 2": 30.0}
-        *_, line = cores.table({"idle": rates}, "ours 2").splitlines()
-        assert line == "| idle | 40.0 | 45.0 | 50.0 | 30.0 | 0.90 | 1.50 |"
-        assert cores.table({"idle": {"ours 1": 1.0}}, "ours 1").splitlines()[-1] == "| idle | 1.0 | 1.00 | – |"
+        *_, line, other = cores.table({"idle": rates, "quota 1": rates}, 2).splitlines()
+        assert line == "| idle | 40.0 | **45.0** | 50.0 | 30.0 | 0.90 | 1.50 |"
+        assert other == "| quota 1 | **40.0** | 45.0 | 50.0 | 30.0 | 0.80 | 1.33 |"
+        assert cores.table({"idle": {"ours 1": 1.0}}, 1).splitlines()[-1] == "| idle | **1.0** | 1.00 | – |"
 
 
 def cmd(process: psutil.Process) -> str:

@@ -377,7 +377,7 @@ def _checked(job: _Job, way: str, folder: Path, precision: str, material: _Mater
         return _Checked(precision, "onnxruntime", msg("there is no original to compare the kernels with"))
     _, reference = material.original
     # The compiler is a process of its own; meanwhile the original can answer.
-    with ThreadPoolExecutor(1) as pool, _Timed(f"{job.variant}: kernels and answers"):
+    with ThreadPoolExecutor(1) as pool, _Timed(f"{job.variant}: kernels"):
         attached = pool.submit(kernels.attach, folder, job.progress)
         answers = _answers(job, way, material)
     note = attached.result()

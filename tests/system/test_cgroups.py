@@ -124,8 +124,10 @@ def test_without_control_groups_nothing_is_limited(tmp_path: Path) -> None:
     assert cgroups.throttled_s(tmp_path, tmp_path / "none") == 0
 
 
-@pytest.mark.parametrize(("quota", "threads"), [(None, 8), (3.9, 3), (1.0, 1), (0.2, 1), (64.0, 8)])
-def test_threads_never_exceed_the_quota(monkeypatch: pytest.MonkeyPatch, quota: float | None, threads: int) -> None:
+@pytest.mark.parametrize(("quota", "threads"), [(None, 8), (3.9, 4), (1.5, 2), (1.4, 1), (1.0, 1), (0.2, 1), (64.0, 8)])
+def test_there_are_as_many_threads_as_the_quota_has_cores_rounded(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, threads: int
+) -> None:
     monkeypatch.setattr(cpu, "affinity_cores", lambda: 8)
     monkeypatch.setattr(cgroups, "cores", lambda: quota)
     assert cpu.usable_cores() == threads

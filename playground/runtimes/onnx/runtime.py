@@ -21,6 +21,7 @@ from playground.runtimes.generation.engine import Engine
 from playground.runtimes.generation.rotary import steady_length
 from playground.runtimes.native.own_library import recorded
 from playground.runtimes.onnx.file import DECODER, ENCODER, BadOnnxFile, GraphError, read_onnx_file
+from playground.system.cpu import usable_cores
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -80,7 +81,8 @@ def open_engine(folder: Path, threads: int, spinning: bool = True, library: Buil
             from playground.runtimes.native.lowering import read_program
 
             program = read_program(folder / DECODER)
-        return open_kernels(library, program, threads, spinning)
+        # More threads than cores only wait for each other.
+        return open_kernels(library, program, min(threads, usable_cores()), spinning)
     from playground.runtimes.onnx.engines import open_decoder
     from playground.runtimes.onnx.graph import read_graph
     from playground.runtimes.onnx.seq2seq import open_encoder_decoder

@@ -159,6 +159,6 @@ def test_threads_receipt_and_memory_agree(
     monkeypatch.setattr(environment, "affinity_cores", lambda: 8)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=64e9))
     found = environment.environment.__wrapped__()
-    assert (found.cores, found.cores_affinity, found.cores_cgroup) == (2, 8, 2.5)
+    assert (found.cores, found.cores_affinity, found.cores_cgroup) == (3, 8, 2.5)
     assert settings.load_settings({}).threads == found.cores
     assert found.memory_limit_mb == memory.limit_mb() == 2000

@@ -1,7 +1,7 @@
 """Builds the kernels for this processor: which instruction set, whose library, and whether what it computes is right.
 
-A library that came with the package (``shipped``) is taken where there is one of this very source, else a compiler
-makes one: one translation unit, two seconds, no library but C's own. Either is run on numbers whose result is known,
+The system's compiler makes one (one translation unit, two seconds, no library but C's own); where there is none, one
+that came with the package is taken (``shipped``), if it is of this very source. Either is run on known numbers,
 in a process of its own, before anybody uses it: compilers have bugs, and a crash must cost nobody an answer. Where
 there is neither, or no instruction set the kernels are fast with, ONNX Runtime's operators do the work.
 """

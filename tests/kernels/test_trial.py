@@ -48,7 +48,7 @@ FAULTS = (
     ("ROPE", "rows.h", "cosine += (size_t)position * (", "cosine += (size_t)(position - (FAULT && position)) * ("),
     ("ROPE", "rows.h", "i < size; i++) out[i] = x[i] * scale;", "i < size - FAULT; i++) out[i] = x[i] * scale;"),
     ("FLASH_ATTN", "rows.h", "key, s->size, turned, interleaved", "key, s->size, turned, interleaved ^ FAULT"),
-    ("FLASH_ATTN", "rows.h", "halves(v + (size_t)h * s->size", "halves(v + (size_t)h * !FAULT * s->size"),
+    ("FLASH_ATTN", "rows.h", "keep_value(v + (size_t)h * s->size", "keep_value(v + (size_t)h * !FAULT * s->size"),
     ("FLASH_ATTN", "program.c",
      "? end - s->window : 0;\n            softmax",
      "? end - s->window + FAULT : 0;\n            softmax"),

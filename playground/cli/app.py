@@ -19,6 +19,7 @@ from playground.cli import (
     choose,
     compare,
     costs,
+    deploy,
     diff,
     mcp,
     models,
@@ -81,6 +82,8 @@ app.command("serve", context_settings=space.PASS_ON)(space.serve)
 app.command("serve-api")(serve_api.serve_api)
 app.command("mcp")(mcp.mcp)
 app.add_typer(space.space, name="space")
+app.add_typer(deploy.deploy, name="deploy")
+space.space.command("deploy", hidden=True)(deploy.deploy_space)  # its name before 0.2
 
 RENAMED = {"twins": "diff", "again": "replay"}
 """Commands of versions before 0.2 and what they are called now."""

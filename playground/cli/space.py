@@ -31,11 +31,24 @@ space = typer.Typer(help="The hosted Space: spaces.yaml is its one source.", add
 
 
 @space.command("render")
-def render() -> None:
-    """Write the block on top of README.md from spaces.yaml."""
-    from playground.deploy import render_readme, served_words
+def render(
+    profile: Annotated[str, typer.Option(help="One of spaces.yaml's profiles, e.g. zerogpu; with --to.")] = "",
+    to: Annotated[Path | None, typer.Option(help="Write the whole Space into this new folder instead.")] = None,
+) -> None:
+    """Write the block on top of README.md from spaces.yaml; with --to, every file that a Space gets."""
+    from playground.deploy.profiles import write_space
+    from playground.deploy.space_file import render_readme, served_words
 
-    root, settings = _project()
+    root, settings = project()
+    if to is not None:
+        n = write_space(root, settings.space_file, profile, to)
+        output.stdout().print(output.clean(msg("{n} files in {folder}.", n=n, folder=to)), soft_wrap=True)
+        return
+    if profile:
+        raise UsageError(
+            msg("A profile is written into a folder of its own"),
+            msg("Name it: --profile {name} --to FOLDER.", name=profile),
+        )
     changed = render_readme(settings.space_file, root / "README.md")
     output.stdout().print("README.md written." if changed else "README.md is as it should be.")
     output.stdout().print(output.clean(served_words(settings.space_file)), soft_wrap=True)
@@ -44,9 +57,9 @@ def render() -> None:
 @space.command("check")
 def check() -> int:
     """List what disagrees between spaces.yaml, README.md, requirements.txt and the catalogue."""
-    from playground.deploy import check_space, served_words
+    from playground.deploy.space_file import check_space, served_words
 
-    root, settings = _project()
+    root, settings = project()
     problems = check_space(settings.space_file, root, settings.catalog_file)
     output.stdout().print(output.clean(served_words(settings.space_file)), soft_wrap=True)
     for problem in problems:
@@ -56,31 +69,7 @@ def check() -> int:
     return output.FAILED if problems else output.OK
 
 
-@space.command("deploy")
-def deploy(
-    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", show_default=False)],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files, upload nothing.")] = False,
-    private: Annotated[bool, typer.Option("--private", help="Create it as a private Space.")] = False,
-) -> int:
-    """Create or update a Space. The token comes from HF_TOKEN or `hf auth login`."""
-    from playground.deploy import check_space, deploy_space, files_to_deploy
-
-    root, settings = _project()
-    problems = check_space(settings.space_file, root, settings.catalog_file)
-    if problems:
-        output.stderr().print("\n".join(f"- {output.clean(problem)}" for problem in problems), soft_wrap=True)
-        output.stderr().print("Nothing was uploaded: mend these first.")
-        return output.FAILED
-    if dry_run:
-        for path in files_to_deploy(root):
-            print(path.relative_to(root))
-        return output.OK
-    address = deploy_space(repo, settings.space_file, root, private=private)
-    output.stdout().print(f"Deployed: {address}", soft_wrap=True)
-    return output.OK
-
-
-def _project() -> tuple[Path, Settings]:
+def project() -> tuple[Path, Settings]:
     """The checkout that ``space`` is about, and its settings: the one this runs from, else the working directory.
 
     Raises:

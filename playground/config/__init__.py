@@ -6,6 +6,6 @@ Door:
     hosts: Hosts, SETTING, refusal
     schema: Amount, Block, Count, Text, Url, mistake
     settings: Settings, load_settings
-    space_schema: SpaceBlock
+    space_schema: DeployBlock, ProfileBlock, SpaceBlock
     validation: checked, closest, problems, read_yaml
 """

@@ -7,11 +7,12 @@ loads pydantic, see ``schema.py``.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from playground.config.schema import Block, Text, mistake
+from playground.config.schema import Block, Text, matching, mistake
 from playground.errors import ConfigError
 from playground.messages import msg
 
@@ -80,3 +81,61 @@ class SpaceBlock(Block):
     preload_from_hub: list[Text] = Field(default_factory=list)
     hf_oauth_scopes: list[Text] = Field(default_factory=list)
     header: Literal["mini", "default"] = "default"
+
+
+SECRET_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY|CREDENTIAL", re.IGNORECASE)
+
+
+def _variables(value: Any) -> Any:
+    for name in value if isinstance(value, dict) else ():
+        if isinstance(name, str) and SECRET_NAMES.search(name):
+            raise mistake(partial(_everybodys, name))
+    return value
+
+
+def _everybodys(name: str, place: str) -> ConfigError:
+    return ConfigError(
+        msg("{place}.{name} would be a secret that everybody can read", place=place, name=name),
+        msg("Name it under deploy.secrets; its value is taken from the environment of whoever deploys."),
+    )
+
+
+Name = Annotated[
+    str,
+    matching(
+        r"[A-Za-z_][A-Za-z0-9_]*",
+        lambda place: ConfigError(
+            msg("{place} is not the name of an environment variable", place=place),
+            msg("Write it like PLAYGROUND_THREADS."),
+        ),
+    ),
+]
+
+
+class DeployBlock(Block):
+    """``deploy`` of spaces.yaml: what a Space is given beside its files.
+
+    Attributes:
+        hardware: What is requested; empty for ``space.suggested_hardware``.
+        variables: Anybody who sees the Space can read them.
+        secrets: Names alone; whoever deploys has the values in their environment.
+    """
+
+    hardware: str = ""
+    variables: Annotated[dict[Name, str], BeforeValidator(_variables)] = Field(default_factory=dict)
+    secrets: list[Name] = Field(default_factory=list)
+
+
+class ProfileBlock(Block):
+    """One of ``profiles`` of spaces.yaml: what is otherwise on other hardware.
+
+    Attributes:
+        space, app: Keys that take the place of those of the blocks of that name.
+        pins: Packages and their versions in requirements.txt, in place of its own or beside them.
+        pre_requirements: Whether pre-requirements.txt goes along.
+    """
+
+    space: dict[str, Any] = Field(default_factory=dict)
+    app: dict[str, Any] = Field(default_factory=dict)
+    pins: dict[Text, Text] = Field(default_factory=dict)
+    pre_requirements: bool = True

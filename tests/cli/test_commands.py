@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -352,16 +353,20 @@ def test_help_comes_within_a_second_of_processor_time() -> None:
 def test_a_dry_run_lists_what_a_deployment_would_upload(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     for name in ("PLAYGROUND_SPACE", "PLAYGROUND_CATALOG"):
         monkeypatch.delenv(name)
-    assert main(["space", "deploy", "owner/name", "--dry-run"]) == 0
-    listed = capsys.readouterr().out.split()
+    assert main(["deploy", "space", "owner/name", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    listed = [line.split()[-1] for line in shown.splitlines() if re.match(r" *[\d,]+  \S+$", line)]
     assert {"app.py", "README.md", "requirements.txt", "playground/catalog/catalog.yaml"} <= set(listed)
     assert not [name for name in listed if name.startswith((".", "tests/"))]
+    assert "hardware: cpu-basic" in shown
+    assert "\ntitle: Open-Model Playground\n" in shown
+    assert re.search(r"smollm2-135m-instruct@onnx-int8( +[\d,]+){4}", shown)
 
 
 def test_a_deployment_is_refused_while_the_configuration_disagrees(surroundings: Path, capsys: Captured) -> None:
     broken = (ROOT / "spaces.yaml").read_text().replace("colorTo: green", "colorTo: teal")
     (surroundings.parent / "spaces.yaml").write_text(broken)
-    assert main(["space", "deploy", "owner/name"]) == 1
+    assert main(["deploy", "space", "owner/name"]) == 1
     printed = capsys.readouterr().err
     assert "space.colorTo is 'teal'" in printed
     assert "Nothing was uploaded" in printed

@@ -132,7 +132,7 @@ def test_help_names_the_command_that_was_typed(installed: Path, empty: Path) -> 
     assert "See playground models --help" in wrong.stderr
 
 
-@pytest.mark.parametrize("arguments", [("space", "render"), ("space", "check"), ("space", "deploy", "owner/name")])
+@pytest.mark.parametrize("arguments", [("space", "render"), ("space", "check"), ("deploy", "space", "owner/name")])
 def test_what_needs_a_checkout_says_so(installed: Path, empty: Path, arguments: tuple[str, ...]) -> None:
     done = run(installed / "playground", *arguments, folder=empty)
     assert done.returncode == 2

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-LFS = (".safetensors", ".gguf", ".onnx", ".onnx_data", ".bin", ".pt", ".model", "tokenizer.json")
+LFS = (".safetensors", ".gguf", ".onnx", ".onnx_data", ".bin", ".pt", ".model", ".program", ".so", "tokenizer.json")
 """Names that end like this are kept in LFS: their etag is a sha256 and their bytes come from the CDN."""
 
 
@@ -35,6 +35,7 @@ class Repo:
     private: bool = False
     info: dict[str, Any] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
+    kind: str = "model"
 
     @property
     def sha(self) -> str:
@@ -104,6 +105,8 @@ def model_info(repo: Repo, sha: str, query: dict[str, list[str]]) -> dict[str, A
         "config": {key: config[key] for key in ("architectures", "model_type") if key in config},
     }
     known |= repo.info
+    if repo.kind == "space":
+        known |= {"host": repo.info.get("host", ""), "subdomain": repo.name.replace("/", "-").lower(), "sdk": "gradio"}
     if wanted := query.get("expand"):
         return {key: known[key] for key in ("_id", "id", "modelId", *wanted) if key in known}
     return known

@@ -3,6 +3,7 @@
 It plays what the client asks of the Hub for models: information (with revision and ``expand``), the tree, paths-info,
 ``resolve`` by HEAD and GET with ranges, weights behind a redirect to another host name (as the Hub's CDN is), gated,
 private, missing and renamed repositories with the Hub's status codes and ``X-Error-Code``s; and faults on demand.
+What is written, and Spaces: hub_writes.py.
 
     def test_something(hub: Hub) -> None:
         hub.add("someone/tiny", tiny_llama())
@@ -31,8 +32,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from tests.support.hub_repos import Repo, etag, file_entry, is_lfs, model_info, tiny_llama, tree_entries
+from tests.support.hub_writes import WRITER, Answer, Space, Writes
 
-__all__ = ["READER", "STRANGER", "Hub", "Repo", "hub", "tiny_llama", "use", "wait_for"]
+__all__ = ["READER", "STRANGER", "WRITER", "Hub", "Repo", "Space", "hub", "tiny_llama", "use", "wait_for"]
 
 READER = "hf_readerreaderreader"
 """A token whose owner may read gated and private repositories."""
@@ -67,6 +69,10 @@ class Hub:
         self.repos: dict[str, Repo] = {}
         self.renamed: dict[str, str] = {}
         self.requests: list[Seen] = []
+        self.spaces: dict[str, Space] = {}
+        self.paid: set[str] = set()
+        self.space_host = ""
+        self.writes = Writes(self)
         self.closing = threading.Event()
         self._faults: list[_Fault] = []
         self._corrupt: dict[str, tuple[bytes, int]] = {}
@@ -175,28 +181,55 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        self._answer()
+
     def _answer(self) -> None:
         hub, parts = self.server_hub, urlsplit(self.path)
         path, query = unquote(parts.path), parse_qs(parts.query)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self._read_body()
         hub.requests.append(Seen(self.command, path, {name.lower(): value for name, value in self.headers.items()}))
         if fault := hub.fault(path, "status"):
             return self._error(fault.status, "", f"fault {fault.status}", fault.headers)
         if path == "/api/whoami-v2":
             return self._whoami()
+        if written := hub.writes.answer(self.command, path, body, self._token()):
+            return self._written(written)
         if path.startswith("/cdn/"):
             return self._cdn(path)
-        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?", path):
+        if match := re.fullmatch(r"/api/(?:models|spaces)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?", path):
             return self._api(match[1], match[2], match[3], query, body)
         if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             return self._resolve(match[1], match[2], match[3])
         return self._error(404, "", "Sorry, we can't find the page you are looking for.")
 
+    def _read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        pieces = []
+        while size := int(self.rfile.readline(), 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(pieces)
+
+    def _written(self, answer: Answer) -> None:
+        if answer.events is not None:
+            content = "".join(f"data: {event}\n\n" for event in answer.events).encode()
+            self._start(200, {"Content-Type": "text/event-stream", "Content-Length": str(len(content))})
+            self._send(content)
+        elif answer.status == 200:
+            self._json(answer.document)
+        elif answer.status == 409:
+            self._json(answer.document, 409)
+        else:
+            self._error(answer.status, answer.code, answer.document["error"])
+
     def _token(self) -> str:
         return (self.headers.get("Authorization") or "").removeprefix("Bearer ").strip()
 
     def _whoami(self) -> None:
-        names = {READER: "reader", STRANGER: "stranger"}
+        names = {READER: "reader", STRANGER: "stranger", WRITER: "writer"}
         if self._token() not in names:
             return self._error(401, "", "Invalid credentials in Authorization header")
         return self._json({"type": "user", "name": names[self._token()], "auth": {"type": "access_token"}})
@@ -204,18 +237,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _repo(self, name: str, content: bool) -> Repo | None:
         """The repository, or None after the refusal was sent. ``content``: files are asked for, not only facts."""
         hub, token = self.server_hub, self._token()
-        if token and token not in (READER, STRANGER):
+        if token and token not in (READER, STRANGER, WRITER):
             self._error(401, "", "Invalid credentials in Authorization header")
             return None
         if name in hub.renamed:
             self._redirect(self.path.replace(name, hub.renamed[name], 1), 307)
             return None
         repo = hub.repos.get(name)
-        if repo is None or (repo.private and token != READER):
+        if repo is None or (repo.private and token not in (READER, WRITER)):
             # The real Hub does not tell a stranger whether a private repository exists.
             self._error(404 if token else 401, "RepoNotFound", "Repository not found")
             return None
-        if content and repo.gated and token != READER:
+        if content and repo.gated and token not in (READER, WRITER):
             why = f"Access to model {name} is restricted."
             self._error(403 if token else 401, "GatedRepo", why)
             return None
@@ -298,9 +331,9 @@ class _Handler(BaseHTTPRequestHandler):
             return False
         return True
 
-    def _json(self, document: Any) -> None:
+    def _json(self, document: Any, status: int = 200) -> None:
         content = json.dumps(document).encode()
-        self._start(200, {"Content-Type": "application/json", "Content-Length": str(len(content))})
+        self._start(status, {"Content-Type": "application/json", "Content-Length": str(len(content))})
         if self.command != "HEAD":
             self._send(content)
 

@@ -1,12 +1,8 @@
-"""The Space's configuration has one source, and a deployment uploads what it needs and nothing else."""
+"""The Space's configuration has one source."""
 
 from __future__ import annotations
 
-import json
 import shutil
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +10,8 @@ import pytest
 import yaml
 
 from playground import paths
-from playground.deploy import (
-    check_space,
-    deploy_space,
-    files_to_deploy,
-    front_matter,
-    render_readme,
-    served_words,
-    split_readme,
-)
-from playground.errors import ConfigError, PlaygroundError, UsageError
+from playground.deploy.space_file import check_space, front_matter, render_readme, served_words, split_readme
+from playground.errors import ConfigError
 from playground.paths import ROOT
 
 CATALOG = paths.CATALOG
@@ -160,137 +148,3 @@ def test_a_missing_space_block_is_a_config_error(project: Path) -> None:
     (project / "spaces.yaml").write_text("app: {models: [gemma-3-270m]}\n")
     with pytest.raises(ConfigError, match="no space block"):
         problems(project)
-
-
-def test_what_is_hidden_or_compiled_is_not_deployed(project: Path) -> None:
-    package = project / "playground"
-    for path in (
-        package / "__pycache__" / "a.pyc",
-        package / ".env",
-        package / "ui" / "style.css",
-        project / ".venv" / "x",
-    ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("x")
-    (project / "notes.txt").write_text("mine")
-    names = [path.relative_to(project).as_posix() for path in files_to_deploy(project)]
-    assert names == [
-        "README.md",
-        "app.py",
-        "playground/ui/style.css",
-        "pre-requirements.txt",
-        "requirements.txt",
-        "spaces.yaml",
-    ]
-
-
-@pytest.mark.parametrize("name", ["justaname", "a/b/c", "", "a b/c", "https://x/y"])
-def test_a_deployment_needs_owner_and_name(project: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="is not OWNER/NAME"):
-        deploy_space(name, project / "spaces.yaml", project)
-
-
-class Hub(BaseHTTPRequestHandler):
-    """The few routes of the Hub a deployment uses, on the loopback interface; it remembers what came."""
-
-    seen: list[tuple[str, str, bytes]]
-    refuse: bool
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        if self.refuse:
-            self._answer({"error": "Not found"}, 404)
-        else:
-            self._answer({"id": "owner/space", "sha": "0" * 40, "siblings": []} if "tree" not in self.path else [])
-
-    def do_POST(self) -> None:
-        body = self._body()
-        self.seen.append((self.path, self.headers.get("Authorization", ""), body))
-        if self.refuse:
-            self._answer({"error": "You need a paid plan"}, 402)
-        elif self.path.endswith("/create"):
-            self._answer({"url": "https://huggingface.co/spaces/owner/space", "name": "owner/space"})
-        elif "/preupload/" in self.path:
-            files = [
-                {"path": item["path"], "uploadMode": "regular", "shouldIgnore": False}
-                for item in json.loads(body)["files"]
-            ]
-            self._answer({"files": files})
-        else:
-            self._answer(
-                {
-                    "success": True,
-                    "commitOid": "1" * 40,
-                    "commitUrl": "https://huggingface.co/spaces/owner/space/commit/1",
-                    "hookOutput": "",
-                }
-            )
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
-
-    def _answer(self, document: Any, status: int = 200) -> None:
-        content = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[type[Hub], Any]]:
-    from huggingface_hub import HfApi
-
-    handler = type("Handler", (Hub,), {"seen": [], "refuse": False})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield handler, HfApi(endpoint=f"http://127.0.0.1:{server.server_port}", token="hf_secret")
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_deployment_creates_the_space_and_commits_the_files_once(
-    project: Path, hub: tuple[type[Hub], Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    handler, api = hub
-    address = deploy_space("owner/space", project / "spaces.yaml", project, api=api)
-    assert address.endswith("/spaces/owner/space")
-    create, *_, commit = handler.seen
-    assert json.loads(create[2])["sdk"] == "gradio"
-    assert json.loads(create[2])["type"] == "space"
-    uploaded = [json.loads(line) for line in commit[2].splitlines()]
-    assert [item["value"]["path"] for item in uploaded if item["key"] == "file"] == [
-        "README.md",
-        "app.py",
-        "pre-requirements.txt",
-        "requirements.txt",
-        "spaces.yaml",
-    ]
-    assert "hf_secret" not in "".join(capsys.readouterr())
-
-
-def test_a_refusal_of_the_hub_is_told_without_the_token(project: Path, hub: tuple[type[Hub], Any]) -> None:
-    handler, api = hub
-    handler.refuse = True
-    with pytest.raises(PlaygroundError, match=r"refused owner/space.*paid plan") as caught:
-        deploy_space("owner/space", project / "spaces.yaml", project, api=api)
-    assert "hf_secret" not in str(caught.value)
-
-
-def test_a_hub_out_of_reach_is_an_error_with_a_next_step(project: Path) -> None:
-    from huggingface_hub import HfApi
-
-    with pytest.raises(PlaygroundError, match="can't be reached"):
-        deploy_space(
-            "owner/space", project / "spaces.yaml", project, api=HfApi(endpoint="http://127.0.0.1:9", token="hf_x")
-        )

@@ -1,4 +1,4 @@
-"""The hosted Space: spaces.yaml → README front matter, the check that all files agree, and the deployment.
+"""The hosted Space's configuration: spaces.yaml → README front matter, and the check that all files agree.
 
 A Space is configured by the YAML block on top of README.md; nothing on the Hub reads spaces.yaml. Here spaces.yaml is
 the one source, and that block is rendered from its ``space`` part. The keys are those of the Spaces configuration
@@ -9,31 +9,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from playground.catalog.entries import Catalog, CatalogEntry, load_catalog
 from playground.config import validation
 from playground.config.endpoints import load_remotes
-from playground.errors import ConfigError, PlaygroundError, UsageError
-from playground.messages import Translatable, foreign, msg
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-
-DEPLOYED = (
-    "README.md",
-    "LICENSE",
-    "CHANGELOG.md",
-    "app.py",
-    "pre-requirements.txt",
-    "requirements.txt",
-    "spaces.yaml",
-    "playground/**/*",
-    "docs/**/*",
-)
-"""What a Space needs to run, and what its README links to."""
+from playground.errors import ConfigError, UsageError
+from playground.messages import Translatable, msg
 
 
 def front_matter(space: dict[str, Any]) -> str:
@@ -54,7 +38,7 @@ def render_readme(space_file: Path, readme: Path) -> bool:
     Raises:
         ConfigError: spaces.yaml has no ``space`` block, or the README can't be read or written.
     """
-    wanted = front_matter(_space_block(space_file))
+    wanted = front_matter(space_block(space_file))
     text = _read(readme) if readme.exists() else ""
     block, rest = split_readme(text)
     if block == wanted:
@@ -71,7 +55,7 @@ def render_readme(space_file: Path, readme: Path) -> bool:
 
 def check_space(space_file: Path, root: Path, catalog_file: Path) -> list[Translatable]:
     """What disagrees, one sentence each; an empty list is good."""
-    space = _space_block(space_file)
+    space = space_block(space_file)
     problems = _shape_problems(space, space_file.name)
     if split_readme(_read(root / "README.md"))[0] != front_matter(space):
         problems.append(
@@ -182,73 +166,12 @@ def _app_block(space_file: Path) -> dict[str, Any]:
     return app if isinstance(app, dict) else {}
 
 
-def files_to_deploy(root: Path) -> list[Path]:
-    """The files a deployment uploads: nothing hidden, nothing compiled."""
-    found = {path for pattern in DEPLOYED for path in root.glob(pattern) if path.is_file()}
-    return sorted(path for path in found if not _left_out(path.relative_to(root)))
-
-
-def _left_out(path: Path) -> bool:
-    return path.suffix == ".pyc" or any(part.startswith(".") or part == "__pycache__" for part in path.parts)
-
-
-def deploy_space(repo: str, space_file: Path, root: Path, *, private: bool = False, api: HfApi | None = None) -> str:
-    """Create the Space if it is new, upload the files in one commit, and return its address.
-
-    The token is huggingface_hub's to find (HF_TOKEN or a stored login); it is neither read nor printed here.
+def space_block(path: Path) -> dict[str, Any]:
+    """The ``space`` block of spaces.yaml.
 
     Raises:
-        UsageError: ``repo`` is not OWNER/NAME.
-        PlaygroundError: The Hub refused or can't be reached.
+        ConfigError: There is none.
     """
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise UsageError(msg("'{name}' is not OWNER/NAME", name=repo), msg("Give the Space's full name."))
-    from httpx2 import HTTPError
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
-
-    hub = api or HfApi()
-    space = _space_block(space_file)
-    names = [path.relative_to(root).as_posix() for path in files_to_deploy(root)]
-    try:
-        address = hub.create_repo(
-            repo, repo_type="space", space_sdk=space["sdk"], private=private or None, exist_ok=True
-        )
-        hub.upload_folder(
-            repo_id=repo,
-            repo_type="space",
-            folder_path=root,
-            allow_patterns=names,
-            delete_patterns=["playground/*", "docs/*"],
-            commit_message="Deploy the playground",
-        )
-    except LocalTokenNotFoundError as error:
-        raise PlaygroundError(msg("There is no Hub token"), msg("Set HF_TOKEN or run `hf auth login`.")) from error
-    except HfHubHTTPError as error:
-        raise _refused(repo, error) from error
-    except (HTTPError, OSError) as error:
-        raise PlaygroundError(
-            msg("The Hub can't be reached for {repo}: {error}", repo=repo, error=foreign(str(error))),
-            msg("Check the network."),
-        ) from error
-    return str(address)
-
-
-def _refused(repo: str, error: Any) -> PlaygroundError:
-    status = getattr(error.response, "status_code", None)
-    steps = {
-        401: msg("Set HF_TOKEN to a token that may write, or run `hf auth login`."),
-        402: msg("A CPU Space may need a paid plan; see the Hub's pricing page."),
-        403: msg("Use a token that may write to this owner's Spaces."),
-    }
-    said = getattr(error, "server_message", None) or f"HTTP {status}"
-    return PlaygroundError(
-        msg("The Hub refused {repo}: {reason}", repo=repo, reason=said),
-        steps.get(status or 0, msg("Try again later.")),
-    )
-
-
-def _space_block(path: Path) -> dict[str, Any]:
     document = validation.read_yaml(path)
     space = document.get("space") if isinstance(document, dict) else None
     if not isinstance(space, dict) or not space:

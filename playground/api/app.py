@@ -213,18 +213,18 @@ class Door:
 
     # -- answers -----------------------------------------------------------------------------------------------------
 
-    def _chat(self, sent: dict[str, Any]) -> tuple[Job, ChatBody]:
+    def _chat(self, sent: dict[str, Any], owner: str) -> tuple[Job, ChatBody]:
         body = parameters.read(ChatBody, sent)
-        model = str(self._playground.asked(body.model))
+        model = str(self._playground.asked(body.model, owner))
         wanted = chat.requests(body, self._playground.settings)
         self._check(model, wanted)
         usage = bool(body.stream_options and body.stream_options.include_usage)
         items = partial(answers, model=model, requests=wanted)
         return Job(items, ChatShape(body, model), len(wanted), body.stream, usage, body.store), body
 
-    def _completion(self, sent: dict[str, Any]) -> tuple[Job, CompletionBody]:
+    def _completion(self, sent: dict[str, Any], owner: str) -> tuple[Job, CompletionBody]:
         body = parameters.read(CompletionBody, sent)
-        model = str(self._playground.asked(body.model))
+        model = str(self._playground.asked(body.model, owner))
         asked = completions.prompts(body)
         wanted = completions.requests(body, asked, self._playground.settings)
         self._check(model, wanted)
@@ -240,10 +240,10 @@ class Door:
             self._playground.check(request)
 
     async def _answer(
-        self, read: Callable[[dict[str, Any]], tuple[Job, Any]], request: Request, owner: str
+        self, read: Callable[[dict[str, Any], str], tuple[Job, Any]], request: Request, owner: str
     ) -> Response:
         sent = await self._guard.json(request, owner)
-        job, body = await self._in_thread(partial(read, sent))
+        job, body = await self._in_thread(partial(read, sent, owner))
         if body.user and not self._playground.settings.strangers:
             owner = f"{owner} {body.user}"
         asker = partial(Asker, self._playground, self._spelling, owner)

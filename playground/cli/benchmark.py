@@ -35,7 +35,7 @@ def models(
 ) -> int:
     """Measure models one after the other, in rotated order, with answers of equal length."""
     from playground.cli.live import follow
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.records import Request
     from playground.results.receipts import with_receipts
     from playground.results.report import markdown as written
@@ -44,7 +44,7 @@ def models(
     if json and markdown:
         raise UsageError(msg("--json and --markdown are both given"), msg("Choose one."))
     request = Request(prompt=read_prompt(prompt), max_new_tokens=tokens)
-    with Playground(load_settings()) as playground:
+    with Playground(own_settings()) as playground:
         variants = playground.variants(model)
         with output.working_on(", ".join(map(str, variants))):
             measurement = follow(playground.benchmark(request, variants, repeats))

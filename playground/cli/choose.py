@@ -57,7 +57,7 @@ def choose(
     from playground.choose.file import Choice, read_choice
     from playground.choose.quality import file_scores
     from playground.cli.choose_run import INTERRUPTED, close_the_loop
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.service import Playground
 
     limits = Constraints(max_memory, max_ttft, min_speed, commercial, min_openness, min_context)
@@ -72,7 +72,7 @@ def choose(
     if quality and scores:
         raise UsageError(msg("Both --quality and --scores are given"), msg("Choose one quality figure."))
     own = read_scores(scores) if scores else None
-    with Playground(load_settings()) as playground:
+    with Playground(own_settings()) as playground:
         decision = decide(playground, choice, model or ())
         if run and not close_the_loop(playground, choice, decision):
             return INTERRUPTED

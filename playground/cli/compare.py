@@ -85,7 +85,7 @@ def history(
     pair: Annotated[str, typer.Option(metavar="N,M", help="With --format comparator: which two columns.")] = "",
 ) -> None:
     """List the comparisons that were kept, or show one."""
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.results.export_files import as_comparator, text_of
     from playground.results.receipts import with_receipts
     from playground.service import Playground
@@ -99,7 +99,7 @@ def history(
     if pair and ending != "comparator":
         raise UsageError(msg("--pair is given without --format comparator"), msg("Leave it out."))
     columns = _pair(pair) if pair else (0, 1)
-    with Playground(load_settings()) as playground:
+    with Playground(own_settings()) as playground:
         vote = playground.vote_on(id) if id and ending == "comparator" else None
         kept = list(playground.comparisons(limit)) if id is None else [playground.comparison(id)]
     comparisons = [comparison for comparison in kept if comparison is not None]
@@ -149,12 +149,12 @@ def _run(
 ) -> list[Comparison]:
     from playground.cli.columns import columns
     from playground.cli.live import follow
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.records import Variant
     from playground.service import Playground
 
     done: list[Comparison] = []
-    with Playground(load_settings()) as playground:
+    with Playground(own_settings()) as playground:
         asked = columns(playground, models, request)
         variants = [each if isinstance(each, Variant) else each.variant for each in asked]
         if words := playground.memory_plan(asked, request).words(mode):

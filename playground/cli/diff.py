@@ -40,14 +40,14 @@ def diff(
 ) -> int:
     """Two variants of one model: where their answers part, and how far apart they are on the same text."""
     from playground.cli.live import follow
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.records import Request
     from playground.service import Playground
 
     request = Request(
         prompt=read_prompt(prompt), system=system, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
     )
-    with Playground(load_settings()) as playground, output.working_on(f"{reference} and {candidate}"):
+    with Playground(own_settings()) as playground, output.working_on(f"{reference} and {candidate}"):
         found = follow(playground.diff(request, reference, candidate, with_prompt=with_prompt))
         if save:
             playground.keep(found.answers())
@@ -69,10 +69,10 @@ def replay(
     Exits with 0 only if every model wrote the same tokens.
     """
     from playground.cli.live import follow
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.service import Playground
 
-    with Playground(load_settings()) as playground:
+    with Playground(own_settings()) as playground:
         stored = playground.comparison(id)
         if stored is None:
             raise UsageError(msg("No comparison has the id '{id}'", id=id), msg("`playground history` lists them."))

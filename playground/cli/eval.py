@@ -52,14 +52,14 @@ def evaluate(
     Scores are kept with all that they depend on, for `choose` and Models ▸ Decide. Stopped, the same command goes on.
     """
     from playground.cli.live import follow
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.evaluation.job import Plan
     from playground.evaluation.worker import tasks_of
     from playground.service import Playground
 
     if stored and (tasks or limit is not None or shots is not None or chat or include_path):
         raise UsageError(msg("--stored shows what was measured"), msg("Leave the options of a measurement out."))
-    with Playground(load_settings()) as playground:
+    with Playground(own_settings()) as playground:
         if stored:
             wanted = set(map(str, playground.variants(model or ())))
             found = [each for each in playground.evaluations() if not wanted or str(each.variant) in wanted]

@@ -46,7 +46,7 @@ def models(  # noqa: PLR0917 (typer's options, never given by position)
     What Ollama and LM Studio have on this machine is listed below them, as ollama:NAME and lmstudio:FILE.
     """
     from playground.catalog.search import SORTS, Filters
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.service import Playground
     from playground.system.memory import limit_mb
 
@@ -62,7 +62,7 @@ def models(  # noqa: PLR0917 (typer's options, never given by position)
         search=search,
     )
     order = _choice(sort, "--sort", SORTS)
-    with Playground(load_settings()) as playground:
+    with Playground(own_settings()) as playground:
         found = playground.search(filters, order)
         rows = [playground.model_json(item) for item in found]
         stored = playground.stored_models()
@@ -84,12 +84,12 @@ def prepare(
     json: JsonOption = False,
 ) -> int:
     """Fetch, export and check models; prints each artifact and its fidelity."""
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.service import Playground
 
     done: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
-    with Playground(load_settings()) as playground:
+    with Playground(own_settings()) as playground:
         for variant in dict.fromkeys(playground.variants(models)):
             try:
                 with output.working_on(variant), output.steps(str(variant)) as progress:
@@ -114,10 +114,10 @@ def card(
     json: JsonOption = False,
 ) -> None:
     """What the model's card really says: each fact with its source, then the rest to read."""
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.service import Playground
 
-    with Playground(load_settings()) as playground:
+    with Playground(own_settings()) as playground:
         found = playground.card(model, "always" if online else "unknown")
     if found.problem:
         warning = msg("Warning: {error} What follows was read earlier, if anything.", error=found.problem)
@@ -142,12 +142,12 @@ def inspect(
     json: JsonOption = False,
 ) -> None:
     """Show what the model would really read: rendered prompt, token ids, warnings."""
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.records import Request
     from playground.service import Playground
 
     request = Request(prompt=read_prompt(prompt), system=system)
-    with Playground(load_settings()) as playground:
+    with Playground(own_settings()) as playground:
         variant = playground.resolve(model)[1]
         with output.working_on(variant), output.steps(str(variant)) as progress:
             view = playground.inspect(str(variant), request, progress)

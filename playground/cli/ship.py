@@ -31,10 +31,10 @@ def ship(
     Exit code 0: it is there, and onnxruntime-genai ran it; 1: it could not be made, 2: the command was wrong. Nothing
     is left half written.
     """
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.service import Playground
 
-    with Playground(load_settings()) as playground, output.working_on(model), output.steps(model) as progress:
+    with Playground(own_settings()) as playground, output.working_on(model), output.steps(model) as progress:
         shipped = playground.ship(model, folder, force=force, licence=licence, progress=progress)
     if json:
         output.print_json({**shipped.to_json(), "variant": str(shipped.variant)})

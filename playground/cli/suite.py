@@ -91,7 +91,7 @@ def suite(
 
     Each answer is stored when it is finished. Ctrl-C, a crash or a restart lose none: --resume goes on where it was.
     """
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.service import Playground
 
     given = [name for name, value in (("FILE", file), ("--resume", resume), ("--show", show)) if value is not None]
@@ -118,7 +118,7 @@ def suite(
     if retry and not resume:
         raise UsageError(msg("--retry is given without --resume"), msg("Name the suite: --resume ID --retry."))
     outputs = checked_outputs(output_ or [])
-    with Playground(load_settings()) as playground:
+    with Playground(own_settings()) as playground:
         if list_:
             _list(playground, as_json=json)
             return output.OK

@@ -30,10 +30,10 @@ def tokens(
     vocabulary, before the request's temperature, filters and penalties.
     """
     from playground.cli.live import follow
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.service import Playground
 
-    with Playground(load_settings()) as playground:
+    with Playground(own_settings()) as playground:
         stored = playground.comparison(id)
         if stored is None:
             raise UsageError(msg("No comparison has the id '{id}'", id=id), msg("`playground history` lists them."))

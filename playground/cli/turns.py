@@ -49,11 +49,11 @@ def go_on(
 def _run(id: str, begin: Callable[[Playground, Comparison], CompareJob], *, as_json: bool) -> int:
     from playground.cli.compare import print_answers
     from playground.cli.live import follow
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.results.receipts import with_receipts
     from playground.service import Playground
 
-    with Playground(load_settings()) as playground:
+    with Playground(own_settings()) as playground:
         stored = playground.comparison(id)
         if stored is None:
             raise UsageError(msg("No comparison has the id '{id}'", id=id), msg("`playground history` lists them."))

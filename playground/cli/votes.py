@@ -28,7 +28,7 @@ def votes(
     tag: Annotated[str, typer.Option("--tag", help="Only votes on prompts of this kind.")] = "",
 ) -> int:
     """What your blind votes say: how often each model would win, with 95 % intervals."""
-    from playground.config.settings import load_settings
+    from playground.config.settings import own_settings
     from playground.service import Playground
 
     if json + csv + jsonl + arena > 1:
@@ -38,7 +38,7 @@ def votes(
     if (csv or jsonl or arena) and (tag or by != "variant"):
         raise UsageError(msg("A file has all votes as they were cast"), msg("Leave --by and --tag out."))
     kind: Literal["variant", "model"] = "model" if by == "model" else "variant"
-    with Playground(load_settings()) as playground:
+    with Playground(own_settings()) as playground:
         if csv or jsonl or arena:
             sys.stdout.write(playground.export_votes("", "csv" if csv else "arena" if arena else "jsonl"))
             return output.OK

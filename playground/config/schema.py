@@ -89,6 +89,8 @@ class AppBlock(Block):
     limits: LimitsBlock | None = None
     remotes: Any = None
     api: bool | None = None
+    audience: Literal["public", "own"] | None = None
+    may_add: Literal["nobody", "signed-in", "everyone"] | None = None
 
 
 _SECRET_WORDS = {"key", "api_key", "apikey", "token", "password", "secret", "authorization"}

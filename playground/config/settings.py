@@ -9,10 +9,16 @@
     PLAYGROUND_THREADS   most threads one model may use (default: the cores this process may run on)
     PLAYGROUND_KV_BITS   bits of a key or value in the cache of the playground's kernels, 16 or 8 (docs/engine.md)
     PLAYGROUND_REMOTES   models served elsewhere, as JSON (docs/remote.md), beside those of spaces.yaml
+    PLAYGROUND_AUDIENCE  public or own: whether strangers use the web app (default: app.audience of spaces.yaml, else
+                         public on a Space, beyond loopback and under further names)
+    PLAYGROUND_USERS     who may open the page, NAME:PASSWORD with commas between them (default: whoever reaches it)
     PLAYGROUND_HOSTS     further names that the web app answers to, with commas between them
     PLAYGROUND_API_KEYS  keys of programs that may use the OpenAI-compatible API, with commas between them (docs/api.md)
     PLAYGROUND_SECRET    what visitors' cookies are signed with, where several replicas serve them (default: made once
                          and kept under PLAYGROUND_HOME)
+    PLAYGROUND_METRICS_KEY what whoever reads /metrics has to send where strangers come (docs/operations.md)
+    PLAYGROUND_LOG       text or json: how the servers write their log
+    PLAYGROUND_KEEP_DAYS how long results are kept (default: for ever; on a Space limits.max_stored_days)
     PLAYGROUND_RAY       address of a Ray cluster whose replicas answer suites (docs/scale.md); local starts one here
     PLAYGROUND_RAY_REPLICAS how many replicas of a model, 2 by default
     HOST, PORT           where the web app listens
@@ -29,9 +35,9 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import platformdirs
 
@@ -48,8 +54,15 @@ if TYPE_CHECKING:
     from playground.config.schema import AppBlock
 
 
+Audience = Literal["public", "own"]
+"""Who uses the web app: strangers, of whom nothing is known, or people who may do what whoever started it may."""
+MayAdd = Literal["nobody", "signed-in", "everyone"]
+
+LogFormat = Literal["text", "json"]
+
 SECRET_CHARS = 32
 KEY_CHARS = 16
+PASSWORD_CHARS = 12
 
 
 @dataclass(frozen=True)
@@ -85,8 +98,14 @@ class Settings:
         hosts: Names that the web app answers to beside this machine's own, each ``NAME`` or ``NAME:PORT``.
         secret: What visitors' cookies are signed with; empty for one that is made and kept.
         ollama, lmstudio: Where these keep their models.
+        audience: Who uses the web app; None for what ``strangers`` finds.
+        may_add: Who may have models prepared that are not served; None: nobody where strangers come, else everyone.
+        users: Names and passwords of those who may open the page; without any, whoever reaches it.
         api: Whether the OpenAI-compatible API stands beside the app; None: where no strangers come.
         api_keys: Who asks there has to send one of these; without any, everybody may ask.
+        metrics_key: Who reads ``/metrics`` has to send it; without it, nobody can where strangers come.
+        log: How servers write their log.
+        keep_days: How long results are kept; None for ever.
         ray: Address of a Ray cluster that shares the work of suites; empty for none.
         ray_replicas: Of each model there.
     """
@@ -109,8 +128,14 @@ class Settings:
     secret: str = field(default="", repr=False)
     ollama: tuple[Path, ...] = ()
     lmstudio: tuple[Path, ...] = ()
+    audience: Audience | None = None
+    may_add: MayAdd | None = None
+    users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     api: bool | None = None
     api_keys: tuple[str, ...] = field(default=(), repr=False)
+    metrics_key: str = field(default="", repr=False)
+    log: LogFormat = "text"
+    keep_days: int | None = None
     ray: str = ""
     ray_replicas: int = 2
 
@@ -120,15 +145,27 @@ class Settings:
 
     @property
     def strangers(self) -> bool:
-        """Whether others than the people at this machine can use the web app: it is a Space, listens beyond loopback,
-        or is known by a further name, as behind a proxy.
+        """Whether the audience is public: as it was set, else where others than the people at this machine can use the
+        web app: it is a Space, listens beyond loopback, or is known by a further name, as behind a proxy.
         """
+        if self.audience is not None:
+            return self.audience == "public"
         return self.on_space or bool(self.hosts) or not is_loopback(self.host)
+
+    @property
+    def adding(self) -> MayAdd:
+        """Who may have models prepared that are not served."""
+        return self.may_add or ("nobody" if self.strangers else "everyone")
 
     @property
     def api_is_open(self) -> bool:
         """Whether the OpenAI-compatible API stands beside the app."""
         return not self.strangers if self.api is None else self.api
+
+
+def own_settings(env: Mapping[str, str] | None = None) -> Settings:
+    """As ``load_settings``, for a command: whoever types here is no stranger, whatever else is served."""
+    return replace(load_settings(env), audience="own")
 
 
 def load_settings(env: Mapping[str, str] | None = None) -> Settings:
@@ -162,11 +199,55 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         secret=_secret(env),
         ollama=ollama_folders(env),
         lmstudio=lmstudio_folders(env),
+        audience=_audience(env) or app.audience,
+        may_add=app.may_add,
+        users=_users(env),
         api=app.api,
         api_keys=_api_keys(env),
+        metrics_key=_metrics_key(env),
+        log=_log_format(env),
+        keep_days=_number(env, "PLAYGROUND_KEEP_DAYS", 0, least=1) or None,
         ray=env.get("PLAYGROUND_RAY", "").strip(),
         ray_replicas=_number(env, "PLAYGROUND_RAY_REPLICAS", 2, least=2),
     )
+
+
+def _audience(env: Mapping[str, str]) -> Audience | None:
+    text = env.get("PLAYGROUND_AUDIENCE", "").strip()
+    known: tuple[Audience, ...] = get_args(Audience)
+    found = next((each for each in known if each == text), None)
+    if text and found is None:
+        raise ConfigError(
+            msg("PLAYGROUND_AUDIENCE is {value}", value=repr(text)),
+            msg("Set it to {names}, or unset it.", names=known),
+        )
+    return found
+
+
+def _users(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """What is wrong is told by its place: a message must not repeat a password."""
+    found: dict[str, str] = {}
+    for number, pair in enumerate(filter(None, map(str.strip, env.get("PLAYGROUND_USERS", "").split(","))), start=1):
+        name, colon, password = pair.partition(":")
+        if not colon or not re.fullmatch(r"[\w.@-]{1,64}", name) or name in found or len(password) < PASSWORD_CHARS:
+            raise ConfigError(
+                msg(
+                    "PLAYGROUND_USERS: entry {number} is no NAME:PASSWORD, its name was given before, or its password "
+                    "is shorter than {least} characters",
+                    number=number,
+                    least=PASSWORD_CHARS,
+                ),
+                msg("Write NAME:PASSWORD with commas between them; neither may have a comma."),
+            )
+        found[name] = password
+    return tuple(found.items())
+
+
+def _log_format(env: Mapping[str, str]) -> LogFormat:
+    text = env.get("PLAYGROUND_LOG", "").strip() or "text"
+    if text not in ("text", "json"):
+        raise ConfigError(msg("PLAYGROUND_LOG is {value}", value=repr(text)), msg("Set it to text or json."))
+    return "json" if text == "json" else "text"
 
 
 def _kv_bits(env: Mapping[str, str]) -> int:
@@ -208,6 +289,18 @@ def _secret(env: Mapping[str, str]) -> str:
             msg('Make one: python -c "import secrets; print(secrets.token_urlsafe(32))".'),
         )
     return secret
+
+
+def _metrics_key(env: Mapping[str, str]) -> str:
+    key = env.get("PLAYGROUND_METRICS_KEY", "").strip()
+    if key and (len(key) < KEY_CHARS or not re.fullmatch(r"[!-~]+", key)):
+        raise ConfigError(
+            msg(
+                "PLAYGROUND_METRICS_KEY is shorter than {least} characters, or has others than ASCII's", least=KEY_CHARS
+            ),
+            msg('Make one: python -c "import secrets; print(secrets.token_urlsafe(32))".'),
+        )
+    return key
 
 
 def _api_keys(env: Mapping[str, str]) -> tuple[str, ...]:

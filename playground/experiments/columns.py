@@ -40,7 +40,7 @@ def checked(
 
 
 def _check_reuse(machine: Machine, request: Request) -> None:
-    if request.reuse and machine.settings.on_space:
+    if request.reuse and machine.settings.strangers:
         raise UsageError(
             msg("Visitors share the models here: what one skips would tell what another has asked"),
             msg("Ask without reuse, or run the playground on your own machine."),

@@ -107,7 +107,7 @@ class SuiteRunner:
                     msg("{variant} is chosen twice", variant=variant),
                     msg("Choose it once, or with other parameters the second time."),
                 )
-            if whole.request and whole.request.reuse and self._machine.settings.on_space:
+            if whole.request and whole.request.reuse and self._machine.settings.strangers:
                 raise UsageError(
                     msg("Visitors share the models here: what one skips would tell what another has asked"),
                     msg("Ask without reuse, or run the playground on your own machine."),

@@ -65,7 +65,7 @@ async def inspect(playground: Playground, asked: InspectArguments, call: Call) -
     request = request_from({"prompt": asked.prompt, "system": asked.system})
 
     def work() -> Any:
-        [variant] = named(playground, [asked.model])
+        [variant] = named(playground, [asked.model], call.owner)
         playground.prepare(variant, call.step, call.cancelled.is_set)
         return variant, playground.inspect(str(variant), request)
 
@@ -90,7 +90,7 @@ async def card(playground: Playground, asked: CardArguments, call: Call) -> Docu
     """What is known of a model, each fact with its source; what nobody says is unknown."""
 
     def work() -> Any:
-        [variant] = named(playground, [asked.model])
+        [variant] = named(playground, [asked.model], call.owner)
         return playground.card(str(variant), "always" if asked.online else "never")
 
     found = await call.in_thread(work)

@@ -43,8 +43,11 @@ def of_objects(**properties: Any) -> Document:
     return {"type": "array", "items": schema(**properties)}
 
 
-def named(playground: Playground, names: Sequence[str]) -> list[Variant]:
+def named(playground: Playground, names: Sequence[str], owner: str | None = None) -> list[Variant]:
     """The variants that an agent named. Where strangers come, folders and files of this machine are nobody's to name.
+
+    Args:
+        owner: Who is to run them; None where they are only read of.
 
     Raises:
         UsageError: One of them names nothing, or what may not be named here.
@@ -61,4 +64,7 @@ def named(playground: Playground, names: Sequence[str]) -> list[Variant]:
                         msg("Folders, files and repositories can be named only on the machine itself."),
                     ),
                 )
-    return playground.variants(names)
+    found = playground.variants(names)
+    if owner is not None:
+        playground.check_may_run(found, owner)
+    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from playground.config.settings import Settings
 from playground.errors import Stopped, UnknownModel
 from playground.experiments.admission import check_request
 from playground.experiments.finishing import completed
-from playground.export import Preparation, Preparer
+from playground.export import Preparer
 from playground.messages import msg
 from playground.records import (
     Artifact,
@@ -39,6 +39,7 @@ from playground.records import (
 from playground.results.receipts import with_receipts
 from playground.results.store import Store
 from playground.results.thinking import with_thinking_tokens
+from playground.service.audience import Admitting
 from playground.service.callers import Callers
 from playground.sources.files import Progress
 from playground.system.environment import environment
@@ -67,7 +68,7 @@ class Lately:
                 del self.parts[self.held.popitem(last=False)[0]]
 
 
-class Answers(ABC):
+class Answers(Admitting):
     """A part of ``Playground``: answers for programs."""
 
     settings: Settings
@@ -78,37 +79,21 @@ class Answers(ABC):
     lately: Lately
 
     @abstractmethod
-    def ids(self) -> tuple[str, ...]: ...
-
-    @abstractmethod
     def resolve(self, text: str) -> tuple[ModelSpec, Variant]: ...
 
     @abstractmethod
     def prepare(self, variant: Variant, progress: Progress, cancelled: Cancelled = ...) -> Artifact: ...
 
-    @abstractmethod
-    def preparation(self, variant: Variant) -> Preparation: ...
-
-    @abstractmethod
-    def default_variants(self) -> tuple[Variant, ...]: ...
-
     # -- which models may be asked ----------------------------------------------------------------------------------
 
-    def may_be_named(self, model: str) -> bool:
-        """Whether whoever uses this app may name ``model``: folders and files only where it is used from its own
-        machine alone, and on a Space nothing but the catalogue.
-        """
-        if not self.settings.strangers or model.lower() in self.ids():
-            return True
-        if model.startswith("hub:") and not self.settings.on_space:
-            return True
-        return any(model == variant.model for variant in self.default_variants())
-
-    def asked(self, text: str) -> Variant:
+    def asked(self, text: str, owner: str | None = None) -> Variant:
         """The variant that a program names.
 
+        Args:
+            owner: Who is to run it; None where it is only read of.
+
         Raises:
-            UsageError: There is none, or not one that may be named here.
+            UsageError: There is none, or not one that may be named or run here.
         """
         try:
             named = Variant.parse(text).model
@@ -116,7 +101,10 @@ class Answers(ABC):
             named = text.strip().rpartition("@")[0]
         if not self.may_be_named(named):
             raise UnknownModel(named, self.ids())
-        return self.resolve(text)[1]
+        variant = self.resolve(text)[1]
+        if owner is not None:
+            self.check_may_run([variant], owner)
+        return variant
 
     def ready_variants(self) -> tuple[Variant, ...]:
         """Those that the app was told to serve, and what of the catalogue is prepared besides."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,11 +25,12 @@ from playground.experiments.token_view import TokenViewer, TokenViewJob
 from playground.experiments.turns import ContextUse, Turn, again, context_use, go_on, reply, resend, why_no_reply
 from playground.export import Preparer
 from playground.messages import Translatable, msg
-from playground.records import Column, Comparison, Mode, Request, Variant
+from playground.records import Column, Comparison, Mode, ModelRun, Request, Variant
 from playground.results.store import Store
+from playground.service.audience import Admitting
 
 MOST_UNFINISHED = 3
-"""Comparisons that one visitor of a Space may have going on: each goes on when its visitor leaves."""
+"""Comparisons that one visitor may have going on: each goes on when its visitor leaves."""
 UNFINISHED_A_SESSION = 2
 """Of all visitors together, times ``max_sessions``: those that can be watched at once, and as many that were left.
 Whoever comes without a cookie is a new visitor each time, so the number of each does not bound them."""
@@ -44,7 +45,7 @@ class GoingOn:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Experiments:
+class Experiments(Admitting):
     """A part of ``Playground``: what it runs."""
 
     settings: Settings
@@ -120,7 +121,7 @@ class Experiments:
         Raises:
             UsageError: As ``compare``; or the answer can't be continued there.
         """
-        turn = go_on(stored, column, at, token, reuse=not self.settings.on_space)
+        turn = go_on(stored, column, at, token, reuse=not self.settings.strangers)
         return self._begin(turn, owner)
 
     def cannot_reply(self, variant: Variant) -> Translatable:
@@ -160,6 +161,7 @@ class Experiments:
         Args:
             note: Is told the id before the comparison can be found or is stored; where it raises, nothing goes on.
         """
+        self.check_may_run(_fresh(turn.columns), owner)
         self._check_unfinished(owner)
         noted = threading.Event()
 
@@ -193,7 +195,7 @@ class Experiments:
                 msg("{n} comparisons of all visitors are waiting here already", n=len(owners)),
                 msg("Try again in a few minutes."),
             )
-        mine = owners.count(owner) if owner and self.settings.on_space else 0
+        mine = owners.count(owner) if owner else 0
         if mine >= MOST_UNFINISHED:
             raise UsageError(
                 msg("{n} of your comparisons are still going on", n=mine),
@@ -214,36 +216,57 @@ class Experiments:
 
     # -- the others -----------------------------------------------------------------------------------------------
 
-    def benchmark(self, request: Request, variants: Sequence[Variant], repeats: int) -> BenchmarkJob:
+    def benchmark(
+        self, request: Request, variants: Sequence[Variant], repeats: int, *, owner: str = ""
+    ) -> BenchmarkJob:
         """Begin a measurement.
 
         Raises:
             UsageError: The request, a model or the number of repeats is wrong; no work was begun.
         """
+        self.check_may_run(variants, owner)
         return self.measurer.start(request, variants, repeats)
 
     def diff(
-        self, request: Request, reference: str | Variant, candidate: str | Variant, *, with_prompt: bool = False
+        self,
+        request: Request,
+        reference: str | Variant,
+        candidate: str | Variant,
+        *,
+        with_prompt: bool = False,
+        owner: str = "",
     ) -> DiffJob:
         """Begin to compare two variants of one model token by token.
 
         Raises:
             UsageError: The request is wrong, or the two can't be compared by tokens; no work was begun.
         """
+        self.check_may_run((self.catalog.resolve(str(each))[1] for each in (reference, candidate)), owner)
         return self.differ.start(request, reference, candidate, with_prompt=with_prompt)
 
-    def replay(self, stored: Comparison) -> ReplayJob:
+    def replay(self, stored: Comparison, *, owner: str = "") -> ReplayJob:
         """Begin to run a stored comparison once more.
 
         Raises:
             UsageError: It can't be run again; no work was begun.
         """
+        self.check_may_run((run.variant for run in stored.runs), owner)
         return self.replayer.start(stored)
 
-    def token_view(self, stored: Comparison, column: int) -> TokenViewJob:
+    def token_view(self, stored: Comparison, column: int, *, owner: str = "") -> TokenViewJob:
         """Begin to look at a stored answer token by token.
 
         Raises:
             UsageError: There is no such column, or its answer can't be looked at; no work was begun.
         """
+        self.check_may_run((run.variant for run in stored.runs[column : column + 1]), owner)
         return self.token_viewer.start(stored, column)
+
+
+def _fresh(columns: Sequence[str | Variant | Column | ModelRun]) -> Iterator[Variant]:
+    """The variants that are to answer, without runs that are carried over."""
+    for each in columns:
+        if isinstance(each, Column):
+            yield each.variant
+        elif isinstance(each, Variant):
+            yield each

@@ -17,12 +17,13 @@ from playground.records import Comparison, Variant
 from playground.results.entries import Entry
 from playground.results.figures import Measurement
 from playground.results.store import EVERYTHING, Retention, Store
+from playground.service.audience import Admitting
 
 CLAIMED = 200
 """Ids that one visitor may claim at once: more than a browser ever kept."""
 
 
-class History:
+class History(Admitting):
     """A part of ``Playground``: what it keeps. Everything here raises StorageError if the file can't be read, or
     written.
     """
@@ -154,8 +155,8 @@ class History:
 
 
 def retention(settings: Settings) -> Retention:
-    """A Space's visitors must not fill its disk; on one's own machine nothing goes by itself."""
+    """Visitors must not fill the disk; where the audience is one's own, nothing goes by itself."""
     limits = settings.limits
-    if not settings.on_space:
+    if not settings.strangers:
         return EVERYTHING
     return Retention(limits.max_stored, limits.max_stored_each, limits.max_stored_days)

@@ -22,6 +22,7 @@ from playground.errors import SourceError, UsageError
 from playground.export import Preparation, Preparer
 from playground.messages import msg
 from playground.records import Variant
+from playground.service.audience import Admitting
 
 SUGGESTED = ("gemma-3-270m-it", "smollm2-360m-instruct", "qwen3-0.6b", "lfm2-350m", "granite-4.0-350m")
 """Instruct models that follow a request better than the two starters and are still quick on two cores."""
@@ -77,7 +78,7 @@ class _Watched:
     share: float
 
 
-class Suggesting:
+class Suggesting(Admitting):
     """A part of ``Playground``: what else there is to try."""
 
     settings: Settings
@@ -124,14 +125,15 @@ class Suggesting:
         made = tuple(self._suggestion(entry) for entry in self._candidates())
         return Suggestions("reachable", tuple(each for each in made if each.listed.fits is not False), self._speed)
 
-    def prepare_suggested(self, model: str) -> Variant:
+    def prepare_suggested(self, model: str, *, owner: str = "") -> Variant:
         """Begin to prepare one of them in the background; what is chosen with it.
 
         Raises:
-            UsageError: It is none of them.
+            UsageError: It is none of them, or this visitor may not add models.
         """
         for entry in self._candidates():
             if entry.spec.id == model:
+                self.check_may_run([entry.variants[0]], owner)
                 self.preparer.start(entry.variants[0])
                 return entry.variants[0]
         raise UsageError(msg("'{model}' is not suggested here", model=model), msg("Choose one of the list."))

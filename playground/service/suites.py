@@ -25,6 +25,7 @@ from playground.results.export_files import Say
 from playground.results.suite_export import SuiteDocument, write
 from playground.results.suite_summary import Outcomes, Regression, SuiteSummary, Tally, outcomes, regression
 from playground.results.suites import PART, CellPart, Order, SuiteEntry, Suites
+from playground.service.audience import Admitting
 from playground.suites.reading import read_suite, read_suite_file
 from playground.suites.suite import Suite
 from playground.system.file_lock import FileLock
@@ -48,7 +49,7 @@ class SuitesGoingOn:
     counting: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Suiting:
+class Suiting(Admitting):
     """A part of ``Playground``: suites. All raise StorageError if the file can't be read, or written."""
 
     settings: Settings
@@ -214,6 +215,7 @@ class Suiting:
 
     def _check_strangers(self, run: SuiteRun, owner: str) -> None:
         """Strangers must not fill the queue, nor the disk."""
+        self.check_may_run((column.variant for column in run.columns), owner)
         if not self.settings.strangers:
             return
         if run.cells > MOST_CELLS:

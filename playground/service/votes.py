@@ -163,13 +163,13 @@ class Voting(Experiments, History):
     def context_use(self, stored: Comparison, column: int) -> ContextUse | None:
         return None if self.blind(stored.id) else super().context_use(stored, column)
 
-    def replay(self, stored: Comparison) -> ReplayJob:
+    def replay(self, stored: Comparison, *, owner: str = "") -> ReplayJob:
         self._sighted(stored)
-        return super().replay(stored)
+        return super().replay(stored, owner=owner)
 
-    def token_view(self, stored: Comparison, column: int) -> TokenViewJob:
+    def token_view(self, stored: Comparison, column: int, *, owner: str = "") -> TokenViewJob:
         self._sighted(stored)
-        return super().token_view(stored, column)
+        return super().token_view(stored, column, owner=owner)
 
     # -- what others may see ----------------------------------------------------------------------------------------
 

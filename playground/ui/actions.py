@@ -201,7 +201,7 @@ class Actions:
         if action.do == "read":
             work, buttons, place = events.prompts_of(session, shown, column), part.read, part.prompts
         else:
-            work, buttons, place = events.tokens_of(session, shown, column), part.look, part.state
+            work, buttons, place = events.tokens_of(request, shown, column), part.look, part.state
         async with aclosing(buttons.told(work, place)) as changes:
             async for change in changes:
                 yield change

@@ -22,6 +22,7 @@ from playground.results.receipts import with_receipts
 from playground.results.requests import PARAMETERS
 from playground.ui import jobs, offered
 from playground.ui.i18n import say
+from playground.ui.visitors import visitor
 
 if TYPE_CHECKING:
     from playground.service import Playground
@@ -74,7 +75,7 @@ def build(playground: Playground, sessions: Sessions) -> None:
             chosen = await _told(asyncio.to_thread(_columns, playground, columns, asked))
         else:
             chosen = await _told(asyncio.to_thread(_variants, playground, models))
-        start = partial(playground.compare, asked, chosen, mode, keep=False)
+        start = partial(playground.compare, asked, chosen, mode, owner=visitor(request), keep=False)
         result = await _told(jobs.finish(sessions, request.session_hash or "", start))
         return with_receipts(result)
 

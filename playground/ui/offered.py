@@ -1,8 +1,8 @@
 """Which models whoever uses the page may name: each function of the page asks here before it looks at a name.
 
 A name like ``path:FOLDER`` makes the app look at its disk, so it counts only where nobody but the people at this
-machine can call the app. Elsewhere these count: the names of the catalogue, of what the app was told to serve and, but
-on a Space, of repositories on the Hub. What can't be named is refused by its form alone; nothing is looked up for it.
+machine, or whom its settings call its own people, can call the app. Elsewhere these count: the names of the catalogue
+and of what the app was told to serve. What can't be named is refused by its form alone; nothing is looked up for it.
 """
 
 from __future__ import annotations

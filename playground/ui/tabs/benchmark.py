@@ -26,6 +26,7 @@ from playground.ui.tabs import buttons, form, history
 from playground.ui.tabs.buttons import QUIET, Buttons, Changes, problem_html
 from playground.ui.tabs.form import Form
 from playground.ui.theme import html
+from playground.ui.visitors import visitor
 
 if TYPE_CHECKING:
     from playground.service import Playground
@@ -89,13 +90,13 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
     async def measure(
         request: gr.Request, kept: Any, repeats: float | None, tokens: float | None, *values: Any
     ) -> AsyncIterator[Changes]:
-        work = steps(request.session_hash or "", kept, repeats, tokens, values)
+        work = steps(request, kept, repeats, tokens, values)
         async with aclosing(tab.buttons.told(work, tab.state)) as changes:
             async for change in changes:
                 yield change
 
     async def steps(
-        session: str, kept: Any, repeats: float | None, tokens: float | None, values: tuple[Any, ...]
+        request: gr.Request, kept: Any, repeats: float | None, tokens: float | None, values: tuple[Any, ...]
     ) -> AsyncGenerator[Changes]:
         names, _, asked = form.read_request(values, len(chosen.choices))
         variants = offered.variants(playground, names)
@@ -107,10 +108,10 @@ def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks)
                 msg("{repeats} repeats are too many here", repeats=times),
                 msg("Choose at most {most}.", most=MAX_REPEATS),
             )
-        request = replace(asked, max_new_tokens=form.whole(msg("Tokens of each answer"), tokens or 0))
-        start = partial(playground.benchmark, request, variants, times)
+        timed = replace(asked, max_new_tokens=form.whole(msg("Tokens of each answer"), tokens or 0))
+        start = partial(playground.benchmark, timed, variants, times, owner=visitor(request))
         yield tab.buttons.busy(msg("Measuring…"))
-        async with aclosing(jobs.follow(sessions, session, start)) as updates:
+        async with aclosing(jobs.follow(sessions, request.session_hash or "", start)) as updates:
             async for update in updates:
                 if update.result is None:
                     yield {tab.state: benchmark.state_html(update.at.step, update.at.progress)}

@@ -88,7 +88,7 @@ def build(playground: Playground) -> Catalogue:
         compare = gr.Button(COMPARE, interactive=False, elem_id="compare-this", min_width=120)
     pick = gr.Textbox("", elem_id="pick-model", elem_classes="unseen", container=False, show_label=False)
     shown_list = html(lambda: catalog.list_html(found, len(found)), elem_id="listing")
-    hub, look = (None, None) if playground.settings.on_space else _hub_box()
+    hub, look = (None, None) if playground.settings.strangers else _hub_box()
     detail = html(_nothing_html, elem_id="model-detail")
     with gr.Accordion(msg("The rest of the card"), open=False, elem_classes="rest", visible=False) as more:
         rest = gr.Markdown("")

@@ -80,7 +80,7 @@ def build(playground: Playground) -> Form:
     """Draw the form. The served models' default variants are chosen, as many as one run may have."""
     limits = playground.settings.limits
     first = playground.default_variants()[: min(limits.max_models, 4)]
-    own = not playground.settings.on_space
+    own = not playground.settings.strangers
     with gr.Row(elem_id="models-row"):
         models = gr.Dropdown(
             choices(playground, first),
@@ -171,7 +171,7 @@ def states_html(playground: Playground, chosen: Sequence[Any]) -> str:
 
 def choices(playground: Playground, more: Sequence[Any] = ()) -> list[tuple[str, str]]:
     """What can be chosen: the served models in all their variants, those of the catalogue that fit this machine, what
-    Ollama and LM Studio have here; and ``more``, what is chosen already.
+    Ollama and LM Studio have here, without those that visitors may not run; and ``more``, what is chosen already.
     """
     served = playground.served()
     ids = {entry.spec.id for entry in served}
@@ -183,6 +183,8 @@ def choices(playground: Playground, more: Sequence[Any] = ()) -> list[tuple[str,
     for stored in playground.stored_models()[:MOST_STORED]:
         variant = Variant(stored.source, "onnx", "int8")
         named[str(variant)] = _name(stored.source, variant)
+    if playground.settings.adding == "nobody":
+        named = {text: name for text, name in named.items() if playground.may_run(Variant.parse(text), "")}
     for text in map(str, more):
         if text in named:
             continue
@@ -246,7 +248,7 @@ def parameter_fields(playground: Playground) -> tuple[Any, ...]:
         info=msg(
             "a warm model skips what two prompts begin with alike; a new prompt takes longer than these figures say"
         ),
-        visible=not playground.settings.on_space,
+        visible=not playground.settings.strangers,
     )
     stop = gr.Textbox(
         "", label=msg("Stop strings"), info=msg("one a line; the answer ends before the first one"), lines=2

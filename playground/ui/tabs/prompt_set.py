@@ -98,7 +98,7 @@ def build(playground: Playground, tab: gr.Tab) -> PromptSet:
             value=[str(variant) for variant in first],
             multiselect=True,
             max_choices=limits.max_models,
-            allow_custom_value=not playground.settings.on_space,
+            allow_custom_value=not playground.settings.strangers,
             label=msg("Models, up to {most}", most=limits.max_models),
             show_label=False,
             container=False,

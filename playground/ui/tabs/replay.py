@@ -25,6 +25,7 @@ from playground.ui.tabs import buttons
 from playground.ui.tabs.buttons import QUIET, Buttons, Changes
 from playground.ui.tabs.history import History
 from playground.ui.theme import html
+from playground.ui.visitors import visitor
 
 if TYPE_CHECKING:
     from playground.service import Playground
@@ -51,12 +52,12 @@ def connect(playground: Playground, part: Replay, kept: History, demo: gr.Blocks
     sessions = Sessions()
 
     async def replay(request: gr.Request, chosen: Any) -> AsyncIterator[Changes]:
-        work = steps(request.session_hash or "", chosen)
+        work = steps(request, chosen)
         async with aclosing(part.buttons.told(work, part.shown)) as changes:
             async for change in changes:
                 yield change
 
-    async def steps(session: str, chosen: Any) -> AsyncGenerator[Changes]:
+    async def steps(request: gr.Request, chosen: Any) -> AsyncGenerator[Changes]:
         known = isinstance(chosen, str) and bool(chosen)
         stored = await asyncio.to_thread(playground.comparison, chosen) if known else None
         if stored is None:
@@ -65,7 +66,8 @@ def connect(playground: Playground, part: Replay, kept: History, demo: gr.Blocks
         offered.variants(playground, map(str, variants))
         labels = panel.labels(playground, variants)
         yield part.buttons.busy(msg("Running…"))
-        async with aclosing(jobs.follow(sessions, session, partial(playground.replay, stored))) as updates:
+        start = partial(playground.replay, stored, owner=visitor(request))
+        async with aclosing(jobs.follow(sessions, request.session_hash or "", start)) as updates:
             async for update in updates:
                 if update.result is None:
                     yield {part.shown: _running_html(update.at)}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -19,6 +18,7 @@ from playground.service.suggestions import SUGGESTED, Suggestions
 from playground.ui.html import suggestions as view
 from playground.ui.tabs.buttons import QUIET, problem_html
 from playground.ui.theme import html
+from playground.ui.visitors import visitor
 
 if TYPE_CHECKING:
     from playground.service import Playground
@@ -86,12 +86,21 @@ def connect(
     most = playground.settings.limits.max_models
     at_once: dict[str, Any] = {**QUIET, "queue": False, "preprocess": False}
 
-    def look(seen: Any) -> dict[Any, Any]:
-        return shown(tab, playground.suggestions(), seen)
+    def suggestions(request: gr.Request) -> Suggestions:
+        return playground.suggestions() if playground.may_add(visitor(request)) else Suggestions("unreachable")
 
-    def prepare(model: str, chosen: Any) -> dict[Any, Any]:
+    def look(request: gr.Request, seen: Any) -> dict[Any, Any]:
+        return shown(tab, suggestions(request), seen)
+
+    def preparing(model: str) -> Callable[[gr.Request, Any], dict[Any, Any]]:
+        def pressed(request: gr.Request, chosen: Any) -> dict[Any, Any]:  # gradio finds no request behind a partial
+            return prepare(model, request, chosen)
+
+        return pressed
+
+    def prepare(model: str, request: gr.Request, chosen: Any) -> dict[Any, Any]:
         try:
-            variant = str(playground.prepare_suggested(model))
+            variant = str(playground.prepare_suggested(model, owner=visitor(request)))
         except PlaygroundError as error:
             return {tab.problem: problem_html(error.message)}
         names = [text for text in chosen or [] if isinstance(text, str)]
@@ -100,12 +109,12 @@ def connect(
         return {
             tab.problem: "",
             models: gr.update(choices=choices(now), value=now) if fits else gr.skip(),
-            **shown(tab, playground.suggestions()),
+            **shown(tab, suggestions(request)),
         }
 
     gr.on(list(refresh), look, tab.seen, tab.outputs, **at_once)
     for line in tab.lines:
-        line.prepare.click(partial(prepare, line.model), models, [tab.problem, models, *tab.outputs], **at_once)
+        line.prepare.click(preparing(line.model), models, [tab.problem, models, *tab.outputs], **at_once)
 
 
 def shown(tab: Suggested, found: Suggestions, seen: Any = None) -> dict[Any, Any]:

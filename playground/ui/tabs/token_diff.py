@@ -25,6 +25,7 @@ from playground.ui.sessions import Sessions
 from playground.ui.tabs import buttons
 from playground.ui.tabs.buttons import QUIET, Buttons, Changes
 from playground.ui.theme import html
+from playground.ui.visitors import visitor
 
 if TYPE_CHECKING:
     from playground.service import Playground
@@ -146,29 +147,29 @@ def connect(playground: Playground, part: TokenDiff, opened: Any, read: Any, dem
     sessions = Sessions()
 
     async def run(request: gr.Request, id: Any, pair: Any, with_prompt: Any) -> AsyncIterator[Changes]:
-        work = steps(request.session_hash or "", read(id), pair, bool(with_prompt))
+        work = steps(request, read(id), pair, bool(with_prompt))
         async with aclosing(part.buttons.told(work, part.state)) as changes:
             async for change in changes:
                 yield change
 
-    async def steps(session: str, there: OnShow | None, pair: Any, with_prompt: bool) -> AsyncGenerator[Changes]:
+    async def steps(request: gr.Request, there: OnShow | None, pair: Any, with_prompt: bool) -> AsyncGenerator[Changes]:
         labels = there.labels if there else ()
         for one, other in pairs_of(playground, labels):
             if there and pair == f"{one.position},{other.position}":
-                async for changes in compared(session, there, (one, other), with_prompt):
+                async for changes in compared(request, there, (one, other), with_prompt):
                     yield changes
                 return
         raise UsageError(msg("Two variants of one model are needed"), msg("Choose a pair of these columns."))
 
     async def compared(
-        session: str, there: OnShow, pair: tuple[Label, Label], with_prompt: bool
+        request: gr.Request, there: OnShow, pair: tuple[Label, Label], with_prompt: bool
     ) -> AsyncGenerator[Changes]:
         asked = replace(there.requests[pair[0].position], answer_ids=())
         variants = offered.variants(playground, [str(label.variant) for label in pair])
         labels = panel.labels(playground, variants)
-        start = partial(playground.diff, asked, *variants, with_prompt=with_prompt)
+        start = partial(playground.diff, asked, *variants, with_prompt=with_prompt, owner=visitor(request))
         yield {**part.buttons.busy(msg("Comparing…")), part.shown: ""}
-        async with aclosing(jobs.follow(sessions, session, start)) as updates:
+        async with aclosing(jobs.follow(sessions, request.session_hash or "", start)) as updates:
             async for update in updates:
                 if update.result is None:
                     yield {part.state: diff.progress_html(update.at), part.shown: diff.lives_html(update.at, labels)}

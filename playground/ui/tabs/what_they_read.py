@@ -26,6 +26,7 @@ from playground.ui.sessions import Sessions
 from playground.ui.tabs import buttons, form
 from playground.ui.tabs.buttons import QUIET, Buttons, Changes
 from playground.ui.theme import html
+from playground.ui.visitors import visitor
 
 if TYPE_CHECKING:
     from playground.experiments.progress import Snapshot
@@ -178,7 +179,7 @@ class Events:
                 yield change
 
     async def tokens_of(
-        self, session: str, comparison: Any, column: Any, beside: Any = NO_OTHER
+        self, request: gr.Request, comparison: Any, column: Any, beside: Any = NO_OTHER
     ) -> AsyncGenerator[Changes]:
         """A stored answer token by token, or two of them over the same characters. It waits for its turn of the
         machine, can be stopped, and ends with the page that asked for it.
@@ -196,8 +197,8 @@ class Events:
         }
         views: list[TokenView] = []
         for place in places:
-            start = partial(self.playground.token_view, stored, place)
-            async with aclosing(jobs.follow(self.lookers, session, start)) as updates:
+            start = partial(self.playground.token_view, stored, place, owner=visitor(request))
+            async with aclosing(jobs.follow(self.lookers, request.session_hash or "", start)) as updates:
                 async for update in updates:
                     if update.result is None:
                         yield {tab.state: _progress_html(update.at)}
@@ -281,7 +282,7 @@ def connect(playground: Playground, tab: WhatTheyRead, chosen: Form, comparison:
                 yield change
 
     async def look(request: gr.Request, shown: Any, column: Any, beside: Any) -> AsyncGenerator[Changes]:
-        work = events.tokens_of(request.session_hash or "", shown, column, beside)
+        work = events.tokens_of(request, shown, column, beside)
         async with aclosing(tab.look.told(work, tab.state)) as changes:
             async for change in changes:
                 yield change

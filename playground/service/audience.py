@@ -1,0 +1,70 @@
+"""What whoever uses this app may name, and which models they may run: all of it on one's own machine; where the
+audience is public, models that are served or ready, and others only for whom the settings let add models.
+
+It knows names and the states of preparations; it does not know pages, keys or cookies.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+from playground.config.settings import Settings
+from playground.errors import UsageError
+from playground.export import Preparation
+from playground.messages import msg
+from playground.records import Variant
+
+SIGNED_IN = ("login:", "key:")
+"""How the owners begin of whom it is known who they are: a name with a password or from the Hub, a key of the API."""
+
+
+class Admitting(ABC):
+    """A part of ``Playground``: who may do what."""
+
+    settings: Settings
+
+    @abstractmethod
+    def ids(self) -> tuple[str, ...]: ...
+
+    @abstractmethod
+    def default_variants(self) -> tuple[Variant, ...]: ...
+
+    @abstractmethod
+    def preparation(self, variant: Variant) -> Preparation: ...
+
+    def may_be_named(self, model: str) -> bool:
+        """Whether whoever uses this app may name ``model``, to read of it or to run it: where the audience is public,
+        no folder, file, repository or server, but the catalogue and what the app was told to serve.
+        """
+        if not self.settings.strangers or model.lower() in self.ids():
+            return True
+        return any(model == variant.model for variant in self.default_variants())
+
+    def may_add(self, owner: str) -> bool:
+        """Whether this visitor may have models prepared that are not served."""
+        adding = self.settings.adding
+        return adding == "everyone" or (adding == "signed-in" and owner.startswith(SIGNED_IN))
+
+    def may_run(self, variant: Variant, owner: str) -> bool:
+        """Whether this visitor may run a variant: it is served, it is ready, or they may add it."""
+        return self.may_add(owner) or variant in self.default_variants() or self.preparation(variant).status == "ready"
+
+    def check_may_run(self, variants: Iterable[Variant], owner: str) -> None:
+        """Refuse what this visitor may not run, before anything is prepared for it.
+
+        Args:
+            owner: Who asks, as comparisons are kept for them.
+
+        Raises:
+            UsageError: One of them is neither served nor ready.
+        """
+        for variant in dict.fromkeys(variants):
+            if self.may_run(variant, owner):
+                continue
+            step = msg("Choose a model that is ready: the list has them first.")
+            if self.settings.adding == "signed-in":
+                step = msg("Choose a model that is ready, or sign in: then you may add models.")
+            raise UsageError(
+                msg("{variant} is not prepared here, and visitors may not add models", variant=variant), step
+            )

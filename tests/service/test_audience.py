@@ -1,0 +1,109 @@
+"""Public and own are a setting: what each lets a visitor name, run and add, wherever the app listens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from playground.config.settings import load_settings, own_settings
+from playground.errors import ConfigError, UsageError
+from playground.records import Request, Variant
+from playground.service import Playground
+from tests.conftest import MakeSettings
+
+pytestmark = pytest.mark.parallel
+
+ASK = Request("Hello", max_new_tokens=3)
+
+
+@pytest.mark.parametrize(
+    ("env", "public"),
+    [
+        ({}, False),
+        ({"SPACE_ID": "o/n"}, True),
+        ({"HOST": "0.0.0.0"}, True),
+        ({"PLAYGROUND_HOSTS": "play.example.org"}, True),
+        ({"PLAYGROUND_AUDIENCE": "public"}, True),
+        ({"PLAYGROUND_AUDIENCE": "own", "HOST": "0.0.0.0"}, False),
+        ({"PLAYGROUND_AUDIENCE": "own", "SPACE_ID": "o/n"}, False),
+    ],
+)
+def test_the_audience_is_what_was_set_else_where_the_app_listens(
+    make_settings: MakeSettings, env: dict[str, str], public: bool
+) -> None:
+    settings = make_settings(**env)
+    assert settings.strangers is public
+    assert settings.adding == ("nobody" if public else "everyone")
+
+
+def test_what_is_typed_at_the_machine_is_never_a_strangers(make_settings: MakeSettings) -> None:
+    home = {"PLAYGROUND_HOME": str(make_settings().home)}
+    assert load_settings({"SPACE_ID": "o/n"} | home).strangers
+    assert not own_settings({"SPACE_ID": "o/n"} | home).strangers
+
+
+def test_an_audience_that_is_none_is_refused(make_settings: MakeSettings) -> None:
+    with pytest.raises(ConfigError, match="PLAYGROUND_AUDIENCE"):
+        make_settings(PLAYGROUND_AUDIENCE="everybody")
+
+
+@pytest.mark.parametrize(
+    "given", ["ann", "ann:short", "ann:a-long-password,ann:another-password", "a b:a-long-password"]
+)
+def test_users_that_are_wrong_are_told_by_place_and_no_password_is_repeated(
+    make_settings: MakeSettings, given: str
+) -> None:
+    with pytest.raises(ConfigError, match="PLAYGROUND_USERS: entry") as caught:
+        make_settings(PLAYGROUND_USERS=given)
+    assert "password," not in str(caught.value.message) and "another" not in str(caught.value.message)
+
+
+def test_users_are_not_in_what_settings_print(make_settings: MakeSettings) -> None:
+    settings = make_settings(PLAYGROUND_USERS="ann:a-long-password")
+    assert settings.users == (("ann", "a-long-password"),)
+    assert "a-long-password" not in repr(settings)
+
+
+@pytest.mark.parametrize("name", ["path:/etc", "fake:text=x", "hub:o/n", "ollama:x", "remote:theirs", "/etc/passwd"])
+def test_the_public_names_the_catalogue_and_nothing_else(make_settings: MakeSettings, name: str) -> None:
+    with Playground(make_settings(PLAYGROUND_AUDIENCE="public")) as playground:
+        assert playground.may_be_named("fast") and not playground.may_be_named(name)
+    with Playground(make_settings(PLAYGROUND_AUDIENCE="own", HOST="0.0.0.0")) as playground:
+        assert playground.may_be_named(name)
+
+
+def test_the_public_runs_what_is_served_or_ready_whichever_way_it_is_asked(make_settings: MakeSettings) -> None:
+    with Playground(make_settings(PLAYGROUND_AUDIENCE="public")) as playground:
+        other = playground.resolve("slow-to-prepare")[1]
+        served = playground.default_variants()[0]
+        refused = pytest.raises(UsageError, match="not prepared here")
+        for ask in (
+            lambda: playground.compare(ASK, [other], owner="me"),
+            lambda: playground.benchmark(ASK, [served, other], 1, owner="me"),
+            lambda: playground.diff(ASK, served, other, owner="me"),
+            lambda: playground.asked("slow-to-prepare", "me"),
+        ):
+            with refused:
+                ask()
+        assert playground.asked("slow-to-prepare") == other  # to read of it
+        playground.compare(ASK, [served], owner="me").result()
+        playground.prepare(other, lambda step, share: None)
+        assert playground.may_run(other, "me")
+
+
+@pytest.mark.parametrize(
+    ("adding", "owner", "may"),
+    [
+        ("everyone", "anyone", True),
+        ("signed-in", "anyone", False),
+        ("signed-in", "login:ann", True),
+        ("signed-in", "key:0123", True),
+        ("nobody", "login:ann", False),
+    ],
+)
+def test_who_may_add_models_is_a_setting(make_settings: MakeSettings, adding: str, owner: str, may: bool) -> None:
+    settings = replace(make_settings(SPACE_ID="o/n"), may_add=adding)  # type: ignore[arg-type]
+    with Playground(settings) as playground:
+        missing = Variant("slow-to-prepare", "fake", "none")
+        assert playground.may_run(missing, owner) is may

@@ -106,12 +106,22 @@ static void bytes(void) {
             if (i) for (int j = 0; j < 4; j++) four_[j] = (int8_t)((int)(draw() % 255) - 127);
             /* with its bias every set has the same sum, which without one differs */
             int32_t acts = four(four_), bias = -BIAS8 * (four_[0] + four_[1] + four_[2] + four_[3]);
-            v16i sum = kind ? dot4(dot4(i_set(7), b_low(b_load(weights + i)), acts), b_high(b_load(weights + i)), acts)
-                            : dot8(i_set(bias), b_load(weights + i), acts);
+            bytes64 w = b_load(weights + i);
+            v16i sum = kind ? sum4_whole(dot4(dot4(sum4_zero(), b_low(w), acts), b_high(w), acts))
+                            : dot8(i_set(bias), w, acts);
             f_store(out, i_to_f(sum)), feed(out, 64);
         }
         say(kind ? "dot of four bits" : "dot of eight bits");
     }
+    for (int i = 0; i < 64; i++) weights[i] = 0xff; /* a block's largest sums */
+    for (int a = -128; a <= 127; a += 255) {
+        sum4 sum = sum4_zero();
+        int8_t four_[4] = {(int8_t)a, (int8_t)a, (int8_t)a, (int8_t)a};
+        for (int quad = 0; quad < 8; quad++) sum = dot4(sum, b_high(b_load(weights)), four(four_));
+        f_store(out, i_to_f(sum4_whole(sum))), feed(out, 64);
+        if (out[0] != 32.0f * 15.0f * (float)a) printf("%d times 15 is off\n", a);
+    }
+    say("largest sums of four bits");
 }
 
 #define OUTPUTS 70

@@ -101,12 +101,12 @@ INLINE int32_t four(const int8_t *p) {
     return x;
 }
 
-/* All lines of a block are asked for before the first is used. Asking further ahead was slower, and so were two or four
- * panels at a time (docs/engine.md). */
+/* All lines of a block are asked for at once, before the first is used; how far before is the instruction set's to say.
+ * Two or four panels at a time were slower (docs/engine.md). Behind the last block there may be nothing. */
 INLINE void ask_for(const void *block, const int bytes) {
-    const uint8_t *p = block;
+    uintptr_t first = (uintptr_t)block + (uintptr_t)(BLOCKS_AHEAD * bytes);
     UNROLL(17)
-    for (int i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
+    for (int i = 0; i < bytes; i += 64) __builtin_prefetch((const void *)(first + (uintptr_t)i));
 }
 
 /* `rows` and `groups` are constants wherever this is expanded, so that all sums stay in registers: where there are few of
@@ -148,10 +148,10 @@ TILED void tile4(const Panel4 *panel, int blocks, const int rows, int first_grou
     for (int t = 0; t < rows; t++)
         for (int g = 0; g < groups; g++) sum[t][g] = f_set(0.0f);
     for (int b = 0; b < blocks; b++, panel++, bytes += rows * BLOCK, scales += rows, sums += rows) {
-        v16i acc[ROWS][2];
+        sum4 acc[ROWS][2];
         if (rows == 1) ask_for(panel, sizeof *panel);
         for (int t = 0; t < rows; t++)
-            for (int g = 0; g < groups; g++) acc[t][g] = i_set(0);
+            for (int g = 0; g < groups; g++) acc[t][g] = sum4_zero();
         UNROLL(4)
         for (int pair = 0; pair < 4; pair++) {
             bytes64 both[2], w[2];
@@ -173,7 +173,7 @@ TILED void tile4(const Panel4 *panel, int blocks, const int rows, int first_grou
         for (int t = 0; t < rows; t++)
             for (int g = 0; g < groups; g++) {
                 v16f by = f_mul(f_half(scale + g * 16), f_set(scales[t]));
-                sum[t][g] = f_fma(i_to_f(acc[t][g]), by, sum[t][g]);
+                sum[t][g] = f_fma(i_to_f(sum4_whole(acc[t][g])), by, sum[t][g]);
                 sum[t][g] = f_fma(f_half(min + g * 16), f_set(sums[t]), sum[t][g]);
             }
     }

@@ -32,6 +32,18 @@ typedef uint16_t half;
 #include "vec_scalar.h"
 #endif
 
+/* What a block's products of four bits are added in, eight calls of dot4 at most. */
+#ifndef OWN_SUM4
+typedef v16i sum4;
+INLINE sum4 sum4_zero(void) { return i_set(0); }
+INLINE v16i sum4_whole(sum4 acc) { return acc; }
+#endif
+
+/* How far ahead of its use a token's block of weights is asked for. */
+#ifndef BLOCKS_AHEAD
+#define BLOCKS_AHEAD 0
+#endif
+
 /* Tiles are expanded for each number of rows and their loops unrolled, so that sums stay in registers. Plain C has none that
  * are wide enough: it would only take long to compile. */
 #ifdef PLAYGROUND_VEC_SCALAR_H

@@ -93,6 +93,7 @@ INLINE bytes64 b_high(bytes64 x) { return b_low(I(_mm256_srli_epi16(x.a, 4), _mm
 
 #ifndef PLAYGROUND_VEC_AVXVNNI_H
 #define ISA "avx2"
+#define BLOCKS_AHEAD 2 /* 1.3 × as fast as none on an EPYC (docs/engine.md) */
 #define BIAS8 0 /* weights are made signed as they are read */
 
 /* Two bytes' products are added in sixteen bits, which 255 · 127 · 2 would not fit: the sign moves to the activation. */
@@ -107,9 +108,17 @@ INLINE v16i dot8(v16i acc, bytes64 w, int32_t a) {
     __m256i x = _mm256_set1_epi32(a);
     return I(signed8(acc.a, w.a, x), signed8(acc.b, w.b, x));
 }
-INLINE v16i dot4(v16i acc, bytes64 w, int32_t a) {
+/* Products of four bits are small enough for those of a whole block to be added in sixteen: 16 · 15 · 128 < 2^15. */
+#define OWN_SUM4
+typedef v16i sum4;
+INLINE sum4 sum4_zero(void) { return I(_mm256_setzero_si256(), _mm256_setzero_si256()); }
+INLINE sum4 dot4(sum4 acc, bytes64 w, int32_t a) {
     __m256i x = _mm256_set1_epi32(a);
-    return I(pairs(acc.a, w.a, x), pairs(acc.b, w.b, x));
+    return I(_mm256_add_epi16(acc.a, _mm256_maddubs_epi16(w.a, x)), _mm256_add_epi16(acc.b, _mm256_maddubs_epi16(w.b, x)));
+}
+INLINE v16i sum4_whole(sum4 acc) {
+    __m256i one = _mm256_set1_epi16(1);
+    return I(_mm256_madd_epi16(acc.a, one), _mm256_madd_epi16(acc.b, one));
 }
 #endif
 

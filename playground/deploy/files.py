@@ -9,6 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from playground.system.child_environment import passed
+
 DEPLOYED = (
     "README.md",
     "LICENSE",
@@ -80,7 +82,9 @@ def _tracked(root: Path) -> frozenset[str] | None:
     if not (root / ".git").exists():
         return None
     try:
-        done = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=True, timeout=60)
+        done = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=root, capture_output=True, check=True, timeout=60, env=passed()
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return frozenset(done.stdout.decode("utf-8", "surrogateescape").split("\0")) - {""}

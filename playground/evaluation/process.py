@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,25 +15,20 @@ from playground.messages import Translatable, msg
 from playground.records import Cancelled
 from playground.sources.files import Progress, ensure_home, storage_errors
 from playground.system.child import Ending, JsonChild
+from playground.system.child_environment import CACHES, NETWORK, passed
 
 MODULE = "playground.evaluation.worker"
-_PASSED = re.compile(
-    r"PATH|HOME|USER|LANG|LC_.*|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|VIRTUAL_ENV|PYTHON.*|(DY)?LD_.*|XDG_.*"
-    r"|HF_(HOME|ENDPOINT|HUB_CACHE|DATASETS_CACHE|HUB_OFFLINE|DATASETS_OFFLINE)"
-    r"|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|(?i:(HTTPS?|ALL|NO)_PROXY)"
-)
-"""What the harness gets of our environment: the network and caches that its tasks' questions may come from. Tokens and
-whatever else is secret stay behind; for questions behind a licence, `hf auth login` writes a token the Hub's own
-library finds."""
 LOOPBACK = "127.0.0.1,localhost"
 
 
 def harness_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the harness; the door on loopback is asked past any proxy."""
-    passed = {name: value for name, value in env.items() if _PASSED.fullmatch(name)}
+    """The environment of the harness: the network and caches that its tasks' questions may come from. Tokens stay
+    behind; for questions behind a licence, `hf auth login` writes a token that the Hub's own library finds. The door on
+    loopback is asked past any proxy.
+    """
     unproxied = [part for name in ("NO_PROXY", "no_proxy") if (part := env.get(name))]
     past = ",".join([*unproxied, LOOPBACK])
-    return passed | {
+    return passed(CACHES, NETWORK, env=env) | {
         "NO_PROXY": past,
         "no_proxy": past,
         "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -7,7 +7,6 @@ is prepared.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 import time
@@ -17,9 +16,20 @@ from playground.errors import ExportError, PlaygroundError, Stopped
 from playground.messages import NOTHING, Translatable, msg, sentences
 from playground.records import Artifact, ModelSpec, Variant
 from playground.sources.files import Cancelled, Progress, ensure_home, storage_errors
+from playground.system import child_environment
 from playground.system.child import MAX_LINE_BYTES, Ending, JsonChild
 
 MODULE = "playground.export.worker"
+
+
+def preparation_environment() -> dict[str, str]:
+    """The environment of a preparation: it reads files and computes. What is needed to fetch comes with its job, for
+    those of its children that do.
+    """
+    passed = child_environment.passed(
+        child_environment.LIBRARIES, child_environment.CACHES, child_environment.COMPILERS
+    )
+    return passed | {"PYTHONUNBUFFERED": "1"}
 
 
 class ExportProcess(JsonChild):
@@ -45,7 +55,7 @@ class ExportProcess(JsonChild):
             log = self.log.open("ab")
         with log:
             try:
-                super().__init__(MODULE, {**os.environ, "PYTHONUNBUFFERED": "1"}, stderr=log)
+                super().__init__(MODULE, preparation_environment(), stderr=log)
             except OSError as error:
                 raise ExportError(
                     msg(
@@ -56,7 +66,8 @@ class ExportProcess(JsonChild):
                     msg("Try again."),
                 ) from error
         with contextlib.suppress(ExportError):  # ``follow`` raises it
-            self.send({"spec": spec.to_json(), "variant": variant.to_json(), "home": str(home.absolute())})
+            job = {"spec": spec.to_json(), "variant": variant.to_json(), "home": str(home.absolute())}
+            self.send({**job, "keys": child_environment.keys()})
 
     def follow(self, progress: Progress, cancelled: Cancelled) -> Artifact:
         """Wait for the result.

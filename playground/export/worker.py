@@ -1,6 +1,7 @@
 """The process of one preparation: ``python -m playground.export.worker``.
 
-A job comes as one line of JSON on stdin: ``{"spec": …, "variant": …, "home": …}``. Lines of JSON go out on stdout:
+A job comes as one line of JSON on stdin: ``{"spec": …, "variant": …, "home": …, "keys": …}``, the last for those of its
+children that fetch (``child_environment``). Lines of JSON go out on stdout:
 ``{"step": …, "progress": …}`` any number of times, then one ``{"artifact": …}`` or ``{"error": …}``. Whatever libraries
 print goes to stderr. When stdin closes, whoever started the job is gone, and the process ends with all its children.
 """
@@ -19,6 +20,7 @@ from playground.errors import ExportError, PlaygroundError, StorageError, first_
 from playground.messages import Translatable, msg
 from playground.records import ModelSpec, Variant
 from playground.sources.files import Progress, storage_error
+from playground.system import child_environment
 from playground.system.child import Message
 from playground.system.one_job import take_job
 
@@ -32,6 +34,7 @@ def main() -> int:
     job, send = take_job()
     if job is None:
         return 2
+    child_environment.hold(job.pop("keys", {}))
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     # Only the process that fetches from the Hub may use the network, if the user did not forbid it.
     os.environ["PLAYGROUND_HUB_OFFLINE"] = os.environ.get("HF_HUB_OFFLINE", "")

@@ -24,6 +24,7 @@ from playground.errors import Reason
 from playground.kernels import shipped
 from playground.messages import Translatable, foreign, msg
 from playground.paths import python_path
+from playground.system.child_environment import COMPILERS, LIBRARIES, passed
 
 log = logging.getLogger(__name__)
 
@@ -252,7 +253,7 @@ def _run(command: list[str], seconds: float, what: Translatable) -> str:
     Raises:
         KernelsUnavailable: It ended otherwise than well.
     """
-    env = {**os.environ, "PYTHONPATH": python_path(os.environ)}
+    env = {**passed(COMPILERS, LIBRARIES), "PYTHONPATH": python_path(os.environ)}
     try:
         # A compiler speaks the encoding of its own locale.
         done = subprocess.run(

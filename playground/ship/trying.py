@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from playground.errors import ExportError, Stopped
 from playground.messages import NOTHING, Translatable, foreign, msg
 from playground.records import Cancelled, ModelSpec, Record
 from playground.system.child import Ending, JsonChild
+from playground.system.child_environment import LIBRARIES, passed
 
 MODULE = "playground.ship.trial"
 TOKENS = 32
@@ -61,7 +61,7 @@ class _Process(JsonChild):
 
     def __init__(self, name: str) -> None:
         self._name = name
-        super().__init__(MODULE, {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"})
+        super().__init__(MODULE, {**passed(LIBRARIES), "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"})
 
     def died(self, ending: Ending) -> ExportError:
         how = msg("signal {signal}", signal=ending.signal) if ending.signal else msg("code {code}", code=ending.code)

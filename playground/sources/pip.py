@@ -6,7 +6,6 @@ of its words is the caller's.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from playground.errors import Stopped
 from playground.messages import Translatable, msg
 from playground.sources.files import Cancelled
+from playground.system.child_environment import INDEXES, NETWORK, passed
 
 POLL_S = 0.1
 
@@ -42,7 +42,7 @@ def run_pip(
         Stopped: ``cancelled`` said so.
     """
     folder = str(temporary)
-    environment = {**os.environ, "TMPDIR": folder, "TEMP": folder, "TMP": folder}
+    environment = {**passed(NETWORK, INDEXES), "TMPDIR": folder, "TEMP": folder, "TMP": folder}
     command = [sys.executable, *arguments]
     with said.open("wb") as output:
         # pip stays in our process group, so whoever kills or suspends the group has pip too.

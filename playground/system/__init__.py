@@ -3,6 +3,7 @@ child processes of this program. It does not know models, workers or what is mea
 
 Door:
     child: Ending, JsonChild, MAX_LINE_BYTES, Message, decode, encode, end_with_parent, take_streams
+    child_environment: CACHES, COMPILERS, HUB_TOKEN, INDEXES, LIBRARIES, NETWORK, hold, keys, passed
     contention: CpuContention, between, read
     cpu: usable_cores
     environment: environment

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from playground.system import cgroups
+from playground.system.child_environment import passed
 
 
 def usable_cores() -> int:
@@ -47,7 +48,7 @@ def affinity_cores() -> int | None:
 def command_output(*command: str) -> str | None:
     """What a short command prints, without spaces around it; None where it fails or says nothing."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True, env=passed())
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None

@@ -15,22 +15,14 @@ from playground.errors import Stopped, WorkerDied, WorkerStalled
 from playground.messages import NOTHING, Translatable, foreign, msg, sentences
 from playground.records import Cancelled, LoadSpec
 from playground.system.child import MAX_LINE_BYTES, Ending, JsonChild
+from playground.system.child_environment import LIBRARIES, NETWORK, passed
 from playground.workers import protocol
 
 MODULE = "playground.workers.main"
 STOPPED = msg("Stopped before the model had answered")
-_PASSED = re.compile(
-    r"PATH|HOME|USER|LANG|LC_.*|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|VIRTUAL_ENV|PYTHON.*|(DY)?LD_.*"
-    r"|(OMP|GOMP|KMP|MKL|OPENBLAS|MALLOC|ORT)_.*|XDG_.*"
-)
-"""Environment a worker gets. Everything else stays behind: a Space keeps its secrets in variables of any name."""
-
-
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """Where the system leaves it to the program (Debian, Ubuntu), weights in memory get pages of 2 MB: a token reads all of
 them, and finding 60,000 small pages takes 8 to 10 % of that time. Other C libraries and kernels ignore it."""
-_NETWORK = re.compile(r"(HTTPS?|ALL|NO)_PROXY|SSL_CERT_(FILE|DIR)", re.IGNORECASE)
-"""What else the worker of a model served elsewhere needs, beside the one variable that holds its key."""
 
 
 def worker_environment(load: LoadSpec, env: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -39,12 +31,10 @@ def worker_environment(load: LoadSpec, env: Mapping[str, str] | None = None) -> 
     """
     env = os.environ if env is None else env
     remote = load.spec.remote
-    passed = {name: value for name, value in env.items() if _PASSED.fullmatch(name)}
-    if remote:
-        passed |= {name: value for name, value in env.items() if _NETWORK.fullmatch(name) or name == remote.key_env}
-    else:
-        passed["HF_HUB_OFFLINE"] = "1"
-    return passed | {
+    known = passed(LIBRARIES, *((NETWORK, re.escape(remote.key_env)) if remote else ()), env=env)
+    if not remote:
+        known["HF_HUB_OFFLINE"] = "1"
+    return known | {
         "OMP_NUM_THREADS": str(load.threads),
         "TOKENIZERS_PARALLELISM": "false",
         "GLIBC_TUNABLES": ":".join(filter(None, (env.get("GLIBC_TUNABLES"), _HUGE_PAGES))),

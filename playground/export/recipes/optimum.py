@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from playground.messages import NOTHING, Translatable, msg
 from playground.runtimes.torch.networks import load_network
 from playground.sources.files import discard, of_the_disk
 from playground.system.child import Ending, JsonChild
+from playground.system.child_environment import CACHES, LIBRARIES, passed
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ class Exporter(JsonChild):
     """
 
     def __init__(self, overlay: Path) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(overlay), "PYTHONUNBUFFERED": "1"}
+        environment = {**passed(LIBRARIES, CACHES), "PYTHONPATH": str(overlay), "PYTHONUNBUFFERED": "1"}
         # In our process group, as whoever started us wants to end it with us.
         super().__init__(WORKER, environment, stderr=None, own_group=False)
         try:

@@ -23,6 +23,7 @@ from playground.records import ModelSpec
 from playground.sources.files import Cancelled, FileRecord, Progress, storage_errors, write_text
 from playground.system import memory
 from playground.system.child import Ending, JsonChild
+from playground.system.child_environment import CACHES, HUB_TOKEN, NETWORK, passed
 
 log = logging.getLogger(__name__)
 
@@ -136,8 +137,8 @@ class _Download(JsonChild):
 
     def __init__(self, name: str) -> None:
         self._name = name
-        environment = dict(os.environ)
-        environment["HF_HUB_OFFLINE"] = environment.pop(OFFLINE_ASKED, os.getenv("HF_HUB_OFFLINE", ""))
+        environment = passed(NETWORK, CACHES, HUB_TOKEN)
+        environment["HF_HUB_OFFLINE"] = os.getenv(OFFLINE_ASKED, os.getenv("HF_HUB_OFFLINE", ""))
         # It stays in our process group, so whoever kills or suspends the group has it too.
         super().__init__(MODULE, environment, stderr=None, own_group=False)
 

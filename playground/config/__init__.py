@@ -5,7 +5,7 @@ Door:
     endpoints: host, load_remotes, remote_artifact, remote_spec
     hosts: Hosts, SETTING, refusal
     schema: Amount, Block, Count, Text, Url, mistake
-    settings: Audience, MayAdd, Settings, load_settings, own_settings
+    settings: Settings, load_settings, own_settings
     space_schema: DeployBlock, ProfileBlock, SpaceBlock
     validation: checked, closest, problems, read_yaml
 """

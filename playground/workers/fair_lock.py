@@ -1,49 +1,123 @@
-"""Whose turn it is to have the machine: first come, first served, within this process.
+"""Whose turn it is to have the machine, within this process: first come, first served among what one owner asks for,
+and owners by turns (start-time fair queueing): whoever asks for a hundred things holds up nobody by more than one of them.
 
-It knows tickets and their order; it does not know what is done with a turn.
+It knows tickets and their order; it does not know who owners are, nor what is done with a turn.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
+import time
+from bisect import insort
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 LOOK_S = 0.1
 """Between two looks at ``cancelled`` while waiting."""
+ROUND = 64
+WEIGHT = 0.3
+"""Of the last turn in ``mean_s``."""
+
+
+@dataclass(order=True)
+class _Ticket:
+    """A place in the line.
+
+    Attributes:
+        place: What the line is sorted by.
+        start: How many of its owner's turns are before it: each lets ``ROUND`` others go first who come later, and no
+            more, so that names made up one after the other keep nobody waiting for ever.
+    """
+
+    place: int = field(init=False)
+    start: int = field(compare=False)
+    number: int
+    owner: str = field(compare=False)
+
+    def __post_init__(self) -> None:
+        self.place = self.start * ROUND + self.number
 
 
 class FairLock:
-    """A queue in front of the machine."""
+    """A queue in front of the machine.
+
+    Attributes:
+        turns: How often it was had.
+        waited_s: How long it was waited for until then, all turns together, in seconds.
+        mean_s: How long a turn takes, in seconds, the last ones counting most; None before the first one.
+    """
 
     def __init__(self) -> None:
+        self.turns, self.waited_s = 0, 0.0
         self._changed = threading.Condition()
-        self._line: deque[object] = deque()
+        self.mean_s: float | None = None
+        self._line: list[_Ticket] = []  # sorted, but for the first one: it has the machine
+        self._now, self._numbers = 0, 0
+
+    @property
+    def waiting(self) -> int:
+        """How many wait, without whoever holds the machine."""
+        with self._changed:
+            return max(0, len(self._line) - 1)
 
     @contextmanager
-    def hold(self, cancelled: Callable[[], bool], on_wait: Callable[[int], object]) -> Iterator[bool]:
+    def hold(self, cancelled: Callable[[], bool], on_wait: Callable[[int], object], owner: str = "") -> Iterator[bool]:
         """Wait in line, hold the machine inside the ``with``, and give it back.
 
         Args:
             cancelled: Asked while waiting.
             on_wait: Told how many are ahead, first when the waiting begins and whenever the number changes.
+            owner: Whose turn it is; those of one owner are had in their order, and owners have theirs by turns.
 
         Yields:
             True with the machine held; False when ``cancelled`` came first.
         """
-        ticket = object()
+        begun: float | None = None
         with self._changed:
-            self._line.append(ticket)
+            ticket = self._enter(owner)
         try:
-            yield self._wait(ticket, cancelled, on_wait)
+            mine = self._wait(ticket, cancelled, on_wait)
+            begun = time.monotonic() if mine else None
+            yield mine
         finally:
             with self._changed:
-                self._line.remove(ticket)
+                self._leave(ticket)
+                if begun is not None:
+                    took = time.monotonic() - begun
+                    self.mean_s = took if self.mean_s is None else self.mean_s + WEIGHT * (took - self.mean_s)
                 self._changed.notify_all()
 
-    def _wait(self, ticket: object, cancelled: Callable[[], bool], on_wait: Callable[[int], object]) -> bool:
-        told = 0
+    def expected_s(self, ahead: int) -> float | None:
+        """How long it takes, in seconds, until so many have had their turns; None where nothing is known yet."""
+        return None if self.mean_s is None else ahead * self.mean_s
+
+    def _enter(self, owner: str) -> _Ticket:
+        before = [each.start for each in self._line if each.owner == owner]
+        self._numbers += 1
+        ticket = _Ticket(max([self._now, *(start + 1 for start in before)]), self._numbers, owner)
+        if self._line:
+            insort(self._line, ticket, lo=1)
+        else:
+            self._line.append(ticket)
+            self._now = ticket.start
+        return ticket
+
+    def _leave(self, ticket: _Ticket) -> None:
+        place = self._line.index(ticket)
+        del self._line[place]
+        if place:  # those of the same owner move up: what was taken back costs nobody a turn
+            mine = [each for each in self._line[1:] if each.owner == ticket.owner and each > ticket]
+            for each in mine:
+                self._line.remove(each)
+                each.start -= 1
+                each.place -= ROUND
+                insort(self._line, each, lo=1)
+        elif self._line:
+            self._now = self._line[0].start
+
+    def _wait(self, ticket: _Ticket, cancelled: Callable[[], bool], on_wait: Callable[[int], object]) -> bool:
+        told, asked = 0, time.monotonic()
         while not cancelled():
             with self._changed:
                 ahead = self._line.index(ticket)
@@ -51,6 +125,7 @@ class FairLock:
                     self._changed.wait(LOOK_S)
                     continue
             if not ahead:
+                self.turns, self.waited_s = self.turns + 1, self.waited_s + time.monotonic() - asked
                 return True
             on_wait(ahead)
             told = ahead

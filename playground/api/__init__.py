@@ -3,11 +3,12 @@
 ``app`` puts it together; ``guard`` says who may ask and reads what is sent; ``parameters`` makes requests of it;
 ``chat`` and ``completions`` answer in OpenAI's shapes, whose common parts ``shapes`` and ``spelling`` have; ``flow``
 carries events from the threads that wait for models to the connections that wait for text; ``connections`` closes those
-that ask nothing. No gradio here, and no
+that ask nothing; ``operations`` tells whoever runs the server how it is. No gradio here, and no
 models: the service has them.
 
 Door:
     app: create_api
     beside: Beside
+    operations: Operations
     serving: bound, opened, serve
 """

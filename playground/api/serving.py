@@ -19,6 +19,8 @@ from playground.messages import foreign, msg
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from playground.api.operations import Operations
+
 END_S = 5
 """For connections that are still being answered when the server ends."""
 MOST_CONNECTIONS = 512
@@ -74,7 +76,7 @@ def opened(app: Starlette) -> Iterator[int]:
             thread.join(END_S)
 
 
-async def serve(app: Starlette, listening: socket.socket, close: Callable[[], object]) -> None:
+async def serve(app: Starlette | Operations, listening: socket.socket, close: Callable[[], object]) -> None:
     """Answer until SIGINT or SIGTERM.
 
     Args:
@@ -94,7 +96,7 @@ async def serve(app: Starlette, listening: socket.socket, close: Callable[[], ob
     await serving
 
 
-def _config(app: Starlette) -> uvicorn.Config:
+def _config(app: Starlette | Operations) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=Connection,

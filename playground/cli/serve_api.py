@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,8 @@ from playground.messages import msg
 
 if TYPE_CHECKING:
     from playground.config.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def serve_api(
@@ -64,23 +67,23 @@ def _serve(playground: object, served: str) -> None:
     import asyncio
 
     from playground.api.app import create_api
+    from playground.api.operations import Operations
     from playground.api.serving import bound, serve
     from playground.config.hosts import Hosts
     from playground.service import Playground
+    from playground.system.logs import written
 
     assert isinstance(playground, Playground)
     settings = playground.settings
     with bound(settings.host, settings.port) as listening:
         port = listening.getsockname()[1]
         shown = f"[{settings.host}]" if ":" in settings.host else settings.host
-        app = create_api(playground, keys=settings.api_keys, hosts=Hosts(settings.host, settings.hosts))
-        print(
-            output.say(
-                msg(
-                    "Serving {models} on http://{host}:{port}/v1 (Ctrl-C ends it)", models=served, host=shown, port=port
-                )
-            ),
-            flush=True,
-        )
-        playground.prepare_served()
-        asyncio.run(serve(app, listening, playground.close))
+        known = Hosts(settings.host, settings.hosts)
+        app = Operations(create_api(playground, keys=settings.api_keys, hosts=known), playground, known)
+        told = msg("Serving {models} on http://{host}:{port}/v1 (Ctrl-C ends it)", models=served, host=shown, port=port)
+        print(output.say(told), flush=True)
+        with written(settings.log):
+            log.info("listening", extra={"port": port})
+            playground.prepare_served()
+            asyncio.run(serve(app, listening, playground.close))
+            log.info("ended")

@@ -64,12 +64,17 @@ class Experiment(Protocol[Result_co]):
 
 @dataclass(frozen=True)
 class Machine:
-    """What all experiments of an app share: models, the workers and the queue in front of them."""
+    """What all experiments of an app share: models, the workers and the queue in front of them.
+
+    Attributes:
+        closing: Set when the app ends: what is stopped from then on was not stopped by its reader.
+    """
 
     settings: Settings
     catalog: Catalog
     preparer: Preparer
     pool: Executor
+    closing: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
     _jobs: weakref.WeakSet[Job[Any]] = field(default_factory=weakref.WeakSet, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -77,10 +82,12 @@ class Machine:
         """Start a job that was checked; ``close`` reaches it from then on."""
         with self._lock:
             self._jobs.add(job)
+        _log.info("experiment begun", extra={"run": job.id, "kind": type(job).__name__})
         job.begin()
 
     def close(self) -> None:
         """Stop every experiment that is going on."""
+        self.closing.set()
         with self._lock:
             jobs = tuple(self._jobs)
         for job in jobs:
@@ -224,6 +231,7 @@ class Job(ABC, Generic[Result]):
             with self._lock:
                 self._done.set()
                 calls = tuple(self._afterwards)
+            _log.info("experiment ended", extra={"run": self.id, "outcome": _outcome(self._error)})
             for call in calls:
                 call()
 
@@ -276,6 +284,11 @@ class Job(ABC, Generic[Result]):
     def _created_words(self) -> str:
         """``created_at`` as records have it."""
         return self.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _outcome(error: PlaygroundError | None) -> str:
+    """How it ended, in a word for the log."""
+    return type(error).__name__ if error else "result"
 
 
 def failure(error: BaseException, subject: object) -> PlaygroundError:

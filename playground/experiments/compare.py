@@ -360,6 +360,8 @@ class CompareJob(Job[Comparison]):
             waited = lane.live.started_at - lane.ready_at + (run.timings.queue_s or 0.0)
         timings = replace(run.timings, queue_s=waited, mode=self.mode)
         run = replace(run, timings=timings, request=lane.request if lane.own else None)
+        if run.finish_reason == "stopped" and self._machine.closing.is_set():
+            run = replace(run, warnings=(*run.warnings, BROKEN_OFF))
         return completed(run, lane.variant, lane.spec, lane.artifact)
 
     def _fail(self, lane: ModelProgress, error: Exception) -> None:
@@ -378,4 +380,4 @@ class CompareJob(Job[Comparison]):
 
     def _broken_off(self, lane: ModelProgress) -> ModelRun:
         run = self._complete(lane, ended(lane, "stopped"))
-        return replace(run, warnings=(*run.warnings, BROKEN_OFF))
+        return run if BROKEN_OFF in run.warnings else replace(run, warnings=(*run.warnings, BROKEN_OFF))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -72,11 +73,15 @@ class Preparer:
     Args:
         settings: Only ``home`` is used.
         catalog: Anything with ``resolve``.
+
+    Attributes:
+        ended: How many preparations ended ``ready``, ``failed`` or ``stopped``.
     """
 
     def __init__(self, settings: HasHome, catalog: Catalogue) -> None:
         self._home = Path(settings.home)
         self._catalog = catalog
+        self.ended: Counter[str] = Counter()
         self._change = threading.Condition()
         self._queue: list[_Job] = []
         self._jobs: dict[str, _Job] = {}
@@ -108,6 +113,12 @@ class Preparer:
         """Whether anything is being prepared, or waits for its turn."""
         with self._change:
             return not all(job.done.is_set() for job in self._jobs.values())
+
+    @property
+    def waiting(self) -> int:
+        """How many preparations are under way or wait for their turn."""
+        with self._change:
+            return sum(not job.done.is_set() for job in self._jobs.values())
 
     def start(self, variant: Variant) -> None:
         """Prepare in the background. Does nothing if that is done or under way; tries again what failed.
@@ -284,4 +295,7 @@ class Preparer:
                 job.state = replace(job.state, status="failed", error=result.message)
             else:
                 job.state = Preparation("ready", progress=1.0, artifact=result)
+            outcome = "stopped" if isinstance(result, Stopped) else job.state.status
+            self.ended[outcome] += 1
             job.done.set()
+        log.info("preparation ended", extra={"model": str(job.variant), "outcome": outcome})

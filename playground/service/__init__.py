@@ -9,6 +9,7 @@ Door:
     __init__: Playground
     answers: MOST_HELD
     callers: MOST_WAITING, MOST_WAITING_OF_ALL
+    metrics: CONTENT_TYPE
     suggestions: SUGGESTED, Suggestion, Suggestions
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from playground.catalog.entries import CatalogEntry, load_catalog
 from playground.catalog.search import Filters, Listed, Sort, choices, listed, select, smaller
@@ -54,6 +56,7 @@ from playground.service.cards import Cards
 from playground.service.evaluation import Evaluating
 from playground.service.experiments import Experiments, GoingOn
 from playground.service.history import History, retention
+from playground.service.readiness import Ready
 from playground.service.scoring import Scoring
 from playground.service.ship import Shipping
 from playground.service.suggestions import Suggesting
@@ -64,11 +67,18 @@ from playground.sources.files import Progress
 from playground.system.memory import limit_mb
 from playground.workers.fleet import Fleet
 
+if TYPE_CHECKING:
+    from playground.service.metrics import Metrics
+
 
 class Playground(
-    Voting, Cards, Experiments, History, Suggesting, Scoring, Shipping, Answers, Evaluating, Suiting, SuiteRows
+    Voting, Cards, Experiments, History, Suggesting, Scoring, Shipping, Answers, Evaluating, Suiting, SuiteRows, Ready
 ):
     """Everything a front end needs; a context manager.
+
+    Attributes:
+        ending: Whether it was told to end.
+        metrics: What is counted, where a server counts.
 
     Raises:
         ConfigError: The catalogue or the table of hardware is wrong.
@@ -78,6 +88,7 @@ class Playground(
         Suggesting.__init__(self)
         Scoring.__init__(self)
         self.settings = settings
+        self.metrics: Metrics | None = None
         self.tiers = load_tiers(settings.hardware_file)
         self.catalog = load_catalog(settings.catalog_file, settings.remotes, _stores(settings))
         self.preparer = Preparer(settings, self.catalog)
@@ -107,6 +118,7 @@ class Playground(
 
     def close(self) -> None:
         """Stop what runs and end every child process, even if one of them resists."""
+        self.ending = True
         with ExitStack() as ends:  # the last one first, each whatever another raises
             ends.callback(self.store.close)
             ends.callback(self._wait_for_ends)
@@ -114,6 +126,24 @@ class Playground(
             ends.callback(self.preparer.close)
             ends.callback(self.pool.close)
             ends.callback(self._machine.close)
+
+    def meter(self) -> Metrics:
+        """Count from now on; asked for by whoever serves others, once it is known which models are served."""
+        from playground.service.metrics import Metrics
+
+        if self.metrics is None:
+            self.metrics = Metrics(self)
+            self.pool.on_run = self.metrics.ran
+        return self.metrics
+
+    def refused(self, limit: str) -> None:
+        """Something was refused because a limit was reached.
+
+        Args:
+            limit: Its name; a word of the code, never of a visitor.
+        """
+        if self.metrics is not None:
+            self.metrics.refused(limit)
 
     # -- which models there are -----------------------------------------------------------------------------------
 

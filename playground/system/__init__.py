@@ -6,8 +6,10 @@ Door:
     child_environment: CACHES, COMPILERS, HUB_TOKEN, INDEXES, LIBRARIES, NETWORK, hold, keys, passed
     contention: CpuContention, between, read
     cpu: usable_cores
+    ending: heard
     environment: environment
     file_lock: FileLock
+    logs: written
     memory: MB, PeakMeter, limit_mb, resident_mb
     one_job: take_job
 """

@@ -7,13 +7,15 @@ gradio is imported late, after the options were read and the port was found free
 from __future__ import annotations
 
 import argparse
+import gc
+import logging
 import os
 import shutil
 import signal
 import socket
 import sys
 import tempfile
-import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,6 +29,7 @@ from playground.config.hosts import Hosts
 from playground.config.settings import Settings, load_settings
 from playground.errors import ConfigError, PlaygroundError, UsageError
 from playground.messages import msg, render
+from playground.system import ending, logs
 from playground.translations import for_terminal
 
 if TYPE_CHECKING:
@@ -37,7 +40,14 @@ if TYPE_CHECKING:
     from playground.service import Playground
     from playground.ui.middleware import Doors
 
+log = logging.getLogger(__name__)
+
 OK, FAILED, WRONG = 0, 1, 2
+END_S = 15.0
+"""From SIGTERM or Ctrl-C until the process has ended in any case. Ordinarily it takes 1 to 8: what runs is stopped and
+stored, pages are told, and gradio waits up to 5 s for what pages still have open."""
+LAST_WORDS_S = 3.0
+LOOK_S = 0.05
 SESSIONS = 200
 """Browser tabs that gradio remembers, some 0.3 MB each and what they last sent; anyone can make up names of tabs."""
 
@@ -121,10 +131,8 @@ def free_port(host: str, port: int) -> int:
 
 def serve(settings: Settings) -> int:
     """Open the page, start preparing the served models, and wait for the signal to end."""
-    ended = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: ended.set())
-    with quiet_gradio(settings):
+    signals = (signal.SIGINT, signal.SIGTERM)
+    with ending.heard(END_S, *signals) as end, logs.written(settings.log), quiet_gradio(settings):
         from playground.service import Playground
         from playground.ui import files, suite_views, watching
         from playground.ui.page import build_ui
@@ -133,16 +141,21 @@ def serve(settings: Settings) -> int:
             playground.settle_served()
             demo = build_ui(playground)
             routes = [each for part in (files, watching, suite_views) for each in part.routes(playground)]
-            launch(demo, settings, routes, door_of(playground))
+            launch(demo, settings, routes, door_of(playground), playground)
             try:
                 shown = f"http://{_shown(settings.host)}:{settings.port}"
                 print(_said(msg("Open-Model Playground: {address} (Ctrl-C ends it)", address=shown)), flush=True)
+                log.info("listening", extra={"port": settings.port})
                 playground.prepare_served()
-                ended.wait()
+                end.wait()
+                log.info("ending")
                 print(_said(msg("Ending: stopping the models.")), flush=True)
             finally:
                 playground.close()  # first, so that runs end and their pages' streams with them
+                wait_for_answers(demo)
                 demo.close(verbose=False)
+                log.info("ended")
+                gc.freeze()  # the interpreter's end would look at every object of gradio once more, for a second
     return OK
 
 
@@ -184,13 +197,18 @@ def door_of(playground: Playground) -> Starlette | None:
 
 
 def launch(
-    demo: gr.Blocks, settings: Settings, routes: Sequence[BaseRoute] = (), door: Starlette | None = None
+    demo: gr.Blocks,
+    settings: Settings,
+    routes: Sequence[BaseRoute] = (),
+    door: Starlette | None = None,
+    playground: Playground | None = None,
 ) -> None:
     """Start the web server in a thread.
 
     Args:
         routes: What answers beside gradio's own; the middleware has to let it in.
         door: Answers under ``/v1``; it has a guard of its own.
+        playground: Whose health, readiness and metrics are told.
 
     Raises:
         UsageError: Another program took the port in the last seconds.
@@ -198,14 +216,17 @@ def launch(
     from starlette.middleware import Middleware
 
     from playground.api.beside import Beside
+    from playground.api.operations import Operations
     from playground.ui import i18n, theme
     from playground.ui.early import Early
     from playground.ui.middleware import CALL_BYTES, Guard
     from playground.ui.visitors import Visitors, secret_of
 
     whose = Middleware(Visitors, secret=secret_of(settings))
-    guard = Middleware(Guard, known=Hosts(settings.host, settings.hosts), doors=doors(demo))
-    beside = [Middleware(Beside, door=door)] if door else []
+    known = Hosts(settings.host, settings.hosts)
+    guard = Middleware(Guard, known=known, doors=doors(demo))
+    beside = [Middleware(Operations, playground=playground, known=known)] if playground else []
+    beside += [Middleware(Beside, door=door)] if door else []
     try:
         demo.launch(
             server_name=f"[{settings.host}]" if ":" in settings.host else settings.host,
@@ -234,6 +255,14 @@ def launch(
         raise UsageError(
             msg("Port {port} was taken meanwhile", port=settings.port), msg("Start again with another --port.")
         ) from error
+
+
+def wait_for_answers(demo: gr.Blocks) -> None:
+    """Until gradio has nothing under way, or for ``LAST_WORDS_S``: closed sooner, it cuts off what has just ended."""
+    until = time.monotonic() + LAST_WORDS_S
+    while any(demo._queue.active_jobs) and time.monotonic() < until:
+        time.sleep(LOOK_S)
+    time.sleep(2 * LOOK_S)  # what was put into a stream last has left by then
 
 
 def doors(demo: gr.Blocks) -> Doors:

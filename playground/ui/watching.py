@@ -8,6 +8,7 @@ shown everything anew. An id is a secret: who knows it may watch.
     grow    [{"column": 0, "panel": HTML} | {"column": 0, "state": HTML, "blocks": [from, HTML], …}, …]
     told    how far it is, as HTML
     end     it has ended: the page asks for the rest
+    ending  the app ends: the page asks again when there is one
     busy    too many are watching, it or all: ask again later
 """
 
@@ -45,6 +46,7 @@ WATCHED_EACH = 8
 PING_S = 15.0
 """A line now and then: a proxy ends what is silent, and a browser that went away is noticed by it."""
 RETRY_MS = 1000
+ENDING = msg("The app is being stopped. What the models had said by now is kept; reload the page in a moment.")
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 
 
@@ -82,6 +84,10 @@ class _Watching:
                 async with aclosing(self._going_on(job)) as events:
                     async for event in events:
                         yield event
+            if self._playground.ending:
+                yield _event("told", json.dumps(notice_html(ENDING, "problem")))
+                yield _event("ending", "")
+                return
             yield _event("end", "")
         finally:
             self._now -= 1
@@ -100,7 +106,7 @@ class _Watching:
                         yield ":\n\n"
                         sent = time.monotonic()
         except PlaygroundError as error:
-            yield _event("told", notice_html(error.message, "problem"))
+            yield _event("told", json.dumps(notice_html(error.message, "problem")))
 
 
 class _Page:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from playground.config.settings import Settings
-from playground.errors import PlaygroundError, RunError, Stopped
+from playground.errors import PlaygroundError, RunError, Stopped, WorkerDied, WorkerStalled
 from playground.messages import msg
 from playground.records import Cancelled, Event, LoadSpec, ModelSpec, PromptView, Record, Request
 from playground.system import memory
@@ -86,6 +87,8 @@ class Pool:
     Attributes:
         turns: The queue in front of the machine; whoever takes figures holds a turn. ``generate`` leaves that to its
             caller, who knows what belongs together.
+        started: Workers that were started.
+        lost: Workers that ended otherwise than by our will: ``died`` or ``stalled``.
     """
 
     def __init__(self, settings: Settings, budget_mb: float | None = None) -> None:
@@ -94,6 +97,7 @@ class Pool:
         self._kv_bits = settings.kv_bits
         self.budget_mb = budget_mb or settings.memory_mb or memory.limit_mb() * MEMORY_SHARE
         self.turns = FairLock()
+        self.started, self.lost = 0, Counter[str]()
         self._lock = threading.Lock()
         self._slots: dict[str, _Slot] = {}
         self._processes: set[WorkerProcess] = set()
@@ -284,7 +288,8 @@ class Pool:
                 slot.worker = _Worker(process, load, message["at"] - process.started_at)
                 return slot.worker
             raise AssertionError("messages end with a message or an error")
-        except BaseException:
+        except BaseException as error:
+            self._count_lost(error)
             self._end(process)
             raise
 
@@ -299,6 +304,7 @@ class Pool:
         except RuntimeError:  # the starter's way to say that it was shut down
             raise _closing(model) from None
         with self._lock:
+            self.started += 1
             self._processes.add(process)
             closed = self._closed
         if closed:
@@ -361,6 +367,9 @@ class Pool:
         heard = threading.Event()
         try:
             yield heard
+        except (WorkerDied, WorkerStalled) as error:
+            self._count_lost(error)
+            raise
         finally:
             if not heard.is_set():
                 self._discard(slot)
@@ -389,6 +398,11 @@ class Pool:
             if stop_at is not None and time.monotonic() - stop_at > STOP_GRACE_S:
                 raise Stopped(STOPPED)
             process.check_stall()
+
+    def _count_lost(self, error: BaseException) -> None:
+        if not self._closed and isinstance(error, WorkerDied | WorkerStalled):
+            with self._lock:
+                self.lost["died" if isinstance(error, WorkerDied) else "stalled"] += 1
 
     def _number(self) -> int:
         with self._lock:

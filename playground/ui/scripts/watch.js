@@ -82,6 +82,7 @@
       over(id, REST_MS);
     });
     mine.addEventListener("busy", () => again(wait));
+    mine.addEventListener("ending", () => again(wait)); // until there is an app again
     // The browser tries again by itself, but not after an answer that was refused.
     mine.addEventListener("error", () => { if (mine.readyState === EventSource.CLOSED) again(wait); });
   };

@@ -1,0 +1,107 @@
+"""What whoever runs a server asks it: ``/healthz``, ``/readyz`` and ``/metrics``. All other requests are counted.
+
+The first two hold nothing that a visitor does not see on the page, and answer under any name, since a container's probe
+knows an address alone. Metrics tell how much a server is used: beyond this machine they need a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from playground.config import hosts
+from playground.config.hosts import Hosts
+from playground.messages import msg
+from playground.service.metrics import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from playground.service import Playground
+
+HEALTH, READY, METRICS = "/healthz", "/readyz", "/metrics"
+ROUTES = (
+    (re.compile(r"/"), "page"),
+    (re.compile(r"/(assets|static)/.*|/(config|theme\.css|favicon\.ico|robots\.txt)"), "assets"),
+    (re.compile(r"/gradio_api/queue/data"), "events"),
+    (re.compile(r"/gradio_api/heartbeat/.*"), "heartbeat"),
+    (re.compile(r"/gradio_api/.*"), "gradio"),
+    (re.compile(r"/watch/.*"), "watch"),
+    (re.compile(r"/export/.*"), "export"),
+    (re.compile(r"/suite/.*"), "suite"),
+    (re.compile(r"/v1/(chat/)?completions"), "completions"),
+    (re.compile(r"/v1(/.*)?|/(tokenize|detokenize|apply-template|props|health)"), "api"),
+)
+"""Paths by the name that they are counted under; all others are ``other``."""
+NO_STORE = {"cache-control": "no-store"}
+
+
+class Operations:
+    """ASGI middleware, to be the outermost.
+
+    Args:
+        known: The names that ``/metrics`` answers to.
+    """
+
+    def __init__(self, app: Any, playground: Playground, known: Hosts) -> None:
+        self._app, self._playground, self._hosts = app, playground, known
+        self._metrics = playground.meter()
+        self._key = playground.settings.metrics_key.encode()
+        # Threads of its own: it has to answer while all others wait for a disk or a lock.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="operations")
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if scope["path"] in (HEALTH, READY, METRICS):
+            await (await self._answer(Request(scope)))(scope, receive, send)
+            return
+        route = next((name for path, name in ROUTES if path.fullmatch(scope["path"])), "other")
+        status = 499  # the client left before anything was said
+
+        async def sent(message: dict[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sent)
+        except Exception:
+            status = 500
+            raise
+        finally:
+            self._metrics.requested(route, status)
+
+    async def _answer(self, request: Request) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            return Response(status_code=405, headers={"allow": "GET, HEAD"})
+        if request.url.path == HEALTH:
+            return JSONResponse({"status": "ok"}, headers=NO_STORE)
+        loop = asyncio.get_running_loop()
+        if request.url.path == READY:
+            state = await loop.run_in_executor(self._threads, self._playground.readiness)
+            return JSONResponse(state.to_json(), 200 if state.ready else 503, NO_STORE)
+        return self._refused(request) or Response(
+            await loop.run_in_executor(self._threads, self._metrics.text), media_type=CONTENT_TYPE, headers=NO_STORE
+        )
+
+    def _refused(self, request: Request) -> Response | None:
+        """Why metrics are not told; None where they are."""
+        if not self._key:
+            host = request.headers.get("host", "")
+            if self._playground.settings.strangers:
+                words = msg("Metrics need a key where strangers come: set {setting}.", setting="PLAYGROUND_METRICS_KEY")
+                return PlainTextResponse(f"{words}\n", 403)
+            return None if self._hosts.answers(host) else PlainTextResponse(f"{hosts.refusal(host)}\n", 403)
+        scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+        given = sent.strip().encode("utf-8", "replace") if scheme.lower() == "bearer" else b""
+        if hmac.compare_digest(self._key, given):
+            return None
+        words = msg("Send the key as {header}.", header="Authorization: Bearer KEY")
+        return PlainTextResponse(f"{words}\n", 401, {"www-authenticate": "Bearer"})

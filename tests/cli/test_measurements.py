@@ -26,7 +26,8 @@ def measured(*engines: str) -> Measurement:
         )
         for place, engine in enumerate(engines)
     )
-    return Measurement("b", "", Request("a", max_new_tokens=4), 3, models, Environment("A CPU", 2, 8000.0, {"onnxruntime": "1.32.0"}, "abc123"))
+    here = Environment("A CPU", 2, 8000.0, {"onnxruntime": "1.32.0"}, "abc123")
+    return Measurement("b", "", Request("a", max_new_tokens=4), 3, models, here)
 
 
 def printed(measurement: Measurement, capsys: pytest.CaptureFixture[str]) -> str:

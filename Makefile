@@ -32,7 +32,7 @@ SOURCES = $(wildcard playground tests benchmarks scripts app.py)
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input $(PIP_ARGS)
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: demo screenshots test coverage test-quick test-kernels check wheel messages clean
+.PHONY: demo screenshots test coverage test-quick test-kernels trust check wheel messages clean
 
 demo: $(APP_STAMP)
 	@HOST="$(HOST)" PORT="$(PORT)" $(BIN)/python app.py
@@ -57,6 +57,10 @@ coverage: $(DEV_STAMP)
 
 test-quick: $(DEV_STAMP)
 	@$(BIN)/python -m pytest -n 2 -m "not alone and not integration and not ui and not waits"
+
+# What the app withstands, as one table: visitors, faults, hostile inputs, many runs. About ten minutes.
+trust: $(DEV_STAMP)
+	@$(BIN)/python -m playground bench trust
 
 test-kernels: $(DEV_STAMP)
 	@KERNEL_TESTS="every set" $(BIN)/python -m pytest tests/kernels

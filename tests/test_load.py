@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import load
+from benchmarks import load, trust
 from benchmarks.load import Asked
 
 
@@ -50,3 +50,13 @@ def test_fifty_visitors_are_served_evenly_and_nothing_is_lost_or_kept() -> None:
     assert last["processes"] <= middle["processes"]
     assert last["shared_memory"] <= found["before"]["shared_memory"]
     assert found["growth"] <= load.GOALS["growth"]
+
+
+def test_tests_of_a_mark_are_counted_as_pytest_reports_them() -> None:
+    case = '<testcase classname="tests.a" name="{name}">{inside}</testcase>'
+    cases = [("one", ""), ("two", "<failure/>"), ("three", "<error/>"), ("four", "<skipped/>")]
+    report = "".join(case.format(name=name, inside=inside) for name, inside in cases)
+    found = trust.counted(f"<testsuites><testsuite>{report}</testsuite></testsuites>")
+    assert (found.number, found.passed, found.injected) == (4, 1, 3)
+    assert found.failed == ("tests.a::two", "tests.a::three")
+    assert trust.of(found) == "1 of 3 (1 more can't be tried on this machine)"

@@ -239,7 +239,15 @@ class ChecksumError(SourceError):
 
 
 class Busy(PlaygroundError):
-    """Too much is waiting already."""
+    """Too much is waiting already, or was asked for.
+
+    Attributes:
+        retry_after_s: When the same may be asked for again, in seconds, as far as is known.
+    """
+
+    def __init__(self, what: Translatable, next_step: Translatable = NOTHING, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(what, next_step)
+        self.retry_after_s = retry_after_s
 
 
 class Stopped(PlaygroundError):

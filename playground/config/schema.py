@@ -75,6 +75,17 @@ class LimitsBlock(Block):
     max_prompt_chars: Count = 1
     max_sessions: Count = 1
     stall_timeout_s: Amount = 1.0
+    max_unfinished: Count = 1
+    max_waiting: Count = 1
+    max_calls_per_minute: Count = 1
+    max_tokens_per_day: Count = 1
+    max_run_s: Amount = 1.0
+    max_stop_strings: Count = 1
+    max_stop_chars: Count = 1
+    max_search_chars: Count = 1
+    max_added_mb: Amount = 1.0
+    visitors_per_address: Count = 1
+    left_s: Amount = 1.0
     max_stored: Count = 1
     max_stored_each: Count = 1
     max_stored_days: Amount = 1.0
@@ -89,6 +100,7 @@ class AppBlock(Block):
     limits: LimitsBlock | None = None
     remotes: Any = None
     api: bool | None = None
+    prepared_from: Text | None = None
     audience: Literal["public", "own"] | None = None
     may_add: Literal["nobody", "signed-in", "everyone"] | None = None
 

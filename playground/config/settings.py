@@ -12,6 +12,8 @@
     PLAYGROUND_AUDIENCE  public or own: whether strangers use the web app (default: app.audience of spaces.yaml, else
                          public on a Space, beyond loopback and under further names)
     PLAYGROUND_USERS     who may open the page, NAME:PASSWORD with commas between them (default: whoever reaches it)
+    PLAYGROUND_PREPARED_FROM a repository of the Hub with prepared artifacts, OWNER/NAME[#REVISION], instead of
+                         app.prepared_from of spaces.yaml; empty for none
     PLAYGROUND_HOSTS     further names that the web app answers to, with commas between them
     PLAYGROUND_API_KEYS  keys of programs that may use the OpenAI-compatible API, with commas between them (docs/api.md)
     PLAYGROUND_SECRET    what visitors' cookies are signed with, where several replicas serve them (default: made once
@@ -70,6 +72,16 @@ class Limits:
     """What one visitor may ask for, and what all models may take; from the ``limits`` block of spaces.yaml.
 
     Attributes:
+        max_unfinished: Comparisons of one visitor that wait or run.
+        max_waiting: Events of one visitor that wait for the page's server.
+        max_calls_per_minute: What one visitor's pages and programs ask for, each click and each look included.
+        max_tokens_per_day: Read and written for one visitor.
+        max_run_s: For which one experiment has the machine, in seconds.
+        max_stop_strings, max_stop_chars: Of one request, and of each of them.
+        max_search_chars: Of what is searched for in the catalogue.
+        max_added_mb: What models that visitors added take on the disk, in MB of 10^6 bytes.
+        visitors_per_address: As much as so many visitors may have, everybody from one address may have together.
+        left_s: After so many seconds without a page of theirs, a visitor's comparisons give way to those of others.
         max_stored: Comparisons, and measurements, that a Space keeps: its visitors must not fill its disk.
         max_stored_each: Comparisons that a Space keeps of one visitor.
         max_stored_days: How long a Space keeps them.
@@ -81,6 +93,17 @@ class Limits:
     max_prompt_chars: int = 20_000
     max_sessions: int = 8
     stall_timeout_s: float = 120.0
+    max_unfinished: int = 3
+    max_waiting: int = 8
+    max_calls_per_minute: int = 240
+    max_tokens_per_day: int = 200_000
+    max_run_s: float = 600.0
+    max_stop_strings: int = 16
+    max_stop_chars: int = 500
+    max_search_chars: int = 200
+    max_added_mb: float = 5_000.0
+    visitors_per_address: int = 8
+    left_s: float = 2.0
     max_stored: int = 2000
     max_stored_each: int = 200
     max_stored_days: float = 30.0
@@ -101,6 +124,8 @@ class Settings:
         audience: Who uses the web app; None for what ``strangers`` finds.
         may_add: Who may have models prepared that are not served; None: nobody where strangers come, else everyone.
         users: Names and passwords of those who may open the page; without any, whoever reaches it.
+        prepared_from: ``OWNER/NAME[#REVISION]``, a repository of the Hub with artifacts that somebody prepared; empty
+            for none.
         api: Whether the OpenAI-compatible API stands beside the app; None: where no strangers come.
         api_keys: Who asks there has to send one of these; without any, everybody may ask.
         metrics_key: Who reads ``/metrics`` has to send it; without it, nobody can where strangers come.
@@ -128,6 +153,7 @@ class Settings:
     secret: str = field(default="", repr=False)
     ollama: tuple[Path, ...] = ()
     lmstudio: tuple[Path, ...] = ()
+    prepared_from: str = ""
     audience: Audience | None = None
     may_add: MayAdd | None = None
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -202,6 +228,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         audience=_audience(env) or app.audience,
         may_add=app.may_add,
         users=_users(env),
+        prepared_from=_prepared_from(env.get("PLAYGROUND_PREPARED_FROM", app.prepared_from or "")),
         api=app.api,
         api_keys=_api_keys(env),
         metrics_key=_metrics_key(env),
@@ -316,6 +343,16 @@ def _api_keys(env: Mapping[str, str]) -> tuple[str, ...]:
                 msg('Make one: python -c "import secrets; print(secrets.token_urlsafe(32))".'),
             )
     return keys
+
+
+def _prepared_from(text: str) -> str:
+    name = text.strip().removeprefix("hub:")
+    if name and not re.fullmatch(r"[\w.-]+/[\w.-]+(#[\w./-]+)?", name):
+        raise ConfigError(
+            msg("prepared_from is {name}, which is not OWNER/NAME[#REVISION]", name=repr(name)),
+            msg("Name the repository that `playground prepare --push-to` filled."),
+        )
+    return name
 
 
 def _number(env: Mapping[str, str], name: str, default: int, least: int) -> int:

@@ -15,6 +15,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -23,7 +24,7 @@ from playground.config.settings import Settings
 from playground.errors import PlaygroundError, RunError, Stopped, UsageError
 from playground.experiments.admission import check_request
 from playground.experiments.progress import Snapshot
-from playground.messages import Translatable, foreign, msg
+from playground.messages import NOTHING, Translatable, foreign, msg, sentences
 from playground.records import Artifact, Column, ModelSpec, Request, Variant
 from playground.workers.executor import Executor
 
@@ -36,6 +37,8 @@ Part = TypeVar("Part")
 Result_co = TypeVar("Result_co", covariant=True)
 
 _log = logging.getLogger(__name__)
+ASKING: ContextVar[str] = ContextVar("asking", default="")
+"""For whom experiments are begun in this thread: they take turns by it. Empty where all are one's own."""
 
 
 class Experiment(Protocol[Result_co]):
@@ -155,6 +158,8 @@ class Job(ABC, Generic[Result]):
         self.created_at = datetime.now(UTC)
         self.id = f"{self.created_at:%Y%m%d-%H%M%S}-{secrets.token_hex(16)}"
         self._machine = machine
+        self._owner = ASKING.get()
+        self._overran = False
         self._lock = threading.Condition()
         self._stop = threading.Event()
         self._done = threading.Event()
@@ -224,7 +229,7 @@ class Job(ABC, Generic[Result]):
             self._outcome.append(self._run())
         except BaseException as error:  # a library's SystemExit too: whoever waits is to be told
             if isinstance(error, PlaygroundError) and self._stop.is_set():
-                self._error = Stopped(msg("{subject} was stopped", subject=self.subject))
+                self._error = Stopped(msg("{subject} was stopped", subject=self.subject), self._why_stopped())
             else:
                 self._error = failure(error, self.subject)
         finally:
@@ -259,19 +264,56 @@ class Job(ABC, Generic[Result]):
         Yields:
             False if the job was stopped before.
         """
-        with self._machine.pool.turns.hold(self._waits_in_vain, self._tell_wait) as mine:
+        with self._machine.pool.turns.hold(self._waits_in_vain, self._tell_wait, self._owner) as mine:
             if not mine:
                 yield False
                 return
-            with self._machine.preparer.paused():
+            with self._machine.preparer.paused(), self._bounded():
                 yield True
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """Strangers have the machine for so long and no longer: it is stopped then, with what it has."""
+        settings = self._machine.settings
+        if not settings.strangers:
+            yield
+            return
+        clock = threading.Timer(settings.limits.max_run_s, self._overrun)
+        clock.daemon = True
+        clock.start()
+        try:
+            yield
+        finally:
+            clock.cancel()
+
+    def _overrun(self) -> None:
+        self._overran = True
+        self.stop()
+
+    def _why_stopped(self) -> Translatable:
+        """Why it was stopped, where that was not whoever asked for it; empty otherwise."""
+        most = self._machine.settings.limits.max_run_s
+        return (
+            msg("It was stopped after {most:.0f} s, as long as one run may take here.", most=most)
+            if (self._overran)
+            else NOTHING
+        )
 
     def _waits_in_vain(self) -> bool:
         """Whether there is nothing left to have the machine for."""
         return self._stop.is_set()
 
     def _tell_wait(self, ahead: int) -> None:
-        self._tell(msg("waiting for the machine: {n} ahead", n=ahead))
+        self._tell(sentences(msg("waiting for the machine: {n} ahead", n=ahead), self._expected_wait(ahead)))
+
+    def _expected_wait(self, ahead: int) -> Translatable:
+        """How long it may take until it is this job's turn, in words; empty where nothing is known."""
+        seconds = self._machine.pool.turns.expected_s(ahead)
+        if seconds is None:
+            return NOTHING
+        if seconds < 90:
+            return msg("(some {seconds:.0f} s)", seconds=max(1.0, seconds))
+        return msg("(some {minutes:.0f} min)", minutes=seconds / 60)
 
     def _wait_for(self, part: Experiment[Part]) -> Part:
         """The result of an experiment that is part of this one: its answers are shown and it is stopped with it."""

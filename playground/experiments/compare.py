@@ -19,7 +19,7 @@ from playground.experiments.finishing import completed
 from playground.experiments.keeping import Keeper
 from playground.experiments.memory_plan import batches
 from playground.experiments.progress import ModelProgress, Snapshot, ended
-from playground.messages import NOTHING, Translatable, foreign, msg, plural
+from playground.messages import NOTHING, Translatable, foreign, msg, plural, sentences
 from playground.records import (
     Artifact,
     Column,
@@ -247,7 +247,8 @@ class CompareJob(Job[Comparison]):
             return all(lane.live.run for lane in self._lanes)
 
     def _tell_wait(self, ahead: int) -> None:
-        text = plural("{n} comparison ahead", "{n} comparisons ahead", n=ahead) if ahead else WAITING
+        ahead_words = plural("{n} comparison ahead", "{n} comparisons ahead", n=ahead)
+        text = sentences(ahead_words, self._expected_wait(ahead)) if ahead else WAITING
         with self._lock:
             for lane in self._ready:
                 if lane.live.message != text:

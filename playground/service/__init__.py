@@ -56,6 +56,8 @@ from playground.service.cards import Cards
 from playground.service.evaluation import Evaluating
 from playground.service.experiments import Experiments, GoingOn
 from playground.service.history import History, retention
+from playground.service.limiter import Limiter
+from playground.service.presence import Presence
 from playground.service.readiness import Ready
 from playground.service.scoring import Scoring
 from playground.service.ship import Shipping
@@ -103,6 +105,8 @@ class Playground(
         self.suite_runner = SuiteRunner(self._machine)
         self.suites_going_on = SuitesGoingOn()
         self.going_on = GoingOn()
+        self.limiter = Limiter(settings, self.refused)
+        self.presence = Presence()
         self.callers = Callers()
         self.lately = Lately()
         self.store = Store(settings.database, retention(settings))

@@ -5,6 +5,7 @@ It knows models by name, whose turn it is and what was answered lately; it knows
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -12,6 +13,7 @@ from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +24,7 @@ from playground.catalog.template_files import find_template, read_json
 from playground.config.settings import Settings
 from playground.errors import Stopped, UnknownModel
 from playground.experiments.admission import check_request
+from playground.experiments.base import ASKING
 from playground.experiments.finishing import completed
 from playground.export import Preparer
 from playground.messages import msg
@@ -45,6 +48,7 @@ from playground.sources.files import Progress
 from playground.system.environment import environment
 from playground.workers.fleet import Fleet
 
+_OWNER: ContextVar[str] = ContextVar("owner", default="")
 MOST_HELD = 500
 """Answers whose receipts can be asked for; older ones are gone, unless they were stored."""
 MOST_HELD_PARTS = 5_000_000
@@ -77,6 +81,9 @@ class Answers(Admitting):
     store: Store
     callers: Callers
     lately: Lately
+
+    @abstractmethod
+    def make_room(self) -> None: ...
 
     @abstractmethod
     def resolve(self, text: str) -> tuple[ModelSpec, Variant]: ...
@@ -151,11 +158,19 @@ class Answers(Admitting):
         and its tokens.
 
         Raises:
-            Busy: Too much is waiting.
+            Busy: Too much is waiting, or they have had the tokens of a day.
             Stopped: ``cancelled`` came first.
         """
+        self.limiter.check_tokens(owner)
         with self.callers.turn(owner, cancelled):
-            yield
+            self.make_room()
+            ASKING.set(self.limiter.fair_name(owner))
+            _OWNER.set(owner)
+            try:
+                yield
+            finally:  # not reset: what was begun in one thread may be closed in another
+                _OWNER.set("")
+                ASKING.set("")
 
     def answer(
         self, model: str, request: Request, *, owner: str = "", cancelled: Cancelled = lambda: False
@@ -203,12 +218,21 @@ class Answers(Admitting):
         """
         variant = self.resolve(model)[1]
         ready = time.monotonic()
-        with self.pool.turns.hold(cancelled, lambda _: None) as mine:
+        owner, most = _OWNER.get(), self.settings.limits.max_run_s if self.settings.strangers else math.inf
+        with self.pool.turns.hold(cancelled, lambda _: None, ASKING.get()) as mine:
             if not mine:
                 raise Stopped(msg("{model}: stopped before the answer began", model=variant))
-            waited = time.monotonic() - ready
+            waited, begun = time.monotonic() - ready, time.monotonic()
+
+            def ends() -> bool:
+                return cancelled() or time.monotonic() - begun > most
+
             with self.preparer.paused():
-                yield from _finished(self.pool.generate(load, request, cancelled), load, variant, waited)
+                for event in _finished(self.pool.generate(load, request, ends), load, variant, waited):
+                    if event.run:
+                        timings = event.run.timings
+                        self.limiter.spend(owner, (timings.prompt_tokens or 0) + (timings.output_tokens or 0))
+                    yield event if cancelled() else _cut(event)
 
     # -- receipts ---------------------------------------------------------------------------------------------------
 
@@ -243,6 +267,13 @@ class Answers(Admitting):
         with self.lately.lock:
             found = self.lately.held.get(id)
         return found[0] if found else None
+
+
+def _cut(event: Event) -> Event:
+    """An answer that took too long, told as one that was cut off."""
+    if event.run is None or event.run.finish_reason != "stopped":
+        return event
+    return replace(event, kind="done", run=replace(event.run, finish_reason="length"))
 
 
 def _parts(comparison: Comparison) -> int:

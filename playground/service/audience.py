@@ -7,13 +7,16 @@ It knows names and the states of preparations; it does not know pages, keys or c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from playground.config.settings import Settings
 from playground.errors import UsageError
+from playground.experiments.base import ASKING
 from playground.export import Preparation
 from playground.messages import msg
 from playground.records import Variant
+from playground.service.limiter import Limiter
 
 SIGNED_IN = ("login:", "key:")
 """How the owners begin of whom it is known who they are: a name with a password or from the Hub, a key of the API."""
@@ -23,6 +26,7 @@ class Admitting(ABC):
     """A part of ``Playground``: who may do what."""
 
     settings: Settings
+    limiter: Limiter
 
     @abstractmethod
     def ids(self) -> tuple[str, ...]: ...
@@ -68,3 +72,23 @@ class Admitting(ABC):
             raise UsageError(
                 msg("{variant} is not prepared here, and visitors may not add models", variant=variant), step
             )
+
+    @contextmanager
+    def admitted(self, owner: str, variants: Iterable[Variant] = (), tokens: int = 0) -> Iterator[None]:
+        """What is begun inside takes turns with that of other visitors.
+
+        Args:
+            tokens: What it may read and write at most, where that is known beforehand; counted once it was begun.
+
+        Raises:
+            UsageError: One of the variants may not be run by this visitor.
+            Busy: They have had the tokens of a day.
+        """
+        self.check_may_run(variants, owner)
+        self.limiter.check_tokens(owner)
+        before = ASKING.set(self.limiter.fair_name(owner))
+        try:
+            yield
+        finally:
+            ASKING.reset(before)
+        self.limiter.spend(owner, tokens)

@@ -28,9 +28,9 @@ from playground.messages import Translatable, msg
 from playground.records import Column, Comparison, Mode, ModelRun, Request, Variant
 from playground.results.store import Store
 from playground.service.audience import Admitting
+from playground.service.callers import Callers
+from playground.service.presence import Presence
 
-MOST_UNFINISHED = 3
-"""Comparisons that one visitor may have going on: each goes on when its visitor leaves."""
 UNFINISHED_A_SESSION = 2
 """Of all visitors together, times ``max_sessions``: those that can be watched at once, and as many that were left.
 Whoever comes without a cookie is a new visitor each time, so the number of each does not bound them."""
@@ -39,10 +39,15 @@ END_WAIT_S = 3.0
 
 @dataclass(frozen=True)
 class GoingOn:
-    """The comparisons that have not ended, by id, each with its owner."""
+    """The comparisons that have not ended, by id, each with its owner.
+
+    Attributes:
+        beginning: Held while one is begun: of two that are pressed at once, one may be too many.
+    """
 
     jobs: dict[str, tuple[CompareJob, str]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    beginning: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Experiments(Admitting):
@@ -58,6 +63,8 @@ class Experiments(Admitting):
     replayer: Replayer
     token_viewer: TokenViewer
     going_on: GoingOn
+    presence: Presence
+    callers: Callers
 
     # -- comparisons ----------------------------------------------------------------------------------------------
 
@@ -161,28 +168,54 @@ class Experiments(Admitting):
         Args:
             note: Is told the id before the comparison can be found or is stored; where it raises, nothing goes on.
         """
-        self.check_may_run(_fresh(turn.columns), owner)
-        self._check_unfinished(owner)
         noted = threading.Event()
 
         def save(comparison: Comparison) -> None:
             noted.wait()
             self.store.save(comparison, owner)
 
-        job = self.comparer.start(
-            turn.request, turn.columns, turn.mode, parent=turn.parent, save=save if keep else None
-        )
-        try:
-            note(job.id)
-        except BaseException:
-            job.stop()
-            raise
-        finally:
-            noted.set()
-        with self.going_on.lock:
-            self.going_on.jobs[job.id] = job, owner
-        job.when_done(lambda: self._forget(job.id))
+        with self.going_on.beginning, self.admitted(owner, _fresh(turn.columns)):
+            self._check_unfinished(owner)
+            job = self.comparer.start(
+                turn.request, turn.columns, turn.mode, parent=turn.parent, save=save if keep else None
+            )
+            try:
+                note(job.id)
+            except BaseException:
+                job.stop()
+                raise
+            finally:
+                noted.set()
+            with self.going_on.lock:
+                self.going_on.jobs[job.id] = job, owner
+        job.when_done(lambda: self._ended(job, owner))
+        self.make_room()
         return job
+
+    def _ended(self, job: CompareJob, owner: str) -> None:
+        with self.going_on.lock:
+            self.going_on.jobs.pop(job.id, None)
+        timings = [live.run.timings for live in job.snapshot().lives if live.run and not live.run.taken_in]
+        self.limiter.spend(owner, sum((each.prompt_tokens or 0) + (each.output_tokens or 0) for each in timings))
+
+    def make_room(self) -> None:
+        """End comparisons of visitors who have left, where others wait for the machine. Where nobody does, they go on:
+        who comes back finds them.
+        """
+        if not self.settings.strangers:
+            return
+        with self.going_on.lock:
+            jobs = list(self.going_on.jobs.values())
+        left = [job for job, owner in jobs if self.presence.left(owner, self.settings.limits.left_s)]
+        if left and (len(left) < len(jobs) or self.callers.waiting):
+            for job in left:
+                job.stop()
+
+    def visitor_left(self, visitor: str) -> None:
+        """A visitor closed their last page; see ``make_room``."""
+        look = threading.Timer(self.settings.limits.left_s, self.make_room)
+        look.daemon = True
+        look.start()
 
     def _check_unfinished(self, owner: str) -> None:
         """Strangers must not fill the queue: a comparison goes on when its visitor leaves."""
@@ -196,15 +229,21 @@ class Experiments(Admitting):
                 msg("Try again in a few minutes."),
             )
         mine = owners.count(owner) if owner else 0
-        if mine >= MOST_UNFINISHED:
+        if mine >= self.settings.limits.max_unfinished:
+            self.limiter.refused("unfinished")
             raise UsageError(
                 msg("{n} of your comparisons are still going on", n=mine),
                 msg("Wait for one of them, or stop it: History shows them."),
             )
-
-    def _forget(self, id: str) -> None:
-        with self.going_on.lock:
-            self.going_on.jobs.pop(id, None)
+        # A new name costs nothing: who comes from one address leaves half of the places to others.
+        address = self.limiter.address(owner)
+        near = sum(self.limiter.address(other) == address for other in owners) if address else 0
+        if near >= UNFINISHED_A_SESSION * self.settings.limits.max_sessions // 2:
+            self.limiter.refused("unfinished")
+            raise UsageError(
+                msg("{n} comparisons from your address are still going on", n=near),
+                msg("Try again when one of them has ended."),
+            )
 
     def _wait_for_ends(self) -> None:
         """Give comparisons that were told to end the time to be stored."""
@@ -224,8 +263,9 @@ class Experiments(Admitting):
         Raises:
             UsageError: The request, a model or the number of repeats is wrong; no work was begun.
         """
-        self.check_may_run(variants, owner)
-        return self.measurer.start(request, variants, repeats)
+        tokens = len(variants) * repeats * request.max_new_tokens
+        with self.admitted(owner, variants, tokens):
+            return self.measurer.start(request, variants, repeats)
 
     def diff(
         self,
@@ -241,8 +281,9 @@ class Experiments(Admitting):
         Raises:
             UsageError: The request is wrong, or the two can't be compared by tokens; no work was begun.
         """
-        self.check_may_run((self.catalog.resolve(str(each))[1] for each in (reference, candidate)), owner)
-        return self.differ.start(request, reference, candidate, with_prompt=with_prompt)
+        both = [self.catalog.resolve(str(each))[1] for each in (reference, candidate)]
+        with self.admitted(owner, both, 2 * request.max_new_tokens):
+            return self.differ.start(request, reference, candidate, with_prompt=with_prompt)
 
     def replay(self, stored: Comparison, *, owner: str = "") -> ReplayJob:
         """Begin to run a stored comparison once more.
@@ -250,8 +291,9 @@ class Experiments(Admitting):
         Raises:
             UsageError: It can't be run again; no work was begun.
         """
-        self.check_may_run((run.variant for run in stored.runs), owner)
-        return self.replayer.start(stored)
+        tokens = sum(run.timings.output_tokens or 0 for run in stored.runs)
+        with self.admitted(owner, [run.variant for run in stored.runs], tokens):
+            return self.replayer.start(stored)
 
     def token_view(self, stored: Comparison, column: int, *, owner: str = "") -> TokenViewJob:
         """Begin to look at a stored answer token by token.
@@ -259,8 +301,10 @@ class Experiments(Admitting):
         Raises:
             UsageError: There is no such column, or its answer can't be looked at; no work was begun.
         """
-        self.check_may_run((run.variant for run in stored.runs[column : column + 1]), owner)
-        return self.token_viewer.start(stored, column)
+        looked = stored.runs[column : column + 1]
+        tokens = sum(run.timings.output_tokens or 0 for run in looked)
+        with self.admitted(owner, [run.variant for run in looked], tokens):
+            return self.token_viewer.start(stored, column)
 
 
 def _fresh(columns: Sequence[str | Variant | Column | ModelRun]) -> Iterator[Variant]:

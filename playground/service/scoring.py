@@ -14,6 +14,7 @@ from typing import Any
 
 from playground.config.settings import Settings
 from playground.errors import Stopped, UsageError
+from playground.experiments.base import ASKING
 from playground.export import Preparer
 from playground.messages import msg
 from playground.records import Artifact, Cancelled, DecodedTokens, LoadSpec, ModelSpec, TokenLogprob, Variant
@@ -92,7 +93,9 @@ class Scoring(ABC):
         done, total = 0, sum(map(len, prompts)) or 1
         owner = owner or secrets.token_hex(8)  # what this very call has read is nobody else's
         for places, part in _parts(task):
-            with self.pool.turns.hold(cancelled, lambda _: None) as mine:  # given back between: others come in
+            with self.pool.turns.hold(
+                cancelled, lambda _: None, ASKING.get()
+            ) as mine:  # given back between: others come in
                 if not mine:
                     raise Stopped(msg("{model}: scoring was stopped", model=variant))
                 with self.preparer.paused():
@@ -152,7 +155,7 @@ class Scoring(ABC):
         spec, variant = self.resolve(model)
         artifact = self.prepare(variant, lambda step, share: None, cancelled)
         load = LoadSpec(spec, artifact, self.settings.threads)
-        with self.pool.turns.hold(cancelled, lambda _: None) as mine:
+        with self.pool.turns.hold(cancelled, lambda _: None, ASKING.get()) as mine:
             if not mine:
                 raise Stopped(msg("{model}: what was asked was stopped", model=variant))
             return self.pool.ask(load, question, cancelled)

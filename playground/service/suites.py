@@ -130,8 +130,9 @@ class Suiting(Admitting):
             claim = self.suites_kept.claim(run.id)
             claim.take()
             try:
-                self.suites_kept.begin(run, plan.without_rows(), owner)
-                return self._start_suite(run, plan, owner, claim, fail_fast=fail_fast)
+                with self.admitted(owner, [each.variant for each in run.columns], _tokens(run)):
+                    self.suites_kept.begin(run, plan.without_rows(), owner)
+                    return self._start_suite(run, plan, owner, claim, fail_fast=fail_fast)
             except BaseException:
                 claim.release()
                 raise
@@ -195,7 +196,8 @@ class Suiting(Admitting):
                 )
             if failed:
                 self._count_anew(id)
-            return self._start_suite(run, plan, self.suites_kept.owner(id) or "", claim)
+            with self.admitted(owner, [each.variant for each in run.columns]):
+                return self._start_suite(run, plan, self.suites_kept.owner(id) or "", claim)
         except BaseException:
             claim.release()
             raise
@@ -215,7 +217,6 @@ class Suiting(Admitting):
 
     def _check_strangers(self, run: SuiteRun, owner: str) -> None:
         """Strangers must not fill the queue, nor the disk."""
-        self.check_may_run((column.variant for column in run.columns), owner)
         if not self.settings.strangers:
             return
         if run.cells > MOST_CELLS:
@@ -382,3 +383,9 @@ def _first(suite: Suite, most: int) -> Suite:
         thresholds=suite.thresholds[:most],
         schemas=suite.schemas[:most],
     )
+
+
+def _tokens(run: SuiteRun) -> int:
+    """How many tokens its answers may have at most."""
+    each = sum((column.request or Request()).max_new_tokens for column in run.columns)
+    return run.cells // max(1, len(run.columns)) * each

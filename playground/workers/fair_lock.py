@@ -1,5 +1,5 @@
 """Whose turn it is to have the machine, within this process: first come, first served among what one owner asks for,
-and owners by turns (start-time fair queueing): whoever asks for a hundred things holds up nobody by more than one of them.
+and owners by turns (start-time fair queueing): a hundred requests of one hold up another's by one.
 
 It knows tickets and their order; it does not know who owners are, nor what is done with a turn.
 """

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from playground.catalog.search import Listed
     from playground.catalog.stores import Stored
     from playground.records import Artifact, Fact, ModelFacts, PromptView
+    from playground.ship.push import Pushed
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -81,9 +82,17 @@ def models(  # noqa: PLR0917 (typer's options, never given by position)
 
 def prepare(
     models: Annotated[list[str], typer.Argument(metavar="MODEL[@RUNTIME-PRECISION]…", show_default=False)],
+    push_to: Annotated[
+        str, typer.Option(metavar="OWNER/REPO", help="Put them into this repository of the Hub, with a model card.")
+    ] = "",
+    private: Annotated[bool, typer.Option("--private", help="Create that repository as a private one.")] = False,
     json: JsonOption = False,
 ) -> int:
-    """Fetch, export and check models; prints each artifact and its fidelity."""
+    """Fetch, export and check models; prints each artifact and its fidelity.
+
+    With --push-to they are uploaded afterwards, and a playground with PLAYGROUND_PREPARED_FROM=OWNER/REPO starts from
+    them without exporting. The token comes from HF_TOKEN or `hf auth login`.
+    """
     from playground.config.settings import own_settings
     from playground.service import Playground
 
@@ -101,8 +110,14 @@ def prepare(
             done.append(artifact.to_json())
             if not json:
                 _print_artifact(artifact)
+        pushed = None
+        if push_to and not failed:
+            with output.steps(push_to) as progress:
+                pushed = playground.push(models, push_to, private=private, progress=progress)
+            if not json:
+                _print_pushed(pushed)
     if json:
-        output.print_json({"artifacts": done, "errors": failed})
+        output.print_json({"artifacts": done, "errors": failed, **({"pushed": pushed} if pushed else {})})
     return output.FAILED if failed else output.OK
 
 
@@ -288,6 +303,24 @@ def _print_artifact(artifact: Artifact) -> None:
     lines += [f"  not used  {output.clean(reason)}" for reason in artifact.fallbacks]
     lines += [f"  note      {output.clean(note)}" for note in artifact.notes]
     output.stdout().print("\n".join(lines), soft_wrap=True)
+
+
+def _print_pushed(pushed: Pushed) -> None:
+    told = (
+        msg("Uploaded {n} files to {address}", n=len(pushed.changed), address=pushed.address)
+        if pushed.changed or pushed.deleted
+        else msg("Nothing changed: {address} has all of it", address=pushed.address)
+    )
+    console = output.stdout()
+    console.print(output.clean(told), soft_wrap=True)
+    for task in pushed.left_to_do:
+        console.print(output.clean(msg("Left to you: {task}", task=task)), soft_wrap=True)
+    start = msg(
+        "To start from it: PLAYGROUND_PREPARED_FROM={repo}#{commit}, or app.prepared_from in spaces.yaml.",
+        repo=pushed.repo,
+        commit=pushed.commit,
+    )
+    console.print(output.clean(start), soft_wrap=True)
 
 
 def _engine_lines(artifact: Artifact) -> list[str]:

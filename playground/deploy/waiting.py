@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from playground.deploy.upload import Deployed, hub_errors
+from playground.deploy.upload import Deployed
 from playground.errors import PlaygroundError, Stopped
 from playground.messages import NOTHING, Translatable, foreign, msg, sentences
 from playground.records import Record
 from playground.sources.files import Cancelled, Progress
+from playground.sources.hub.writing import writing_errors
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -81,7 +82,7 @@ def wait_until_running(
     missed = 0
     while True:
         try:
-            with hub_errors(deployed.repo):
+            with writing_errors(deployed.repo):
                 runtime = hub.get_space_runtime(deployed.repo)
         except PlaygroundError:
             missed += 1  # a Hub that stumbles once in ten minutes ends nothing

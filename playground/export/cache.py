@@ -97,6 +97,32 @@ def artifact_folder(home: Path, spec: ModelSpec, variant: Variant, revision: str
     return next((before for before in map(keyed, KEYED) if before.exists()), folder)
 
 
+def taken_folder(home: Path, spec: ModelSpec, variant: Variant, origin: str) -> Path:
+    """Where an artifact lies that was prepared elsewhere; see ``prepared``.
+
+    Args:
+        origin: The repository and revision that it is taken from.
+    """
+    tools = tool_versions((*IMPORT_PACKAGES, *(name for recipe in recipes_for(variant) for name in recipe.packages)))
+    decides = {"schema": SCHEMA, "origin": origin, "source": spec.source, "revision": spec.revision, "tools": tools}
+    key = _hash(decides | {"precision": variant.precision, "judge": _judge()})
+    return home / "artifacts" / f"{_slug(spec.id)}-{variant.runtime}-{variant.precision}-taken-{key}"
+
+
+def expected_tools(variant: Variant, recipe: str) -> dict[str, str] | None:
+    """The versions that would make ``variant`` by ``recipe`` here; None where nothing does it that way."""
+    for each in recipes_for(variant):
+        if each.name == recipe:
+            pinned = {f"{package} (export)": version for package, version in each.pinned.items()}
+            return tool_versions((*IMPORT_PACKAGES, *each.packages)) | pinned
+    return None
+
+
+def judge_digest() -> str:
+    """What tells verdicts of these texts and limits from others."""
+    return _hash(_judge())
+
+
 def _for_kernels(variant: Variant) -> bool:
     return variant.runtime == "onnx" and variant.precision in ROUNDED
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from playground import sources
 from playground.errors import ExportError, FidelityError, PlaygroundError, Reason, first_line
-from playground.export import cache, room
+from playground.export import cache, prepared, room
 from playground.export.recipes.base import Recipe, Work
 from playground.export.recipes.overlay import OverlayError
 from playground.export.reference import Reference
@@ -57,6 +57,7 @@ class _Job:
     home: Path
     progress: Progress
     cancelled: Cancelled
+    notes: tuple[Translatable, ...] = ()
 
     def lock(self, folder: Path) -> AbstractContextManager[None]:
         """Two processes that want the same folder make it once."""
@@ -67,16 +68,35 @@ class _Job:
         return locked(self.home, folder.name, self.cancelled, waiting)
 
 
-def make(spec: ModelSpec, variant: Variant, home: Path, progress: Progress, cancelled: Cancelled) -> Artifact:
-    """The artifact of ``variant``, made now or found in the cache.
+def make(
+    spec: ModelSpec,
+    variant: Variant,
+    home: Path,
+    progress: Progress,
+    cancelled: Cancelled,
+    *,
+    origin: str = "",
+) -> Artifact:
+    """The artifact of ``variant``, made now, taken from where somebody prepared it, or found in the cache.
 
     Its ``variant`` is the one it holds: where every ONNX recipe failed, that is ``…@torch-fp32`` and ``fallbacks`` says
     why.
+
+    Args:
+        origin: A repository of prepared artifacts (``prepared``); what it has not, or what does not fit, is made here.
 
     Raises:
         PlaygroundError: Naming the model and the next step.
     """
     job = _Job(spec, variant, home, progress, cancelled)
+    if origin and prepared.can_be_taken(spec, variant):
+        try:
+            return prepared.take(spec, variant, home, origin, progress=progress, cancelled=cancelled)
+        except prepared.NotTaken as error:
+            why = msg("Not taken from {repo}, and prepared here: {reason}.", repo=origin, reason=error.reason)
+            log.warning("%s: %s", variant, why)
+            progress(why, None)
+            job = dataclasses.replace(job, notes=(why,))
     if (variant.runtime, variant.precision) == ACCELERATED:
         from playground.runtimes.torch.accelerator import find_accelerator
 
@@ -231,7 +251,7 @@ def _export(job: _Job, folder: Path, material: _Material) -> Artifact:
                 engine_note=checked.engine_note,
                 fallbacks=tuple(refused),
                 created_at=_now(),
-                notes=material.notes,
+                notes=(*material.notes, *job.notes),
             )
             cache.write(stage, job.home, artifact, records)
             put_in_place(stage, folder)

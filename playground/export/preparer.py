@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 from playground import sources
 from playground.config.endpoints import remote_artifact
 from playground.errors import ExportError, PlaygroundError, Stopped, reason_of
-from playground.export import cache, fake
+from playground.export import cache, fake, prepared
 from playground.export.process import ExportProcess
 from playground.messages import NOTHING, Translatable, msg
 from playground.records import Artifact, ModelSpec, Record, Variant
@@ -41,6 +41,9 @@ class HasHome(Protocol):
 
     @property
     def home(self) -> Path: ...
+
+    @property
+    def prepared_from(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Preparer:
     """Makes artifacts and says how far they are. Safe to use from many threads.
 
     Args:
-        settings: Only ``home`` is used.
+        settings: ``home``, and ``prepared_from``, a repository with artifacts that somebody prepared.
         catalog: Anything with ``resolve``.
 
     Attributes:
@@ -80,6 +83,7 @@ class Preparer:
 
     def __init__(self, settings: HasHome, catalog: Catalogue) -> None:
         self._home = Path(settings.home)
+        self._origin = settings.prepared_from
         self._catalog = catalog
         self.ended: Counter[str] = Counter()
         self._change = threading.Condition()
@@ -212,11 +216,12 @@ class Preparer:
                 return fake.artifact(spec, variant, self._home)
             return job.result if job and isinstance(job.result, Artifact) else None
         fetched = sources.present(spec, self._home, onnx=variant.precision if variant.runtime == "onnx" else "")
-        return (
-            cache.read(cache.artifact_folder(self._home, spec, variant, fetched.revision), self._home)
-            if fetched
-            else None
-        )
+        made = cache.artifact_folder(self._home, spec, variant, fetched.revision) if fetched else None
+        if made and (artifact := cache.read(made, self._home)):
+            return artifact
+        if self._origin and prepared.can_be_taken(spec, variant):
+            return cache.read(prepared.folder_of(self._home, spec, variant, self._origin), self._home)
+        return None
 
     def _job(self, spec: ModelSpec, variant: Variant) -> _Job:
         """The job under way for this variant, or a new one. Needs the lock."""
@@ -274,7 +279,7 @@ class Preparer:
         if job.variant.runtime == "fake":
             return fake.prepare(job.spec, job.variant, self._home, progress, lambda: job.called_off)
         progress(msg("starting"), None)
-        process = ExportProcess(job.spec, job.variant, self._home)
+        process = ExportProcess(job.spec, job.variant, self._home, self._origin)
         try:
             with self._change:
                 self._running = process

@@ -39,13 +39,14 @@ class ExportProcess(JsonChild):
         spec: What is prepared.
         variant: As what.
         home: PLAYGROUND_HOME; the log goes to its folder ``logs``.
+        prepared_from: A repository with artifacts that somebody prepared; empty for none.
 
     Raises:
         StorageError: ``home`` can't be written.
         ExportError: No process could be started.
     """
 
-    def __init__(self, spec: ModelSpec, variant: Variant, home: Path) -> None:
+    def __init__(self, spec: ModelSpec, variant: Variant, home: Path, prepared_from: str = "") -> None:
         self._spec = spec
         ensure_home(home)
         with storage_errors(home):
@@ -67,7 +68,7 @@ class ExportProcess(JsonChild):
                 ) from error
         with contextlib.suppress(ExportError):  # ``follow`` raises it
             job = {"spec": spec.to_json(), "variant": variant.to_json(), "home": str(home.absolute())}
-            self.send({**job, "keys": child_environment.keys()})
+            self.send({**job, "prepared_from": prepared_from, "keys": child_environment.keys()})
 
     def follow(self, progress: Progress, cancelled: Cancelled) -> Artifact:
         """Wait for the result.

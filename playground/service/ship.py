@@ -5,6 +5,7 @@ It gathers what others know of the model; ``ship`` says what becomes of it.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ from playground.results.figures import CHOICE
 from playground.results.store import Store
 from playground.ship.example import question_of
 from playground.ship.folder import Shipped, cannot_ship, check_target, ship
+from playground.ship.push import Pushed, Pushing, cannot_push, push
 from playground.ship.shipment import Known, Shipment
 from playground.ship.trying import TOKENS
 from playground.sources.files import Progress
@@ -123,19 +125,53 @@ class Shipping(ABC):
             raise RunError(
                 msg("{model} is not shipped: it did not answer here ({reason})", model=variant, reason=ours.error)
             )
-        facts = self.facts(variant)
+        facts, known = self._known_of(variant, licence)
+        shipment = Shipment(spec, variant, artifact, facts, known, question, ours, environment(), others)
+        return ship(shipment, target, force=force, progress=progress, cancelled=cancelled)
+
+    def push(
+        self,
+        models: Sequence[str],
+        repo: str,
+        *,
+        private: bool = False,
+        progress: Progress = lambda step, share: None,
+        cancelled: Cancelled = lambda: False,
+    ) -> Pushed:
+        """Put the artifacts of these variants into a repository of the Hub, from which another playground starts
+        without exporting; prepares them first.
+
+        Raises:
+            UsageError: No such model, one that can't be pushed, or a repository that holds something else.
+            PlaygroundError: One can't be prepared, or the Hub refused or can't be reached.
+        """
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+            raise UsageError(msg("'{name}' is not OWNER/NAME", name=repo), msg("Give the repository's full name."))
+        chosen = dict.fromkeys(self.resolve(model)[1] for model in models)
+        for variant in chosen:
+            if reason := cannot_push(self.resolve(str(variant))[0], variant):
+                raise reason
+        pushing = []
+        for variant in chosen:
+            artifact = self.prepare(variant, progress, cancelled)
+            facts, known = self._known_of(variant, None)
+            pushing.append(Pushing(self.resolve(str(variant))[0], artifact, facts, known))
+        return push(tuple(pushing), repo, progress, private=private)
+
+    def _known_of(self, variant: Variant, licence: Path | None) -> tuple[ModelFacts, Known]:
+        """What others know of the model, for the papers that go with it."""
+        entry, facts = self.entry(variant.model), self.facts(variant)
         found = gather([variant], self.store.measurements(NEWEST), self.store.list(NEWEST), environment())
-        known = Known(
+        legal = _legal(entry.spec, self.settings.home, self.catalog.stores)
+        return facts, Known(
             licence_id=license_id(entry, facts) or str(facts.license.value or ""),
             terms=entry.terms,
             card=_card(entry, facts),
             measured={name: taken.to_json() for name, taken in found.figures[variant].items()},
             lines=_lines(found, variant),
             notes=found.notes,
-            legal=_legal(spec, self.settings.home, self.catalog.stores) | ({"LICENSE": licence} if licence else {}),
+            legal=legal | ({"LICENSE": licence} if licence else {}),
         )
-        shipment = Shipment(spec, variant, artifact, facts, known, question, ours, environment(), others)
-        return ship(shipment, target, force=force, progress=progress, cancelled=cancelled)
 
 
 def _lines(found: Evidence, variant: Variant) -> tuple[tuple[Translatable, Translatable, Translatable], ...]:

@@ -7,6 +7,7 @@ measures nothing but the one trial: figures come to it from whoever asks.
 Door:
     example: question_of
     folder: Shipped, cannot_ship, check_target, ship
+    push: Pushed, Pushing, cannot_push, push
     shipment: Known, Shipment
     trying: TOKENS
 """

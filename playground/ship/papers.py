@@ -40,9 +40,9 @@ def write(stage: Path, shipment: Shipment, trial: Trial) -> Written:
     """Write all of them into ``stage``."""
     before = {path.name for path in stage.iterdir()}
     spec, known = shipment.spec, shipment.known
-    left = _licence_files(stage, shipment)
+    left = licence_files(stage, shipment.spec, shipment.artifact, shipment.facts, known)
     _text(stage / EXAMPLE, example(spec, trial))
-    _text(stage / CARD, _paragraphs([f"# {spec.name}", known.card or str(msg("Nothing is known of this model."))]))
+    _text(stage / CARD, paragraphs([f"# {spec.name}", known.card or str(msg("Nothing is known of this model."))]))
     _text(stage / README, readme(shipment, trial, left))
     names = sorted(path.name for path in stage.iterdir() if path.name not in before)
     return Written(tuple(names), tuple(left))
@@ -95,14 +95,14 @@ def readme(shipment: Shipment, trial: Trial, left: Sequence[Translatable]) -> st
         f"# {spec.name} {artifact.variant.precision}",
         str(about),
         run,
-        _section(msg("Tried before it was shipped"), _trial_lines(trial)),
-        _section(msg("Fidelity"), _fidelity_lines(artifact)),
-        _section(msg("Measured"), _measured_lines(known)),
-        _section(msg("To know"), [*cautions(artifact, trial), *artifact.notes]),
-        _section(msg("Licence and terms"), _licence_lines(shipment.facts, known, left)),
+        section(msg("Tried before it was shipped"), _trial_lines(trial)),
+        section(msg("Fidelity"), fidelity_lines(artifact)),
+        section(msg("Measured"), _measured_lines(known)),
+        section(msg("To know"), [*cautions(artifact, trial), *artifact.notes]),
+        section(msg("Licence and terms"), licence_lines(shipment.facts, known, left)),
         str(msg("SHA256SUMS has the checksum of every file: `sha256sum -c SHA256SUMS`. receipts.json has the rest.")),
     ]
-    return _paragraphs(parts)
+    return paragraphs(parts)
 
 
 def plain(value: Any) -> Any:
@@ -151,7 +151,8 @@ def _trial_lines(trial: Trial) -> list[Translatable]:
     return lines
 
 
-def _fidelity_lines(artifact: Artifact) -> list[Translatable]:
+def fidelity_lines(artifact: Artifact) -> list[Translatable]:
+    """What the check found, for a reader."""
     found = artifact.fidelity
     if found is None:
         return [msg("It was compared with no original.")]
@@ -174,7 +175,8 @@ def _measured_lines(known: Known) -> list[Translatable]:
     return [*lines, *known.notes]
 
 
-def _licence_lines(facts: ModelFacts, known: Known, left: Sequence[Translatable]) -> list[Translatable]:
+def licence_lines(facts: ModelFacts, known: Known, left: Sequence[Translatable]) -> list[Translatable]:
+    """The licence, its terms, and what they ask of whoever passes the files on."""
     value, url = str(facts.license.value or "") or known.licence_id, facts.license.url
     return [
         msg("Licence: {licence} {url}", licence=value or msg("not known"), url=url),
@@ -184,9 +186,10 @@ def _licence_lines(facts: ModelFacts, known: Known, left: Sequence[Translatable]
     ]
 
 
-def _licence_files(stage: Path, shipment: Shipment) -> list[Translatable]:
-    """LICENSE, NOTICE and TERMS.md; what is left to do."""
-    spec, artifact, facts, known = shipment.spec, shipment.artifact, shipment.facts, shipment.known
+def licence_files(
+    stage: Path, spec: ModelSpec, artifact: Artifact, facts: ModelFacts, known: Known
+) -> list[Translatable]:
+    """Write LICENSE, NOTICE and TERMS.md into ``stage``; what is left to do."""
     taken = list(known.legal)
     for name, path in known.legal.items():
         shutil.copyfile(path, stage / name)
@@ -227,7 +230,7 @@ def _notice(spec: ModelSpec, artifact: Artifact, known: Known, rule: Rule | None
         precision=artifact.variant.precision,
     )
     needed = GEMMA_NOTICE if rule and "gemma" in rule.names else known.terms.text if known.terms else ""
-    return _paragraphs([spec.name, needed, str(changed)])
+    return paragraphs([spec.name, needed, str(changed)])
 
 
 def _terms(facts: ModelFacts, known: Known, rule: Rule | None) -> str:
@@ -252,7 +255,7 @@ def _terms(facts: ModelFacts, known: Known, rule: Rule | None) -> str:
     if note := facts.license.note:
         parts.append(msg("{note}", note=note))
     parts += [msg("{caution} {url}", caution=fact.value, url=fact.url) for fact in found]
-    return _paragraphs([f"# {msg('Terms')}", *map(str, parts), str(ADVICE)])
+    return paragraphs([f"# {msg('Terms')}", *map(str, parts), str(ADVICE)])
 
 
 def _licence_cautions(facts: ModelFacts) -> list[Fact]:
@@ -268,13 +271,15 @@ def _quoted(spec: ModelSpec) -> str:
     return '"What is the capital of Japan?"' if spec.kind == "chat" else '"The capital of France is"'
 
 
-def _section(title: Translatable, lines: Sequence[Translatable]) -> str:
+def section(title: Translatable, lines: Sequence[Translatable]) -> str:
+    """A heading and a list, as markdown; empty without lines."""
     if not lines:
         return ""
     return f"## {title}\n\n" + "\n".join(f"- {line}" for line in dict.fromkeys(map(str, lines)))
 
 
-def _paragraphs(parts: Sequence[str]) -> str:
+def paragraphs(parts: Sequence[str]) -> str:
+    """Those that are not empty, with lines between them."""
     return "\n\n".join(part for part in parts if part and part != NOTHING) + "\n"
 
 

@@ -9,6 +9,8 @@ Door:
     files: Cancelled, FileRecord, Progress, bytes_in, discard, ensure_home, locked, of_the_disk, put_in_place,
         staging, storage_error, storage_errors, write_text
     headers: FIELDS, Header, Layout, LyingHeader, read_gguf, read_safetensors
+    hub.fetch: fetch_files
+    hub.writing: differing, files_there, put, writing_errors
     hub.onnx_names: ENDINGS, INSTEAD, PLACES, base, ending, graph_sets
     limits: parameter_count, unpacked_whole
     pip: run_pip

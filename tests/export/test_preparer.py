@@ -23,6 +23,7 @@ from playground.records import Artifact, ModelSpec, Variant
 @dataclass
 class Settings:
     home: Path
+    prepared_from: str = ""
 
 
 class Models:

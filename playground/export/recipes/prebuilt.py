@@ -129,7 +129,7 @@ def _candidate(folder: Path, files: tuple[Path, ...], reasons: list[Translatable
     for path in files:
         try:
             file = read_onnx_file(path)
-            wanted += [(path, _canonical(path)), *_external(path, file)]
+            wanted += [(path, _canonical(path)), *external_files(path, file)]
             kinds.append(_precision(file))
         except (BadOnnxFile, OSError, ExportError) as error:
             reason = error.what if isinstance(error, ExportError) else reason_of(error)
@@ -151,7 +151,7 @@ def _precision(file: OnnxFile) -> str:
     return "fp16" if file.float_type == "float16" else "fp32"
 
 
-def _external(path: Path, file: OnnxFile) -> Iterator[tuple[Path, str]]:
+def external_files(path: Path, file: OnnxFile) -> Iterator[tuple[Path, str]]:
     """The files with weights beside ``path``.
 
     Raises:

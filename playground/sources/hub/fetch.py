@@ -132,6 +132,25 @@ def _record(spec: ModelSpec, home: Path, extra: tuple[str, ...], onnx: str) -> P
     return home / "sources" / f"hub-{key}.json"
 
 
+def fetch_files(
+    name: HubName, files: tuple[str, ...], most_bytes: int, progress: Progress, cancelled: Cancelled
+) -> tuple[dict[str, tuple[Path, str]], str]:
+    """Exactly these files of a repository, in the Hub's cache, each with its SHA-256; and the commit they are of.
+
+    Args:
+        most_bytes: Of all of them together; more is refused before anything is fetched.
+
+    Raises:
+        SourceError: The repository or a file is not there or not to be had, or they are too large.
+        ChecksumError: What arrived is not what the Hub promised.
+        StorageError: The disk.
+        Stopped: ``cancelled`` said so.
+    """
+    job = {"repo": name.repo, "revision": name.revision, "files": files, "most_bytes": most_bytes}
+    answer = _work(job, name.repo, progress, cancelled, [])
+    return {file: (Path(path), digest) for file, (path, digest) in answer["files"].items()}, answer["commit"]
+
+
 class _Download(JsonChild):
     """A running ``playground.sources.hub.worker``."""
 

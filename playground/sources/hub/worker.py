@@ -2,7 +2,8 @@
 
 A process of its own can be stopped at once, whatever it waits for, and may use the network while the preparation it
 belongs to has transformers offline. A job comes as one line of JSON on stdin: ``{"repo", "tag", "revision", "extra",
-"onnx", "name", "limit_mb"}``. Lines of JSON go out on stdout: ``{"step", "progress"}`` any number of times,
+"onnx", "name", "limit_mb"}``; or, for certain files and no others, ``{"repo", "revision", "files", "most_bytes"}``.
+Lines of JSON go out on stdout: ``{"step", "progress"}`` any number of times,
 ``{"note"}`` for what the reader should know, then one ``{"commit", "files"}`` (path and SHA-256 of each) or
 ``{"error"}``.
 """
@@ -61,6 +62,8 @@ def run_job(job: dict[str, Any], send: Send) -> dict[str, Any]:
         Exception: What the Hub's client raised; ``to_playground_error`` says it in our words.
     """
     repo, revision = job["repo"], job["revision"] or "main"
+    if "files" in job:
+        return _named(job, send)
 
     def choose(repo: str, sizes: Mapping[str, int], read: Read) -> tuple[str, ...]:
         name = HubName(repo, job["tag"], job["revision"])
@@ -100,6 +103,36 @@ def run_job(job: dict[str, Any], send: Send) -> dict[str, Any]:
 
     _check_ggufs(job, CachedRepository(repo, commit, lambda count: None), wanted)
     result = _download(repo, commit, wanted, check_config, send)
+    _remember(repo, revision, commit)
+    return result
+
+
+def _named(job: dict[str, Any], send: Send) -> dict[str, Any]:
+    """Exactly the files that the job names, whatever they are.
+
+    Raises:
+        SourceError: One is not there, or together they are larger than the job allows.
+    """
+    repo, revision, names = job["repo"], job["revision"] or "main", list(job["files"])
+
+    def present(repo: str, sizes: Mapping[str, int], read: Read) -> tuple[str, ...]:
+        if missing := [name for name in names if name not in sizes]:
+            raise SourceError(
+                msg("hub:{repo} has no file {file}", repo=repo, file=missing[0]), msg("Check its name and revision.")
+            )
+        return tuple(names)
+
+    if constants.HF_HUB_OFFLINE:
+        return _cached(repo, {**job, "tag": "named"}, present, msg("HF_HUB_OFFLINE is set"), send)
+    _step(send, msg("asking the Hub"), None)
+    repo, commit, _, _ = _resolve(repo, revision, send)
+    files = _listing(repo, commit)
+    wanted = [files[name] for name in present(repo, {name: file.size for name, file in files.items()}, str)]
+    if (size := sum(file.size for file in wanted)) > job["most_bytes"]:
+        raise SourceError(
+            msg("{file} of hub:{repo} is refused, it has {mb:.0f} MB", file=names[0], repo=repo, mb=size / 1e6)
+        )
+    result = _download(repo, commit, wanted, lambda path: None, send)
     _remember(repo, revision, commit)
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -26,6 +27,8 @@ ONCE = ("queue_s", "load_s")
 """Figures that repeats do not repeat: only the first run may load, so their median says nothing."""
 
 MAX_REPEATS = 100
+BACKUP = "backup"
+"""In the place of an id, which begins with a date."""
 
 
 def compare(
@@ -74,6 +77,9 @@ def compare(
 
 def history(
     id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Show this comparison again.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="`history backup FILE` copies all that is kept to FILE.")
+    ] = None,
     *,
     limit: Annotated[int, typer.Option(help="At most so many, the newest first.")] = 50,
     json: JsonOption = False,
@@ -84,12 +90,17 @@ def history(
     ] = None,
     pair: Annotated[str, typer.Option(metavar="N,M", help="With --format comparator: which two columns.")] = "",
 ) -> None:
-    """List the comparisons that were kept, or show one."""
+    """List the comparisons that were kept, or show one. `history backup FILE` copies the database while it is used."""
     from playground.config.settings import own_settings
     from playground.results.export_files import as_comparator, text_of
     from playground.results.receipts import with_receipts
     from playground.service import Playground
 
+    if id == BACKUP:
+        _back_up(file)
+        return
+    if file is not None:
+        raise UsageError(msg("'{file}' follows the id", file=str(file)), msg("Leave it out."))
     ending = "md" if markdown else format
     if ending and (json or id is None):
         option = "--markdown" if markdown else "--format"
@@ -286,6 +297,17 @@ def _print_table(title: str, figures: dict[str, dict[str, float | None]], runs: 
 
 LIST_CHARS = 48
 """Of a prompt, in the list of what is kept."""
+
+
+def _back_up(file: Path | None) -> None:
+    from playground.config.settings import load_settings
+    from playground.service import Playground
+
+    if file is None:
+        raise UsageError(msg("A backup needs a file"), msg("Run playground history backup FILE."))
+    with Playground(load_settings()) as playground:
+        size = playground.back_up(file)
+    print(output.say(msg("{file}: {mb:.1f} MB", file=str(file), mb=size / 1e6)))
 
 
 def _print_list(comparisons: list[Comparison]) -> None:

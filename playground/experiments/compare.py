@@ -39,6 +39,8 @@ from playground.system.environment import environment
 from playground.workers.expected_memory import expected
 
 WAITING = msg("waiting for its turn")
+KEEP_EVERY_S = 2.0
+"""How much of an answer that grows may be lost where the app is killed."""
 BROKEN_OFF = msg("The playground ended before this answer was finished; it is kept as far as it was by then.")
 
 Save = Callable[[Comparison], object]
@@ -67,7 +69,8 @@ class Comparer:
                 its own; a run that is carried over from an earlier comparison as it is.
             mode: ``fair``: one model at a time with all threads. ``fast``: all at once, threads divided.
             parent: Id of the comparison that this one goes on from.
-            save: Stores the comparison; called when it begins, at the end of each model, and at the end of all.
+            save: Stores the comparison; called when it begins, every ``KEEP_EVERY_S`` while an answer grows, at the end
+                of each model, and at the end of all.
 
         Raises:
             UsageError: A request, a model or the list is wrong; no work was begun.
@@ -106,6 +109,7 @@ class CompareJob(Job[Comparison]):
         self._ready: list[ModelProgress] = []
         self._there: Environment | None = None
         self._keeper = Keeper(save, self._picture) if save else None
+        self._kept_at = time.monotonic()
 
     # -- for the caller -----------------------------------------------------------------------------------------
 
@@ -335,6 +339,9 @@ class CompareJob(Job[Comparison]):
                 if live.first_token_at is None:
                     live = replace(live, first_token_at=event.at, first_tokens=event.n_tokens)
                 live = replace(live, last_token_at=event.at)
+                if self._keeper and event.at - self._kept_at > KEEP_EVERY_S:
+                    self._kept_at = event.at
+                    self._keeper.touch()
             elif event.kind == "loading":  # another server begins anew what one has broken off
                 lane.pieces.clear()
                 live = replace(live, first_token_at=None, last_token_at=None)

@@ -5,14 +5,15 @@ words. The tables are made here, in order, whoever fills them (``store``, ``vote
 from __future__ import annotations
 
 import random
+import secrets
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from playground.errors import StorageError
+from playground.errors import StorageError, UsageError
 from playground.messages import Translatable, foreign, msg
 from playground.results.entries import folded, outline_of
 
@@ -108,6 +109,10 @@ BUSY_S = 10.0
 """How long to wait while another process writes."""
 AGAIN_S = 0.02
 """At most so long between two attempts where SQLite does not wait by itself."""
+PAGES_AT_ONCE = 1000
+"""Of a backup, 4 MB: who writes meanwhile waits for no more."""
+WORTH_BYTES, WORTH_SHARE = 4_000_000, 0.25
+"""What has to be free in the file before it is written anew without."""
 
 
 class _Opened:
@@ -189,6 +194,61 @@ class Database:
             words = msg("Results can't be kept in {file} ({reason})", file=str(self.path), reason=foreign(str(error)))
             raise StorageError(words, _advice(error)) from error
 
+    def back_up(self, file: Path) -> int:
+        """Copy the database to ``file`` while others read and write it. The copy is one file, whole as of one moment;
+        it is there when it is complete and was checked.
+
+        Returns:
+            Its size in bytes.
+
+        Raises:
+            UsageError: Nothing was kept yet, or ``file`` is something else than such a copy.
+            StorageError: The database can't be read, or the copy not be written.
+        """
+        if not self.path.exists():
+            raise UsageError(msg("Nothing was kept yet in {file}", file=str(self.path)))
+        if file.is_dir() or (file.exists() and file.stat().st_size and not _is_sqlite(file)):
+            raise UsageError(
+                msg("{file} is there already, and is no backup", file=str(file)), msg("Name another file.")
+            )
+        if file.exists() and file.samefile(self.path):
+            raise UsageError(msg("{file} is the database itself", file=str(file)), msg("Name another file."))
+        with self.reading():
+            pass  # it can be read, and is of this version
+        staged = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+        try:
+            with closing(sqlite3.connect(staged)) as copy, closing(self._connect()) as source:
+                staged.chmod(0o600)
+                source.backup(copy, pages=PAGES_AT_ONCE, sleep=AGAIN_S)
+                copy.execute("PRAGMA journal_mode = DELETE")
+                if (found := copy.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                    raise sqlite3.DatabaseError(found)
+            staged.replace(file)
+            return file.stat().st_size
+        except _TROUBLE as error:
+            words = msg("{file} can't be written ({reason})", file=str(file), reason=foreign(str(error)))
+            raise StorageError(words, _advice(error)) from error
+        finally:
+            staged.unlink(missing_ok=True)
+
+    @property
+    def loose(self) -> bool:
+        """Whether so much was deleted that writing the file anew is worth it.
+
+        Raises:
+            StorageError: The database can't be read.
+        """
+        with self.reading() as connection:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            (size,) = connection.execute("PRAGMA page_size").fetchone()
+        return bool(free * size >= WORTH_BYTES and free >= pages * WORTH_SHARE)
+
+    def shrink(self) -> None:
+        """Give the disk back what was deleted. Whoever writes meanwhile waits; where that can't be, nothing is done."""
+        with suppress(sqlite3.Error, OSError), closing(self._connect()) as connection:
+            connection.execute("VACUUM")
+
     def _before_reading(self) -> None:
         """What a kind of store does first."""
 
@@ -200,6 +260,7 @@ class Database:
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = ON")  # what was deleted is gone from the file
             connection.create_function("fold", 1, folded, deterministic=True)
             if connection.execute("PRAGMA user_version").fetchone() != (len(MIGRATIONS),):
                 self._migrate(connection)
@@ -257,6 +318,11 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             if not busy or time.monotonic() > end:
                 raise
             time.sleep(random.uniform(0, AGAIN_S))
+
+
+def _is_sqlite(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(16) == b"SQLite format 3\0"
 
 
 def _advice(error: Exception) -> Translatable:

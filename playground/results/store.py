@@ -13,6 +13,7 @@ from __future__ import annotations
 import builtins
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -362,6 +363,9 @@ class Store(Database):
             self._expired_at = time.monotonic()
             with suppress(StorageError), self.writing() as connection:
                 self._drop_old(connection)
+            with suppress(StorageError):
+                if self.loose:
+                    threading.Thread(target=self.shrink, name="shrink", daemon=True).start()
 
     def _is_time_to_expire(self) -> bool:
         if self.retention.days is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from playground.config.settings import Settings
 from playground.errors import UsageError
@@ -153,10 +154,17 @@ class History(Admitting):
         """The newest measurements."""
         return self.store.measurements(limit)
 
+    def back_up(self, file: Path) -> int:
+        """Copy all that is kept to a file, while others use it; see ``Database.back_up``."""
+        return self.store.back_up(file)
+
 
 def retention(settings: Settings) -> Retention:
-    """Visitors must not fill the disk; where the audience is one's own, nothing goes by itself."""
-    limits = settings.limits
+    """Visitors must not fill the disk; where the audience is one's own, nothing goes by itself
+    unless ``PLAYGROUND_KEEP_DAYS`` says so.
+    """
+    limits, days = settings.limits, settings.keep_days
     if not settings.strangers:
-        return EVERYTHING
-    return Retention(limits.max_stored, limits.max_stored_each, limits.max_stored_days)
+        return EVERYTHING if days is None else Retention(days=days)
+    least = limits.max_stored_days if days is None else min(days, limits.max_stored_days)
+    return Retention(limits.max_stored, limits.max_stored_each, least)

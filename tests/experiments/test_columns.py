@@ -116,9 +116,9 @@ def test_it_is_stored_when_it_begins_at_each_models_end_and_at_the_end(playgroun
     saved: list[Comparison] = []
     running = playground.comparer.start(ASK, ["fast", "slow"], save=saved.append)
     whole = running.result()
-    assert [sum(BROKEN_OFF not in run.warnings for run in one.runs) for one in saved][:2] == [0, 1]
     assert saved[-1] == whole
-    begun, halfway = saved[:2]
+    finished = [sum(BROKEN_OFF not in run.warnings for run in one.runs) for one in saved]
+    begun, halfway = saved[0], saved[finished.index(1)]
     assert {one.id for one in saved} == {whole.id}
     assert [(run.text, run.finish_reason) for run in begun.runs] == [("", "stopped")] * 2
     assert halfway.runs[0] == whole.runs[0]
@@ -178,7 +178,7 @@ def test_closing_ends_what_goes_on_and_keeps_it(playground: Playground, monkeypa
         kept = later.comparison(running.id)
     assert kept == running.result()
     assert kept.runs[0].finish_reason == "stopped"
-    assert BROKEN_OFF not in kept.runs[0].warnings
+    assert BROKEN_OFF in kept.runs[0].warnings
     assert kept.runs[0].text
 
 
@@ -210,3 +210,19 @@ def test_a_visitor_of_a_space_has_few_comparisons_going_on(playground: Playgroun
     assert other.wait(30)
     until(lambda: playground.running(jobs[-1].id) is None)
     assert playground.compare(ASK, [FAST], owner="ann").wait(30)
+
+
+def test_an_answer_that_grows_is_stored_before_it_ends(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("playground.experiments.compare.KEEP_EVERY_S", 0.2)
+    running = playground.compare(ASK, playground.variants([script(text="la " * 60, step_s=0.1)]))
+
+    def kept() -> str:
+        stored = playground.comparison(running.id)
+        return stored.runs[0].text if stored else ""
+
+    until(lambda: kept().count("la") > 3)
+    assert not running.done
+    stored = playground.comparison(running.id)
+    assert stored and BROKEN_OFF in stored.runs[0].warnings
+    running.stop()
+    assert BROKEN_OFF not in running.result().runs[0].warnings

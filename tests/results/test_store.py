@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 
 from playground.config.settings import Settings
-from playground.errors import StorageError
+from playground.errors import StorageError, UsageError
 from playground.paths import ROOT
 from playground.records import Comparison, Environment, Message, ModelRun, Request, Timings, Variant
 from playground.results import database
 from playground.results.database import MIGRATIONS
 from playground.results.store import EVERYTHING, Retention, Store
 from playground.service import Playground
+from playground.service.history import retention
 
 
 def comparison(id: str = "a", created_at: str = "2026-11-23T10:00:00.000Z", prompt: str = "Hello?") -> Comparison:
@@ -490,3 +491,72 @@ def test_a_thousand_entries_are_listed_and_searched_without_their_documents(stor
     began = time.thread_time()
     assert ids(store, "ann", search="words that nobody said") == []
     assert time.thread_time() - began < 0.3
+
+
+def test_what_is_too_old_goes_and_the_disk_gets_its_room_back(tmp_path: Path, make_settings: Any) -> None:
+    settings = make_settings(PLAYGROUND_KEEP_DAYS="7")
+    assert retention(settings) == Retention(days=7)
+    assert retention(make_settings(SPACE_ID="a/b", PLAYGROUND_KEEP_DAYS="7")).days == 7
+    assert retention(make_settings(SPACE_ID="a/b", PLAYGROUND_KEEP_DAYS="400")).days == 30
+    file = tmp_path / "playground.sqlite3"
+    secret = "what a visitor wrote "
+    first = Store(file)
+    old = (datetime.now(UTC) - timedelta(days=8)).isoformat(timespec="milliseconds")
+    new = (datetime.now(UTC) - timedelta(days=6)).isoformat(timespec="milliseconds")
+    first.save(comparison("new", new))
+    for number in range(3):
+        first.save(comparison(f"old{number}", old, secret * 100_000))
+    first.close()
+    before = file.stat().st_size
+    store = Store(file, retention(settings))
+    assert [kept.id for kept in store.list()] == ["new"]
+    until = time.monotonic() + 20
+    while store.loose and time.monotonic() < until:
+        time.sleep(0.05)
+    store.close()
+    assert file.stat().st_size < before / 10
+    assert secret.encode() not in b"".join(each.read_bytes() for each in tmp_path.iterdir())
+
+
+def test_a_backup_is_whole_while_others_write_and_can_be_used_in_its_place(store: Store, tmp_path: Path) -> None:
+    for number in range(50):
+        store.save(comparison(f"id{number:02}", prompt="many words " * 2000))
+    ended = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not ended.is_set():
+            store.save(comparison(f"more{number}"))
+            number += 1
+
+    with ThreadPoolExecutor(1) as writer:
+        writing = writer.submit(write)
+        size = store.back_up(tmp_path / "copy")
+        ended.set()
+        writing.result()
+    copy = Store(tmp_path / "copy")
+    assert copy.get("id49") == store.get("id49") and copy.count() >= 50
+    copy.close()
+    assert size == (tmp_path / "copy").stat().st_size
+    assert (tmp_path / "copy").stat().st_mode & 0o077 == 0
+    store.back_up(tmp_path / "copy")  # the one of yesterday is replaced
+    assert not [each for each in tmp_path.iterdir() if each.name.startswith(".copy")]
+
+
+def test_a_backup_replaces_nothing_that_is_none_and_leaves_nothing_where_it_fails(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Nothing was kept"):
+        store.back_up(tmp_path / "copy")
+    store.save(comparison())
+    (tmp_path / "notes.txt").write_text("mine")
+    for file in (tmp_path / "notes.txt", tmp_path, store.path):
+        with pytest.raises(UsageError):
+            store.back_up(file)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    with pytest.raises(StorageError, match="can't be written"):
+        store.back_up(tmp_path / "no" / "folder" / "copy")
+    damaged = Store(tmp_path / "damaged.sqlite3")
+    damaged.path.write_bytes(b"SQLite format 3\0" + b"nonsense" * 1000)
+    with pytest.raises(StorageError):
+        damaged.back_up(tmp_path / "copy")
+    damaged.close()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["damaged.sqlite3", "home", "notes.txt"]

@@ -51,9 +51,22 @@ class Kind(IntEnum):
     LAYER_NORM = 19
     ROTATE = 20
     CLAMP = 21
+    GET_ROWS_POS = 22
+    MUL_MAT_F32 = 23
+    SOFT_MAX = 24
+    TOP_K = 25
+    GET_COLS = 26
+    SUM_ROWS = 27
+    MUL_COL = 28
+    DIV_COL = 29
+    QUANTISE_ROWS = 30
+    MUL_MAT_ID = 31
+    ADD_ID = 32
+    SWIGLU = 33
+    SUM_ID = 34
 
 
-LATER = ("SOFTCAP", "LAYER_NORM", "ROTATE", "CLAMP")
+LATER = tuple(kind.name for kind in Kind if kind >= Kind.SOFTCAP)
 """Kinds that libraries compiled before have not, the oldest first. They compute all others as today's do, and a step of
 a later kind is refused when it is opened.
 """

@@ -221,6 +221,7 @@ class Library:
             ops = plan.list[: plan.ops]
             wanted = {Kind(op.kind).name for op in ops if 0 <= op.kind < len(Kind)}
             wanted |= {"SOFTCAP" for op in ops if op.kind == Kind.FLASH_ATTN and op.number}
+            wanted |= {"SUM_ID" for op in ops if op.kind == Kind.FLASH_ATTN and op.data[0]}  # sinks came with it
             if missing := sorted(wanted & self._lacking):
                 raise Reason(msg("the library is an older version's: it has no {step}", step=missing[0]))
         wrong = self._dll.pg_unsound(ctypes.byref(plan), head_size)

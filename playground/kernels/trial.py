@@ -23,6 +23,7 @@ from playground.kernels.building import Built
 from playground.kernels.library import (
     BLOCK,
     CHUNK,
+    PANEL,
     Kind,
     Library,
     Matrix,
@@ -60,15 +61,16 @@ def main(arguments: list[str]) -> int:
         with _row_steps(library, width) as steps:
             steps.run((1, 2, 19))
     # Several heads of keys, and one; heads of whole tiles and of tiles with vectors left over; windows within a chunk
-    # of the cache and over the borders of chunks; angles for all of a head, a part of it, none; scores that are capped.
-    for heads, cap in (
-        (Shape(6, 3, 48, 0, 0.2), 0.0),
-        (Shape(6, 3, 48, 5, 0.2), 0.0),
-        (Shape(8, 8, 16, 70, 0.3), 0.7),
-        (Shape(2, 1, 64, CHUNK, 0.15), 0.0),
+    # of the cache and over the borders of chunks; angles for all of a head, a part of it, none; scores that are capped;
+    # sinks.
+    for heads, cap, sinks in (
+        (Shape(6, 3, 48, 0, 0.2), 0.0, False),
+        (Shape(6, 3, 48, 5, 0.2), 0.0, True),
+        (Shape(8, 8, 16, 70, 0.3), 0.7, False),
+        (Shape(2, 1, 64, CHUNK, 0.15), 0.0, False),
     ):
         for turned, interleaved in ((heads.size, 0), (heads.size // 2, 1), (0, 0)):
-            with _attention_steps(library, heads, turned, interleaved, cap) as steps:
+            with _attention_steps(library, heads, turned, interleaved, cap=cap, sinks=sinks) as steps:
                 steps.run((3, CHUNK + 6, 40, 1, 1, 14, 1, 1))
     return 0
 
@@ -214,7 +216,7 @@ class _Steps:
         addresses = (c_void_p * count)(*(value.whole.ctypes.data for value in self._values))
         rooms = (Room * count)(*(Room(*value.whole.shape) for value in self._values))
         ops = (Op * len(self._ops))(*self._ops)
-        blocks = max((op.extra for op in self._ops if op.kind == Kind.QUANTISE), default=1)
+        blocks = max((op.extra for op in self._ops if op.kind in (Kind.QUANTISE, Kind.QUANTISE_ROWS)), default=1)
         acts, held = library.acts(self._most, blocks * BLOCK)
         plan = Plan(len(ops), THREADS, ops, addresses, acts, rooms, count, int(shape is not None), self._most, blocks)
         size = shape.size if shape else 16
@@ -325,6 +327,7 @@ def _row_steps(library: Library, width: int) -> _Steps:
             tables, results = (row, bias), (_layer_normed(numbers, row, bias, 0.01), numbers)
             steps.add(Kind.LAYER_NORM, sources, results[: len(sources)], tables=tables, number=0.01)
     _add_embeddings(steps, random, words, width)
+    _add_experts(steps, library, random, width)
 
     blocks = -(-width // BLOCK)
     filled = np.pad(drawn[2], ((0, 0), (0, blocks * BLOCK - width)))
@@ -335,13 +338,66 @@ def _row_steps(library: Library, width: int) -> _Steps:
         steps.add(Kind.MUL_MAT, (), (rounded(filled) @ weights.T,), matrix=matrix, allowed=ALLOWED)
     last = steps.add(Kind.GET_ROWS_LAST, (x,), (a,), one=1)
     steps.add(Kind.SCALE, (last,), (a * -2,), one=1, number=-2.0)
-    steps.look_for_odd(Kind.SOFTCAP, Kind.CLAMP, Kind.RELU, Kind.RMS_NORM, Kind.LAYER_NORM, Kind.QUANTISE)
+    steps.look_for_odd(
+        *(Kind.SOFTCAP, Kind.CLAMP, Kind.RELU, Kind.RMS_NORM, Kind.LAYER_NORM, Kind.QUANTISE),
+        *(Kind.SOFT_MAX, Kind.TOP_K, Kind.SWIGLU, Kind.QUANTISE_ROWS),
+    )
     return steps
+
+
+def _add_experts(steps: _Steps, library: Library, random: np.random.Generator, width: int) -> None:
+    """How experts are chosen, on numbers of their own, and products with three of four for each token."""
+    length, parts, experts, outputs = len(steps.ids), 3, 4, 2 * PANEL
+
+    def drawn(columns: int) -> tuple[_Value, Array]:
+        numbers = random.normal(size=(length, columns)).astype(np.float32)
+        return steps.given(numbers), numbers.astype(np.float64)
+
+    (x, a), (y, b), (column, c) = drawn(width), drawn(width), drawn(1)
+    router = random.normal(size=(width, 21)).astype(np.float32)
+    steps.add(Kind.MUL_MAT_F32, (x,), (a @ router,), tables=(router,), extra=width)
+    steps.add(Kind.SOFT_MAX, (y,), (np.exp(b) / np.exp(b).sum(-1, keepdims=True),))
+    steps.add(Kind.SUM_ROWS, (x,), (a.sum(-1, keepdims=True),), width=width)
+    steps.add(Kind.MUL_COL, (x, column), (a * c,))
+    steps.add(Kind.DIV_COL, (x, column), (a / c,))
+    scores = random.integers(-9, 9, (length, width)).astype(np.float32)  # some of them are equal
+    places = np.argsort(-scores, axis=-1, kind="stable")[:, :parts].astype(np.float64)
+    best = np.take_along_axis(scores, places.astype(int), -1)
+    steps.add(Kind.TOP_K, (steps.given(scores),), (best, places), width=width, extra=parts)
+    chosen = np.stack([random.permutation(experts)[:parts] for _ in range(length)])
+    at = steps.given(chosen.astype(np.float32))
+    steps.add(Kind.GET_COLS, (x, at), (np.take_along_axis(a, chosen, -1),), extra=width)
+
+    (gates, both), told = drawn(2 * width), np.array([1.7, 1.0, 0.9], np.float32)
+    gate, other = np.minimum(both[:, ::2], told[2]), np.clip(both[:, 1::2], -told[2], told[2])
+    steps.add(Kind.SWIGLU, (gates,), (gate / (1 + np.exp(-told[0] * gate)) * (other + told[1]),), tables=(told,))
+    (wide, d), (weights, w) = drawn(parts * width), drawn(parts)
+    table = random.normal(size=(experts, width)).astype(np.float32)
+    sources = (wide, at)
+    biased = (d + table[chosen].reshape(length, -1),)
+    steps.add(Kind.ADD_ID, sources, biased, tables=(table,), width=width, extra=parts, layer=experts)
+    summed = np.einsum("tpw,tp->tw", d.reshape(length, parts, width), w)
+    steps.add(Kind.SUM_ID, (wide, weights), (summed,), extra=parts)
+
+    blocks = -(-width // BLOCK)
+    for bits, own in itertools.product((8, 4), (1, parts)):
+        columns = width if own == 1 else own * blocks * BLOCK
+        source, numbers = drawn(columns)
+        matrix, each, panels = _matrix(library, bits, experts * outputs, blocks * BLOCK)
+        steps.keep(panels)
+        filled = np.pad(numbers, ((0, 0), (0, own * blocks * BLOCK - columns))).astype(np.float32)
+        of = np.broadcast_to(rounded(filled).reshape(length, own, -1), (length, parts, blocks * BLOCK))
+        result = np.einsum("tpi,tpoi->tpo", of, each.reshape(experts, outputs, -1)[chosen])
+        steps.add(Kind.QUANTISE_ROWS, (source,), (), width=columns, extra=own * blocks)
+        more: dict[str, Any] = {"width": outputs, "extra": parts, "layer": own, "matrix": matrix, "allowed": ALLOWED}
+        steps.add(Kind.MUL_MAT_ID, (at,), (result.reshape(length, -1),), **more)
 
 
 def _add_embeddings(steps: _Steps, random: np.random.Generator, words: int, width: int) -> None:
     table = random.normal(size=(words, width)).astype(np.float32)
     steps.add(Kind.GET_ROWS_F32, (), (table[steps.ids],), tables=(table,))
+    places = random.normal(size=(len(steps.ids), width)).astype(np.float32)
+    steps.add(Kind.GET_ROWS_POS, (), (places,), tables=(places,))
     blocks = -(-width // BLOCK)
     levels = random.integers(0, 256, (words, blocks * BLOCK)).astype(np.uint8)
     scales = random.uniform(1e-3, 1e-2, (words, blocks)).astype(np.float32)
@@ -378,7 +434,9 @@ def _layer_normed(x: Array, weight: Array, bias: Array | None, epsilon: float) -
 # -- attention ---------------------------------------------------------------------------------------------------------
 
 
-def _attention_steps(library: Library, shape: Shape, turned: int, interleaved: int, cap: float) -> _Steps:
+def _attention_steps(
+    library: Library, shape: Shape, turned: int, interleaved: int, *, cap: float, sinks: bool
+) -> _Steps:
     """Angles, the cache and attention over a text of two chunks and a bit."""
     random = np.random.default_rng(shape.size + shape.window + turned)
     length, heads, kv_heads, size = 2 * CHUNK + 3, shape.heads, shape.heads // shape.groups, shape.size
@@ -397,7 +455,9 @@ def _attention_steps(library: Library, shape: Shape, turned: int, interleaved: i
     ahead = np.arange(length)[:, None] - np.arange(length)
     unseen = (ahead < 0) | (ahead >= (shape.window or length))
     weights = np.exp(np.where(unseen, -np.inf, scores))
-    attended = np.einsum("hts,shd->thd", weights / weights.sum(-1, keepdims=True), kept[1])
+    sunk = random.normal(size=heads).astype(np.float32) + 1 if sinks else None
+    total = weights.sum(-1, keepdims=True) + (0.0 if sunk is None else np.exp(sunk[:, None, None].astype(np.float64)))
+    attended = np.einsum("hts,shd->thd", weights / total, kept[1])
 
     steps = _Steps(library, CHUNK + 6, np.zeros(length, np.int64), shape)
     sources = [steps.given(numbers) for numbers in drawn]
@@ -406,7 +466,8 @@ def _attention_steps(library: Library, shape: Shape, turned: int, interleaved: i
     asked = steps.add(Kind.ROPE, sources, queries, tables=tables, width=turned, extra=interleaved, **fields)
     out, wide = steps.value(heads * size), (attended.reshape(length, -1),)
     for kind, number in ((Kind.FLASH_ATTN, cap), (Kind.ATTN_REDUCE, 0.0)):
-        steps.add(kind, (asked,), wide, into=out, allowed=ALLOWED_ATTENTION, number=number, **fields)
+        more = {"allowed": ALLOWED_ATTENTION, "number": number} | fields
+        steps.add(kind, (asked,), wide, into=out, tables=(sunk,), **more)
     if turned == size and not interleaved:
         alone = _turned(drawn[0].astype(np.float64).reshape(length, -1, size), size, 0, *tables)
         steps.add(Kind.ROTATE, sources[:1], (alone.reshape(length, -1),), tables=tables, extra=size)

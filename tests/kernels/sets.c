@@ -197,6 +197,14 @@ static void rows_(void) {
     layer_norm(&op, a, b + 200, out, out + 200), feed(out, 300 * sizeof(float));
     op.number = 2.0f, softcap(&op, a, out), feed(out, 100 * sizeof(float));
     say("norms and activations");
+    static float told[3] = {1.7f, 1.0f, 0.9f}, places[8];
+    fill_within(a, 4.0f), op.width = 45, op.extra = 8, op.data[0] = c;
+    mul_mat_f32(&op, a, out), feed(out, 45 * sizeof(float));
+    soft_max(&op, a, out), feed(out, 45 * sizeof(float));
+    top_k(&op, a, out, places), feed(out, 8 * sizeof(float)), feed(places, 8 * sizeof(float));
+    sum_id(&op, a, b, out), feed(out, 45 * sizeof(float));
+    op.data[0] = told, swiglu(&op, a, out), feed(out, 45 * sizeof(float));
+    say("mixtures");
 }
 
 int main(void) {

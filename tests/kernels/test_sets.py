@@ -31,12 +31,18 @@ BITS = {
     "eight bits": "fcb7effacc985d8c",
     "four bits": "9b49b91de95c5734",
     "later steps": "d596c02beaa709c9",
+    "mixtures": "13364c031bfb198d",
 }
 """Of all logits of ``kernel_graphs``, as ``building.REVISION`` gives them. Where they change, every artifact that was
 compared with its original as the kernels computed it must be compared again: change REVISION with them.
 """
 
-NARROW_BITS = {"eight bits": "8737ad5ed7b6e4ff", "four bits": "1556a6d4b4bdc346", "later steps": "c67dff380bb06653"}
+NARROW_BITS = {
+    "eight bits": "8737ad5ed7b6e4ff",
+    "four bits": "1556a6d4b4bdc346",
+    "later steps": "c67dff380bb06653",
+    "mixtures": "55a15093c9429226",
+}
 """The same with keys and values in eight bits."""
 
 

@@ -19,6 +19,7 @@ Array = NDArray[Any]
 
 BLOCK = 32
 VOCAB, WIDTH, INNER, SIZE, CONTEXT = 70, 64, 96, 16, 320
+EXPERTS = 5
 HEADS, KV_HEADS = 4, 2
 CONTRIBUTED = frozenset(
     (
@@ -26,6 +27,7 @@ CONTRIBUTED = frozenset(
         "GatherBlockQuantized",
         "GroupQueryAttention",
         "MatMulNBits",
+        "QMoE",
         "RotaryEmbedding",
         "SkipLayerNormalization",
         "SkipSimplifiedLayerNormalization",
@@ -119,6 +121,23 @@ class Builder:
         names = [f"attended{layer}", f"present.{layer}.key", f"present.{layer}.value"]
         settings = {"num_heads": HEADS, "kv_num_heads": KV_HEADS, "local_window_size": -1, "do_rotary": 0, **more}
         return self.node("GroupQueryAttention", inputs, names, **settings)
+
+    def experts(self, source: str, router: str, bits: int, *, biases: bool, **settings: Any) -> str:
+        """``QMoE`` with random weights: two of ``EXPERTS`` for each token."""
+        inputs, zeros = [source, router], []
+        for rows, width in ((2 * INNER, WIDTH), (WIDTH, INNER)):
+            blocks = width // BLOCK
+            values = self.random.integers(0, 256, (EXPERTS, rows, width * bits // 8)).astype(np.uint8)
+            inputs += [self.constant(values)]
+            scales = self.random.uniform(1e-3, 1e-2, (EXPERTS, rows, blocks))
+            inputs += [self.constant(scales.astype(np.float32))]
+            bias = self.random.normal(size=(EXPERTS, rows)).astype(np.float32)
+            inputs += [self.constant(bias) if biases else ""]
+            packed = self.random.integers(0, 256, (EXPERTS, rows, -(-blocks // 2))).astype(np.uint8)
+            zeros += [self.constant(packed)] if bits == 4 else []
+        inputs += ["", "", "", *zeros] if zeros else []
+        settings |= {"k": 2, "expert_weight_bits": bits, "block_size": BLOCK, "swiglu_fusion": 1}
+        return self.node("QMoE", inputs, activation_type="swiglu", accuracy_level=4, weights_prepacked=0, **settings)
 
     def model(self, layers: int, logits: list[Any], ids: Sequence[str] = ("input_ids",)) -> onnx.ModelProto:
         whole = ["batch", "sequence"]
@@ -227,10 +246,63 @@ def later_steps() -> onnx.ModelProto:
     return made.model(2, ["batch", 1, VOCAB], ("input_ids", "position_ids"))
 
 
+def mixtures() -> onnx.ModelProto:
+    """A table of positions (OPT), sinks of attention and experts whose router gives logits (gpt-oss); then experts of
+    four bits as the traced way writes them, with a router of its own (Mixtral).
+    """
+    made = Builder(4)
+    axis, two = (made.constant(np.array(each, np.int64)) for each in ([-1], [2]))
+    tokens = made.node("Reshape", ["input_ids", made.constant(np.array([1, -1], np.int64))])
+    table = made.constant(made.random.normal(size=(VOCAB, WIDTH)).astype(np.float32))
+    places = made.constant(made.random.normal(size=(CONTEXT + 2, WIDTH)).astype(np.float32))
+    shifted = made.node("Add", ["position_ids", made.constant(np.array(2, np.int64))])
+    source = made.node("Add", [made.node("Gather", [table, tokens]), made.node("Gather", [places, shifted])])
+    lengths, sinks = made.lengths(), made.random.normal(size=HEADS).astype(np.float32) + 4
+    routers = [made.constant(made.random.normal(size=(WIDTH, EXPERTS)).astype(np.float32) / 4) for _ in range(2)]
+    flat = made.constant(np.array([-1, WIDTH], np.int64))
+    normed = made.norm(source)
+    for layer in range(2):
+        queries, keys, values = (made.product(normed, WIDTH, n * SIZE, 8) for n in (HEADS, KV_HEADS, KV_HEADS))
+        # Small scores, beside which a sink counts.
+        told = {"local_window_size": 40 if layer else -1, "scale": 0.005}
+        attended = made.attention(layer, queries, keys, values, lengths, **told)
+        made.nodes[-1].input.extend(["", "", "", "", made.constant(sinks + layer)])
+        normed, source = made.skip_norm(source, made.product(attended, HEADS * SIZE, WIDTH, 8))
+        logits = made.node("MatMul", [normed, routers[layer]])
+        if layer == 0:
+            bias = made.constant(made.random.normal(size=EXPERTS).astype(np.float32))
+            logits = made.node("Add", [logits, bias])
+            logits = made.node("Reshape", [logits, made.constant(np.array([-1, EXPERTS], np.int64))])
+            told = {"activation_alpha": 1.702, "activation_beta": 1.0, "swiglu_limit": 2.0}
+            mixed = made.experts(normed, logits, 8, biases=True, normalize_routing_weights=1, **told)
+        else:
+            rows = made.node("Reshape", [normed, flat])
+            scores = made.node("Reshape", [logits, made.constant(np.array([-1, EXPERTS], np.int64))])
+            made.node("TopK", [made.node("Softmax", [scores], axis=-1), two], ["best", "chosen"], axis=-1)
+            weights = made.node("Div", ["best", made.node("ReduceSum", ["best", axis], keepdims=1)])
+            taken = made.node("Mul", [made.node("GatherElements", [scores, "chosen"], axis=1), weights])
+            count = made.node("Shape", ["input_ids"], start=1, end=2)
+            wide = made.node("Concat", [count, made.constant(np.array([EXPERTS], np.int64))], axis=0)
+            nobody = made.node("Expand", [made.constant(np.array(-1e30, np.float32)), wide])
+            floor = made.constant(np.array(np.finfo(np.float32).tiny, np.float32))
+            known = made.node("Log", [made.node("Clip", [weights, floor])])
+            router = made.node("ScatterElements", [nobody, "chosen", known], axis=1)
+            told = {"activation_alpha": 1.0, "activation_beta": 0.0}
+            mixed = made.experts(rows, router, 4, biases=False, normalize_routing_weights=0, **told)
+            mixed = made.node("Mul", [mixed, made.node("ReduceSum", [taken, axis], keepdims=1)])
+            mixed = made.node("Reshape", [mixed, made.constant(np.array([1, -1, WIDTH], np.int64))])
+        normed, source = made.skip_norm(source, mixed)
+    made.node("Gather", [normed, axis], ["last"], axis=1)
+    made.product("last", WIDTH, VOCAB, 8)
+    made.nodes[-1].output[0] = "logits"
+    return made.model(2, ["batch", 1, VOCAB], ("input_ids", "position_ids"))
+
+
 GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
     "eight bits": eight_bits,
     "four bits": four_bits,
     "later steps": later_steps,
+    "mixtures": mixtures,
 }
 CONFIG = {
     "model_type": "llama",

@@ -177,6 +177,7 @@ def _graph(model: Any, weights: Mapping[str, Any]) -> Graph:
     found = graph_of(model, weights)
     by_turns(found)
     take_apart(found)
+    _read_tokens_as_given(found)
     _norm_where_heads_lie(found.model.graph)
     _gather_last(found)
     _name_axes(found.model.graph)
@@ -185,6 +186,23 @@ def _graph(model: Any, weights: Mapping[str, Any]) -> Graph:
 
 def _reads(node: Any, weights: Mapping[str, Any]) -> bool:
     return any(each is not None and each.name in weights for each in node.inputs)
+
+
+def _read_tokens_as_given(graph: Graph) -> None:
+    """Look tokens up as they are given where a network gives them the shape first that they have: one text's row.
+
+    Only a lookup of the input itself is known for the embedding, which is rounded.
+    """
+    constants = {each.name: each for each in graph.model.graph.initializer}
+    for node in [node for node in graph.model.graph.node if node.op_type == "Reshape" and node.input[0] == GIVEN[0]]:
+        shape = constants.get(node.input[1])
+        if shape is None or graph.array(shape).tolist() != [1, -1]:
+            continue
+        for reader in graph.model.graph.node:
+            for place, name in enumerate(reader.input):
+                if name == node.output[0]:
+                    reader.input[place] = node.input[0]
+        graph.model.graph.node.remove(node)
 
 
 def _norm_where_heads_lie(graph: Any) -> None:

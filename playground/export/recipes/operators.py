@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import torch
 from torch.overrides import TorchFunctionMode
+from transformers import activations
 from transformers.cache_utils import DynamicCache
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_experts_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
@@ -133,7 +134,7 @@ class _Watched:
     """What was seen with real numbers.
 
     Attributes:
-        norms: Weight and epsilon by module, where the operator gives the same.
+        norms: The operator, weight and epsilon by module, where the operator gives the same.
         turns: By the call of a rotary module, where turning as the operator does gives the same.
         tables: Cosines and sines of all positions, by the same.
         caches: Heads and sizes of the keys of each layer, by its number.
@@ -142,7 +143,7 @@ class _Watched:
         others: Functions of recurrences that compute something else than the operator.
     """
 
-    norms: dict[int, tuple[torch.Tensor, float]] = field(default_factory=dict)
+    norms: dict[int, tuple[str, torch.Tensor, float]] = field(default_factory=dict)
     turns: dict[Any, Turn | None] = field(default_factory=dict)
     tables: dict[Any, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     caches: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -171,8 +172,10 @@ class Operators:
         with ExitStack() as stack:
             for module in list(self._model.modules()):
                 name = type(module).__name__
-                if "RMSNorm" in name:
+                if "RMSNorm" in name or ("LayerNorm" in name and not isinstance(module, torch.nn.LayerNorm)):
                     _instead(stack, module, "forward", self._norm(module))
+                elif type(module).__module__ == activations.__name__ and _is_fast_gelu(module):
+                    _instead(stack, module, "forward", _fast_gelu)
                 elif name.endswith("RotaryEmbedding"):
                     _check_fixed(module)
                     _instead(stack, module, "forward", self._angles(module))
@@ -401,14 +404,14 @@ class Operators:
                 return usual(source, *more, **named)
             if self._run is None:
                 normed = usual(source)
-                if found := _root_mean_square(module, source, normed):
+                if found := _normalised(module, source, normed):
                     self._seen.norms[id(module)] = found
                 return normed
             if id(module) not in self._seen.norms:
                 return usual(source)
-            weight, epsilon = self._seen.norms[id(module)]
+            operator, weight, epsilon = self._seen.norms[id(module)]
             return torch.onnx.ops.symbolic(
-                "SimplifiedLayerNormalization",
+                operator,
                 [source, weight],
                 {"epsilon": epsilon, "axis": -1, "stash_type": 1},
                 dtype=source.dtype,
@@ -582,8 +585,8 @@ def window_of(lets_through: Callable[..., Any]) -> int:
     return window
 
 
-def _root_mean_square(module: Any, source: torch.Tensor, normed: torch.Tensor) -> tuple[torch.Tensor, float] | None:
-    """Weight and epsilon with which the operator gives what the module gave; None where there are none.
+def _normalised(module: Any, source: torch.Tensor, normed: torch.Tensor) -> tuple[str, torch.Tensor, float] | None:
+    """Operator, weight and epsilon with which the operator gives what the module gave; None where there are none.
 
     Some families keep the weight's distance from one.
     """
@@ -592,13 +595,31 @@ def _root_mean_square(module: Any, source: torch.Tensor, normed: torch.Tensor) -
     weight = getattr(module, "weight", None)
     if epsilon is None or normed.shape != source.shape or normed.dtype != torch.float32:
         return None
-    plain = source * torch.rsqrt(source.pow(2).mean(-1, keepdim=True) + epsilon)
     width = source.shape[-1]
-    for added in (0.0, 1.0):
-        factors = torch.ones(width) if weight is None else real(weight.detach()).float() + added
-        if factors.shape == (width,) and experts.same(plain * factors, normed):
-            return factors.clone(), epsilon
+    for operator, middle in (("SimplifiedLayerNormalization", source), ("LayerNormalization", _around_mean(source))):
+        plain = middle * torch.rsqrt(middle.pow(2).mean(-1, keepdim=True) + epsilon)
+        for added in (0.0, 1.0):
+            factors = torch.ones(width) if weight is None else real(weight.detach()).float() + added
+            if factors.shape == (width,) and experts.same(plain * factors, normed):
+                return operator, factors.clone(), epsilon
     return None
+
+
+def _around_mean(source: torch.Tensor) -> torch.Tensor:
+    return source - source.mean(-1, keepdim=True)
+
+
+def _is_fast_gelu(module: Any) -> bool:
+    """Whether an activation of transformers' own, which writes it out, is GELU by the hyperbolic tangent."""
+    probes = torch.linspace(-9.0, 9.0, 512)
+    return experts.same(module.forward(probes), torch.nn.functional.gelu(probes, approximate="tanh"))
+
+
+def _fast_gelu(source: torch.Tensor) -> torch.Tensor:
+    return cast(
+        torch.Tensor,
+        torch.onnx.ops.symbolic("com.microsoft::FastGelu", [source], dtype=source.dtype, shape=source.shape, version=1),
+    )
 
 
 def _turn(

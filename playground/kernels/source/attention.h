@@ -165,6 +165,9 @@ static float exp1(float x) {
     return all[0];
 }
 
+/* What a head's sink takes of the weights, relative to the largest score (gpt-oss). */
+static float sunk(const float *sink, float max) { return exp1(*sink - max); }
+
 /* A further chunk's partial result joins what was put together so far. */
 static void merge_partial(float *max, float *sum, float *out, float max2, float sum2, const float *out2, int size) {
     if (max2 == -INFINITY) return;

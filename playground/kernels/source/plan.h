@@ -18,7 +18,8 @@ enum {
     QUANTISE,      /* activations to bytes, for the products behind it */
     MUL_MAT,       /* of what was quantised last */
     ROPE,          /* queries and keys are turned, keys and values go to the cache */
-    FLASH_ATTN,    /* chunk by chunk; for one token partial results, for several all of it; number: scores are capped */
+    FLASH_ATTN,    /* chunk by chunk; for one token partial results, for several all of it; number: scores are capped;
+                    * data: a score for each head that goes to no position, in ATTN_REDUCE as well */
     ATTN_REDUCE,   /* one token's partial results put together */
     ADD, ADD_ROW, SCALE, MUL,
     SILU, GELU, GELU_ERF, RELU, SIGMOID, /* of one source, times the second if there is one */
@@ -27,6 +28,19 @@ enum {
     LAYER_NORM,    /* the same as RMS_NORM around the mean, with a bias if there is one */
     ROTATE,        /* heads of `extra` numbers are turned by their position */
     CLAMP,         /* x between -number and number */
+    GET_ROWS_POS,  /* a table's rows, by position */
+    MUL_MAT_F32,   /* with few weights [extra][width] that are not rounded */
+    SOFT_MAX,      /* of a row */
+    TOP_K,         /* a row's `extra` largest numbers, from the largest, and where they stand */
+    GET_COLS,      /* the first source's numbers at the places that the second has */
+    SUM_ROWS,      /* one number for each row */
+    MUL_COL, DIV_COL, /* by the second source's one number for each row */
+    QUANTISE_ROWS, /* as QUANTISE, but every row by itself, for MUL_MAT_ID */
+    MUL_MAT_ID,    /* of what was quantised last with `extra` of several matrices, which the source chooses; layer: 1 where
+                    * all have the same numbers, `extra` where each has its own */
+    ADD_ID,        /* to each part of `width` numbers a row of a table, which the second source chooses; layer: its rows */
+    SWIGLU,        /* gate · sigmoid(alpha · gate) · (other + beta), which stand by turns; data: alpha, beta, limit of both */
+    SUM_ID,        /* parts of `width` numbers, each times one of the second source's `extra`, added */
     KINDS
 };
 #define MAX_HEAD 1024 /* numbers in one head */
@@ -84,6 +98,8 @@ static int sound_matrix(const Matrix *m) {
     return m->panels && (m->bits == 8 || m->bits == 4) && m->blocks > 0 && m->outputs > 0 && m->outputs % PANEL == 0;
 }
 
+#define EACH_ROW ((int64_t)1 << 40) /* added to `rounded` where rows were quantised by themselves */
+
 /* `rounded`: how many blocks of activations the last QUANTISE left, of all rows or (negative) of one. */
 static int sound(const Plan *plan, const Op *op, int64_t *rounded, int max_size) {
     const Shape *s = &op->shape;
@@ -92,6 +108,7 @@ static int sound(const Plan *plan, const Op *op, int64_t *rounded, int max_size)
         case GET_ROWS_Q8:
             return width % BLOCK == 0 && op->data[0] && op->data[1] && has(plan, op->dst[0], width, rows);
         case GET_ROWS_F32: return op->data[0] && has(plan, op->dst[0], width, rows);
+        case GET_ROWS_POS: return !op->one && op->data[0] && has(plan, op->dst[0], width, rows);
         case RMS_NORM:
             return op->extra > 0 && width % op->extra == 0 && op->data[0] && has(plan, op->src[0], width, rows) &&
                    may_have(plan, op->src[1], width, rows) && has(plan, op->dst[0], width, rows) &&
@@ -106,6 +123,42 @@ static int sound(const Plan *plan, const Op *op, int64_t *rounded, int max_size)
             *rounded = op->one ? -(int64_t)op->extra : op->extra;
             return has(plan, op->src[0], width, rows) && op->extra == (width + BLOCK - 1) / BLOCK &&
                    op->extra <= plan->blocks;
+        case QUANTISE_ROWS:
+            *rounded = EACH_ROW + op->extra;
+            if (op->one) *rounded = -*rounded;
+            return has(plan, op->src[0], width, rows) && op->extra == (width + BLOCK - 1) / BLOCK &&
+                   op->extra <= plan->blocks;
+        case MUL_MAT_ID: {
+            const Matrix *m = &op->matrix;
+            int64_t blocks = EACH_ROW + (int64_t)m->blocks * op->layer;
+            return sound_matrix(m) && width > 0 && width % PANEL == 0 && m->outputs % width == 0 && op->extra > 0 &&
+                   (op->layer == 1 || op->layer == op->extra) && *rounded == (op->one ? -blocks : blocks) &&
+                   has(plan, op->src[0], op->extra, rows) && has(plan, op->dst[0], width * op->extra, rows);
+        }
+        case ADD_ID:
+            return op->extra > 0 && op->layer > 0 && op->data[0] && width > 0 &&
+                   has(plan, op->src[0], width * op->extra, rows) && has(plan, op->src[1], op->extra, rows) &&
+                   has(plan, op->dst[0], width * op->extra, rows);
+        case SUM_ID:
+            return op->extra > 0 && width > 0 && has(plan, op->src[0], width * op->extra, rows) &&
+                   has(plan, op->src[1], op->extra, rows) && has(plan, op->dst[0], width, rows);
+        case SWIGLU:
+            return op->data[0] && has(plan, op->src[0], 2 * width, rows) && has(plan, op->dst[0], width, rows);
+        case MUL_MAT_F32:
+            return op->extra > 0 && op->data[0] && has(plan, op->src[0], op->extra, rows) &&
+                   has(plan, op->dst[0], width, rows);
+        case SOFT_MAX: return has(plan, op->src[0], width, rows) && has(plan, op->dst[0], width, rows);
+        case TOP_K:
+            return op->extra > 0 && op->extra <= width && has(plan, op->src[0], width, rows) &&
+                   has(plan, op->dst[0], op->extra, rows) && has(plan, op->dst[1], op->extra, rows);
+        case GET_COLS:
+            return op->extra > 0 && has(plan, op->src[0], op->extra, rows) && has(plan, op->src[1], width, rows) &&
+                   has(plan, op->dst[0], width, rows);
+        case SUM_ROWS: return has(plan, op->src[0], width, rows) && has(plan, op->dst[0], 1, rows);
+        case MUL_COL:
+        case DIV_COL:
+            return has(plan, op->src[0], width, rows) && has(plan, op->src[1], 1, rows) &&
+                   has(plan, op->dst[0], width, rows);
         case MUL_MAT:
             return sound_matrix(&op->matrix) && has(plan, op->dst[0], op->matrix.outputs, rows) &&
                    *rounded == (op->one ? -(int64_t)op->matrix.blocks : op->matrix.blocks);

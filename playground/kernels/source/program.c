@@ -61,6 +61,7 @@ static void attn_reduce(const Op *op, Run *r) {
             const float *p = r->parts + ((size_t)chunk * s->heads + h) * part;
             merge_partial(&max, &sum, out, p[0], p[1], p + 2, s->size);
         }
+        if (op->data[0]) sum += sunk((const float *)op->data[0] + h, max);
         for (int i = 0; i < s->size; i++) out[i] /= sum;
     }
 }
@@ -96,12 +97,13 @@ static void flash_attn_many(const Op *op, Run *r, int head, int row, int tokens,
                           size);
     }
     for (int i = 0; i < rows; i++) {
+        if (op->data[0]) sum[i] += sunk((const float *)op->data[0] + head * s->groups + i % s->groups, max[i]);
         float *out = at(r, op->dst[0], row + i / s->groups) + (size_t)(head * s->groups + i % s->groups) * size;
         for (int j = 0; j < size; j++) out[j] = sofar[(size_t)i * size + j] / sum[i];
     }
 }
 
-static int by_rows(int kind) { return kind != MUL_MAT && kind != FLASH_ATTN; }
+static int by_rows(int kind) { return kind != MUL_MAT && kind != MUL_MAT_ID && kind != FLASH_ATTN; }
 
 #include "shares.h"
 
@@ -147,6 +149,24 @@ static void mul_mat_step(const Op *op, Run *r, int step, int rows) {
     }
 }
 
+/* Panels of all experts, each for the rows that have chosen its expert: one row after the other, while a panel is in the
+ * cache. */
+static void mul_mat_id_step(const Op *op, Run *r, int step, int rows) {
+    int each = op->width / PANEL;
+    Matrix panel = op->matrix;
+    panel.outputs = PANEL;
+    for (int p = take(r, step, 1); p < op->matrix.outputs / PANEL; p = take(r, step, 1)) {
+        panel.panels = (const uint8_t *)op->matrix.panels + p * panel_bytes(&op->matrix);
+        for (int row = 0; row < rows; row++) {
+            const float *chosen = at(r, op->src[0], row);
+            float *out = at(r, op->dst[0], row) + (size_t)(p % each) * PANEL;
+            for (int part = 0; part < op->extra; part++)
+                if (place_below(chosen[part], op->matrix.outputs / op->width) == p / each)
+                    mul_mat(&panel, acts_of(op, r, row, part), 1, 0, 1, out + (size_t)part * op->width, PANEL);
+        }
+    }
+}
+
 /* The list for several tokens: in lock step. */
 static void many_tokens(void *with, int thread) {
     Run *r = with;
@@ -159,6 +179,8 @@ static void many_tokens(void *with, int thread) {
         int rows = op->one ? 1 : r->tokens;
         if (op->kind == MUL_MAT) {
             mul_mat_step(op, r, i, rows);
+        } else if (op->kind == MUL_MAT_ID) {
+            mul_mat_id_step(op, r, i, rows);
         } else if (op->kind == FLASH_ATTN) {
             flash_attn(op, r, i, r->own[thread] + r->result);
         } else if (op->kind != ATTN_REDUCE) { /* which several tokens have no need of */

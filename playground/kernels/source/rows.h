@@ -247,6 +247,103 @@ static void rotate_row(const Op *op, Run *r, int row) {
         rope(x + from, out + from, size, size, 0, cosine, (const float *)op->data[1] + place, 1.0f);
 }
 
+/* -- mixtures of experts ------------------------------------------------------------------------------------------- */
+
+/* A place that a step computed, below `count`: another thread may be reading what is of no use any more. */
+INLINE int place_below(float computed, int count) {
+    return computed >= 0.0f && computed < (float)count ? (int)computed : 0;
+}
+
+/* Few outputs: which experts a token goes to changes in jumps, so that nothing of it is rounded. */
+static void mul_mat_f32(const Op *op, const float *x, float *out) {
+    const float *weights = op->data[0];
+    int i = 0;
+    for (; i + 16 <= op->width; i += 16) {
+        v16f sum = f_set(0.0f);
+        for (int k = 0; k < op->extra; k++)
+            sum = f_fma(f_set(x[k]), f_load(weights + (size_t)k * op->width + i), sum);
+        f_store(out + i, sum);
+    }
+    for (; i < op->width; i++) {
+        float sum = 0;
+        for (int k = 0; k < op->extra; k++) sum += x[k] * weights[(size_t)k * op->width + i];
+        out[i] = sum;
+    }
+}
+
+static void soft_max(const Op *op, const float *x, float *out) {
+    float max = x[0], last[16];
+    for (int i = 1; i < op->width; i++) max = x[i] > max ? x[i] : max;
+    v16f all = f_set(0.0f);
+    int i = 0;
+    for (; i + 16 <= op->width; i += 16) {
+        v16f v = f_exp(f_sub(f_load(x + i), f_set(max)));
+        f_store(out + i, v);
+        all = f_add(all, v);
+    }
+    if (i < op->width) {
+        for (int j = 0; j < 16; j++) last[j] = i + j < op->width ? x[i + j] : -INFINITY;
+        v16f v = f_exp(f_sub(f_load(last), f_set(max)));
+        f_store(last, v);
+        memcpy(out + i, last, (size_t)(op->width - i) * sizeof(float));
+        all = f_add(all, v);
+    }
+    float sum = f_hsum(all);
+    for (i = 0; i < op->width; i++) out[i] /= sum;
+}
+
+/* Of equal numbers the first. */
+static void top_k(const Op *op, const float *x, float *out, float *places) {
+    for (int k = 0; k < op->extra; k++) {
+        int best = -1;
+        for (int i = 0; i < op->width; i++) {
+            int free_ = !k || x[i] < out[k - 1] || (x[i] == out[k - 1] && (float)i > places[k - 1]);
+            if (free_ && (best < 0 || x[i] > x[best])) best = i;
+        }
+        out[k] = x[best < 0 ? 0 : best], places[k] = (float)(best < 0 ? 0 : best);
+    }
+}
+
+static void swiglu(const Op *op, const float *x, float *out) {
+    const float *told = op->data[0], alpha = told[0], beta = told[1], limit = told[2];
+    for (int i = 0; i < op->width; i += 16) {
+        float gates[16] = {0}, others[16] = {0}, made[16];
+        int count = op->width - i < 16 ? op->width - i : 16;
+        for (int j = 0; j < count; j++) gates[j] = x[2 * (i + j)], others[j] = x[2 * (i + j) + 1];
+        v16f gate = f_min(f_load(gates), f_set(limit));
+        v16f other = f_max(f_min(f_load(others), f_set(limit)), f_set(-limit));
+        v16f by = f_mul(gate, f_sigmoid(f_mul(gate, f_set(alpha))));
+        f_store(made, f_mul(by, f_add(other, f_set(beta))));
+        memcpy(out + i, made, (size_t)count * sizeof(float));
+    }
+}
+
+static void add_id(const Op *op, const float *x, const float *chosen, float *out) {
+    const float *table = op->data[0];
+    for (int part = 0; part < op->extra; part++) {
+        const float *row = table + (size_t)place_below(chosen[part], op->layer) * op->width;
+        for (int i = 0; i < op->width; i++) out[(size_t)part * op->width + i] = x[(size_t)part * op->width + i] + row[i];
+    }
+}
+
+static void sum_id(const Op *op, const float *x, const float *weights, float *out) {
+    for (int i = 0; i < op->width; i++) {
+        float sum = 0;
+        for (int part = 0; part < op->extra; part++) sum += x[(size_t)part * op->width + i] * weights[part];
+        out[i] = sum;
+    }
+}
+
+static Acts acts_from(Acts acts, size_t block) {
+    return (Acts){acts.bytes + block * BLOCK, acts.scales + block, acts.sums + block, acts.bias + block};
+}
+
+/* One row's activations, for the expert at `part` of those that were chosen for it. */
+INLINE Acts acts_of(const Op *op, const Run *r, int row, int part) {
+    size_t blocks = (size_t)op->matrix.blocks, own = op->layer > 1 ? (size_t)part : 0;
+    return acts_from(r->plan.acts, ((size_t)row * (size_t)op->layer + own) * blocks);
+}
+
 static void row_of(const Op *op, Run *r, int row, int rows) {
     float *out = op->dst[0].buffer < 0 ? NULL : at(r, op->dst[0], row);
     const float *x = op->src[0].buffer < 0 ? NULL : at(r, op->src[0], row);
@@ -255,6 +352,9 @@ static void row_of(const Op *op, Run *r, int row, int rows) {
     switch (op->kind) {
         case GET_ROWS_Q8: get_rows_q8(op, r->ids[row], out); break;
         case GET_ROWS_F32: memcpy(out, data + r->ids[row] * op->width, (size_t)op->width * sizeof(float)); break;
+        case GET_ROWS_POS:
+            memcpy(out, data + (int64_t)(r->start + row) * op->width, (size_t)op->width * sizeof(float));
+            break;
         case RMS_NORM:
             if (!rms_norm(op, x, y, out, op->dst[1].buffer < 0 ? NULL : at(r, op->dst[1], row))) is_broken(r, op);
             break;
@@ -265,18 +365,41 @@ static void row_of(const Op *op, Run *r, int row, int rows) {
         case QUANTISE:
             if (!quantise(x, op->width, r->plan.acts, op->extra, row, rows)) is_broken(r, op);
             break;
+        case QUANTISE_ROWS: {
+            Acts own = acts_from(r->plan.acts, (size_t)row * op->extra);
+            if (!quantise(x, op->width, own, op->extra, 0, 1)) is_broken(r, op);
+            break;
+        }
+        case MUL_MAT_F32: mul_mat_f32(op, x, out); break;
+        case GET_COLS: for (int i = 0; i < op->width; i++) out[i] = x[place_below(y[i], op->extra)]; break;
+        case SUM_ROWS:
+            out[0] = 0;
+            for (int i = 0; i < op->width; i++) out[0] += x[i];
+            break;
+        case MUL_COL: for (int i = 0; i < op->width; i++) out[i] = x[i] * y[0]; break;
+        case DIV_COL: for (int i = 0; i < op->width; i++) out[i] = x[i] / y[0]; break;
+        case ADD_ID: add_id(op, x, y, out); break;
+        case SUM_ID: sum_id(op, x, y, out); break;
+        case SWIGLU: /* as below */
+            if (!all_finite(x, 2 * (size_t)op->width)) is_broken(r, op);
+            swiglu(op, x, out);
+            break;
         case ROPE: rope_row(op, r, row); break;
         case ADD: for (int i = 0; i < op->width; i++) out[i] = x[i] + y[i]; break;
         case ADD_ROW: for (int i = 0; i < op->width; i++) out[i] = x[i] + data[i]; break;
         case SCALE: for (int i = 0; i < op->width; i++) out[i] = x[i] * op->number; break;
         case MUL: for (int i = 0; i < op->width; i++) out[i] = x[i] * y[i]; break;
         case GET_ROWS_LAST: memcpy(out, at(r, op->src[0], r->tokens - 1), (size_t)op->width * sizeof(float)); break;
+        case SOFT_MAX:
+        case TOP_K:
         case SOFTCAP:
         case CLAMP:
         case RELU:
         case SIGMOID: /* what they make of no number is one */
             if (!all_finite(x, (size_t)op->width)) is_broken(r, op);
-            if (op->kind == SOFTCAP) softcap(op, x, out);
+            if (op->kind == SOFT_MAX) soft_max(op, x, out);
+            else if (op->kind == TOP_K) top_k(op, x, out, at(r, op->dst[1], row));
+            else if (op->kind == SOFTCAP) softcap(op, x, out);
             else if (op->kind == CLAMP) clamp(op, x, out);
             else activate(op, x, y, out);
             break;

@@ -77,6 +77,11 @@ static Work work_of(const Run *r, int place, int start) {
         work.units = (uint32_t)(op->matrix.outputs / PANEL);
         work.most = most < 1 ? 1 : most > PIECE_PANELS ? PIECE_PANELS : (uint32_t)most;
         work.pieces = PIECES;
+    } else if (op->kind == MUL_MAT_ID) {
+        work.units = (uint32_t)(op->extra * (op->width / PANEL));
+        work.most = PIECE_BYTES / panel_bytes(&op->matrix) < 1 ? 1 : PIECE_BYTES / panel_bytes(&op->matrix);
+        work.most = work.most > PIECE_PANELS ? PIECE_PANELS : work.most;
+        work.pieces = PIECES;
     } else {
         const Shape *s = &op->shape;
         work.end = start + 1;
@@ -89,7 +94,7 @@ static Work work_of(const Run *r, int place, int start) {
 
 INLINE float *result_of(const Run *r, const Work *work, uint32_t unit, size_t *floats) {
     const Op *op = work->op;
-    if (op->kind == MUL_MAT) return *floats = PANEL, at(r, op->dst[0], 0) + (size_t)unit * PANEL;
+    if (op->kind == MUL_MAT || op->kind == MUL_MAT_ID) return *floats = PANEL, at(r, op->dst[0], 0) + (size_t)unit * PANEL;
     const Shape *s = &op->shape;
     int chunk = work->first + (int)unit % work->chunks, head = (int)unit / work->chunks;
     *floats = (size_t)s->groups * (s->size + 2);
@@ -103,6 +108,16 @@ static void compute(Run *r, const Work *work, uint32_t from, uint32_t n, float *
         part.panels = (const uint8_t *)part.panels + from * panel_bytes(&part);
         part.outputs = (int)n * PANEL;
         mul_mat(&part, r->plan.acts, 1, 0, (int)n, out, (size_t)part.outputs);
+    } else if (op->kind == MUL_MAT_ID) {
+        uint32_t each = (uint32_t)op->width / PANEL;
+        for (uint32_t unit = from; unit < from + n; unit++) {
+            int part = (int)(unit / each);
+            int expert = place_below(at(r, op->src[0], 0)[part], op->matrix.outputs / op->width);
+            Matrix panel = op->matrix;
+            panel.panels = (const uint8_t *)panel.panels + (expert * each + unit % each) * panel_bytes(&panel);
+            panel.outputs = PANEL;
+            mul_mat(&panel, acts_of(op, r, 0, part), 1, 0, 1, out + (size_t)(unit - from) * PANEL, PANEL);
+        }
     } else {
         int head = (int)from / work->chunks, chunk = work->first + (int)from % work->chunks;
         flash_attn_one(op, r, work->end, head, chunk, out, own);
@@ -113,7 +128,7 @@ static void put_in_place(Run *r, const Work *work, uint32_t from, uint32_t n, co
     size_t floats;
     float *to = result_of(r, work, from, &floats);
     memcpy(to, results, n * floats * sizeof(float));
-    if (work->op->kind == MUL_MAT && !all_finite(results, n * floats)) is_broken(r, work->op);
+    if (work->op->kind != FLASH_ATTN && !all_finite(results, n * floats)) is_broken(r, work->op);
 }
 
 /* Computes a piece in the open, by this thread's own claim, and puts it in place unless another has done so meanwhile. */

@@ -21,6 +21,12 @@ from playground.runtimes.native.program import Array, Heads, Program, Step, Valu
 VECTOR = 16
 """Numbers a head has a multiple of."""
 
+_OF_OTHER_WIDTHS = frozenset(
+    (
+        *(Kind.MUL_MAT_F32, Kind.SOFT_MAX, Kind.TOP_K, Kind.GET_COLS, Kind.SUM_ROWS, Kind.MUL_COL, Kind.DIV_COL),
+        *(Kind.MUL_MAT_ID, Kind.ADD_ID, Kind.SWIGLU, Kind.SUM_ID),
+    )
+)
 _ACTIVATIONS = frozenset((Kind.SILU, Kind.GELU, Kind.GELU_ERF, Kind.RELU, Kind.SIGMOID))
 
 
@@ -80,9 +86,11 @@ class _Walk:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._written: set[int] = set()
-        self._rounded: tuple[int, bool] | None = None  # blocks, and whether of the last row alone
+        # Blocks, whether of the last row alone, and whether of each row by itself.
+        self._rounded: tuple[int, bool, bool] | None = None
         self._layers = 0
         self._attending: Value | None = None
+        self._sinks: tuple[Array | None, ...] = ()
 
     def step(self, step: Step) -> None:
         """Look at one step, which the kernels take behind those before."""
@@ -93,15 +101,18 @@ class _Walk:
         width = whole(
             lambda found: msg("the graph has a step {kind} of {value}", kind=kind.name, value=found), step.width
         )
-        if kind == Kind.QUANTISE:
+        if kind in _OF_OTHER_WIDTHS:
+            self._of_parts(step, width)
+            return
+        if kind in (Kind.QUANTISE, Kind.QUANTISE_ROWS):
             self._takes(step, width, 1, 1)
             self._fits(not step.outputs and step.extra == -(-width // BLOCK), step)
-            self._rounded = (step.extra, step.one)
+            self._rounded = (step.extra, step.one, kind == Kind.QUANTISE_ROWS)
             return
         if kind == Kind.MUL_MAT:
             self._fits(not step.inputs and step.weights is not None, step)
             self._weights(step, step.weights)
-        elif kind in (Kind.GET_ROWS_Q8, Kind.GET_ROWS_F32):
+        elif kind in (Kind.GET_ROWS_Q8, Kind.GET_ROWS_F32, Kind.GET_ROWS_POS):
             self._fits(not step.inputs and not step.one, step)
             self._table(step, width)
         elif kind == Kind.GET_ROWS_LAST:
@@ -154,7 +165,17 @@ class _Walk:
         assert weights is not None
         outputs, blocks, means, bits = step.width, weights.blocks, weights.mean_blocks, weights.bits
         self._fits(bits in (4, 8) and blocks >= 1 and means in (0, -(-blocks // BLOCK)), step)
-        self._fits(weights.outputs == outputs and self._rounded == (blocks, step.one), step)
+        self._fits(weights.outputs == outputs and self._rounded == (blocks, step.one, False), step)
+        self._matrix(step, weights)
+        out = step.outputs[0] if step.outputs else None
+        panels = whole(
+            lambda found: msg("the graph has outputs of a product, {value}", value=found), -(-outputs // PANEL) * PANEL
+        )
+        self._fits(out is not None and out.offset == 0 and self._width(out) >= panels, step)
+
+    def _matrix(self, step: Step, weights: Weights) -> None:
+        """The matrix has what it says."""
+        outputs, blocks, means, bits = weights.outputs, weights.blocks, weights.mean_blocks, weights.bits
         stored = outputs, blocks + means
         self._array(step, weights.values, np.uint8, (*stored, BLOCK * bits // 8))
         self._array(step, weights.scales, np.float32, stored)
@@ -162,21 +183,69 @@ class _Walk:
             size = outputs * (stored[1] if bits == 8 else -(-stored[1] // 2))
             self._fits(weights.zeros.size == size, step)
             self._array(step, weights.zeros, np.uint8, weights.zeros.shape)
-        out = step.outputs[0] if step.outputs else None
-        panels = whole(
-            lambda found: msg("the graph has outputs of a product, {value}", value=found), -(-outputs // PANEL) * PANEL
-        )
-        self._fits(out is not None and out.offset == 0 and self._width(out) >= panels, step)
+
+    def _of_parts(self, step: Step, width: int) -> None:
+        """Steps whose sources and results have several widths: those of a mixture of experts."""
+        kind = step.kind
+
+        def said(found: str) -> Translatable:
+            return msg("the graph has a step {kind} of {value}", kind=kind.name, value=found)
+
+        parts = whole(said, step.extra)
+        whole(said, 2 * width * parts)
+        reads, writes = {
+            Kind.MUL_MAT_F32: ((parts,), (width,)),
+            Kind.SOFT_MAX: ((width,), (width,)),
+            Kind.TOP_K: ((width,), (parts, parts)),
+            Kind.GET_COLS: ((parts, width), (width,)),
+            Kind.SUM_ROWS: ((width,), (1,)),
+            Kind.MUL_COL: ((width, 1), (width,)),
+            Kind.DIV_COL: ((width, 1), (width,)),
+            Kind.MUL_MAT_ID: ((parts,), (width * parts,)),
+            Kind.ADD_ID: ((width * parts, parts), (width * parts,)),
+            Kind.SWIGLU: ((2 * width,), (width,)),
+            Kind.SUM_ID: ((width * parts, parts), (width,)),
+        }[kind]
+        self._fits(len(step.inputs) == len(reads) and len(step.outputs) == len(writes), step)
+        pairs = zip(step.inputs, reads, strict=True)
+        self._fits(all(value is not None and self._reads(value, each, step.one) for value, each in pairs), step)
+        if kind == Kind.MUL_MAT_F32:
+            self._tensors(step, (np.float32, (parts, width)))
+        elif kind == Kind.TOP_K:
+            self._fits(parts <= width, step)
+        elif kind == Kind.SWIGLU:
+            self._tensors(step, (np.float32, (3,)))
+        elif kind == Kind.ADD_ID:
+            self._tensors(step, (np.float32, (step.layer, width)))
+        elif kind == Kind.MUL_MAT_ID:
+            self._experts(step, width, parts)
+        for value, each in zip(step.outputs, writes, strict=True):
+            self._fits(value is not None and value.buffer not in self._written, step)
+            assert value is not None
+            self._written.add(value.buffer)
+            self._fits(self._reads(value, each, step.one), step)
+
+    def _experts(self, step: Step, width: int, parts: int) -> None:
+        """Matrices of one size, one behind the other."""
+        weights = step.weights
+        self._fits(weights is not None, step)
+        assert weights is not None
+        self._fits(width % PANEL == 0 and weights.outputs % width == 0 and weights.mean_blocks == 0, step)
+        self._fits(weights.blocks >= 1 and weights.bits in (4, 8) and step.layer in (1, parts), step)
+        self._fits(self._rounded == (weights.blocks * step.layer, step.one, True), step)
+        whole(lambda found: msg("the graph has outputs of a product, {value}", value=found), weights.outputs)
+        self._matrix(step, weights)
 
     def _width(self, value: Value) -> int:
         return self._program.widths[value.buffer] if 0 <= value.buffer < len(self._program.widths) else 0
 
     def _table(self, step: Step, width: int) -> None:
-        """An embedding has a row for each token there may be."""
+        """An embedding has a row for each token there may be, a table of positions one for each position."""
         table = step.tensors[0] if step.tensors else None
-        self._fits(table is not None and table.ndim == 2 and len(table) >= self._program.tokens, step)
-        rows = 0 if table is None else len(table)
-        if step.kind == Kind.GET_ROWS_F32:
+        known = self._program.longest if step.kind == Kind.GET_ROWS_POS else self._program.tokens
+        rows = len(table) if table is not None and table.ndim == 2 else 0
+        self._fits(known is not None and rows >= known, step)
+        if step.kind != Kind.GET_ROWS_Q8:
             self._tensors(step, (np.float32, (rows, width)))
             return
         blocks = rows, width // BLOCK
@@ -204,10 +273,12 @@ class _Walk:
         if step.kind == Kind.FLASH_ATTN:
             self._fits(step.number == heads.softcap, step)
             self._gives(step, wide)
-            self._attending = step.outputs[0]
+            self._attending, self._sinks = step.outputs[0], step.tensors
         else:  # of one token; FLASH_ATTN wrote there for several
             self._fits(self._attending is not None and step.outputs == (self._attending,), step)
+            self._fits(len(step.tensors) == len(self._sinks), step)
             self._attending = None
+        self._tensors(step, *[(np.float32, (heads.heads,))] * len(step.tensors))
 
     def _angles(self, step: Step, heads: Heads) -> None:
         """Cosines and sines for every position there may be, of a part of a head at most."""

@@ -40,6 +40,9 @@ from playground.runtimes.native.rows import ManyRows, split
 Array = NDArray[Any]
 
 
+_ROUNDING = (Kind.QUANTISE, Kind.QUANTISE_ROWS)
+
+
 class KernelEngine(Engine):
     """One model.
 
@@ -68,7 +71,7 @@ class KernelEngine(Engine):
         self._places, self._many = places, None  # type: list[int], ManyRows | None
         self._first = split(program)
         self._ops = (Op * len(program.steps))(*(self._op(step, places, program.widths) for step in program.steps))
-        widest = max([step.extra * BLOCK for step in program.steps if step.kind == Kind.QUANTISE], default=BLOCK)
+        widest = max([step.extra * BLOCK for step in program.steps if step.kind in _ROUNDING], default=BLOCK)
         acts, self._acts = library.acts(PREFILL_CHUNK, widest)
         self._rooms = (Room * len(sizes))(*(Room(*size) for size in sizes))
         room = (self._rooms, len(sizes), len(program.layers), PREFILL_CHUNK, widest // BLOCK)

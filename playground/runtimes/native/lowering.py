@@ -27,6 +27,7 @@ from playground.messages import msg
 from playground.runtimes.native.attention import angles, heads_of
 from playground.runtimes.native.checks import check
 from playground.runtimes.native.constants import Constants
+from playground.runtimes.native.mixtures import OPERATOR, Mixtures, step_of
 from playground.runtimes.native.program import (
     Capping,
     NotForKernels,
@@ -63,7 +64,10 @@ def read_program(path: Path) -> Program:
 
 
 _ACTIVATIONS = {"Sigmoid": Kind.SIGMOID, "Gelu": Kind.GELU_ERF, "FastGelu": Kind.GELU, "Relu": Kind.RELU}
-_MASK_OPERATORS = frozenset(("ReduceSum", "Sub", "Cast", "Shape", "Gather", "Squeeze", "Unsqueeze", "Reshape"))
+_SAME_IDS = frozenset(("Cast", "Squeeze", "Unsqueeze", "Reshape"))
+_MASK_OPERATORS = frozenset(
+    ("ReduceSum", "Sub", "Cast", "Shape", "Gather", "Squeeze", "Unsqueeze", "Reshape", "Concat")
+)
 
 
 class _Reader:
@@ -77,10 +81,20 @@ class _Reader:
         self._constants = Constants(path.parent, self._graph)
         self._values: dict[str, Value | Pending | Capping] = {}
         self._positional = {MASK, POSITIONS}  # values made of the mask and of positions alone
+        self._tokens = {TOKENS}  # the tokens, and the same with other axes
+        self._counted = {POSITIONS: 0}  # the same of positions, with what was added to them
         self._program = Program()
         self._node_name = ""
         self._rounded: Value | None = None  # what the last QUANTISE left for products
         self._names = {each.name for each in (*self._graph.input, *self._graph.initializer)}
+        self._mixtures = Mixtures(
+            self._constants,
+            value=self._value,
+            name=self._values.__setitem__,
+            append=self._of_parts,
+            quantise=self._by_rows,
+        )
+        self._has_experts = any(node.op_type == OPERATOR for node in self._graph.node)
         self._uses = Counter(name for node in self._graph.node for name in node.input)
 
     def read(self) -> Program:
@@ -132,8 +146,7 @@ class _Reader:
             self._constants.add(node)
             return
         given = [name for name in node.input if name and name not in self._constants]
-        if node.op_type in _MASK_OPERATORS and given and all(name in self._positional for name in given):
-            self._positional.update(node.output)
+        if given and self._is_of_ids(node, given):
             return
         handlers: Mapping[str, Callable[[Any, dict[str, Any]], None]] = {
             "GatherBlockQuantized": self._embed_rounded,
@@ -158,15 +171,40 @@ class _Reader:
             "Clip": self._clip,
             **dict.fromkeys(_ACTIVATIONS, self._activation),
         }
-        if node.op_type == "MatMul":
+        if self._has_experts:
+            handlers = {**handlers, **self._mixtures.handlers}
+        elif node.op_type == "MatMul":
             refuse(msg("the graph has products whose weights are not rounded"))
         if node.op_type not in handlers:
             refuse(msg("the graph has the operator {operator}", operator=node.op_type))
         handlers[node.op_type](node, {each.name: helper.get_attribute_value(each) for each in node.attribute})
 
+    def _is_of_ids(self, node: Any, given: list[str]) -> bool:
+        """Whether it is a part of what is made of the mask, positions or tokens alone; then it is done with.
+
+        Args:
+            given: Names that it reads and that are no constants.
+        """
+        kind, made = node.op_type, node.output[0]
+        if kind == "Gather" and node.input[1] in self._counted:
+            return False  # a table's rows
+        if kind == "Add" and given[0] in self._counted:
+            self._shift(node, given[0])
+        elif kind in _MASK_OPERATORS and all(name in self._positional for name in given):
+            self._positional.update(node.output)
+            if kind in _SAME_IDS and given[0] in self._counted:
+                self._counted[made] = self._counted[given[0]]
+        elif kind in _SAME_IDS and given[0] in self._tokens:
+            self._tokens.add(made)
+        elif kind == "Shape" and given[0] in self._tokens:
+            self._positional.update(node.output)
+        else:
+            return False
+        return True
+
     def _embed_rounded(self, node: Any, settings: dict[str, Any]) -> None:
         known_only(node, settings, {"bits": 8, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 1})
-        if node.input[1] != TOKENS:
+        if node.input[1] not in self._tokens:
             refuse(msg("the graph has a lookup of something other than tokens"))
         tensors = self._constants.table(node.input[0], *node.input[2:4])
         rows, width = tensors[0].shape
@@ -174,7 +212,10 @@ class _Reader:
         self._step(Kind.GET_ROWS_Q8, (), node.output[0], width, tensors=tensors)
 
     def _gather(self, node: Any, settings: dict[str, Any]) -> None:
-        if node.input[1] == TOKENS and settings.get("axis", 0) == 0:
+        if node.input[1] in self._counted and settings.get("axis", 0) == 0:
+            self._embed_positions(node)
+            return
+        if node.input[1] in self._tokens and settings.get("axis", 0) == 0:
             table = self._constants.array(node.input[0], np.float32)
             if table.ndim != 2:
                 refuse(msg("the graph has an embedding that is no table"))
@@ -189,6 +230,22 @@ class _Reader:
         ):
             refuse(msg("the graph has a Gather other than of tokens and of the last position"))
         self._step(Kind.GET_ROWS_LAST, (source,), node.output[0], source.width, one=True)
+
+    def _shift(self, node: Any, positions: str) -> None:
+        """Some families leave the first rows of their table of positions to padding."""
+        amount = next((self._constants.array(name) for name in node.input if name in self._constants), np.empty(0))
+        if amount.size != 1 or amount.dtype.kind != "i":
+            refuse(msg("the graph has positions to which something other than a whole number is added"))
+        self._counted[node.output[0]] = self._counted[positions] + int(amount.reshape(-1)[0])
+        self._positional.add(node.output[0])
+
+    def _embed_positions(self, node: Any) -> None:
+        table, first = self._constants.array(node.input[0], np.float32), self._counted[node.input[1]]
+        if table.ndim != 2 or not 0 <= first < len(table):
+            refuse(msg("the graph has an embedding that is no table"))
+        table = table[first:]
+        self._program.longest = min(len(table), self._program.longest or len(table))
+        self._step(Kind.GET_ROWS_POS, (), node.output[0], table.shape[1], tensors=(table,))
 
     def _alias(self, node: Any, settings: dict[str, Any]) -> None:
         """Axes of size one come and go; rows are rows. Heads side by side in a row, or one behind the other, are the
@@ -293,7 +350,9 @@ class _Reader:
 
     def _attention(self, node: Any, settings: dict[str, Any]) -> None:
         names = [*node.input, *[""] * (12 - len(node.input))]
-        if any(name and name not in self._positional for name in (*names[5:7], *names[9:])):
+        sinks = (self._constants.array(names[11], np.float32).reshape(-1),) if names[11] in self._constants else ()
+        beside = (*names[5:7], *names[9 : 12 - len(sinks)], *names[12:])
+        if any(name and name not in self._positional for name in beside):
             refuse(msg("the graph has attention with a mask, a bias or sinks of its own"))
         first = self._value(names[0])
         shape = heads_of(node, settings, first.width, packed=not names[1])
@@ -303,6 +362,8 @@ class _Reader:
         else:
             spans = ((0, wide), (wide, wide + narrow), (wide + narrow, first.width))
             parts = tuple(first.columns(start, end) for start, end in spans)  # type: ignore[assignment]
+        if any(each.size != shape.heads for each in sinks):
+            refuse(msg("the graph has attention with a mask, a bias or sinks of its own"))
         widths = [part.width for part in parts]
         if widths != [wide, narrow, narrow] or any(part.one or part.means for part in (first, *parts)):
             refuse(msg("the graph has queries, keys and values of other widths than its heads"))
@@ -314,8 +375,8 @@ class _Reader:
         queries, out = self._new(wide), self._new(wide)
         interleaved = int(bool(settings.get("rotary_interleaved", 0)))
         self._append(Step(Kind.ROPE, parts, (queries,), turned, extra=interleaved, tensors=tables, **which))
-        self._append(Step(Kind.FLASH_ATTN, (queries,), (out,), wide, number=shape.softcap, **which))
-        self._append(Step(Kind.ATTN_REDUCE, (queries,), (out,), wide, **which))
+        self._append(Step(Kind.FLASH_ATTN, (queries,), (out,), wide, number=shape.softcap, tensors=sinks, **which))
+        self._append(Step(Kind.ATTN_REDUCE, (queries,), (out,), wide, tensors=sinks, **which))
         self._values[node.output[0]] = out
 
     def _split(self, node: Any, settings: dict[str, Any]) -> None:
@@ -383,7 +444,7 @@ class _Reader:
                 return
         for this, other in (node.input, reversed(node.input)):
             waiting = self._values.get(this)
-            if not isinstance(waiting, Pending):
+            if not isinstance(waiting, Pending) or waiting.source.width == 1:
                 continue
             if waiting.kind == Kind.SIGMOID and self._values.get(other) == waiting.source:
                 self._values[node.output[0]] = Pending(Kind.SILU, waiting.source)
@@ -393,10 +454,17 @@ class _Reader:
                 self._step(waiting.kind, (waiting.source, second), node.output[0], second.width)
             return
         first, second = self._value(node.input[0]), self._value(node.input[1])
+        if (first.width == 1) != (second.width == 1):
+            row, column = (second, first) if first.width == 1 else (first, second)
+            self._mixtures.by_column(Kind.MUL_COL, node, row, column)
+            return
         self._step(Kind.MUL, (first, second), node.output[0], first.width)
 
     def _divide(self, node: Any, settings: dict[str, Any]) -> None:
-        """By a limit, of what is capped at it: the only Div there is."""
+        """By a limit, of what is capped at it; or by a number of each row's own."""
+        if node.input[1] not in self._constants:
+            self._mixtures.by_column(Kind.DIV_COL, node, self._value(node.input[0]), self._value(node.input[1]))
+            return
         limit = self._constants.array(node.input[1], np.float32)
         if limit.size != 1:
             refuse(msg("the graph has a Div by a constant row"))
@@ -413,6 +481,9 @@ class _Reader:
             self._constants.array(name, np.float32).reshape(-1) if name in self._constants else np.empty(0, np.float32)
             for name in (*node.input[1:3], "", "")[:2]
         ]
+        if [end.size for end in ends] == [1, 0]:
+            self._mixtures.floor(node, float(ends[0][0]))
+            return
         if [end.size for end in ends] != [1, 1] or not 0 < (limit := float(ends[1][0])) == -float(ends[0][0]):
             refuse(msg("the graph has a Clip of something other than a number and its negative"))
         value = self._value(node.input[0])
@@ -469,6 +540,20 @@ class _Reader:
         self._values[name] = out
         if total:
             self._values[also] = total
+
+    def _of_parts(
+        self, kind: Kind, inputs: tuple[Value, ...], widths: tuple[int, ...], *, width: int, **more: Any
+    ) -> tuple[Value, ...]:
+        """A step of a mixture of experts; its results."""
+        outputs = tuple(self._new(each, inputs[0].one) for each in widths)
+        self._append(step_of(kind, inputs, outputs, width, **more))
+        return outputs
+
+    def _by_rows(self, source: Value) -> None:
+        """Rounds each row by itself, for products with experts."""
+        blocks = -(-source.width // BLOCK)
+        self._append(Step(Kind.QUANTISE_ROWS, (source,), (), source.width, extra=blocks, one=source.one))
+        self._rounded = None
 
     def _append(self, step: Step) -> None:
         step.node = self._node_name

@@ -142,6 +142,24 @@ def render(text: str, catalogue: Catalogue) -> str:
         return str(text)
 
 
+_ORDERS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+"""What a terminal takes for an order, or hides, or turns the order of letters with (bidi controls); a break of line and
+a tabulator are none, nor are the joiners that Indic scripts and emoji are written with."""
+
+
+def spelt_out(text: str) -> str:
+    """A text of anybody's, safe to be shown on a terminal or kept in a log: ``\\x1b`` in place of an escape."""
+    return _ORDERS.sub(_code_of, text)
+
+
+def _code_of(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
 def _is_plain(template: str) -> bool:
     """Whether names and short formats are all that a template from a file asks for: no attributes, no widths."""
     try:

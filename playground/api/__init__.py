@@ -9,6 +9,7 @@ models: the service has them.
 Door:
     app: create_api
     beside: Beside
+    connections: Connection
     operations: Operations
     serving: bound, opened, serve
 """

@@ -12,14 +12,13 @@ import sys
 import tempfile
 import time
 import traceback
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playground.errors import ConfigError, PlaygroundError, UsageError
-from playground.messages import foreign, msg, render
+from playground.messages import foreign, msg, render, spelt_out
 from playground.translations import for_terminal
 
 if TYPE_CHECKING:
@@ -55,9 +54,9 @@ def stderr() -> Console:
 
 
 def _console(stderr: bool) -> Console:
-    from rich.console import Console
+    from playground.cli.terminal import SafeConsole
 
-    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    console = SafeConsole(stderr=stderr, markup=False, highlight=False, emoji=False)
     if not console.is_terminal and console.width < PLAIN_WIDTH:
         console.width = PLAIN_WIDTH
     return console
@@ -69,13 +68,8 @@ def say(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """A text, safe on a terminal: control characters, which may retitle or clear it, are spelt out. A message is said
-    in the reader's language.
-    """
-    return "".join(
-        char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs") else f"\\x{ord(char):02x}"
-        for char in say(text).replace("\r\n", "\n")
-    )
+    """A text, safe on a terminal (``spelt_out``). A message is said in the reader's language."""
+    return spelt_out(say(text).replace("\r\n", "\n"))
 
 
 def exit_code(error: BaseException) -> int:
@@ -104,7 +98,7 @@ def report(error: PlaygroundError, as_json: bool) -> int:
 def report_interrupt(as_json: bool) -> None:
     if as_json:
         print_json({"error": {"type": "Interrupted", "message": "Stopped by Ctrl-C", "next_step": ""}})
-    print(say(msg("Stopped.")), file=sys.stderr)
+    print(clean(msg("Stopped.")), file=sys.stderr)
 
 
 def report_unexpected(error: Exception, as_json: bool, home: Path | None) -> int:
@@ -159,7 +153,7 @@ class StepPrinter:
     REDRAW_EVERY_S = 0.1
 
     def __init__(self, title: str) -> None:
-        self._title = title
+        self._title = clean(title)
         self._terminal = sys.stderr.isatty()
         self._step = ""
         self._tenth = 0
@@ -168,7 +162,7 @@ class StepPrinter:
     def __call__(self, step: str, progress: float | None) -> None:
         now = time.monotonic()
         share = "" if progress is None else f" {progress:4.0%}"
-        line = f"{self._title}: {say(step)}{share}"
+        line = f"{self._title}: {clean(step)}{share}"
         if self._terminal:
             if step != self._step or now - self._printed_at > self.REDRAW_EVERY_S:
                 print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)

@@ -81,7 +81,7 @@ def _serve(playground: object, served: str) -> None:
         known = Hosts(settings.host, settings.hosts)
         app = Operations(create_api(playground, keys=settings.api_keys, hosts=known), playground, known)
         told = msg("Serving {models} on http://{host}:{port}/v1 (Ctrl-C ends it)", models=served, host=shown, port=port)
-        print(output.say(told), flush=True)
+        print(output.clean(told), flush=True)
         with written(settings.log):
             log.info("listening", extra={"port": port})
             playground.prepare_served()

@@ -58,6 +58,10 @@ class Hosts:
             return False
         return called[0] in self._always or (self._own is not None and called[0] in self._own())
 
+    def named(self, host: str) -> bool:
+        """Whether whoever runs the app, or the Hub, gave it this name, port and all."""
+        return split(host) in self._named
+
     def same_site(self, origin: str, host: str) -> bool:
         """Whether a page with this ``Origin`` is the app's own, called as in ``host``.
 

@@ -15,6 +15,7 @@
     PLAYGROUND_PREPARED_FROM a repository of the Hub with prepared artifacts, OWNER/NAME[#REVISION], instead of
                          app.prepared_from of spaces.yaml; empty for none
     PLAYGROUND_HOSTS     further names that the web app answers to, with commas between them
+    PLAYGROUND_FRAMES    websites that may show the web app in a frame, with commas between them, beside its own
     PLAYGROUND_API_KEYS  keys of programs that may use the OpenAI-compatible API, with commas between them (docs/api.md)
     PLAYGROUND_SECRET    what visitors' cookies are signed with, where several replicas serve them (default: made once
                          and kept under PLAYGROUND_HOME)
@@ -64,6 +65,7 @@ LogFormat = Literal["text", "json"]
 
 SECRET_CHARS = 32
 KEY_CHARS = 16
+HUB_FRAMES = ("https://huggingface.co", "https://*.huggingface.co", "https://*.hf.space")
 PASSWORD_CHARS = 12
 
 
@@ -119,6 +121,7 @@ class Settings:
         models: What the app serves.
         space_models: What it serves instead on a Space that reaches the Hub; empty for the same.
         hosts: Names that the web app answers to beside this machine's own, each ``NAME`` or ``NAME:PORT``.
+        frames: Websites that may show the web app in a frame, as CSP's ``frame-ancestors`` has them.
         secret: What visitors' cookies are signed with; empty for one that is made and kept.
         ollama, lmstudio: Where these keep their models.
         audience: Who uses the web app; None for what ``strangers`` finds.
@@ -150,6 +153,7 @@ class Settings:
     hardware_file: Path = HARDWARE
     remotes: tuple[Remote, ...] = ()
     hosts: tuple[str, ...] = ()
+    frames: tuple[str, ...] = ()
     secret: str = field(default="", repr=False)
     ollama: tuple[Path, ...] = ()
     lmstudio: tuple[Path, ...] = ()
@@ -222,6 +226,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         hardware_file=Path(env.get("PLAYGROUND_HARDWARE") or HARDWARE),
         remotes=load_remotes(app.remotes, env, str(space_file)),
         hosts=_hosts(env, on_space=on_space),
+        frames=_frames(env, on_space=on_space),
         secret=_secret(env),
         ollama=ollama_folders(env),
         lmstudio=lmstudio_folders(env),
@@ -306,6 +311,18 @@ def _hosts(env: Mapping[str, str], *, on_space: bool) -> tuple[str, ...]:
             )
     given = env.get("SPACE_HOST", "") if on_space else ""
     return tuple(dict.fromkeys([*named, *(name.strip() for name in given.split(",") if name.strip())]))
+
+
+def _frames(env: Mapping[str, str], *, on_space: bool) -> tuple[str, ...]:
+    """The websites of PLAYGROUND_FRAMES and, on a Space, those of the Hub, which shows every Space in a frame."""
+    named = [name.strip() for name in env.get("PLAYGROUND_FRAMES", "").split(",") if name.strip()]
+    for name in named:
+        if not re.fullmatch(r"(https?://)?(\*\.)?[A-Za-z0-9.-]+(:(\d{1,5}|\*))?", name):
+            raise ConfigError(
+                msg("PLAYGROUND_FRAMES: {name} is not a website", name=repr(name)),
+                msg("Write names without paths, e.g. PLAYGROUND_FRAMES=https://intranet.example.org,*.example.com."),
+            )
+    return tuple(dict.fromkeys([*named, *(HUB_FRAMES if on_space else ())]))
 
 
 def _secret(env: Mapping[str, str]) -> str:

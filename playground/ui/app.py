@@ -28,7 +28,7 @@ from playground import __version__
 from playground.config.hosts import Hosts
 from playground.config.settings import Settings, load_settings
 from playground.errors import ConfigError, PlaygroundError, UsageError
-from playground.messages import msg, render
+from playground.messages import msg, render, spelt_out
 from playground.system import ending, logs
 from playground.translations import for_terminal
 
@@ -50,6 +50,10 @@ LAST_WORDS_S = 3.0
 LOOK_S = 0.05
 SESSIONS = 200
 """Browser tabs that gradio remembers, some 0.3 MB each and what they last sent; anyone can make up names of tabs."""
+
+
+MOST_CONNECTIONS = 800
+"""Each tab has up to three. What is beyond is answered at once that the server is busy."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -216,6 +220,7 @@ def launch(
     from starlette.middleware import Middleware
 
     from playground.api.beside import Beside
+    from playground.api.connections import Connection
     from playground.api.operations import Operations
     from playground.ui import i18n, theme
     from playground.ui.early import Early
@@ -224,7 +229,8 @@ def launch(
 
     whose = Middleware(Visitors, secret=secret_of(settings))
     known = Hosts(settings.host, settings.hosts)
-    guard = Middleware(Guard, known=known, doors=doors(demo))
+    guard = Middleware(Guard, known=known, doors=doors(demo), frames=settings.frames)
+    early = Middleware(Early, added=[script.read_text(encoding="utf-8") for script in theme.SCRIPTS])
     beside = [Middleware(Operations, playground=playground, known=known)] if playground else []
     beside += [Middleware(Beside, door=door)] if door else []
     try:
@@ -243,7 +249,7 @@ def launch(
             footer_links=["api", "settings"],
             app_kwargs={
                 "routes": list(routes),
-                "middleware": [*beside, Middleware(i18n.Language), guard, whose, Middleware(Early)],
+                "middleware": [*beside, Middleware(i18n.Language), guard, whose, early],
                 "max_body_size": CALL_BYTES,
             },
             theme=theme.theme(),
@@ -251,6 +257,8 @@ def launch(
             head=theme.head(),
             favicon_path=theme.ICON,
         )
+        server = demo.server.config  # gradio takes no settings of its server's, and each connection asks for them anew
+        server.http_protocol_class, server.limit_concurrency = Connection, MOST_CONNECTIONS
     except OSError as error:
         raise UsageError(
             msg("Port {port} was taken meanwhile", port=settings.port), msg("Start again with another --port.")
@@ -283,7 +291,7 @@ def doors(demo: gr.Blocks) -> Doors:
 
 def _said(text: str) -> str:
     """A message to whoever started the app, in the language of their terminal."""
-    return render(text, for_terminal(os.environ))
+    return spelt_out(render(text, for_terminal(os.environ)))
 
 
 def _shown(host: str) -> str:

@@ -9,7 +9,8 @@ A request must call the app by a name of its own and, if a page sends it, come f
 functions of the page answer to the page alone. This keeps honest programs and other websites out; whoever writes the
 headers by hand is not kept out, so each function checks what it is given as well (``offered``).
 
-The headers of every answer keep pictures and fonts of other hosts off the page, whatever text a model or a card brings.
+The headers of every answer keep pictures and fonts of other hosts off the page, whatever text a model or a card brings
+(``policy``).
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from playground.config import hosts
 from playground.config.hosts import Hosts
 from playground.messages import Translatable, msg, sentences
-from playground.ui import i18n
+from playground.ui import i18n, policy
 
 CALL_BYTES = 1_000_000
 """Of a call's body. The longest text that the page sends is the reader's own scores (``choose.OWN_CHARS``)."""
@@ -78,15 +79,6 @@ ROUTES: tuple[tuple[str, str], ...] = (
 )
 """Methods and paths that answer. A new one needs a reason: what it reads and what it may be sent."""
 
-HEADERS = (
-    (
-        b"content-security-policy",
-        b"img-src 'self' data: blob:; font-src 'self' data:; media-src 'self'; object-src 'none'",
-    ),
-    (b"referrer-policy", b"same-origin"),
-    (b"x-content-type-options", b"nosniff"),
-)
-
 _ROUTES = tuple((frozenset(methods.split()), re.compile(path)) for methods, path in ROUTES)
 
 
@@ -120,10 +112,16 @@ class Refused(Exception):
 
 
 class Guard:
-    """ASGI middleware: lets in what is named above and answers everything else with the reason."""
+    """ASGI middleware: lets in what is named above and answers everything else with the reason.
 
-    def __init__(self, app: Any, known: Hosts, doors: Doors) -> None:
+    Args:
+        known: The names that the app answers to.
+        frames: Websites that may show it in a frame.
+    """
+
+    def __init__(self, app: Any, known: Hosts, doors: Doors, frames: Sequence[str] = ()) -> None:
         self.app = app
+        self._headers = policy.headers(frames)
         self._hosts = known
         self._doors = doors
         self._public = dict(doors.public or {})
@@ -139,7 +137,7 @@ class Guard:
 
         async def with_headers(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *HEADERS]
+                message["headers"] = [*message.get("headers", ()), *self._headers]
             await send(message)
 
         headers = _headers(scope)
@@ -151,7 +149,18 @@ class Guard:
         except Refused as refused:
             await _answer(with_headers, refused, headers)
             return
-        await self.app(scope, receive, with_headers)
+        await self.app({**scope, "headers": self._believed(scope)}, receive, with_headers)
+
+    def _believed(self, scope: dict[str, Any]) -> list[tuple[bytes, bytes]]:
+        """The headers of a request without those from which gradio would take another address for its own, and write
+        it into the page; a proxy may name the app as its owner did.
+        """
+        return [
+            (name, value)
+            for name, value in scope["headers"]
+            if name.lower() != b"x-gradio-server"
+            and (name.lower() != b"x-forwarded-host" or self._hosts.named(value.decode("latin-1")))
+        ]
 
     def _sender(self, scope: dict[str, Any], headers: dict[str, list[str]]) -> bool:
         """Whether the app's own page sends this, as far as headers tell.

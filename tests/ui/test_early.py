@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,8 +32,10 @@ def asked(path: str, parts: list[bytes]) -> tuple[dict[bytes, bytes], bytes]:
 
 def test_the_script_is_the_first_thing_in_the_head_of_the_page_alone() -> None:
     headers, body = asked("/", [b"<html><he", b"ad><script>gradio</script></head>"])
-    assert body.startswith(b"<html><head><script>" + SCRIPTS[0].read_bytes())
-    assert body.endswith(b"<script>gradio</script></head>")
+    nonce = re.search(rb"'nonce-([\w-]+)'", headers[b"content-security-policy"])
+    assert nonce
+    assert body.startswith(b'<html><head><script nonce="%s">' % nonce[1] + SCRIPTS[0].read_bytes())
+    assert body.endswith(b'<script nonce="%s">gradio</script></head>' % nonce[1])
     assert headers[b"content-length"] == str(len(body)).encode()
     assert asked("/export/x.html", [b"<head></head>"])[1] == b"<head></head>"
 

@@ -33,7 +33,7 @@ SANDBOX = "allow-downloads allow-forms allow-modals allow-popups allow-same-orig
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    env = {"SPACE_ID": "owner/name", "SPACE_HOST": SPACE, "HOST": "127.0.0.1"}
+    env = {"SPACE_ID": "owner/name", "SPACE_HOST": SPACE, "HOST": "127.0.0.1", "PLAYGROUND_FRAMES": f"{HUB}:*"}
     with serving(tmp_path_factory.mktemp("space"), "fast, base", **env) as app:
         yield app
 

@@ -127,6 +127,7 @@ class Remote(Record):
         timeout_s: Longest wait for the first piece of an answer.
         replicas: Base addresses of further servers of the same model; any of them may answer.
         at_once: How many answers each of these servers may be asked for at the same time.
+        public: Whether it may only be reached at public addresses.
     """
 
     name: str
@@ -139,6 +140,7 @@ class Remote(Record):
     timeout_s: float = 60.0
     replicas: tuple[str, ...] = ()
     at_once: int = 1
+    public: bool = False
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -174,6 +174,11 @@ class Settings:
         return self.home / "playground.sqlite3"
 
     @property
+    def reached_remotes(self) -> tuple[Remote, ...]:
+        """``remotes`` as this app reaches them: where strangers ask, at public addresses alone."""
+        return tuple(replace(remote, public=self.strangers) for remote in self.remotes)
+
+    @property
     def strangers(self) -> bool:
         """Whether the audience is public: as it was set, else where others than the people at this machine can use the
         web app: it is a Space, listens beyond loopback, or is known by a further name, as behind a proxy.

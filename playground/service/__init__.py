@@ -92,7 +92,7 @@ class Playground(
         self.settings = settings
         self.metrics: Metrics | None = None
         self.tiers = load_tiers(settings.hardware_file)
-        self.catalog = load_catalog(settings.catalog_file, settings.remotes, _stores(settings))
+        self.catalog = load_catalog(settings.catalog_file, settings.reached_remotes, _stores(settings))
         self.preparer = Preparer(settings, self.catalog)
         self.pool = Fleet(settings)
         self._machine = Machine(settings, self.catalog, self.preparer, self.pool)

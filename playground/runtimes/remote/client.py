@@ -22,6 +22,7 @@ import httpx2
 from playground import __version__
 from playground.messages import Translatable, foreign, msg
 from playground.records import Remote
+from playground.runtimes.remote.addresses import PublicTransport
 from playground.runtimes.remote.payload import Piece, error_in, piece_of, retry_after, words_of
 
 CHAT = "/chat/completions"
@@ -246,6 +247,7 @@ class Client:
             timeout=httpx2.Timeout(None, connect=min(CONNECT_S, self._remote.timeout_s)),
             follow_redirects=False,
             verify=_certificates(),
+            transport=PublicTransport(_certificates()) if self._remote.public else None,
         )
 
 

@@ -109,7 +109,7 @@ def remembered(repo: str, home: Path, tag: str = "") -> HubInfo | None:
     """What was last read of a repository, or of one quantisation in it."""
     try:
         return HubInfo.from_json(json.loads(_path(home, repo, tag).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -42,7 +42,7 @@ class Journal(MutableMapping[str, Any]):
         for line in text.splitlines():
             try:
                 key, answer = json.loads(line)
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, RecursionError):
                 continue
             if isinstance(key, str):
                 self._answers[key] = _as_tuple(answer)

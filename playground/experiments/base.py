@@ -231,6 +231,7 @@ class Job(ABC, Generic[Result]):
             if isinstance(error, PlaygroundError) and self._stop.is_set():
                 self._error = Stopped(msg("{subject} was stopped", subject=self.subject), self._why_stopped())
             else:
+                self._error = OUT_OF_MEMORY  # made beforehand: whatever follows may fail for want of it
                 self._error = failure(error, self.subject)
         finally:
             with self._lock:
@@ -328,6 +329,11 @@ class Job(ABC, Generic[Result]):
         return self.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+OUT_OF_MEMORY = RunError(
+    msg("The app itself has no memory left"), msg("Wait for others to finish, or start it again with more.")
+)
+
+
 def _outcome(error: PlaygroundError | None) -> str:
     """How it ended, in a word for the log."""
     return type(error).__name__ if error else "result"
@@ -337,6 +343,8 @@ def failure(error: BaseException, subject: object) -> PlaygroundError:
     """What a reader is told of an error. One that nobody foresaw is ours: its traceback goes into the log."""
     if isinstance(error, PlaygroundError):
         return error
+    if isinstance(error, MemoryError):
+        return OUT_OF_MEMORY
     _log.error("%s", subject, exc_info=error)
     return RunError(
         msg("{subject}: {kind}: {error}", subject=subject, kind=type(error).__name__, error=str(error)),

@@ -94,7 +94,7 @@ def read(folder: Path) -> Reference | None:
         if any([*_about(folder / name)] != about for name, about in document["files"].items()):
             return None
         return Reference(tuple(_expected(folder, document)), int(document["tokens"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

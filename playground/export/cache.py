@@ -43,6 +43,9 @@ KEYED = tuple(f"{isa}-69d2dd893ea0" for isa in building.LEVELS)
 """What keys said of kernels while they did. Such folders are found, and are as good as any."""
 
 DOCUMENT = "artifact.json"
+MOST_HOPS = 4
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What reading it raises where somebody else wrote it, or only a part is there."""
 IMPORT_PACKAGES = ("transformers", "tokenizers", "torch", "gguf", "safetensors")
 
 
@@ -177,8 +180,12 @@ def write(
     write_text(folder / DOCUMENT, json.dumps(document, indent=1, ensure_ascii=False))
 
 
-def read(folder: Path, home: Path) -> Artifact | None:
-    """The artifact, if every file has the recorded size and time, and its kernels are today's; a few ``stat`` calls."""
+def read(folder: Path, home: Path, hops: int = MOST_HOPS) -> Artifact | None:
+    """The artifact, if every file has the recorded size and time, and its kernels are today's; a few ``stat`` calls.
+
+    Args:
+        hops: So many folders may lie behind each other; a ring of them is none.
+    """
     found = _document(folder, home)
     if found is None or found.outdated:
         return None
@@ -186,7 +193,7 @@ def read(folder: Path, home: Path) -> Artifact | None:
     if not all(record.untouched(folder / name) for name, record in found.files.items()):
         return None
     place = Path(artifact.path)
-    return artifact if place == folder or read(place, home) else None
+    return artifact if place == folder or (hops and read(place, home, hops - 1)) else None
 
 
 def recorded(folder: Path) -> dict[str, FileRecord]:
@@ -194,7 +201,7 @@ def recorded(folder: Path) -> dict[str, FileRecord]:
     try:
         files = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))["files"]
         return {name: FileRecord.from_json(record) for name, record in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except DAMAGED:
         return {}
 
 
@@ -253,7 +260,7 @@ def _document(folder: Path, home: Path) -> _Document | None:
             return None
         place = home / artifact.path if artifact.path else folder
         kernels = _judged_by(document, artifact) if place == folder else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except DAMAGED:
         return None
     # A folder that was moved with its home carries the new home's path.
     return _Document(dataclasses.replace(artifact, path=str(place)), files, kernels)

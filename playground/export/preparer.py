@@ -22,7 +22,7 @@ from playground.export import cache, fake, prepared
 from playground.export.process import ExportProcess
 from playground.messages import NOTHING, Translatable, msg
 from playground.records import Artifact, ModelSpec, Record, Variant
-from playground.sources.files import Cancelled, Progress
+from playground.sources.files import Cancelled, Progress, clean
 
 log = logging.getLogger(__name__)
 
@@ -196,6 +196,10 @@ class Preparer:
                         self._running.resume()
                     self._change.notify_all()
 
+    def clean(self) -> None:
+        """Remove what processes that were killed left behind, in the background: it may be gigabytes."""
+        threading.Thread(target=clean, args=(self._home,), name="clean", daemon=True).start()
+
     def close(self) -> None:
         """End what is running and whatever waits for it. The preparer can't be used afterwards."""
         with self._change:
@@ -290,6 +294,7 @@ class Preparer:
             with self._change:
                 self._running = None
             process.kill()
+            clean(self._home)  # one that was killed can't take its staging folder away
 
     def _finish(self, job: _Job, result: Artifact | PlaygroundError) -> None:
         with self._change:

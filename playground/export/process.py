@@ -16,10 +16,12 @@ from playground.errors import ExportError, PlaygroundError, Stopped
 from playground.messages import NOTHING, Translatable, msg, sentences
 from playground.records import Artifact, ModelSpec, Variant
 from playground.sources.files import Cancelled, Progress, ensure_home, storage_errors
-from playground.system import child_environment
+from playground.system import child_environment, memory
 from playground.system.child import MAX_LINE_BYTES, Ending, JsonChild
 
 MODULE = "playground.export.worker"
+MEMORY_SHARE = 0.95
+"""Of the memory that there is: what takes more is ended before the system ends something else."""
 
 
 def preparation_environment() -> dict[str, str]:
@@ -30,6 +32,10 @@ def preparation_environment() -> dict[str, str]:
         child_environment.LIBRARIES, child_environment.CACHES, child_environment.COMPILERS
     )
     return passed | {"PYTHONUNBUFFERED": "1"}
+
+
+def _limit_mb() -> float:
+    return memory.limit_mb() * MEMORY_SHARE
 
 
 class ExportProcess(JsonChild):
@@ -48,6 +54,7 @@ class ExportProcess(JsonChild):
 
     def __init__(self, spec: ModelSpec, variant: Variant, home: Path, prepared_from: str = "") -> None:
         self._spec = spec
+        self._excess_mb: float | None = None
         ensure_home(home)
         with storage_errors(home):
             (home / "logs").mkdir(exist_ok=True)
@@ -77,13 +84,27 @@ class ExportProcess(JsonChild):
             PlaygroundError: What the worker reported, or that it died.
             Stopped: ``cancelled`` said so; the process still runs, until ``kill``.
         """
-        for message in self.messages(cancelled):
+        for message in self.messages(lambda: cancelled() or self._too_large()):
             if "artifact" in message:
                 return Artifact.from_json(message["artifact"])
             if "error" in message:
                 raise PlaygroundError.from_json(message["error"], ExportError)
             progress(Translatable.from_json(message["step"]), message["progress"])
+        if self._excess_mb is not None:
+            raise ExportError(
+                msg(
+                    "Preparing {model} took {taken:,.0f} MB of memory, more than {limit:,.0f} MB, and was ended",
+                    model=self._spec.name,
+                    taken=self._excess_mb,
+                    limit=_limit_mb(),
+                ),
+                msg("Choose a smaller model, or prepare it on a machine with more memory."),
+            )
         raise Stopped(msg("Preparing {model} was called off", model=self._spec.name))
+
+    def _too_large(self) -> bool:
+        self._excess_mb = self.excess_mb(_limit_mb())
+        return self._excess_mb is not None
 
     def suspend(self) -> None:
         """Take the processor away until ``resume``."""

@@ -104,7 +104,7 @@ MIGRATIONS = (
 LISTED_SINCE = 3
 """The version that brought ``entry``: what was kept before is read once, to be listed."""
 
-_TROUBLE = (sqlite3.Error, OSError, ValueError, KeyError, TypeError)
+_TROUBLE = (sqlite3.Error, OSError, ValueError, KeyError, TypeError, RecursionError)
 BUSY_S = 10.0
 """How long to wait while another process writes."""
 AGAIN_S = 0.02
@@ -328,7 +328,7 @@ def _is_sqlite(file: Path) -> bool:
 def _advice(error: Exception) -> Translatable:
     """The next step for a reader."""
     damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-    if damaged or isinstance(error, (ValueError, KeyError, TypeError)):
+    if damaged or isinstance(error, (ValueError, KeyError, TypeError, RecursionError)):
         return msg("The file is damaged: move it away, and a new one is made.")
     if "full" in str(error):
         return msg("Free some space on that disk.")

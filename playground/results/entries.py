@@ -71,7 +71,7 @@ def outline_of(document: str) -> Outline:
     """The same of a stored document; of a damaged one nothing, so that it can still be listed and deleted."""
     try:
         return outline(Comparison.from_json(json.loads(document)))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         return Outline("", "[]", 1, "")
 
 

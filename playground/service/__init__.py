@@ -238,6 +238,7 @@ class Playground(
 
     def prepare_served(self) -> None:
         """Prepare what the app was told to serve, in the background."""
+        self.preparer.clean()
         for variant in self.default_variants():
             self.preparer.start(variant)
 

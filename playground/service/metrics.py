@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from playground import __version__
 from playground.records import LoadSpec, ModelRun
 from playground.system.memory import MB, limit_mb
+from playground.workers.pool import LOST
 
 if TYPE_CHECKING:
     from playground.service import Playground
@@ -152,7 +153,7 @@ class _Moment(Collector):
         lost = CounterMetricFamily(
             "playground_workers_lost", "Workers that died, stalled or took too much memory.", labels=["how"]
         )
-        for how in LOST:
+        for how in LOST.values():
             lost.add_metric([how], pool.lost[how])
         yield lost
 
@@ -180,9 +181,6 @@ class _Moment(Collector):
             yield _gauge("database_bytes", "The database of comparisons.", settings.database.stat().st_size)
         except OSError:
             return
-
-
-LOST = ("died", "stalled", "memory")
 
 
 def _gauge(name: str, says: str, value: float, **labels: str) -> Metric:

@@ -55,7 +55,7 @@ class FileRecord(Record):
         """Whether size and time are as recorded; reads no content."""
         try:
             stat = path.stat()
-        except OSError:
+        except (OSError, ValueError):  # the latter of a name that no file can have
             return False
         return (stat.st_size, stat.st_mtime_ns) == (self.size, self.mtime_ns)
 
@@ -65,7 +65,7 @@ class FileRecord(Record):
             return True
         try:
             return path.stat().st_size == self.size and sha256_of(path) == self.sha256
-        except OSError:
+        except (OSError, ValueError):
             return False
 
 
@@ -221,6 +221,17 @@ def clean_staging(home: Path) -> list[str]:
         _lock_of(folder).unlink(missing_ok=True)
         removed.append(folder.name)
     return removed
+
+
+def clean(home: Path) -> None:
+    """Remove what processes that are dead left behind in ``home``: staging folders, and folders that were discarded."""
+    with contextlib.suppress(OSError):
+        clean_staging(home)
+        for doomed in home.glob("*/.discarded-*"):
+            if doomed.is_dir():
+                shutil.rmtree(doomed, ignore_errors=True)
+            else:
+                doomed.unlink(missing_ok=True)
 
 
 def put_in_place(staged: Path, final: Path) -> None:

@@ -10,6 +10,6 @@ Door:
     environment: environment
     file_lock: FileLock
     logs: written
-    memory: MB, PeakMeter, limit_mb, resident_mb
+    memory: MB, PeakMeter, limit_mb, own_mb, resident_mb
     one_job: take_job
 """

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from playground.paths import python_path
+from playground.system import memory
 
 Message = dict[str, Any]
 
@@ -38,6 +39,11 @@ TAIL_LINE_BYTES = 4000
 EXIT_GRACE_S = 1.0
 LOOK_S = 0.1
 """Between two looks at whether the work was called off."""
+MEMORY_LOOK_S = 0.25
+"""Between two looks at a child's memory."""
+FIRST_TO_GO = b"500"
+"""What a child adds to its badness in the eyes of Linux, of 1000: where memory runs out, a child goes, and
+not the app."""
 FULL_PIPE_S = 60.0
 """How long a child may read nothing of a message before it counts as dead, where its user sets no limit of its own."""
 _PR_SET_PDEATHSIG = 1
@@ -136,6 +142,7 @@ class JsonChild:
         self._received: deque[bytes] = deque()
         self._sending = threading.Lock()  # never needed to kill: a sender may wait for a child that reads nothing
         self._killed = threading.Event()
+        self._looked_at = 0.0
         self.started_at = self._sign_at = time.monotonic()
         if isinstance(program, Path):
             command = [str(program)]
@@ -181,6 +188,17 @@ class JsonChild:
     def silent_s(self) -> float:
         """Seconds since it was last heard, or told something."""
         return time.monotonic() - self._sign_at
+
+    def excess_mb(self, limit_mb: float) -> float | None:
+        """What it and its children have written to memory, in MB, where that is more than ``limit_mb``; else None.
+        Cheap enough for every turn of a loop: it looks ``MEMORY_LOOK_S`` apart.
+        """
+        now = time.monotonic()
+        if now - self._looked_at < MEMORY_LOOK_S:
+            return None
+        self._looked_at = now
+        taken = sum(memory.own_mb(pid) or 0.0 for pid in (self.pid, *memory.children(self.pid)))
+        return taken if taken > limit_mb else None
 
     def send(self, message: Mapping[str, Any], waiting: Callable[[], object] | None = None) -> None:
         """Pass a message on. Where the pipe is full, wait until the child reads on.
@@ -341,6 +359,14 @@ class JsonChild:
         for 1.4 % of the time. What comes meanwhile waits in the pipe and outlives even the child, which asks for being
         heard at once when it has said all.
         """
+        try:
+            self._take_in()
+        except MemoryError:  # ours has run out: what was not taken in is lost, and the child can only be ended
+            pass
+        finally:
+            self._inbox.put(None)
+
+    def _take_in(self) -> None:
         rest = bytearray()
         while heard := os.read(self._stdout.fileno(), _PIPE_BYTES):
             self._sign_at = time.monotonic()
@@ -354,7 +380,6 @@ class JsonChild:
                 break
             if len(heard) < _PIPE_BYTES and self.more_follows(heard):
                 self._wait_for_more()
-        self._inbox.put(None)
 
     def _wait_for_more(self) -> None:
         """Until a handful has come, or the child asks for being heard."""
@@ -380,6 +405,8 @@ def take_streams() -> tuple[BinaryIO, Callable[[bytes], None], Callable[[], None
     The pipes are kept to ourselves: whatever a library prints, from C++ too, goes to stderr, whatever it reads is
     empty. The process ends at once where nobody reads what it sends.
     """
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_bytes(FIRST_TO_GO)
     commands, replies = os.dup(0), os.dup(1)
     os.dup2(2, 1)
     nothing = os.open(os.devnull, os.O_RDONLY)

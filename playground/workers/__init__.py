@@ -7,6 +7,7 @@ messages, memory and whose turn it is; it does not know what is run, or why.
 Door:
     executor: Executor
     fleet: Fleet
+    pool: LOST
     expected_memory: expected, refusal, tokens_of
     protocol: decode_tokens, encode_text, inspect, score, score_ids
 """

@@ -6,6 +6,7 @@ that the load time shown is that of a whole load. The pool does not know compari
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from playground.config.settings import Settings
-from playground.errors import PlaygroundError, RunError, Stopped, WorkerDied, WorkerStalled
+from playground.errors import DoesNotFit, PlaygroundError, RunError, Stopped, WorkerDied, WorkerStalled
 from playground.messages import msg
 from playground.records import Cancelled, Event, LoadSpec, ModelSpec, PromptView, Record, Request
 from playground.system import memory
@@ -25,12 +26,20 @@ from playground.workers.expected_memory import check_alone, expected
 from playground.workers.fair_lock import FairLock
 from playground.workers.process import STOPPED, WorkerProcess
 
+log = logging.getLogger(__name__)
+
 STOP_GRACE_S = 1.5
 """A worker that has not stopped by then is killed: the reader waits 2 s at most."""
 LOOK_S = 0.05
 """Between two looks at Stop while a worker is silent."""
+LIBRARIES_MB = 200.0
+"""What the interpreter and libraries of a worker may take beside its model, where the budget is a small one."""
 MEMORY_SHARE = 0.8
 """Of the memory limit that all workers together may take; the rest is the app's and the system's."""
+
+
+LOST = {WorkerDied: "died", WorkerStalled: "stalled", DoesNotFit: "memory"}
+"""Errors that end a worker, and how it is counted."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class Pool:
         turns: The queue in front of the machine; whoever takes figures holds a turn. ``generate`` leaves that to its
             caller, who knows what belongs together.
         started: Workers that were started.
-        lost: Workers that ended otherwise than by our will: ``died`` or ``stalled``.
+        lost: Workers that ended otherwise than by our will, by how.
     """
 
     def __init__(self, settings: Settings, budget_mb: float | None = None) -> None:
@@ -367,7 +376,7 @@ class Pool:
         heard = threading.Event()
         try:
             yield heard
-        except (WorkerDied, WorkerStalled) as error:
+        except tuple(LOST) as error:
             self._count_lost(error)
             raise
         finally:
@@ -383,6 +392,7 @@ class Pool:
         Raises:
             Stopped: Stop was asked for, and the worker did not end the answer in time.
             WorkerStalled: Nothing was heard for too long.
+            DoesNotFit: It took more memory than a model may.
             WorkerDied: The process ended.
         """
         stop_at = None
@@ -398,11 +408,14 @@ class Pool:
             if stop_at is not None and time.monotonic() - stop_at > STOP_GRACE_S:
                 raise Stopped(STOPPED)
             process.check_stall()
+            process.check_memory(self.budget_mb + LIBRARIES_MB)
 
     def _count_lost(self, error: BaseException) -> None:
-        if not self._closed and isinstance(error, WorkerDied | WorkerStalled):
+        how = next((how for kind, how in LOST.items() if isinstance(error, kind)), "")
+        if how and not self._closed:
             with self._lock:
-                self.lost["died" if isinstance(error, WorkerDied) else "stalled"] += 1
+                self.lost[how] += 1
+            log.warning("worker lost", extra={"outcome": how})
 
     def _number(self) -> int:
         with self._lock:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from playground.errors import Stopped, WorkerDied, WorkerStalled
+from playground.errors import DoesNotFit, Stopped, WorkerDied, WorkerStalled
 from playground.messages import NOTHING, Translatable, foreign, msg, sentences
 from playground.records import Cancelled, LoadSpec
 from playground.system.child import MAX_LINE_BYTES, Ending, JsonChild
@@ -85,6 +85,23 @@ class WorkerProcess(JsonChild):
                 "{model}: its worker reported nothing for {s:g} s and was ended", model=self.model, s=self._stall_s
             )
             raise WorkerStalled(what, msg("The next prompt starts it again."))
+
+    def check_memory(self, limit_mb: float) -> None:
+        """Make sure that it has not written more to memory than it may.
+
+        Raises:
+            DoesNotFit: It has.
+        """
+        taken = self.excess_mb(limit_mb)
+        if taken is not None:
+            what = msg(
+                "{model}: its worker took {taken:,.0f} MB of memory, more than the {limit:,.0f} MB that a model may "
+                "take here, and was ended",
+                model=self.model,
+                taken=taken,
+                limit=limit_mb,
+            )
+            raise DoesNotFit(what, msg("Choose a smaller model or precision, or ask for less at once."))
 
     def close(self) -> None:
         """End the process: by its own will, or by SIGKILL when it does not answer within a second."""

@@ -82,6 +82,48 @@ def test_a_damaged_artifact_is_thrown_away_with_a_warning(
     assert "thrown away" in caplog.text
 
 
+NESTED = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        NESTED,
+        '{"files": ' + NESTED + "}",
+        '{"files": {"model.onnx": {"size": 5, "mtime_ns": 1, "sha256": ""}}, "variant": ' + NESTED + "}",
+        "[]",
+        "",
+        "\x00",
+        "1e999999",
+        '{"files": []}',
+    ],
+)
+def test_a_hostile_record_is_a_damaged_one(tmp_path: Path, hostile: str) -> None:
+    folder = written(tmp_path)
+    (folder / cache.DOCUMENT).write_text(hostile)
+    assert cache.read(folder, tmp_path) is None
+    assert cache.recorded(folder) == {}
+    assert cache.outdated(folder, tmp_path) is None
+    assert cache.verify(folder, tmp_path) is None
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("changed", ["name", "ring"])
+def test_a_record_that_names_no_file_or_leads_back_to_itself_is_no_artifact(tmp_path: Path, changed: str) -> None:
+    folder = written(tmp_path)
+    document = json.loads((folder / cache.DOCUMENT).read_text())
+    if changed == "name":
+        document["files"]["a\x00b"] = document["files"].pop("model.onnx")
+    else:
+        other = folder.with_name("other")
+        shutil.copytree(folder, other, copy_function=shutil.copy2)
+        document["path"] = str(other.relative_to(tmp_path))
+        (other / cache.DOCUMENT).write_text(json.dumps(document | {"path": str(folder.relative_to(tmp_path))}))
+    (folder / cache.DOCUMENT).write_text(json.dumps(document))
+    assert cache.read(folder, tmp_path) is None
+    assert cache.verify(folder, tmp_path) is None
+
+
 def test_a_touched_artifact_is_kept_and_its_times_recorded_anew(tmp_path: Path) -> None:
     folder = written(tmp_path)
     before = cache.read(folder, tmp_path)

@@ -10,7 +10,9 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from playground.errors import ChecksumError, ExportError, PlaygroundError, Stopped
@@ -171,6 +173,9 @@ say(step="building", progress=0.5)
 what = job["spec"]["source"]
 if what == "die":
     os.kill(os.getpid(), signal.SIGKILL)
+if what == "grow":
+    import subprocess
+    held = subprocess.Popen([sys.executable, "-c", "held = b'x' * 300_000_000; import time; time.sleep(60)"])
 if what == "error":
     say(error={"kind": "ChecksumError", "what": "Tiny is damaged", "next_step": "Try again."})
 if what == "work":
@@ -218,6 +223,22 @@ def test_a_workers_error_arrives_as_it_was_raised(scripted) -> None:  # type: ig
 def test_a_worker_that_is_killed_is_an_error_that_names_the_signal_and_the_log(scripted) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ExportError, match=r"Tiny.*SIGKILL.*prepare-tiny-.*\.log.*memory"):
         scripted("die").follow(nothing, lambda: False)
+
+
+def test_a_worker_that_takes_too_much_memory_is_ended_with_what_it_started(
+    scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process.memory, "limit_mb", lambda: 200.0)
+    one = scripted("grow")
+    with pytest.raises(ExportError, match=r"Tiny took [23]\d\d MB of memory, more than 190 MB"):
+        one.follow(nothing, lambda: False)
+    below = process.memory.children(one.pid)
+    one.kill()
+    assert len(below) == 1
+    until = time.monotonic() + 10  # whoever adopts orphans buries them
+    while psutil.pid_exists(below[0]) and psutil.Process(below[0]).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_calling_off_kills_the_worker_within_a_second(scripted) -> None:  # type: ignore[no-untyped-def]

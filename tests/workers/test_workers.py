@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -222,6 +224,37 @@ def test_a_silent_worker_is_ended_and_named(settings: Settings, script: str) -> 
         assert 1.5 < time.monotonic() - began < 6
         assert "mute@fake-none: its worker reported nothing for 1.5 s" in run.error
         assert pool.loaded() == []
+
+
+def test_a_worker_that_takes_more_memory_than_models_may_is_ended_and_the_next_prompt_works(
+    settings: Settings,
+) -> None:
+    with Pool(settings, budget_mb=100) as pool:
+        run = answer(pool, scripted("fake:text=a+b+c&step_s=1&memory_mb=600", "large"))
+        assert "large@fake-none: its worker took" in run.error and "300 MB" in run.error
+        assert (run.error_kind, pool.lost) == ("DoesNotFit", {"memory": 1})
+        assert pool.loaded() == []
+        assert answer(pool, scripted("fake:text=a+b")).text == "a b"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems choose otherwise")
+def test_where_memory_runs_out_a_worker_goes_before_the_app(pool: Pool) -> None:
+    answer(pool, scripted("fake:text=a"))
+    assert Path(f"/proc/{pool.loaded()[0].pid}/oom_score_adj").read_text().strip() == "500"
+
+
+def test_an_answer_that_can_not_be_taken_in_for_want_of_memory_ends(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("playground.system.child.JsonChild._take_in", full)
+    began = time.monotonic()
+    assert answer(pool, scripted("fake:text=a+b")).finish_reason == "error"
+    assert time.monotonic() - began < 10
+    monkeypatch.undo()
+    assert answer(pool, scripted("fake:text=a+b")).text == "a b"
 
 
 def test_an_answer_nobody_reads_on_does_not_leak_into_the_next(pool: Pool) -> None:

@@ -29,7 +29,7 @@ def recorded(folder: Path) -> Built | None:
         if not str(document.get("engine", "")).startswith("kernels "):
             return None
         sha256 = document["files"][LIBRARY]["sha256"]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise GraphError(
             msg("{file} does not say what computes it ({error})", file=DOCUMENT, error=type(error).__name__)
         ) from error

@@ -64,7 +64,7 @@ def _kept(spec: ModelSpec, home: Path, extra: tuple[str, ...], onnx: str) -> Fou
         document = json.loads(_record(spec, home, extra, onnx).read_text(encoding="utf-8"))
         records = {Path(path): FileRecord.from_json(record) for path, record in document["files"].items()}
         commit, notes = str(document["commit"]), tuple(map(Translatable.from_json, document.get("notes", ())))
-    except (UsageError, OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (UsageError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     if records and all(record.untouched(path) for path, record in records.items()):
         return tuple(records), _revision(commit, parse(spec)), notes

@@ -6,8 +6,8 @@ files: formats are read, and models built of them, in ``export`` and ``runtimes`
 
 Door:
     __init__: Fetched, fetch, present
-    files: Cancelled, FileRecord, Progress, bytes_in, discard, ensure_home, locked, of_the_disk, put_in_place,
-        staging, storage_error, storage_errors, write_text
+    files: Cancelled, FileRecord, Progress, bytes_in, clean, discard, ensure_home, locked, of_the_disk,
+        put_in_place, staging, storage_error, storage_errors, write_text
     headers: FIELDS, Header, Layout, LyingHeader, read_gguf, read_safetensors
     hub.fetch: fetch_files
     hub.writing: differing, files_there, put, writing_errors

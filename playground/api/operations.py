@@ -51,8 +51,9 @@ class Operations:
         self._app, self._playground, self._hosts = app, playground, known
         self._metrics = playground.meter()
         self._key = playground.settings.metrics_key.encode()
-        # Threads of its own: it has to answer while all others wait for a disk or a lock.
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="operations")
+        # A thread of its own: it has to answer while all others wait for a disk or a lock.
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="operations")
+        self._threads.submit(int)  # it is there before there is no room for one
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":

@@ -6,6 +6,7 @@ know the screen, the database, or how a worker answers.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -37,6 +38,8 @@ from playground.records import (
 from playground.results.thinking import with_thinking_tokens
 from playground.system.environment import environment
 from playground.workers.expected_memory import expected
+
+log = logging.getLogger(__name__)
 
 WAITING = msg("waiting for its turn")
 KEEP_EVERY_S = 2.0
@@ -182,9 +185,9 @@ class CompareJob(Job[Comparison]):
         prepared, and models that are ready go before those.
         """
         self._there = environment()  # read before anything is measured: it asks git and the package metadata
-        if self._keeper:
-            self._keeper.start()
         try:
+            if self._keeper:
+                self._keeper.start()
             self._find_ready()
             while self._wait_for_ready():
                 with self._hold() as mine:
@@ -357,6 +360,8 @@ class CompareJob(Job[Comparison]):
             if all(other.live.run for other in self._lanes):
                 self._events.put(None)
             if event.run:
+                end = {"outcome": event.run.finish_reason, "tokens": event.run.timings.output_tokens}
+                log.info("answer ended", extra={"run": self.id, "model": str(lane.variant), **end})
                 self._lock.notify_all()
                 if self._keeper:
                     self._keeper.touch()

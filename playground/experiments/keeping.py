@@ -54,7 +54,8 @@ class Keeper(Generic[Result]):
         """Store the whole, as the last thing; returns when that was tried."""
         self._over.set()
         self._changed.set()
-        self._thread.join()
+        if self._thread.ident is not None:  # there may have been no room for a thread
+            self._thread.join()
         self._store(lambda: result)
 
     def _work(self) -> None:

@@ -116,12 +116,17 @@ WORTH_BYTES, WORTH_SHARE = 4_000_000, 0.25
 
 
 class _Opened:
-    """One connection for all threads, opened at the first use."""
+    """One connection for all threads, opened at the first use.
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    Attributes:
+        of: The file it was opened for.
+    """
+
+    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
         self.lock = threading.RLock()
         self.connection: sqlite3.Connection | None = None
-        self._connect = connect
+        self.of: tuple[int, int] | None = None
+        self._path, self._connect = path, connect
 
     def close(self) -> None:
         with self.lock:
@@ -135,6 +140,7 @@ class _Opened:
         with self.lock:
             if self.connection is None:
                 self.connection = self._connect()
+                self.of = _identity(self._path)
             yield self.connection
 
 
@@ -150,7 +156,8 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._writer, self._reader = _Opened(self._connect), _Opened(self._connect)
+        self._writer, self._reader = _Opened(path, self._connect), _Opened(path, self._connect)
+        self._looking = threading.Lock()
 
     def close(self) -> None:
         self._writer.close()
@@ -163,6 +170,7 @@ class Database:
         Raises:
             StorageError: It can't be read; so where anything in the block says that a row is damaged.
         """
+        self._let_go_if_moved()
         self._before_reading()
         try:
             with self._reader.used() as connection:
@@ -179,6 +187,7 @@ class Database:
         Raises:
             StorageError: It can't be written.
         """
+        self._let_go_if_moved()
         try:
             with self._writer.used() as connection:
                 connection.execute("BEGIN IMMEDIATE")
@@ -249,6 +258,21 @@ class Database:
         with suppress(sqlite3.Error, OSError), closing(self._connect()) as connection:
             connection.execute("VACUUM")
 
+    def _let_go_if_moved(self) -> None:
+        """Where the file was moved away or replaced since, what is there now is opened, without the log of the other:
+        SQLite would take it for this one's.
+        """
+        with self._looking:
+            opened = [each.of for each in (self._writer, self._reader) if each.connection is not None]
+            now = _identity(self.path)
+            if all(each == now for each in opened):
+                return
+            self.close()
+            for ending in ("-wal", "-shm"):
+                log = self.path.with_name(self.path.name + ending)
+                with suppress(OSError):
+                    log.replace(log.with_name(log.name + ".moved"))
+
     def _before_reading(self) -> None:
         """What a kind of store does first."""
 
@@ -318,6 +342,15 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             if not busy or time.monotonic() > end:
                 raise
             time.sleep(random.uniform(0, AGAIN_S))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file is there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _is_sqlite(file: Path) -> bool:

@@ -15,6 +15,7 @@ Door:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -71,6 +72,8 @@ from playground.workers.fleet import Fleet
 
 if TYPE_CHECKING:
     from playground.service.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 
 class Playground(
@@ -146,6 +149,7 @@ class Playground(
         Args:
             limit: Its name; a word of the code, never of a visitor.
         """
+        log.info("refused", extra={"limit": limit})
         if self.metrics is not None:
             self.metrics.refused(limit)
 

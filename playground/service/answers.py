@@ -5,6 +5,7 @@ It knows models by name, whose turn it is and what was answered lately; it knows
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 import threading
@@ -49,6 +50,8 @@ from playground.system.environment import environment
 from playground.workers.fleet import Fleet
 
 _OWNER: ContextVar[str] = ContextVar("owner", default="")
+log = logging.getLogger(__name__)
+
 MOST_HELD = 500
 """Answers whose receipts can be asked for; older ones are gone, unless they were stored."""
 MOST_HELD_PARTS = 5_000_000
@@ -253,6 +256,9 @@ class Answers(Admitting):
         kept = tuple(replace(run, request=None) if run.request == request else run for run in runs)
         comparison = Comparison(id, created, request, kept, environment())
         self.lately.hold(comparison, owner)
+        for run in runs:
+            end = {"outcome": run.finish_reason, "tokens": run.timings.output_tokens}
+            log.info("answer ended", extra={"run": id, "model": str(run.variant), **end})
         if store:
             self.store.save(comparison, owner)
         return id

@@ -19,6 +19,7 @@ class Answer:
 
     def __init__(self, load: LoadSpec, expected: Expected) -> None:
         self._load, self._expected = load, expected
+        self.model = str(load.artifact.variant)
         self._text = ""
         self._tokens = 0
         self._prompt_tokens: int | None = None
@@ -27,8 +28,7 @@ class Answer:
         self.cold: bool | None = None
 
     def event(self, kind: EventKind, text: str = "", run: ModelRun | None = None) -> Event:
-        model = str(self._load.artifact.variant)
-        return Event(model, kind, text=text, n_tokens=self._tokens, at=time.monotonic(), run=run)
+        return Event(self.model, kind, text=text, n_tokens=self._tokens, at=time.monotonic(), run=run)
 
     def begin_again(self, why: Translatable) -> Event:
         """Forget what has come: the answer is asked for anew, elsewhere."""

@@ -152,8 +152,9 @@ class Pool:
         except Stopped:
             yield answer.end("stopped")
         except PlaygroundError as error:
-            # After Stop it does not matter how the worker ended.
-            yield answer.end("stopped") if cancelled() else answer.end("failed", error)
+            # After Stop it does not matter how the worker ended, nor at the end of the app.
+            told = _closing(answer.model) if self._closed else error
+            yield answer.end("stopped") if cancelled() else answer.end("failed", told)
 
     def share(self, load: LoadSpec, request: Request, cancelled: Cancelled) -> Iterator[Event]:
         """A pool has nobody to share with."""
@@ -408,7 +409,8 @@ class Pool:
             if stop_at is not None and time.monotonic() - stop_at > STOP_GRACE_S:
                 raise Stopped(STOPPED)
             process.check_stall()
-            process.check_memory(self.budget_mb + LIBRARIES_MB)
+            if isinstance(process, WorkerProcess):  # on a GPU it is no process of ours
+                process.check_memory(self.budget_mb + LIBRARIES_MB)
 
     def _count_lost(self, error: BaseException) -> None:
         how = next((how for kind, how in LOST.items() if isinstance(error, kind)), "")

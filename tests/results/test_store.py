@@ -560,3 +560,20 @@ def test_a_backup_replaces_nothing_that_is_none_and_leaves_nothing_where_it_fail
         damaged.back_up(tmp_path / "copy")
     damaged.close()
     assert sorted(each.name for each in tmp_path.iterdir()) == ["damaged.sqlite3", "home", "notes.txt"]
+
+
+def test_a_backup_put_in_the_place_of_a_database_in_use_is_what_is_read_and_stays_whole(
+    store: Store, tmp_path: Path
+) -> None:
+    for number in range(20):
+        store.save(comparison(f"old{number}"))
+    store.back_up(tmp_path / "copy")
+    for number in range(20):
+        store.save(comparison(f"new{number}", prompt="many words " * 500))
+    (tmp_path / "copy").replace(store.path)
+    assert store.get("new1") is None and store.count() == 20
+    store.save(comparison("after"))
+    with sqlite3.connect(store.path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+    assert store.get("after") and store.get("old19")

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -223,8 +224,14 @@ def clean_staging(home: Path) -> list[str]:
     return removed
 
 
+LOG_DAYS = 30
+
+
 def clean(home: Path) -> None:
-    """Remove what processes that are dead left behind in ``home``: staging folders, and folders that were discarded."""
+    """Remove what processes that are dead left behind in ``home``: staging folders, folders that were discarded, and
+    logs of ``LOG_DAYS`` ago.
+    """
+    since = time.time() - LOG_DAYS * 86_400
     with contextlib.suppress(OSError):
         clean_staging(home)
         for doomed in home.glob("*/.discarded-*"):
@@ -232,6 +239,9 @@ def clean(home: Path) -> None:
                 shutil.rmtree(doomed, ignore_errors=True)
             else:
                 doomed.unlink(missing_ok=True)
+        for log in home.glob("logs/*.log"):
+            if log.stat().st_mtime < since:
+                log.unlink(missing_ok=True)
 
 
 def put_in_place(staged: Path, final: Path) -> None:

@@ -413,3 +413,17 @@ def test_bench_tells_which_measurements_there_are(capsys: Captured) -> None:
 def test_a_comparison_in_which_nothing_ran_has_no_empty_table(capsys: Captured) -> None:
     assert main(["compare", "-m", "fake:prepare_error=Gone.", "Hi"]) == 1
     assert "Timings" not in capsys.readouterr().out
+
+
+def test_the_history_is_backed_up_by_one_command(surroundings: Path, tmp_path: Path, capsys: Captured) -> None:
+    assert main(["history", "backup", str(tmp_path / "copy")]) == 2  # nothing was kept yet
+    assert main(["compare", "-m", "beta", "--save", "hi"]) == 0
+    assert main(["history", "backup", str(tmp_path / "copy")]) == 0
+    assert (tmp_path / "copy").read_bytes().startswith(b"SQLite format 3")
+    assert main(["history", "backup"]) == 2
+    assert main(["history", "20261128-000000-abc", "file"]) == 2
+    capsys.readouterr()
+    (surroundings / "playground.sqlite3").unlink()
+    (tmp_path / "copy").rename(surroundings / "playground.sqlite3")
+    assert main(["history", "--json"]) == 0
+    assert [each["request"]["prompt"] for each in document(capsys)["comparisons"]] == ["hi"]

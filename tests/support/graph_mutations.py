@@ -156,7 +156,10 @@ def content(graph: Any, draw: Draw) -> str:
 
 def split(graph: Any, draw: Draw) -> str:
     """Other sizes of a split, or one more, which still add up or don't."""
-    node = draw.choice([each for each in graph.node if each.op_type == "Split"])
+    splits = [each for each in graph.node if each.op_type == "Split"]
+    if not splits:
+        return "there is none"
+    node = draw.choice(splits)
     old = _array(_constant(graph, node.input[1])) if len(node.input) > 1 else None
     sizes = [64] * len(node.output) if old is None or old.ndim != 1 else [int(size) for size in old]
     by = draw.choice((*ODD, 8, 100, -100))

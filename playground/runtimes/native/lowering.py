@@ -168,6 +168,7 @@ class _Reader:
             "Mul": self._multiply,
             "Div": self._divide,
             "Tanh": self._tanh,
+            "Pow": self._square,
             "Clip": self._clip,
             **dict.fromkeys(_ACTIVATIONS, self._activation),
         }
@@ -475,6 +476,13 @@ class _Reader:
         if not isinstance(capping, Capping) or capping.bent:
             refuse(msg("the graph has a Tanh of something other than what is capped"))
         self._values[node.output[0]] = replace(capping, bent=True)
+
+    def _square(self, node: Any, settings: dict[str, Any]) -> None:
+        """What a rectifier left, times itself (Arcee): the only Pow there is."""
+        if self._constants.array(node.input[1]).reshape(-1).tolist() != [2]:
+            refuse(msg("the graph has a Pow other than a square"))
+        value = self._value(node.input[0])
+        self._step(Kind.MUL, (value, value), node.output[0], value.width)
 
     def _clip(self, node: Any, settings: dict[str, Any]) -> None:
         ends = [

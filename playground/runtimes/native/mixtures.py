@@ -22,6 +22,8 @@ from playground.runtimes.native.program import Step, Value, known_only, refuse, 
 OPERATOR = "QMoE"
 NEVER = -1e29
 """What an expert that is not chosen has at most, where weights are given as logarithms."""
+SMALL = 1e-9
+"""What weights of experts are bounded by before a quotient or a logarithm."""
 MOST_EXPERTS = 1024
 """Outputs of a product that is not rounded."""
 
@@ -101,7 +103,9 @@ class Mixtures:
 
     def _softmax(self, node: Any, settings: Settings) -> None:
         source = self._value(node.input[0])
-        known_only(node, settings, {"axis": -1})
+        known_only(node, settings, {"axis": None})
+        if settings.get("axis", -1) not in (-1, 1):  # rows of tokens have two axes where experts are chosen
+            refuse(msg("the graph has a Softmax of something other than rows"))
         self._row(Kind.SOFT_MAX, (source,), node, source.width)
 
     def _largest(self, node: Any, settings: Settings) -> None:
@@ -145,10 +149,14 @@ class Mixtures:
         self._filled[node.output[0]] = float(number.reshape(-1)[0])
 
     def floor(self, node: Any, least: float) -> None:
-        """What is below ``least`` is ``least``: so small that it changes a logarithm alone."""
-        if not 0 < least < 1e-30:
+        """What is below ``least`` is ``least``: so small that it keeps weights of experts from nothing but zero.
+
+        It is left out. Where zero comes after all, a quotient is no number, which ends the run with an error.
+        """
+        if not 0 < least < SMALL:
             refuse(msg("the graph has a Clip of something other than a number and its negative"))
         self._floored[node.output[0]] = self._value(node.input[0])
+        self._name(node.output[0], self._value(node.input[0]))
 
     def _logarithm(self, node: Any, settings: Settings) -> None:
         if node.input[0] not in self._floored:

@@ -185,3 +185,25 @@ def test_what_does_not_fit_together_is_refused(name: str, tmp_path: Path) -> Non
     path = kernel_graphs.write(model, tmp_path) / "model.onnx"
     with pytest.raises(NotForKernels, match=said):
         read_program(path)
+
+
+@pytest.mark.parametrize(("power", "known"), [(2, True), (3, False)])
+def test_a_square_is_a_product_of_a_number_with_itself(
+    power: int, known: bool, library: building.Built, tmp_path: Path
+) -> None:
+    """Behind a rectifier, as in Arcee."""
+    model = kernel_graphs.eight_bits()
+    graph = model.graph
+    place = next(place for place, node in enumerate(graph.node) if "up0" in node.input)
+    user = graph.node[place]
+    user.input[:] = ["squared" if each == "up0" else each for each in user.input]
+    graph.initializer.append(numpy_helper.from_array(np.array(power, np.float32), "power"))
+    graph.node.insert(place, helper.make_node("Pow", ["rectified", "power"], ["squared"], "square"))
+    graph.node.insert(place, helper.make_node("Relu", ["up0"], ["rectified"], "rectifier"))
+    path = kernel_graphs.write(model, tmp_path) / "model.onnx"
+    if not known:
+        with pytest.raises(NotForKernels, match="other than a square"):
+            read_program(path)
+        return
+    theirs = logits(open_engine(path.parent, 1), [90])
+    assert divergence(theirs, logits(open_kernels(library, read_program(path), 2), [90])) < 0.01

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -37,6 +38,7 @@ ROUTES = (
     (re.compile(r"/v1(/.*)?|/(tokenize|detokenize|apply-template|props|health)"), "api"),
 )
 """Paths by the name that they are counted under; all others are ``other``."""
+Found = TypeVar("Found")
 NO_STORE = {"cache-control": "no-store"}
 
 
@@ -54,6 +56,7 @@ class Operations:
         # A thread of its own: it has to answer while all others wait for a disk or a lock.
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="operations")
         self._threads.submit(int)  # it is there before there is no room for one
+        self._looking: dict[str, Future[Any]] = {}
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -82,15 +85,23 @@ class Operations:
     async def _answer(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             return Response(status_code=405, headers={"allow": "GET, HEAD"})
-        if request.url.path == HEALTH:
+        path = request.scope["path"]
+        if path == HEALTH:
             return JSONResponse({"status": "ok"}, headers=NO_STORE)
-        loop = asyncio.get_running_loop()
-        if request.url.path == READY:
-            state = await loop.run_in_executor(self._threads, self._playground.readiness)
+        if path == READY:
+            state = await self._look(path, self._playground.readiness)
             return JSONResponse(state.to_json(), 200 if state.ready else 503, NO_STORE)
-        return self._refused(request) or Response(
-            await loop.run_in_executor(self._threads, self._metrics.text), media_type=CONTENT_TYPE, headers=NO_STORE
-        )
+        if refused := self._refused(request):
+            return refused
+        return Response(await self._look(path, self._metrics.text), media_type=CONTENT_TYPE, headers=NO_STORE)
+
+    async def _look(self, path: str, call: Callable[[], Found]) -> Found:
+        """What ``call`` finds; who asks while it looks is told the same, so that a flood of requests is one look."""
+        looking = self._looking.get(path)
+        if looking is None or looking.done():
+            looking = self._looking[path] = self._threads.submit(call)
+        found: Found = await asyncio.shield(asyncio.wrap_future(looking))
+        return found
 
     def _refused(self, request: Request) -> Response | None:
         """Why metrics are not told; None where they are."""

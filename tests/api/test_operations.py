@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -137,6 +138,33 @@ def test_runs_are_counted_by_model_and_end_and_what_a_visitor_writes_is_no_label
     assert found["playground_refusals_total", "waiting"] == 1
     assert found["playground_disk_free_bytes",] > 0 and found["playground_database_bytes",] > 0
     assert not any("visitor" in part for name in found for part in name)
+
+
+def test_a_flood_of_requests_is_one_look(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+    readiness = playground.readiness
+
+    def slowly() -> Any:
+        looks.append(time.monotonic())
+        time.sleep(0.2)
+        return readiness()
+
+    monkeypatch.setattr(playground, "readiness", slowly)
+    app = operated(playground)
+    said: list[int] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        said.extend([message["status"]] if "status" in message else [])
+
+    async def flood() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/readyz", "headers": []}
+        asked = [asyncio.create_task(app(dict(scope), None, send)) for _ in range(50)]
+        await asyncio.sleep(0.05)
+        asked[0].cancel()  # who leaves takes the answer from nobody
+        await asyncio.wait(asked)
+
+    asyncio.run(flood())
+    assert len(looks) == 1 and said == [200] * 49
 
 
 def test_a_model_that_is_no_catalogues_is_counted_with_all_others(playground: Playground) -> None:

@@ -611,6 +611,8 @@ def _around_mean(source: torch.Tensor) -> torch.Tensor:
 
 def _is_fast_gelu(module: Any) -> bool:
     """Whether an activation of transformers' own, which writes it out, is GELU by the hyperbolic tangent."""
+    if next(module.parameters(), None) is not None:
+        return False
     probes = torch.linspace(-9.0, 9.0, 512)
     return experts.same(module.forward(probes), torch.nn.functional.gelu(probes, approximate="tanh"))
 

@@ -18,6 +18,8 @@ from playground.messages import NOTHING, Translatable, foreign, msg
 from playground.records import ModelFacts, Variant
 
 Sort = Literal["catalogue", "name", "parameters", "openness", "context", "release"]
+MAX_SEARCH_CHARS = 500
+"""Of what is searched for; the rest is not looked at."""
 SORTS: tuple[Sort, ...] = get_args(Sort)
 
 
@@ -161,7 +163,7 @@ def fits(item: Listed, filters: Filters) -> bool:
         and (filters.max_parameters is None or (parameters is not None and parameters <= filters.max_parameters))
         and item.open_items >= filters.min_openness
         and (not filters.runs_here or item.fits is True)
-        and all(word in _text(item) for word in _plain(filters.search).split())
+        and _has_words(item, filters.search)
     )
 
 
@@ -208,6 +210,12 @@ _KEYS: dict[str, tuple[Callable[[Listed], Any], bool]] = {
     "context": (lambda item: item.facts.context_length.value, True),
     "release": (lambda item: item.facts.extra["release"].value if "release" in item.facts.extra else None, True),
 }
+
+
+def _has_words(item: Listed, search: str) -> bool:
+    words = set(_plain(search[:MAX_SEARCH_CHARS]).split())
+    text = _text(item) if words else ""
+    return all(word in text for word in words)
 
 
 def _text(item: Listed) -> str:

@@ -80,10 +80,6 @@ class LimitsBlock(Block):
     max_calls_per_minute: Count = 1
     max_tokens_per_day: Count = 1
     max_run_s: Amount = 1.0
-    max_stop_strings: Count = 1
-    max_stop_chars: Count = 1
-    max_search_chars: Count = 1
-    max_added_mb: Amount = 1.0
     visitors_per_address: Count = 1
     left_s: Amount = 1.0
     max_stored: Count = 1

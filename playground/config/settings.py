@@ -79,9 +79,6 @@ class Limits:
         max_calls_per_minute: What one visitor's pages and programs ask for, each click and each look included.
         max_tokens_per_day: Read and written for one visitor.
         max_run_s: For which one experiment has the machine, in seconds.
-        max_stop_strings, max_stop_chars: Of one request, and of each of them.
-        max_search_chars: Of what is searched for in the catalogue.
-        max_added_mb: What models that visitors added take on the disk, in MB of 10^6 bytes.
         visitors_per_address: As much as so many visitors may have, everybody from one address may have together.
         left_s: After so many seconds without a page of theirs, a visitor's comparisons give way to those of others.
         max_stored: Comparisons, and measurements, that a Space keeps: its visitors must not fill its disk.
@@ -100,10 +97,6 @@ class Limits:
     max_calls_per_minute: int = 240
     max_tokens_per_day: int = 200_000
     max_run_s: float = 600.0
-    max_stop_strings: int = 16
-    max_stop_chars: int = 500
-    max_search_chars: int = 200
-    max_added_mb: float = 5_000.0
     visitors_per_address: int = 8
     left_s: float = 2.0
     max_stored: int = 2000

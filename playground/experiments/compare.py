@@ -375,6 +375,8 @@ class CompareJob(Job[Comparison]):
         run = replace(run, timings=timings, request=lane.request if lane.own else None)
         if run.finish_reason == "stopped" and self._machine.closing.is_set():
             run = replace(run, warnings=(*run.warnings, BROKEN_OFF))
+        elif run.finish_reason == "stopped" and (why := self._why_stopped()):
+            run = replace(run, warnings=(*run.warnings, why))
         return completed(run, lane.variant, lane.spec, lane.artifact)
 
     def _fail(self, lane: ModelProgress, error: Exception) -> None:

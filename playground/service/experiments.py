@@ -193,10 +193,12 @@ class Experiments(Admitting):
         return job
 
     def _ended(self, job: CompareJob, owner: str) -> None:
-        with self.going_on.lock:
-            self.going_on.jobs.pop(job.id, None)
         timings = [live.run.timings for live in job.snapshot().lives if live.run and not live.run.taken_in]
-        self.limiter.spend(owner, sum((each.prompt_tokens or 0) + (each.output_tokens or 0) for each in timings))
+        try:  # before its place is free for the next one
+            self.limiter.spend(owner, sum((each.prompt_tokens or 0) + (each.output_tokens or 0) for each in timings))
+        finally:
+            with self.going_on.lock:
+                self.going_on.jobs.pop(job.id, None)
 
     def make_room(self) -> None:
         """End comparisons of visitors who have left, where others wait for the machine. Where nobody does, they go on:

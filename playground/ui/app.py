@@ -28,7 +28,7 @@ from playground import __version__
 from playground.config.hosts import Hosts
 from playground.config.settings import Settings, load_settings
 from playground.errors import ConfigError, PlaygroundError, UsageError
-from playground.messages import msg, render, spelt_out
+from playground.messages import Translatable, msg, render, spelt_out
 from playground.system import ending, logs
 from playground.translations import for_terminal
 
@@ -149,6 +149,7 @@ def serve(settings: Settings) -> int:
             try:
                 shown = f"http://{_shown(settings.host)}:{settings.port}"
                 print(_said(msg("Open-Model Playground: {address} (Ctrl-C ends it)", address=shown)), flush=True)
+                print(_said(audience_words(settings)), flush=True)
                 log.info("listening", extra={"port": settings.port})
                 playground.prepare_served()
                 end.wait()
@@ -161,6 +162,18 @@ def serve(settings: Settings) -> int:
                 log.info("ended")
                 gc.freeze()  # the interpreter's end would look at every object of gradio once more, for a second
     return OK
+
+
+def audience_words(settings: Settings) -> Translatable:
+    """Who is taken to use the app, for whoever started it."""
+    if not settings.strangers:
+        return msg("Audience: own. Whoever reaches this address may do all that you may.")
+    adding = {
+        "nobody": msg("nobody may add models"),
+        "signed-in": msg("who is signed in may add models"),
+        "everyone": msg("everyone may add models"),
+    }[settings.adding]
+    return msg("Audience: public. Visitors run what is served or ready; {adding}.", adding=adding)
 
 
 @contextmanager
@@ -224,10 +237,16 @@ def launch(
     from playground.api.operations import Operations
     from playground.ui import i18n, theme
     from playground.ui.early import Early
+    from playground.ui.limiting import Limiting, SigningIn
     from playground.ui.middleware import CALL_BYTES, Guard
     from playground.ui.visitors import Visitors, secret_of
 
-    whose = Middleware(Visitors, secret=secret_of(settings))
+    whose = [Middleware(Visitors, secret=secret_of(settings), signed_in=bool(settings.users))]
+    pages = getattr(demo, "open_pages", None)
+    if settings.users:
+        whose.insert(0, Middleware(SigningIn, users=settings.users))
+    if playground:
+        whose.append(Middleware(Limiting, playground=playground, pages=pages))
     known = Hosts(settings.host, settings.hosts)
     guard = Middleware(Guard, known=known, doors=doors(demo), frames=settings.frames)
     early = Middleware(Early, added=[script.read_text(encoding="utf-8") for script in theme.SCRIPTS])
@@ -248,8 +267,8 @@ def launch(
             max_file_size=CALL_BYTES,
             footer_links=["api", "settings"],
             app_kwargs={
-                "routes": list(routes),
-                "middleware": [*beside, Middleware(i18n.Language), guard, whose, early],
+                "routes": [*(pages.routes() if pages else ()), *routes],
+                "middleware": [*beside, Middleware(i18n.Language), guard, *whose, early],
                 "max_body_size": CALL_BYTES,
             },
             theme=theme.theme(),

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from playground.messages import Translatable
 from playground.translations import SOURCE_LANGUAGE
 from playground.ui import i18n
+
+if TYPE_CHECKING:
+    from playground.ui.pages import Pages
 
 WORDED = "button"
 """The component whose value is its label. Gradio makes a plain text of it, which is looked up as it stands."""
@@ -27,7 +30,22 @@ SKIPPED: dict[str, Any] = gr.skip()
 
 
 class Blocks(gr.Blocks):  # type: ignore[misc]  # gradio tells mypy nothing
-    """A page whose labels, pieces of HTML and events speak the reader's language."""
+    """A page whose labels, pieces of HTML and events speak the reader's language.
+
+    Attributes:
+        open_pages: Who has it open; set when it was built.
+    """
+
+    open_pages: Pages
+
+    @property
+    def left(self) -> list[Callable[[str], object]]:
+        """What is called with the name of each session that is gone."""
+        return self.__dict__.setdefault("_when_left", [])  # type: ignore[no-any-return]  # before gradio's own fields
+
+    def when_left(self, call: Callable[[str], object]) -> None:
+        """Call this with a session's name when its page was closed, or its program is gone."""
+        self.left.append(call)
 
     @property
     def config(self) -> Any:
@@ -41,6 +59,8 @@ class Blocks(gr.Blocks):  # type: ignore[misc]  # gradio tells mypy nothing
 
     @config.setter
     def config(self, made: Any) -> None:
+        if isinstance(made, dict):
+            made["connect_heartbeat"] = True  # ``pages`` answers it; gradio would want an event of its own for that
         self._source = made
         self._translated: dict[str, Any] = {}
 

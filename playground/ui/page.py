@@ -22,8 +22,9 @@ from playground.ui.front import Front
 from playground.ui.html import asked, costs, panel
 from playground.ui.html.format import esc
 from playground.ui.html.language import language_html
+from playground.ui.pages import Pages
 from playground.ui.restore import EMPTY_UNLESS_SHOWN, KEEP_DRAFT, OPENED, READ_DRAFT, Restore
-from playground.ui.running import Parts, Running
+from playground.ui.running import QUEUE, Parts, Running
 from playground.ui.sessions import Sessions
 from playground.ui.tabs import (
     benchmark,
@@ -80,7 +81,9 @@ def build_ui(playground: Playground) -> gr.Blocks:
     """Draw the page. The theme, the CSS and the script belong to ``app.launch``."""
     sessions = Sessions()
     with Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
-        Page(playground).connect(demo)
+        page = Page(playground)
+        page.connect(demo)
+        demo.when_left(sessions.leave)
         api.build(playground, sessions)
         for function in demo.fns.values():
             if function.show_progress == "hidden":
@@ -93,6 +96,7 @@ def build_ui(playground: Playground) -> gr.Blocks:
     demo._queue.progress_update_sleep_when_free = PROGRESS_LOOK_S
     # Nor for this: gradio forgets a session's messages after so many others, and would keep its events for good.
     demo._queue.pending_event_ids_session = LRUCache(demo._queue.pending_messages_per_session.max_size)
+    demo.open_pages = page.running.pages = Pages(playground, demo._queue, demo.left)
     return demo
 
 
@@ -132,7 +136,7 @@ class Page:
     def _replay(self) -> None:
         self.replay = replay.build()
 
-    def connect(self, demo: gr.Blocks) -> None:
+    def connect(self, demo: Blocks) -> None:
         """Say which event does what. Only the API's own endpoints are callable from outside."""
         self.front.connect()
         self._connect_form(demo)
@@ -162,7 +166,7 @@ class Page:
         """Run, Stop, replies, the buttons of the columns, and what comes back after a reload."""
         form_, running, shown = self.form, self.running, self.compare
         limit = self.playground.settings.limits.max_sessions
-        works: dict[str, Any] = {**RAW, "concurrency_limit": limit, "concurrency_id": "compare"}
+        works: dict[str, Any] = {**RAW, "concurrency_limit": limit, "concurrency_id": QUEUE}
         # Columns' buttons and pages that open have places of their own: a crowd at Run holds up neither.
         acts: dict[str, Any] = {**RAW, "concurrency_limit": limit * WATCHED, "concurrency_id": "act"}
         opens: dict[str, Any] = {**RAW, "concurrency_limit": limit * WATCHED, "concurrency_id": "open"}

@@ -29,6 +29,8 @@ from playground.ui.front import Front
 from playground.ui.html import asked as view
 from playground.ui.html import panel, receipts
 from playground.ui.html.format import esc
+from playground.ui.pages import Pages
+from playground.ui.sessions import Sessions
 from playground.ui.tabs import form, outputs, reply, timings, votes
 from playground.ui.tabs.compare import Compare
 from playground.ui.tabs.form import notice_html
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from playground.service import Playground
 
 Changes = dict[Any, Any]
+QUEUE = "compare"
+"""The line of gradio's queue that Run and its kin wait in."""
 KEPT = 64
 """Comparisons begun here whose ends a page may still ask for, although they could not be stored."""
 TOGETHER = 2
@@ -82,6 +86,8 @@ class Running:
         self.playground = playground
         self.parts = parts
         self.compare = parts.compare
+        self.pages: Pages | None = None
+        self._beginning = Sessions()
         self._begun: OrderedDict[str, _Begun] = OrderedDict()
         self._count = itertools.count(1)
 
@@ -147,7 +153,11 @@ class Running:
         Raises:
             UsageError: It can't be begun.
         """
+        session = request.session_hash or ""
+        stops = self._beginning.begin(session)
         job = await asyncio.to_thread(start)
+        self._beginning.add(session, job, stops)  # stopped at once where Stop was pressed meanwhile
+        self._beginning.remove(session, job)
         self._begun[job.id] = _Begun(job, problem)
         if len(self._begun) > KEPT:
             self._begun.popitem(last=False)
@@ -302,8 +312,14 @@ class Running:
 
     # -- what else ------------------------------------------------------------------------------------------------
 
-    def stop(self, request: gr.Request, shown: str) -> Any:
-        """Stop what is on show, if it is this visitor's; whoever watches it sees it end."""
+    async def stop(self, request: gr.Request, shown: str) -> Any:
+        """Stop what is on show, if it is this visitor's, and what this page asked for that has not begun; whoever
+        watches it sees it end.
+        """
+        session = request.session_hash or ""
+        self._beginning.stop(session)
+        if self.pages:
+            await self.pages.drop(session, QUEUE)
         with suppress(UsageError):  # somebody else's goes on
             jobs.stop(self.playground, shown or "", visitor(request))
         return gr.update(interactive=False, value=msg("Stopping…"))

@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,12 +47,20 @@ def visitor(request: gr.Request) -> str:
 
     A name that somebody logged in with, if the app asks for one, is theirs in every browser.
     """
-    if request.username:
-        return f"login:{request.username}"
-    name = str(request.headers.get(HEADER) or "")
+    return name_of(request.headers, request.session_hash or "", request.username)
+
+
+def name_of(headers: Mapping[str, str], tab: str, username: str | None = None) -> str:
+    """As ``visitor``, of a request that is no event.
+
+    Args:
+        tab: Gradio's name of the tab.
+    """
+    if username:
+        return f"login:{username}"
+    name = str(headers.get(HEADER) or "")
     if name != UNKNOWN:
         return name
-    tab = request.session_hash or ""
     return f"tab:{hashlib.sha256(tab.encode()).hexdigest()[:32]}" if tab else ""
 
 
@@ -60,17 +69,23 @@ class Visitors:
 
     Args:
         secret: What cookies are signed with; None where nobody is asked who they are.
+        signed_in: Whether a middleware before this one has found out who asks, and dropped what the browser sent.
     """
 
-    def __init__(self, app: Any, secret: str | None) -> None:
+    def __init__(self, app: Any, secret: str | None, *, signed_in: bool = False) -> None:
         self.app = app
+        self._signed_in = signed_in
         self._signer = Signer(secret, salt=COOKIE, digest_method=hashlib.sha256) if secret else None
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        told = [value for name, value in scope["headers"] if name.lower() == HEADER.encode()]
         headers = [(name, value) for name, value in scope["headers"] if name.lower() != HEADER.encode()]
+        if self._signed_in and len(told) == 1:
+            await self.app(scope, receive, send)
+            return
         if self._signer is None:
             await self.app({**scope, "headers": headers}, receive, send)
             return

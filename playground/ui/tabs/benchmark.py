@@ -18,6 +18,7 @@ from playground.errors import PlaygroundError, UsageError
 from playground.messages import msg, plural
 from playground.results.figures import Measurement
 from playground.ui import jobs, offered
+from playground.ui.blocks import Blocks
 from playground.ui.html import benchmark
 from playground.ui.html.format import esc
 from playground.ui.i18n import say
@@ -83,7 +84,7 @@ def build(playground: Playground, ids: gr.BrowserState) -> Measure:
     return Measure(ids, repeats, tokens, run, state, entries, html(_empty_html, elem_id="measured"))
 
 
-def connect(playground: Playground, tab: Measure, chosen: Form, demo: gr.Blocks) -> None:
+def connect(playground: Playground, tab: Measure, chosen: Form, demo: Blocks) -> None:
     """Say which event does what."""
     sessions = Sessions()
 

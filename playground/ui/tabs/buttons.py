@@ -15,6 +15,7 @@ import gradio as gr
 
 from playground.errors import PlaygroundError
 from playground.messages import Translatable, msg
+from playground.ui.blocks import Blocks
 from playground.ui.html.format import esc
 from playground.ui.sessions import Sessions
 
@@ -60,18 +61,15 @@ class Buttons:
             log.exception("%s broke off", self.word)
             yield {**self.idle(), place: problem_html(msg("Something broke in the app itself; its log says what."))}
 
-    def connect(self, sessions: Sessions, demo: gr.Blocks) -> None:
+    def connect(self, sessions: Sessions, demo: Blocks) -> None:
         """Stop, and leaving the page, end what this session started."""
 
         def stop(request: gr.Request) -> Any:
             sessions.stop(request.session_hash or "")
             return gr.update(interactive=False, value=msg("Stopping…"))
 
-        def leave(request: gr.Request) -> None:
-            sessions.leave(request.session_hash or "")
-
         self.stop.click(stop, None, [self.stop], queue=False, **QUIET)
-        demo.unload(leave)
+        demo.when_left(sessions.leave)
 
 
 def build(word: Translatable, name: str, *, aside: bool = False) -> Buttons:

@@ -15,6 +15,7 @@ import gradio as gr
 
 from playground.errors import StorageError
 from playground.messages import msg
+from playground.ui.blocks import Blocks
 from playground.ui.html import differences as view
 from playground.ui.html.differences import name
 from playground.ui.on_show import OnShow, on_show
@@ -82,7 +83,7 @@ def build(playground: Playground, tab: gr.Tab) -> Differences:
 
 
 def connect(
-    playground: Playground, tab: Differences, opened: Any, refresh: Sequence[Callable[..., Any]], demo: gr.Blocks
+    playground: Playground, tab: Differences, opened: Any, refresh: Sequence[Callable[..., Any]], demo: Blocks
 ) -> None:
     """Say which event does what.
 

@@ -18,6 +18,7 @@ from playground.errors import UsageError
 from playground.experiments.progress import Snapshot
 from playground.messages import NOTHING, msg, plural, sentences
 from playground.ui import jobs, offered
+from playground.ui.blocks import Blocks
 from playground.ui.html import diff, panel
 from playground.ui.html.format import count, esc
 from playground.ui.sessions import Sessions
@@ -47,7 +48,7 @@ def build() -> Replay:
     return Replay(row, run, html("", elem_id="replay-shown"))
 
 
-def connect(playground: Playground, part: Replay, kept: History, demo: gr.Blocks) -> None:
+def connect(playground: Playground, part: Replay, kept: History, demo: Blocks) -> None:
     """Say which event does what."""
     sessions = Sessions()
 

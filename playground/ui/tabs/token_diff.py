@@ -18,6 +18,7 @@ from playground.errors import PlaygroundError, UsageError
 from playground.messages import msg
 from playground.records import Variant
 from playground.ui import jobs, offered
+from playground.ui.blocks import Blocks
 from playground.ui.html import diff, panel
 from playground.ui.html.differences import name
 from playground.ui.html.format import esc
@@ -137,7 +138,7 @@ def offered_for(playground: Playground, part: TokenDiff, labels: Sequence[Label]
     }
 
 
-def connect(playground: Playground, part: TokenDiff, opened: Any, read: Any, demo: gr.Blocks) -> None:
+def connect(playground: Playground, part: TokenDiff, opened: Any, read: Any, demo: Blocks) -> None:
     """Say which event does what.
 
     Args:

@@ -20,6 +20,7 @@ from playground.errors import PlaygroundError, UsageError
 from playground.messages import Translatable, msg
 from playground.ui import columns as chosen_columns
 from playground.ui import jobs
+from playground.ui.blocks import Blocks
 from playground.ui.html import panel, prompt, tokens
 from playground.ui.html.format import esc, percent
 from playground.ui.sessions import Sessions
@@ -258,7 +259,7 @@ class Events:
         return found
 
 
-def connect(playground: Playground, tab: WhatTheyRead, chosen: Form, comparison: gr.Textbox, demo: gr.Blocks) -> Events:
+def connect(playground: Playground, tab: WhatTheyRead, chosen: Form, comparison: gr.Textbox, demo: Blocks) -> Events:
     """Say what the buttons of this tab do.
 
     Args:

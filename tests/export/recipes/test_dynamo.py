@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from playground.errors import ExportError
 from playground.export.quantization.graph import ROUNDED
 from playground.export.recipes.base import Work
-from playground.export.recipes.dynamo import build_dynamo
+from playground.export.recipes.dynamo import build_dynamo, exported
 from playground.messages import Translatable
 from tests.families.builders import write
 from tests.families.table import WINDOW, Family
@@ -313,3 +313,23 @@ class TestTurns:
         angles = self.angles(12)
         cos, sin = angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
         assert self.turn(angles, operators._rotated(self.heads(), cos, sin, 0)) is None
+
+
+def test_what_a_network_writes_out_of_gelu_and_norms_around_the_mean_are_operators() -> None:
+    """GPT-2 has its own GELU and shapes its tokens before they are looked up, Cohere its own norm."""
+    from transformers import CohereConfig, CohereForCausalLM, GPT2Config, GPT2LMHeadModel
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    other = CohereConfig(vocab_size=64, num_key_value_heads=1, max_position_embeddings=64, pad_token_id=0, **sizes)
+    small = GPT2Config(vocab_size=64, n_embd=32, n_layer=1, n_head=2, n_positions=64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, at tracing
+        nodes, others = (
+            list(exported(model.eval()).model.graph.node)
+            for model in (GPT2LMHeadModel(small), CohereForCausalLM(other))
+        )
+    kinds = {node.op_type for node in nodes}
+    assert "FastGelu" in kinds and not kinds & {"Tanh", "Pow"}
+    assert any(node.op_type == "Gather" and node.input[1] == "input_ids" for node in nodes)
+    kinds = {node.op_type for node in others}
+    assert "LayerNormalization" in kinds and "ReduceMean" not in kinds

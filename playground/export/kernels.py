@@ -1,5 +1,7 @@
 """Puts the playground's kernels beside a fresh graph, where they can run it; the fidelity check then judges both.
 
+They depend on the processor and not on the model, so they are compiled ahead, while one core waits for Python.
+
 They are taken for graphs of rounded weights that ``native.lowering`` reads to the end. Whatever stands in the way is a
 sentence for the artifact, and ONNX Runtime runs the graph. What was built is remembered by this process, folder by
 folder: until artifact.json says so, a file of that name proves nothing. This module makes no verdict.
@@ -7,7 +9,12 @@ folder: until artifact.json says so, a file of that name proves nothing. This mo
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import logging
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from playground.errors import reason_of
@@ -15,7 +22,7 @@ from playground.kernels import building
 from playground.messages import Translatable, msg
 from playground.runtimes.native.stored import PROGRAM, write_program
 from playground.runtimes.onnx.file import DECODER
-from playground.sources.files import Progress
+from playground.sources.files import Progress, staging
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +33,38 @@ _BUILT: dict[Path, building.Built] = {}
 """What this process has compiled or taken from the package and tried, by the folder it lies in."""
 
 
-def attach(folder: Path, progress: Progress) -> Translatable | None:
-    """Build the kernels into ``folder`` if they can run the graph there.
+Ahead = Future[building.Built]
+"""Kernels that are being built, or were."""
+
+
+@contextlib.contextmanager
+def ahead(home: Path, wanted: bool) -> Iterator[Ahead | None]:
+    """Build the kernels beside the work of this block, for ``attach`` to take; they are gone behind it.
+
+    Args:
+        home: PLAYGROUND_HOME.
+        wanted: Whether there will be a graph of rounded weights.
+
+    Yields:
+        None where there will be none, or the kernels can't be used here.
+
+    Raises:
+        StorageError: There is no room for them.
+    """
+    if not wanted or building.obstacle():
+        yield None
+        return
+    with staging(home, "kernels") as stage, ThreadPoolExecutor(1) as pool:
+        yield pool.submit(building.build, stage)
+
+
+def attach(folder: Path, progress: Progress, ready: Ahead | None = None) -> Translatable | None:
+    """Put the kernels into ``folder`` if they can run the graph there.
+
+    Args:
+        folder: Holds the graph.
+        progress: Told when they are waited for, or built.
+        ready: Those of this processor, which are copied; they are built now if None.
 
     Returns:
         Why not, or None where they are there now.
@@ -47,7 +84,7 @@ def attach(folder: Path, progress: Progress) -> Translatable | None:
         write_program(program, folder)
         del program  # it keeps the weights mapped
         progress(msg("building kernels"), None)
-        _BUILT[folder.absolute()] = building.build(folder)
+        _BUILT[folder.absolute()] = _taken(ready.result(), folder) if ready else building.build(folder)
     except NotForKernels as error:
         log.info("%s: not for the kernels", folder.name, exc_info=error)
         return reason_of(error)
@@ -55,6 +92,14 @@ def attach(folder: Path, progress: Progress) -> Translatable | None:
         (folder / PROGRAM).unlink(missing_ok=True)
         return reason_of(error)
     return None
+
+
+def _taken(found: building.Built, folder: Path) -> building.Built:
+    """A copy of a library in ``folder``."""
+    place = folder / building.LIBRARY
+    place.unlink(missing_ok=True)  # it may be a link to another artifact's
+    shutil.copyfile(found.path, place)
+    return dataclasses.replace(found, path=place)
 
 
 def built(folder: Path) -> building.Built | None:

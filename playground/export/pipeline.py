@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from playground import sources
 from playground.errors import ExportError, FidelityError, PlaygroundError, Reason, first_line
@@ -29,6 +30,9 @@ from playground.export.weights import original_folder
 from playground.messages import NOTHING, Translatable, clauses, msg
 from playground.records import Artifact, Fidelity, ModelSpec, Variant
 from playground.sources.files import Cancelled, Progress, locked, of_the_disk, put_in_place, staging, storage_errors
+
+if TYPE_CHECKING:
+    from playground.export.kernels import Ahead
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +54,7 @@ RETRY_S = 3600.0
 
 @dataclass(frozen=True)
 class _Job:
-    """What every step needs."""
+    """What every step needs, and kernels that are being built meanwhile."""
 
     spec: ModelSpec
     variant: Variant
@@ -58,6 +62,7 @@ class _Job:
     progress: Progress
     cancelled: Cancelled
     notes: tuple[Translatable, ...] = ()
+    kernels: Ahead | None = None
 
     def lock(self, folder: Path) -> AbstractContextManager[None]:
         """Two processes that want the same folder make it once."""
@@ -117,7 +122,19 @@ def make(
             ),
             msg("Ask for {variant}.", variant=Variant(spec.id, "onnx", precision)),
         )
-    return _made(job, _Material(fetched, None if _only_onnx(fetched) else _import(job, fetched)))
+    if _only_onnx(fetched):
+        return _made(job, _Material(fetched, None))
+    from playground.export import kernels
+
+    with kernels.ahead(home, _wants_kernels(job, fetched)) as ready:
+        return _made(dataclasses.replace(job, kernels=ready), _Material(fetched, _import(job, fetched)))
+
+
+def _wants_kernels(job: _Job, fetched: sources.Fetched) -> bool:
+    """Whether a graph of rounded weights is to be made, or one to be compared anew."""
+    if job.variant.runtime != EXACT[0] or job.variant.precision == EXACT[1]:
+        return False
+    return cache.read(cache.artifact_folder(job.home, job.spec, job.variant, fetched.revision), job.home) is None
 
 
 @dataclass(frozen=True)
@@ -396,9 +413,9 @@ def _checked(job: _Job, way: str, folder: Path, precision: str, material: _Mater
     if material.imported is None:
         return _Checked(precision, "onnxruntime", msg("there is no original to compare the kernels with"))
     _, reference = material.original
-    # The compiler is a process of its own; meanwhile the original can answer.
+    # What waits for the compiler, or for the disk, does not keep the original from answering.
     with ThreadPoolExecutor(1) as pool, _Timed(f"{job.variant}: kernels"):
-        attached = pool.submit(kernels.attach, folder, job.progress)
+        attached = pool.submit(kernels.attach, folder, job.progress, job.kernels)
         answers = _answers(job, way, material)
     note = attached.result()
 

@@ -28,6 +28,7 @@ from playground.export.text_part import text_part
 from playground.messages import Translatable, clauses, msg
 from playground.records import ModelSpec
 from playground.runtimes.torch.incomplete import IncompleteWeights
+from playground.runtimes.torch.libraries import load_libraries
 from playground.runtimes.torch.networks import Network, load_network
 from playground.sources.files import Progress, of_the_disk
 
@@ -125,6 +126,7 @@ def original_folder(files: tuple[Path, ...]) -> Path:
 
 
 def _import(spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Progress) -> tuple[Translatable, ...]:
+    load_libraries()
     from transformers import AutoTokenizer
 
     from playground.runtimes.torch.deferred import as_stored

@@ -25,6 +25,7 @@ Door:
     torch.deferred: as_stored, exchanged, real
     torch.gguf_weights: quick_gguf, unpacked_ahead
     torch.incomplete: IncompleteWeights
+    torch.libraries: load_libraries
     torch.networks: Network, load_network
     torch.runtime: TorchRuntime
 """

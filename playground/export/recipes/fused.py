@@ -21,6 +21,7 @@ from playground.export.recipes.base import Work
 from playground.export.recipes.unwritten import unwritten
 from playground.export.weights import copy_side_files
 from playground.messages import Translatable, msg
+from playground.runtimes.torch.libraries import load_libraries
 from playground.sources.files import Progress, of_the_disk
 
 MODEL = "model.onnx"
@@ -52,6 +53,7 @@ def build_fused(work: Work) -> str:
 
 def _build_plain(work: Work) -> Graph:
     """The builder's graph with weights in fp32, which are still to be read, and its side files in the target."""
+    load_libraries()
     from onnxruntime_genai.models import builder
 
     cache = work.target / ".cache"

@@ -21,15 +21,18 @@ from playground.runtimes.torch.networks import load_network
 
 @contextlib.contextmanager
 def unwritten(folder: Path) -> Iterator[list[Graph]]:
-    """In this block the builder reads the network in ``folder`` one weight at a time, and writes no graph.
+    """In this block the builder reads the network in ``folder`` one weight at a time and its tokenizer once, and writes
+    no graph.
 
     Yields:
         What it would have written, once it has come to that.
     """
+    from onnxruntime_genai.models import builder as front
     from onnxruntime_genai.models.builder import Model
+    from onnxruntime_genai.models.builders import base
 
     built: list[Graph] = []
-    usual = Model.load_weights, Model.save_model
+    usual, tokenizers = (Model.load_weights, Model.save_model), front.AutoTokenizer
 
     def load(_builder: Any, _path: str) -> Any:
         return load_network(folder, deferred=True).model
@@ -40,10 +43,28 @@ def unwritten(folder: Path) -> Iterator[list[Graph]]:
         built.append(graph_of(builder.model, {}))
 
     Model.load_weights, Model.save_model = load, take
+    front.AutoTokenizer = base.AutoTokenizer = _ReadOnce(tokenizers)
     try:
         yield built
     finally:
         Model.load_weights, Model.save_model = usual
+        front.AutoTokenizer = base.AutoTokenizer = tokenizers
+
+
+class _ReadOnce:
+    """transformers' ``AutoTokenizer`` for who asks for the same one several times: a vocabulary of 262 thousand takes
+    seconds to read. The builder asks three times, and changes nothing but a length in the one it writes.
+    """
+
+    def __init__(self, usual: Any) -> None:
+        self._usual = usual
+        self._read: dict[str, Any] = {}
+
+    def from_pretrained(self, *places: Any, **options: Any) -> Any:
+        key = repr((places, sorted(options.items())))
+        if key not in self._read:
+            self._read[key] = self._usual.from_pretrained(*places, **options)
+        return self._read[key]
 
 
 def graph_of(model: Any, weights: Mapping[str, Any]) -> Graph:

@@ -20,6 +20,7 @@ from playground.errors import Reason, some
 from playground.messages import NOTHING, clauses, msg
 from playground.runtimes.torch.gguf_rope import complete_rope
 from playground.runtimes.torch.incomplete import NAMED_TENSORS, IncompleteWeights
+from playground.runtimes.torch.libraries import load_libraries
 from playground.runtimes.torch.skeletons import too_large
 
 _BUFFERS = re.compile(
@@ -70,6 +71,7 @@ def load_network(folder: Path, gguf: str = "", *, deferred: bool = False, bf16: 
         IncompleteWeights: Weights are missing, of another shape, or nobody's.
         Exception: Whatever transformers finds wrong with the files.
     """
+    load_libraries()
     from playground.runtimes.torch.gguf_weights import quick_gguf
 
     packed = packed_in(folder)

@@ -6,7 +6,7 @@ the machine; it does not know the screen, the database, or how a token is comput
 
 Door:
     admission: check_request, request_from
-    base: Experiment, Job, Machine
+    base: ASKING, Experiment, Job, Machine
     benchmark: BenchmarkJob, Measurer
     blind: BlindJob, shuffled
     compare: CompareJob, Comparer

@@ -115,6 +115,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(door: str, monkeypatch: pyt
         assert b"408" in line.recv(4000)
 
 
+@pytest.mark.fault
 def test_half_a_body_disturbs_nobody(door: str) -> None:
     for _ in range(20):
         with speaking(door, "Content-Length: 100\r\n") as line:

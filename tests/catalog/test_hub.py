@@ -98,6 +98,7 @@ def test_no_network_says_so(hub: Hub) -> None:
         fetch_model_info("someone/tiny")
 
 
+@pytest.mark.fault
 def test_a_broken_hub_is_told_with_its_status(hub: Hub) -> None:
     hub.add("someone/tiny", files())
     hub.fail(r"/api/models/", status=500)

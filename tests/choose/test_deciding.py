@@ -122,6 +122,7 @@ def test_two_that_are_eligible_are_compared_prompt_by_prompt(playground: Playgro
     assert not missing(decision).anything
 
 
+@pytest.mark.fault
 @pytest.mark.waits
 def test_what_an_interrupted_run_lacks_is_missing_and_the_run_is_gone_on_with(playground: Playground) -> None:
     file = stored(playground, 40, {"fast": 20, "slow": 20}, done=20)

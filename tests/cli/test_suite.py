@@ -259,6 +259,7 @@ def test_what_has_nothing_in_common_is_refused_before_it_runs(folder: Path, caps
 # -- interrupted --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault
 @pytest.mark.waits
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_suite_is_3_says_how_to_go_on_and_does(folder: Path, capsys: Captured, how: int) -> None:

@@ -134,6 +134,7 @@ def test_what_cannot_be_stored_breaks_no_run_and_is_told(playground: Playground)
     assert "disk is full" in running.snapshot().problem
 
 
+@pytest.mark.fault
 def test_a_database_that_hangs_holds_up_no_model(playground: Playground) -> None:
     let_go = threading.Event()
     running = playground.comparer.start(ASK, ["fast", "base"], save=lambda _: let_go.wait(10))

@@ -173,6 +173,7 @@ def test_a_model_in_trouble_spoils_no_other(playground: Playground, mode: str, b
     assert sorted(ends) == sorted([f"{bad}@fake-none", "fast@fake-none", "base@fake-none"])
 
 
+@pytest.mark.fault
 def test_a_worker_killed_in_mid_answer_is_a_failed_run_and_the_next_prompt_restarts_it(playground: Playground) -> None:
     running = playground.comparer.start(ASK, ["slow", "fast"])
     until(lambda: live(running, "slow").n_tokens >= 2 and live(running, "slow").kind == "token")

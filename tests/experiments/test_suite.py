@@ -289,6 +289,7 @@ def test_samples_of_earlier_sessions_count_where_samples_are_judged_together(pla
 # -- killed -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault
 def test_killed_three_times_the_table_is_that_of_an_undisturbed_run_and_no_cell_is_run_twice(
     playground: Playground, tmp_path: Path
 ) -> None:
@@ -369,6 +370,7 @@ def test_a_database_that_another_process_has_holds_up_no_answer_and_loses_none(
     assert len(cells_of(playground, job.id)) == 30
 
 
+@pytest.mark.fault
 def test_a_disk_that_stays_full_pauses_the_suite_and_nothing_that_was_kept_is_lost(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:

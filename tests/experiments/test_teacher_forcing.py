@@ -143,6 +143,7 @@ def test_a_file_that_ends_early_is_no_divergence(file: str) -> None:
         forced([[0.0, 1.0]] * 2, Task((1,), (0, 0), file, width=2))
 
 
+@pytest.mark.fault
 def test_the_file_is_gone_afterwards_and_so_is_what_a_killed_process_left(tmp_path: Path) -> None:
     folder = tmp_path / FOLDER
     folder.mkdir()

@@ -271,6 +271,7 @@ def test_another_revision_of_pinned_weights_is_refused(made: Artifact, hub: Hub,
         take(tmp_path / "home", pinned)
 
 
+@pytest.mark.fault
 def test_a_damaged_graph_is_refused_and_nothing_of_it_stays(made: Artifact, hub: Hub, tmp_path: Path) -> None:
     """Its checksums are right: whoever pushed it meant it so."""
     pushed(made)

@@ -220,6 +220,7 @@ def test_a_workers_error_arrives_as_it_was_raised(scripted) -> None:  # type: ig
     assert (caught.value.what, caught.value.next_step) == ("Tiny is damaged", "Try again.")
 
 
+@pytest.mark.fault
 def test_a_worker_that_is_killed_is_an_error_that_names_the_signal_and_the_log(scripted) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ExportError, match=r"Tiny.*SIGKILL.*prepare-tiny-.*\.log.*memory"):
         scripted("die").follow(nothing, lambda: False)
@@ -283,6 +284,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.fault
 @pytest.mark.skipif(sys.platform != "linux", reason="the second rope is Linux's")
 @pytest.mark.parametrize("module", ["playground.export.worker", "playground.sources.hub.worker"])
 def test_a_suspended_worker_does_not_outlive_an_app_that_is_killed(module: str) -> None:
@@ -318,6 +320,7 @@ def ended(process: int) -> bool:
         return True
 
 
+@pytest.mark.fault
 def test_the_real_worker_ends_when_whoever_started_it_is_gone(tmp_path: Path) -> None:
     """Its stdin closes, as after ``kill -9`` of the app, while it waits for a lock that somebody holds."""
     from filelock import FileLock

@@ -128,6 +128,7 @@ def test_a_graph_that_is_no_longer_good_enough_is_made_anew(
     assert len(asked) == 2
 
 
+@pytest.mark.fault
 def test_a_damaged_graph_is_not_renewed_but_made_anew(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

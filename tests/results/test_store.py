@@ -167,6 +167,7 @@ def test_a_database_of_a_newer_version_is_left_alone(store: Store) -> None:
         store.list()
 
 
+@pytest.mark.fault
 def test_a_damaged_database_is_named_and_not_overwritten(store: Store) -> None:
     store.path.parent.mkdir()
     store.path.write_bytes(b"this is not a database" * 100)
@@ -178,6 +179,7 @@ def test_a_damaged_database_is_named_and_not_overwritten(store: Store) -> None:
     assert store.path.read_bytes().startswith(b"this is not")
 
 
+@pytest.mark.fault
 def test_a_damaged_entry_is_an_error_with_a_path(store: Store) -> None:
     store.save(comparison())
     store.close()
@@ -230,6 +232,7 @@ def test_who_reads_does_not_wait_for_a_write_that_waits_for_another_process(
     assert store.count() == 2
 
 
+@pytest.mark.fault
 def test_a_full_disk_is_named_and_what_was_kept_stays(store: Store) -> None:
     store.save(comparison("kept"))
     connection = store._writer.connection

@@ -179,6 +179,7 @@ def test_threads_can_share_them(suites: Suites) -> None:
     assert sum(counted.done for counted in suites.counts(run.id).values()) == 80
 
 
+@pytest.mark.fault
 def test_a_damaged_cell_is_an_error_with_a_path(suites: Suites, store: Store) -> None:
     run = suite_run()
     suites.begin(run)

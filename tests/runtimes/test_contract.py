@@ -250,6 +250,7 @@ def test_the_cache_grows_for_a_long_request_and_shrinks_again(folders: dict[str,
     assert engine._capacity == small
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("name", ["onnx", "torch"])
 def test_a_broken_folder_is_an_error_with_the_models_name_and_a_next_step(name: str, tmp_path: Path) -> None:
     tiny.write_tokenizer(tmp_path)

@@ -44,6 +44,7 @@ def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.fault
 def test_what_was_said_before_the_app_was_killed_is_in_the_history(make_settings: Any, tmp_path: Path) -> None:
     settings = make_settings()
     env = {
@@ -74,6 +75,7 @@ def test_what_was_said_before_the_app_was_killed_is_in_the_history(make_settings
         assert [entry.id for entry in playground.history("")] == [id]
 
 
+@pytest.mark.fault
 def test_running_and_stopping_again_and_again_leaves_nothing(make_settings: Any) -> None:
     me = psutil.Process()
     with Playground(make_settings()) as playground:
@@ -94,6 +96,7 @@ def test_running_and_stopping_again_and_again_leaves_nothing(make_settings: Any)
         assert playground.compare(HELLO, playground.variants(["fast"])).result().runs[0].text.startswith("Paris")
 
 
+@pytest.mark.fault
 def test_a_page_that_watches_is_told_that_the_app_ends(make_settings: Any) -> None:
     with Playground(make_settings()) as playground:
         job = playground.compare(HELLO, playground.variants(["endless"]))
@@ -113,6 +116,7 @@ def test_a_page_that_watches_is_told_that_the_app_ends(make_settings: Any) -> No
     assert job.result().runs[0].finish_reason == "stopped"
 
 
+@pytest.mark.fault
 def test_a_database_that_is_damaged_or_moved_away_costs_no_answer(make_settings: Any) -> None:
     settings = make_settings()
     with Playground(settings) as playground:
@@ -146,6 +150,7 @@ with ending.heard(1.0, signal.SIGTERM, signal.SIGINT) as end:
 """
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(("takes_s", "code"), [("0.1", 0), ("60", 1)])
 def test_the_end_comes_within_its_time_whatever_resists(takes_s: str, code: int) -> None:
     child = subprocess.Popen([sys.executable, "-c", ENDS, takes_s], cwd=ROOT, stdout=subprocess.PIPE, text=True)

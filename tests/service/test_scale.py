@@ -33,6 +33,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.mark.fault
 def test_a_server_killed_in_the_middle_of_a_suite_loses_no_cell(make_settings: Any, tmp_path: Path) -> None:
     with replicas(tmp_path, 3, delay=0.3) as servers:
         remote = {"name": "x", "model": "paced", "url": servers[0].url, "replicas": [each.url for each in servers[1:]]}

@@ -41,6 +41,7 @@ def config(**changed: Any) -> bytes:
     return json.dumps(CONFIG | changed).encode()
 
 
+@pytest.mark.hostile
 def test_an_honest_model_passes(tmp_path: Path) -> None:
     limits.check("Tiny", model(tmp_path), 24_000.0)
 
@@ -48,6 +49,7 @@ def test_an_honest_model_passes(tmp_path: Path) -> None:
 # config.json
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -71,6 +73,7 @@ def test_impossible_sizes_in_the_configuration_are_refused(tmp_path: Path, wrong
     assert "believable" in message
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     "bloated",
     [
@@ -86,6 +89,7 @@ def test_a_configuration_of_a_network_that_the_weights_do_not_hold_is_refused(
     assert "its weights hold 123,200" in refused(tmp_path, config__json=config(**bloated))
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -102,6 +106,7 @@ def test_a_configuration_that_is_no_ordinary_json_is_refused(tmp_path: Path, con
     assert words in refused(tmp_path, config__json=content)
 
 
+@pytest.mark.hostile
 def test_code_from_the_repository_is_refused_unless_transformers_does_without(tmp_path: Path) -> None:
     auto = {"AutoConfig": "evil.EvilConfig", "AutoModelForCausalLM": "evil.Evil"}
     evil = b"from pathlib import Path\nPath(__file__).with_name('executed').write_text('')\n"
@@ -111,6 +116,7 @@ def test_code_from_the_repository_is_refused_unless_transformers_does_without(tm
     limits.check("Tiny", model(tmp_path, config__json=config(auto_map=auto)), 24_000.0)
 
 
+@pytest.mark.hostile
 def test_transformers_is_told_never_to_run_code_of_the_folder(tmp_path: Path) -> None:
     """Falcon's repositories name code and do without; what their tokenizer or model class names must not be run."""
     from playground.errors import ExportError
@@ -131,6 +137,7 @@ def test_transformers_is_told_never_to_run_code_of_the_folder(tmp_path: Path) ->
 # Tokenizer and index
 
 
+@pytest.mark.hostile
 def test_a_tokenizer_that_is_huge_or_broken_is_refused(tmp_path: Path) -> None:
     assert "more entries than" in refused(tmp_path, tokenizer__json=b'{"a":[' + b"{}," * 9_000_000 + b"{}]}")
     assert "90 MB" in refused(tmp_path, tokenizer__json=b'"' + b"a" * 90_000_000 + b'"')
@@ -138,12 +145,14 @@ def test_a_tokenizer_that_is_huge_or_broken_is_refused(tmp_path: Path) -> None:
     assert "not a JSON object" in refused(tmp_path, tokenizer__json=b"[]")
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("place", ["../../secret.safetensors", "/etc/passwd", "model-2.safetensors"])
 def test_an_index_that_names_files_elsewhere_is_refused(tmp_path: Path, place: str) -> None:
     index = json.dumps({"weight_map": {"a": place}}).encode()
     assert "are not there" in refused(tmp_path, **{"model.safetensors.index__json": index})
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("index", [b"[]", b"{}", b'{"weight_map": {"a": 1}}'])
 def test_an_index_without_a_map_is_refused(tmp_path: Path, index: bytes) -> None:
     assert "no weight_map" in refused(tmp_path, **{"model.safetensors.index__json": index})
@@ -161,6 +170,7 @@ def tensor(begin: int, end: int, shape: Any = (2,), dtype: Any = "F32") -> dict[
     return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -189,6 +199,7 @@ def test_weights_with_a_lying_header_are_refused(tmp_path: Path, content: bytes,
     assert words in message
 
 
+@pytest.mark.hostile
 def test_weights_larger_than_memory_are_refused_with_both_figures(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     size = 70_000_000_000
@@ -222,6 +233,7 @@ def number(key: bytes, value: int) -> bytes:
 LONG = struct.pack("<Q", 1 << 63)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -265,6 +277,7 @@ def test_a_gguf_with_a_lying_header_is_refused(tmp_path: Path, content: bytes, w
     assert words in str(caught.value)
 
 
+@pytest.mark.hostile
 def test_a_gguf_cut_off_anywhere_in_its_header_is_refused(tmp_path: Path) -> None:
     whole = gguf(number(b"llama.block_count", 2), info(b"t", (8,)), b"x" * 32, (1, 1))
     path = tmp_path / "tiny.gguf"
@@ -294,6 +307,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.hostile
 def test_the_worst_files_are_refused_within_300_mb_of_memory(tmp_path: Path) -> None:
     """In a process that may not take more: what would blow up ends in MemoryError and prints no refusal."""
     worst: dict[str, Callable[[], bytes]] = {

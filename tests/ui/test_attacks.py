@@ -61,6 +61,7 @@ def written(folder: Path) -> dict[str, int]:
     return {str(file): file.stat().st_size for file in files if file.is_file()}
 
 
+@pytest.mark.hostile
 def test_of_all_routes_those_that_the_page_and_the_api_need_answer_and_no_others(playground: Playground) -> None:
     demo = build_ui(playground)
     port = free_port("127.0.0.1", 0)
@@ -117,6 +118,7 @@ BODIES = [
 ]
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=b", "application/json"])
 @pytest.mark.parametrize("chunked", [True, False])
 def test_no_route_takes_a_large_body_into_memory_or_onto_the_disk(
@@ -152,6 +154,7 @@ def test_no_route_takes_a_large_body_into_memory_or_onto_the_disk(
     assert WEB.get(app.url).status_code == 200
 
 
+@pytest.mark.hostile
 def test_a_cut_upload_leaves_nothing(app: App, folder: Path) -> None:
     before = written(folder)
     host, port = re.match(r"http://([\d.]+):(\d+)", app.url).groups()  # type: ignore[union-attr]
@@ -169,6 +172,7 @@ def test_a_cut_upload_leaves_nothing(app: App, folder: Path) -> None:
     assert WEB.get(app.url).status_code == 200
 
 
+@pytest.mark.hostile
 def test_what_was_written_for_the_page_goes_with_the_app_and_what_a_killed_one_left_goes_with_the_next(
     tmp_path: Path,
 ) -> None:
@@ -185,6 +189,7 @@ def test_what_was_written_for_the_page_goes_with_the_app_and_what_a_killed_one_l
     assert written(tmp_path) == {}
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "0.0.0.0"])
 def test_the_app_answers_to_the_name_it_listens_on_and_to_no_foreign_one(playground: Playground, host: str) -> None:
     try:
@@ -203,6 +208,7 @@ def test_the_app_answers_to_the_name_it_listens_on_and_to_no_foreign_one(playgro
         demo.close(verbose=False)
 
 
+@pytest.mark.hostile
 def test_made_up_sessions_push_each_other_out(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "SESSIONS", 5)
     demo = build_ui(playground)
@@ -247,6 +253,7 @@ def elsewhere() -> Iterator[tuple[str, list[str]]]:
     server.server_close()
 
 
+@pytest.mark.hostile
 def test_no_function_takes_a_file_or_an_address_in_place_of_a_value(
     app: App, elsewhere: tuple[str, list[str]], folder: Path
 ) -> None:
@@ -270,6 +277,7 @@ def test_no_function_takes_a_file_or_an_address_in_place_of_a_value(
     assert written(folder) == before
 
 
+@pytest.mark.hostile
 def test_the_pages_functions_do_not_answer_programs_by_name_or_number(app: App) -> None:
     every = functions(app)
     private = {number: each for number, each in every.items() if each["api_visibility"] != "public"}
@@ -285,6 +293,7 @@ def test_the_pages_functions_do_not_answer_programs_by_name_or_number(app: App) 
             assert WEB.post(named, json={"data": data}, headers=names(app)).status_code == 404
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("kind", ["host", "origin", "both", "null"])
 def test_other_websites_drive_nothing(app: App, kind: str) -> None:
     foreign = {
@@ -308,6 +317,7 @@ def test_other_websites_drive_nothing(app: App, kind: str) -> None:
         assert WEB.get(app.url + path, headers=foreign).status_code == 403, path
 
 
+@pytest.mark.hostile
 def test_a_web_socket_is_refused(app: App) -> None:
     host, port = re.match(r"http://([\d.]+):(\d+)", app.url).groups()  # type: ignore[union-attr]
     with socket.create_connection((host, int(port)), timeout=10) as connection:
@@ -319,6 +329,7 @@ def test_a_web_socket_is_refused(app: App) -> None:
         assert re.match(rb"HTTP/1.1 (403|404)", connection.recv(100))
 
 
+@pytest.mark.hostile
 def test_a_space_answers_to_its_own_name_and_to_its_own_page(space: App) -> None:
     own = {"Host": SPACE_HOST, "Origin": f"https://{SPACE_HOST}"}
     assert WEB.get(space.url, headers={"Host": SPACE_HOST, "Sec-Fetch-Site": "cross-site"}).status_code == 200

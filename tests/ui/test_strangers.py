@@ -57,6 +57,7 @@ def folders(tmp_path: Path) -> list[tuple[str, str]]:
     return [(f"path:{there}", f"path:{tmp_path / 'model-1'}"), ("path:~root", "path:~nobo"), ("path:/etc", "path:/etx")]
 
 
+@pytest.mark.hostile
 def test_no_function_of_a_space_tells_which_files_or_accounts_there_are(
     space: App, folders: list[tuple[str, str]]
 ) -> None:
@@ -85,6 +86,7 @@ def test_no_function_of_a_space_tells_which_files_or_accounts_there_are(
     assert checked > 250
 
 
+@pytest.mark.hostile
 def test_choose_on_a_space_leaves_out_what_is_not_offered_and_shows_what_is(
     space: App, folders: list[tuple[str, str]]
 ) -> None:
@@ -99,6 +101,7 @@ def test_choose_on_a_space_leaves_out_what_is_not_offered_and_shows_what_is(
         assert word not in shown
 
 
+@pytest.mark.hostile
 def test_a_space_runs_measures_and_reads_for_no_folder_and_says_so_alike_of_all(
     space: App, folders: list[tuple[str, str]]
 ) -> None:
@@ -113,6 +116,7 @@ def test_a_space_runs_measures_and_reads_for_no_folder_and_says_so_alike_of_all(
             assert "is not offered here" in said, (function, said)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_a_folder_is_named_where_only_the_own_machine_calls_and_nowhere_else(
     make_settings: Any, tmp_path: Path, host: str
@@ -136,6 +140,7 @@ def test_a_folder_is_named_where_only_the_own_machine_calls_and_nowhere_else(
                     offered.variant(playground, name)
 
 
+@pytest.mark.hostile
 def test_a_space_offers_no_repository_but_a_folder_that_it_was_told_to_serve(
     make_settings: Any, tmp_path: Path
 ) -> None:
@@ -148,6 +153,7 @@ def test_a_space_offers_no_repository_but_a_folder_that_it_was_told_to_serve(
         assert [str(each) for each in offered.known(playground, ["hub:o/n", "fast", "fast", 7])] == ["fast@fake-none"]
 
 
+@pytest.mark.hostile
 def test_a_stored_comparison_of_a_folder_is_not_run_again_for_a_stranger(make_settings: Any, tmp_path: Path) -> None:
     with Playground(make_settings()) as own:
         stored = replace(
@@ -160,6 +166,7 @@ def test_a_stored_comparison_of_a_folder_is_not_run_again_for_a_stranger(make_se
     assert "is not offered here" in said
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     "sent",
     [

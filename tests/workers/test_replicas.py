@@ -131,6 +131,7 @@ def test_throughput_grows_with_the_replicas(tmp_path: Path) -> None:
     assert rates[4] / rates[1] > 0.9 * 4, rates
 
 
+@pytest.mark.fault
 def test_a_replica_killed_amid_its_answers_loses_none_and_none_counts_twice(tmp_path: Path) -> None:
     with serving(tmp_path, 3, delay=0.3, at_once=2) as servers:
         load = load_of([server.url for server in servers], at_once=2)
@@ -173,6 +174,7 @@ def test_what_shared_its_machines_is_labelled_and_what_was_alone_is_not(tmp_path
     assert all(any("rank nothing" in warning for warning in run.warnings) for run in shared)
 
 
+@pytest.mark.fault
 def test_servers_that_are_all_gone_are_waited_for_and_then_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ def wait_until_gone(pids: list[int], seconds: float = 2.0) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_no_worker_outlives_the_app(app: subprocess.Popen[str], how: signal.Signals) -> None:
     pids = workers_of(app)
@@ -88,6 +89,7 @@ def test_no_worker_outlives_the_app(app: subprocess.Popen[str], how: signal.Sign
     app.wait(30)
 
 
+@pytest.mark.fault
 @pytest.mark.skipif(sys.platform != "linux", reason="the second rope is Linux's")
 def test_a_worker_that_cannot_see_its_stdin_close_ends_too(app: subprocess.Popen[str]) -> None:
     pids = workers_of(app)

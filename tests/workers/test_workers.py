@@ -104,6 +104,7 @@ def test_another_number_of_threads_is_another_process(pool: Pool) -> None:
     assert gone(pid)
 
 
+@pytest.mark.fault
 def test_a_worker_killed_in_mid_answer_becomes_a_failed_run_with_its_text_and_comes_back(pool: Pool) -> None:
     load = scripted("fake:text=a+b+c+d+e+f+g+h&step_s=0.1")
     thread, events = in_background(pool, load)
@@ -125,6 +126,7 @@ def test_a_worker_killed_in_mid_answer_becomes_a_failed_run_with_its_text_and_co
     assert answer(pool, load).text == "a b c d e f g h"
 
 
+@pytest.mark.fault
 def test_a_worker_killed_between_two_prompts_is_not_missed(pool: Pool) -> None:
     load = scripted("fake:text=a+b")
     answer(pool, load)
@@ -135,6 +137,7 @@ def test_a_worker_killed_between_two_prompts_is_not_missed(pool: Pool) -> None:
     assert (run.text, run.error, run.timings.cold) == ("a b", None, True)
 
 
+@pytest.mark.fault
 def test_a_model_that_ends_its_own_process_fails_alone(pool: Pool) -> None:
     run = answer(pool, scripted("fake:text=a+b+c&die_at=3", "dies"))
     assert run.text == "a b "
@@ -142,6 +145,7 @@ def test_a_model_that_ends_its_own_process_fails_alone(pool: Pool) -> None:
     assert answer(pool, scripted("fake:text=fine", "other")).text == "fine"
 
 
+@pytest.mark.fault
 def test_an_error_of_the_model_keeps_its_worker_and_its_text(pool: Pool) -> None:
     load = scripted("fake:text=a+b+c&fail_at=3")
     run = answer(pool, load)
@@ -159,6 +163,7 @@ def test_errors_keep_their_kind_across_the_border(pool: Pool) -> None:
     assert "the prompt has 602 tokens" in answer(pool, scripted("fake:"), Request("word " * 600)).error
 
 
+@pytest.mark.fault
 def test_a_model_that_fails_to_load_leaves_no_process(pool: Pool) -> None:
     run = answer(pool, scripted("fake:fail_load=1"))
     assert "loading fails" in run.error
@@ -190,6 +195,7 @@ def test_stop_ends_an_answer_at_once_and_keeps_the_worker(pool: Pool) -> None:
     assert answer(pool, load).timings.cold is False
 
 
+@pytest.mark.fault
 def test_a_worker_that_ignores_stop_is_killed_within_two_seconds_and_comes_back(pool: Pool) -> None:
     load = scripted("fake:text=a+b+c&stall_at=2")
     stop = threading.Event()
@@ -215,6 +221,7 @@ def test_stop_while_loading_ends_the_process(pool: Pool) -> None:
     assert pool.loaded() == []
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("script", ["text=a+b+c&stall_at=2", "load_s=60"])
 def test_a_silent_worker_is_ended_and_named(settings: Settings, script: str) -> None:
     impatient = replace(settings, limits=replace(settings.limits, stall_timeout_s=1.5))
@@ -226,6 +233,7 @@ def test_a_silent_worker_is_ended_and_named(settings: Settings, script: str) -> 
         assert pool.loaded() == []
 
 
+@pytest.mark.fault
 def test_a_worker_that_takes_more_memory_than_models_may_is_ended_and_the_next_prompt_works(
     settings: Settings,
 ) -> None:
@@ -237,12 +245,14 @@ def test_a_worker_that_takes_more_memory_than_models_may_is_ended_and_the_next_p
         assert answer(pool, scripted("fake:text=a+b")).text == "a b"
 
 
+@pytest.mark.fault
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems choose otherwise")
 def test_where_memory_runs_out_a_worker_goes_before_the_app(pool: Pool) -> None:
     answer(pool, scripted("fake:text=a"))
     assert Path(f"/proc/{pool.loaded()[0].pid}/oom_score_adj").read_text().strip() == "500"
 
 
+@pytest.mark.fault
 def test_an_answer_that_can_not_be_taken_in_for_want_of_memory_ends(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -365,6 +375,7 @@ def suspended(pool: Pool, load: LoadSpec) -> int:
     return pid
 
 
+@pytest.mark.fault
 def test_a_worker_that_reads_nothing_of_a_long_prompt_stalls(settings: Settings) -> None:
     limits = replace(settings.limits, stall_timeout_s=1.0)
     load = scripted("fake:text=a")

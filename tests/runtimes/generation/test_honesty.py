@@ -120,6 +120,7 @@ def test_a_pause_is_in_the_figures_of_its_own_model_alone(playground: Playground
     eventually(check)
 
 
+@pytest.mark.fault
 def test_a_model_that_stalls_for_ever_leaves_the_others_figures_alone(make_settings: MakeSettings) -> None:
     patient = make_settings()
     settings = replace(patient, limits=replace(patient.limits, stall_timeout_s=1.0))

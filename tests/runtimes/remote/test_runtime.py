@@ -521,6 +521,7 @@ def test_signs_of_life_without_content_are_no_content() -> None:
     assert "sent nothing for 0.4 s" in str(failure(pings, timeout_s=0.4))
 
 
+@pytest.mark.fault
 def test_a_server_that_falls_silent_in_the_middle_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "BETWEEN_S", 0.3)
     error = failure(server_side.then_stall(*chat("a", "b")[:3]))
@@ -545,6 +546,7 @@ def test_waiting_for_the_first_piece_is_told_from_time_to_time(monkeypatch: pyte
 # -- answers that are none ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("kind", ["chat", "base"])
 def test_half_an_answer_is_an_error_and_not_an_answer(kind: str) -> None:
     events = chat("a", "b", finish=None) if kind == "chat" else completion("a", "b", finish=None)

@@ -257,6 +257,7 @@ def test_a_tokenizer_that_nothing_here_can_read_is_refused_before_the_download(
 # Broken networks
 
 
+@pytest.mark.fault
 def test_a_connection_that_breaks_half_way_is_carried_on(hub: Hub, tmp_path: Path) -> None:
     hub.add(NAME, FILES)
     hub.drop("cdn/.*safetensors", after=300_000)
@@ -305,6 +306,7 @@ def test_a_server_that_is_busy_for_a_moment_is_asked_again(hub: Hub, tmp_path: P
     assert fetch(tmp_path).files
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(("status", "words"), [(500, "Hub answered 500"), (429, "too many requests")])
 def test_a_server_that_stays_broken_is_an_error_after_bounded_tries(
     hub: Hub, tmp_path: Path, status: int, words: str, monkeypatch: pytest.MonkeyPatch
@@ -387,6 +389,7 @@ def test_a_disk_without_room_is_found_out_before_the_download(hub: Hub, monkeypa
     assert not hub.seen("GET", "/resolve/")
 
 
+@pytest.mark.fault
 def test_a_disk_that_fills_up_half_way_is_a_storage_error(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add(NAME, FILES)
 

@@ -235,7 +235,7 @@ def launch(
     from playground.api.beside import Beside
     from playground.api.connections import Connection
     from playground.api.operations import Operations
-    from playground.ui import i18n, theme
+    from playground.ui import failures, i18n, theme
     from playground.ui.early import Early
     from playground.ui.limiting import Limiting, SigningIn
     from playground.ui.middleware import CALL_BYTES, Guard
@@ -252,6 +252,7 @@ def launch(
     early = Middleware(Early, added=[script.read_text(encoding="utf-8") for script in theme.SCRIPTS])
     beside = [Middleware(Operations, playground=playground, known=known)] if playground else []
     beside += [Middleware(Beside, door=door)] if door else []
+    failures.bounded(demo)
     try:
         demo.launch(
             server_name=f"[{settings.host}]" if ":" in settings.host else settings.host,

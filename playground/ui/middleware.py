@@ -137,6 +137,8 @@ class Guard:
 
         async def with_headers(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
+                if message["status"] == 500 and scope["path"] == "/gradio_api/run/predict":
+                    message["status"] = 422  # gradio's word for whatever a function could not answer (``failures``)
                 message["headers"] = [*message.get("headers", ()), *self._headers]
             await send(message)
 
@@ -202,6 +204,8 @@ class Guard:
         _check_plain(sent, API_FIELDS if self._is_public(path, sent) else frozenset())
         if not path.endswith("/cancel"):
             self._check_function(path, sent, from_page=from_page)
+        if b"\\u" in body or not body.isascii():  # halves of surrogate pairs are no text that could be answered in
+            body = json.dumps(sent, ensure_ascii=False).encode("utf-8", "replace")
         given = False
 
         async def again() -> dict[str, Any]:

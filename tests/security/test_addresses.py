@@ -17,7 +17,7 @@ from playground.runtimes.remote import addresses
 from playground.runtimes.remote.addresses import PRIVATE, is_public
 from playground.runtimes.remote.client import Client, Unreachable
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.hostile]
 
 PRIVATE_ADDRESSES = [
     "0.0.0.0",

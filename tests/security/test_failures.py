@@ -13,6 +13,8 @@ from playground.errors import UsageError
 from playground.messages import msg
 from playground.ui import failures
 
+pytestmark = pytest.mark.hostile
+
 LONG = "x" * 1_000_000
 
 

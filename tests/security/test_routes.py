@@ -15,6 +15,8 @@ from playground.config.hosts import Hosts
 from playground.service import Playground
 from playground.ui import files, middleware, suite_views, watching
 
+pytestmark = pytest.mark.hostile
+
 OPEN = """
 GET /; HEAD /; GET /assets/{path:path}; GET /static/{path:path}; GET /config; GET /theme.css; GET /favicon.ico;
 GET /robots.txt; GET /gradio_api/info; GET /gradio_api/app_id; GET /gradio_api/startup-events;

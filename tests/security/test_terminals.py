@@ -19,7 +19,7 @@ from playground.messages import spelt_out
 from playground.paths import ROOT
 from tests.support.app import DATA, SPACE
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.hostile]
 
 ATTACKS = {
     "retitle": "\x1b]0;owned\x07",

@@ -59,7 +59,7 @@ Array = NDArray[Any]
 class Weights:
     """A matrix as ``MatMulNBits`` stores it: ``values`` [outputs, blocks, 32 or 16 bytes], ``scales`` [outputs,
     blocks], ``zeros`` packed like the values, or None for the middle of the range. The last ``mean_blocks`` blocks
-    belong to the means of the others' activations.
+    belong to the means of the others' activations, one copy of them or ``mean_copies``.
     """
 
     bits: int
@@ -98,6 +98,7 @@ class Library:
         self._max_scale.argtypes = [POINTER(Stored)]
         dll.pg_pack.restype = None
         dll.pg_pack.argtypes = [POINTER(Stored), c_float, c_int, c_int, c_void_p]
+        self._repeats_means = hasattr(dll, "pg_mean_copies")
         self.packs_all = hasattr(dll, "pg_pack_all")
         if self.packs_all:
             dll.pg_pack_all.restype = None
@@ -171,6 +172,8 @@ class Library:
 
     def _described(self, weights: Weights, panels: Array) -> tuple[Stored, int, Matrix]:
         """As C takes them, the power of two that scales are brought up by, and the packed matrix."""
+        if weights.mean_blocks > -(-weights.blocks // BLOCK) and not self._repeats_means:
+            raise Reason(msg("the library is an older version's: it has no {step}", step="mean_copies"))
         stored = Stored(
             weights.values.ctypes.data,
             weights.scales.ctypes.data,
@@ -310,6 +313,13 @@ def _load(name: str, content: bytes) -> ctypes.CDLL:
         return ctypes.CDLL(str(path))
 
 
+def mean_copies(blocks: int) -> int:
+    """How often the means of ``blocks`` blocks are repeated, so that behind the last block that their first copy
+    begins all of them stand once more.
+    """
+    return -(-(-(-blocks // BLOCK) * BLOCK) // blocks) + 1
+
+
 def packed(values: Array) -> Array:
     """Values below 16, two in a byte along the last axis, the first in the low half."""
     if values.shape[-1] % 2:
@@ -350,5 +360,6 @@ __all__ = [
     "Shape",
     "Weights",
     "large_pages",
+    "mean_copies",
     "packed",
 ]

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from playground.kernels import building
-from playground.kernels.library import BLOCK, Library, Weights, large_pages
+from playground.kernels.library import BLOCK, Library, Weights, large_pages, mean_copies
 from playground.kernels.library import packed as pack_nibbles
 from playground.kernels.trial import rounded
 from tests.support import kernel_sets
@@ -51,19 +51,21 @@ def library(request: pytest.FixtureRequest, compiled: dict[str, building.Built])
     return found
 
 
-def matrix(bits: int, outputs: int, width: int, rest: bool = False) -> tuple[Weights, Array]:
-    """Random weights as MatMulNBits stores them, and what they stand for, [outputs, width]."""
+def matrix(bits: int, outputs: int, width: int, copies: int = 0) -> tuple[Weights, Array]:
+    """Random weights as MatMulNBits stores them, and what they stand for, [outputs, width]; ``copies``: of the means
+    beside what is multiplied. Columns behind the last one hold numbers that nothing is multiplied with.
+    """
     random = np.random.default_rng(bits + outputs + width)
     blocks = -(-width // BLOCK)
-    extra = -(-blocks // BLOCK) if rest else 0
+    extra = -(-copies * blocks // BLOCK)
     levels = random.integers(0, 2**bits, (outputs, blocks + extra, BLOCK)).astype(np.uint8)
     scales = random.uniform(1e-3, 1e-2, (outputs, blocks + extra)).astype(np.float32)
     zeros = random.integers(0, 16, scales.shape).astype(np.uint8) if bits == 4 else None
     middles = np.full(scales.shape, 128, np.float32) if zeros is None else zeros.astype(np.float32)
     meant = (levels - middles[..., None]) * scales[..., None]
     whole = meant[:, :blocks].copy()
-    if rest:
-        whole += meant[:, blocks:].reshape(outputs, -1)[:, :blocks, None] / BLOCK
+    columns = meant[:, blocks:].reshape(outputs, -1)[:, : copies * blocks]
+    whole += columns.reshape(outputs, copies, blocks).sum(1)[..., None] / BLOCK
     stored = Weights(
         bits,
         pack_nibbles(levels) if bits == 4 else levels,
@@ -78,15 +80,16 @@ def matrix(bits: int, outputs: int, width: int, rest: bool = False) -> tuple[Wei
 @pytest.mark.parallel
 @pytest.mark.xdist_group("kernels")
 @needs_compiler
-@pytest.mark.parametrize("rest", [False, True])
-@pytest.mark.parametrize(("outputs", "width"), [(1, 32), (32, 96), (70, 576), (33, 1536)])
+@pytest.mark.parametrize("copies", ["none", "one", "all"])
+@pytest.mark.parametrize(("outputs", "width"), [(1, 32), (32, 96), (70, 576), (33, 1536), (5, 2048)])
 @pytest.mark.parametrize("bits", [8, 4])
 def test_a_product_is_numpys_with_rounded_activations(
-    library: Library, bits: int, outputs: int, width: int, rest: bool
+    library: Library, bits: int, outputs: int, width: int, copies: str
 ) -> None:
-    if rest and bits == 8:
-        pytest.skip("only four bits have a rest")
-    stored, weights = matrix(bits, outputs, width, rest)
+    if copies != "none" and bits == 8:
+        pytest.skip("only four bits have columns for means")
+    how_often = {"none": 0, "one": 1, "all": mean_copies(width // BLOCK)}[copies]
+    stored, weights = matrix(bits, outputs, width, how_often)
     panels = large_pages(stored.packed_bytes)
     packed = library.pack(stored, panels)
     x = np.random.default_rng(1).normal(size=(13, width)).astype(np.float32)
@@ -171,7 +174,7 @@ def test_eight_bits_around_another_middle_are_refused(library: Library) -> None:
 @needs_compiler
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_packed_all_at_once_they_are_what_they_are_one_by_one(library: Library, threads: int, tmp_path: Path) -> None:
-    kinds = [(8, 1, 32, False), (4, 70, 576, True), (8, 33, 1536, False), (4, 4000, 3072, True), (4, 32, 96, False)]
+    kinds = [(8, 1, 32, 0), (4, 70, 576, 3), (8, 33, 1536, 0), (4, 4000, 3072, 1), (4, 32, 96, 0)]
     all_ = []
     for place, kind in enumerate(kinds):
         made, _ = matrix(*kind)

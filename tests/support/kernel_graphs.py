@@ -58,14 +58,12 @@ class Builder:
         self.nodes.append(helper.make_node(kind, inputs, names, f"{kind}.{self._count}", domain=domain, **settings))
         return names[0]
 
-    def product(
-        self, source: str, width: int, outputs: int, bits: int, *, means: bool = False, zeros: bool = True
-    ) -> str:
-        """``MatMulNBits`` with random weights; ``means``: of each block of ``source`` beside it."""
+    def product(self, source: str, width: int, outputs: int, bits: int, *, means: int = 0, zeros: bool = True) -> str:
+        """``MatMulNBits`` with random weights; ``means``: so many copies of those of ``source``'s blocks beside it."""
         if means:
             pooled = self.node("AveragePool", [source], kernel_shape=[BLOCK], strides=[BLOCK])
-            source = self.node("Concat", [source, pooled], axis=-1)
-            width += width // BLOCK
+            source = self.node("Concat", [source, *[pooled] * means], axis=-1)
+            width += means * (width // BLOCK)
         blocks = -(-width // BLOCK)
         values = self.random.integers(0, 256, (outputs, blocks, BLOCK * bits // 8)).astype(np.uint8)
         scales = self.random.uniform(1e-3, 1e-2, (outputs, blocks)).astype(np.float32)
@@ -181,9 +179,12 @@ def eight_bits() -> onnx.ModelProto:
     return made.model(2, ["batch", 1, VOCAB])
 
 
-def four_bits() -> onnx.ModelProto:
+def four_bits(copies: Callable[[int], int] = lambda _: 1) -> onnx.ModelProto:
     """Like a Gemma or a Qwen: packed projections with means and a bias, norms of heads, a window, a scaled embedding
     that stands transposed, logits of all positions.
+
+    Args:
+        copies: Of means, for a number of blocks.
     """
     made = Builder(2)
     table = made.constant(made.random.normal(size=(WIDTH, VOCAB)).astype(np.float32))
@@ -193,14 +194,16 @@ def four_bits() -> onnx.ModelProto:
     normed = made.norm(source)
     packed = (HEADS + 2 * KV_HEADS) * SIZE
     bias = made.constant(made.random.normal(size=packed).astype(np.float32))
-    both = made.node("Add", [made.product(normed, WIDTH, packed, 4, means=True), bias])
+    both = made.node("Add", [made.product(normed, WIDTH, packed, 4, means=copies(WIDTH // BLOCK)), bias])
     attended = made.attention(0, both, "", "", lengths, local_window_size=40, do_rotary=1, scale=0.2)
     gated = made.node("Mul", [made.product(attended, HEADS * SIZE, WIDTH, 4, zeros=False), normed])
     source = made.node("Add", [source, gated])
     normed = made.norm(source)
-    gate = made.node("FastGelu", [made.product(normed, WIDTH, INNER, 4, means=True)])
-    up = made.product(normed, WIDTH, INNER, 4, means=True)
-    source = made.node("Add", [source, made.product(made.node("Mul", [gate, up]), INNER, WIDTH, 4, means=True)])
+    gate = made.node("FastGelu", [made.product(normed, WIDTH, INNER, 4, means=copies(WIDTH // BLOCK))])
+    up = made.product(normed, WIDTH, INNER, 4, means=copies(WIDTH // BLOCK))
+    source = made.node(
+        "Add", [source, made.product(made.node("Mul", [gate, up]), INNER, WIDTH, 4, means=copies(INNER // BLOCK))]
+    )
     normed = made.norm(source)
     sizes = made.constant(np.array([HEADS * SIZE, 2 * KV_HEADS * SIZE], np.int64))
     made.node("Split", [made.product(normed, WIDTH, packed, 8), sizes], ["q", "rest"], axis=-1)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from playground.kernels.library import mean_copies
 from playground.system.cpu import usable_cores
 
 QUANT_BLOCK = 32
@@ -32,10 +33,6 @@ MIN_LEVELS = 8
 
 SHRINKS = (1.0, 0.95, 0.9, 0.85)
 """Ranges tried for a block, as shares of its own: what leaves out the outermost weights may fit the others better."""
-
-REST_STEPS = tuple(each / 256 for each in range(10, 19))
-"""Steps tried for a row of ``rest``, as shares of the largest step of its blocks: ``rest`` reaches over one such step,
-and 16 numbers should cover it."""
 
 Array = npt.NDArray[Any]
 
@@ -120,53 +117,37 @@ def round4(blocks: Array, with_rest: bool) -> tuple[Rounded, bool]:
 def rest_as_columns(rounded: Rounded) -> Rounded:
     """``rest`` as further columns of the same matrix, for the means of the activations by block.
 
-    In four bits like the others it is off by a sixtieth of a step, and one block more in a product that is there
-    anyway costs a thirtieth of it. A zero point may move by one, where the ``rest`` that then belongs to it is nearer
-    to a number that there is.
+    It is two digits of four bits, so that a block's lowest level is as exact as the half float GGUF's Q4_1 has for it.
+
+    A step of digits serves 32 blocks of a row, so the second ones begin with columns of their own. What lies between is
+    zero: the graph repeats all means behind each other (``mean_copies``), which takes no operator more.
     """
     assert rounded.rest is not None
     assert rounded.zeros is not None
-    rest, steps, zeros = (_in_blocks(each) for each in (rounded.rest, rounded.scales, rounded.zeros))
-    away = np.where(rest > 0, np.float32(-1), np.float32(1))  # where the zero point would go
-    away[(zeros + away < 0) | (zeros + away > 15)] = 0
-    other = rest + away * steps
-    largest, widest = np.abs(rest).max(1), steps.max(1)
-    best_error, best_scale = np.full(len(rest), np.inf, np.float32), np.ones_like(largest)
-    for tried in (
-        *(largest / np.float32(reach) for reach in (7, 7.5, 8)),
-        *(widest * np.float32(x) for x in REST_STEPS),
-    ):
-        scale = _above_zero(tried)
-        off = np.minimum(np.abs(_digits(rest, scale)[1]), np.abs(_digits(other, scale)[1]))
-        error = np.einsum("ij,ij->i", off, off)
-        better = error < best_error
-        best_error[better], best_scale[better] = error[better], scale[better]
-    digits, off = _digits(rest, best_scale)
-    moved_digits, moved_off = _digits(other, best_scale)
-    moved = np.abs(moved_off) < np.abs(off)
-    values = (np.where(moved, moved_digits, digits) + 8).astype(np.uint8)
-    zeros = np.where(moved, zeros + away, zeros).astype(np.uint8)
-    rows, blocks = rounded.scales.shape
-    # Of a sum there is 32 times as much as of a mean.
-    scales = best_scale.reshape(rows, -1) * np.float32(QUANT_BLOCK)
+    blocks = rounded.scales.shape[1]
+    first, first_scales, left = _digits(np.pad(rounded.rest, ((0, 0), (0, -blocks % QUANT_BLOCK))))
+    # The mean of block b stands in columns b, b + blocks, and so on.
+    columns, begin = mean_copies(blocks) * blocks, left.shape[1]
+    places = np.arange(begin, columns + -columns % QUANT_BLOCK)
+    second, second_scales, _ = _digits(np.where(places < begin + blocks, left[:, places % blocks], np.float32(0)))
+    digits, scales = (np.concatenate(each, axis=1) for each in ((first, second), (first_scales, second_scales)))
     return Rounded(
         4,
-        np.concatenate([rounded.values, values.reshape(rows, -1, QUANT_BLOCK)], axis=1),
-        np.concatenate([rounded.scales, scales], axis=1),
-        np.concatenate([zeros.reshape(rows, -1)[:, :blocks], np.full(scales.shape, 8, np.uint8)], axis=1),
+        np.concatenate([rounded.values, (digits + 8).astype(np.uint8)], axis=1),
+        # Of a sum there is 32 times as much as of a mean.
+        np.concatenate([rounded.scales, scales * np.float32(QUANT_BLOCK)], axis=1),
+        np.concatenate([rounded.zeros, np.full(scales.shape, 8, np.uint8)], axis=1),
     )
 
 
-def _in_blocks(each: Array) -> Array:
-    """``[N, blocks]`` as ``[-1, 32]`` in fp32, each row filled up with zeros."""
-    padded = np.pad(each, ((0, 0), (0, -each.shape[1] % QUANT_BLOCK)))
-    return padded.reshape(-1, QUANT_BLOCK).astype(np.float32)
-
-
-def _digits(numbers: Array, scale: Array) -> tuple[Array, Array]:
-    """Whole numbers from -8 to 7 that stand for ``numbers`` in steps of ``scale``, and by how much they are off."""
-    digits = np.clip(np.rint(numbers / scale[:, None]), -8, 7)
-    return digits, digits * scale[:, None] - numbers
+def _digits(numbers: Array) -> tuple[Array, Array, Array]:
+    """Whole numbers from -8 to 7 that stand for ``numbers`` [rows, columns], in blocks [rows, columns / 32, 32]; the
+    steps they count, by block; and what is left, [rows, columns].
+    """
+    blocks = numbers.reshape(len(numbers), -1, QUANT_BLOCK)
+    steps = _above_zero(np.abs(blocks).max(2) / np.float32(7.5))
+    digits = np.clip(np.rint(blocks / steps[..., None]), -8, 7)
+    return digits, steps, (blocks - digits * steps[..., None]).reshape(numbers.shape)
 
 
 def _levels(part: Array) -> tuple[Array, Array, Array]:

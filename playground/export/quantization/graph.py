@@ -29,7 +29,7 @@ from playground.export.quantization.blocks import (
 )
 from playground.export.quantization.weights import Graph, Store, graphs
 from playground.kernels import building
-from playground.kernels.library import packed
+from playground.kernels.library import mean_copies, packed
 from playground.messages import msg
 from playground.sources.files import Progress
 
@@ -46,7 +46,7 @@ ROUNDED = {
         "block_size": str(QUANT_BLOCK),
         "embedding": "8",
         "finer": "8 in attention too",
-        "levels": "found again, with means in steps chosen by row; in every product where there are kernels",
+        "levels": "found again, with means in two digits; in every product where there are kernels",
     },
     "fp32": {},
 }
@@ -166,7 +166,7 @@ class _Stored:
 
     parts: tuple[str, ...]
     bits: int
-    with_means: bool
+    mean_copies: int
 
 
 class _Rounding:
@@ -233,10 +233,10 @@ class _Rounding:
             self._progress(msg("rounding weights"), min(1.0, len(self._stored) / self._total))
         stored, source = self._stored[weight], node.input[0]
         before: list[Any] = []
-        if stored.with_means:
-            inner += inner // QUANT_BLOCK
+        if stored.mean_copies:
+            inner += stored.mean_copies * (inner // QUANT_BLOCK)
             if source not in summed:
-                before, summed[source] = means_beside(source)
+                before, summed[source] = means_beside(source, stored.mean_copies)
             source = summed[source]
         new = _operator(
             "MatMulNBits", node, [source, *stored.parts], K=inner, N=outer, bits=stored.bits, accuracy_level=4
@@ -283,8 +283,9 @@ class _Rounding:
         return [_operator("GatherBlockQuantized", node, inputs, bits=8, gather_axis=0, quantize_axis=1)]
 
     def _store(self, name: str, rounded: Rounded) -> _Stored:
-        with_means = rounded.rest is not None
-        if with_means:
+        copies = 0
+        if rounded.rest is not None:
+            copies = mean_copies(rounded.scales.shape[1])
             rounded = rest_as_columns(rounded)
         pack = packed if rounded.bits == 4 else np.asarray
         parts = {"values": pack(rounded.values), "scales": rounded.scales}
@@ -292,7 +293,7 @@ class _Rounding:
             parts["zeros"] = pack(rounded.zeros)
         for part, array in parts.items():
             self._add(f"{name}.{part}", array)
-        return _Stored(tuple(f"{name}.{part}" for part in parts), rounded.bits, with_means)
+        return _Stored(tuple(f"{name}.{part}" for part in parts), rounded.bits, copies)
 
     def _array(self, name: str) -> Array:
         return self._graph.array(self._weights[name])
@@ -316,8 +317,10 @@ def _operator(kind: str, instead_of: Any, inputs: list[str], **settings: int) ->
     )
 
 
-def means_beside(source: str) -> tuple[list[Any], str]:
-    """Nodes that put the means of each 32 activations behind the activations, and the name of what they give."""
+def means_beside(source: str, copies: int) -> tuple[list[Any], str]:
+    """Nodes that put the means of each 32 activations so many times behind the activations, and the name of what they
+    give.
+    """
     from onnx import helper
 
     means, both = f"{source}.means", f"{source}.with_means"
@@ -326,7 +329,7 @@ def means_beside(source: str) -> tuple[list[Any], str]:
     pool = helper.make_node(
         "AveragePool", [source], [means], name=means, kernel_shape=[QUANT_BLOCK], strides=[QUANT_BLOCK]
     )
-    return [pool, helper.make_node("Concat", [source, means], [both], name=both, axis=-1)], both
+    return [pool, helper.make_node("Concat", [source, *[means] * copies], [both], name=both, axis=-1)], both
 
 
 def sensitive(graph: Any) -> list[str]:

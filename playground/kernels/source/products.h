@@ -228,7 +228,8 @@ static void mul_mat(const Matrix *m, Acts acts, int rows, int from, int to, floa
 
 /* One matrix as MatMulNBits stores it: [outputs][blocks][32] values, in four bits two in a byte, the first in the low
  * half; [outputs][blocks] scales; zero points like the values, or none for the middle of the range. `mean_blocks` blocks
- * at the end hold, as rows of the same matrix, what is to be multiplied with the mean of each block of activations. */
+ * at the end hold, as rows of the same matrix, what is to be multiplied with the mean of each block of activations: each
+ * mean once or, where there are more blocks than that takes, all means over and over, `pg_mean_copies` times. */
 typedef struct {
     const uint8_t *values;
     const float *scales;
@@ -252,12 +253,21 @@ INLINE float stored_scale(const Stored *s, int row, int block) {
     return s->scales[(size_t)row * (s->blocks + s->mean_blocks) + block];
 }
 
+/* So often that behind the last block that the first copy begins all means stand once more; library.py has the same. */
+int pg_mean_copies(int blocks) {
+    int first = (blocks + BLOCK - 1) / BLOCK * BLOCK;
+    return (first + blocks - 1) / blocks + 1;
+}
+
 static float stored_min(const Stored *s, int row, int block) {
     float min = -(float)stored_zero(s, row, block) * stored_scale(s, row, block);
-    if (s->mean_blocks) {
-        int from = s->blocks + block / BLOCK;
+    if (!s->mean_blocks) return min;
+    int copies = s->mean_blocks > (s->blocks + BLOCK - 1) / BLOCK ? pg_mean_copies(s->blocks) : 1;
+    assert(copies * s->blocks <= s->mean_blocks * BLOCK);
+    for (int i = 0; i < copies; i++) {
+        int column = i * s->blocks + block, from = s->blocks + column / BLOCK;
         float scale = stored_scale(s, row, from);
-        min += scale * (float)(stored_value(s, row, from, block % BLOCK) - stored_zero(s, row, from)) / BLOCK;
+        min += scale * (float)(stored_value(s, row, from, column % BLOCK) - stored_zero(s, row, from)) / BLOCK;
     }
     return min;
 }

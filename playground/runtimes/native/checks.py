@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from playground.kernels.library import BLOCK, MAX_HEAD, MAX_QUERIES, PANEL, Kind, Weights
+from playground.kernels.library import BLOCK, MAX_HEAD, MAX_QUERIES, PANEL, Kind, Weights, mean_copies
 from playground.messages import Translatable, msg
 from playground.runtimes.native.program import Array, Heads, Program, Step, Value, refuse, whole
 
@@ -164,7 +164,8 @@ class _Walk:
         """The matrix has what it says, fits what was rounded for it, and its panels fit its buffer."""
         assert weights is not None
         outputs, blocks, means, bits = step.width, weights.blocks, weights.mean_blocks, weights.bits
-        self._fits(bits in (4, 8) and blocks >= 1 and means in (0, -(-blocks // BLOCK)), step)
+        self._fits(bits in (4, 8) and blocks >= 1, step)
+        self._fits(means in (0, *(-(-copies * blocks // BLOCK) for copies in (1, mean_copies(blocks)))), step)
         self._fits(weights.outputs == outputs and self._rounded == (blocks, step.one, False), step)
         self._matrix(step, weights)
         out = step.outputs[0] if step.outputs else None

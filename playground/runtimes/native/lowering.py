@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from playground.errors import reason_of
-from playground.kernels.library import BLOCK, PANEL, Kind
+from playground.kernels.library import BLOCK, PANEL, Kind, mean_copies
 from playground.messages import msg
 from playground.runtimes.native.attention import angles, heads_of
 from playground.runtimes.native.checks import check
@@ -337,10 +337,11 @@ class _Reader:
             refuse(msg("the graph has weights of {bits} bits", bits=bits))
         if len(node.input) > 4 and any(node.input[4:]):
             refuse(msg("the graph has a product with a group index or a bias"))
-        means = source.width // BLOCK if source.means else 0
+        blocks = source.width // BLOCK
+        means = width - source.width if source.means else 0
         if source.means and (bits != 4 or source.width % BLOCK):
             refuse(msg("the graph has means beside activations in a product of another kind"))
-        if source.width + means != width:
+        if source.width + means != width or (source.means and means not in (blocks, blocks * mean_copies(blocks))):
             refuse(msg("the graph has a product of other columns than there are"))
         weights = self._constants.matrix(list(node.input[1:4]), bits, outputs, width, means)
         source = replace(source, means=False)  # beside it or not, they are rounded alike
@@ -413,9 +414,10 @@ class _Reader:
         means = self._value(node.input[1])
         if (
             settings.get("axis") != -1
-            or len(node.input) != 2
+            or set(node.input[1:]) != {node.input[1]}
             or source.means
             or means != replace(source, width=0, means=True)
+            or len(node.input) - 1 not in (1, mean_copies(source.width // BLOCK))
         ):
             refuse(msg("the graph has a Concat of something other than activations and their means"))
         self._values[node.output[0]] = replace(source, means=True)

@@ -440,7 +440,7 @@ def test_messages_of_an_artifact_can_be_told_in_another_language_later(kitchen: 
 
 KEYS = {
     "onnx-int8": "85918906d249075a",
-    "onnx-int4": "3dab5e3d9923f9e5",
+    "onnx-int4": "ea4358b47d242f32",
     "onnx-fp32": "23235285eec313d6",
     "onnx-fp16": "9306e9a95005d037",
     "torch-fp32": "1f64639574d19c46",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from playground.catalog.entries import Catalog, load_catalog
+from playground.catalog.footprint import BYTES
 from playground.catalog.search import footprint, listed
 from playground.catalog.sets import download_bytes
 from playground.config.endpoints import load_remotes
@@ -172,10 +173,10 @@ def _models(catalog: Catalog, app: Mapping[str, Any]) -> tuple[PlannedModel, ...
 def _model(catalog: Catalog, name: str, needs_hub: bool, prepared: bool) -> PlannedModel:
     spec, variant = catalog.resolve(name)
     entry = catalog.entry(variant.model)
-    found = footprint(entry, variant=variant)
     fetched = download_bytes(listed(entry, 0.0))
+    found = footprint(entry, variant=variant) if variant.precision in BYTES else None
     if spec.remote or found is None:
-        return PlannedModel(variant, None, None, None, None, needs_hub)
+        return PlannedModel(variant, fetched / MB if fetched else None, None, None, None, needs_hub)
     if prepared:
         return PlannedModel(variant, found.weights_mb, found.weights_mb, 0.0, found.run_mb, needs_hub)
     download = fetched / MB if fetched else None

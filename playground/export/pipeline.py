@@ -62,6 +62,7 @@ class _Job:
     progress: Progress
     cancelled: Cancelled
     notes: tuple[Translatable, ...] = ()
+    lent: bool = False
     kernels: Ahead | None = None
 
     def lock(self, folder: Path) -> AbstractContextManager[None]:
@@ -81,6 +82,7 @@ def make(
     cancelled: Cancelled,
     *,
     origin: str = "",
+    lent: bool = False,
 ) -> Artifact:
     """The artifact of ``variant``, made now, taken from where somebody prepared it, or found in the cache.
 
@@ -89,11 +91,12 @@ def make(
 
     Args:
         origin: A repository of prepared artifacts (``prepared``); what it has not, or what does not fit, is made here.
+        lent: An accelerator is lent for answers and not for preparations (ZeroGPU): bf16 is compared as fp32 here.
 
     Raises:
         PlaygroundError: Naming the model and the next step.
     """
-    job = _Job(spec, variant, home, progress, cancelled)
+    job = _Job(spec, variant, home, progress, cancelled, lent=lent)
     if origin and prepared.can_be_taken(spec, variant):
         try:
             return prepared.take(spec, variant, home, origin, progress=progress, cancelled=cancelled)
@@ -105,7 +108,7 @@ def make(
     if (variant.runtime, variant.precision) == ACCELERATED:
         from playground.runtimes.torch.accelerator import find_accelerator
 
-        if find_accelerator() is None:
+        if find_accelerator() is None and not lent:
             raise ExportError(
                 msg("{model} can't run in bf16: torch finds no accelerator here (CUDA or MPS)", model=spec.name),
                 msg("Ask for {variant}.", variant=Variant(spec.id, *TORCH)),
@@ -186,8 +189,10 @@ def _judge_torch(job: _Job, folder: Path, material: _Material) -> Artifact:
 
     imported, (original, reference) = material.torch, material.original
 
+    exact = job.variant.precision == TORCH[1] or job.lent
+
     def compare() -> Fidelity:
-        if job.variant.precision == TORCH[1]:
+        if exact:
             return check.torch_fidelity(Path(imported.path), original, job.progress, reference)
         return check.torch_fidelity(Path(imported.path), original, job.progress, reference, job.variant.precision)
 
@@ -208,7 +213,10 @@ def _judge_torch(job: _Job, folder: Path, material: _Material) -> Artifact:
             ),
             msg("This is a fault of the playground or of the model's files; the log is in PLAYGROUND_HOME."),
         ) from error
-    judged = dataclasses.replace(imported, variant=job.variant, fidelity=fidelity, created_at=_now())
+    notes = imported.notes
+    if job.lent and job.variant.precision != TORCH[1]:
+        notes = (*notes, msg("Its fidelity is that of fp32 on the processor; in bf16 on the GPU it was not compared."))
+    judged = dataclasses.replace(imported, variant=job.variant, fidelity=fidelity, created_at=_now(), notes=notes)
     return _refer(job, folder, judged)
 
 

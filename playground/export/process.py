@@ -18,6 +18,7 @@ from playground.records import Artifact, ModelSpec, Variant
 from playground.sources.files import Cancelled, Progress, ensure_home, storage_errors
 from playground.system import child_environment, memory
 from playground.system.child import MAX_LINE_BYTES, Ending, JsonChild
+from playground.system.zerogpu import on_zero_gpu
 
 MODULE = "playground.export.worker"
 MEMORY_SHARE = 0.95
@@ -75,7 +76,7 @@ class ExportProcess(JsonChild):
                 ) from error
         with contextlib.suppress(ExportError):  # ``follow`` raises it
             job = {"spec": spec.to_json(), "variant": variant.to_json(), "home": str(home.absolute())}
-            self.send({**job, "prepared_from": prepared_from, "keys": child_environment.keys()})
+            self.send({**job, "prepared_from": prepared_from, "lent": on_zero_gpu(), "keys": child_environment.keys()})
 
     def follow(self, progress: Progress, cancelled: Cancelled) -> Artifact:
         """Wait for the result.

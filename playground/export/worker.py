@@ -72,7 +72,9 @@ def _run(job: dict[str, Any], home: Path, report: Progress) -> dict[str, Any]:
 
     spec, variant = ModelSpec.from_json(job["spec"]), Variant.from_json(job["variant"])
     # Calling off is a signal to the whole process group, so nothing here has to ask for it.
-    return make(spec, variant, home, report, lambda: False, origin=job.get("prepared_from", "")).to_json()
+    return make(
+        spec, variant, home, report, lambda: False, origin=job.get("prepared_from", ""), lent=job.get("lent", False)
+    ).to_json()
 
 
 def _reporter(send: Send) -> Progress:

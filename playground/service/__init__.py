@@ -68,6 +68,7 @@ from playground.service.suites import SuitesGoingOn, Suiting
 from playground.service.votes import Voting
 from playground.sources.files import Progress
 from playground.system.memory import limit_mb
+from playground.system.zerogpu import on_zero_gpu
 from playground.workers.fleet import Fleet
 
 if TYPE_CHECKING:
@@ -152,6 +153,17 @@ class Playground(
         log.info("refused", extra={"limit": limit})
         if self.metrics is not None:
             self.metrics.refused(limit)
+
+    def use_lent_gpu(self) -> None:
+        """On a ZeroGPU Space, have ``torch-bf16`` answered there; before gradio's launch.
+
+        Raises:
+            RunError: The package that lends it is not installed.
+        """
+        if on_zero_gpu():
+            from playground.workers.zerogpu import enable
+
+            enable()
 
     # -- which models there are -----------------------------------------------------------------------------------
 

@@ -12,4 +12,5 @@ Door:
     logs: written
     memory: MB, PeakMeter, limit_mb, own_mb, resident_mb
     one_job: take_job
+    zerogpu: on_zero_gpu
 """

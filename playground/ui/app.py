@@ -143,6 +143,7 @@ def serve(settings: Settings) -> int:
 
         with Playground(settings) as playground:
             playground.settle_served()
+            playground.use_lent_gpu()
             demo = build_ui(playground)
             routes = [each for part in (files, watching, suite_views) for each in part.routes(playground)]
             launch(demo, settings, routes, door_of(playground), playground)

@@ -10,4 +10,5 @@ Door:
     pool: LOST
     expected_memory: expected, refusal, tokens_of
     protocol: decode_tokens, encode_text, inspect, score, score_ids
+    zerogpu: enable
 """

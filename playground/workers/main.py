@@ -57,18 +57,30 @@ class Server:
     def run(self) -> None:
         threading.Thread(target=self._read, name="commands", daemon=True).start()
         while True:
-            message = self._todo.get()
-            number = message.get("id")
-            try:
-                self._answer(message)
-            except PlaygroundError as error:
-                self._say(protocol.error(number, error))
-            except Exception as error:
-                traceback.print_exc()
-                said = str(error).strip() or msg("no message")
-                what = msg("{model}: {kind}: {error}", model=self._model, kind=type(error).__name__, error=said)
-                self._say(protocol.error(number, RunError(what, msg("The worker's log has the details."))))
+            self._answer_or_tell(self._todo.get())
             self._hear_now()
+
+    def answer_to(self, message: protocol.Message, send: Callable[[bytes], None]) -> None:
+        """One command, where there is no stream of them; what is loaded already is not loaded again."""
+        self._send = send
+        if message["do"] != "load" or self._runtime is None:
+            self._answer_or_tell(message)
+
+    def stop(self, number: int) -> None:
+        """Let the request of this number, and those before it, end."""
+        self._stopped = max(self._stopped, number)
+
+    def _answer_or_tell(self, message: protocol.Message) -> None:
+        number = message.get("id")
+        try:
+            self._answer(message)
+        except PlaygroundError as error:
+            self._say(protocol.error(number, error))
+        except Exception as error:
+            traceback.print_exc()
+            said = str(error).strip() or msg("no message")
+            what = msg("{model}: {kind}: {error}", model=self._model, kind=type(error).__name__, error=said)
+            self._say(protocol.error(number, RunError(what, msg("The worker's log has the details."))))
 
     def _read(self) -> None:
         with suppress(OSError):  # the app ended without hearing that it was asked to
@@ -77,7 +89,7 @@ class Server:
                 if message["do"] == "exit":
                     break
                 if message["do"] == "stop":
-                    self._stopped = max(self._stopped, message["id"])
+                    self.stop(message["id"])
                 else:
                     self._todo.put(message)
         # Not sys.exit: the main thread may be inside native code, and nothing here needs an orderly end.

@@ -25,6 +25,7 @@ from playground.workers.answer import Answer
 from playground.workers.expected_memory import check_alone, expected
 from playground.workers.fair_lock import FairLock
 from playground.workers.process import STOPPED, WorkerProcess
+from playground.workers.zerogpu import GpuWorker, runs_there
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ MEMORY_SHARE = 0.8
 """Of the memory limit that all workers together may take; the rest is the app's and the system's."""
 
 
+AnyWorker = WorkerProcess | GpuWorker
 LOST = {WorkerDied: "died", WorkerStalled: "stalled", DoesNotFit: "memory"}
 """Errors that end a worker, and how it is counted."""
 
@@ -57,7 +59,7 @@ class LoadedModel(Record):
 class _Worker:
     """A process that has its model loaded; ``load_s`` from the start of the process to a warmed-up model."""
 
-    process: WorkerProcess
+    process: AnyWorker
     load: LoadSpec
     load_s: float
 
@@ -109,7 +111,7 @@ class Pool:
         self.started, self.lost = 0, Counter[str]()
         self._lock = threading.Lock()
         self._slots: dict[str, _Slot] = {}
-        self._processes: set[WorkerProcess] = set()
+        self._processes: set[AnyWorker] = set()
         self._requests = 0
         self._closed = False
         # Linux ends a child together with the thread that started it (see main.py), hence one lasting thread for all.
@@ -303,10 +305,15 @@ class Pool:
             self._end(process)
             raise
 
-    def _start(self, load: LoadSpec) -> WorkerProcess:
+    def _start(self, load: LoadSpec) -> AnyWorker:
         model = str(load.artifact.variant)
+
+        def start() -> AnyWorker:
+            lent = runs_there(load.artifact.variant)
+            return GpuWorker(load) if lent else WorkerProcess(load, self._logs, self._stall_s)
+
         try:
-            process = self._starter.submit(WorkerProcess, load, self._logs, self._stall_s).result()
+            process = self._starter.submit(start).result()
         except OSError as error:
             reason = error.strerror or str(error)
             what = msg("{model}: no process could be started for it ({reason})", model=model, reason=reason)
@@ -347,7 +354,7 @@ class Pool:
         if worker:
             self._end(worker.process)
 
-    def _end(self, process: WorkerProcess) -> None:
+    def _end(self, process: AnyWorker) -> None:
         process.kill()
         with self._lock:
             self._processes.discard(process)
@@ -384,7 +391,7 @@ class Pool:
             if not heard.is_set():
                 self._discard(slot)
 
-    def _messages(self, process: WorkerProcess, cancelled: Cancelled, number: int | None) -> Iterator[protocol.Message]:
+    def _messages(self, process: AnyWorker, cancelled: Cancelled, number: int | None) -> Iterator[protocol.Message]:
         """Messages as they come.
 
         Args:

@@ -178,6 +178,28 @@ def test_with_prepared_artifacts_nothing_is_prepared_there(project: Path) -> Non
     assert {model.prepare_mb for model in found.models if model.needs_hub} == {0.0}
 
 
+def test_the_profile_of_zerogpu_changes_what_leaves_and_nothing_here(project: Path, writer: Hub) -> None:
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    found = plan(project, profile="zerogpu")
+    assert found.plan.hardware == "zero-a10g"
+    assert "smollm2-360m-instruct@torch-bf16" in {str(model.variant) for model in found.plan.models}
+    deploy(found, quiet)
+    there = {path: content.decode() for path, content in on_the_hub(writer).items()}
+    told = yaml.safe_load(split_readme(there["README.md"])[0].strip("-\n"))
+    assert (told["python_version"], told["suggested_hardware"]) == ("3.12", "zero-a10g")
+    lines = there["requirements.txt"].splitlines()
+    torch = next(line for line in lines if line.startswith("torch=="))
+    assert (2, 8) <= tuple(map(int, torch.partition("==")[2].split(".")[:2])) <= (2, 11)
+    assert [line for line in lines if line.startswith("spaces==")]
+    assert "pre-requirements.txt" not in there
+    rendered = yaml.safe_load(there["spaces.yaml"])
+    assert "profiles" not in rendered and rendered["space"] == told
+    assert writer.spaces[REPO].hardware == "zero-a10g"
+    assert {path: path.read_bytes() for path in before} == before
+    with pytest.raises(UsageError, match="Did you mean zerogpu"):
+        plan(project, profile="zerogpus")
+
+
 @pytest.mark.parametrize("name", ["HF_TOKEN", "MY_API_KEY", "DB_PASSWORD"])
 def test_a_variable_that_would_be_a_secret_everybody_can_read_is_refused(project: Path, name: str) -> None:
     change(project, deploy={"variables": {name: "x"}})

@@ -5,6 +5,8 @@
 # make test-kernels  the kernels with assertions and sanitizers, in every instruction set this processor can run
 # make check       lint, format, types, Space configuration
 # make wheel     dist/*.whl with the kernels compiled for every processor, for which no compiler is needed then
+# make sbom        dist/sbom.cdx.json: what is installed, as CycloneDX
+# make audit       known weaknesses of what is installed, where the index tells them
 # make messages    playground/locale: what readers are told, for translators, and what they made of it, for the app
 # make clean       remove the environment and the tools' caches
 #
@@ -32,7 +34,7 @@ SOURCES = $(wildcard playground tests benchmarks scripts app.py)
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input $(PIP_ARGS)
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: demo screenshots test coverage test-quick test-kernels trust check wheel messages clean
+.PHONY: demo screenshots test coverage test-quick test-kernels trust check sbom audit wheel messages clean
 
 demo: $(APP_STAMP)
 	@HOST="$(HOST)" PORT="$(PORT)" $(BIN)/python app.py
@@ -73,6 +75,16 @@ check: $(DEV_STAMP)
 	$(BIN)/python scripts/render_requirements.py --check
 	$(BIN)/python scripts/messages.py --check
 	$(BIN)/python -m playground space check
+
+sbom: $(DEV_STAMP)
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py environment --output-reproducible --output-format JSON --output-file dist/sbom.cdx.json $(BIN)/python
+	@echo "dist/sbom.cdx.json"
+
+# pip-audit counts what it can't look up as nothing found: how much that was is said, and if it was all, it failed.
+audit: $(DEV_STAMP)
+	@$(BIN)/pip-audit --local --progress-spinner off --format json --output $(VENV)/audit.json >/dev/null 2>&1; \
+	$(BIN)/python scripts/audit_report.py $(VENV)/audit.json
 
 wheel: $(DEV_STAMP)
 	@$(BIN)/python scripts/build_kernels.py

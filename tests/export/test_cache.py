@@ -61,6 +61,7 @@ def test_a_folder_without_its_last_file_is_no_artifact(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("damage", ["same size", "cut", "gone", "record"])
 def test_a_damaged_artifact_is_thrown_away_with_a_warning(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
@@ -85,6 +86,7 @@ def test_a_damaged_artifact_is_thrown_away_with_a_warning(
 NESTED = "[" * 100_000 + "]" * 100_000
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     "hostile",
     [
@@ -358,6 +360,7 @@ def test_what_torch_makes_of_it_is_judged_as_well(kitchen: Kitchen) -> None:
     assert kitchen.make().variant == TORCH
 
 
+@pytest.mark.fault
 def test_a_full_disk_while_building_is_no_reason_to_give_up_the_recipe(kitchen: Kitchen) -> None:
     kitchen.failing["fused"] = OSError(28, "No space left on device")
     with pytest.raises(StorageError, match="full"):
@@ -374,6 +377,7 @@ def test_a_precision_without_a_recipe_is_run_by_torch(kitchen: Kitchen) -> None:
     assert artifact.fallbacks == ("there is no recipe for onnx-fp16",)
 
 
+@pytest.mark.fault
 def test_a_broken_import_under_a_good_fallback_is_made_again(kitchen: Kitchen) -> None:
     kitchen.verdicts = dict.fromkeys(("fused", "optimum", "fused exact", "optimum exact"), (0.0, 9.0))
     artifact = kitchen.make()

@@ -20,6 +20,7 @@ from playground.messages import msg
 
 Contents = dict[str, Path | bytes]
 """What is uploaded, by path in the Space: a file of the checkout, or what was rendered."""
+RENDERED = "# Rendered from the checkout's spaces.yaml for one of its profiles: change it there.\n"
 
 
 def deploy_block(space_file: Path) -> Any:
@@ -66,8 +67,9 @@ def contents(root: Path, space_file: Path, chosen: Chosen, profile: str) -> Cont
     block = _profile(_document(space_file), space_file, profile)
     body = split_readme(_text(root / "README.md"))[1]
     files["README.md"] = (front_matter(document["space"]) + body).encode()
-    head = f"# Rendered for the profile {profile}: change spaces.yaml of the checkout.\n"
-    files["spaces.yaml"] = (head + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)).encode()
+    files["spaces.yaml"] = (
+        RENDERED + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)
+    ).encode()
     files["requirements.txt"] = _pinned(_text(root / "requirements.txt"), block.pins).encode()
     if not block.pre_requirements:
         files.pop("pre-requirements.txt", None)

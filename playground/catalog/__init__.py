@@ -10,7 +10,7 @@ Door:
         LAYERS, Names, VOCAB_SIZE, whole
     entries: Catalog, CatalogEntry, Terms, load_catalog
     facts: full_facts
-    footprint: Footprint, KERNELS_CACHE, OTHER_MB, PROCESS_MB, estimate, of_files, unpacked_mb, whole_mb
+    footprint: BYTES, Footprint, KERNELS_CACHE, OTHER_MB, PROCESS_MB, estimate, of_files, unpacked_mb, whole_mb
     gguf_names: tags_of
     hub: HubInfo, fetch_model_info, hub_errors, reachable
     hub_cards: card_html, hub_facts, read, remembered, rest_url

@@ -94,6 +94,7 @@ def test_of_all_routes_those_that_the_page_and_the_api_need_answer_and_no_others
             ("GET", "/gradio_api/app_id"),
             ("GET", "/gradio_api/startup-events"),
             ("GET", "/gradio_api/heartbeat/{session_hash}"),
+            ("GET", "/gradio_api/heartbeat/{session}"),  # ours, which stands before it
             ("GET", "/gradio_api/queue/data"),
             ("GET", "/gradio_api/call/{api_name}/{event_id}"),
             ("GET", "/gradio_api/call/v2/{api_name}/{event_id}"),

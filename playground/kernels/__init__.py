@@ -7,5 +7,5 @@ steps for them.
 Door:
     building: Built, KernelsUnavailable, LIBRARY, build, identity, level, obstacle
     library: BLOCK, CHUNK, Kind, Library, MAX_HEAD, MAX_QUERIES, Matrix, Op, PANEL, Plan, Ref, Room, Shape, Weights,
-        large_pages, packed
+        large_pages, mean_copies, packed
 """

@@ -144,6 +144,34 @@ class Playground(
             self.pool.on_run = self.metrics.ran
         return self.metrics
 
+    def came_from(self, visitor: str, address: str) -> None:
+        """Calls of this visitor come from there (``limiter``)."""
+        self.limiter.came_from(visitor, address)
+
+    def count_call(self, visitor: str) -> None:
+        """A visitor called.
+
+        Raises:
+            Busy: Too often within a minute; with the seconds until they may again.
+        """
+        self.limiter.call(visitor)
+
+    def turns_name(self, visitor: str) -> str:
+        """Under which name a visitor has turns at the machine: those of one address share theirs."""
+        return self.limiter.fair_name(visitor)
+
+    def open_pages(self, visitor: str | None = None) -> int:
+        """How many pages are open, of all or of one visitor."""
+        return self.presence.pages if visitor is None else self.presence.pages_of(visitor)
+
+    def page_opened(self, visitor: str) -> None:
+        """A page was opened."""
+        self.presence.enter(visitor)
+
+    def page_closed(self, visitor: str) -> bool:
+        """A page was closed; returns whether it was the visitor's last."""
+        return self.presence.leave(visitor)
+
     def refused(self, limit: str) -> None:
         """Something was refused because a limit was reached.
 

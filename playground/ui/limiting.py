@@ -37,7 +37,7 @@ class Limiting:
 
     def __init__(self, app: Any, playground: Playground, pages: Pages | None = None) -> None:
         self.app = app
-        self._limiter, self._settings = playground.limiter, playground.settings
+        self._playground, self._settings = playground, playground.settings
         self._pages = pages
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -49,10 +49,10 @@ class Limiting:
         visitor = headers.get(HEADER, "")
         if visitor == UNKNOWN:
             visitor = f"address:{address}"
-        self._limiter.came_from(visitor, address)
+        self._playground.came_from(visitor, address)
         if scope["method"] == "POST":
             try:
-                self._limiter.call(visitor)
+                self._playground.count_call(visitor)
             except Busy as busy:
                 await _answer(send, busy.message, busy.retry_after_s, headers.get("accept-language", ""))
                 return

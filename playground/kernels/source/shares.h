@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "rows.h"
 #include "run.h"
 
 #ifndef LATE_NS

@@ -37,7 +37,8 @@ FLAGS = [
 SPACE = """
 app:
   models: [{models}]
-  limits: {{max_models: 8, max_new_tokens: 256, max_prompt_chars: 2000, max_sessions: 4, stall_timeout_s: {stall_s}}}
+  limits: {{max_models: 8, max_new_tokens: 256, max_prompt_chars: 2000, max_sessions: 4, stall_timeout_s: {stall_s},
+           max_calls_per_minute: 100000}}
 """
 
 

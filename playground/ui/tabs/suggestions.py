@@ -93,10 +93,10 @@ def connect(
         return shown(tab, suggestions(request), seen)
 
     def preparing(model: str) -> Callable[[gr.Request, Any], dict[Any, Any]]:
-        def pressed(request: gr.Request, chosen: Any) -> dict[Any, Any]:  # gradio finds no request behind a partial
+        def prepare_suggested(request: gr.Request, chosen: Any) -> dict[Any, Any]:  # gradio finds no request behind a partial
             return prepare(model, request, chosen)
 
-        return pressed
+        return prepare_suggested
 
     def prepare(model: str, request: gr.Request, chosen: Any) -> dict[Any, Any]:
         try:

@@ -49,6 +49,11 @@ DRAWN_S = 2.0
 PROMPT = "Write a long story about a lighthouse keeper who finds a message in a bottle. Tell it in great detail."
 
 
+def _answers(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def app(settings: Settings) -> Iterator[tuple[str, psutil.Process]]:
     """The app on a free port: its address and its process.
@@ -64,7 +69,7 @@ def app(settings: Settings) -> Iterator[tuple[str, psutil.Process]]:
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
     try:
         end = time.monotonic() + START_S
-        while socket.socket().connect_ex(("127.0.0.1", port)):
+        while not _answers(port):
             if process.poll() is not None or time.monotonic() > end:
                 raise RunError("The app did not start", "Start it by hand: python app.py.")
             time.sleep(0.1)

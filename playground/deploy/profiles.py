@@ -14,7 +14,7 @@ import yaml
 
 from playground.config import validation
 from playground.deploy.files import Chosen, choose_files
-from playground.deploy.space_file import front_matter, space_block, split_readme
+from playground.deploy.space_file import front_matter, read_text, space_block, split_readme
 from playground.errors import ConfigError, UsageError
 from playground.messages import msg
 
@@ -65,12 +65,12 @@ def contents(root: Path, space_file: Path, chosen: Chosen, profile: str) -> Cont
         return files
     document = merged(space_file, profile)
     block = _profile(_document(space_file), space_file, profile)
-    body = split_readme(_text(root / "README.md"))[1]
+    body = split_readme(read_text(root / "README.md"))[1]
     files["README.md"] = (front_matter(document["space"]) + body).encode()
     files["spaces.yaml"] = (
         RENDERED + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)
     ).encode()
-    files["requirements.txt"] = _pinned(_text(root / "requirements.txt"), block.pins).encode()
+    files["requirements.txt"] = _pinned(read_text(root / "requirements.txt"), block.pins).encode()
     if not block.pre_requirements:
         files.pop("pre-requirements.txt", None)
     return files
@@ -128,12 +128,3 @@ def _document(space_file: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ConfigError(msg("{file} has no space block", file=space_file), msg("Restore spaces.yaml."))
     return document
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            msg("{file} can't be read ({error})", file=path, error=error.strerror), msg("Restore the file.")
-        ) from error

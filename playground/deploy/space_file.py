@@ -39,7 +39,7 @@ def render_readme(space_file: Path, readme: Path) -> bool:
         ConfigError: spaces.yaml has no ``space`` block, or the README can't be read or written.
     """
     wanted = front_matter(space_block(space_file))
-    text = _read(readme) if readme.exists() else ""
+    text = read_text(readme) if readme.exists() else ""
     block, rest = split_readme(text)
     if block == wanted:
         return False
@@ -57,7 +57,7 @@ def check_space(space_file: Path, root: Path, catalog_file: Path) -> list[Transl
     """What disagrees, one sentence each; an empty list is good."""
     space = space_block(space_file)
     problems = _shape_problems(space, space_file.name)
-    if split_readme(_read(root / "README.md"))[0] != front_matter(space):
+    if split_readme(read_text(root / "README.md"))[0] != front_matter(space):
         problems.append(
             msg(
                 "README.md's front matter differs from {file}: run `playground space render`.",
@@ -180,11 +180,16 @@ def space_block(path: Path) -> dict[str, Any]:
 
 
 def _pin(requirements: Path, package: str) -> str | None:
-    match = re.search(rf"^{package}==([^\s;#]+)", _read(requirements), flags=re.MULTILINE)
+    match = re.search(rf"^{package}==([^\s;#]+)", read_text(requirements), flags=re.MULTILINE)
     return match[1] if match else None
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A file of the project.
+
+    Raises:
+        ConfigError: It can't be read.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

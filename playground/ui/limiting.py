@@ -84,7 +84,6 @@ class SigningIn:
 
     Args:
         users: Names and passwords.
-        open_paths: Who asks for these needs none.
     """
 
     def __init__(self, app: Any, users: Sequence[tuple[str, str]]) -> None:

@@ -166,7 +166,7 @@ class Pages:
         mine = sum(_of(event)[0] == visitor for event in waiting) if visitor and settings.strangers else 0
         near = sum(_of(event)[1] == group for event in waiting)
         if mine >= settings.limits.max_waiting or (self._queue.max_size and near >= self._queue.max_size // 2):
-            self._playground.refused("waiting")
+            playground.refused("waiting")
             return False, say(_too_many(max(mine, near))), "queue_full"
         done: tuple[bool, Any, str] = await self._push(body=body, request=request, username=username)
         event = self._queue.event_ids_to_events.get(done[1]) if done[0] else None

@@ -18,6 +18,7 @@ from playground.results.receipts import condition_lines, figure_lines, machine_l
 from playground.results.report import markdown
 from playground.service import Playground
 from playground.ui.html.receipts import ReceiptPopovers, downloads, popovers, save_menu_html
+from tests.support.measurements import by_engines
 from tests.support.scripted_models import scripted
 from tests.support.watching import compare
 
@@ -144,17 +145,7 @@ def test_markdown_of_a_measurement_has_medians_quartiles_and_order() -> None:
 
 def test_a_rank_between_engines_is_marked_and_a_note_names_them() -> None:
     def page(*engines: str | None) -> str:
-        models = tuple(
-            Measured(
-                Variant(f"m{place}"),
-                "onnx",
-                engine=engine,
-                output_tokens=4,
-                figures={"ttft_s": figure("ttft_s", "s", [place + 0.1, place + 0.2, place + 0.3])},
-            )
-            for place, engine in enumerate(engines)
-        )
-        return markdown(Measurement("b", "", Request("a", max_new_tokens=4), 3, models, HERE))
+        return markdown(by_engines(*engines))
 
     differ = page("kernels avx2", "ONNX Runtime")
     assert "| Time to first token | 1† | 2† |" in differ

@@ -93,7 +93,8 @@ def connect(
         return shown(tab, suggestions(request), seen)
 
     def preparing(model: str) -> Callable[[gr.Request, Any], dict[Any, Any]]:
-        def prepare_suggested(request: gr.Request, chosen: Any) -> dict[Any, Any]:  # gradio finds no request behind a partial
+        # A function and no partial: behind one gradio finds no request.
+        def prepare_suggested(request: gr.Request, chosen: Any) -> dict[Any, Any]:
             return prepare(model, request, chosen)
 
         return prepare_suggested

@@ -6,10 +6,15 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from playground.paths import PACKAGE, ROOT
 
@@ -244,3 +249,47 @@ def test_a_door_lists_what_exists_and_what_somebody_uses(package: str) -> None:
         assert full in modules(), f"{package}'s door names {module}, which there is none of"
         users = {name for other, name in used if other == module}
         assert names <= users or "" in users or package in ("ui", "cli"), f"{full}: nobody uses {sorted(names - users)}"
+
+
+def declared(requirements: list[str]) -> set[str]:
+    """The names of the distributions that ``requirements`` bring on this machine, with what those need themselves."""
+    found: set[str] = set()
+    waiting = [Requirement(line) for line in requirements]
+    while waiting:
+        wanted = waiting.pop()
+        name = canonicalize_name(wanted.name)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        if name not in found:
+            found.add(name)
+            with suppress(PackageNotFoundError):  # what is for one of the extras need not be installed
+                waiting += map(Requirement, distribution(name).requires or ())
+    return found
+
+
+def imported_from_outside() -> dict[str, set[str]]:
+    """Per module of ours the packages of others that it imports, be it at the top or within a function."""
+    found = {}
+    for module, path in modules().items():
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        names = {name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for name in _named(node)}
+        names |= {(node.module or "").split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
+        found[module] = {name for name in names if name and name not in {*sys.stdlib_module_names, "playground"}}
+    return found
+
+
+def test_what_is_imported_is_what_an_installation_brings() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    brought = declared(project["dependencies"])
+    extras = declared([line for extra in project["optional-dependencies"].values() for line in extra])
+    bring_themselves = {"spaces"}  # a ZeroGPU Space has it, and off one nothing asks for it
+    assert "limits" in brought and "starlette" in brought and "mcp" not in brought
+    providers = packages_distributions()
+    missing = {
+        f"{module}: {package}"
+        for module, packages in imported_from_outside().items()
+        for package in packages
+        if not {canonicalize_name(name) for name in providers.get(package, [package])}
+        & (brought | extras | bring_themselves)
+    }
+    assert not missing, f"pin them in pyproject.toml: {sorted(missing)}"

@@ -25,6 +25,9 @@ BIN := $(VENV)/bin
 # A stamp carries the checksum of what was installed: a second run skips, a changed pin installs again.
 APP_STAMP := $(VENV)/.app-$(shell cat pre-requirements.txt requirements.txt | cksum | tr ' ' '-')
 DEV_STAMP := $(VENV)/.dev-$(shell cat pre-requirements.txt requirements.txt requirements-dev.txt | cksum | tr ' ' '-')
+# What looks at the environment has one of its own within.
+AUDIT := $(VENV)/audit
+AUDIT_STAMP := $(VENV)/.audit-$(shell cksum < requirements-audit.txt | tr ' ' '-')
 QUICK := not alone and not (parallel or integration or ui or waits)
 # What fails runs again with the machine to itself, and fails the suite if it fails there too: a machine of strangers is at
 # times too slow for two workers, or for a bound in seconds. Both reports name it.
@@ -76,14 +79,17 @@ check: $(DEV_STAMP)
 	$(BIN)/python scripts/messages.py --check
 	$(BIN)/python -m playground space check
 
-sbom: $(DEV_STAMP)
+sbom: $(APP_STAMP) $(AUDIT_STAMP)
 	@mkdir -p dist
-	@$(BIN)/cyclonedx-py environment --output-reproducible --output-format JSON --output-file dist/sbom.cdx.json $(BIN)/python
+	@$(AUDIT)/bin/cyclonedx-py environment --output-reproducible --output-format JSON --output-file dist/sbom.cdx.json \
+		$(BIN)/python
 	@echo "dist/sbom.cdx.json"
 
 # pip-audit counts what it can't look up as nothing found: how much that was is said, and if it was all, it failed.
-audit: $(DEV_STAMP)
-	@$(BIN)/pip-audit --local --progress-spinner off --format json --output $(VENV)/audit.json >/dev/null 2>&1; \
+audit: $(APP_STAMP) $(AUDIT_STAMP)
+	@rm -f $(VENV)/audit.json
+	@$(AUDIT)/bin/pip-audit --progress-spinner off --format json --output $(VENV)/audit.json \
+		--path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" >/dev/null 2>&1; \
 	$(BIN)/python scripts/audit_report.py $(VENV)/audit.json
 
 wheel: $(DEV_STAMP)
@@ -104,6 +110,12 @@ $(APP_STAMP): | $(BIN)/python
 $(DEV_STAMP): | $(BIN)/python
 	@$(call install,requirements-dev.txt)
 	@touch $(APP_STAMP) $@
+
+$(AUDIT_STAMP): requirements-audit.txt | $(BIN)/python
+	@rm -f $(VENV)/.audit-*
+	@$(BIN)/python -m venv --clear $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --no-input $(PIP_ARGS) -r $<
+	@touch $@
 
 $(BIN)/python:
 	@found=""; \

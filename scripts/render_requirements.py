@@ -23,6 +23,7 @@ FILES = {
     "requirements.txt": ("dependencies", "# What a Space and a laptop install.\n"),
     "requirements-dev.txt": ("dev", "-r requirements.txt\n"),
     "requirements-bench.txt": ("bench", "-r requirements.txt\n"),
+    "requirements-audit.txt": ("audit", ""),
 }
 
 

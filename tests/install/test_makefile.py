@@ -24,7 +24,8 @@ case "$*" in
     --version) echo "Python 3.12.0" ;;
     "-m venv"*)
         echo "venv" >>"$LOG"
-        mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+        for folder; do :; done
+        mkdir -p "$folder/bin" && cp "$0" "$folder/bin/python" ;;
     "-m pip --version") exit 0 ;;
     scripts/torch_index.py*)
         [ -z "$REAL_PYTHON" ] || exec "$REAL_PYTHON" "$@"
@@ -42,7 +43,13 @@ esac
 def project(tmp_path: Path) -> Path:
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    for name in ("Makefile", "pre-requirements.txt", "requirements.txt", "requirements-dev.txt"):
+    for name in (
+        "Makefile",
+        "pre-requirements.txt",
+        "requirements.txt",
+        "requirements-dev.txt",
+        "requirements-audit.txt",
+    ):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     (tmp_path / "app.py").write_text("")
@@ -163,3 +170,11 @@ def test_clean_removes_the_environment(project: Path) -> None:
     assert make(project, "clean").returncode == 0
     assert not (project / ".venv").exists()
     assert (project / "app.py").exists()
+
+
+def test_what_looks_at_the_environment_is_installed_beside_it(project: Path) -> None:
+    make(project, "sbom")
+    beside = [line for line in log(project) if line.endswith("-r requirements-audit.txt")]
+    make(project, "demo")
+    assert len(beside) == 1 and log(project).count(beside[0]) == 1
+    assert not [line for line in log(project) if "requirements-dev.txt" in line]

@@ -93,7 +93,7 @@ def _answer(asker: Asker, model: str, request: Request, number: int) -> Iterator
     run: ModelRun | None = None
     try:
         load = asker.make_ready(model)
-        with playground.asking(asker.owner, asker.left):
+        with playground.asking(asker.owner, asker.left, model):
             for event in playground.answer_now(model, load, request, asker.left):
                 if event.kind == "loading" and begun:
                     raise errors.of_run("Unavailable", foreign(event.text))  # told text can't be taken back

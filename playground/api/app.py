@@ -32,20 +32,17 @@ from playground.api.guard import Guard
 from playground.api.schema import ChatBody, CompletionBody, DetokenizeBody, TemplateBody, TokenizeBody
 from playground.api.spelling import Spelling
 from playground.config.hosts import Hosts
-from playground.errors import Busy
 from playground.messages import foreign, msg
 from playground.service.answers import MOST_HELD
-from playground.service.callers import MOST_WAITING, MOST_WAITING_OF_ALL
 
 if TYPE_CHECKING:
     from playground.service import Playground
 
 HEAD_S = 5.0
 """An error within this time has a status of its own; then the stream begins, and says what becomes of it."""
-MOST_UNDER_WAY = MOST_WAITING_OF_ALL + 8
-"""Requests that wait for a model: those in the queue of callers, and a few whose model is being prepared."""
-MOST_OF_ONE = MOST_WAITING + 8
-"""Of one caller: while a model is prepared for them, or their answer is not read, others are answered."""
+BESIDE = 8
+"""Requests, of one caller and of all, beside those in the queue of callers: their model is being prepared, or their
+answer is not read."""
 QUICK_THREADS = 8
 ALIVE_S = 15.0
 """Between two signs of life of a stream that has nothing to say."""
@@ -93,7 +90,7 @@ def create_api(playground: Playground, *, keys: Sequence[str] = (), hosts: Hosts
         keys: One of them has to be sent, where there are any.
         hosts: The names that the server answers to, where there are none.
     """
-    door = Door(playground, Guard(keys, hosts))
+    door = Door(playground, Guard(keys, hosts, playground.settings.limits.max_api_call_bytes))
 
     async def refused(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -111,7 +108,8 @@ class Door:
         self._playground, self._guard = playground, guard
         self._spelling = Spelling(lambda model, ids, left: playground.decoded(model, ids, cancelled=left))
         # A thread waits for each request that waits for a model; what is answered at once has threads of its own.
-        self._waiting = ThreadPoolExecutor(MOST_UNDER_WAY, thread_name_prefix="api-answer")
+        most = playground.settings.limits.max_api_waiting_of_all + BESIDE
+        self._waiting = ThreadPoolExecutor(most, thread_name_prefix="api-answer")
         self._quick = ThreadPoolExecutor(QUICK_THREADS, thread_name_prefix="api")
         self._under_way: Counter[str] = Counter()
 
@@ -190,9 +188,10 @@ class Door:
             Busy: There are as many as may be.
         """
         own, all_ = self._under_way[owner], self._under_way.total()
-        if own >= MOST_OF_ONE or all_ >= MOST_UNDER_WAY:
-            n = own if own >= MOST_OF_ONE else all_
-            raise Busy(msg("{n} requests are waiting here already", n=n), msg("Try again later."))
+        limits = self._playground.settings.limits
+        of_one = own >= limits.max_api_waiting + BESIDE
+        if of_one or all_ >= limits.max_api_waiting_of_all + BESIDE:
+            raise self._playground.callers.busy(own if of_one else all_, of_one=of_one)
         self._under_way[owner] += 1
         try:
             yield

@@ -141,9 +141,9 @@ def _read(
     _check_shown(body, [each.ids or each.text for each in asked])
     asker.make_ready(model)
     if body.logprobs is None:
-        with playground.asking(asker.owner, left):
+        with playground.asking(asker.owner, left, model):
             return [_with_text(each, spelling.pieces(model, each.ids, left)) for each in asked], nothing
-    with playground.asking(asker.owner, left):
+    with playground.asking(asker.owner, left, model):
         ids = [each.ids or playground.encode(model, each.text, special=True, cancelled=left) for each in asked]
         _check_shown(body, ids)
         # One token more, whichever: what was likeliest in its place is the greedy answer.

@@ -7,6 +7,7 @@ errors; it does not know what was asked.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -85,7 +86,7 @@ def of(error: BaseException) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, PlaygroundError):
-        told = _of(type(error), error.message)
+        told = _of(type(error), error.message, error.retry_after_s if isinstance(error, errors.Busy) else 1.0)
         told.param = _param(error)
         return told
     _log.error("a request", exc_info=error)
@@ -113,10 +114,10 @@ def of_run(kind: str | None, message: Translatable) -> ApiError:
     return _of(found if is_ours and found else errors.RunError, message)
 
 
-def _of(kind: type[PlaygroundError], message: Translatable) -> ApiError:
+def _of(kind: type[PlaygroundError], message: Translatable, retry_after_s: float = 1.0) -> ApiError:
     for each in kind.__mro__:
         if each in STATUS:
             status, type_, code = STATUS[each]
-            headers = {"Retry-After": "1"} if status == 429 else {}
+            headers = {"Retry-After": str(math.ceil(retry_after_s))} if status == 429 else {}
             return ApiError(status, message, kind=type_, code=code, headers=headers)
     return ApiError(500, message, kind=SERVER)

@@ -20,15 +20,16 @@ from starlette.requests import Request
 from playground.api.errors import ApiError
 from playground.config import hosts
 from playground.config.hosts import Hosts
+from playground.config.settings import Limits
 from playground.messages import msg, sentences
 
-BODY_BYTES = 8_000_000
+BODY_BYTES = Limits.max_api_call_bytes
 """Of one request: a thousand texts of a thousand tokens, as numbers."""
 READ_S = 30.0
 """A body has arrived by then, or is dropped."""
-READING_BYTES = 64_000_000
-"""All bodies together that are arriving."""
-READING_BYTES_EACH = 16_000_000
+READING = 8
+"""Times a body's bytes: all bodies together that are arriving."""
+READING_EACH = 2
 """Those of one caller: slow ones leave room for the others'."""
 
 
@@ -37,9 +38,11 @@ class Guard:
     Args:
         keys: One of them has to be sent, where there are any.
         known: The names that the server answers to.
+        body_bytes: Of one request.
     """
 
-    def __init__(self, keys: Sequence[str], known: Hosts) -> None:
+    def __init__(self, keys: Sequence[str], known: Hosts, body_bytes: int = BODY_BYTES) -> None:
+        self._most = body_bytes
         self._keys = tuple(key.encode() for key in keys)
         self._hosts = known
         self._reading: Counter[str] = Counter()
@@ -97,18 +100,18 @@ class Guard:
         return sent
 
     async def _body(self, request: Request, caller: str) -> bytes:
-        too_large = ApiError(413, msg("The body is larger than {most:,} bytes.", most=BODY_BYTES))
+        too_large = ApiError(413, msg("The body is larger than {most:,} bytes.", most=self._most))
         length = request.headers.get("content-length", "0")
-        if not (length.isascii() and length.isdecimal()) or len(length) > 12 or int(length) > BODY_BYTES:
+        if not (length.isascii() and length.isdecimal()) or len(length) > 12 or int(length) > self._most:
             raise too_large
         body = bytearray()
         try:
             async with asyncio.timeout(READ_S):
                 async for part in request.stream():
-                    if len(body) + len(part) > BODY_BYTES:
+                    if len(body) + len(part) > self._most:
                         raise too_large
                     mine, all_ = self._reading[caller] + len(part), self._reading.total() + len(part)
-                    if mine > READING_BYTES_EACH or all_ > READING_BYTES:
+                    if mine > READING_EACH * self._most or all_ > READING * self._most:
                         raise ApiError(503, msg("Too much is being sent at once. Try again."))
                     body += part
                     self._reading[caller] += len(part)

@@ -39,7 +39,7 @@ def tokenize(asker: Asker, body: TokenizeBody) -> dict[str, Any]:
     if (text is None) == (not body.messages):
         raise wrong("content", msg("content, prompt or messages: one of them is wanted"), msg("Send one of them."))
     asker.make_ready(model)
-    with playground.asking(asker.owner, asker.left):
+    with playground.asking(asker.owner, asker.left, model):
         if text is None:
             ids = _view(playground, model, body).token_ids
         else:
@@ -58,7 +58,7 @@ def detokenize(asker: Asker, body: DetokenizeBody) -> dict[str, Any]:
     """
     model = named(asker.playground, body.model)
     asker.make_ready(model)
-    with asker.playground.asking(asker.owner, asker.left):
+    with asker.playground.asking(asker.owner, asker.left, model):
         text = "".join(asker.spelling.pieces(model, body.tokens, asker.left))
     return {"content": text, "prompt": text}
 
@@ -71,7 +71,7 @@ def apply_template(asker: Asker, body: TemplateBody) -> dict[str, Any]:
     """
     model = named(asker.playground, body.model)
     asker.make_ready(model)
-    with asker.playground.asking(asker.owner, asker.left):
+    with asker.playground.asking(asker.owner, asker.left, model):
         view = _view(asker.playground, model, body)
     return {"prompt": view.rendered, "warnings": list(map(str, view.warnings))}
 

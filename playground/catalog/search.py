@@ -18,8 +18,6 @@ from playground.messages import NOTHING, Translatable, foreign, msg
 from playground.records import ModelFacts, Variant
 
 Sort = Literal["catalogue", "name", "parameters", "openness", "context", "release"]
-MAX_SEARCH_CHARS = 500
-"""Of what is searched for; the rest is not looked at."""
 SORTS: tuple[Sort, ...] = get_args(Sort)
 
 
@@ -213,7 +211,7 @@ _KEYS: dict[str, tuple[Callable[[Listed], Any], bool]] = {
 
 
 def _has_words(item: Listed, search: str) -> bool:
-    words = set(_plain(search[:MAX_SEARCH_CHARS]).split())
+    words = set(_plain(search).split())
     text = _text(item) if words else ""
     return all(word in text for word in words)
 

@@ -7,6 +7,7 @@ mistakes.
 
 from __future__ import annotations
 
+import math
 import re
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from playground.config.validation import Tell, not_an_address, not_text
+from playground.config.validation import MAX_REPEATED, Tell, not_an_address, not_text
 from playground.errors import ConfigError
 from playground.messages import msg
 
@@ -67,21 +68,64 @@ Text = Annotated[str, AfterValidator(_filled)]
 Url = Annotated[str, AfterValidator(_web)]
 
 
+def _limit(*, whole: bool = False, zero: bool = False) -> BeforeValidator:
+    """A number above 0, or from 0 on where ``zero`` says so; or none."""
+
+    def check(value: Any) -> Any:
+        found = None if value == "none" else value  # as it is written; YAML's own null does the same
+        kinds = (int,) if whole else (int, float)
+        is_number = isinstance(found, kinds) and not isinstance(found, bool) and math.isfinite(found)
+        if found is not None and not (is_number and (found > 0 or (zero and found == 0))):
+            raise mistake(partial(_no_limit, value, zero=zero, whole=whole))
+        return found
+
+    return BeforeValidator(check)
+
+
+def _no_limit(value: Any, place: str, *, zero: bool, whole: bool) -> ConfigError:
+    shown = repr(value)[:MAX_REPEATED]
+    if zero:
+        what = msg("{place} must be a number of at least 0, or none, not {value}", place=place, value=shown)
+        return ConfigError(what, msg("0 allows nothing, none allows everything."))
+    if whole:
+        what = msg("{place} must be a whole number above 0, or none, not {value}", place=place, value=shown)
+    else:
+        what = msg("{place} must be a number above 0, or none, not {value}", place=place, value=shown)
+    return ConfigError(what, msg("none lifts the limit."))
+
+
+CountOrNone = Annotated[int | None, _limit(whole=True)]
+AmountOrNone = Annotated[float | None, _limit()]
+RoomOrNone = Annotated[float | None, _limit(zero=True)]
+
+
 class LimitsBlock(Block):
     """See ``settings.Limits``; what is left out keeps its default there."""
 
     max_models: Count = 1
     max_new_tokens: Count = 1
     max_prompt_chars: Count = 1
+    max_stop_strings: Count = 1
+    max_stop_chars: Count = 1
+    max_search_chars: Count = 1
+    max_call_bytes: Count = 1
+    max_api_call_bytes: Count = 1
     max_sessions: Count = 1
     stall_timeout_s: Amount = 1.0
     max_unfinished: Count = 1
+    max_unfinished_of_all: Count = 1
+    max_suite_answers: Count = 1
     max_waiting: Count = 1
-    max_calls_per_minute: Count = 1
-    max_tokens_per_day: Count = 1
-    max_run_s: Amount = 1.0
+    max_api_waiting: Count = 1
+    max_api_waiting_of_all: Count = 1
+    max_pages: Count = 1
+    max_pages_of_all: Count = 1
+    max_calls_per_minute: CountOrNone = None
+    max_tokens_per_day: CountOrNone = None
+    max_run_s: AmountOrNone = None
     visitors_per_address: Count = 1
     left_s: Amount = 1.0
+    prepared_gb: RoomOrNone = None
     max_stored: Count = 1
     max_stored_each: Count = 1
     max_stored_days: Amount = 1.0

@@ -71,16 +71,34 @@ PASSWORD_CHARS = 12
 
 @dataclass(frozen=True)
 class Limits:
-    """What one visitor may ask for, and what all models may take; from the ``limits`` block of spaces.yaml.
+    """What one visitor may ask for, and what all models may take; from the ``limits`` block of spaces.yaml. None stands
+    for ``none``: no limit.
 
     Attributes:
+        max_models: Columns of one comparison, or models of another experiment.
+        max_new_tokens: Of one answer.
+        max_prompt_chars: Of prompt, system prompt and messages together.
+        max_stop_strings: Of one request.
+        max_stop_chars: Of one stop string.
+        max_search_chars: Of what models or the history are searched for.
+        max_call_bytes: Of one call's body, of the page and of gradio's endpoints.
+        max_api_call_bytes: The same of the OpenAI-compatible API.
+        max_sessions: Visitors whose comparisons are looked at at the same time.
+        stall_timeout_s: A worker that reports nothing for so long is ended.
         max_unfinished: Comparisons of one visitor that wait or run.
+        max_unfinished_of_all: And of all visitors; half of them of one address.
+        max_suite_answers: Of one visitor's suite.
         max_waiting: Events of one visitor that wait for the page's server.
+        max_api_waiting: Requests of one caller of the API that wait.
+        max_api_waiting_of_all: And of all callers.
+        max_pages: Pages that one visitor has open.
+        max_pages_of_all: And all visitors; each takes some 25 kB.
         max_calls_per_minute: What one visitor's pages and programs ask for, each click and each look included.
         max_tokens_per_day: Read and written for one visitor.
         max_run_s: For which one experiment has the machine, in seconds.
         visitors_per_address: As much as so many visitors may have, everybody from one address may have together.
         left_s: After so many seconds without a page of theirs, a visitor's comparisons give way to those of others.
+        prepared_gb: The disk that models which visitors add may take, in GB of 10^9 bytes; 0: they can add none.
         max_stored: Comparisons, and measurements, that a Space keeps: its visitors must not fill its disk.
         max_stored_each: Comparisons that a Space keeps of one visitor.
         max_stored_days: How long a Space keeps them.
@@ -90,15 +108,27 @@ class Limits:
     max_models: int = 8
     max_new_tokens: int = 512
     max_prompt_chars: int = 20_000
+    max_stop_strings: int = 16
+    max_stop_chars: int = 1000
+    max_search_chars: int = 500
+    max_call_bytes: int = 1_000_000
+    max_api_call_bytes: int = 8_000_000
     max_sessions: int = 8
     stall_timeout_s: float = 120.0
     max_unfinished: int = 3
+    max_unfinished_of_all: int = 16
+    max_suite_answers: int = 1000
     max_waiting: int = 8
-    max_calls_per_minute: int = 240
-    max_tokens_per_day: int = 200_000
-    max_run_s: float = 600.0
+    max_api_waiting: int = 64
+    max_api_waiting_of_all: int = 256
+    max_pages: int = 40
+    max_pages_of_all: int = 2000
+    max_calls_per_minute: int | None = 240
+    max_tokens_per_day: int | None = 200_000
+    max_run_s: float | None = 600.0
     visitors_per_address: int = 8
     left_s: float = 2.0
+    prepared_gb: float | None = 20.0
     max_stored: int = 2000
     max_stored_each: int = 200
     max_stored_days: float = 30.0

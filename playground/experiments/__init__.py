@@ -5,8 +5,8 @@ and has a result; whoever looks on knows an ``Experiment``. This package knows m
 the machine; it does not know the screen, the database, or how a token is computed.
 
 Door:
-    admission: check_request, request_from
-    base: ASKING, Experiment, Job, Machine
+    admission: check_request, check_search, request_from
+    base: ASKING, Experiment, Job, Machine, WANTED
     benchmark: BenchmarkJob, Measurer
     blind: BlindJob, shuffled
     compare: CompareJob, Comparer

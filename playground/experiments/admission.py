@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from playground.config.settings import Limits
 from playground.errors import BadRequest, UsageError
 from playground.messages import NOTHING, Translatable, msg
 from playground.records import Message, Request
@@ -19,7 +20,6 @@ from playground.runtimes.generation.schemas import check_schema
 from playground.runtimes.generation.token_scores import MAX_TOP
 
 MAX_SEED = 2**63 - 1
-MAX_STOP_STRINGS = 16
 MAX_TOKEN_ID = 2**31 - 1
 LIMITS = msg(" (spaces.yaml sets the limits)")
 ROLES = ("system", "user", "assistant")
@@ -35,19 +35,17 @@ def request_from(options: Mapping[str, Any]) -> Request:
     return Request(**{**given, "stop": tuple(given.get("stop") or ())})
 
 
-def check_request(request: Request, max_new_tokens_limit: int, max_prompt_chars: int) -> None:
-    """Refuse what no model could answer.
+def check_request(request: Request, limits: Limits) -> None:
+    """Refuse what no model could answer, or nobody may ask here.
 
     Args:
         request: As it came from a form, a command or JSON; types are checked too.
-        max_new_tokens_limit: Most tokens one answer may have.
-        max_prompt_chars: Most characters of prompt, system prompt and messages together.
 
     Raises:
         BadRequest: Naming the first field that is wrong and what it may be.
     """
-    _check_texts(request, max_prompt_chars)
-    _check_whole("max_new_tokens", request.max_new_tokens, 1, max_new_tokens_limit, LIMITS)
+    _check_texts(request, limits.max_prompt_chars)
+    _check_whole("max_new_tokens", request.max_new_tokens, 1, limits.max_new_tokens, LIMITS)
     _check_whole("min_new_tokens", request.min_new_tokens, 0, request.max_new_tokens, msg(" (max_new_tokens)"))
     _check_number("temperature", request.temperature, 0.0, math.inf, msg("0 (greedy) or more"))
     _check_whole("top_k", request.top_k, 0, None)
@@ -56,11 +54,28 @@ def check_request(request: Request, max_new_tokens_limit: int, max_prompt_chars:
     _check_number("repetition_penalty", request.repetition_penalty, 0.0, math.inf, msg("above 0"), open_below=True)
     if request.seed is not None:
         _check_whole("seed", request.seed, 0, MAX_SEED)
-    _check_stop(request.stop)
-    _check_ids("answer_ids", request.answer_ids, max_prompt_chars)
+    _check_stop(request.stop, limits)
+    _check_ids("answer_ids", request.answer_ids, limits.max_prompt_chars)
     _check_held(request)
     if not isinstance(request.reuse, bool):
         raise BadRequest(msg("reuse is {value}", value=_shown(request.reuse)), msg("It must be true or false."))
+
+
+def check_search(text: str, limits: Limits) -> None:
+    """Refuse to look for more than is read.
+
+    Raises:
+        BadRequest: It has more characters than there may be.
+    """
+    if len(text) > limits.max_search_chars:
+        raise BadRequest(
+            msg(
+                "The search has {size:,} characters, {most:,} are allowed",
+                size=len(text),
+                most=limits.max_search_chars,
+            ),
+            msg("Shorten it{aside}.", aside=LIMITS),
+        )
 
 
 def _check_held(request: Request) -> None:
@@ -188,18 +203,24 @@ def _check_ids(name: str, ids: Any, most: int) -> None:
         _check_whole(f"{name}[{place}]", token, 0, MAX_TOKEN_ID)
 
 
-def _check_stop(stop: Any) -> None:
+def _check_stop(stop: Any, limits: Limits) -> None:
     if not isinstance(stop, tuple):
         raise BadRequest(
             msg("stop is {kind}, not a list of texts", kind=type(stop).__name__), msg("Send a list of strings.")
         )
-    if len(stop) > MAX_STOP_STRINGS:
+    if len(stop) > limits.max_stop_strings:
         raise BadRequest(
-            msg("{n} stop strings are given", n=len(stop)), msg("At most {most} are allowed.", most=MAX_STOP_STRINGS)
+            msg("{n} stop strings are given", n=len(stop)),
+            msg("At most {most} are allowed.", most=limits.max_stop_strings),
         )
     for place, text in enumerate(stop):
         _check_text(f"stop[{place}]", text)
         if not text:
             raise BadRequest(
                 msg("stop[{place}] is empty", place=place), msg("A stop string has at least one character.")
+            )
+        if len(text) > limits.max_stop_chars:
+            raise BadRequest(
+                msg("stop[{place}] has {size:,} characters", place=place, size=len(text)),
+                msg("At most {most:,} are allowed{aside}.", most=limits.max_stop_chars, aside=LIMITS),
             )

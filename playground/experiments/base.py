@@ -39,6 +39,8 @@ Result_co = TypeVar("Result_co", covariant=True)
 _log = logging.getLogger(__name__)
 ASKING: ContextVar[str] = ContextVar("asking", default="")
 """For whom experiments are begun in this thread: they take turns by it. Empty where all are one's own."""
+WANTED: ContextVar[frozenset[str]] = ContextVar("wanted", default=frozenset())
+"""Models of the experiment that is begun in this thread: they stay on the disk until it has ended."""
 
 
 class Experiment(Protocol[Result_co]):
@@ -88,6 +90,12 @@ class Machine:
         _log.info("experiment begun", extra={"run": job.id, "kind": type(job).__name__})
         job.begin()
 
+    def in_use(self) -> set[str]:
+        """The models of every experiment that has not ended."""
+        with self._lock:
+            jobs = tuple(self._jobs)
+        return {model for job in jobs if not job.done for model in job.models}
+
     def close(self) -> None:
         """Stop every experiment that is going on."""
         self.closing.set()
@@ -112,12 +120,12 @@ class Machine:
         if not columns:
             raise UsageError(msg("No model is chosen"), msg("Choose at least one."))
         self.check_number(len(columns), experiment)
-        check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
+        check_request(request, limits)
         found: list[tuple[ModelSpec, Variant]] = []
         seen: list[tuple[Variant, Request]] = []
         for column in columns:
             asked = (column.request if isinstance(column, Column) else None) or request
-            check_request(asked, limits.max_new_tokens, limits.max_prompt_chars)
+            check_request(asked, limits)
             spec, variant = self.catalog.resolve(str(column.variant if isinstance(column, Column) else column))
             if (variant, asked) in seen:
                 raise UsageError(
@@ -151,6 +159,7 @@ class Job(ABC, Generic[Result]):
         subject: What is worked on, in words that can begin a sentence.
         created_at: UTC.
         id: Of the comparison or measurement that comes of it. Nobody can guess it: who knows it may read that.
+        models: Names of those it asks, as far as whoever began it said (``WANTED``).
     """
 
     def __init__(self, machine: Machine, subject: str) -> None:
@@ -159,6 +168,7 @@ class Job(ABC, Generic[Result]):
         self.id = f"{self.created_at:%Y%m%d-%H%M%S}-{secrets.token_hex(16)}"
         self._machine = machine
         self._owner = ASKING.get()
+        self.models = WANTED.get()
         self._overran = False
         self._lock = threading.Condition()
         self._stop = threading.Event()
@@ -276,7 +286,7 @@ class Job(ABC, Generic[Result]):
     def _bounded(self) -> Iterator[None]:
         """Strangers have the machine for so long and no longer: it is stopped then, with what it has."""
         settings = self._machine.settings
-        if not settings.strangers:
+        if not settings.strangers or settings.limits.max_run_s is None:
             yield
             return
         clock = threading.Timer(settings.limits.max_run_s, self._overrun)
@@ -293,12 +303,10 @@ class Job(ABC, Generic[Result]):
 
     def _why_stopped(self) -> Translatable:
         """Why it was stopped, where that was not whoever asked for it; empty otherwise."""
+        if not self._overran:
+            return NOTHING
         most = self._machine.settings.limits.max_run_s
-        return (
-            msg("It was stopped after {most:.0f} s, as long as one run may take here.", most=most)
-            if (self._overran)
-            else NOTHING
-        )
+        return msg("It was stopped after {most:.0f} s, as long as one run may take here.", most=most)
 
     def _waits_in_vain(self) -> bool:
         """Whether there is nothing left to have the machine for."""

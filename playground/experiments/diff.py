@@ -111,8 +111,7 @@ class VariantDiffer:
         """
         pair = [self._machine.catalog.resolve(str(name)) for name in (reference, candidate)]
         notes = _related(pair)
-        limits = self._machine.settings.limits
-        check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
+        check_request(request, self._machine.settings.limits)
         # A cache left by an earlier prompt would make one of the two answers different work.
         diffing = DiffJob(
             self._machine, self._comparer, replace(request, reuse=False), pair, with_prompt=with_prompt, notes=notes

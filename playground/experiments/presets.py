@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playground.catalog.template_files import read_json
+from playground.config.settings import Limits
 from playground.errors import UsageError
 from playground.experiments.admission import check_request
 from playground.messages import Translatable, msg
@@ -111,7 +112,7 @@ def _meant(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if value is None:
             continue
         try:
-            check_request(replace(Request("?"), **{name: value}), Request().max_new_tokens, 1)
+            check_request(replace(Request("?"), **{name: value}), Limits())
         except UsageError:
             continue
         yield name, value

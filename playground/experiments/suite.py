@@ -122,7 +122,7 @@ class SuiteRunner:
             (row, 0) for row in range(1, len(run.rows))
         ]:
             try:
-                check_request(asked(run, row, column), limits.max_new_tokens, limits.max_prompt_chars)
+                check_request(asked(run, row, column), limits)
             except BadRequest as error:
                 place = run.rows[row].place or run.rows[row].id
                 where = msg("{model}, {row}", model=run.columns[column].variant, row=place) if not row else None

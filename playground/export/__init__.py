@@ -5,6 +5,7 @@ go back. This package knows nothing of the screen, of prompts that people ask, o
 
 Door:
     __init__: Preparation, Preparer
+    allowance: Allowance
     cache: recorded
     prepared: FORMAT, GRAPH, KIND, MANIFEST, OWN, Manifest, NotTaken, Offered, can_be_taken, offer, read_manifest,
         sums_of

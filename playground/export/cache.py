@@ -72,7 +72,7 @@ def recipes_for(variant: Variant) -> tuple[Recipe, ...]:
 def import_folder(home: Path, spec: ModelSpec, revision: str) -> Path:
     """Where the import of these weights lies; all variants of a model share it."""
     key = _hash({"schema": SCHEMA, "revision": revision, "tools": tool_versions(IMPORT_PACKAGES)})
-    return home / "imports" / f"{_slug(spec.id)}-{key}"
+    return home / "imports" / f"{slug(spec.id)}-{key}"
 
 
 def artifact_folder(home: Path, spec: ModelSpec, variant: Variant, revision: str) -> Path:
@@ -90,7 +90,7 @@ def artifact_folder(home: Path, spec: ModelSpec, variant: Variant, revision: str
 
     def keyed(kernels: str) -> Path:
         key = _hash(decides | {"kernels": kernels})
-        return home / "artifacts" / f"{_slug(spec.id)}-{variant.runtime}-{variant.precision}-{key}"
+        return home / "artifacts" / f"{slug(spec.id)}-{variant.runtime}-{variant.precision}-{key}"
 
     # Where there are kernels, rounded weights are laid out for them (``quantization.graph.worth_sums``).
     for_kernels = _for_kernels(variant) and building.identity() != "none"
@@ -109,7 +109,15 @@ def taken_folder(home: Path, spec: ModelSpec, variant: Variant, origin: str) -> 
     tools = tool_versions((*IMPORT_PACKAGES, *(name for recipe in recipes_for(variant) for name in recipe.packages)))
     decides = {"schema": SCHEMA, "origin": origin, "source": spec.source, "revision": spec.revision, "tools": tools}
     key = _hash(decides | {"precision": variant.precision, "judge": _judge()})
-    return home / "artifacts" / f"{_slug(spec.id)}-{variant.runtime}-{variant.precision}-taken-{key}"
+    return home / "artifacts" / f"{slug(spec.id)}-{variant.runtime}-{variant.precision}-taken-{key}"
+
+
+def folders_of(home: Path, id: str) -> list[Path]:
+    """Artifacts and imports of a model, of whatever variant, revision and tools."""
+    artifact = re.compile(rf"{re.escape(slug(id))}-[a-z]+-[a-z0-9]+-(?:taken-)?[0-9a-f]{{16}}")
+    imported = re.compile(rf"{re.escape(slug(id))}-[0-9a-f]{{16}}")
+    found = [path for path in home.glob("artifacts/*") if artifact.fullmatch(path.name)]
+    return sorted(found) + sorted(path for path in home.glob("imports/*") if imported.fullmatch(path.name))
 
 
 def expected_tools(variant: Variant, recipe: str) -> dict[str, str] | None:
@@ -290,5 +298,6 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """A model's id as folders and files are named after it."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60] or "model"

@@ -1,7 +1,7 @@
-"""Preparation of ``fake:`` models: no process and no files, only the delays and failures their source asks for.
+"""Preparation of ``fake:`` models: no process, only the delays, the failures and the bytes that their source asks for.
 
-The fields it reads are ``prepare_s`` and ``prepare_error`` (docs/design.md, "The fake runtime"); the rest is the
-fake runtime's business.
+The fields it reads are ``prepare_s``, ``prepare_error`` and ``disk_mb`` (docs/design.md, "The fake runtime"); the rest
+is the fake runtime's business.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 from playground.errors import ExportError, Stopped
+from playground.export.cache import slug
 from playground.messages import foreign, msg
 from playground.records import Artifact, ModelSpec, Variant
 from playground.sources.files import Cancelled, Progress
@@ -30,6 +31,10 @@ def prepare(spec: ModelSpec, variant: Variant, home: Path, progress: Progress, c
         if cancelled():
             raise Stopped(msg("Preparing {model} was called off", model=spec.name))
         time.sleep(min(0.05, seconds - passed))
+    if disk_mb := _disk_mb(spec):
+        folder = _folder(spec, variant, home)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "weights").write_bytes(bytes(int(disk_mb * 1e6)))
     if error:
         raise ExportError(
             msg("{model}: {reason}", model=spec.name, reason=foreign(error)), msg("This model is scripted to fail.")
@@ -41,6 +46,20 @@ def script(spec: ModelSpec) -> tuple[float, str]:
     """The scripted delay in seconds, and the error text or nothing."""
     fields = parse_qs(spec.source.removeprefix("fake:"), keep_blank_values=True)
     return float(fields.get("prepare_s", ["0"])[-1] or 0), fields.get("prepare_error", [""])[-1]
+
+
+def is_there(spec: ModelSpec, variant: Variant, home: Path) -> bool:
+    """Whether what a preparation left is still there."""
+    return not _disk_mb(spec) or _folder(spec, variant, home).is_dir()
+
+
+def _disk_mb(spec: ModelSpec) -> float:
+    fields = parse_qs(spec.source.removeprefix("fake:"), keep_blank_values=True)
+    return float(fields.get("disk_mb", ["0"])[-1] or 0)
+
+
+def _folder(spec: ModelSpec, variant: Variant, home: Path) -> Path:
+    return home / "artifacts" / f"{slug(spec.id)}-{variant.runtime}-{variant.precision}-{0:016x}"
 
 
 def artifact(spec: ModelSpec, variant: Variant, home: Path) -> Artifact:

@@ -46,6 +46,16 @@ class HasHome(Protocol):
     def prepared_from(self) -> str: ...
 
 
+class Disk(Protocol):
+    """Who keeps account of the disk that preparations take (``allowance``)."""
+
+    def begin(self, spec: ModelSpec, variant: Variant) -> None:
+        """Make room, or raise a ``PlaygroundError``: then it is not prepared."""
+
+    def end(self, spec: ModelSpec, variant: Variant, *, ready: bool) -> None:
+        """Take account of what it left; raises a ``PlaygroundError`` where it was too much."""
+
+
 @dataclass(frozen=True)
 class Preparation(Record):
     """Where one variant stands. ``progress`` is 0 to 1 within ``step``, None where unknown."""
@@ -76,13 +86,15 @@ class Preparer:
     Args:
         settings: ``home``, and ``prepared_from``, a repository with artifacts that somebody prepared.
         catalog: Anything with ``resolve``.
+        disk: Asked before each preparation and told its end.
 
     Attributes:
         ended: How many preparations ended ``ready``, ``failed`` or ``stopped``.
     """
 
-    def __init__(self, settings: HasHome, catalog: Catalogue) -> None:
+    def __init__(self, settings: HasHome, catalog: Catalogue, disk: Disk | None = None) -> None:
         self._home = Path(settings.home)
+        self._disk = disk
         self._origin = settings.prepared_from
         self._catalog = catalog
         self.ended: Counter[str] = Counter()
@@ -218,7 +230,8 @@ class Preparer:
             job = self._jobs.get(str(variant))
             if fake.script(spec) == (0.0, ""):
                 return fake.artifact(spec, variant, self._home)
-            return job.result if job and isinstance(job.result, Artifact) else None
+            there = fake.is_there(spec, variant, self._home)
+            return job.result if job and isinstance(job.result, Artifact) and there else None
         fetched = sources.present(spec, self._home, onnx=variant.precision if variant.runtime == "onnx" else "")
         made = cache.artifact_folder(self._home, spec, variant, fetched.revision) if fetched else None
         if made and (artifact := cache.read(made, self._home)):
@@ -280,6 +293,18 @@ class Preparer:
 
         if job.called_off:
             raise Stopped(msg("Preparing {model} was called off", model=job.spec.name))
+        if not self._disk:
+            return self._made(job, progress)
+        self._disk.begin(job.spec, job.variant)
+        try:
+            artifact = self._made(job, progress)
+        except BaseException:
+            self._disk.end(job.spec, job.variant, ready=False)
+            raise
+        self._disk.end(job.spec, job.variant, ready=True)
+        return artifact
+
+    def _made(self, job: _Job, progress: Progress) -> Artifact:
         if job.variant.runtime == "fake":
             return fake.prepare(job.spec, job.variant, self._home, progress, lambda: job.called_off)
         progress(msg("starting"), None)

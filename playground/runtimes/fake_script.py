@@ -22,6 +22,7 @@ class Script:
         step_s: Between two tokens.
         prepare_s: Preparing takes this long (read by whoever prepares, not here).
         prepare_error: Preparing fails with this message (likewise).
+        disk_mb: Preparing writes so much (likewise).
         fail_at: Raise an error instead of this token.
         fail_load: Loading raises an error.
         die_at: End the own process by SIGKILL instead of this token.
@@ -43,6 +44,7 @@ class Script:
     step_s: float = 0.0
     prepare_s: float = 0.0
     prepare_error: str = ""
+    disk_mb: float = 0.0
     fail_at: int = 0
     fail_load: int = 0
     die_at: int = 0

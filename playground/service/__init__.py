@@ -8,7 +8,6 @@ every worker and preparation.
 Door:
     __init__: Playground
     answers: MOST_HELD
-    callers: MOST_WAITING, MOST_WAITING_OF_ALL
     metrics: CONTENT_TYPE
     suggestions: SUGGESTED, Suggestion, Suggestions
 """
@@ -26,7 +25,7 @@ from playground.catalog.sets import ModelSet, model_sets
 from playground.catalog.stores import Stored, Stores
 from playground.config.settings import Settings
 from playground.evaluation.job import Evaluator
-from playground.experiments.admission import check_request
+from playground.experiments.admission import check_request, check_search
 from playground.experiments.base import Machine
 from playground.experiments.benchmark import Measurer
 from playground.experiments.compare import Comparer
@@ -54,6 +53,7 @@ from playground.results.votes import Votes
 from playground.service.answers import Answers, Lately
 from playground.service.callers import Callers
 from playground.service.cards import Cards
+from playground.service.disk import Disk
 from playground.service.evaluation import Evaluating
 from playground.service.experiments import Experiments, GoingOn
 from playground.service.history import History, retention
@@ -97,7 +97,8 @@ class Playground(
         self.metrics: Metrics | None = None
         self.tiers = load_tiers(settings.hardware_file)
         self.catalog = load_catalog(settings.catalog_file, settings.reached_remotes, _stores(settings))
-        self.preparer = Preparer(settings, self.catalog)
+        self.disk = Disk(settings, self.catalog, self.default_variants, self._models_in_use)
+        self.preparer = Preparer(settings, self.catalog, self.disk)
         self.pool = Fleet(settings)
         self._machine = Machine(settings, self.catalog, self.preparer, self.pool)
         self.comparer = Comparer(self._machine)
@@ -111,7 +112,8 @@ class Playground(
         self.going_on = GoingOn()
         self.limiter = Limiter(settings, self.refused)
         self.presence = Presence()
-        self.callers = Callers()
+        limits = settings.limits
+        self.callers = Callers(limits.max_api_waiting, limits.max_api_waiting_of_all, self.pool.turns.expected_s)
         self.lately = Lately()
         self.store = Store(settings.database, retention(settings))
         self.votes_kept = Votes(self.store, self.store.retention.most)
@@ -242,7 +244,12 @@ class Playground(
         return tuple(dict.fromkeys(self.variants(self.served_names)))
 
     def search(self, filters: Filters, order: Sort = "catalogue") -> list[Listed]:
-        """The models of the catalogue that fit every filter, and whether they run on this machine."""
+        """The models of the catalogue that fit every filter, and whether they run on this machine.
+
+        Raises:
+            BadRequest: What is searched for is too long.
+        """
+        check_search(filters.search, self.settings.limits)
         return select(self.catalog, filters, order, limit_mb=limit_mb())
 
     def filter_choices(self) -> dict[str, list[str]]:
@@ -278,7 +285,12 @@ class Playground(
         Raises:
             PlaygroundError: It can't be prepared; says why and what to do.
         """
-        return self.preparer.prepare(variant, progress, cancelled)
+        artifact = self.preparer.prepare(variant, progress, cancelled)
+        self.note_used(variant)
+        return artifact
+
+    def _models_in_use(self) -> set[str]:
+        return {each.variant.partition("@")[0] for each in self.pool.loaded()} | self._machine.in_use()
 
     def prepare_served(self) -> None:
         """Prepare what the app was told to serve, in the background."""
@@ -302,8 +314,7 @@ class Playground(
             UsageError: No such model, or the request is wrong.
             PlaygroundError: It can't be prepared or loaded.
         """
-        limits = self.settings.limits
-        check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
+        check_request(request, self.settings.limits)
         spec, variant = self.resolve(model)
         artifact = self.prepare(variant, progress)
         return self.pool.inspect(LoadSpec(spec, artifact, self.settings.threads), request)

@@ -152,20 +152,22 @@ class Answers(Admitting):
         Raises:
             BadRequest: Names the field that is wrong and what it may be.
         """
-        limits = self.settings.limits
-        check_request(request, limits.max_new_tokens, limits.max_prompt_chars)
+        check_request(request, self.settings.limits)
 
     @contextmanager
-    def asking(self, owner: str, cancelled: Cancelled) -> Iterator[None]:
+    def asking(self, owner: str, cancelled: Cancelled, model: str = "") -> Iterator[None]:
         """This caller's turn among all that ask at once, for what belongs together: several answers, a text's score
         and its tokens.
+
+        Args:
+            model: Which is to stay on the disk meanwhile.
 
         Raises:
             Busy: Too much is waiting, or they have had the tokens of a day.
             Stopped: ``cancelled`` came first.
         """
         self.limiter.check_tokens(owner)
-        with self.callers.turn(owner, cancelled):
+        with self.disk.wanted(model), self.callers.turn(owner, cancelled):
             self.make_room()
             ASKING.set(self.limiter.fair_name(owner))
             _OWNER.set(owner)
@@ -194,7 +196,7 @@ class Answers(Admitting):
 
     def _in_turn(self, model: str, request: Request, owner: str, cancelled: Cancelled) -> Iterator[Event]:
         load = yield from self.make_ready(model, cancelled)
-        with self.asking(owner, cancelled):
+        with self.asking(owner, cancelled, model):
             yield from self.answer_now(model, load, request, cancelled)
 
     def make_ready(self, model: str, cancelled: Cancelled) -> Generator[Event, None, LoadSpec]:
@@ -211,6 +213,7 @@ class Answers(Admitting):
         if artifact is None:
             yield Event(str(variant), "preparing", at=time.monotonic())
             artifact = self.prepare(variant, lambda step, share: None, cancelled)
+        self.note_used(variant)
         return LoadSpec(spec, artifact, self.settings.threads)
 
     def answer_now(self, model: str, load: LoadSpec, request: Request, cancelled: Cancelled) -> Iterator[Event]:
@@ -221,7 +224,7 @@ class Answers(Admitting):
         """
         variant = self.resolve(model)[1]
         ready = time.monotonic()
-        owner, most = _OWNER.get(), self.settings.limits.max_run_s if self.settings.strangers else math.inf
+        owner, most = _OWNER.get(), (self.settings.strangers and self.settings.limits.max_run_s) or math.inf
         with self.pool.turns.hold(cancelled, lambda _: None, ASKING.get()) as mine:
             if not mine:
                 raise Stopped(msg("{model}: stopped before the answer began", model=variant))

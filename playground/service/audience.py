@@ -12,10 +12,11 @@ from contextlib import contextmanager
 
 from playground.config.settings import Settings
 from playground.errors import UsageError
-from playground.experiments.base import ASKING
+from playground.experiments.base import ASKING, WANTED
 from playground.export import Preparation
 from playground.messages import msg
-from playground.records import Variant
+from playground.records import ModelSpec, Variant
+from playground.service.disk import Disk
 from playground.service.limiter import Limiter
 
 SIGNED_IN = ("login:", "key:")
@@ -27,6 +28,7 @@ class Admitting(ABC):
 
     settings: Settings
     limiter: Limiter
+    disk: Disk
 
     @abstractmethod
     def ids(self) -> tuple[str, ...]: ...
@@ -36,6 +38,9 @@ class Admitting(ABC):
 
     @abstractmethod
     def preparation(self, variant: Variant) -> Preparation: ...
+
+    @abstractmethod
+    def resolve(self, text: str) -> tuple[ModelSpec, Variant]: ...
 
     def may_be_named(self, model: str) -> bool:
         """Whether whoever uses this app may name ``model``, to read of it or to run it: where the audience is public,
@@ -84,11 +89,21 @@ class Admitting(ABC):
             UsageError: One of the variants may not be run by this visitor.
             Busy: They have had the tokens of a day.
         """
-        self.check_may_run(variants, owner)
+        asked = tuple(dict.fromkeys(variants))
+        self.check_may_run(asked, owner)
         self.limiter.check_tokens(owner)
+        for variant in asked:
+            self.note_used(variant)
         before = ASKING.set(self.limiter.fair_name(owner))
+        models = WANTED.set(frozenset(variant.model for variant in asked))
         try:
             yield
         finally:
+            WANTED.reset(models)
             ASKING.reset(before)
         self.limiter.spend(owner, tokens)
+
+    def note_used(self, variant: Variant) -> None:
+        """A variant is asked for: what visitors added goes by when it was last used."""
+        spec, variant = self.resolve(str(variant))
+        self.disk.used(spec, variant, lambda: self.preparation(variant).artifact)

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from playground.config.settings import Limits
 from playground.errors import Busy, Stopped
 from playground.messages import msg
 from playground.records import Cancelled
+from playground.service.limiter import wait_words
 
 LOOK_S = 0.1
 """Between two looks at ``cancelled`` while waiting."""
-MOST_WAITING = 64
-"""Requests of one caller that may wait."""
-MOST_WAITING_OF_ALL = 256
 
 
 class Callers:
@@ -28,10 +27,16 @@ class Callers:
     Args:
         most: Requests of one caller that may wait.
         most_of_all: Requests of all callers that may wait.
+        expected_s: How long so many turns at the machine take, in seconds; None where that is not known yet.
     """
 
-    def __init__(self, most: int = MOST_WAITING, most_of_all: int = MOST_WAITING_OF_ALL) -> None:
-        self._most, self._most_of_all = most, most_of_all
+    def __init__(
+        self,
+        most: int = Limits.max_api_waiting,
+        most_of_all: int = Limits.max_api_waiting_of_all,
+        expected_s: Callable[[int], float | None] = lambda turns: None,
+    ) -> None:
+        self._most, self._most_of_all, self._expected_s = most, most_of_all, expected_s
         self._changed = threading.Condition()
         self._lines: dict[str, deque[object]] = {}  # in the order in which their owners are next
         self._served: object | None = None
@@ -61,13 +66,22 @@ class Callers:
                 self._leave(owner, ticket)
                 self._changed.notify_all()
 
+    def busy(self, n: int, *, of_one: bool) -> Busy:
+        """What is told where so many wait: with the time until one of them is answered, as far as it is known.
+
+        Args:
+            of_one: They are one caller's: everybody else has a turn meanwhile.
+        """
+        with self._changed:
+            turns = max(1, len(self._lines)) if of_one else 1
+        wait_s = max(1.0, self._expected_s(turns) or 1.0)
+        return Busy(msg("{n} requests are waiting here already", n=n), wait_words(wait_s), retry_after_s=wait_s)
+
     def _enter(self, owner: str, ticket: object) -> None:
         line = self._lines.get(owner, deque())
-        if len(line) >= self._most or sum(map(len, self._lines.values())) >= self._most_of_all:
-            raise Busy(
-                msg("{n} requests are waiting here already", n=len(line) or self._most_of_all),
-                msg("Try again when some of them are answered."),
-            )
+        all_ = sum(map(len, self._lines.values()))
+        if len(line) >= self._most or all_ >= self._most_of_all:
+            raise self.busy(len(line) if len(line) >= self._most else all_, of_one=len(line) >= self._most)
         self._lines.setdefault(owner, line).append(ticket)
         self._next()
 

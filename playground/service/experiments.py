@@ -15,7 +15,7 @@ from playground.catalog.config_names import CONTEXT_LENGTH, whole
 from playground.catalog.entries import Catalog
 from playground.catalog.template_files import read_json
 from playground.config.settings import Settings
-from playground.errors import UsageError
+from playground.errors import Busy
 from playground.experiments.benchmark import BenchmarkJob, Measurer
 from playground.experiments.compare import CompareJob, Comparer
 from playground.experiments.diff import DiffJob, VariantDiffer
@@ -24,17 +24,18 @@ from playground.experiments.replay import Replayer, ReplayJob
 from playground.experiments.token_view import TokenViewer, TokenViewJob
 from playground.experiments.turns import ContextUse, Turn, again, context_use, go_on, reply, resend, why_no_reply
 from playground.export import Preparer
-from playground.messages import Translatable, msg
+from playground.messages import NOTHING, Translatable, msg, sentences
 from playground.records import Column, Comparison, Mode, ModelRun, Request, Variant
 from playground.results.store import Store
 from playground.service.audience import Admitting
 from playground.service.callers import Callers
+from playground.service.limiter import wait_words
 from playground.service.presence import Presence
+from playground.workers.fleet import Fleet
 
-UNFINISHED_A_SESSION = 2
-"""Of all visitors together, times ``max_sessions``: those that can be watched at once, and as many that were left.
-Whoever comes without a cookie is a new visitor each time, so the number of each does not bound them."""
 END_WAIT_S = 3.0
+UNKNOWN_S = 5.0
+"""After which to try again where nothing has run yet."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Experiments(Admitting):
     going_on: GoingOn
     presence: Presence
     callers: Callers
+    pool: Fleet
 
     # -- comparisons ----------------------------------------------------------------------------------------------
 
@@ -87,7 +89,8 @@ class Experiments(Admitting):
             keep: Whether to store it: when it begins, at the end of each model, and at the end of all.
 
         Raises:
-            UsageError: A request, a model or the list is wrong, or the owner has too many going on; no work was begun.
+            UsageError: A request, a model or the list is wrong; no work was begun.
+            Busy: The owner, their address or all visitors have too many going on; says when to try again.
         """
         turn = Turn(request, tuple(columns), mode, parent.id if parent else "")
         return self._begin(turn, owner, keep=keep)
@@ -213,39 +216,45 @@ class Experiments(Admitting):
             for job in left:
                 job.stop()
 
-    def visitor_left(self, visitor: str) -> None:
-        """A visitor closed their last page; see ``make_room``."""
-        look = threading.Timer(self.settings.limits.left_s, self.make_room)
-        look.daemon = True
-        look.start()
-
     def _check_unfinished(self, owner: str) -> None:
-        """Strangers must not fill the queue: a comparison goes on when its visitor leaves."""
+        """Strangers must not fill the queue: a comparison goes on when its visitor leaves.
+
+        Raises:
+            Busy: There are as many as may be; with the seconds until one has ended, as far as is known.
+        """
         if not self.settings.strangers:
             return
+        limits = self.settings.limits
         with self.going_on.lock:
             owners = [other for _, other in self.going_on.jobs.values()]
-        if len(owners) >= UNFINISHED_A_SESSION * self.settings.limits.max_sessions:
-            raise UsageError(
-                msg("{n} comparisons of all visitors are waiting here already", n=len(owners)),
-                msg("Try again in a few minutes."),
-            )
+        if len(owners) >= limits.max_unfinished_of_all:
+            raise self._busy(msg("{n} comparisons of all visitors are waiting here already", n=len(owners)), 1)
+        each_once = len({self.limiter.fair_name(other) for other in owners})  # a turn of everybody's is before mine
         mine = owners.count(owner) if owner else 0
-        if mine >= self.settings.limits.max_unfinished:
-            self.limiter.refused("unfinished")
-            raise UsageError(
-                msg("{n} of your comparisons are still going on", n=mine),
-                msg("Wait for one of them, or stop it: History shows them."),
-            )
+        if mine >= limits.max_unfinished:
+            words = msg("Wait for one of them, or stop it: History shows them.")
+            raise self._busy(msg("{n} of your comparisons are still going on", n=mine), each_once, words)
         # A new name costs nothing: who comes from one address leaves half of the places to others.
         address = self.limiter.address(owner)
         near = sum(self.limiter.address(other) == address for other in owners) if address else 0
-        if near >= UNFINISHED_A_SESSION * self.settings.limits.max_sessions // 2:
-            self.limiter.refused("unfinished")
-            raise UsageError(
-                msg("{n} comparisons from your address are still going on", n=near),
-                msg("Try again when one of them has ended."),
-            )
+        if near >= limits.max_unfinished_of_all // 2:
+            raise self._busy(msg("{n} comparisons from your address are still going on", n=near), each_once)
+
+    def _busy(self, what: Translatable, turns: int, instead: Translatable = NOTHING) -> Busy:
+        """What is told where too many comparisons go on.
+
+        Args:
+            turns: So many at the machine have ended when another one may begin.
+        """
+        self.limiter.refused("unfinished")
+        wait_s, words = self.try_again(turns)
+        return Busy(what, sentences(instead, words), retry_after_s=wait_s)
+
+    def try_again(self, turns: int = 1) -> tuple[float, Translatable]:
+        """When so many turns at the machine will have ended, in seconds and in words; a guess where none has yet."""
+        known = self.pool.turns.expected_s(turns)
+        wait_s = UNKNOWN_S if known is None else max(1.0, known)
+        return wait_s, wait_words(wait_s)
 
     def _wait_for_ends(self) -> None:
         """Give comparisons that were told to end the time to be stored."""

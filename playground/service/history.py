@@ -12,6 +12,7 @@ from pathlib import Path
 
 from playground.config.settings import Settings
 from playground.errors import UsageError
+from playground.experiments.admission import check_search
 from playground.experiments.compare import CompareJob
 from playground.messages import msg
 from playground.records import Comparison, Variant
@@ -63,7 +64,12 @@ class History(Admitting):
         limit: int = 50,
         offset: int = 0,
     ) -> list[Entry]:
-        """A visitor's comparisons, the newest first; see ``Store.entries``."""
+        """A visitor's comparisons, the newest first; see ``Store.entries``.
+
+        Raises:
+            BadRequest: What is searched for is too long.
+        """
+        check_search(search, self.settings.limits)
         if self._nobody(owner):
             return []
         found = self.store.entries(

@@ -19,10 +19,17 @@ from limits.strategies import FixedWindowRateLimiter
 
 from playground.config.settings import Settings
 from playground.errors import Busy
-from playground.messages import msg
+from playground.messages import Translatable, msg
 
 REMEMBERED = 10_000
 """Visitors whose addresses are known: more than can be here at once."""
+
+
+def wait_words(wait_s: float) -> Translatable:
+    """When to try again, for a reader."""
+    if wait_s < 90:
+        return msg("Try again in {wait_s:.0f} s.", wait_s=wait_s)
+    return msg("Try again in {minutes:.0f} min.", minutes=wait_s / 60)
 
 
 class Limiter:
@@ -70,7 +77,7 @@ class Limiter:
                 self.refused("calls")
                 raise Busy(
                     msg("{n} calls a minute are answered here, and there were more", n=most),
-                    msg("Try again in {wait_s:.0f} s.", wait_s=wait_s),
+                    wait_words(wait_s),
                     retry_after_s=wait_s,
                 )
 
@@ -102,8 +109,8 @@ class Limiter:
         """Under which name a visitor takes turns with others: who comes from one address shares its turns."""
         return (self.address(visitor) or visitor) if self._on else ""
 
-    def _names(self, visitor: str, most: int) -> list[tuple[str, int]]:
-        if not self._on or not visitor or visitor.startswith("key:"):
+    def _names(self, visitor: str, most: int | None) -> list[tuple[str, int]]:
+        if not self._on or most is None or not visitor or visitor.startswith("key:"):
             return []
         address = self.address(visitor)
         return [(visitor, most), *([(f"at:{address}", most * self._share)] if address else [])]

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from playground import __version__
 from playground.records import LoadSpec, ModelRun
+from playground.service.disk import GB
 from playground.system.memory import MB, limit_mb
 from playground.workers.pool import LOST
 
@@ -171,6 +172,13 @@ class _Moment(Collector):
 
     def _storage(self) -> Iterator[Metric]:
         settings = self._playground.settings
+        kept = self._playground.disk
+        yield _gauge("prepared_bytes", "What models that visitors added take of the disk.", kept.bytes)
+        if settings.strangers and settings.limits.prepared_gb is not None:
+            yield _gauge("prepared_limit_bytes", "What they may take.", settings.limits.prepared_gb * GB)
+        yield CounterMetricFamily("playground_evictions", "Models that were removed for others.", value=kept.evicted)
+        freed = kept.evicted_bytes
+        yield CounterMetricFamily("playground_evicted_bytes", "What they had of the disk.", value=freed)
         try:
             disk = shutil.disk_usage(settings.home)
         except OSError:  # not made yet, or gone

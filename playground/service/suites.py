@@ -30,8 +30,6 @@ from playground.suites.reading import read_suite, read_suite_file
 from playground.suites.suite import Suite
 from playground.system.file_lock import FileLock
 
-MOST_CELLS = 1000
-"""Of one visitor's suite where strangers come: an hour of answers, which others' comparisons go between."""
 UNFINISHED_EACH = 1
 END_WAIT_S = 3.0
 TALLIES = 8
@@ -219,11 +217,12 @@ class Suiting(Admitting):
         """Strangers must not fill the queue, nor the disk."""
         if not self.settings.strangers:
             return
-        if run.cells > MOST_CELLS:
+        most = self.settings.limits.max_suite_answers
+        if run.cells > most:
             raise UsageError(
                 msg("{n:,} answers are too many for one suite here", n=run.cells),
                 msg("Take fewer prompts or models, at most {most:,} together; on your own machine there is no limit.",
-                    most=MOST_CELLS),
+                    most=most),
             )  # fmt: skip
         with self.suites_going_on.lock:
             owners = [other for _, other in self.suites_going_on.jobs.values()]

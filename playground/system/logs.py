@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 OURS = "playground"
-FIELDS = ("run", "kind", "model", "models", "outcome", "seconds", "tokens", "limit", "pid", "port")
+FIELDS = ("run", "kind", "model", "models", "outcome", "seconds", "tokens", "bytes", "limit", "pid", "port")
 """What a line of ours may carry: ids that we made, names of models, words of the code, numbers."""
 FRAMES = 12
 """Of a traceback, the innermost."""

@@ -239,7 +239,7 @@ def launch(
     from playground.ui import failures, i18n, theme
     from playground.ui.early import Early
     from playground.ui.limiting import Limiting, SigningIn
-    from playground.ui.middleware import CALL_BYTES, Guard
+    from playground.ui.middleware import Guard
     from playground.ui.visitors import Visitors, secret_of
 
     whose = [Middleware(Visitors, secret=secret_of(settings), signed_in=bool(settings.users))]
@@ -249,7 +249,13 @@ def launch(
     if playground:
         whose.append(Middleware(Limiting, playground=playground, pages=pages))
     known = Hosts(settings.host, settings.hosts)
-    guard = Middleware(Guard, known=known, doors=doors(demo), frames=settings.frames)
+    guard = Middleware(
+        Guard,
+        known=known,
+        doors=doors(demo),
+        frames=settings.frames,
+        call_bytes=settings.limits.max_call_bytes,
+    )
     early = Middleware(Early, added=[script.read_text(encoding="utf-8") for script in theme.SCRIPTS])
     beside = [Middleware(Operations, playground=playground, known=known)] if playground else []
     beside += [Middleware(Beside, door=door)] if door else []
@@ -266,12 +272,12 @@ def launch(
             enable_monitoring=False,
             run_history=False,
             state_session_capacity=SESSIONS,
-            max_file_size=CALL_BYTES,
+            max_file_size=settings.limits.max_call_bytes,
             footer_links=["api", "settings"],
             app_kwargs={
                 "routes": [*(pages.routes() if pages else ()), *routes],
                 "middleware": [*beside, Middleware(i18n.Language), guard, *whose, early],
-                "max_body_size": CALL_BYTES,
+                "max_body_size": settings.limits.max_call_bytes,
             },
             theme=theme.theme(),
             css_paths=theme.STYLES,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hmac
 import ipaddress
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -14,16 +13,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from playground.errors import Busy
-from playground.messages import Translatable, msg
-from playground.ui import i18n
+from playground.messages import msg
+from playground.ui import short
 from playground.ui.pages import ADDRESS, Pages
 from playground.ui.visitors import HEADER, UNKNOWN
 
 if TYPE_CHECKING:
     from playground.service import Playground
 
-RETRY_S = 5
-"""After which to try again where it is not known better."""
 _CALL = re.compile(r"/gradio_api/call/(?:v2/)?[\w-]+/([\w-]+)")
 _QUEUED = re.compile(r"/gradio_api/(?:queue/join|call/.+)")
 
@@ -54,14 +51,16 @@ class Limiting:
             try:
                 self._playground.count_call(visitor)
             except Busy as busy:
-                await _answer(send, busy.message, busy.retry_after_s, headers.get("accept-language", ""))
+                language, wait_s = headers.get("accept-language", ""), busy.retry_after_s
+                await short.answer(send, 429, busy.message, language, retry_after_s=wait_s, as_json=True)
                 return
         queued = scope["method"] == "POST" and _QUEUED.fullmatch(scope["path"]) is not None
 
         async def told(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start" and message["status"] in (429, 503):
                 has = any(name.lower() == b"retry-after" for name, _ in message.get("headers", ()))
-                later = [] if has else [(b"retry-after", str(RETRY_S).encode())]
+                wait_s = math.ceil(self._playground.try_again()[0])
+                later = [] if has else [(b"retry-after", str(wait_s).encode())]
                 # Gradio says 503 where its queue is full, for which its page has words of its own.
                 status = 429 if queued else message["status"]
                 message = {**message, "status": status, "headers": [*message.get("headers", ()), *later]}
@@ -97,14 +96,10 @@ class SigningIn:
         sent = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
         name = self._name(sent[0] if len(sent) == 1 else b"")
         if not name:
-            body = f"{i18n.say(msg('Sign in with the name and the password that you were given.'))}\n".encode()
-            headers = [
-                (b"content-type", b"text/plain; charset=utf-8"),
-                (b"www-authenticate", b'Basic realm="Open-Model Playground", charset="UTF-8"'),
-                (b"content-length", str(len(body)).encode()),
-            ]
-            await send({"type": "http.response.start", "status": 401, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            words = msg("Sign in with the name and the password that you were given.")
+            language = next((v.decode("latin-1") for n, v in scope["headers"] if n.lower() == b"accept-language"), "")
+            asks = [(b"www-authenticate", b'Basic realm="Open-Model Playground", charset="UTF-8"')]
+            await short.answer(send, 401, words, language, headers=asks)
             return
         rest = [
             (key, value) for key, value in scope["headers"] if key.lower() not in (b"authorization", HEADER.encode())
@@ -144,15 +139,3 @@ def _is_public(text: str) -> bool:
         return ipaddress.ip_address(text).is_global
     except ValueError:
         return False
-
-
-async def _answer(send: Any, words: Translatable, retry_after_s: float, language: str) -> None:
-    with i18n.reading(language):
-        body = json.dumps({"detail": i18n.say(words)}).encode()  # where gradio's page looks for words
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"retry-after", str(math.ceil(retry_after_s)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": 429, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -24,10 +24,11 @@ from typing import Any
 
 from playground.config import hosts
 from playground.config.hosts import Hosts
+from playground.config.settings import Limits
 from playground.messages import Translatable, msg, sentences
-from playground.ui import i18n, policy
+from playground.ui import policy, short
 
-CALL_BYTES = 1_000_000
+CALL_BYTES = Limits.max_call_bytes
 """Of a call's body. The longest text that the page sends is the reader's own scores (``choose.OWN_CHARS``)."""
 SIGNAL_BYTES = 4_000
 """Of a body that only names a session and an event."""
@@ -52,8 +53,8 @@ API_FIELDS = frozenset(
 ``meta``: nothing here can be taken for a file."""
 READ_S = 30.0
 """A body has arrived by then, or is dropped."""
-READING_BYTES = 32_000_000
-"""All bodies together that are arriving."""
+READING = 32
+"""Times a call's bytes: all bodies together that are arriving."""
 
 NOTHING = msg("There is nothing here.")
 OTHERS = msg("This app takes no requests from other websites' pages.")
@@ -117,10 +118,20 @@ class Guard:
     Args:
         known: The names that the app answers to.
         frames: Websites that may show it in a frame.
+        call_bytes: Of a call's body.
     """
 
-    def __init__(self, app: Any, known: Hosts, doors: Doors, frames: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: Any,
+        known: Hosts,
+        doors: Doors,
+        frames: Sequence[str] = (),
+        *,
+        call_bytes: int = CALL_BYTES,
+    ) -> None:
         self.app = app
+        self._most = call_bytes
         self._headers = policy.headers(frames)
         self._hosts = known
         self._doors = doors
@@ -149,7 +160,8 @@ class Guard:
             if scope["method"] == "POST":
                 receive = await self._checked(scope, headers, receive, from_page=from_page)
         except Refused as refused:
-            await _answer(with_headers, refused, headers)
+            language = ",".join(headers.get("accept-language", ()))
+            await short.answer(with_headers, refused.status, refused.words, language)
             return
         await self.app({**scope, "headers": self._believed(scope)}, receive, with_headers)
 
@@ -195,7 +207,7 @@ class Guard:
         if kind != "application/json":
             raise Refused(415, msg("Send JSON, with Content-Type: application/json."))
         path = scope["path"]
-        most = SIGNAL_BYTES if path.endswith("/cancel") else CALL_BYTES
+        most = SIGNAL_BYTES if path.endswith("/cancel") else self._most
         body = await self._read(headers, receive, most)
         try:
             sent = json.loads(body)
@@ -233,7 +245,7 @@ class Guard:
                     part = message.get("body", b"")
                     if len(body) + len(part) > most:
                         raise too_large
-                    if self._reading + len(part) > READING_BYTES:
+                    if self._reading + len(part) > READING * self._most:
                         raise Refused(503, msg("Too much is being sent at once. Try again."))
                     body += part
                     self._reading += len(part)
@@ -318,16 +330,3 @@ def _check_plain(sent: Any, names: frozenset[str]) -> None:
             waiting.extend(value.values())
         if isinstance(value, list):
             waiting.extend(value)
-
-
-async def _answer(send: Any, refused: Refused, headers: dict[str, list[str]]) -> None:
-    with i18n.reading(",".join(headers.get("accept-language", ()))):
-        body = f"{i18n.say(refused.words)}\n".encode("utf-8", "replace")
-    await send(
-        {
-            "type": "http.response.start",
-            "status": refused.status,
-            "headers": [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})

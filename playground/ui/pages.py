@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from playground.messages import Translatable, msg
+from playground.messages import NOTHING, Translatable, msg, sentences
 from playground.ui.i18n import say
 from playground.ui.visitors import name_of
 
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 BEAT_S = 15.0
 LOOK_S = 3.0
 """Between two looks of a heartbeat at whether the app ends."""
-MOST_PAGES = 2000
-"""Heartbeats at once, of all visitors; each takes some 25 kB."""
-MOST_PAGES_EACH = 40
 LISTEN_S = 15.0
 """Within this time whoever asked for something has to listen for its answer."""
 FETCH_S = 60.0
@@ -55,8 +52,6 @@ class Pages:
         self._listening: Counter[str] = Counter()
         self._asked: dict[str, float] = {}
         self._sweep: asyncio.Task[None] | None = None
-        self._room: asyncio.TimerHandle | None = None
-        self._leavings = 0
         self._push, self._clean = queue.push, queue.clean_events
         queue.push, queue.clean_events = self.push, self.clean_events
 
@@ -69,10 +64,17 @@ class Pages:
     async def _heartbeat(self, request: Request) -> Response:
         session, playground = request.path_params["session"], self._playground
         visitor = name_of(request.headers, session)
-        if playground.open_pages() >= MOST_PAGES or (visitor and playground.open_pages(visitor) >= MOST_PAGES_EACH):
+        limits = playground.settings.limits
+        if visitor and playground.open_pages(visitor) >= limits.max_pages:
+            words = msg("{n} pages of yours are open, as many as may be. Close some.", n=limits.max_pages)
+        elif playground.open_pages() >= limits.max_pages_of_all:
+            most = limits.max_pages_of_all
+            words = msg("{n} pages of this app are open, as many as may be. Come back later.", n=most)
+        else:
+            words = NOTHING
+        if words:
             playground.refused("pages")
-            words = say(msg("Too many pages of this app are open. Close some, or come back later."))
-            return PlainTextResponse(words, 429, {"Retry-After": "60"})
+            return PlainTextResponse(say(words), 429, {"Retry-After": "60"})
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(self._alive(visitor, session), media_type="text/event-stream", headers=headers)
 
@@ -95,18 +97,10 @@ class Pages:
             call(session)
 
     def _make_room_soon(self) -> None:
-        """Once for all who leave at about the same time."""
-        self._leavings += 1
-        if self._room is None and self._playground.settings.strangers:
-            after = self._playground.settings.limits.left_s + 0.05
-            self._room = asyncio.get_running_loop().call_later(after, self._make_room, self._leavings)
-
-    def _make_room(self, leavings: int) -> None:
-        self._room = None
-        asyncio.get_running_loop().run_in_executor(None, self._playground.make_room)
-        if self._leavings != leavings:
-            self._leavings -= 1
-            self._make_room_soon()
+        """When a visitor who closed their last page counts as one who has left."""
+        if self._playground.settings.strangers:
+            loop, after = asyncio.get_running_loop(), self._playground.settings.limits.left_s + 0.05
+            loop.call_later(after, loop.run_in_executor, None, self._playground.make_room)
 
     # -- who listens ----------------------------------------------------------------------------------------------
 
@@ -167,7 +161,8 @@ class Pages:
         near = sum(_of(event)[1] == group for event in waiting)
         if mine >= settings.limits.max_waiting or (self._queue.max_size and near >= self._queue.max_size // 2):
             playground.refused("waiting")
-            return False, say(_too_many(max(mine, near))), "queue_full"
+            words = sentences(_too_many(max(mine, near)), playground.try_again()[1])
+            return False, say(words), "queue_full"
         done: tuple[bool, Any, str] = await self._push(body=body, request=request, username=username)
         event = self._queue.event_ids_to_events.get(done[1]) if done[0] else None
         if event is not None:
@@ -204,4 +199,4 @@ def _of(event: Any) -> tuple[str, str]:
 
 
 def _too_many(n: int) -> Translatable:
-    return msg("{n} of your requests are waiting here already. Wait for some of them to be answered.", n=n)
+    return msg("{n} of your requests are waiting here already.", n=n)

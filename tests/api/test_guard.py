@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import httpx2
@@ -97,15 +98,17 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(door: str) -> Non
         assert b"413" in line.recv(4000)
 
 
-def test_a_body_of_unknown_length_is_refused_when_it_is_too_large(door: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "BODY_BYTES", 1000)
-    answer = httpx2.post(
-        f"{door}/v1/completions",
-        content=(b"x" * 500 for _ in range(5)),
-        headers={"Content-Type": "application/json"},
-        verify=False,
-    )
+def test_a_body_of_unknown_length_is_refused_when_it_is_too_large(models: Playground) -> None:
+    limits = replace(models.settings.limits, max_api_call_bytes=1000)
+    with Playground(replace(models.settings, limits=limits)) as small, served(small) as door:
+        answer = httpx2.post(
+            f"{door}/v1/completions",
+            content=(b"x" * 500 for _ in range(5)),
+            headers={"Content-Type": "application/json"},
+            verify=False,
+        )
     assert answer.status_code == 413
+    assert "larger than 1,000 bytes" in answer.json()["error"]["message"]
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(door: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,8 +128,8 @@ def test_half_a_body_disturbs_nobody(door: str) -> None:
 
 
 def test_slow_bodies_of_one_caller_leave_room_for_those_of_others(locked: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "READING_BYTES", 3000)
-    monkeypatch.setattr(guard, "READING_BYTES_EACH", 2000)
+    monkeypatch.setattr(guard, "READING", 3000 / guard.BODY_BYTES)
+    monkeypatch.setattr(guard, "READING_EACH", 2000 / guard.BODY_BYTES)
     key = f"Authorization: Bearer {KEYS[0]}\r\n"
     with speaking(locked, f"{key}Content-Length: 5000\r\n") as slow:
         slow.sendall(b" " * 1990)

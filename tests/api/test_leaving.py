@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -111,13 +112,23 @@ def test_too_many_are_told_to_come_back(door: str, models: Playground, monkeypat
     answer = httpx2.post(f"{door}/v1/chat/completions", json=body("fast"), timeout=30, verify=False)
     assert answer.status_code == 429
     assert answer.json()["error"]["code"] == "rate_limit_exceeded"
-    assert answer.headers["retry-after"] == "1"
+    assert answer.headers["retry-after"] == "1", "nothing is known yet"
+    monkeypatch.setattr(models, "callers", Callers(most=0, expected_s=lambda turns: 7.2 * turns))
+    answer = httpx2.post(f"{door}/v1/chat/completions", json=body("fast"), timeout=30, verify=False)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "8")
+    assert "Try again in 7 s" in answer.json()["error"]["message"]
+
+
+def waiting(models: Playground, monkeypatch: pytest.MonkeyPatch, **limits: int) -> None:
+    """So many requests may wait for a model, and none beside."""
+    monkeypatch.setattr(app, "BESIDE", 0)
+    monkeypatch.setattr(models, "settings", replace(models.settings, limits=replace(models.settings.limits, **limits)))
 
 
 def test_one_caller_does_not_take_every_place_of_those_that_wait_for_a_model(
     door: str, models: Playground, monkeypatch: pytest.MonkeyPatch, crowd: Any
 ) -> None:
-    monkeypatch.setattr(app, "MOST_OF_ONE", 1)
+    waiting(models, monkeypatch, max_api_waiting=1)
     url = f"{door}/v1/chat/completions"
     with models.callers.turn("somebody", bool):
         crowd("many")
@@ -168,7 +179,7 @@ def test_an_error_behind_signs_of_life_is_an_event(
 def test_when_all_threads_wait_more_is_refused_and_what_is_known_is_told(
     door: str, models: Playground, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(app, "MOST_UNDER_WAY", 0)
+    waiting(models, monkeypatch, max_api_waiting_of_all=0)
     asked = body("fast", stream=True) if path.startswith("/v1") else {"content": "a"}
     answer = httpx2.post(f"{door}{path}", json=asked, timeout=30, verify=False)
     assert answer.status_code == 429

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from playground.cli import main
+from playground.config.settings import Limits
 from playground.errors import UsageError
 from playground.experiments.admission import check_request
 from playground.experiments.benchmark import BenchmarkJob, figures
@@ -153,7 +154,7 @@ def test_a_server_can_not_be_asked_for_a_least_length_and_the_run_says_so() -> N
 
 def test_a_least_length_above_the_most_is_refused() -> None:
     with pytest.raises(UsageError, match="min_new_tokens is 8"):
-        check_request(Request("hello", max_new_tokens=7, min_new_tokens=8), 100, 100)
+        check_request(Request("hello", max_new_tokens=7, min_new_tokens=8), Limits())
 
 
 # -- whether the machine is idle ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from playground.errors import BadRequest, StorageError, UsageError
+from playground.errors import BadRequest, Busy, StorageError, UsageError
 from playground.experiments.compare import BROKEN_OFF
 from playground.experiments.memory_plan import plan_of
 from playground.records import Column, Comparison, Variant
@@ -184,12 +184,12 @@ def test_closing_ends_what_goes_on_and_keeps_it(playground: Playground, monkeypa
 
 
 def test_strangers_together_have_few_comparisons_going_on(playground: Playground) -> None:
-    limits = replace(playground.settings.limits, max_sessions=2)
+    limits = replace(playground.settings.limits, max_unfinished_of_all=4)
     playground.settings = replace(playground.settings, on_space=True, limits=limits)
     (endless,) = playground.variants(["endless"])
     jobs = [playground.compare(ASK, [endless], owner=f"tab:{number}") for number in range(4)]
     for owner in ("tab:4", ""):
-        with pytest.raises(UsageError, match=r"4 comparisons of all visitors .* Try again"):
+        with pytest.raises(Busy, match=r"4 comparisons of all visitors .* Try again"):
             playground.compare(ASK, [FAST], owner=owner)
     for job in jobs:
         job.stop()
@@ -202,7 +202,7 @@ def test_a_visitor_of_a_space_has_few_comparisons_going_on(playground: Playgroun
     playground.settings = replace(playground.settings, on_space=True)
     (endless,) = playground.variants(["endless"])
     jobs = [playground.compare(ASK, [endless], owner="ann") for _ in range(3)]
-    with pytest.raises(UsageError, match=r"3 of your comparisons are still going on.*stop it"):
+    with pytest.raises(Busy, match=r"3 of your comparisons are still going on.*stop it"):
         playground.compare(ASK, [FAST], owner="ann")
     other = playground.compare(ASK, [FAST], owner="bob")
     for job in jobs:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from playground.config.settings import Settings
-from playground.errors import Busy, UsageError
+from playground.errors import Busy
 from playground.records import Request
 from playground.service import Playground
 from playground.service.limiter import Limiter
@@ -28,7 +28,7 @@ def limited(settings: Settings, **limits: Any) -> Settings:
 
 @pytest.fixture
 def public(make_settings: MakeSettings) -> Iterator[Playground]:
-    with Playground(limited(make_settings(), max_unfinished=2, left_s=0.1)) as playground:
+    with Playground(limited(make_settings(), max_unfinished=2, max_unfinished_of_all=8, left_s=0.1)) as playground:
         yield playground
 
 
@@ -84,7 +84,7 @@ def test_the_tokens_of_a_day_are_counted_whoever_reads_them(make_settings: MakeS
 def test_a_visitor_has_so_many_comparisons_at_once_and_others_have_theirs(public: Playground) -> None:
     slow = public.default_variants()[1]
     jobs = [public.compare(replace(ASK, seed=n), [slow], owner="me") for n in range(2)]
-    with pytest.raises(UsageError, match="2 of your comparisons"):
+    with pytest.raises(Busy, match="2 of your comparisons"):
         public.compare(ASK, [slow], owner="me")
     jobs.append(public.compare(ASK, [slow], owner="another"))
     for job in jobs:
@@ -96,7 +96,7 @@ def test_one_address_leaves_half_of_the_places_to_others(public: Playground) -> 
     for n in range(8):
         public.limiter.came_from(f"name{n}", "192.0.2.1")
     jobs = [public.compare(ASK, [slow], owner=f"name{n}") for n in range(4)]
-    with pytest.raises(UsageError, match="from your address"):
+    with pytest.raises(Busy, match="from your address"):
         public.compare(ASK, [slow], owner="name5")
     jobs.append(public.compare(ASK, [slow], owner="elsewhere"))
     for job in jobs:

@@ -17,7 +17,6 @@ from playground.experiments import suite_job
 from playground.experiments.suite_job import SuiteJob
 from playground.records import Column, Request
 from playground.service import Playground
-from playground.service import suites as service_suites
 from tests.support.suites import begin, cells_of, columns, suite
 from tests.support.watching import script, until
 
@@ -109,7 +108,8 @@ def test_strangers_do_not_fill_the_queue(space: Playground, monkeypatch: pytest.
     with pytest.raises(UsageError, match="still going on"):
         begin(space, ["fast"], 2, owner="ann")
     other = begin(space, ["fast"], 2, owner="bob")
-    monkeypatch.setattr(service_suites, "MOST_CELLS", 3)
+    limits = replace(space.settings.limits, max_suite_answers=3)
+    monkeypatch.setattr(space, "settings", replace(space.settings, limits=limits))
     with pytest.raises(UsageError, match="4 answers are too many"):
         begin(space, ["fast"], 4, owner="eve")
     with pytest.raises(UsageError, match="Visitors share the models here"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from playground.config.settings import Limits
 from playground.errors import UsageError
 from playground.experiments.admission import check_request
 from playground.ui import actions, columns, draft
@@ -62,7 +63,7 @@ def test_numbers_of_the_form_that_are_none_are_refused() -> None:
     for place in (3, 4, 6, 7, 8):
         asked = [*ASKED[:place], int(BEYOND), *ASKED[place + 1 :]]
         with pytest.raises(UsageError, match="must be a"):
-            check_request(form.read_asked(asked)[1], 64, 64)
+            check_request(form.read_asked(asked)[1], Limits(max_new_tokens=64, max_prompt_chars=64))
 
 
 def test_the_history_gives_no_half_of_a_character_back(space: App) -> None:

@@ -85,7 +85,7 @@ def test_a_body_is_refused_at_its_limit_whether_or_not_it_says_its_length(path: 
 def test_bodies_that_arrive_at_once_are_limited_together_and_count_no_longer_when_they_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(middleware, "READING_BYTES", 10)
+    monkeypatch.setattr(middleware, "READING", 10 / CALL_BYTES)
     behind = Behind()
     held = Guard(behind, Hosts("127.0.0.1"), DOORS)
 

@@ -136,15 +136,20 @@ def test_a_heartbeat_that_ends_is_a_page_that_was_closed(public: Playground) -> 
     asyncio.run(work())
 
 
+@pytest.mark.parametrize(
+    ("limit", "said"), [("max_pages", "2 pages of yours"), ("max_pages_of_all", "2 pages of this")]
+)
 def test_more_pages_than_may_be_open_are_refused_and_told_when_to_come_back(
-    public: Playground, monkeypatch: pytest.MonkeyPatch
+    public: Playground, monkeypatch: pytest.MonkeyPatch, limit: str, said: str
 ) -> None:
-    monkeypatch.setattr("playground.ui.pages.MOST_PAGES_EACH", 2)
+    limits = replace(public.settings.limits, **{limit: 2})
+    monkeypatch.setattr(public, "settings", replace(public.settings, limits=limits))
     public.presence.enter("me")
     public.presence.enter("me")
     client = TestClient(Starlette(routes=Line(public).pages.routes()))
     refused = client.get("/gradio_api/heartbeat/s", headers={HEADER: "me"})
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
+    assert said in refused.text
 
 
 def test_too_many_calls_are_told_when_to_come_back_in_the_readers_language(make_settings: MakeSettings) -> None:

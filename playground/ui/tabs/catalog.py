@@ -72,6 +72,7 @@ def build(playground: Playground) -> Catalogue:
             placeholder=msg("name, family, data set, language …"),
             scale=2,
             elem_id="catalogue-search",
+            max_length=playground.settings.limits.max_search_chars,
         )
         made_for = gr.Dropdown(_any(offered["specialisation"]), value=ANY, label=msg("Made for"), min_width=120)
         family = gr.Dropdown(_any(offered["family"]), value=ANY, label=msg("Family"), min_width=120)
@@ -106,7 +107,10 @@ def connect(playground: Playground, tab: Catalogue, added: gr.Dropdown) -> None:
     shown = [tab.detail, tab.more, tab.rest, tab.compare, tab.shown]
 
     def narrow(*values: Any) -> tuple[Any, ...]:
-        found = playground.search(_filters(values), _order(values))
+        try:
+            found = playground.search(_filters(values), _order(values))
+        except PlaygroundError as error:  # a program may send more than the box takes
+            return catalog.problem_html(error.message), gr.update(choices=[], value=None), *_nothing()
         total = len(playground.ids())
         return catalog.list_html(found, total), gr.update(choices=_names(found), value=None), *_nothing()
 

@@ -73,10 +73,11 @@ def remembered() -> gr.BrowserState:
     return gr.BrowserState([], storage_key=STORAGE_KEY, secret=SECRET)
 
 
-def build(ids: gr.BrowserState, between: Callable[[], Any] | None = None) -> History:
+def build(ids: gr.BrowserState, longest: int, between: Callable[[], Any] | None = None) -> History:
     """Draw the tab.
 
     Args:
+        longest: Characters of what is searched for.
         between: Draws what stands above what is open (Replay).
     """
     action, opened, pages = _unseen("history-action"), _unseen("history-id"), _unseen("history-pages")
@@ -88,6 +89,7 @@ def build(ids: gr.BrowserState, between: Callable[[], Any] | None = None) -> His
                 placeholder=msg("Words of a prompt, an answer or a title"),
                 elem_id="history-search",
                 max_lines=1,
+                max_length=longest,
             )
             with gr.Row(elem_id="history-filters"):
                 model = gr.Dropdown([(msg("Every model"), "")], value="", label=msg("Model"), elem_id="history-model")
@@ -180,7 +182,7 @@ def act(playground: Playground, part: History, owner: str, action: Any, values: 
 def drawn(playground: Playground, owner: str, values: Any) -> str:
     """The list, for the values of ``History.filters``."""
     search, model, favourites, pages, opened = values
-    search, model = _text(search)[:200], _text(model)
+    search, model = _text(search), _text(model)
     most = PAGE * _number(pages)
     try:
         found = playground.history(owner, search=search, model=model, favourites=favourites is True, limit=most + 1)

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from playground.config.settings import Limits
 from playground.errors import RunError, UsageError
 from playground.experiments.admission import check_request
 from playground.records import ModelRun, Request
@@ -222,7 +223,7 @@ def test_a_schema_that_nothing_can_be_held_to_is_refused_before_any_work(text: s
     with pytest.raises(UsageError, match=said):
         check_schema(text)
     with pytest.raises(UsageError, match="json_schema"):
-        check_request(Request("a", json_schema=text), 1000, 100_000)
+        check_request(Request("a", json_schema=text), Limits())
 
 
 def test_a_shared_part_that_is_used_twice_is_no_circle() -> None:
@@ -233,4 +234,4 @@ def test_a_shared_part_that_is_used_twice_is_no_circle() -> None:
 
 def test_a_least_length_and_a_schema_contradict_each_other() -> None:
     with pytest.raises(UsageError, match="min_new_tokens"):
-        check_request(Request("a", json_schema="{}", min_new_tokens=5), 1000, 1000)
+        check_request(Request("a", json_schema="{}", min_new_tokens=5), Limits())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from playground.config.settings import Limits
 from playground.errors import BadRequest, ContextOverflow, RunError
 from playground.experiments.admission import check_request
 from playground.records import Message, Request
@@ -309,6 +310,7 @@ BAD: list[tuple[dict, str]] = [
     ({"stop": ("a", "\0")}, r"stop\[1\] holds a NUL"),
     ({"stop": "abc"}, "stop is str"),
     ({"stop": ("a",) * 17}, "17 stop strings"),
+    ({"stop": ("a", "b" * 1001)}, r"stop\[1\] has 1,001 characters. At most 1,000 are allowed"),
     ({"answer_ids": [3]}, "answer_ids is list, not a tuple of token ids"),
     ({"answer_ids": (3, -1)}, r"answer_ids\[1\] is -1"),
     ({"answer_ids": (2**31,)}, r"answer_ids\[0\] is 2147483648"),
@@ -322,13 +324,13 @@ BAD: list[tuple[dict, str]] = [
 )
 def test_a_request_out_of_range_is_refused_by_the_name_of_its_field(change: dict, message: str) -> None:
     with pytest.raises(BadRequest, match=message):
-        check_request(dataclasses.replace(GOOD, **change), max_new_tokens_limit=64, max_prompt_chars=1000)
+        check_request(dataclasses.replace(GOOD, **change), Limits(max_new_tokens=64, max_prompt_chars=1000))
 
 
 @pytest.mark.parametrize("field", ["top_k", "temperature", "seed", "max_new_tokens", "reuse"])
 def test_a_wrong_value_is_repeated_in_part(field: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        check_request(dataclasses.replace(GOOD, **{field: "x" * 100_000}), max_new_tokens_limit=64, max_prompt_chars=9)
+        check_request(dataclasses.replace(GOOD, **{field: "x" * 100_000}), Limits(max_prompt_chars=9))
     assert len(str(caught.value)) < 300
 
 
@@ -346,7 +348,7 @@ def test_a_wrong_value_is_repeated_in_part(field: str) -> None:
     ],
 )
 def test_a_request_in_range_passes(change: dict) -> None:
-    check_request(dataclasses.replace(GOOD, **change), max_new_tokens_limit=64, max_prompt_chars=1000)
+    check_request(dataclasses.replace(GOOD, **change), Limits(max_new_tokens=64, max_prompt_chars=1000))
 
 
 @pytest.mark.parametrize("kind", ["unigram", "word-piece"])

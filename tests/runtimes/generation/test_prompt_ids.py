@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from playground.config.settings import Limits
 from playground.errors import BadRequest
 from playground.experiments.admission import check_request
 from playground.records import Message, Request
@@ -52,7 +53,7 @@ def test_ids_of_another_model_are_refused(chat: Prompter) -> None:
 )
 def test_ids_are_checked_before_any_work(request_: Request, words: str) -> None:
     with pytest.raises(BadRequest, match=words):
-        check_request(request_, 128, 2000)
+        check_request(request_, Limits(max_new_tokens=128, max_prompt_chars=2000))
 
 
 def test_the_scripted_model_reads_ids_and_plain_prompts_too() -> None:

@@ -208,11 +208,11 @@ def of_files(
     """
     cache = cache_of(config)
     if kernels:
-        tokens, share = prompt_tokens + new_tokens, KERNELS_CACHE[kv_bits]
+        tokens = prompt_tokens + new_tokens
         return RuntimeMemory(
             KERNELS_MB + KERNELS_TOKENIZER * tokenizer_bytes / MB,
             weights * KERNELS_PACKED / MB,
-            0.0 if cache is None else share * cache.bytes_for(_in_rooms(tokens), behind=KERNELS_BEHIND) / MB,
+            0.0 if cache is None else _kernels_cache(cache, _in_rooms(tokens), kv_bits) / MB,
             scratch_mb(config, 0 if tokens == 0 else PREFILL_CHUNK),
         )
     return RuntimeMemory(
@@ -221,6 +221,14 @@ def of_files(
         0.0 if cache is None else cache_mb(cache, runtime, recipe, prompt_tokens, new_tokens, precision=precision),
         scratch_mb(config, prompt_tokens + new_tokens, every_row=runtime == "onnx" and recipe != "fused"),
     )
+
+
+def _kernels_cache(cache: Cache, tokens: int, kv_bits: int) -> float:
+    """Bytes of keys and values, and of what goes into convolutions, whose window is a few tokens and which stays in
+    fp32.
+    """
+    kept = KERNELS_CACHE[kv_bits] * cache.bytes_for(tokens, behind=KERNELS_BEHIND)
+    return kept + cache.conv_bytes * min(tokens, KERNELS_BEHIND)
 
 
 def cache_mb(

@@ -40,6 +40,7 @@ class Cache:
         window_bytes: For each token, of layers that see the last ``window`` only.
         fixed_bytes: States that do not grow.
         cross_bytes: For each token of the prompt, of layers that look at an encoder's output.
+        conv_bytes: What goes into short convolutions, for each token: the playground's kernels keep that.
     """
 
     full_bytes: float
@@ -47,6 +48,7 @@ class Cache:
     window: int = 0
     fixed_bytes: float = 0.0
     cross_bytes: float = 0.0
+    conv_bytes: float = 0.0
 
     @property
     def token_bytes(self) -> float:
@@ -76,11 +78,12 @@ def cache_of(config: Mapping[str, Any]) -> Cache | None:
     width = _width(config)
     if not kinds or not width:
         return None
-    full = window = fixed = 0.0
+    full = window = fixed = convolved = 0.0
     for place, kind in enumerate(kinds):
         if kind == "sliding_attention":
             window += _heads(config, place) * width * BYTES
         elif "conv" in kind:
+            convolved += whole(config, "hidden_size") * BYTES
             fixed += whole(config, "hidden_size") * (whole(config, "conv_L_cache") or 3) * BYTES
         elif "linear" in kind:
             fixed += _linear(config)
@@ -88,7 +91,7 @@ def cache_of(config: Mapping[str, Any]) -> Cache | None:
             full += _heads(config, place) * width * BYTES
     if not full + window + fixed:
         return None
-    return Cache(full, window, whole(config, "sliding_window"), fixed)
+    return Cache(full, window, whole(config, "sliding_window"), fixed, conv_bytes=convolved)
 
 
 def _kinds(config: Mapping[str, Any]) -> list[str]:

@@ -64,6 +64,7 @@ class Kind(IntEnum):
     ADD_ID = 32
     SWIGLU = 33
     SUM_ID = 34
+    CAUSAL_CONV = 35
 
 
 LATER = tuple(kind.name for kind in Kind if kind >= Kind.SOFTCAP)

@@ -113,6 +113,9 @@ class Library:
         if self.narrows:
             dll.pg_cache_bits.restype = None
             dll.pg_cache_bits.argtypes = [c_void_p, c_int]
+        if hasattr(dll, "pg_conv_inputs"):  # before, there were no convolutions
+            dll.pg_conv_inputs.restype = None
+            dll.pg_conv_inputs.argtypes = [c_void_p, POINTER(c_void_p)]
         dll.pg_settle.restype = None
         dll.pg_settle.argtypes = [c_void_p]
         self._tells = hasattr(dll, "pg_clamped")  # before, pg_run told nothing
@@ -236,7 +239,15 @@ class Library:
         return handle
 
     def cache(
-        self, handle: Any, keys: Sequence[Array], values: Sequence[Array], heads: int, size: int, *, bits: int = 16
+        self,
+        handle: Any,
+        keys: Sequence[Array],
+        values: Sequence[Array],
+        heads: int,
+        size: int,
+        *,
+        bits: int = 16,
+        inputs: Sequence[Array] = (),
     ) -> Any:
         """Give the cache, half floats for each layer: keys [heads, capacity / 64, size, 64], values [heads, capacity,
         size]; ``heads`` and ``size``: the most query heads and the largest head. Returns what to keep alive.
@@ -244,15 +255,19 @@ class Library:
         Args:
             bits: 8 for bytes with scales, as ``attention.h`` has them: keys [heads, capacity / 64, bytes], values
                 [heads, capacity, bytes]. Only a library that ``narrows`` has it.
+            inputs: Room for what goes into each of the plan's convolutions, fp32 [capacity, width].
 
         Raises:
             MemoryError: Scratch memory can't be had.
         """
-        tables = tuple((c_void_p * len(all_))(*(array.ctypes.data for array in all_)) for all_ in (keys, values))
+        given = (keys, values, inputs)
+        tables = tuple((c_void_p * len(all_))(*(array.ctypes.data for array in all_)) for all_ in given)
         if self.narrows:
             self._dll.pg_cache_bits(handle, bits)
-        if self._dll.pg_cache(handle, *tables, values[0].shape[1], heads, size):
+        if self._dll.pg_cache(handle, *tables[:2], values[0].shape[1], heads, size):
             raise MemoryError(msg("the kernels got no memory for attention"))
+        if inputs:
+            self._dll.pg_conv_inputs(handle, tables[2])
         return tables
 
     def settle(self, handle: Any) -> None:

@@ -60,6 +60,10 @@ def main(arguments: list[str]) -> int:
     for width in (64, 75):
         with _row_steps(library, width) as steps:
             steps.run((1, 2, 19))
+        for taps, biased in ((3, False), (5, True)):
+            with _conv_steps(library, width, taps, biased) as steps:
+                steps.run((1, 2, 19))
+                steps.run((2, 1, 1, 18))
     # Several heads of keys, and one; heads of whole tiles and of tiles with vectors left over; windows within a chunk
     # of the cache and over the borders of chunks; angles for all of a head, a part of it, none; scores that are capped;
     # sinks.
@@ -227,7 +231,9 @@ class _Steps:
             # A cache that was gone back in holds other numbers behind the last token.
             keys = np.full((heads, capacity // CHUNK, size, CHUNK), 7.0, np.float16)
             values = np.full((heads, capacity, size), 7.0, np.float16)
-            self.keep(keys, values, library.cache(self._handle, [keys], [values], shape.heads, size))
+            inputs = [np.full((capacity, op.width), 7.0, np.float32) for op in ops if op.kind == Kind.CAUSAL_CONV]
+            self.keep(keys, values, inputs)
+            self.keep(library.cache(self._handle, [keys], [values], shape.heads, size, inputs=inputs))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -429,6 +435,29 @@ def _layer_normed(x: Array, weight: Array, bias: Array | None, epsilon: float) -
     middle = x - x.mean(-1, keepdims=True)
     result: Array = middle / np.sqrt((middle**2).mean(-1, keepdims=True) + epsilon) * weight
     return result if bias is None else result + bias
+
+
+# -- convolutions ------------------------------------------------------------------------------------------------------
+
+
+def _conv_steps(library: Library, width: int, taps: int, biased: bool) -> _Steps:
+    """Two convolutions, the second over what the first gives, and a step behind them."""
+    random = np.random.default_rng(width * taps)
+    length = 22
+    steps = _Steps(library, length, np.zeros(length, np.int64), Shape(1, 1, 16, 0, 1.0))
+    numbers = random.normal(size=(length, width)).astype(np.float32)
+    value, expected = steps.given(numbers), numbers.astype(np.float64)
+    for layer in range(2):
+        weights = random.normal(size=(taps, width)).astype(np.float32)
+        bias = random.normal(size=width).astype(np.float32) if biased else None
+        padded = np.concatenate([np.zeros((taps - 1, width)), expected])
+        expected = np.sum([weights[tap] * padded[tap : tap + length] for tap in range(taps)], axis=0)
+        expected = expected if bias is None else expected + bias
+        tables = (weights, bias)
+        value = steps.add(Kind.CAUSAL_CONV, (value,), (expected,), tables=tables, extra=taps, layer=layer)
+    steps.add(Kind.SCALE, (value,), (expected * 3,), number=3.0)
+    steps.look_for_odd(Kind.CAUSAL_CONV)
+    return steps
 
 
 # -- attention ---------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from playground.catalog.footprint import MB, ROOM, Footprint, cache_mb, estimate, of_files, whole_mb
+from playground.catalog.footprint import KERNELS_BEHIND, MB, ROOM, Footprint, cache_mb, estimate, of_files, whole_mb
 from playground.catalog.hub import HubInfo
 from playground.catalog.kv_cache import cache_of
 
@@ -129,6 +129,19 @@ def test_the_catalogue_expects_the_same_before_anything_is_downloaded(
 ) -> None:
     assert estimate(parameters, "onnx", precision, shape, 2138).run_mb == pytest.approx(peak_mb, rel=0.2)
     assert estimate(parameters, "onnx", precision, config, 2138).run_mb == pytest.approx(peak_mb, rel=0.2)
+
+
+def test_the_kernels_keep_what_goes_into_short_convolutions_of_some_thousand_tokens() -> None:
+    config = {"model_type": "lfm2", "hidden_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 4}
+    config |= {"num_key_value_heads": 8, "layer_types": ["conv", "conv", "full_attention", "conv"]}
+
+    def expected(tokens: int) -> float:
+        sizes = {"tokenizer_bytes": 0, "prompt_tokens": tokens, "new_tokens": 0}
+        return of_files(0, "onnx", "int8", "fused", config, **sizes, kernels=True).cache_mb
+
+    keys, inputs = 2 * 8 * 64 * 2, 3 * 1024 * 4
+    assert expected(1024) == pytest.approx((keys + inputs) * 1024 / MB)
+    assert expected(8192) == pytest.approx((keys * 8192 + inputs * KERNELS_BEHIND) / MB)
 
 
 def test_the_cache_of_llama_2_is_what_its_shape_says() -> None:

@@ -77,7 +77,8 @@ def test_convolutions_have_a_state_of_fixed_size() -> None:
         "layer_types": ["conv", "conv", "full_attention", "conv"],
         "conv_L_cache": 3,
     }
-    assert cache_of(lfm2) == Cache(full_bytes=2 * 8 * 64 * 4, fixed_bytes=3 * 1024 * 3 * 4)
+    expected = Cache(full_bytes=2 * 8 * 64 * 4, fixed_bytes=3 * 1024 * 3 * 4, conv_bytes=3 * 1024 * 4)
+    assert cache_of(lfm2) == expected
 
 
 def test_linear_attention_has_a_state_of_fixed_size() -> None:

@@ -45,6 +45,11 @@ int main(void) {
         keys[i] = room(bytes), values[i] = room(bytes);
     }
     if (!run || pg_cache(run, (void *)keys, (void *)values, h.capacity, h.heads, h.head)) return 3;
+    float **inputs = room((size_t)h.ops * sizeof *inputs);
+    for (int i = 0; i < h.ops; i++)
+        if (ops[i].kind == CAUSAL_CONV)
+            inputs[ops[i].layer] = room((size_t)h.capacity * (size_t)ops[i].width * sizeof(float));
+    pg_conv_inputs(run, inputs);
     const int64_t *ids = (const int64_t *)(file + h.ids);
     const int32_t *parts = (const int32_t *)(file + h.parts);
     for (int i = 0, start = 0; i < h.part_count; start += parts[i++]) {

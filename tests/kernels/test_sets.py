@@ -32,6 +32,7 @@ BITS = {
     "four bits": "9b49b91de95c5734",
     "later steps": "d596c02beaa709c9",
     "mixtures": "13364c031bfb198d",
+    "convolutions": "d3256e3e574889e6",
 }
 """Of all logits of ``kernel_graphs``, as ``building.REVISION`` gives them. Where they change, every artifact that was
 compared with its original as the kernels computed it must be compared again: change REVISION with them.
@@ -42,6 +43,7 @@ NARROW_BITS = {
     "four bits": "1556a6d4b4bdc346",
     "later steps": "c67dff380bb06653",
     "mixtures": "55a15093c9429226",
+    "convolutions": "ff0e6c5751ad7211",
 }
 """The same with keys and values in eight bits."""
 

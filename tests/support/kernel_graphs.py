@@ -23,6 +23,7 @@ EXPERTS = 5
 HEADS, KV_HEADS = 4, 2
 CONTRIBUTED = frozenset(
     (
+        "CausalConvWithState",
         "FastGelu",
         "GatherBlockQuantized",
         "GroupQueryAttention",
@@ -42,6 +43,7 @@ class Builder:
     def __init__(self, seed: int) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
+        self.states: dict[int, list[Any]] = {}  # shapes of what convolutions keep, by layer
         self.random = np.random.default_rng(seed)
         self._count = 0
 
@@ -120,6 +122,15 @@ class Builder:
         settings = {"num_heads": HEADS, "kv_num_heads": KV_HEADS, "local_window_size": -1, "do_rotary": 0, **more}
         return self.node("GroupQueryAttention", inputs, names, **settings)
 
+    def convolution(self, layer: int, source: str, width: int, taps: int, *, bias: bool, activation: str) -> str:
+        """Of each column of ``[batch, columns, tokens]`` over its last ``taps``."""
+        weights = self.random.normal(size=(width, 1, taps)).astype(np.float32)
+        row = self.constant(3 * self.random.normal(size=width).astype(np.float32)) if bias else ""
+        self.states[layer] = ["batch", width, taps - 1]
+        inputs = [source, self.constant(weights), row, f"past_key_values.{layer}.conv"]
+        names = [f"convolved{layer}", f"present.{layer}.conv"]
+        return self.node("CausalConvWithState", inputs, names, ndim=1, activation=activation)
+
     def experts(self, source: str, router: str, bits: int, *, biases: bool, **settings: Any) -> str:
         """``QMoE`` with random weights: two of ``EXPERTS`` for each token."""
         inputs, zeros = [source, router], []
@@ -147,6 +158,9 @@ class Builder:
                 inputs.append(helper.make_tensor_value_info(f"past_key_values.{layer}.{part}", TensorProto.FLOAT, PAST))
                 shape = ["batch", KV_HEADS, "total", SIZE]
                 outputs.append(helper.make_tensor_value_info(f"present.{layer}.{part}", TensorProto.FLOAT, shape))
+        for layer, shape in self.states.items():
+            inputs.append(helper.make_tensor_value_info(f"past_key_values.{layer}.conv", TensorProto.FLOAT, shape))
+            outputs.append(helper.make_tensor_value_info(f"present.{layer}.conv", TensorProto.FLOAT, shape))
         graph = helper.make_graph(self.nodes, "tiny", inputs, outputs, self.constants)
         opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
@@ -301,11 +315,39 @@ def mixtures() -> onnx.ModelProto:
     return made.model(2, ["batch", 1, VOCAB], ("input_ids", "position_ids"))
 
 
+def convolutions() -> onnx.ModelProto:
+    """Short convolutions beside attention: gated ones (LFM2), and one with a bias and SiLU (Mamba)."""
+    made = Builder(5)
+    table = made.constant(made.random.normal(size=(VOCAB, WIDTH)).astype(np.float32))
+    source, lengths = made.node("Gather", [table, "input_ids"], axis=0), made.lengths()
+    normed = made.norm(source)
+    for layer, taps in enumerate((3, 2)):
+        wide = made.node("Transpose", [made.product(normed, WIDTH, 3 * WIDTH, 8)], perm=[0, 2, 1])
+        names = [f"{part}{layer}" for part in ("before", "behind", "columns")]
+        made.node("Split", [wide, made.constant(np.array([WIDTH] * 3, np.int64))], names, axis=1)
+        given = made.node("Mul", [names[0], names[2]])
+        convolved = made.convolution(2 + 2 * layer, given, WIDTH, taps, bias=False, activation="none")
+        back = made.node("Transpose", [made.node("Mul", [names[1], convolved])], perm=[0, 2, 1])
+        normed, source = made.skip_norm(source, made.product(back, WIDTH, WIDTH, 8))
+        queries, keys, values = (made.product(normed, WIDTH, n * SIZE, 8) for n in (HEADS, KV_HEADS, KV_HEADS))
+        attended = made.attention(layer, queries, keys, values, lengths, do_rotary=1, scale=0.1)
+        normed, source = made.skip_norm(source, made.product(attended, HEADS * SIZE, WIDTH, 8))
+        turned = made.node("Transpose", [made.product(normed, WIDTH, INNER, 8)], perm=[0, 2, 1])
+        convolved = made.convolution(3 + 2 * layer, turned, INNER, 4, bias=True, activation="silu")
+        back = made.node("Transpose", [convolved], perm=[0, 2, 1])
+        normed, source = made.skip_norm(source, made.product(back, INNER, WIDTH, 8))
+    made.node("Gather", [normed, made.constant(np.array([-1], np.int64))], ["last"], axis=1)
+    made.product("last", WIDTH, VOCAB, 8)
+    made.nodes[-1].output[0] = "logits"
+    return made.model(2, ["batch", 1, VOCAB])
+
+
 GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
     "eight bits": eight_bits,
     "four bits": four_bits,
     "later steps": later_steps,
     "mixtures": mixtures,
+    "convolutions": convolutions,
 }
 CONFIG = {
     "model_type": "llama",

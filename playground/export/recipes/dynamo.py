@@ -139,7 +139,7 @@ def exported(model: Any) -> Graph:
                 input_names=[*GIVEN, *(f"past_key_values.{each}" for each in names)],
                 output_names=["logits", *(f"present.{each}" for each in names)],
             )
-    return _graph(made.model, weights)
+    return _graph(made.model, weights, positions)
 
 
 @contextmanager
@@ -162,11 +162,12 @@ def _hollow(model: Any) -> Iterator[Mapping[str, Any]]:
         yield {name: weight.detach() for name, weight in weights.items() if weight.numel() > SMALL}
 
 
-def _graph(model: Any, weights: Mapping[str, Any]) -> Graph:
+def _graph(model: Any, weights: Mapping[str, Any], positions: int) -> Graph:
     """The exporter's graph made small, its large weights left where they are."""
     from onnx_ir.passes import common
     from onnxscript import optimizer
 
+    from playground.export.recipes import by_position
     from playground.export.recipes.experts import by_turns
     from playground.export.recipes.projections import take_apart
 
@@ -176,7 +177,9 @@ def _graph(model: Any, weights: Mapping[str, Any]) -> Graph:
         each(model)
     found = graph_of(model, weights)
     by_turns(found)
+    scaled = by_position.lift(found, positions)
     take_apart(found)
+    by_position.put(found, scaled)
     _read_tokens_as_given(found)
     _norm_where_heads_lie(found.model.graph)
     _gather_last(found)

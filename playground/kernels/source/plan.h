@@ -41,6 +41,8 @@ enum {
     ADD_ID,        /* to each part of `width` numbers a row of a table, which the second source chooses; layer: its rows */
     SWIGLU,        /* gate · sigmoid(alpha · gate) · (other + beta), which stand by turns; data: alpha, beta, limit of both */
     SUM_ID,        /* parts of `width` numbers, each times one of the second source's `extra`, added */
+    CAUSAL_CONV,   /* each column's last `extra` numbers, of earlier runs as well, by weights [extra][width] that end with
+                    * the newest's; a bias or none; layer: which of them it is, in order */
     KINDS
 };
 #define MAX_HEAD 1024 /* numbers in one head */
@@ -100,8 +102,9 @@ static int sound_matrix(const Matrix *m) {
 
 #define EACH_ROW ((int64_t)1 << 40) /* added to `rounded` where rows were quantised by themselves */
 
-/* `rounded`: how many blocks of activations the last QUANTISE left, of all rows or (negative) of one. */
-static int sound(const Plan *plan, const Op *op, int64_t *rounded, int max_size) {
+/* `rounded`: how many blocks of activations the last QUANTISE left, of all rows or (negative) of one. `convolutions`: how
+ * many there were before. */
+static int sound(const Plan *plan, const Op *op, int64_t *rounded, int *convolutions, int max_size) {
     const Shape *s = &op->shape;
     int64_t rows = op->one ? 1 : plan->tokens, width = op->width, heads = (int64_t)s->heads * s->size;
     switch (op->kind) {
@@ -154,6 +157,9 @@ static int sound(const Plan *plan, const Op *op, int64_t *rounded, int max_size)
         case GET_COLS:
             return op->extra > 0 && has(plan, op->src[0], op->extra, rows) && has(plan, op->src[1], width, rows) &&
                    has(plan, op->dst[0], width, rows);
+        case CAUSAL_CONV:
+            return !op->one && op->extra > 0 && op->data[0] && op->layer == (*convolutions)++ &&
+                   has(plan, op->src[0], width, rows) && has(plan, op->dst[0], width, rows);
         case SUM_ROWS: return has(plan, op->src[0], width, rows) && has(plan, op->dst[0], 1, rows);
         case MUL_COL:
         case DIV_COL:

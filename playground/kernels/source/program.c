@@ -185,6 +185,10 @@ static void many_tokens(void *with, int thread) {
             flash_attn(op, r, i, r->own[thread] + r->result);
         } else if (op->kind != ATTN_REDUCE) { /* which several tokens have no need of */
             int from = rows == 1 ? 0 : thread * share, to = rows == 1 ? (thread == 0) : from + share;
+            if (op->kind == CAUSAL_CONV) { /* which reads other threads' rows, where they stay */
+                for (int row = from; row < to && row < rows; row++) keep_input(op, r, row);
+                if (r->working > 1) barrier(r->pool);
+            }
             for (int row = from; row < to && row < rows; row++) row_of(op, r, row, rows);
         }
         /* Steps that go row by row need not wait for each other, as long as a row stays with its thread. */
@@ -215,8 +219,9 @@ void pg_close(Run *r) {
 /* The first step that would reach beyond its buffers, or -1. `max_size`: the largest head there is scratch for. */
 int pg_unsound(const Plan *plan, int max_size) {
     int64_t rounded = 0;
+    int convolutions = 0;
     for (int i = 0; i < plan->ops; i++)
-        if (!sound(plan, plan->list + i, &rounded, max_size)) return i;
+        if (!sound(plan, plan->list + i, &rounded, &convolutions, max_size)) return i;
     return -1;
 }
 
@@ -266,6 +271,9 @@ int pg_cache(Run *r, uint8_t **keys, uint8_t **values, int capacity, int heads, 
     }
     return 0;
 }
+
+/* The same of what goes into convolutions: for each, in order, [capacity][width]. To be said behind `pg_cache`. */
+void pg_conv_inputs(Run *r, float **inputs) { r->inputs = inputs; }
 
 static void run(Run *r, const int64_t *ids, int tokens, int start) {
     if (tokens > 1) pool_settle(r->pool);

@@ -1,4 +1,4 @@
-/* Steps that go row by row: a row's results depend on no other row. */
+/* Steps that go row by row: a row's results depend on no other row, but for what earlier ones left in the cache. */
 #ifndef PLAYGROUND_ROWS_H
 #define PLAYGROUND_ROWS_H
 
@@ -247,6 +247,43 @@ static void rotate_row(const Op *op, Run *r, int row) {
         rope(x + from, out + from, size, size, 0, cosine, (const float *)op->data[1] + place, 1.0f);
 }
 
+/* -- short convolutions -------------------------------------------------------------------------------------------- */
+
+/* What goes into a convolution stays at its position, so that a text can be gone back in as with keys and values. */
+INLINE float *conv_input(const Op *op, const Run *r, int position) {
+    assert(r->inputs && position >= 0 && position < r->capacity);
+    return r->inputs[op->layer] + (size_t)position * op->width;
+}
+
+static void keep_input(const Op *op, Run *r, int row) {
+    const float *given = at(r, op->src[0], row);
+    if (!all_finite(given, (size_t)op->width)) is_broken(r, op);
+    memcpy(conv_input(op, r, r->start + row), given, (size_t)op->width * sizeof(float));
+}
+
+/* Reads its own row and earlier ones where `keep_input` left them; before a text there is nothing. */
+static void causal_conv(const Op *op, const Run *r, int row, float *out) {
+    int position = r->start + row, seen = position < op->extra ? position + 1 : op->extra, i = 0;
+    const float *from = conv_input(op, r, position + 1 - seen), *bias = op->data[1];
+    const float *weights = (const float *)op->data[0] + (size_t)(op->extra - seen) * op->width;
+    for (; i + 16 <= op->width; i += 16) {
+        v16f sum = bias ? f_load(bias + i) : f_set(0.0f);
+        for (int tap = 0; tap < seen; tap++) {
+            size_t place = (size_t)tap * op->width + i;
+            sum = f_fma(f_load(from + place), f_load(weights + place), sum);
+        }
+        f_store(out + i, sum);
+    }
+    for (; i < op->width; i++) {
+        float sum = bias ? bias[i] : 0.0f;
+        for (int tap = 0; tap < seen; tap++) {
+            size_t place = (size_t)tap * op->width + i;
+            sum += from[place] * weights[place];
+        }
+        out[i] = sum;
+    }
+}
+
 /* -- mixtures of experts ------------------------------------------------------------------------------------------- */
 
 /* A place that a step computed, below `count`: another thread may be reading what is of no use any more. */
@@ -385,6 +422,7 @@ static void row_of(const Op *op, Run *r, int row, int rows) {
             swiglu(op, x, out);
             break;
         case ROPE: rope_row(op, r, row); break;
+        case CAUSAL_CONV: causal_conv(op, r, row, out); break; /* behind `keep_input` */
         case ADD: for (int i = 0; i < op->width; i++) out[i] = x[i] + y[i]; break;
         case ADD_ROW: for (int i = 0; i < op->width; i++) out[i] = x[i] + data[i]; break;
         case SCALE: for (int i = 0; i < op->width; i++) out[i] = x[i] * op->number; break;

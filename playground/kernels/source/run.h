@@ -32,6 +32,7 @@ typedef struct {
     uint8_t **keys, **values; /* for each layer */
     int bits;                 /* of one of them: 16, half floats, or 8 */
     int capacity;             /* positions */
+    float **inputs;           /* for each convolution: what went into it, [capacity][width] */
     const int64_t *ids;
     int tokens, start;
     float *parts;      /* partial results of attention for one token */

@@ -263,9 +263,11 @@ static void one_token(void *with, int thread) {
         while (end < plan->ops && by_rows(plan->list[end].kind)) end++;
         take_some(r->next_piece + place, step, 1, 1, &got);
         if (got) {
-            for (int i = place; i < end; i++)
+            for (int i = place; i < end; i++) {
+                if (plan->list[i].kind == CAUSAL_CONV) keep_input(plan->list + i, r, 0);
                 if (plan->list[i].kind == ATTN_REDUCE) attn_reduce(plan->list + i, r);
                 else row_of(plan->list + i, r, 0, 1);
+            }
             add_done(r->done + place, step, 1);
         } else wait_for(r, NULL, step, place, 1, thread, wanted_next(r, place, thread));
         place = end;

@@ -1,8 +1,9 @@
 """The keys and values of one engine, in half floats or bytes: for each layer, memory that is taken as it is written.
 
 A layer that sees a window of the text does not read what lies before it. Its memory is given back to the system there,
-at the same addresses: positions stay where they are, and no kernel has to know. The module does not know what is
-computed.
+at the same addresses: positions stay where they are, and no kernel has to know. A short convolution is such a layer:
+what goes into it is kept for each position, in fp32, and its window is a few tokens; so that a text can be gone back
+in. The module does not know what is computed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from playground.kernels.library import BLOCK, CHUNK
-from playground.runtimes.native.program import Heads
+from playground.runtimes.native.program import Convolution, Heads
 
 Array = NDArray[Any]
 
@@ -33,6 +34,7 @@ class Cache:
         layers: The attention of each layer.
         capacity: A multiple of ``CHUNK``.
         bits: Of a key or value: 16, or 8 with a scale for each ``BLOCK`` of them.
+        convolutions: The same of short convolutions.
 
     Raises:
         MemoryError: There is no room.
@@ -40,10 +42,13 @@ class Cache:
     Attributes:
         keys: For each layer ``[heads, capacity / 64, size, 64]``; in eight bits ``[heads, capacity / 64, bytes]``.
         values: For each layer ``[heads, capacity, size]``; in eight bits ``[heads, capacity, bytes]``.
+        inputs: For each convolution fp32 ``[capacity, width]``.
         due: Tokens from which on ``forget`` has something to do.
     """
 
-    def __init__(self, layers: Sequence[Heads], capacity: int, bits: int = 16) -> None:
+    def __init__(
+        self, layers: Sequence[Heads], capacity: int, bits: int = 16, convolutions: Sequence[Convolution] = ()
+    ) -> None:
         self._layers = layers
         self.capacity, self.bits = capacity, bits
         if bits == 8:
@@ -54,8 +59,10 @@ class Cache:
         else:
             self.keys = [_zeros((each.kv_heads, capacity // CHUNK, each.size, CHUNK)) for each in layers]
             self.values = [_zeros((each.kv_heads, capacity, each.size)) for each in layers]
-        self._gone = [0] * len(layers)  # positions from the start that are given back
-        self._narrowest = min((each.window for each in layers if each.window), default=0)
+        self.inputs = [_zeros((capacity, each.width), np.float32) for each in convolutions]
+        self._windows = [*(each.window for each in layers), *(each.taps for each in convolutions)]
+        self._gone = [0] * len(self._windows)  # positions from the start that are given back
+        self._narrowest = min(filter(None, self._windows), default=0)
         self.due = 0
         self.begin()
 
@@ -64,19 +71,19 @@ class Cache:
         for place, gone in enumerate(self._gone):
             if gone:  # or every text leaves what its windows held at its end
                 self._give_back(place, gone, self.capacity)
-        self._gone = [0] * len(self._layers)
+        self._gone = [0] * len(self._windows)
         self.due = self._narrowest + BEHIND + STRIDE if self._narrowest else self.capacity + 1
 
     def holds(self, kept: int) -> bool:
         """Whether the token behind the first ``kept`` can be computed."""
         return kept <= self.capacity and all(
-            gone <= max(0, kept + 1 - each.window) for gone, each in zip(self._gone, self._layers, strict=True)
+            gone <= max(0, kept + 1 - window) for gone, window in zip(self._gone, self._windows, strict=True)
         )
 
     def forget(self, length: int) -> None:
         """Give back what lies well before the windows of a text of ``length`` tokens."""
-        for place, each in enumerate(self._layers):
-            gone = max(0, length - each.window - BEHIND) // CHUNK * CHUNK if each.window else 0
+        for place, window in enumerate(self._windows):
+            gone = max(0, length - window - BEHIND) // CHUNK * CHUNK if window else 0
             start = self._gone[place]
             if gone > start:
                 self._give_back(place, start, gone)
@@ -84,6 +91,9 @@ class Cache:
         self.due = length + STRIDE
 
     def _give_back(self, place: int, start: int, end: int) -> None:
+        if place >= len(self._layers):
+            _give_back(self.inputs[place - len(self._layers)], start, end)
+            return
         for head in range(self._layers[place].kv_heads):
             _give_back(self.keys[place][head], start // CHUNK, end // CHUNK)
             _give_back(self.values[place][head], start, end)
@@ -91,10 +101,12 @@ class Cache:
     def take_over(self, other: Cache, kept: int) -> None:
         """Copy what another cache holds of the first ``kept`` tokens."""
         self._gone, self.due = list(other._gone), min(other.due, self.due)
-        for place, gone in enumerate(other._gone):
+        for place, gone in enumerate(other._gone[: len(self._layers)]):
             chunks = slice(gone // CHUNK, -(-kept // CHUNK))
             self.keys[place][:, chunks] = other.keys[place][:, chunks]
             self.values[place][:, gone:kept] = other.values[place][:, gone:kept]
+        for mine, theirs, gone in zip(self.inputs, other.inputs, other._gone[len(self._layers) :], strict=True):
+            mine[gone:kept] = theirs[gone:kept]
 
 
 def _zeros(shape: tuple[int, ...], dtype: type[np.generic] = np.float16) -> Array:

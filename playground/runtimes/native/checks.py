@@ -16,7 +16,7 @@ import numpy as np
 
 from playground.kernels.library import BLOCK, MAX_HEAD, MAX_QUERIES, PANEL, Kind, Weights, mean_copies
 from playground.messages import Translatable, msg
-from playground.runtimes.native.program import Array, Heads, Program, Step, Value, refuse, whole
+from playground.runtimes.native.program import Array, Convolution, Heads, Program, Step, Value, refuse, whole
 
 VECTOR = 16
 """Numbers a head has a multiple of."""
@@ -45,6 +45,9 @@ def check(program: Program) -> None:
         refuse(msg("the graph has no attention"))
     for heads in program.layers:
         check_heads(heads)
+    for convolution in program.convolutions:
+        for size in (convolution.width, convolution.taps):
+            whole(lambda found: msg("the graph has a convolution over {value}", value=found), size)
     walk = _Walk(program)
     for step in program.steps:
         walk.step(step)
@@ -88,7 +91,7 @@ class _Walk:
         self._written: set[int] = set()
         # Blocks, whether of the last row alone, and whether of each row by itself.
         self._rounded: tuple[int, bool, bool] | None = None
-        self._layers = 0
+        self._layers = self._convolutions = 0
         self._attending: Value | None = None
         self._sinks: tuple[Array | None, ...] = ()
 
@@ -127,8 +130,8 @@ class _Walk:
         elif kind == Kind.LAYER_NORM:
             biases = [(np.float32, (width,))] if len(step.tensors) > 1 and step.tensors[1] is not None else []
             self._tensors(step, (np.float32, (width,)), *biases)
-        elif kind == Kind.ROTATE:
-            self._rotates(step, width)
+        elif kind in (Kind.ROTATE, Kind.CAUSAL_CONV):
+            (self._rotates if kind == Kind.ROTATE else self._convolves)(step, width)
         elif kind == Kind.ADD_ROW:
             self._tensors(step, (np.float32, (width,)))
         elif kind in (Kind.SOFTCAP, Kind.CLAMP):
@@ -304,6 +307,16 @@ class _Walk:
         rows = len(step.tensors[0]) if step.tensors and step.tensors[0] is not None else 0
         self._fits(longest is not None and longest <= rows, step)
         self._tensors(step, *[(np.float32, (rows, size // 2))] * 2)
+
+    def _convolves(self, step: Step, width: int) -> None:
+        """The next of the convolutions that the cache has room for."""
+        taps, known = step.extra, self._program.convolutions[self._convolutions :]
+        whole(lambda found: msg("the graph has a convolution over {value}", value=found), taps)
+        self._fits(bool(known) and known[0] == Convolution(width, taps) and step.layer == self._convolutions, step)
+        self._fits(not step.one and not any(step.inputs[1:]), step)
+        biases = [(np.float32, (width,))] if len(step.tensors) > 1 and step.tensors[1] is not None else []
+        self._tensors(step, (np.float32, (taps, width)), *biases)
+        self._convolutions += 1
 
     def _tensors(self, step: Step, *wanted: tuple[Any, tuple[int, ...]]) -> None:
         """The step's constants, no more and no fewer."""

@@ -80,7 +80,7 @@ class KernelEngine(Engine):
         self._plan = plan
         self._handle: Any = library.open(plan, self._head, spinning)
         self._kv_bits = 16
-        self._cache = Cache(program.layers, 0)
+        self._cache = self._empty()
         self._tables: Any = None
         self._length = self._clamped = 0
         buffer = self._buffers[places[program.logits.buffer]]
@@ -93,7 +93,7 @@ class KernelEngine(Engine):
         needed = -(-length // CACHE_GROWTH) * CACHE_GROWTH
         if not needed <= self._cache.capacity <= 4 * needed:
             self._settle()
-            self._cache = Cache(self._program.layers, 0)  # before there is a new one
+            self._cache = self._empty()  # before there is a new one
             self._allocate(needed)
         self._cache.begin()
         self._length = 0
@@ -123,7 +123,7 @@ class KernelEngine(Engine):
             return False
         if bits != self._kv_bits:
             self._settle()
-            self._cache, self._kv_bits = Cache(self._program.layers, 0), bits
+            self._cache, self._kv_bits = self._empty(), bits
             self._length = 0
         return True
 
@@ -210,7 +210,7 @@ class KernelEngine(Engine):
         if self._handle:
             self._library.close(self._handle)
         self._handle = self._many = None
-        self._cache = Cache(self._program.layers, 0)
+        self._cache = self._empty()
         self._matrices, self._buffers = {}, []
         self._panels = np.empty(0, np.uint8)
         self._row = self._row[:0]
@@ -239,14 +239,17 @@ class KernelEngine(Engine):
     def _allocate(self, capacity: int) -> None:
         """A cache for ``capacity`` tokens; its memory is taken as it is written, not now."""
         self._settle()
-        self._cache = Cache(self._program.layers, 0)  # should memory run out below, nothing may run on what was there
+        self._cache = self._empty()  # should memory run out below, nothing may run on what was there
         if capacity > INT_MAX:
             raise EngineError(_no_room(capacity))
-        cache = Cache(self._program.layers, capacity, self._kv_bits)
+        cache = Cache(self._program.layers, capacity, self._kv_bits, self._program.convolutions)
         self._tables = self._give_cache(self._handle, cache)
         if self._many:
             self._many_tables = self._give_cache(self._many.trunk, cache)
         self._cache = cache
+
+    def _empty(self) -> Cache:
+        return Cache(self._program.layers, 0, convolutions=self._program.convolutions)
 
     def _settle(self) -> None:
         """Wait until no thread reads the cache any more: one may be late at a step that is over.
@@ -262,7 +265,8 @@ class KernelEngine(Engine):
 
     def _give_cache(self, handle: Any, cache: Cache) -> Any:
         heads = max(layer.heads for layer in self._program.layers)
-        return self._library.cache(handle, cache.keys, cache.values, heads, self._head, bits=cache.bits)
+        more: dict[str, Any] = {"bits": cache.bits, "inputs": cache.inputs}
+        return self._library.cache(handle, cache.keys, cache.values, heads, self._head, **more)
 
     def _op(self, step: Step, places: Sequence[int], widths: Sequence[int]) -> Op:
         def ref(value: Value | None) -> Ref:

@@ -30,6 +30,7 @@ from playground.runtimes.native.constants import Constants
 from playground.runtimes.native.mixtures import OPERATOR, Mixtures, step_of
 from playground.runtimes.native.program import (
     Capping,
+    Convolution,
     NotForKernels,
     Pending,
     Program,
@@ -86,7 +87,8 @@ class _Reader:
         self._program = Program()
         self._node_name = ""
         self._rounded: Value | None = None  # what the last QUANTISE left for products
-        self._names = {each.name for each in (*self._graph.input, *self._graph.initializer)}
+        self._given = {each.name for each in self._graph.input}
+        self._names = self._given | {each.name for each in self._graph.initializer}
         self._mixtures = Mixtures(
             self._constants,
             value=self._value,
@@ -95,6 +97,7 @@ class _Reader:
             quantise=self._by_rows,
         )
         self._has_experts = any(node.op_type == OPERATOR for node in self._graph.node)
+        self._columns_first: set[str] = set()  # values whose tokens stand behind their columns, as convolutions have it
         self._uses = Counter(name for node in self._graph.node for name in node.input)
 
     def read(self) -> Program:
@@ -148,6 +151,7 @@ class _Reader:
         given = [name for name in node.input if name and name not in self._constants]
         if given and self._is_of_ids(node, given):
             return
+        self._follow_axes(node, given)
         handlers: Mapping[str, Callable[[Any, dict[str, Any]], None]] = {
             "GatherBlockQuantized": self._embed_rounded,
             "Gather": self._gather,
@@ -162,6 +166,7 @@ class _Reader:
             "MatMulNBits": self._product,
             "GroupQueryAttention": self._attention,
             "Split": self._split,
+            "CausalConvWithState": self._convolution,
             "AveragePool": self._means,
             "Concat": self._with_means,
             "Add": self._add,
@@ -255,10 +260,30 @@ class _Reader:
         """
         self._values[node.output[0]] = self._value(node.input[0])
 
+    def _follow_axes(self, node: Any, given: list[str]) -> None:
+        """Around convolutions tokens stand behind columns. Here rows are tokens all the while, so that whatever looks
+        at axes has to know.
+
+        Args:
+            given: Names that it reads and that are no constants.
+        """
+        turned = [name in self._columns_first for name in given]
+        if node.op_type == "Transpose" or not (any(turned) or node.op_type == "CausalConvWithState"):
+            return
+        alone = node.op_type == "CausalConvWithState" and turned[:1] == [True]
+        if not (alone or (all(turned) and node.op_type in ("Mul", "Split"))):
+            refuse(msg("the graph has {operator} of tokens and columns that changed places", operator=node.op_type))
+        self._columns_first.update(node.output)
+
     def _transpose(self, node: Any, settings: dict[str, Any]) -> None:
-        """Of a constant: a small embedding that is stored as the head has it."""
+        """Of a constant: a small embedding that is stored as the head has it. Else of tokens and columns alone."""
         if node.input[0] not in self._constants:
-            refuse(msg("the graph has a Transpose of what was computed"))
+            if list(settings.get("perm", ())) != [0, 2, 1]:
+                refuse(msg("the graph has a Transpose of what was computed"))
+            if node.input[0] not in self._columns_first:
+                self._columns_first.add(node.output[0])
+            self._alias(node, settings)
+            return
         table = self._constants.array(node.input[0])
         if table.ndim != 2 or list(settings.get("perm", (1, 0))) != [1, 0]:
             refuse(msg("the graph has a Transpose of something other than a table"))
@@ -383,7 +408,8 @@ class _Reader:
 
     def _split(self, node: Any, settings: dict[str, Any]) -> None:
         source = self._value(node.input[0])
-        if settings.get("axis", 0) not in (-1, 2) or source.means:
+        axes = (1, -2) if node.input[0] in self._columns_first else (-1, 2)
+        if settings.get("axis", 0) not in axes or source.means:
             refuse(msg("the graph has a Split of something other than columns"))
         if len(node.input) > 1 and node.input[1]:
             sizes = [int(size) for size in self._constants.array(node.input[1])]
@@ -399,6 +425,27 @@ class _Reader:
         for name, size in zip(node.output, sizes, strict=True):
             self._values[name] = source.columns(start, start + size)
             start += size
+
+    def _convolution(self, node: Any, settings: dict[str, Any]) -> None:
+        """Of each column over its last tokens. What the operator keeps of earlier ones is here the cache's."""
+        known_only(node, settings, {"ndim": 1, "activation": None, "state_window": 0})
+        given, by, bias, past, *more = [*node.input, "", "", ""]
+        source, weights = self._value(given), self._constants.array(by, np.float32)
+        biases = self._constants.array(bias, np.float32) if bias else None
+        activation = settings.get("activation", b"none")
+        good = weights.ndim == 3 and weights.shape[:2] == (source.width, 1) and weights.shape[2] > 0
+        good &= biases is None or biases.shape == (source.width,)
+        good &= past in self._given and past.startswith("past") and not any(more) and not source.one
+        if not good or activation not in (b"none", b"silu", b"swish"):
+            refuse(msg("the graph has a convolution of something other than each column's last tokens"))
+        table = np.ascontiguousarray(weights[:, 0].T)
+        which: dict[str, Any] = {"extra": len(table), "layer": len(self._program.convolutions)}
+        self._program.convolutions.append(Convolution(source.width, len(table)))
+        made = node.output[0]
+        self._step(Kind.CAUSAL_CONV, (source,), made, source.width, tensors=(table, biases), **which)
+        if activation != b"none":
+            self._values[made] = Pending(Kind.SILU, self._value(made))
+            self._settle_if_shared(node)
 
     def _means(self, node: Any, settings: dict[str, Any]) -> None:
         """What ``export/quantization`` writes for block sums: ``AveragePool`` over 32, ``Concat`` behind its source."""

@@ -81,6 +81,14 @@ class Heads:
     softcap: float = 0.0
 
 
+@dataclass(frozen=True)
+class Convolution:
+    """One short convolution: over how many columns, and how many of the last tokens, the token itself included."""
+
+    width: int
+    taps: int
+
+
 @dataclass
 class Step:
     """One step. ``tensors`` are constants it reads: arrays mapped from the file, or ``Weights``; ``node`` is what the
@@ -113,6 +121,7 @@ class Program:
         vocab: Its width.
         tokens: How many there are to be read: rows of the embedding.
         longest: Tokens that positions are known for; None where any number goes.
+        convolutions: In the order of their steps.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -123,6 +132,7 @@ class Program:
     vocab: int = 0
     tokens: int = 0
     longest: int | None = None
+    convolutions: list[Convolution] = field(default_factory=list)
 
 
 def broken(step: Step) -> Translatable:

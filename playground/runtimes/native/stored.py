@@ -20,7 +20,7 @@ from playground.errors import reason_of
 from playground.kernels.library import Kind, Weights
 from playground.messages import msg
 from playground.runtimes.native.mapped import MappedFiles, place_of
-from playground.runtimes.native.program import Heads, NotForKernels, Program, Step, Value, refuse
+from playground.runtimes.native.program import Convolution, Heads, NotForKernels, Program, Step, Value, refuse
 
 Array = NDArray[Any]
 
@@ -76,6 +76,7 @@ def write_program(program: Program, folder: Path) -> None:
         "widths": program.widths,
         "singles": sorted(program.singles),
         "layers": [astuple(each) for each in program.layers],
+        "convolutions": [astuple(each) for each in program.convolutions],
         "logits": program.logits and astuple(program.logits),
         "sizes": [program.vocab, program.tokens, program.longest],
     }
@@ -175,6 +176,7 @@ def _read(document: Any, files: MappedFiles, held: Callable[[str], Array]) -> Pr
         _whole(vocab),
         _whole(tokens),
         None if longest is None else _whole(longest),
+        [Convolution(*map(_whole, each)) for each in document.get("convolutions", ())],
     )
 
 

@@ -43,7 +43,10 @@ FAMILIES = {
         Family("phi", "Phi-2", "a part of each head turned", "phi",
                {"hidden_size": 128, "num_key_value_heads": 4, "pad_token_id": 0, "partial_rotary_factor": 0.5}),
         Family("cohere", "Command R", "neighbours turned together", "cohere", {"pad_token_id": 0}),
-        Family("ministral-3", "Ministral 3", "queries scaled behind their turn", "ministral3", {"pad_token_id": 0}),
+        Family("ministral-3", "Ministral 3", "queries scaled behind their turn", "ministral3",
+               {"pad_token_id": 0, "rope_parameters": {
+                   "rope_type": "yarn", "rope_theta": 10000.0, "factor": 11.0, "beta_fast": 32.0, "beta_slow": 1.0,
+                   "original_max_position_embeddings": 64, "llama_4_scaling_beta": 0.5}}),
         Family("qwen3-moe", "Qwen 3 30B A3B", "weights of experts that do not add up to one", "qwen3_moe",
                {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 96, "norm_topk_prob": False}),
         Family("starcoder-2", "StarCoder2", "biases everywhere", "starcoder2", {"sliding_window": WINDOW}),
@@ -151,6 +154,12 @@ def test_queries_that_are_made_larger_behind_their_turn_are_turned_by_the_operat
     attention = [node for node in nodes if node.op_type == "GroupQueryAttention"]
     assert all(any(each.name == "do_rotary" and each.i for each in node.attribute) for node in attention)
     assert not {"Cos", "Sin"} & {node.op_type for node in nodes}
+    # What they are multiplied by is looked up, once for all layers.
+    makers = {node.output[0]: node.op_type for node in nodes}
+    assert {makers[each.input[0]] for each in attention} == {"Mul"}
+    assert sum(node.op_type == "Gather" and node.input[1] == "position_ids" for node in nodes) == 1
+    assert not {"Log", "Floor", "Div"} & {node.op_type for node in nodes}
+    assert all("weight" in node.input[0] for node in nodes if node.op_type == "Transpose")
 
 
 def test_heads_are_normed_as_they_lie_in_a_row(traced: Callable[[str], Path]) -> None:

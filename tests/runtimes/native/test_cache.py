@@ -18,7 +18,7 @@ from playground.runtimes.native import cache as cache_module
 from playground.runtimes.native.cache import BEHIND, STRIDE, Cache
 from playground.runtimes.native.engine import KernelEngine, open_kernels
 from playground.runtimes.native.lowering import read_program
-from playground.runtimes.native.program import Heads
+from playground.runtimes.native.program import Convolution, Heads
 from tests.support import kernel_graphs, kernel_sets
 
 WIDE = [Heads(4, 2, 64, 0, 1.0), Heads(4, 2, 64, 512, 1.0)]
@@ -109,6 +109,22 @@ def test_pages_of_any_size_are_given_back_though_little_at_a_time_is(
 
 def test_what_is_expected_of_memory_knows_what_is_kept() -> None:
     assert footprint.KERNELS_BEHIND == BEHIND + STRIDE + PREFILL_CHUNK
+
+
+def test_a_convolution_is_a_layer_with_a_window_of_the_tokens_it_reads() -> None:
+    cache = Cache(WIDE[:1], 4096, convolutions=[Convolution(1024, 3)])
+    cache.inputs[0][:] = 1
+    assert cache.due == 3 + BEHIND + STRIDE
+    cache.forget(4000)
+    gone = (4000 - 3 - BEHIND) // 64 * 64
+    assert not cache.inputs[0][:gone].any()
+    assert (cache.inputs[0][gone:] == 1).all()
+    assert [cache.holds(gone + 2), cache.holds(gone + 1)] == [True, False]
+    larger = Cache(WIDE[:1], 8192, convolutions=[Convolution(1024, 3)])
+    larger.take_over(cache, 3990)
+    assert not larger.inputs[0][:gone].any() and not larger.inputs[0][3990:].any()
+    assert (larger.inputs[0][gone:3990] == 1).all()
+    assert [larger.holds(gone + 2), larger.holds(gone + 1)] == [True, False]
 
 
 def test_without_windows_there_is_never_something_to_do() -> None:

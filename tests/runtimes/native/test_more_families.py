@@ -7,6 +7,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ Array = NDArray[Any]
 IDS = [(11 * place + 3) % tiny.VOCAB for place in range(400)]
 STEPS = 60
 
+BY_POSITION = {
+    "rope_type": "yarn", "rope_theta": 10000.0, "factor": 11.0, "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0,
+    "mscale_all_dim": 1.0, "original_max_position_embeddings": 64, "llama_4_scaling_beta": 0.5,
+}  # fmt: skip
+"""Angles and a factor of queries that change every 64 positions."""
+
 FAMILIES = {
     each.name: each
     for each in (
@@ -55,6 +62,10 @@ FAMILIES = {
         Family("hunyuan", "HunYuan 0.5B", "norms of queries and keys that were turned", "hunyuan_v1_dense",
                {"head_dim": 16, "pad_token_id": 0,
                 "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}),
+        Family("ministral-3", "Ministral 3", "queries multiplied by a number of their position", "ministral3",
+               {"head_dim": 16, "pad_token_id": 0, "rope_parameters": BY_POSITION}),
+        Family("lfm-2", "LFM2 350M", "short convolutions", "lfm2",
+               {"layer_types": ["conv", "full_attention"], "block_ff_dim": 128, "tie_word_embeddings": True}),
     )
 }  # fmt: skip
 
@@ -79,19 +90,29 @@ class Made:
         return open_kernels(library, program, threads)
 
 
-@pytest.fixture(scope="module", params=list(FAMILIES))
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+    """Each family once, in whatever order tests ask for them."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    source = write(FAMILIES[request.param], tmp_path_factory.mktemp("model"))
-    spec = ModelSpec("tiny", "Tiny", f"path:{source}", "", "onnx", "int8", tiny.CONTEXT, "chat")
-    home = tmp_path_factory.mktemp("home")
-    artifact = pipeline.make(spec, Variant("tiny", "onnx", "int8"), home, lambda *_: None, lambda: False)
-    network = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
-    with torch.no_grad():
-        expected = network(torch.tensor([IDS])).logits[0, 200:].numpy()
-    return Made(source, artifact, expected)
+    @cache
+    def made(name: str) -> Made:
+        source = write(FAMILIES[name], tmp_path_factory.mktemp("model"))
+        spec = ModelSpec("tiny", "Tiny", f"path:{source}", "", "onnx", "int8", tiny.CONTEXT, "chat")
+        home = tmp_path_factory.mktemp("home")
+        artifact = pipeline.make(spec, Variant("tiny", "onnx", "int8"), home, lambda *_: None, lambda: False)
+        network = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
+        with torch.no_grad():
+            expected = network(torch.tensor([IDS])).logits[0, 200:].numpy()
+        return Made(source, artifact, expected)
+
+    return made
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def made(request: pytest.FixtureRequest, make: Callable[[str], Made]) -> Made:
+    return make(request.param)
 
 
 def logits(engine: Any, parts: list[int]) -> Array:
@@ -196,9 +217,31 @@ def unturned(program: Program) -> None:
             step.tensors = (np.ones_like(cosine), np.zeros_like(sine))
 
 
+def as_at_first(program: Program) -> None:
+    """Each query multiplied by the first position's number."""
+    for step in program.steps:
+        if step.kind == Kind.GET_ROWS_POS and step.tensors[0] is not None:
+            step.tensors = (np.ones_like(step.tensors[0]) * step.tensors[0][0],)
+
+
+def without_the_last_tokens(program: Program) -> None:
+    for step in program.steps:
+        if step.kind == Kind.CAUSAL_CONV and step.tensors[0] is not None:
+            table = step.tensors[0].copy()
+            table[:-1] = 0
+            step.tensors = (table, *step.tensors[1:])
+
+
 @pytest.mark.parametrize(
     ("made", "change"),
-    [("gemma-2", uncap_scores), ("gemma-2", uncap_logits), ("phi", without_biases), ("hunyuan", unturned)],
+    [
+        ("gemma-2", uncap_scores),
+        ("gemma-2", uncap_logits),
+        ("phi", without_biases),
+        ("hunyuan", unturned),
+        ("ministral-3", as_at_first),
+        ("lfm-2", without_the_last_tokens),
+    ],
     indirect=["made"],
 )
 def test_without_one_of_its_operators_it_is_another_model(made: Made, change: Callable[[Program], None]) -> None:

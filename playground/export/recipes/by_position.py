@@ -1,0 +1,130 @@
+"""Numbers that a network multiplies queries by and that depend on the position alone (Llama 4, Ministral 3): a table.
+
+Traced, they are a dozen small nodes in each layer, between turning axes and attention. What they give for every
+position there may be is computed once, and the product stands right before attention, over rows. No family is named.
+The module knows graphs of ONNX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from playground.export.quantization.weights import Array, Graph
+from playground.export.recipes.projections import MOVES
+
+POSITIONS = "position_ids"
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """An input of attention, by the name of what attention gives, that is to be multiplied.
+
+    Attributes:
+        part: Which of its inputs.
+        numbers: fp32 ``[positions, 1]``.
+    """
+
+    attention: str
+    part: int
+    numbers: Array
+
+
+def lift(graph: Graph, positions: int) -> list[Scaled]:
+    """Leave such products out, and say where they are missing now.
+
+    Args:
+        positions: How many there may be.
+    """
+    nodes = graph.model.graph.node
+    makers = {name: node for node in nodes for name in node.output}
+    readers: dict[str, list[Any]] = {}
+    for node in nodes:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found = []
+    for node in [node for node in nodes if node.op_type == "GroupQueryAttention"]:
+        for part in range(3):
+            product = _product(makers, readers, node.input[part])
+            if product is None:
+                continue
+            for source, factor in (product.input, reversed(product.input)):
+                numbers = _of_positions(graph, makers, factor, positions)
+                if numbers is not None:
+                    found.append(Scaled(node.output[0], part, numbers))
+                    for reader in readers[product.output[0]]:
+                        reader.input[:] = [source if name == product.output[0] else name for name in reader.input]
+                    nodes.remove(product)
+                    break
+    return found
+
+
+def put(graph: Graph, scaled: list[Scaled]) -> None:
+    """Multiply right before attention what ``lift`` has left out."""
+    from onnx import helper, numpy_helper
+
+    nodes = graph.model.graph.node
+    tables: dict[bytes, str] = {}
+    for each in scaled:
+        content = each.numbers.tobytes()
+        if content not in tables:
+            name = tables[content] = f"by_position.{len(tables)}"
+            graph.model.graph.initializer.append(numpy_helper.from_array(each.numbers, f"{name}.table"))
+            nodes.insert(0, helper.make_node("Gather", [f"{name}.table", POSITIONS], [name], name, axis=0))
+        place, node = next(pair for pair in enumerate(nodes) if each.attention in pair[1].output)
+        name = f"{each.attention}.{each.part}.scaled"
+        given = [node.input[each.part], tables[content]]
+        node.input[each.part] = name
+        nodes.insert(place, helper.make_node("Mul", given, [name], name))
+
+
+def _product(makers: Mapping[str, Any], readers: Mapping[str, list[Any]], name: str) -> Any:
+    """The product from which, in other shapes, comes what is called ``name``, and which nothing else reads."""
+    moved = False
+    while (node := makers.get(name)) is not None and len(readers[name]) == 1:
+        if node.op_type == "Mul":
+            return node if moved else None
+        if node.op_type not in MOVES:
+            return None
+        name, moved = node.input[0], True
+    return None
+
+
+def _of_positions(graph: Graph, makers: Mapping[str, Any], name: str, positions: int) -> Array | None:
+    """What ``name`` is for each position, ``[positions, 1]``; None where it depends on anything else."""
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    weights = {each.name: each for each in graph.model.graph.initializer}
+    needed, constants, open_names, asked = [], [], [name], set()
+    while open_names:
+        each = open_names.pop()
+        if not each or each in asked:
+            continue
+        asked.add(each)
+        if each in weights:
+            constants.append(weights[each])
+        elif each != POSITIONS:
+            if each not in makers:
+                return None
+            needed.append(makers[each])
+            open_names += makers[each].input
+    if POSITIONS not in asked:
+        return None
+    order = {id(node): place for place, node in enumerate(graph.model.graph.node)}
+    needed = sorted({id(node): node for node in needed}.values(), key=lambda node: order[id(node)])
+    inputs = [each for each in graph.model.graph.input if each.name == POSITIONS]
+    part = helper.make_graph(needed, "scale", inputs, [helper.make_tensor_value_info(name, 1, None)], constants)
+    model = helper.make_model(part, opset_imports=list(graph.model.opset_import))
+    try:
+        (found,) = ReferenceEvaluator(model).run(None, {POSITIONS: np.arange(positions)[None]})
+    except Exception:  # whatever the evaluator does not know stays as it is
+        return None
+    # Beside heads and their numbers, [batch, heads, tokens, size].
+    if found.shape != (1, 1, positions, 1) or found.dtype != np.float32:
+        return None
+    numbers: Array = np.ascontiguousarray(found.reshape(positions, 1))
+    return numbers

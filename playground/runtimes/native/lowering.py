@@ -429,13 +429,13 @@ class _Reader:
     def _convolution(self, node: Any, settings: dict[str, Any]) -> None:
         """Of each column over its last tokens. What the operator keeps of earlier ones is here the cache's."""
         known_only(node, settings, {"ndim": 1, "activation": None, "state_window": 0})
-        given, by, bias, past, *more = [*node.input, "", "", ""]
-        source, weights = self._value(given), self._constants.array(by, np.float32)
-        biases = self._constants.array(bias, np.float32) if bias else None
+        names: list[str] = [*node.input, "", "", ""]
+        source, weights = self._value(names[0]), self._constants.array(names[1], np.float32)
+        biases = self._constants.array(names[2], np.float32) if names[2] else None
         activation = settings.get("activation", b"none")
         good = weights.ndim == 3 and weights.shape[:2] == (source.width, 1) and weights.shape[2] > 0
         good &= biases is None or biases.shape == (source.width,)
-        good &= past in self._given and past.startswith("past") and not any(more) and not source.one
+        good &= names[3] in self._given and names[3].startswith("past") and not any(names[4:]) and not source.one
         if not good or activation not in (b"none", b"silu", b"swish"):
             refuse(msg("the graph has a convolution of something other than each column's last tokens"))
         table = np.ascontiguousarray(weights[:, 0].T)

@@ -83,14 +83,17 @@ class Job:
     store: bool = False
 
 
-def create_api(playground: Playground, *, keys: Sequence[str] = (), hosts: Hosts) -> Starlette:
+def create_api(
+    playground: Playground, *, keys: Sequence[str] = (), hosts: Hosts, keys_alone: bool = False
+) -> Starlette:
     """The door.
 
     Args:
         keys: One of them has to be sent, where there are any.
         hosts: The names that the server answers to, where there are none.
+        keys_alone: Whether nobody may ask without a key, not even where there are none.
     """
-    door = Door(playground, Guard(keys, hosts, playground.settings.limits.max_api_call_bytes))
+    door = Door(playground, Guard(keys, hosts, playground.settings.limits.max_api_call_bytes, keys_alone=keys_alone))
 
     async def refused(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500

@@ -39,9 +39,13 @@ class Guard:
         keys: One of them has to be sent, where there are any.
         known: The names that the server answers to.
         body_bytes: Of one request.
+        keys_alone: Whether nobody may ask without a key, not even where there are none.
     """
 
-    def __init__(self, keys: Sequence[str], known: Hosts, body_bytes: int = BODY_BYTES) -> None:
+    def __init__(
+        self, keys: Sequence[str], known: Hosts, body_bytes: int = BODY_BYTES, *, keys_alone: bool = False
+    ) -> None:
+        self._keys_alone = keys_alone
         self._most = body_bytes
         self._keys = tuple(key.encode() for key in keys)
         self._hosts = known
@@ -55,6 +59,10 @@ class Guard:
         """
         if self._keys:
             return self._by_key(request)
+        if self._keys_alone:
+            what = msg("This app asks people for a name and a password, and programs for a key: none was given out.")
+            step = msg("Whoever runs it sets PLAYGROUND_API_KEYS.")
+            raise ApiError(401, sentences(what, step), code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
         host = request.headers.get("host", "")
         if not self._hosts.answers(host):
             raise ApiError(403, hosts.refusal(host), code="unknown_host")

@@ -4,6 +4,7 @@ told with the place where something is wrong. It does not know what a model, a S
 Door:
     endpoints: host, load_remotes, remote_artifact, remote_spec
     hosts: Hosts, SETTING, refusal
+    logins: HubLogin, check_login
     schema: Amount, Block, Count, Text, Url, mistake
     settings: Settings, load_settings, own_settings
     space_schema: DeployBlock, ProfileBlock, SpaceBlock

@@ -142,6 +142,7 @@ class AppBlock(Block):
     api: bool | None = None
     prepared_from: Text | None = None
     audience: Literal["public", "own"] | None = None
+    login: Literal["none", "password", "hugging-face"] | None = None
     may_add: Literal["nobody", "signed-in", "everyone"] | None = None
 
 

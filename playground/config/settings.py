@@ -11,6 +11,8 @@
     PLAYGROUND_REMOTES   models served elsewhere, as JSON (docs/remote.md), beside those of spaces.yaml
     PLAYGROUND_AUDIENCE  public or own: whether strangers use the web app (default: app.audience of spaces.yaml, else
                          public on a Space, beyond loopback and under further names)
+    PLAYGROUND_LOGIN     none, password or hugging-face: how visitors sign in (default: app.login of spaces.yaml, else
+                         password where PLAYGROUND_USERS is set)
     PLAYGROUND_USERS     who may open the page, NAME:PASSWORD with commas between them (default: whoever reaches it)
     PLAYGROUND_PREPARED_FROM a repository of the Hub with prepared artifacts, OWNER/NAME[#REVISION], instead of
                          app.prepared_from of spaces.yaml; empty for none
@@ -46,6 +48,7 @@ import platformdirs
 
 from playground.config import validation
 from playground.config.endpoints import load_remotes
+from playground.config.logins import NO_HUB_LOGIN, HubLogin, Login, Users, load_hub_login, load_login, load_users
 from playground.config.stores import lmstudio_folders, ollama_folders
 from playground.errors import ConfigError
 from playground.messages import msg
@@ -66,7 +69,6 @@ LogFormat = Literal["text", "json"]
 SECRET_CHARS = 32
 KEY_CHARS = 16
 HUB_FRAMES = ("https://huggingface.co", "https://*.huggingface.co", "https://*.hf.space")
-PASSWORD_CHARS = 12
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,9 @@ class Settings:
         ollama, lmstudio: Where these keep their models.
         audience: Who uses the web app; None for what ``strangers`` finds.
         may_add: Who may have models prepared that are not served; None: nobody where strangers come, else everyone.
+        login: How visitors sign in, as it was set; None for what ``signing_in`` finds.
         users: Names and passwords of those who may open the page; without any, whoever reaches it.
+        hub_login: What a Space signs visitors in with; empty elsewhere.
         prepared_from: ``OWNER/NAME[#REVISION]``, a repository of the Hub with artifacts that somebody prepared; empty
             for none.
         api: Whether the OpenAI-compatible API stands beside the app; None: where no strangers come.
@@ -183,7 +187,9 @@ class Settings:
     prepared_from: str = ""
     audience: Audience | None = None
     may_add: MayAdd | None = None
-    users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    login: Login | None = None
+    users: Users = field(default=(), repr=False)
+    hub_login: HubLogin = NO_HUB_LOGIN
     api: bool | None = None
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     metrics_key: str = field(default="", repr=False)
@@ -214,6 +220,15 @@ class Settings:
     def adding(self) -> MayAdd:
         """Who may have models prepared that are not served."""
         return self.may_add or ("nobody" if self.strangers else "everyone")
+
+    @property
+    def signing_in(self) -> Login:
+        """How visitors sign in: as it was set, but with Hugging Face on a Space alone where there are passwords for
+        elsewhere; where nothing was set, by password if there are any.
+        """
+        if self.login == "hugging-face" and self.users and not self.on_space:
+            return "password"
+        return self.login or ("password" if self.users else "none")
 
     @property
     def api_is_open(self) -> bool:
@@ -260,7 +275,9 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         lmstudio=lmstudio_folders(env),
         audience=_audience(env) or app.audience,
         may_add=app.may_add,
-        users=_users(env),
+        login=load_login(env) or app.login,
+        users=load_users(env),
+        hub_login=load_hub_login(env if on_space else {}),
         prepared_from=_prepared_from(env.get("PLAYGROUND_PREPARED_FROM", app.prepared_from or "")),
         api=app.api,
         api_keys=_api_keys(env),
@@ -282,25 +299,6 @@ def _audience(env: Mapping[str, str]) -> Audience | None:
             msg("Set it to {names}, or unset it.", names=known),
         )
     return found
-
-
-def _users(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """What is wrong is told by its place: a message must not repeat a password."""
-    found: dict[str, str] = {}
-    for number, pair in enumerate(filter(None, map(str.strip, env.get("PLAYGROUND_USERS", "").split(","))), start=1):
-        name, colon, password = pair.partition(":")
-        if not colon or not re.fullmatch(r"[\w.@-]{1,64}", name) or name in found or len(password) < PASSWORD_CHARS:
-            raise ConfigError(
-                msg(
-                    "PLAYGROUND_USERS: entry {number} is no NAME:PASSWORD, its name was given before, or its password "
-                    "is shorter than {least} characters",
-                    number=number,
-                    least=PASSWORD_CHARS,
-                ),
-                msg("Write NAME:PASSWORD with commas between them; neither may have a comma."),
-            )
-        found[name] = password
-    return tuple(found.items())
 
 
 def _log_format(env: Mapping[str, str]) -> LogFormat:

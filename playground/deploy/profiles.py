@@ -14,7 +14,7 @@ import yaml
 
 from playground.config import validation
 from playground.deploy.files import Chosen, choose_files
-from playground.deploy.space_file import front_matter, read_text, space_block, split_readme
+from playground.deploy.space_file import front_matter, read_text, space_block, split_readme, with_login
 from playground.errors import ConfigError, UsageError
 from playground.messages import msg
 
@@ -36,7 +36,8 @@ def deploy_block(space_file: Path) -> Any:
 
 
 def merged(space_file: Path, profile: str) -> dict[str, Any]:
-    """The document of spaces.yaml as it holds under ``profile``; as it stands where that is empty.
+    """The document of spaces.yaml as it holds under ``profile``; as it stands where that is empty, but with what the
+    login asks of the Space.
 
     Raises:
         UsageError: There is no such profile.
@@ -44,26 +45,27 @@ def merged(space_file: Path, profile: str) -> dict[str, Any]:
     """
     document = _document(space_file)
     if not profile:
-        return document
+        return document | {"space": space_block(space_file)}
     block = _profile(document, space_file, profile)
     new = {key: value for key, value in document.items() if key != "profiles"}
-    return new | {
-        "space": {**space_block(space_file), **block.space},
-        "app": {**(document.get("app") or {}), **block.app},
-    }
+    app = {**(document.get("app") or {}), **block.app}
+    return new | {"space": with_login({**space_block(space_file), **block.space}, app), "app": app}
 
 
 def contents(root: Path, space_file: Path, chosen: Chosen, profile: str) -> Contents:
-    """Every file that a Space gets, rendered for ``profile``.
+    """Every file that a Space gets, rendered for ``profile``, its README with what the login asks of the Space.
 
     Raises:
         UsageError: There is no such profile.
         ConfigError: A file can't be read, or the profile is not what it should be.
     """
     files: Contents = {name.as_posix(): root / name for name in chosen.files}
-    if not profile:
-        return files
     document = merged(space_file, profile)
+    if not profile:
+        if document["space"] != _document(space_file)["space"]:  # what the login asks of the Space
+            body = split_readme(read_text(root / "README.md"))[1]
+            files["README.md"] = (front_matter(document["space"]) + body).encode()
+        return files
     block = _profile(_document(space_file), space_file, profile)
     body = split_readme(read_text(root / "README.md"))[1]
     files["README.md"] = (front_matter(document["space"]) + body).encode()

@@ -19,11 +19,21 @@ from playground.config.endpoints import load_remotes
 from playground.errors import ConfigError, UsageError
 from playground.messages import Translatable, msg
 
+HUB_LOGIN = "hugging-face"
+"""The ``app.login`` that takes OAuth of the Hub's."""
+OAUTH = "hf_oauth"
+
 
 def front_matter(space: dict[str, Any]) -> str:
     """The block between (and with) the ``---`` lines."""
     body = yaml.safe_dump(space, sort_keys=False, allow_unicode=True, width=1000)
     return f"---\n{body}---\n"
+
+
+def with_login(space: dict[str, Any], app: Any) -> dict[str, Any]:
+    """The ``space`` block with what ``app.login`` asks of it: the Hub gives OAuth to Spaces that say so."""
+    asks = isinstance(app, dict) and app.get("login") == HUB_LOGIN
+    return {**space, OAUTH: True} if asks and OAUTH not in space else space
 
 
 def split_readme(text: str) -> tuple[str, str]:
@@ -89,7 +99,34 @@ def check_space(space_file: Path, root: Path, catalog_file: Path) -> list[Transl
     app_file = space.get("app_file")
     if isinstance(app_file, str) and not (root / app_file).is_file():
         problems.append(msg("{file}: app_file {app_file} does not exist.", file=space_file.name, app_file=app_file))
+    problems += _login_problems(space_file, space, root / "README.md")
     return problems + _model_problems(space_file, space, catalog_file)
+
+
+def _login_problems(space_file: Path, space: dict[str, Any], readme: Path) -> list[Translatable]:
+    """What a Space lacks for the login that ``app.login`` names."""
+    app, name = _app_block(space_file), space_file.name
+    login = app.get("login")
+    if login == "password":
+        deploy = validation.read_yaml(space_file).get("deploy")
+        if "PLAYGROUND_USERS" not in ((isinstance(deploy, dict) and deploy.get("secrets")) or []):
+            return [msg("{file}: app.login is password, but deploy.secrets does not name PLAYGROUND_USERS.", file=name)]
+    if login != HUB_LOGIN:
+        return []
+    problems: list[Translatable] = []
+    if space.get(OAUTH) is not True:
+        problems.append(msg("{file}: app.login is hugging-face, but space.hf_oauth is not true.", file=name))
+    elif not re.search(r"(?m)^hf_oauth: true\s*$", split_readme(read_text(readme))[0]):
+        problems.append(
+            msg("README.md's front matter has no hf_oauth: true, which app.login of {file} needs.", file=name)
+        )
+    if space.get("hf_oauth_scopes"):
+        problems.append(
+            msg("{file}: space.hf_oauth_scopes asks visitors for more than the login needs: leave it out.", file=name)
+        )
+    if app.get("audience") == "own":
+        problems.append(msg("{file}: app.login is hugging-face, but app.audience is own.", file=name))
+    return problems
 
 
 def _shape_problems(space: dict[str, Any], name: str) -> list[Translatable]:
@@ -167,7 +204,7 @@ def _app_block(space_file: Path) -> dict[str, Any]:
 
 
 def space_block(path: Path) -> dict[str, Any]:
-    """The ``space`` block of spaces.yaml.
+    """The ``space`` block of spaces.yaml, with what the login asks of it.
 
     Raises:
         ConfigError: There is none.
@@ -176,7 +213,7 @@ def space_block(path: Path) -> dict[str, Any]:
     space = document.get("space") if isinstance(document, dict) else None
     if not isinstance(space, dict) or not space:
         raise ConfigError(msg("{file} has no space block", file=path), msg("Restore spaces.yaml."))
-    return space
+    return with_login(space, document.get("app"))
 
 
 def _pin(requirements: Path, package: str) -> str | None:

@@ -26,6 +26,7 @@ import psutil
 
 from playground import __version__
 from playground.config.hosts import Hosts
+from playground.config.logins import check_login
 from playground.config.settings import Settings, load_settings
 from playground.errors import ConfigError, PlaygroundError, UsageError
 from playground.messages import Translatable, msg, render, spelt_out
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         settings = read_options(argv)
+        check_login(settings)
         settings = replace(settings, port=free_port(settings.host, settings.port))
         return serve(settings)
     except (UsageError, ConfigError) as error:
@@ -151,6 +153,7 @@ def serve(settings: Settings) -> int:
                 shown = f"http://{_shown(settings.host)}:{settings.port}"
                 print(_said(msg("Open-Model Playground: {address} (Ctrl-C ends it)", address=shown)), flush=True)
                 print(_said(audience_words(settings)), flush=True)
+                print(_said(login_words(settings)), flush=True)
                 log.info("listening", extra={"port": settings.port})
                 playground.prepare_served()
                 end.wait()
@@ -175,6 +178,15 @@ def audience_words(settings: Settings) -> Translatable:
         "everyone": msg("everyone may add models"),
     }[settings.adding]
     return msg("Audience: public. Visitors run what is served or ready; {adding}.", adding=adding)
+
+
+def login_words(settings: Settings) -> Translatable:
+    """How visitors sign in, for whoever started it."""
+    return {
+        "none": msg("Login: none."),
+        "password": msg("Login: with the names and passwords of PLAYGROUND_USERS, for everybody."),
+        "hugging-face": msg("Login: with Hugging Face, for whoever likes to."),
+    }[settings.signing_in]
 
 
 @contextmanager
@@ -211,7 +223,8 @@ def door_of(playground: Playground) -> Starlette | None:
     settings = playground.settings
     if not settings.api_is_open:
         return None
-    return create_api(playground, keys=settings.api_keys, hosts=Hosts(settings.host, settings.hosts))
+    known = Hosts(settings.host, settings.hosts)
+    return create_api(playground, keys=settings.api_keys, hosts=known, keys_alone=settings.signing_in == "password")
 
 
 def launch(
@@ -236,16 +249,21 @@ def launch(
     from playground.api.beside import Beside
     from playground.api.connections import Connection
     from playground.api.operations import Operations
-    from playground.ui import failures, i18n, theme
+    from playground.ui import failures, hub_login, i18n, theme
     from playground.ui.early import Early
     from playground.ui.limiting import Limiting, SigningIn
     from playground.ui.middleware import Guard
     from playground.ui.visitors import Visitors, secret_of
 
-    whose = [Middleware(Visitors, secret=secret_of(settings), signed_in=bool(settings.users))]
+    login, secret = settings.signing_in, secret_of(settings)
+    whose = [Middleware(Visitors, secret=secret, signed_in=login != "none")]
     pages = getattr(demo, "open_pages", None)
-    if settings.users:
+    if login == "password":
         whose.insert(0, Middleware(SigningIn, users=settings.users))
+    if login == "hugging-face":
+        assert secret, "check_login asks for a public audience"
+        whose = [*hub_login.middleware(secret), *whose]
+        routes = [*hub_login.HubDoor(settings.hub_login).routes(), *routes]
     if playground:
         whose.append(Middleware(Limiting, playground=playground, pages=pages))
     known = Hosts(settings.host, settings.hosts)
@@ -254,6 +272,7 @@ def launch(
         known=known,
         doors=doors(demo),
         frames=settings.frames,
+        login=login == "hugging-face",
         call_bytes=settings.limits.max_call_bytes,
     )
     early = Middleware(Early, added=[script.read_text(encoding="utf-8") for script in theme.SCRIPTS])

@@ -47,7 +47,7 @@ class Limiting:
         if visitor == UNKNOWN:
             visitor = f"address:{address}"
         self._playground.came_from(visitor, address)
-        if scope["method"] == "POST":
+        if scope["method"] == "POST" or scope["path"].startswith("/login/"):  # there the app asks another host
             try:
                 self._playground.count_call(visitor)
             except Busy as busy:

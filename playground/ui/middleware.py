@@ -80,7 +80,13 @@ ROUTES: tuple[tuple[str, str], ...] = (
 )
 """Methods and paths that answer. A new one needs a reason: what it reads and what it may be sent."""
 
+LOGIN_ROUTES: tuple[tuple[str, str], ...] = (("GET", r"/login/(?:huggingface|callback)"), ("GET", r"/logout"))
+"""These answer where visitors sign in with Hugging Face, and nowhere else (``hub_login``)."""
+INNER = ("/gradio_api/", "/config", "/watch/", "/suite/", "/logout")
+"""What no other website's page asks for, nor leads to."""
+
 _ROUTES = tuple((frozenset(methods.split()), re.compile(path)) for methods, path in ROUTES)
+_LOGIN_ROUTES = tuple((frozenset(methods.split()), re.compile(path)) for methods, path in LOGIN_ROUTES)
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ class Guard:
     Args:
         known: The names that the app answers to.
         frames: Websites that may show it in a frame.
+        login: Whether visitors sign in with Hugging Face.
         call_bytes: Of a call's body.
     """
 
@@ -128,10 +135,11 @@ class Guard:
         doors: Doors,
         frames: Sequence[str] = (),
         *,
+        login: bool = False,
         call_bytes: int = CALL_BYTES,
     ) -> None:
         self.app = app
-        self._most = call_bytes
+        self._login, self._most = login, call_bytes
         self._headers = policy.headers(frames)
         self._hosts = known
         self._doors = doors
@@ -156,7 +164,7 @@ class Guard:
         headers = _headers(scope)
         try:
             from_page = self._sender(scope, headers)
-            _check_route(scope)
+            _check_route(scope, login=self._login)
             if scope["method"] == "POST":
                 receive = await self._checked(scope, headers, receive, from_page=from_page)
         except Refused as refused:
@@ -190,7 +198,7 @@ class Guard:
         if any(not self._hosts.same_site(origin, host) for origin in origins):
             proxy = msg("Behind a proxy, set {setting} to the name that browsers use.", setting=hosts.SETTING)
             raise Refused(403, sentences(OTHERS, proxy))
-        inner = scope["path"].startswith(("/gradio_api/", "/config", "/watch/", "/suite/"))
+        inner = scope["path"].startswith(INNER)
         if inner and came not in ("same-origin", "none"):
             raise Refused(403, OTHERS)
         return bool(origins) or came == "same-origin"
@@ -293,8 +301,8 @@ def _headers(scope: dict[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def _check_route(scope: dict[str, Any]) -> None:
-    for methods, path in _ROUTES:
+def _check_route(scope: dict[str, Any], *, login: bool = False) -> None:
+    for methods, path in (*_ROUTES, *(_LOGIN_ROUTES if login else ())):
         if scope["method"] in methods and path.fullmatch(scope["path"]):
             return
     raise Refused(404, NOTHING)

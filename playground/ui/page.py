@@ -22,6 +22,7 @@ from playground.ui.front import Front
 from playground.ui.html import asked, costs, panel
 from playground.ui.html.format import esc
 from playground.ui.html.language import language_html
+from playground.ui.html.login import login_html
 from playground.ui.pages import Pages
 from playground.ui.restore import EMPTY_UNLESS_SHOWN, KEEP_DRAFT, OPENED, READ_DRAFT, Restore
 from playground.ui.running import QUEUE, Parts, Running
@@ -45,7 +46,7 @@ from playground.ui.tabs import (
     what_they_read,
 )
 from playground.ui.theme import html
-from playground.ui.visitors import visitor
+from playground.ui.visitors import account_of, visitor
 from playground.ui.watching import WATCHED
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ class Page:
                 self.history = history.build(remembered, playground.settings.limits.max_search_chars, self._replay)
             with gr.Tab(msg("Learn"), id="learn", alignment="right"):
                 learn.build(playground)
+        self.login = html(login_html, elem_id="login") if playground.settings.signing_in == "hugging-face" else None
         html(language_html, elem_id="language")
         self.timer = gr.Timer(LOOK_S)
         self.form = self.compare.form
@@ -161,6 +163,8 @@ class Page:
         choose.connect(playground, self.chooser, self.form.choices)
         votes.connect(playground, shown.voting, self.running.whole, self.running.outputs, visitor)
         own.connect(playground, shown.own, self.form)
+        if self.login is not None:
+            demo.load(signed_in, None, [self.login], queue=False, **RAW)
 
     def _connect_running(self, demo: gr.Blocks) -> None:
         """Run, Stop, replies, the buttons of the columns, and what comes back after a reload."""
@@ -249,6 +253,12 @@ class Page:
         """What is chosen; a name typed wrong is left out here, its state and Run say so."""
         names = [variant_of(text) for text in offered.names([chosen])]
         return tuple(offered.known(self.playground, names))[: len(self.compare.panels)]
+
+
+def signed_in(request: gr.Request) -> Any:
+    """Who is signed in; the page was built for whoever is not."""
+    name = account_of(visitor(request))
+    return login_html(name) if name else gr.skip()
 
 
 def unseen(name: str) -> gr.Textbox:

@@ -31,6 +31,10 @@ COOKIE = "playground_visitor"
 HEADER = "x-playground-visitor"
 """How the middleware tells the page who is asking. What a browser sends under this name is dropped."""
 UNKNOWN = "unknown"
+HUB = "login:hf/"
+"""How the name of a visitor begins who is signed in with Hugging Face; their account's name and its number follow. No
+name of PLAYGROUND_USERS has a slash, so neither kind can be the other.
+"""
 LASTS_S = 180 * 24 * 3600
 """Of the cookie, since the page was last opened."""
 SECRET_FILE = "visitors.secret"
@@ -64,12 +68,18 @@ def name_of(headers: Mapping[str, str], tab: str, username: str | None = None) -
     return f"tab:{hashlib.sha256(tab.encode()).hexdigest()[:32]}" if tab else ""
 
 
+def account_of(name: str) -> str:
+    """The account of the Hub that a visitor is signed in with; empty for any other visitor."""
+    return name.removeprefix(HUB).partition("/")[0] if name.startswith(HUB) else ""
+
+
 class Visitors:
     """ASGI middleware: sets the cookie with the page, and says with every request whose it is.
 
     Args:
         secret: What cookies are signed with; None where nobody is asked who they are.
-        signed_in: Whether a middleware before this one has found out who asks, and dropped what the browser sent.
+        signed_in: Whether a middleware before this one finds out who asks, if they are signed in, and drops what the
+            browser sent.
     """
 
     def __init__(self, app: Any, secret: str | None, *, signed_in: bool = False) -> None:

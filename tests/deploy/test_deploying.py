@@ -200,6 +200,20 @@ def test_the_profile_of_zerogpu_changes_what_leaves_and_nothing_here(project: Pa
         plan(project, profile="zerogpus")
 
 
+@pytest.mark.parametrize("profile", ["", "zerogpu"])
+def test_a_login_with_hugging_face_goes_with_the_space_and_nothing_changes_here(project: Path, profile: str) -> None:
+    change(project, app={"login": "hugging-face"})
+    before = (project / "README.md").read_bytes()
+    found = plan(project, profile=profile)
+    told = found.contents["README.md"]
+    assert isinstance(told, bytes)
+    assert "\nhf_oauth: true\n" in split_readme(told.decode())[0] == found.plan.front_matter
+    assert split_readme(told.decode())[1] == split_readme(before.decode())[1]
+    assert (project / "README.md").read_bytes() == before
+    change(project, app={"login": "none"})
+    assert "hf_oauth" not in plan(project, profile=profile).plan.front_matter
+
+
 @pytest.mark.parametrize("name", ["HF_TOKEN", "MY_API_KEY", "DB_PASSWORD"])
 def test_a_variable_that_would_be_a_secret_everybody_can_read_is_refused(project: Path, name: str) -> None:
     change(project, deploy={"variables": {name: "x"}})

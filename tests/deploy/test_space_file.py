@@ -148,3 +148,37 @@ def test_a_missing_space_block_is_a_config_error(project: Path) -> None:
     (project / "spaces.yaml").write_text("app: {models: [gemma-3-270m]}\n")
     with pytest.raises(ConfigError, match="no space block"):
         problems(project)
+
+
+def test_the_login_with_hugging_face_asks_the_hub_for_oauth(project: Path) -> None:
+    change(project, "app", login="hugging-face")
+    assert "\nhf_oauth: true\n" in (project / "README.md").read_text()
+    assert problems(project) == []
+    readme = project / "README.md"
+    readme.write_text(readme.read_text().replace("hf_oauth: true\n", ""))
+    assert any("no hf_oauth: true" in each for each in problems(project))
+    change(project, "app", login="none")
+    assert "hf_oauth" not in (project / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "message"),
+    [
+        ("space", {"hf_oauth": False}, "space.hf_oauth is not true"),
+        ("space", {"hf_oauth_scopes": ["email"]}, "asks visitors for more"),
+        ("app", {"audience": "own"}, "app.audience is own"),
+        ("app", {"login": "password"}, "deploy.secrets does not name PLAYGROUND_USERS"),
+    ],
+)
+def test_a_login_that_could_not_work_is_reported(
+    project: Path, part: str, values: dict[str, Any], message: str
+) -> None:
+    change(project, "app", login="hugging-face")
+    change(project, part, **values)
+    assert [each for each in problems(project) if message in each]
+
+
+def test_a_password_login_whose_secret_goes_along_is_good(project: Path) -> None:
+    change(project, "app", login="password")
+    change(project, "deploy", secrets=["PLAYGROUND_USERS"])
+    assert problems(project) == []

@@ -12,8 +12,9 @@ import pytest
 from playground.api.app import create_api
 from playground.api.beside import PATHS
 from playground.config.hosts import Hosts
+from playground.config.logins import HubLogin
 from playground.service import Playground
-from playground.ui import files, middleware, suite_views, watching
+from playground.ui import files, hub_login, middleware, suite_views, watching
 
 pytestmark = pytest.mark.hostile
 
@@ -99,6 +100,18 @@ def test_each_route_of_gradio_was_decided_upon(gradios: set[tuple[str, str]]) ->
 
 def test_the_guard_lets_in_what_is_open_and_nothing_else(gradios: set[tuple[str, str]]) -> None:
     assert {each for each in gradios if passes(*each)} == listed(OPEN)
+
+
+def test_the_login_with_hugging_face_answers_where_it_is_on_and_nowhere_else() -> None:
+    ways = ("/login/huggingface", "/login/callback", "/logout")
+    for path in ways:
+        assert not passes("GET", path)
+        middleware._check_route({"method": "GET", "path": path}, login=True)
+    for method, path in [("POST", way) for way in ways] + [("GET", "/login"), ("GET", "/login/x"), ("GET", "/logout/")]:
+        with pytest.raises(middleware.Refused):
+            middleware._check_route({"method": method, "path": path}, login=True)
+    given = HubLogin("owner-name.hf.space", "https://provider.example", "id", "secret")
+    assert [route.path for route in hub_login.HubDoor(given).routes()] == list(ways)
 
 
 def test_our_own_routes_pass_and_every_line_of_the_guard_is_of_use(

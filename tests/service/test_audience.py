@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from starlette.testclient import TestClient
 
 from playground.config.settings import load_settings, own_settings
 from playground.errors import ConfigError, UsageError
 from playground.records import Request, Variant
 from playground.service import Playground
+from playground.ui.app import door_of
 from tests.conftest import MakeSettings
 
 pytestmark = pytest.mark.parallel
@@ -63,6 +65,21 @@ def test_users_are_not_in_what_settings_print(make_settings: MakeSettings) -> No
     settings = make_settings(PLAYGROUND_USERS="ann:a-long-password")
     assert settings.users == (("ann", "a-long-password"),)
     assert "a-long-password" not in repr(settings)
+
+
+def test_where_people_need_a_password_programs_need_a_key(make_settings: MakeSettings) -> None:
+    users = {"PLAYGROUND_USERS": "ann:a-long-password", "PLAYGROUND_AUDIENCE": "own"}
+    with Playground(make_settings(**users)) as playground:
+        door = door_of(playground)
+        assert door is not None
+        asked = TestClient(door, "http://127.0.0.1").get("/v1/models", headers={"Authorization": "Bearer "})
+        assert asked.status_code == 401
+        assert "PLAYGROUND_API_KEYS" in asked.text
+    with Playground(make_settings(**users, PLAYGROUND_API_KEYS="the-key-of-a-program")) as playground:
+        client = TestClient(door_of(playground), "http://127.0.0.1")  # type: ignore[arg-type]
+        assert client.get("/v1/models").status_code == 401
+        key = {"Authorization": "Bearer the-key-of-a-program"}
+        assert client.get("/v1/models", headers=key).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["path:/etc", "fake:text=x", "hub:o/n", "ollama:x", "remote:theirs", "/etc/passwd"])

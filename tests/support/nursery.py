@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).parents[2]
-OWN = ("PLAYGROUND_", "SPACE_", "HOST", "PORT", "TMPDIR", "PYTEST_")
+OWN = ("PLAYGROUND_", "SPACE_", "HOST", "PORT", "TMPDIR", "PYTEST_", "OAUTH_", "OPENID_")
 """How variables begin that nothing reads before an app starts."""
 START_S = 240
 """So long it may import, on a machine where others compute."""

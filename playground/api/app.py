@@ -194,7 +194,7 @@ class Door:
         limits = self._playground.settings.limits
         of_one = own >= limits.max_api_waiting + BESIDE
         if of_one or all_ >= limits.max_api_waiting_of_all + BESIDE:
-            raise self._playground.callers.busy(own if of_one else all_, of_one=of_one)
+            raise self._playground.too_many(own if of_one else all_, of_one=of_one)
         self._under_way[owner] += 1
         try:
             yield

@@ -6,7 +6,7 @@ Door:
     hosts: Hosts, SETTING, refusal
     logins: HubLogin, check_login
     schema: Amount, Block, Count, Text, Url, mistake
-    settings: Settings, load_settings, own_settings
+    settings: Limits, Settings, load_settings, own_settings
     space_schema: DeployBlock, ProfileBlock, SpaceBlock
     validation: checked, closest, problems, read_yaml
 """

@@ -23,7 +23,7 @@ from typing import Any
 from playground.catalog.config_names import CONTEXT_LENGTH, whole
 from playground.catalog.template_files import find_template, read_json
 from playground.config.settings import Settings
-from playground.errors import Stopped, UnknownModel
+from playground.errors import Busy, Stopped, UnknownModel
 from playground.experiments.admission import check_request
 from playground.experiments.base import ASKING
 from playground.experiments.finishing import completed
@@ -153,6 +153,10 @@ class Answers(Admitting):
             BadRequest: Names the field that is wrong and what it may be.
         """
         check_request(request, self.settings.limits)
+
+    def too_many(self, n: int, *, of_one: bool) -> Busy:
+        """What is told where so many requests wait already; see ``Callers.busy``."""
+        return self.callers.busy(n, of_one=of_one)
 
     @contextmanager
     def asking(self, owner: str, cancelled: Cancelled, model: str = "") -> Iterator[None]:

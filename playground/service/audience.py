@@ -72,7 +72,7 @@ class Admitting(ABC):
             if self.may_run(variant, owner):
                 continue
             step = msg("Choose a model that is ready: the list has them first.")
-            if self.settings.adding == "signed-in":
+            if self.settings.adding == "signed-in" and self.settings.signing_in != "none":
                 step = msg("Choose a model that is ready, or sign in: then you may add models.")
             raise UsageError(
                 msg("{variant} is not prepared here, and visitors may not add models", variant=variant), step

@@ -38,6 +38,8 @@ REGISTERED = "huggingface"
 BEGUN = f"_state_{REGISTERED}_"
 """How Authlib names what it keeps of the way that was begun last, in the cookie."""
 WHO = "who"
+LED = "led"
+"""Says that the Space's first name was called already: a proxy may name the app otherwise to itself."""
 
 _USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _NUMBER = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -112,8 +114,8 @@ class HubDoor:
 
     async def _begin(self, request: Request) -> Response:
         """To the Hub, which leads back to the Space's first name alone: a cookie of another would be missing there."""
-        if request.headers.get("host", "").lower() != self._host.lower():
-            return _to(f"https://{self._host}/login/huggingface")
+        if request.headers.get("host", "").lower() != self._host.lower() and LED not in request.query_params:
+            return _to(f"https://{self._host}/login/huggingface?{LED}")
         try:
             led: Response = await self._hub.authorize_redirect(request, f"https://{self._host}/login/callback")
         except Exception as error:  # whatever the way to another host brings

@@ -82,6 +82,14 @@ def test_where_people_need_a_password_programs_need_a_key(make_settings: MakeSet
         assert client.get("/v1/models", headers=key).status_code == 200
 
 
+@pytest.mark.parametrize("login", ["none", "hugging-face"])
+def test_nobody_is_told_to_sign_in_where_they_cant(make_settings: MakeSettings, login: str) -> None:
+    settings = replace(make_settings(SPACE_ID="o/n", PLAYGROUND_LOGIN=login), may_add="signed-in")
+    with Playground(settings) as playground, pytest.raises(UsageError) as caught:
+        playground.check_may_run([Variant("slow-to-prepare", "fake", "none")], "anyone")
+    assert ("sign in" in str(caught.value.message)) is (login != "none")
+
+
 @pytest.mark.parametrize("name", ["path:/etc", "fake:text=x", "hub:o/n", "ollama:x", "remote:theirs", "/etc/passwd"])
 def test_the_public_names_the_catalogue_and_nothing_else(make_settings: MakeSettings, name: str) -> None:
     with Playground(make_settings(PLAYGROUND_AUDIENCE="public")) as playground:

@@ -224,10 +224,12 @@ def test_many_ways_that_were_begun_keep_the_cookie_small_and_the_last_one_works(
     assert browser.signed_in() == "ann"
 
 
-def test_another_name_of_the_space_leads_to_its_first_one(space: App, browser: Browser) -> None:
+def test_another_name_of_the_space_leads_to_its_first_one(space: App, hub: Provider) -> None:
     asked = httpx2.get(f"{space.url}login/huggingface", headers={"Sec-Fetch-Site": "none"}, verify=False)
     assert asked.status_code == 303
-    assert asked.headers["location"] == f"{BASE}/login/huggingface"
+    assert asked.headers["location"] == f"{BASE}/login/huggingface?led"
+    again = httpx2.get(f"{space.url}login/huggingface?led", headers={"Sec-Fetch-Site": "none"}, verify=False)
+    assert again.headers["location"].startswith(hub.url), "and in no circle"
 
 
 def test_no_other_website_signs_a_visitor_out(browser: Browser) -> None:

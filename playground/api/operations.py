@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from playground.api.headers import with_headers
 from playground.config import hosts
 from playground.config.hosts import Hosts
 from playground.messages import msg
@@ -62,6 +63,7 @@ class Operations:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        send = with_headers(send)
         if scope["path"] in (HEALTH, READY, METRICS):
             await (await self._answer(Request(scope)))(scope, receive, send)
             return

@@ -1,18 +1,18 @@
-"""The door on a port of its own, served by uvicorn until a signal ends it."""
+"""The door on a port of its own, served by uvicorn until it is to end."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
 
 from playground.api.connections import Connection
+from playground.api.headers import Headers
 from playground.errors import UsageError
 from playground.messages import foreign, msg
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 END_S = 5
 """For connections that are still being answered when the server ends."""
+END_IN_ALL_S = 15.0
+"""For everything, models included; then a process that serves ends in any case."""
 MOST_CONNECTIONS = 512
 
 
@@ -76,17 +78,25 @@ def opened(app: Starlette) -> Iterator[int]:
             thread.join(END_S)
 
 
-async def serve(app: Starlette | Operations, listening: socket.socket, close: Callable[[], object]) -> None:
-    """Answer until SIGINT or SIGTERM.
+async def serve(
+    app: Starlette | Operations, listening: socket.socket, close: Callable[[], object], end: Callable[[], object]
+) -> None:
+    """Answer until the end.
 
     Args:
         close: Ends what is being answered, so that nobody waits for it.
+        end: Returns when the server is to end. It is asked in a thread of its own.
     """
     server = _Server(_config(app))
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ended.set)
+
+    def wait() -> None:
+        end()
+        with suppress(RuntimeError):  # the server ended before
+            loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=wait, name="end", daemon=True).start()
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     waiting = asyncio.create_task(ended.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -98,7 +108,7 @@ async def serve(app: Starlette | Operations, listening: socket.socket, close: Ca
 
 def _config(app: Starlette | Operations) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
+        Headers(app),
         http=Connection,
         log_level="warning",
         access_log=False,

@@ -56,17 +56,23 @@ def _serve_http(settings: Settings) -> None:
         UsageError: It would listen beyond this machine without a key, or can't listen there.
     """
     import asyncio
+    import signal
 
-    from playground.api.serving import bound, serve
+    from playground.api.serving import END_IN_ALL_S, bound, serve
     from playground.mcp.serving import PATH, opened
     from playground.service import Playground
+    from playground.system import ending
 
     if settings.strangers and not settings.api_keys:
         raise UsageError(
             msg("On {host} everybody who reaches this machine could run models", host=settings.host),
             msg("Set PLAYGROUND_API_KEYS, or leave --host and PLAYGROUND_HOSTS out to serve this machine alone."),
         )
-    with bound(settings.host, settings.port) as listening, Playground(settings) as playground:
+    with (
+        bound(settings.host, settings.port) as listening,
+        ending.heard(END_IN_ALL_S, signal.SIGINT, signal.SIGTERM) as end,
+        Playground(settings) as playground,
+    ):
         shown = f"[{settings.host}]" if ":" in settings.host else settings.host
         url = f"http://{shown}:{listening.getsockname()[1]}{PATH}"
         told = msg("Tools for agents at {url} (Ctrl-C ends it)", url=url)
@@ -74,6 +80,6 @@ def _serve_http(settings: Settings) -> None:
 
         async def run() -> None:
             async with opened(playground) as app:
-                await serve(app, listening, playground.close)
+                await serve(app, listening, playground.close, end.wait)
 
         asyncio.run(run())

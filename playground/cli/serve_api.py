@@ -13,6 +13,7 @@ from playground.messages import msg
 
 if TYPE_CHECKING:
     from playground.config.settings import Settings
+    from playground.system.ending import Ending
 
 log = logging.getLogger(__name__)
 
@@ -33,17 +34,20 @@ def serve_api(
 
     Keys that callers have to send are in PLAYGROUND_API_KEYS, with commas between them.
     """
+    import signal
     from dataclasses import replace
 
+    from playground.api.serving import END_IN_ALL_S
     from playground.config.settings import load_settings
     from playground.service import Playground
+    from playground.system import ending
 
     settings = load_settings()
     settings = replace(settings, host=host or settings.host, port=port, models=tuple(model or settings.models))
     _check_open(settings)
-    with Playground(settings) as playground:
+    with ending.heard(END_IN_ALL_S, signal.SIGINT, signal.SIGTERM) as end, Playground(settings) as playground:
         served = playground.default_variants()  # a wrong name is told before anything is opened
-        _serve(playground, ", ".join(map(str, served)))
+        _serve(playground, ", ".join(map(str, served)), end)
     return output.OK
 
 
@@ -62,8 +66,8 @@ def _check_open(settings: Settings) -> None:
         )
 
 
-def _serve(playground: object, served: str) -> None:
-    """Answer until Ctrl-C or SIGTERM."""
+def _serve(playground: object, served: str, end: Ending) -> None:
+    """Answer until ``end``, which Ctrl-C and SIGTERM bring."""
     import asyncio
 
     from playground.api.app import create_api
@@ -85,5 +89,5 @@ def _serve(playground: object, served: str) -> None:
         with written(settings.log):
             log.info("listening", extra={"port": port})
             playground.prepare_served()
-            asyncio.run(serve(app, listening, playground.close))
+            asyncio.run(serve(app, listening, playground.close, end.wait))
             log.info("ended")

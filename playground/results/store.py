@@ -15,7 +15,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -39,6 +39,10 @@ from playground.results.figures import Measurement
 
 EXPIRE_S = 3600.0
 """Between two looks for what is too old; it also goes whenever something is kept."""
+SETTLED = timedelta(days=1)
+"""Between something that was kept and the newest of all, for the date of the former to be believed."""
+DATED = ("comparison", "measurement", "suite")
+"""Tables whose rows go when they are too old."""
 FIELDS = "e.id, e.created_at, e.title, e.prompt, e.variants, e.favourite, e.turns, e.parent"
 HEAD = "NOT EXISTS (SELECT 1 FROM entry AS next WHERE next.parent = e.id AND next.owner = e.owner)"
 """Nothing of the same owner goes on from it."""
@@ -75,11 +79,14 @@ class Retention:
         most: So many comparisons, and so many measurements: the oldest go. None for all.
         each: So many comparisons of one owner, so that nobody pushes out what others have. None for all.
         days: So long. None for ever.
+        doubts_clock: Whether a clock that is far ahead is not believed at once. What strangers wrote goes in time, also
+            where that is too early.
     """
 
     most: int | None = None
     each: int | None = None
     days: float | None = None
+    doubts_clock: bool = False
 
 
 EVERYTHING = Retention()
@@ -97,6 +104,7 @@ class Store(Database):
         super().__init__(path)
         self.retention = retention
         self._expired_at: float | None = None
+        self._looked: tuple[datetime, float] | None = None
         self._deleted: set[str] = set()
 
     def save(self, comparison: Comparison, owner: str = "") -> None:
@@ -333,10 +341,39 @@ class Store(Database):
 
     def _drop_old(self, connection: sqlite3.Connection) -> None:
         self._expired_at = time.monotonic()
-        if self.retention.days is not None:
-            since = (datetime.now(UTC) - timedelta(days=self.retention.days)).isoformat(timespec="milliseconds")
-            for table in ("comparison", "measurement", "suite"):
+        if self.retention.days is None:
+            return
+        now = self._believed_now(connection) if self.retention.doubts_clock else datetime.now(UTC)
+        if now is not None:
+            since = (now - timedelta(days=self.retention.days)).isoformat(timespec="milliseconds")
+            for table in DATED:
                 connection.execute("DELETE FROM {table} WHERE created_at < ?".replace("{table}", table), (since,))
+
+    def _believed_now(self, connection: sqlite3.Connection) -> datetime | None:
+        """The time by which things are too old; None where there is nothing.
+
+        A clock that is set far ahead would have all go at once, so it is held against what was kept: it is no later
+        than the newest that was kept at least a day before the newest of all, or than this and the time that passed
+        since the process first looked. What a wrong clock dated is thereby believed only after a day of it.
+        """
+        newest = self._last(connection)
+        if newest is None:
+            return None
+        settled = self._last(connection, newest - SETTLED) or self._first(connection) or newest
+        now = datetime.now(UTC)
+        if self._looked is None:
+            self._looked = (min(settled, now), time.monotonic())
+        began, at = self._looked
+        return min(now, max(settled, began + timedelta(seconds=time.monotonic() - at)))
+
+    def _last(self, connection: sqlite3.Connection, until: datetime | None = None) -> datetime | None:
+        """The date of the newest that was kept, until a time."""
+        end = until.isoformat(timespec="milliseconds") if until else "9999-12-31"
+        return _dated(connection, "SELECT max(created_at) FROM {table} WHERE created_at <= ?", (end,), max)
+
+    def _first(self, connection: sqlite3.Connection) -> datetime | None:
+        """The date of the oldest that was kept."""
+        return _dated(connection, "SELECT min(created_at) FROM {table}", (), min)
 
     def _change(self, setting: str, value: str | int, id: str, owner: str | None) -> bool:
         with self.writing() as connection:
@@ -371,6 +408,22 @@ class Store(Database):
         if self.retention.days is None:
             return False
         return self._expired_at is None or time.monotonic() - self._expired_at > EXPIRE_S
+
+
+def _dated(
+    connection: sqlite3.Connection,
+    statement: str,
+    values: Sequence[str],
+    choose: Callable[[Iterable[datetime]], datetime],
+) -> datetime | None:
+    """The one that ``choose`` picks of the dates that ``statement`` finds in each table; None where there is none."""
+    found = []
+    for table in DATED:
+        [text] = connection.execute(statement.replace("{table}", table), values).fetchone()
+        with suppress(ValueError, TypeError):  # no date, or none at all
+            date = datetime.fromisoformat(text)
+            found.append(date if date.tzinfo else date.replace(tzinfo=UTC))
+    return choose(found) if found else None
 
 
 def _sql(statement: str, where: str = "") -> str:

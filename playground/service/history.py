@@ -171,6 +171,6 @@ def retention(settings: Settings) -> Retention:
     """
     limits, days = settings.limits, settings.keep_days
     if not settings.strangers:
-        return EVERYTHING if days is None else Retention(days=days)
+        return EVERYTHING if days is None else Retention(days=days, doubts_clock=True)
     least = limits.max_stored_days if days is None else min(days, limits.max_stored_days)
     return Retention(limits.max_stored, limits.max_stored_each, least)

@@ -22,6 +22,7 @@ from playground.errors import StorageError, UsageError
 from playground.paths import ROOT
 from playground.records import Comparison, Environment, Message, ModelRun, Request, Timings, Variant
 from playground.results import database
+from playground.results import store as results_store
 from playground.results.database import MIGRATIONS
 from playground.results.store import EVERYTHING, Retention, Store
 from playground.service import Playground
@@ -498,27 +499,82 @@ def test_a_thousand_entries_are_listed_and_searched_without_their_documents(stor
 
 def test_what_is_too_old_goes_and_the_disk_gets_its_room_back(tmp_path: Path, make_settings: Any) -> None:
     settings = make_settings(PLAYGROUND_KEEP_DAYS="7")
-    assert retention(settings) == Retention(days=7)
+    assert retention(settings) == Retention(days=7, doubts_clock=True)
     assert retention(make_settings(SPACE_ID="a/b", PLAYGROUND_KEEP_DAYS="7")).days == 7
     assert retention(make_settings(SPACE_ID="a/b", PLAYGROUND_KEEP_DAYS="400")).days == 30
     file = tmp_path / "playground.sqlite3"
     secret = "what a visitor wrote "
     first = Store(file)
-    old = (datetime.now(UTC) - timedelta(days=8)).isoformat(timespec="milliseconds")
-    new = (datetime.now(UTC) - timedelta(days=6)).isoformat(timespec="milliseconds")
+    old = (datetime.now(UTC) - timedelta(days=9)).isoformat(timespec="milliseconds")
+    new = (datetime.now(UTC) - timedelta(hours=1)).isoformat(timespec="milliseconds")
+    yesterday = (datetime.now(UTC) - timedelta(days=0.9 + 1 / 6)).isoformat(timespec="milliseconds")
     first.save(comparison("new", new))
+    first.save(comparison("yesterday", yesterday))
     for number in range(3):
         first.save(comparison(f"old{number}", old, secret * 100_000))
     first.close()
     before = file.stat().st_size
     store = Store(file, retention(settings))
-    assert [kept.id for kept in store.list()] == ["new"]
+    assert [kept.id for kept in store.list()] == ["new", "yesterday"]
     until = time.monotonic() + 20
     while store.loose and time.monotonic() < until:
         time.sleep(0.05)
     store.close()
     assert file.stat().st_size < before / 10
     assert secret.encode() not in b"".join(each.read_bytes() for each in tmp_path.iterdir())
+
+
+def test_a_clock_that_is_far_ahead_deletes_nothing_and_is_believed_after_a_day_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = datetime.now(UTC)
+
+    class Clock(datetime):
+        ahead = timedelta()
+
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return real + cls.ahead
+
+    monkeypatch.setattr(results_store, "datetime", Clock)
+
+    def save(id: str, at: datetime) -> None:
+        store.save(comparison(id, at.isoformat(timespec="milliseconds")))
+
+    store = Store(tmp_path / "playground.sqlite3", Retention(days=7, doubts_clock=True))
+    for days in range(6):
+        save(f"id{days}", real - timedelta(days=days))
+    Clock.ahead = timedelta(days=30_000)
+    store._expired_at = None
+    assert store.count() == 6
+    save("future", Clock.now())
+    save("future2", Clock.now() + timedelta(hours=20))
+    assert store.count() == 8
+    store.close()
+    # A process that starts with the wrong clock believes no more.
+    store = Store(tmp_path / "playground.sqlite3", Retention(days=7, doubts_clock=True))
+    assert store.count() == 8
+    Clock.ahead = timedelta()
+    save("again", real + timedelta(seconds=1))
+    assert store.count() == 9
+    Clock.ahead = timedelta(days=30_002)
+    save("late", Clock.now())
+    assert {kept.id for kept in store.list()} == {"future", "future2", "late"}
+    store.close()
+
+
+def test_what_nobody_adds_to_still_becomes_too_old_where_the_app_runs_for_days(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "playground.sqlite3", Retention(days=7, doubts_clock=True))
+    old = datetime.now(UTC) - timedelta(days=8)
+    store.save(comparison("old", old.isoformat(timespec="milliseconds")))
+    assert store.count() == 1
+    ran = time.monotonic() + 7.5 * 86_400
+    monkeypatch.setattr(time, "monotonic", lambda: ran)
+    store._expired_at = None
+    assert store.list() == []
+    store.close()
 
 
 def test_a_backup_is_whole_while_others_write_and_can_be_used_in_its_place(store: Store, tmp_path: Path) -> None:

@@ -126,7 +126,9 @@ class Page:
                 with gr.Tab(msg("Decide"), id="choose") as choose_tab:
                     self.chooser = choose.build(playground, choose_tab)
             with gr.Tab(msg("History"), id="history", alignment="right") as self.history_tab:
-                self.history = history.build(remembered, playground.settings.limits.max_search_chars, self._replay)
+                self.history = history.build(
+                    remembered, self._replay, longest=playground.settings.limits.max_search_chars
+                )
             with gr.Tab(msg("Learn"), id="learn", alignment="right"):
                 learn.build(playground)
         self.login = html(login_html, elem_id="login") if playground.settings.signing_in == "hugging-face" else None

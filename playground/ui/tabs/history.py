@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from playground.config.settings import Limits
 from playground.errors import PlaygroundError, UsageError
 from playground.messages import msg
 from playground.ui import jobs
@@ -73,12 +74,14 @@ def remembered() -> gr.BrowserState:
     return gr.BrowserState([], storage_key=STORAGE_KEY, secret=SECRET)
 
 
-def build(ids: gr.BrowserState, longest: int, between: Callable[[], Any] | None = None) -> History:
+def build(
+    ids: gr.BrowserState, between: Callable[[], Any] | None = None, *, longest: int = Limits.max_search_chars
+) -> History:
     """Draw the tab.
 
     Args:
-        longest: Characters of what is searched for.
         between: Draws what stands above what is open (Replay).
+        longest: Characters of what is searched for.
     """
     action, opened, pages = _unseen("history-action"), _unseen("history-id"), _unseen("history-pages")
     with gr.Row(elem_id="history-view"):

@@ -4,6 +4,7 @@ for models.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -16,8 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from playground.errors import DoesNotFit
-from playground.export import allowance, places
+from playground.errors import DoesNotFit, StorageError
+from playground.export import accounts, allowance, places
 from playground.export.accounts import FOLDER
 from playground.export.allowance import Allowance
 from playground.records import Artifact, ModelSpec, Variant
@@ -330,3 +331,22 @@ def test_what_failed_is_counted_where_it_left_something(disk: Disk) -> None:
     disk.expected = 900
     disk.prepare(app, "b", 300)
     assert not part.exists()
+
+
+@pytest.mark.fault
+def test_on_a_full_disk_nothing_is_begun_and_what_was_made_is_counted_later(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    app, spec, variant = disk.app(), disk.spec("a"), Variant("a", "onnx", "int8")
+    app.begin(spec, variant)
+    disk.write("a", 300)
+    with monkeypatch.context() as patch:
+        patch.setattr(accounts, "write_text", full)
+        app.end(spec, variant, ready=True)
+        with pytest.raises(StorageError, match="is full"):
+            app.begin(disk.spec("b"), Variant("b", "onnx", "int8"))
+    app.end(spec, variant, ready=True)
+    assert app.bytes > 300 * UNIT

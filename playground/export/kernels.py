@@ -1,6 +1,7 @@
 """Puts the playground's kernels beside a fresh graph, where they can run it; the fidelity check then judges both.
 
-They depend on the processor and not on the model, so they are compiled ahead, while one core waits for Python.
+They depend on the processor and not on the model, so they are compiled ahead, while one core waits for Python, and once
+for all models: PLAYGROUND_HOME keeps what was compiled and tried, under all that decides what is in it.
 
 They are taken for graphs of rounded weights that ``native.lowering`` reads to the end. Whatever stands in the way is a
 sentence for the artifact, and ONNX Runtime runs the graph. What was built is remembered by this process, folder by
@@ -11,18 +12,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import logging
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from playground.errors import reason_of
+from playground.errors import StorageError, reason_of
 from playground.kernels import building
 from playground.messages import Translatable, msg
 from playground.runtimes.native.stored import PROGRAM, write_program
 from playground.runtimes.onnx.file import DECODER
-from playground.sources.files import Progress, staging
+from playground.sources.files import Progress, discard, put_in_place, staging, write_text
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,12 @@ _BUILT: dict[Path, building.Built] = {}
 
 Ahead = Future[building.Built]
 """Kernels that are being built, or were."""
+
+DOCUMENT = "library.json"
+"""What is recorded of a library that is kept."""
+
+KEPT = 8
+"""Libraries that are kept, of some 100 KB each: the newest ones."""
 
 
 @contextlib.contextmanager
@@ -55,7 +64,54 @@ def ahead(home: Path, wanted: bool) -> Iterator[Ahead | None]:
         yield None
         return
     with staging(home, "kernels") as stage, ThreadPoolExecutor(1) as pool:
-        yield pool.submit(building.build, stage)
+        yield pool.submit(_kept_or_built, home, stage)
+
+
+def _kept_or_built(home: Path, stage: Path) -> building.Built:
+    """A library in ``stage``: one that was built here of the same before, or one that is built and kept now.
+
+    Raises:
+        KernelsUnavailable: It can't be built.
+        OSError: The disk.
+    """
+    folder = home / "kernels" / building.inputs()
+    if found := _kept(folder, stage / building.LIBRARY):
+        return found
+    found = building.build(stage)
+    try:
+        _keep(found, folder, home)
+    except (OSError, StorageError) as error:  # it is there all the same
+        log.warning("the library of kernels is not kept: %s", error)
+    return found
+
+
+def _kept(folder: Path, target: Path) -> building.Built | None:
+    """A copy of the library in ``folder``, if it is what was recorded when it was tried."""
+    try:
+        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+        sha256, origin = document["sha256"], document["origin"]
+        content = (folder / building.LIBRARY).read_bytes()
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    if hashlib.sha256(content).hexdigest() != sha256 or not isinstance(origin, str):
+        return None
+    target.write_bytes(content)
+    return building.Built(target, sha256, origin)
+
+
+def _keep(found: building.Built, folder: Path, home: Path) -> None:
+    """Put a copy of a library that was tried into ``folder``, and throw the oldest ones away.
+
+    Raises:
+        OSError, StorageError: The disk.
+    """
+    with staging(home, "library") as stage:
+        shutil.copyfile(found.path, stage / building.LIBRARY)
+        write_text(stage / DOCUMENT, json.dumps({"sha256": found.sha256, "origin": found.origin}))
+        put_in_place(stage, folder)
+    others = [each for each in folder.parent.iterdir() if each != folder and not each.name.startswith(".")]
+    for old in sorted(others, key=lambda each: each.stat().st_mtime, reverse=True)[KEPT - 1 :]:
+        discard(old)
 
 
 def attach(folder: Path, progress: Progress, ready: Ahead | None = None) -> Translatable | None:

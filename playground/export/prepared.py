@@ -294,7 +294,9 @@ def _proven(taking: _Taking, offered: Offered, stage: Path, commit: str) -> dict
     made = offered.artifact
     try:
         list(external_files(stage / GRAPH, read_onnx_file(stage / GRAPH)))
-        note = kernels.attach(stage, taking.progress) if made.engine.startswith("kernels") else made.engine_note
+        by_kernels = made.engine.startswith("kernels")
+        with kernels.ahead(taking.home, by_kernels) as ready:
+            note = kernels.attach(stage, taking.progress, ready) if by_kernels else made.engine_note
         taking.progress(msg("trying it"), None)
         _run_once(stage)
     except PlaygroundError:

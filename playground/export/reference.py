@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from playground.errors import Reason
+from playground.export import vocabulary
 from playground.export.fidelity import Logits, aligned
 from playground.export.passages import Passage, Tokens, context_of
 from playground.messages import Translatable, msg
@@ -138,12 +139,10 @@ def tokenizer_of(folder: Path, spare: Path | None = None) -> tuple[Tokens, int]:
     tokenizer.json alone gives transformers' ids and is read in a tenth of the time; where there is none, transformers
     makes it of what there is.
     """
-    from tokenizers import Tokenizer
-
-    files = [place / "tokenizer.json" for place in (folder, spare) if place is not None]
-    if file := next((each for each in files if each.is_file()), None):
-        quick = Tokenizer.from_file(str(file))
-        return (lambda text: quick.encode(text).ids), quick.get_vocab_size()
+    places = [place for place in (folder, spare) if place is not None]
+    if place := next((each for each in places if (each / vocabulary.FILE).is_file()), None):
+        quick = vocabulary.of(place)
+        return quick.encode, quick.size
     from transformers import AutoTokenizer
 
     slow: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -17,10 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from playground.catalog import quantization
 from playground.catalog.template_files import bring_template
 from playground.catalog.weight_files import GGUF_FILE, INDEX, WHOLE
 from playground.errors import ExportError, PlaygroundError, either, first_line
+from playground.export import vocabulary
 from playground.export.gguf.splits import merge
 from playground.export.gguf.tokens import keep_to_vocabulary
 from playground.export.prompt_check import check_prompts
@@ -147,6 +150,7 @@ def _import(spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Pr
         _forget_quantisation(model)
         tokenizer.save_pretrained(target)
         _forget_places(target / "tokenizer_config.json")
+        _keep_answers(tokenizer, target)
         if gguf and model is network.model:
             _describe(model, target)
             _keep(folder / gguf, target / GGUF_FILE)
@@ -158,6 +162,14 @@ def _import(spec: ModelSpec, files: tuple[Path, ...], target: Path, progress: Pr
         bring_template(folder, target)
     _judge_prompts(spec, tokenizer, target)
     return notes
+
+
+def _keep_answers(tokenizer: Any, target: Path) -> None:
+    """Spare those who come later in this process reading what was just written."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    # How it takes control tokens in a text is the one thing of it that tokenizer.json does not say.
+    if isinstance(backend, Tokenizer) and not backend.encode_special_tokens and (target / vocabulary.FILE).is_file():
+        vocabulary.keep(target, backend)
 
 
 def _judge_prompts(spec: ModelSpec, tokenizer: Any, target: Path) -> None:

@@ -8,11 +8,13 @@ there is neither, or no instruction set the kernels are fast with, ONNX Runtime'
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -204,6 +206,47 @@ def build(folder: Path, isa: str | None = None) -> Built:
     return _tried(ways[-1]())
 
 
+def inputs(isa: str | None = None) -> str:
+    """What ``build`` makes a library of now, and tries it by, as one hexadecimal number: the source and its options,
+    the package's own library, the trial, the compiler (its file, its words, what it is told by variables) and what the
+    processor can do. Another number is another library, or one that has to be tried again.
+
+    Args:
+        isa: A key of ``LEVELS``; what ``level`` says if None.
+    """
+    isa = isa or level() or "scalar"
+    command, came = compiler(), _of_the_package(isa)
+    trial = [Path(__file__).with_name(name).read_bytes() for name in ("trial.py", "layout.py", "library.py")]
+    told = {name: value for name, value in passed(COMPILERS).items() if re.fullmatch(COMPILERS, name)}
+    decides = (
+        REVISION,
+        shipped.source_digest(SOURCE),
+        [hashlib.sha256(each).hexdigest() for each in trial],
+        OPTIONS,
+        (isa, *LEVELS[isa][1]),
+        came and (came.sha256, came.compiler),
+        command and (command, _about(command)),
+        sorted(told.items()),
+        (platform.system(), platform.machine(), platform.libc_ver()),
+        sorted(_flags(CPUINFO)),
+    )
+    return hashlib.sha256(repr(decides).encode()).hexdigest()
+
+
+def _about(command: tuple[str, ...]) -> tuple[object, ...]:
+    """Which compiler a command is: two of the same name differ in their file or in what they say of themselves."""
+    file = Path(command[0]).resolve()
+    said: object
+    try:
+        done = subprocess.run([*command, "--version"], capture_output=True, timeout=CHECK_S, check=False, env=_env())
+        said = (done.returncode, done.stdout)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = type(error).__name__
+    with contextlib.suppress(OSError):
+        return str(file), file.stat().st_size, file.stat().st_mtime_ns, said
+    return str(file), said
+
+
 def _of_the_package(isa: str) -> shipped.Shipped | None:
     """The package's library; None where somebody names a compiler."""
     return None if os.environ.get("CC") else shipped.find(isa, REVISION, SOURCE)
@@ -253,11 +296,10 @@ def _run(command: list[str], seconds: float, what: Translatable) -> str:
     Raises:
         KernelsUnavailable: It ended otherwise than well.
     """
-    env = {**passed(COMPILERS, LIBRARIES), "PYTHONPATH": python_path(os.environ)}
     try:
         # A compiler speaks the encoding of its own locale.
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=seconds, check=False, env=env
+            command, capture_output=True, text=True, errors="replace", timeout=seconds, check=False, env=_env()
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise KernelsUnavailable(msg("{what} ({error})", what=what, error=type(error).__name__)) from error
@@ -269,3 +311,7 @@ def _run(command: list[str], seconds: float, what: Translatable) -> str:
             raise KernelsUnavailable(msg("{what} (exit code {code})", what=what, code=done.returncode))
         raise KernelsUnavailable(msg("{what} (exit code {code}: {said})", what=what, code=done.returncode, said=said))
     return said
+
+
+def _env() -> dict[str, str]:
+    return {**passed(COMPILERS, LIBRARIES), "PYTHONPATH": python_path(os.environ)}

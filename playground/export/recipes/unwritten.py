@@ -8,21 +8,24 @@ memory. This module knows the builder's classes; what is done with the graph is 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from playground.catalog.template_files import read_json
+from playground.export import vocabulary
 from playground.export.quantization.weights import INLINE, Array, Graph, Make
+from playground.export.vocabulary import CONFIG, FILE
 from playground.runtimes.torch.networks import load_network
 
 
 @contextlib.contextmanager
 def unwritten(folder: Path) -> Iterator[list[Graph]]:
-    """In this block the builder reads the network in ``folder`` one weight at a time and its tokenizer once, and writes
-    no graph.
+    """In this block the builder reads the network in ``folder`` one weight at a time and of its tokenizer no more than
+    it asks for, and writes no graph and no tokenizer.
 
     Yields:
         What it would have written, once it has come to that.
@@ -43,7 +46,7 @@ def unwritten(folder: Path) -> Iterator[list[Graph]]:
         built.append(graph_of(builder.model, {}))
 
     Model.load_weights, Model.save_model = load, take
-    front.AutoTokenizer = base.AutoTokenizer = _ReadOnce(tokenizers)
+    front.AutoTokenizer = base.AutoTokenizer = _Tokenizers(tokenizers, folder)
     try:
         yield built
     finally:
@@ -51,20 +54,66 @@ def unwritten(folder: Path) -> Iterator[list[Graph]]:
         front.AutoTokenizer = base.AutoTokenizer = tokenizers
 
 
-class _ReadOnce:
-    """transformers' ``AutoTokenizer`` for who asks for the same one several times: a vocabulary of 262 thousand takes
-    seconds to read. The builder asks three times, and changes nothing but a length in the one it writes.
+class _Tokenizers:
+    """transformers' ``AutoTokenizer`` for the builder.
+
+    A vocabulary of 262 thousand takes transformers five seconds to read, and the builder asks three times: for ids of a
+    few names, for the end of a turn, and to write what it read, which nobody keeps.
     """
 
-    def __init__(self, usual: Any) -> None:
-        self._usual = usual
+    def __init__(self, usual: Any, folder: Path) -> None:
+        self._usual, self._folder = usual, folder
         self._read: dict[str, Any] = {}
 
     def from_pretrained(self, *places: Any, **options: Any) -> Any:
         key = repr((places, sorted(options.items())))
         if key not in self._read:
-            self._read[key] = self._usual.from_pretrained(*places, **options)
+            read = partial(self._usual.from_pretrained, *places, **options)
+            ours = [str(place) for place in places] == [str(self._folder)] and _is_described(self._folder)
+            self._read[key] = _Asked(self._folder, read) if ours else read()
         return self._read[key]
+
+
+def _is_described(folder: Path) -> bool:
+    """Whether the files are those that transformers writes of a tokenizer that is all in tokenizer.json."""
+    return (folder / FILE).is_file() and read_json(folder / CONFIG).get("backend") == "tokenizers"
+
+
+class _Asked:
+    """As much of a tokenizer as the builder asks for; for anything else it is read.
+
+    Args:
+        folder: Holds tokenizer.json and tokenizer_config.json.
+        read: Gives transformers' object.
+    """
+
+    def __init__(self, folder: Path, read: Callable[[], Any]) -> None:
+        self._read = read
+        self._whole: Any = None
+        known, played = vocabulary.of(folder).names, vocabulary.roles(folder)
+        self._names = known
+        for role, token in played.items():
+            if token in known:
+                setattr(self, role, token)
+                setattr(self, f"{role}_id", known[token])
+
+    def get_vocab(self) -> Mapping[str, int]:
+        """The names that the builder looks for, as far as they are in it."""
+        return self._names
+
+    def convert_tokens_to_ids(self, token: str) -> int:
+        return self._names[token] if token in self._names else self._object().convert_tokens_to_ids(token)
+
+    def save_pretrained(self, _folder: str) -> None:
+        """Nothing: the original's files take its place."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._object(), name)
+
+    def _object(self) -> Any:
+        if self._whole is None:
+            self._whole = self._read()
+        return self._whole
 
 
 def graph_of(model: Any, weights: Mapping[str, Any]) -> Graph:

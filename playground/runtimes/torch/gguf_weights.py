@@ -3,15 +3,17 @@
 Which tensor of the file becomes which weight, and what is done to its numbers on the way, is transformers' own table
 and its own code for each family; unpacking is its own too, or the package gguf's. But transformers unpacks all tensors
 before it fills the network, and drops those that are in no table without a word. Inside ``quick_gguf()`` a tensor stays
-in the file, packed, until it is computed with (``deferred.py``), and what nobody reads is counted. Two things that take
-most of the time of the rest are done once: arrays of the vocabulary are skipped (the tokenizer has a reader of its
-own), and the table of names is built once and not for each module. A few families (LFM2, Qwen 3.5) are read by a newer
-reader of transformers, which accounts for all tensors and unpacks them all at once. It knows nothing of models.
+in the file, packed, until it is computed with (``deferred.py``), and what nobody reads is counted. What takes most of
+the time of the rest is done once: the header of a file is read once a process, arrays of the vocabulary are skipped
+there (the tokenizer has a reader of its own, ``gguf_vocabulary.py``), and the table of names is built once and not for
+each module. A few families (LFM2, Qwen 3.5) are read by a newer reader of transformers, which accounts for all tensors
+and unpacks them all at once. It knows nothing of models.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import re
 import struct
@@ -19,6 +21,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +32,7 @@ from playground.catalog import footprint
 from playground.errors import some
 from playground.messages import msg
 from playground.runtimes.torch.deferred import Deferred, exchanged, real
+from playground.runtimes.torch.gguf_vocabulary import quick_merges
 from playground.runtimes.torch.incomplete import NAMED_TENSORS, IncompleteWeights
 from playground.system import memory
 from playground.system.cpu import usable_cores
@@ -228,31 +232,62 @@ _ONE_AT_A_TIME = threading.RLock()
 def _quick_gguf(deferred: bool) -> Iterator[None]:
     import gguf
     from transformers import modeling_gguf_pytorch_utils as loader
+    from transformers.integrations.gguf import gguf_tokenizer_mapping as tokenizers
     from transformers.integrations.gguf import reader as newer
 
     usual, parse, mapped = loader.load_gguf_checkpoint, loader._gguf_parse_value, newer._mapped
+    described, merges, kind = newer._read_metadata, tokenizers.generate_merges, _reader()
 
     def load(path: Any, return_tensors: bool = False, model_to_load: Any = None, **named: Any) -> Any:
-        parsed = usual(path, return_tensors=False, **named)
+        # Whoever is given it may change it; of the vocabulary nobody looks at more than its length.
+        parsed = {key: copy.copy(part) for key, part in _once("parsed", path, lambda: usual(path, **named)).items()}
+        parsed["config"] = copy.deepcopy(parsed["config"])
         if return_tensors:
-            parsed["tensors"] = _tensors(_reader()(path), parsed, model_to_load, deferred)
+            parsed["tensors"] = _tensors(read(path), parsed, model_to_load, deferred)
         return parsed
+
+    def read(path: Any, mode: str = "r") -> Any:
+        return _once("reader", path, lambda: kind(path)) if mode == "r" else kind(path, mode)
+
+    def describe(blob: Any, path: str, string_arrays: Any = ()) -> Any:
+        if string_arrays:  # the vocabulary itself, which a tokenizer is made of once
+            return described(blob, path, string_arrays)
+        metadata, tensors, place = _once("metadata", path, lambda: described(blob, path))
+        return dict(metadata), tensors, place
 
     def value_of(part: Any, kinds: Any) -> Any:
         return 0 if part is STAND_IN else parse(part, kinds)  # asked for each token of a vocabulary
 
-    quick = {"GGUFReader": _reader(), "get_tensor_name_map": functools.cache(gguf.get_tensor_name_map)}
+    quick = {"GGUFReader": read, "get_tensor_name_map": functools.cache(gguf.get_tensor_name_map)}
     before = {name: getattr(gguf, name) for name in quick}
     # transformers imports these names from their modules each time it loads a file: replacing them there is enough.
     vars(gguf).update(quick)
     vars(loader).update(load_gguf_checkpoint=load, _gguf_parse_value=value_of)
-    vars(newer).update(_mapped=lambda path: mapped(path).view(np.ndarray))
+    # Of a memmap each slice takes twenty times as long as of a view into its memory.
+    vars(newer).update(_mapped=lambda path: memoryview(mapped(path).view(np.ndarray)), _read_metadata=describe)
+    vars(tokenizers).update(generate_merges=quick_merges(merges))
     try:
         yield
     finally:
         vars(gguf).update(before)
         vars(loader).update(load_gguf_checkpoint=usual, _gguf_parse_value=parse)
-        vars(newer).update(_mapped=mapped)
+        vars(newer).update(_mapped=mapped, _read_metadata=described)
+        vars(tokenizers).update(generate_merges=merges)
+
+
+_LAST: dict[str, tuple[tuple[int, ...], Any]] = {}
+"""What was read of the last file: it is asked for some seven times while a model is prepared, under several names."""
+
+
+def _once(kind: str, path: Any, make: Callable[[], Any]) -> Any:
+    """What ``make`` reads of the file at ``path``, made anew only where it is another file or was written to."""
+    about = Path(path).stat()
+    key = about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+    found = _LAST.get(kind)
+    if found is None or found[0] != key:
+        _LAST.pop(kind, None)
+        found = _LAST[kind] = key, make()
+    return found[1]
 
 
 STAND_IN = np.zeros(1, np.int32)

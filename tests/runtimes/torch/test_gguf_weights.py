@@ -4,6 +4,7 @@ that it reads, in every type that the package gguf packs, whole, by rows and by 
 from __future__ import annotations
 
 import gc
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from transformers.integrations.gguf import dequant
 from transformers.integrations.gguf.gguf_conversion_mapping import GGUF_ARCHS
 
 from playground.paths import ROOT
-from playground.runtimes.torch import gguf_weights
+from playground.runtimes.torch import gguf_vocabulary, gguf_weights
 from playground.runtimes.torch.deferred import Deferred, real
 from playground.runtimes.torch.gguf_weights import Packed, Room, quick_gguf, unpacked_ahead
 from playground.runtimes.torch.incomplete import IncompleteWeights
@@ -245,6 +246,56 @@ def test_the_packages_are_as_they_were_behind_it(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), quick_gguf():
         raise ZeroDivisionError
     assert (gguf.GGUFReader, gguf.get_tensor_name_map, loader.load_gguf_checkpoint) == before
+
+
+def test_a_files_header_is_read_once_and_anew_where_it_was_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gguf_weights, "_LAST", {})
+    ggufs.write_llama(tmp_path / "m.gguf")
+    read: list[Path] = []
+    kind = gguf_weights._reader()
+    begin = kind.__init__
+
+    def counted(self: Any, path: Path, *more: str) -> None:
+        read.append(path)
+        begin(self, path, *more)
+
+    monkeypatch.setattr(kind, "__init__", counted)
+    first = load_network(tmp_path, "m.gguf").model
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "model.gguf").hardlink_to(tmp_path / "m.gguf")
+    first.config.save_pretrained(tmp_path / "second")
+    again = load_network(tmp_path / "second", deferred=True).model
+    assert len(read) == 1
+    assert torch.equal(real(again.model.norm.weight), first.model.norm.weight)
+    with quick_gguf():
+        for changed in (loader.load_gguf_checkpoint(tmp_path / "m.gguf") for _ in range(2)):
+            assert changed["config"]["model_type"] == "llama", "what one is given is nobody else's"
+            changed["config"]["model_type"] = "another"
+            changed["config"].clear()
+    ggufs.write_llama(tmp_path / "m.gguf", {"blk.0.secret.weight": np.ones((4, 4), np.float32)})
+    with pytest.raises(IncompleteWeights, match="secret"):
+        load_network(tmp_path, "m.gguf")
+    assert len(read) == 2
+
+
+@pytest.mark.parametrize("scores", ["places", "level", "no numbers", "none"])
+def test_merges_are_those_that_transformers_derives(scores: str) -> None:
+    from transformers.tokenization_utils_base import generate_merges
+
+    draw = random.Random(1)
+    tokens = list(dict.fromkeys("".join(draw.choices("abc", k=draw.randint(1, 5))) for _ in range(400)))
+    vocab = {token: place for place, token in enumerate(tokens)}
+    given: dict[str, dict[str, float] | None] = {
+        "places": {token: -place for token, place in vocab.items()},
+        "level": {token: float(-(place % 7)) for token, place in vocab.items()},
+        "no numbers": {token: float("nan") for token in vocab},
+        "none": None,
+    }
+    expected = generate_merges(vocab, given[scores])
+    assert len(expected) > 200
+    assert gguf_vocabulary.quick_merges(generate_merges)(vocab, given[scores]) == expected
 
 
 MEASURED = """

@@ -11,5 +11,5 @@ Door:
     beside: Beside
     connections: Connection
     operations: Operations
-    serving: bound, opened, serve
+    serving: END_IN_ALL_S, bound, opened, serve
 """

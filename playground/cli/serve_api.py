@@ -12,8 +12,9 @@ from playground.errors import UsageError
 from playground.messages import msg
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from playground.config.settings import Settings
-    from playground.system.ending import Ending
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def serve_api(
     _check_open(settings)
     with ending.heard(END_IN_ALL_S, signal.SIGINT, signal.SIGTERM) as end, Playground(settings) as playground:
         served = playground.default_variants()  # a wrong name is told before anything is opened
-        _serve(playground, ", ".join(map(str, served)), end)
+        _serve(playground, ", ".join(map(str, served)), end.wait)
     return output.OK
 
 
@@ -66,8 +67,8 @@ def _check_open(settings: Settings) -> None:
         )
 
 
-def _serve(playground: object, served: str, end: Ending) -> None:
-    """Answer until ``end``, which Ctrl-C and SIGTERM bring."""
+def _serve(playground: object, served: str, end: Callable[[], object]) -> None:
+    """Answer until ``end`` returns, which Ctrl-C and SIGTERM bring."""
     import asyncio
 
     from playground.api.app import create_api
@@ -89,5 +90,5 @@ def _serve(playground: object, served: str, end: Ending) -> None:
         with written(settings.log):
             log.info("listening", extra={"port": port})
             playground.prepare_served()
-            asyncio.run(serve(app, listening, playground.close, end.wait))
+            asyncio.run(serve(app, listening, playground.close, end))
             log.info("ended")

@@ -21,12 +21,13 @@ from playground.ui.i18n import say
 log = logging.getLogger(__name__)
 
 MOST_CHARS = 300
-FRAMES = 3
+FRAMES = 8
 REFUSED = msg("That can't be answered: what was sent is not what this function takes.")
 
 
 def bounded(demo: gr.Blocks) -> None:
     """Have errors of the page's functions told so, from now on."""
+    gr.Dropdown._warn_if_invalid_choice = _unlisted
     process = demo.process_api
 
     async def process_api(*given: Any, **more: Any) -> Any:
@@ -45,6 +46,12 @@ def bounded(demo: gr.Blocks) -> None:
             raise gr.Error(say(REFUSED), print_exception=False) from None
 
     demo.process_api = process_api
+
+
+def _unlisted(box: gr.Dropdown, value: Any) -> None:
+    """In place of gradio's warning, which holds all of a value that is not in the list, and whatever it is."""
+    if not box.allow_custom_value and value not in [each for _, each in box.choices]:
+        log.info("not in the list of %s: %s", box.elem_id or "a choice", short(str(value)))
 
 
 def short(text: str) -> str:

@@ -25,6 +25,7 @@ from playground.experiments.blind import BlindJob
 from playground.messages import NOTHING, Translatable, msg, plural, sentences
 from playground.records import Comparison
 from playground.ui import columns, jobs
+from playground.ui.failures import line_of
 from playground.ui.front import Front
 from playground.ui.html import asked as view
 from playground.ui.html import panel, receipts
@@ -357,8 +358,8 @@ class Running:
                     yield changes or self.same()
         except PlaygroundError as error:
             yield {**self.idle(), notice: notice_html(error.message, "problem")}
-        except Exception:
-            log.exception("The comparison broke off")
+        except Exception as error:  # also of whoever sends what no page does
+            log.error("The comparison broke off: %s", line_of(error))
             words = msg("Something broke in the app itself; its log says what. Your prompt is still here: try again.")
             yield {**self.idle(), notice: notice_html(words, "problem")}
 

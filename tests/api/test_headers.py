@@ -23,7 +23,7 @@ PATHS = (
 @pytest.mark.hostile
 def test_no_answer_is_taken_for_what_it_is_not(playground: Playground) -> None:
     known = Hosts("testserver", ())
-    app = Operations(create_api(playground, hosts=known), playground, known)
+    app: Any = Operations(create_api(playground, hosts=known), playground, known)
     client = TestClient(app, follow_redirects=False)
     answers = [client.get(path) for path in PATHS]
     answers += [client.get("/v1/models", headers={"host": "foreign.example"}), client.post("/metrics")]

@@ -533,34 +533,34 @@ def test_a_clock_that_is_far_ahead_deletes_nothing_and_is_believed_after_a_day_o
         ahead = timedelta()
 
         @classmethod
-        def now(cls, tz: Any = None) -> datetime:
+        def now(cls, tz: Any = None) -> Any:
             return real + cls.ahead
 
     monkeypatch.setattr(results_store, "datetime", Clock)
 
     def save(id: str, at: datetime) -> None:
-        store.save(comparison(id, at.isoformat(timespec="milliseconds")))
+        kept.save(comparison(id, at.isoformat(timespec="milliseconds")))
 
-    store = Store(tmp_path / "playground.sqlite3", Retention(days=7, doubts_clock=True))
+    kept = Store(tmp_path / "playground.sqlite3", Retention(days=7, doubts_clock=True))
     for days in range(6):
         save(f"id{days}", real - timedelta(days=days))
     Clock.ahead = timedelta(days=30_000)
-    store._expired_at = None
-    assert store.count() == 6
+    kept._expired_at = None
+    assert kept.count() == 6
     save("future", Clock.now())
     save("future2", Clock.now() + timedelta(hours=20))
-    assert store.count() == 8
-    store.close()
+    assert kept.count() == 8
+    kept.close()
     # A process that starts with the wrong clock believes no more.
-    store = Store(tmp_path / "playground.sqlite3", Retention(days=7, doubts_clock=True))
-    assert store.count() == 8
+    kept = Store(tmp_path / "playground.sqlite3", Retention(days=7, doubts_clock=True))
+    assert kept.count() == 8
     Clock.ahead = timedelta()
     save("again", real + timedelta(seconds=1))
-    assert store.count() == 9
+    assert kept.count() == 9
     Clock.ahead = timedelta(days=30_002)
     save("late", Clock.now())
-    assert {kept.id for kept in store.list()} == {"future", "future2", "late"}
-    store.close()
+    assert {each.id for each in kept.list()} == {"future", "future2", "late"}
+    kept.close()
 
 
 def test_what_nobody_adds_to_still_becomes_too_old_where_the_app_runs_for_days(

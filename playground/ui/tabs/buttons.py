@@ -16,6 +16,7 @@ import gradio as gr
 from playground.errors import PlaygroundError
 from playground.messages import Translatable, msg
 from playground.ui.blocks import Blocks
+from playground.ui.failures import line_of
 from playground.ui.html.format import esc
 from playground.ui.sessions import Sessions
 
@@ -57,8 +58,8 @@ class Buttons:
                     yield changes
         except PlaygroundError as error:
             yield {**self.idle(), place: problem_html(error.message)}
-        except Exception:
-            log.exception("%s broke off", self.word)
+        except Exception as error:  # also of whoever sends what no page does
+            log.error("%s broke off: %s", self.word, line_of(error))
             yield {**self.idle(), place: problem_html(msg("Something broke in the app itself; its log says what."))}
 
     def connect(self, sessions: Sessions, demo: Blocks) -> None:

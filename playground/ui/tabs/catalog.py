@@ -17,6 +17,7 @@ from playground.catalog.search import Filters, Listed, Sort
 from playground.errors import PlaygroundError
 from playground.messages import NOTHING, Translatable, msg
 from playground.system.memory import limit_mb
+from playground.ui.failures import line_of
 from playground.ui.html import catalog
 from playground.ui.html.format import card_word, esc
 from playground.ui.tabs.form import with_models
@@ -199,8 +200,8 @@ def _look_up(playground: Playground, text: str) -> tuple[Any, ...]:
         card = playground.hub_card(text)
     except PlaygroundError as error:
         return _refused(error)
-    except Exception:
-        log.exception("A repository could not be looked up")
+    except Exception as error:
+        log.error("A repository could not be looked up: %s", line_of(error))
         return _refused(PlaygroundError(msg("Something broke while the Hub was asked; the log says what")))
     info = card.hub
     assert info is not None

@@ -26,6 +26,7 @@ from playground.messages import msg
 from playground.records import Variant
 from playground.results.figures import CHOICE
 from playground.ui import offered
+from playground.ui.failures import line_of
 from playground.ui.html import choose
 from playground.ui.html.format import esc
 from playground.ui.tabs import votes
@@ -200,8 +201,8 @@ def shown(
         table = choose.verdicts_html(verdicts, limits) + _notes(found, verdicts)
     except PlaygroundError as error:
         return gr.skip(), _problem(error.message), ""
-    except Exception:
-        log.exception("The models could not be judged")
+    except Exception as error:
+        log.error("The models could not be judged: %s", line_of(error))
         return gr.skip(), _problem("Something broke in the app itself; its log says what."), ""
     try:
         mine = _own(playground, found, str(own or ""))

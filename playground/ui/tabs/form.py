@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -35,6 +36,8 @@ MODE_HELP = msg(
 
 MOST_STORED = 50
 """Of what other programs keep: a list to choose from, not an inventory."""
+MOST_STATES = 64
+"""Chosen models whose state is told; more can't be run at once."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def examples_html() -> str:
 def states_html(playground: Playground, chosen: Sequence[Any]) -> str:
     """What has to happen before chosen models can answer, and what can't be named; nothing where all are ready."""
     lines = []
-    for text in dict.fromkeys(map(variant_of, chosen)):
+    for text in islice(dict.fromkeys(map(variant_of, chosen)), MOST_STATES):
         try:
             spec, variant = playground.resolve(str(offered.variant(playground, text)))
         except PlaygroundError as error:
@@ -318,10 +321,11 @@ def with_models(playground: Playground, chosen: Sequence[Any], most: int) -> Any
     """The picker with these models chosen, each by the name that the list has for it; what names nothing stays as it
     was typed, for Run to say so.
     """
-    named = []
-    for text in chosen:
+    kept: dict[str, None] = {}
+    for text in dict.fromkeys(chosen):
+        if len(kept) >= most:  # a list without end would have each of its names looked up
+            break
         found, time = offered.known(playground, [variant_of(text)]), time_of(text)
         name = str(found[0]) if found else str(text)
-        named.append(f"{name} ({time})" if time > 1 and found else name)
-    kept = list(dict.fromkeys(named))[:most]
-    return gr.update(choices=choices(playground, kept), value=kept)
+        kept[f"{name} ({time})" if time > 1 and found else name] = None
+    return gr.update(choices=choices(playground, list(kept)), value=list(kept))

@@ -27,6 +27,8 @@ OpenStatus = Literal["yes", "partial", "no", "unknown"]
 
 T = TypeVar("T")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 RENAMED = {
     "others_cores": "other_cpu_cores",
     "twin": "candidate",
@@ -52,11 +54,23 @@ class Record:
         named = ((RENAMED.get(name, name), value) for name, value in data.items())
         return cls(**{name: _typed(hints[name], value) for name, value in named if name in hints})
 
+    def well_formed(self) -> bool:
+        """Whether each field holds what its type says, whole numbers have 64 bits and texts can be written down:
+        ``from_json`` takes plain values as they stand, which is enough where nobody else writes the file.
+        """
+        return all(_holds(hint, getattr(self, name)) for name, hint in _types(type(self)).items())  # type: ignore[arg-type]
+
 
 @cache
 def _names(cls: Any) -> tuple[str, ...]:
     """The fields; events are written by the hundred a second, each between two steps of a model."""
     return tuple(each.name for each in fields(cls))
+
+
+@cache
+def _types(cls: Any) -> dict[str, Any]:
+    hints = get_type_hints(cls)
+    return {name: hints[name] for name in _names(cls)}
 
 
 @cache
@@ -111,6 +125,29 @@ def _typed(hint: Any, value: Any) -> Any:
     if isinstance(hint, type) and issubclass(hint, Record) and isinstance(value, dict):
         return hint.from_json(value)
     return value
+
+
+def _holds(hint: Any, value: Any) -> bool:
+    origin, options = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_holds(option, value) for option in options)
+    if origin is Literal:
+        return isinstance(value, str) and value in options
+    if origin is tuple:
+        if not isinstance(value, tuple) or not (options[-1] is ... or len(options) == len(value)):
+            return False
+        each = options[:1] * len(value) if options[-1] is ... else options
+        return all(_holds(option, item) for option, item in zip(each, value, strict=True))
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            _holds(options[0], key) and _holds(options[1], item) for key, item in value.items()
+        )
+    if hint is str:
+        return isinstance(value, str) and not _SURROGATE.search(value)
+    if hint in (int, float):
+        whole = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+        return whole or (hint is float and isinstance(value, float))
+    return hint is Any or (isinstance(value, hint) and (not isinstance(value, Record) or value.well_formed()))
 
 
 @dataclass(frozen=True)

@@ -264,7 +264,7 @@ def _document(folder: Path, home: Path) -> _Document | None:
         document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
         files = {name: FileRecord.from_json(record) for name, record in document["files"].items()}
         artifact = Artifact.from_json(document)
-        if document.get("until", math.inf) < time.time():
+        if not artifact.well_formed() or document.get("until", math.inf) < time.time():
             return None
         place = home / artifact.path if artifact.path else folder
         kernels = _judged_by(document, artifact) if place == folder else None

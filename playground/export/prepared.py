@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ MAX_MANIFEST = 4_000_000
 GRAPH = "model.onnx"
 OWN = ("kernels.so", "kernels.program", cache.DOCUMENT)
 """Of an artifact, what is made anew wherever it runs."""
+UNREADABLE = msg("its {file} can't be read", file=MANIFEST)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 BESIDE = ("genai_config.json",)
 """What an artifact has beside graphs, weights and ``SIDE_FILES``."""
 
@@ -134,12 +137,14 @@ def read_manifest(content: bytes) -> Manifest:
         if document["kind"] != KIND or document["format"] != FORMAT:
             raise NotTaken(msg("its {file} is of another format", file=MANIFEST))
         return Manifest({str(name): _offered(each) for name, each in document["artifacts"].items()})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise NotTaken(msg("its {file} can't be read", file=MANIFEST)) from error
+    except cache.DAMAGED as error:
+        raise NotTaken(UNREADABLE) from error
 
 
 def _offered(value: Mapping[str, Any]) -> Offered:
     files = {str(name): (int(size), str(digest)) for name, (size, digest) in value["files"].items()}
+    if not all(size >= 0 and _SHA256.fullmatch(digest) for size, digest in files.values()):
+        raise ValueError("no size or no digest of a file")
     texts = {key: str(value.get(key, "")) for key in ("source", "upstream", "judge", "paper", "licence")}
     return Offered(
         folder=str(value["folder"]),
@@ -231,6 +236,10 @@ def offered_for(spec: ModelSpec, variant: Variant, manifest: bytes) -> Offered:
     offered = read_manifest(manifest).artifacts.get(str(variant))
     if offered is None:
         raise NotTaken(msg("it has none of {variant}", variant=variant))
+    # A recipe of another version is no mistake of the list: it is told by its name.
+    known = dataclasses.replace(offered.artifact, recipe="none")
+    if not dataclasses.replace(offered, artifact=known).well_formed() or not isinstance(offered.artifact.recipe, str):
+        raise NotTaken(UNREADABLE)
     if reason := _unfit(spec, variant, offered):
         raise NotTaken(reason)
     return offered

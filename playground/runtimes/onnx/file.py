@@ -9,7 +9,6 @@ Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/on
 
 from __future__ import annotations
 
-import math
 import mmap
 import re
 from collections import Counter
@@ -42,6 +41,10 @@ _ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS, _ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 5
 _SPARSE_PARTS = (1, 2)  # values and indices
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_EXTERNAL = 1, 2, 13
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+MOST_DIMENSIONS, MOST_ELEMENTS = 64, 1 << 60
+"""Of one tensor. NumPy takes as many dimensions; without a bound their product is a number of megabytes. What claims
+more elements counts as so many.
+"""
 DEEPEST = 8
 """Subgraphs within subgraphs; exporters make one level."""
 
@@ -199,7 +202,7 @@ def _attribute(data: mmap.mmap, span: Span, operator: str, found: OnnxFile, dept
         if number == _ATTRIBUTE_NAME:
             name = _text(data, _span(value))
         elif number == _ATTRIBUTE_INT and operator == "MatMulNBits" and name == "bits":
-            found.matmul_bits[int(value)] += 1  # type: ignore[arg-type]
+            found.matmul_bits[_whole(value)] += 1
         elif number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
             _graph(data, _span(value), found, depth + 1)
         elif number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
@@ -215,12 +218,15 @@ def _sparse(data: mmap.mmap, span: Span, found: OnnxFile) -> None:
 
 
 def _tensor(data: mmap.mmap, span: Span, found: OnnxFile) -> None:
-    size, kind = 1, 0
+    size, rank, kind = 1, 0, 0
     for number, value in _fields(data, span):
         if number == _TENSOR_DIMS:
-            size *= math.prod(_packed(data, value))
+            for length in _packed(data, value):
+                size, rank = min(size * length, MOST_ELEMENTS), rank + 1
+                if rank > MOST_DIMENSIONS:
+                    raise BadOnnxFile(msg("a tensor has more than {count} dimensions", count=MOST_DIMENSIONS))
         elif number == _TENSOR_TYPE:
-            kind = int(value)  # type: ignore[arg-type]
+            kind = _whole(value)
         elif number == _TENSOR_EXTERNAL:
             entry = {key: _text(data, _span(part)) for key, part in _fields(data, _span(value))}
             if entry.get(1) == "location":
@@ -266,15 +272,21 @@ def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
     raise BadOnnxFile(msg("it is cut off, or not in ONNX's format"))
 
 
-def _packed(data: mmap.mmap, value: int | Span) -> list[int]:
+def _packed(data: mmap.mmap, value: int | Span) -> Iterator[int]:
     """A repeated integer, written one by one or packed."""
     if isinstance(value, int):
-        return [value]
-    numbers, (at, end) = [], value
+        yield value
+        return
+    at, end = value
     while at < end:
         number, at = _varint(data, at, end)
-        numbers.append(number)
-    return numbers
+        yield number
+
+
+def _whole(value: int | Span) -> int:
+    if not isinstance(value, int):
+        raise BadOnnxFile(msg("it is not in ONNX's format"))
+    return value
 
 
 def _span(value: int | Span) -> Span:

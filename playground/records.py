@@ -29,6 +29,14 @@ T = TypeVar("T")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
+
+def as_id(id: object) -> str:
+    """``id`` as something can be kept under it; "", which is nothing's, where it is no text or has halves of characters
+    or the end of a string. Of what a caller made up, there is none.
+    """
+    return id if isinstance(id, str) and "\x00" not in id and not _SURROGATE.search(id) else ""
+
+
 RENAMED = {
     "others_cores": "other_cpu_cores",
     "twin": "candidate",

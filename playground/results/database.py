@@ -104,7 +104,9 @@ MIGRATIONS = (
 LISTED_SINCE = 3
 """The version that brought ``entry``: what was kept before is read once, to be listed."""
 
-_TROUBLE = (sqlite3.Error, OSError, ValueError, KeyError, TypeError, RecursionError)
+_TROUBLE = (
+    *(sqlite3.Error, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError),
+)
 BUSY_S = 10.0
 """How long to wait while another process writes."""
 AGAIN_S = 0.02

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from playground.messages import Translatable, msg
-from playground.records import Environment, Record, Variant
+from playground.records import Environment, Record, Variant, as_id
 from playground.results.statistics import Interval, Paired, family, paired, wilson
 from playground.results.store import Store
 
@@ -193,4 +193,4 @@ class Scores:
             StorageError: They can't be deleted.
         """
         with self._store.writing() as connection:
-            return sum(connection.execute("DELETE FROM score WHERE id = ?", (id,)).rowcount for id in ids)
+            return sum(connection.execute("DELETE FROM score WHERE id = ?", (as_id(id),)).rowcount for id in ids)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from playground.errors import StorageError
-from playground.records import Comparison, Variant
+from playground.records import Comparison, Variant, as_id
 from playground.results.database import Database
 from playground.results.entries import (
     TITLE_CHARS,
@@ -170,7 +170,7 @@ class Store(Database):
             StorageError: The database can't be read.
         """
         with self.reading() as connection:
-            row = connection.execute(_sql("SELECT {fields} FROM entry AS e WHERE e.id = ?"), (id,)).fetchone()
+            row = connection.execute(_sql("SELECT {fields} FROM entry AS e WHERE e.id = ?"), (as_id(id),)).fetchone()
             return _entry(row) if row else None
 
     def owner(self, id: str) -> str | None:
@@ -180,7 +180,7 @@ class Store(Database):
             StorageError: The database can't be read.
         """
         with self.reading() as connection:
-            row = connection.execute("SELECT owner FROM entry WHERE id = ?", (id,)).fetchone()
+            row = connection.execute("SELECT owner FROM entry WHERE id = ?", (as_id(id),)).fetchone()
             return str(row[0]) if row else None
 
     def asked_models(self, owner: str | None = None) -> builtins.list[Variant]:
@@ -221,10 +221,10 @@ class Store(Database):
             StorageError: It can't be written.
         """
         with self.writing() as connection:
-            found = connection.execute("SELECT owner FROM entry WHERE id = ?", (id,)).fetchone()
+            found = connection.execute("SELECT owner FROM entry WHERE id = ?", (as_id(id),)).fetchone()
             if not found or owner not in (None, found[0]):
                 return False
-            step: tuple[str] | None = (id,)
+            step: tuple[str] | None = (as_id(id),)
             while step:
                 (parent,) = connection.execute("SELECT parent FROM entry WHERE id = ?", step).fetchone()
                 connection.execute("DELETE FROM comparison WHERE id = ?", step)
@@ -243,7 +243,7 @@ class Store(Database):
         """
         with self.writing() as connection:
             connection.executemany(
-                "UPDATE entry SET owner = ? WHERE id = ? AND owner = ''", [(owner, each) for each in ids]
+                "UPDATE entry SET owner = ? WHERE id = ? AND owner = ''", [(owner, as_id(each)) for each in ids]
             )
 
     def get(self, id: str) -> Comparison | None:
@@ -381,13 +381,13 @@ class Store(Database):
                 _sql("UPDATE entry SET {setting} WHERE id = ? AND (? IS NULL OR owner = ?)").replace(
                     "{setting}", setting
                 ),
-                (value, id, owner, owner),
+                (value, as_id(id), owner, owner),
             )
             return done.rowcount > 0
 
     def _get(self, table: Table[Kept], id: str) -> Kept | None:
         with self.reading() as connection:
-            row = connection.execute(table.sql("SELECT document FROM {table} WHERE id = ?"), (id,)).fetchone()
+            row = connection.execute(table.sql("SELECT document FROM {table} WHERE id = ?"), (as_id(id),)).fetchone()
             return table.record(row[0]) if row else None
 
     def _newest(self, table: Table[Kept], limit: int) -> builtins.list[Kept]:

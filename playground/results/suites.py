@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from playground.records import Cell, Record, Request, SuiteRun, Variant
+from playground.records import Cell, Record, Request, SuiteRun, Variant, as_id
 from playground.results.entries import TITLE_CHARS, one_line, storable, variants_of
 from playground.results.store import Store
 from playground.system.file_lock import FileLock
@@ -161,20 +161,20 @@ class Suites:
         """Where a suite stands now; returns as ``put`` does."""
         with self._store.writing() as connection:
             changed = connection.execute(
-                "UPDATE suite SET status = ?, finished_at = ? WHERE id = ?", (status, finished_at, id)
+                "UPDATE suite SET status = ?, finished_at = ? WHERE id = ?", (status, finished_at, as_id(id))
             )
             return changed.rowcount > 0
 
     def forget_failed(self, id: str) -> int:
         """Take away the cells that ended with an error, so that they are run again; returns how many there were."""
         with self._store.writing() as connection:
-            return connection.execute("DELETE FROM suite_cell WHERE suite = ? AND failed", (id,)).rowcount
+            return connection.execute("DELETE FROM suite_cell WHERE suite = ? AND failed", (as_id(id),)).rowcount
 
     def delete(self, id: str, owner: str | None = None) -> bool:
         """Delete a suite and its cells for good; returns whether there was one of that owner (None for anybody's)."""
         with self._store.writing() as connection:
             found = connection.execute(
-                "DELETE FROM suite WHERE id = ? AND (? IS NULL OR owner = ?)", (id, owner, owner)
+                "DELETE FROM suite WHERE id = ? AND (? IS NULL OR owner = ?)", (as_id(id), owner, owner)
             )
             return found.rowcount > 0
 
@@ -183,7 +183,9 @@ class Suites:
     def get(self, id: str) -> SuiteRun | None:
         """The header of a suite, None if there is none."""
         with self._store.reading() as connection:
-            row = connection.execute("SELECT document, status, finished_at FROM suite WHERE id = ?", (id,)).fetchone()
+            row = connection.execute(
+                "SELECT document, status, finished_at FROM suite WHERE id = ?", (as_id(id),)
+            ).fetchone()
             if row is None:
                 return None
             run = SuiteRun.from_json(json.loads(row[0]))
@@ -192,14 +194,14 @@ class Suites:
     def plan(self, id: str) -> dict[str, Any] | None:
         """The JSON of what a suite was begun with; None if there is none."""
         with self._store.reading() as connection:
-            row = connection.execute("SELECT document FROM suite WHERE id = ?", (id,)).fetchone()
+            row = connection.execute("SELECT document FROM suite WHERE id = ?", (as_id(id),)).fetchone()
             found: dict[str, Any] | None = json.loads(row[0]).get("plan") if row else None
             return found
 
     def owner(self, id: str) -> str | None:
         """Whose a suite is; None if there is none."""
         with self._store.reading() as connection:
-            row = connection.execute("SELECT owner FROM suite WHERE id = ?", (id,)).fetchone()
+            row = connection.execute("SELECT owner FROM suite WHERE id = ?", (as_id(id),)).fetchone()
             return str(row[0]) if row else None
 
     def entries(self, owner: str | None = None, *, limit: int = 50, offset: int = 0) -> list[SuiteEntry]:
@@ -219,7 +221,7 @@ class Suites:
         """By column, how far it has come; columns without a cell are left out."""
         with self._store.reading() as connection:
             rows = connection.execute(
-                _sql("SELECT at_column, {counts} FROM suite_cell WHERE suite = ? GROUP BY at_column"), (id,)
+                _sql("SELECT at_column, {counts} FROM suite_cell WHERE suite = ? GROUP BY at_column"), (as_id(id),)
             ).fetchall()
         return {column: CellCounts(*counted) for column, *counted in rows}
 
@@ -228,7 +230,7 @@ class Suites:
         with self._store.reading() as connection:
             return set(
                 connection.execute(
-                    "SELECT at_row, sample FROM suite_cell WHERE suite = ? AND at_column = ?", (id, column)
+                    "SELECT at_row, sample FROM suite_cell WHERE suite = ? AND at_column = ?", (as_id(id), column)
                 ).fetchall()
             )
 
@@ -239,7 +241,7 @@ class Suites:
                 _cell(document)
                 for (document,) in connection.execute(
                     "SELECT document FROM suite_cell WHERE suite = ? AND at_row = ? AND at_column = ? ORDER BY sample",
-                    (id, row, column),
+                    (as_id(id), row, column),
                 ).fetchall()
             ]
 
@@ -252,7 +254,7 @@ class Suites:
         with self._store.reading() as connection:
             rows = connection.execute(
                 "SELECT number, document FROM suite_cell WHERE suite = ? AND number > ? ORDER BY number LIMIT ?",
-                (id, after, limit),
+                (as_id(id), after, limit),
             ).fetchall()
             return CellPart(tuple(_cell(document) for _, document in rows), rows[-1][0] if rows else after)
 
@@ -265,7 +267,7 @@ class Suites:
         place = (-1, -1, -1)
         while True:
             with self._store.reading() as connection:
-                rows = connection.execute(select, (id, *place, PART)).fetchall()
+                rows = connection.execute(select, (as_id(id), *place, PART)).fetchall()
                 cells = [_cell(document) for *_, document in rows]
             yield from cells
             if len(rows) < PART:

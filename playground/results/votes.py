@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from playground.errors import UsageError
 from playground.messages import msg
-from playground.records import Comparison, Record, Variant
+from playground.records import Comparison, Record, Variant, as_id
 from playground.results.blind import LETTERS, answered
 from playground.results.ratings import Judgement, Outcome
 from playground.results.spreadsheet import cell
@@ -190,7 +190,7 @@ class Votes:
         """
         with self._store.reading() as connection:
             row = connection.execute(
-                "SELECT owner FROM vote WHERE comparison = ? AND document IS NULL", (comparison,)
+                "SELECT owner FROM vote WHERE comparison = ? AND document IS NULL", (as_id(comparison),)
             ).fetchone()
             return str(row[0]) if row else None
 
@@ -236,7 +236,7 @@ class Votes:
         """
         with self._store.reading() as connection:
             row = connection.execute(
-                "SELECT document FROM vote WHERE comparison = ? AND document IS NOT NULL", (comparison,)
+                "SELECT document FROM vote WHERE comparison = ? AND document IS NOT NULL", (as_id(comparison),)
             ).fetchone()
             return Vote.from_json(json.loads(row[0])) if row else None
 

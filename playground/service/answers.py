@@ -39,6 +39,7 @@ from playground.records import (
     ModelSpec,
     Request,
     Variant,
+    as_id,
 )
 from playground.results.receipts import with_receipts
 from playground.results.store import Store
@@ -278,7 +279,7 @@ class Answers(Admitting):
     def answered(self, id: str) -> Comparison | None:
         """What was answered lately under this id."""
         with self.lately.lock:
-            found = self.lately.held.get(id)
+            found = self.lately.held.get(as_id(id))
         return found[0] if found else None
 
 

@@ -25,7 +25,7 @@ from playground.experiments.token_view import TokenViewer, TokenViewJob
 from playground.experiments.turns import ContextUse, Turn, again, context_use, go_on, reply, resend, why_no_reply
 from playground.export import Preparer
 from playground.messages import NOTHING, Translatable, msg, sentences
-from playground.records import Column, Comparison, Mode, ModelRun, Request, Variant
+from playground.records import Column, Comparison, Mode, ModelRun, Request, Variant, as_id
 from playground.results.store import Store
 from playground.service.audience import Admitting
 from playground.service.callers import Callers
@@ -154,13 +154,13 @@ class Experiments(Admitting):
     def running(self, id: str) -> CompareJob | None:
         """The comparison of that id while it goes on, whoever began it; its end is stored before it is gone here."""
         with self.going_on.lock:
-            found = self.going_on.jobs.get(id)
+            found = self.going_on.jobs.get(as_id(id))
         return found[0] if found else None
 
     def begun_by(self, id: str) -> str | None:
         """The visitor who began a comparison that is going on; None where none is."""
         with self.going_on.lock:
-            found = self.going_on.jobs.get(id)
+            found = self.going_on.jobs.get(as_id(id))
         return found[1] if found else None
 
     def _begin(

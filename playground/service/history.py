@@ -15,7 +15,7 @@ from playground.errors import UsageError
 from playground.experiments.admission import check_search
 from playground.experiments.compare import CompareJob
 from playground.messages import msg
-from playground.records import Comparison, Variant
+from playground.records import Comparison, Variant, as_id
 from playground.results.entries import Entry
 from playground.results.figures import Measurement
 from playground.results.store import EVERYTHING, Retention, Store
@@ -123,7 +123,7 @@ class History(Admitting):
     def claim(self, ids: Sequence[str], owner: str) -> None:
         """Comparisons of the time when the browser kept the list: those that are nobody's become this visitor's."""
         if self.settings.strangers and owner and ids:
-            self.store.claim(list(dict.fromkeys(ids))[:CLAIMED], owner)
+            self.store.claim(list(dict.fromkeys(map(as_id, ids)))[:CLAIMED], owner)
 
     def _whose(self, owner: str) -> str | None:
         return owner if self.settings.strangers else None

@@ -20,7 +20,7 @@ from playground.experiments.suite import SuiteRunner
 from playground.experiments.suite_job import SuiteJob
 from playground.experiments.suite_plan import SuitePlan
 from playground.messages import msg
-from playground.records import Cell, Column, Request, SuiteRun
+from playground.records import Cell, Column, Request, SuiteRun, as_id
 from playground.results.export_files import Say
 from playground.results.suite_export import SuiteDocument, write
 from playground.results.suite_summary import Outcomes, Regression, SuiteSummary, Tally, outcomes, regression
@@ -239,7 +239,7 @@ class Suiting(Admitting):
     def running_suite(self, id: str) -> SuiteJob | None:
         """The suite of that id while this process runs it."""
         with self.suites_going_on.lock:
-            return self.suites_going_on.jobs.get(id, (None, ""))[0]
+            return self.suites_going_on.jobs.get(as_id(id), (None, ""))[0]
 
     def pause_suite(self, id: str, owner: str = "", *, at_once: bool = False) -> None:
         """Pause a suite after the answer that is being given; ``at_once`` drops that one, to be asked again.

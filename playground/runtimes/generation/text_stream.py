@@ -109,10 +109,10 @@ class StopStrings:
             return piece if shown else ""
         held = [*self._held, (piece, shown)]
         text = "".join(part for part, _ in held)
-        found = [index for index in (text.find(stop) for stop in self._stop) if index >= 0]
-        if found:
+        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
+        if found:  # one piece may complete several: what is shown does not depend on where it was cut
             self.stopped, self._held = True, []
-            return _shown(held, min(found))[0]
+            return _shown(held, min(found)[1])[0]
         given, self._held = _shown(held, len(text) - max(overlap(text, stop) for stop in self._stop))
         return given
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models
 
-from playground.runtimes.generation.text_stream import Detokenizer, TextStream
+from playground.runtimes.generation.text_stream import Detokenizer, StopStrings, TextStream
 from tests.support.tiny import byte_fallback_tokenizer, byte_level_tokenizer
 
 TOKENIZERS = {
@@ -241,6 +241,49 @@ def test_text_ends_before_the_first_completed_stop_string(data: st.DataObject) -
         assert shown == text
     else:
         assert len(shown) <= min(ends)[0] - 1
+
+
+def up_to_the_first_stop(characters: list[tuple[str, bool]], stop: list[str]) -> tuple[str, bool]:
+    """What is shown of characters that come one by one, and whether a stop string was completed."""
+    text = ""
+    for character, _ in characters:
+        text += character
+        if ended := [word for word in stop if word and text.endswith(word)]:
+            kept = characters[: len(text) - max(map(len, ended))]
+            return "".join(each for each, shown in kept if shown), True
+    return "".join(each for each, shown in characters if shown), False
+
+
+@given(
+    parts=st.lists(st.tuples(st.text("abé\U0001f999", min_size=1, max_size=4), st.booleans()), max_size=8),
+    stop=st.lists(st.text("abé\U0001f999", max_size=4), max_size=4),
+    data=st.data(),
+)
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+def test_wherever_a_text_is_cut_into_pieces_the_same_is_shown_of_it(
+    parts: list[tuple[str, bool]], stop: list[str], data: st.DataObject
+) -> None:
+    characters = [(character, shown) for text, shown in parts for character in text]
+    cuts = data.draw(st.sets(st.integers(0, len(characters))))
+    expected, ends = up_to_the_first_stop(characters, stop)
+    pieces: list[tuple[str, bool]] = []
+    for number, (character, shown) in enumerate(characters):
+        if pieces and pieces[-1][1] == shown and number not in cuts:
+            pieces[-1] = (pieces[-1][0] + character, shown)
+        else:
+            pieces.append((character, shown))
+    held = StopStrings(stop)
+    given_out = [held.push(text, shown) for text, shown in pieces] + [held.finish()]
+    assert ("".join(given_out), held.stopped) == (expected, ends)
+    assert held.finish() == ""
+    if all(shown for _, shown in parts):
+        assert not any(word in expected for word in stop if word)
+
+
+def test_of_stop_strings_that_a_piece_completes_the_one_completed_first_ends_the_text() -> None:
+    for pieces in (["abcd"], ["ab", "cd"], ["a", "b", "c", "d"]):
+        held = StopStrings(("abcd", "bc"))
+        assert "".join(map(held.push, pieces)) + held.finish() == "a" and held.stopped
 
 
 def named(text: str) -> list[int]:

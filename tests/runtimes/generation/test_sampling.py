@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from playground.records import Request
 from playground.runtimes.generation.sampling import Sampler
@@ -176,3 +179,90 @@ def test_rules_of_a_models_files_come_before_the_filters_as_in_transformers(
     found = np.zeros(len(logits))
     found[ids] = probabilities
     np.testing.assert_allclose(found, torch.softmax(scores.double(), dim=-1)[0].numpy(), atol=1e-6)
+
+
+# -- against a plain oracle -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """Logits and how a token is drawn from them."""
+
+    logits: np.ndarray
+    history: list[int]
+    request: Request
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    vocab = draw(st.sampled_from([1, 2, 7, 40, 300, 3000]))
+    random = np.random.default_rng(draw(st.integers(0, 99)))
+    logits = random.normal(scale=draw(st.sampled_from([0.0, 0.1, 1.0, 5.0, 60.0])), size=vocab).astype(np.float32)
+    if draw(st.booleans()):
+        logits = logits.round()  # equal ones
+    banned = random.random(vocab) < draw(st.sampled_from([0.0, 0.0, 0.3, 0.99]))
+    banned[int(logits.argmax())] = False
+    logits[banned] = -np.inf
+    request = Request(
+        "x",
+        temperature=draw(st.sampled_from([1e-30, 0.1, 0.7, 1.0, 2.0, 1e6])),
+        top_k=draw(st.sampled_from([0, 0, 1, 2, 5, 299, 3000, 10**9])),
+        top_p=draw(st.sampled_from([1.0, 1.0, 1e-9, 0.1, 0.5, 0.9, 0.999])),
+        min_p=draw(st.sampled_from([0.0, 0.0, 1e-9, 0.05, 0.5, 1.0])),
+        repetition_penalty=draw(st.sampled_from([1.0, 0.5, 1.3, 10.0])),
+        seed=draw(st.integers(0, 2**63 - 1)),
+    )
+    return Case(logits, draw(st.lists(st.integers(0, vocab + 3), max_size=8)), request)
+
+
+def penalised(case: Case) -> np.ndarray:
+    scores, penalty = case.logits.copy(), np.float32(case.request.repetition_penalty)
+    for token in {token for token in case.history if token < len(scores)} if penalty != 1 else ():
+        scores[token] = scores[token] / penalty if scores[token] > 0 else scores[token] * penalty
+    return scores
+
+
+def weights_of(case: Case) -> tuple[np.ndarray, bool]:
+    """Each token's weight, 0 where it may not be drawn, one step after the other over the whole row; and whether a step
+    was so close that rounding decides it."""
+    request, scores, close = case.request, penalised(case), False
+    with np.errstate(over="ignore"):
+        scores = (scores - scores.max()) / np.float32(request.temperature)
+    if 0 < request.top_k < len(scores):
+        scores[scores < np.sort(scores)[-request.top_k]] = -np.inf
+    weights = np.exp(scores).astype(np.float64)
+    if request.top_p < 1:
+        order = np.argsort(-weights, kind="stable")
+        before, goal = np.cumsum(weights[order]) - weights[order], request.top_p * weights.sum()
+        close = bool((np.abs(before - goal)[weights[order] > 0] < 1e-9 * goal).any())
+        weights[order[1:][before[1:] >= goal]] = 0.0
+    weights[weights < request.min_p] = 0.0
+    return weights, close
+
+
+@given(case=cases())
+@settings(max_examples=250, deadline=None, derandomize=True, database=None)
+def test_distribution_and_draw_are_those_of_a_plain_oracle(case: Case) -> None:
+    before = case.logits.copy()
+    ids, probabilities = Sampler(case.request).distribution(case.logits, case.history)
+    assert (np.diff(ids) > 0).all() and probabilities.sum() == pytest.approx(1.0, abs=1e-12)
+    assert (case.logits == before).all()
+    weights, close = weights_of(case)
+    assume(not close)
+    found = np.zeros(len(weights))
+    found[ids] = probabilities
+    assert np.allclose(found, weights / weights.sum(), rtol=1e-5, atol=1e-9)
+    sampler, shares = Sampler(case.request), np.cumsum(weights / weights.sum())
+    drawn = [sampler.next(case.logits, case.history) for _ in range(4)]
+    for token, share in zip(drawn, np.random.default_rng(case.request.seed).random(4), strict=True):
+        assert weights[token] > 0
+        assert (shares[token - 1] if token else 0.0) - 1e-6 <= share <= shares[token] + 1e-6
+    again = Sampler(case.request, chosen=2)
+    assert [again.next(case.logits, case.history) for _ in range(2)] == drawn[2:]
+
+
+@given(case=cases())
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+def test_greedy_is_the_best_after_the_penalty_whatever_the_filters_say(case: Case) -> None:
+    greedy = replace(case.request, temperature=0.0)
+    assert Sampler(greedy).next(case.logits, case.history) == int(penalised(case).argmax())

@@ -6,11 +6,10 @@ import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from playground.records import Request
 from playground.runtimes.generation.sampling import Sampler
@@ -193,26 +192,30 @@ class Case:
     request: Request
 
 
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    vocab = draw(st.sampled_from([1, 2, 7, 40, 300, 3000]))
-    random = np.random.default_rng(draw(st.integers(0, 99)))
-    logits = random.normal(scale=draw(st.sampled_from([0.0, 0.1, 1.0, 5.0, 60.0])), size=vocab).astype(np.float32)
-    if draw(st.booleans()):
+def case_of(number: int) -> Case:
+    """The same case for a number each time; values are drawn evenly, where hypothesis would prefer simple ones."""
+    random = np.random.default_rng(number)
+
+    def one_of(*values: Any) -> Any:
+        return values[random.integers(len(values))]
+
+    vocab = one_of(1, 2, 7, 40, 40, 300, 3000)
+    logits = random.normal(scale=one_of(0.0, 0.3, 1.0, 1.0, 3.0, 40.0), size=vocab).astype(np.float32)
+    if one_of(True, False):
         logits = logits.round()  # equal ones
-    banned = random.random(vocab) < draw(st.sampled_from([0.0, 0.0, 0.3, 0.99]))
+    banned = random.random(vocab) < one_of(0.0, 0.0, 0.3, 0.95)
     banned[int(logits.argmax())] = False
     logits[banned] = -np.inf
     request = Request(
         "x",
-        temperature=draw(st.sampled_from([1e-30, 0.1, 0.7, 1.0, 2.0, 1e6])),
-        top_k=draw(st.sampled_from([0, 0, 1, 2, 5, 299, 3000, 10**9])),
-        top_p=draw(st.sampled_from([1.0, 1.0, 1e-9, 0.1, 0.5, 0.9, 0.999])),
-        min_p=draw(st.sampled_from([0.0, 0.0, 1e-9, 0.05, 0.5, 1.0])),
-        repetition_penalty=draw(st.sampled_from([1.0, 0.5, 1.3, 10.0])),
-        seed=draw(st.integers(0, 2**63 - 1)),
+        temperature=one_of(1e-30, 0.5, 0.7, 1.0, 1.0, 2.0, 1e6),
+        top_k=one_of(0, 0, 1, 2, 5, 299, 3000, 10**9),
+        top_p=one_of(1.0, 1.0, 1e-9, 0.1, 0.5, 0.9, 0.999),
+        min_p=one_of(0.0, 0.0, 0.0, 1e-9, 0.05, 0.5, 1.0),
+        repetition_penalty=one_of(1.0, 0.5, 1.3, 10.0),
+        seed=int(random.integers(2**63)),
     )
-    return Case(logits, draw(st.lists(st.integers(0, vocab + 3), max_size=8)), request)
+    return Case(logits, random.integers(vocab + 3, size=one_of(0, 3, 8)).tolist(), request)
 
 
 def penalised(case: Case) -> np.ndarray:
@@ -240,15 +243,21 @@ def weights_of(case: Case) -> tuple[np.ndarray, bool]:
     return weights, close
 
 
-@given(case=cases())
-@settings(max_examples=250, deadline=None, derandomize=True, database=None)
-def test_distribution_and_draw_are_those_of_a_plain_oracle(case: Case) -> None:
+@pytest.mark.parametrize("hundred", range(4))
+def test_distribution_and_draw_are_those_of_a_plain_oracle(hundred: int) -> None:
+    checked = [check_against_the_oracle(case_of(100 * hundred + number)) for number in range(100)]
+    assert sum(checked) > 70, "rounding decides few of them"
+
+
+def check_against_the_oracle(case: Case) -> bool:
+    """Whether there was something to be checked."""
     before = case.logits.copy()
     ids, probabilities = Sampler(case.request).distribution(case.logits, case.history)
     assert (np.diff(ids) > 0).all() and probabilities.sum() == pytest.approx(1.0, abs=1e-12)
     assert (case.logits == before).all()
     weights, close = weights_of(case)
-    assume(not close)
+    if close:
+        return False
     found = np.zeros(len(weights))
     found[ids] = probabilities
     assert np.allclose(found, weights / weights.sum(), rtol=1e-5, atol=1e-9)
@@ -259,10 +268,10 @@ def test_distribution_and_draw_are_those_of_a_plain_oracle(case: Case) -> None:
         assert (shares[token - 1] if token else 0.0) - 1e-6 <= share <= shares[token] + 1e-6
     again = Sampler(case.request, chosen=2)
     assert [again.next(case.logits, case.history) for _ in range(2)] == drawn[2:]
+    return True
 
 
-@given(case=cases())
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
-def test_greedy_is_the_best_after_the_penalty_whatever_the_filters_say(case: Case) -> None:
-    greedy = replace(case.request, temperature=0.0)
-    assert Sampler(greedy).next(case.logits, case.history) == int(penalised(case).argmax())
+def test_greedy_is_the_best_after_the_penalty_whatever_the_filters_say() -> None:
+    for case in map(case_of, range(1000, 1200)):
+        greedy = replace(case.request, temperature=0.0)
+        assert Sampler(greedy).next(case.logits, case.history) == int(penalised(case).argmax())

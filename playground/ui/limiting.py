@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _CALL = re.compile(r"/gradio_api/call/(?:v2/)?[\w-]+/([\w-]+)")
 _QUEUED = re.compile(r"/gradio_api/(?:queue/join|call/.+)")
+STARTING = "/gradio_api/startup-events"
+"""Gradio asks this of itself, without a password, and does not start where it is refused. It starts the queue, once,
+and says no more than whether it did."""
 
 
 class Limiting:
@@ -95,7 +98,7 @@ class SigningIn:
             return
         sent = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
         name = self._name(sent[0] if len(sent) == 1 else b"")
-        if not name:
+        if not name and scope["path"] != STARTING:
             words = msg("Sign in with the name and the password that you were given.")
             language = next((v.decode("latin-1") for n, v in scope["headers"] if n.lower() == b"accept-language"), "")
             asks = [(b"www-authenticate", b'Basic realm="Open-Model Playground", charset="UTF-8"')]
@@ -104,7 +107,8 @@ class SigningIn:
         rest = [
             (key, value) for key, value in scope["headers"] if key.lower() not in (b"authorization", HEADER.encode())
         ]
-        await self.app({**scope, "headers": [*rest, (HEADER.encode(), f"login:{name}".encode())]}, receive, send)
+        who = [(HEADER.encode(), f"login:{name}".encode())] if name else []
+        await self.app({**scope, "headers": [*rest, *who]}, receive, send)
 
     def _name(self, sent: bytes) -> str:
         scheme, _, coded = sent.partition(b" ")

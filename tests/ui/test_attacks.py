@@ -210,6 +210,21 @@ def test_the_app_answers_to_the_name_it_listens_on_and_to_no_foreign_one(playgro
 
 
 @pytest.mark.hostile
+def test_an_app_with_passwords_starts_and_answers_who_has_one(playground: Playground) -> None:
+    """Gradio asks an address of its own app while it starts, and has no password."""
+    demo = build_ui(playground)
+    port = free_port("127.0.0.1", 0)
+    launch(demo, replace(playground.settings, port=port, users=(("ann", "a-long-password"),)))
+    try:
+        base = f"http://127.0.0.1:{port}"
+        assert [WEB.get(base + path).status_code for path in ("/", "/config", "/gradio_api/info")] == [401] * 3
+        assert WEB.get(f"{base}/gradio_api/startup-events").text == "false"  # nothing is started twice
+        assert WEB.get(f"{base}/config", auth=("ann", "a-long-password")).status_code == 200
+    finally:
+        demo.close(verbose=False)
+
+
+@pytest.mark.hostile
 def test_made_up_sessions_push_each_other_out(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "SESSIONS", 5)
     demo = build_ui(playground)

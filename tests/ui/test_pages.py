@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from playground.service import Playground
-from playground.ui.limiting import Limiting, SigningIn, address_of
+from playground.ui.limiting import STARTING, Limiting, SigningIn, address_of
 from playground.ui.pages import ADDRESS, Pages
 from playground.ui.visitors import HEADER
 from tests.conftest import MakeSettings
@@ -181,8 +181,8 @@ def test_an_address_is_what_cant_be_made_up(client: str, forwarded: str, *, prox
 
 
 def test_only_who_knows_a_password_comes_in_and_nobody_says_who_they_are_by_themselves() -> None:
-    app = Starlette(routes=[Route("/", lambda request: PlainTextResponse(request.headers.get(HEADER, "")))])
-    client = TestClient(SigningIn(app, [("ann", "a-long-password"), ("bob", "another-password")]))
+    said = [Route(path, lambda request: PlainTextResponse(request.headers.get(HEADER, ""))) for path in ("/", STARTING)]
+    client = TestClient(SigningIn(Starlette(routes=said), [("ann", "a-long-password"), ("bob", "another-password")]))
 
     def asked(sent: str | None) -> Any:
         headers = {HEADER: "login:bob"}
@@ -196,3 +196,4 @@ def test_only_who_knows_a_password_comes_in_and_nobody_says_who_they_are_by_them
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"].startswith("Basic")
     assert client.get("/", headers={"authorization": "Basic %%%"}).status_code == 401
+    assert client.get(STARTING, headers={HEADER: "login:bob"}).text == ""

@@ -23,6 +23,8 @@ from playground.messages import Translatable, msg
 
 MAX_HEADER = 16 << 20
 """Bytes of a safetensors header; the largest real ones have one or two million."""
+MAX_NODES = 2_000_000
+"""Brackets and braces in it: each becomes an object in memory. A tensor has three."""
 MAX_TENSORS = 200_000
 MAX_DIMENSION = 1 << 40
 MAX_ARRAY = 4_000_000
@@ -139,6 +141,8 @@ def _too_short(need: int, size: int) -> Translatable:
 
 
 def _json_object(text: bytes) -> dict[str, Any]:
+    if (nodes := text.count(b"[") + text.count(b"{")) > MAX_NODES:
+        raise LyingHeader(msg("its header has {count:,} lists and objects", count=nodes))
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -314,6 +314,7 @@ def test_the_worst_files_are_refused_within_300_mb_of_memory(tmp_path: Path) -> 
         "a.gguf": lambda: gguf(counts=(1 << 60, 1 << 60)),
         "b.gguf": lambda: gguf(text(b"k") + struct.pack("<IIQ", 9, 0, 1 << 62), counts=(0, 1)),
         "model.safetensors": lambda: safetensors({}, length=1 << 40),
+        "lists.safetensors": lambda: safetensors(b'{"a":[' + b"[]," * 5_500_000 + b"[]]}"),
         "config.json": lambda: b"[" * 100_000_000,
         "tokenizer.json": lambda: b"[" + b"[]," * 26_000_000 + b"[]]",
     }

@@ -102,6 +102,7 @@ def weights_outcomes(path: Path, contents: Iterator[bytes]) -> set[str]:
 
 def test_a_changed_gguf_is_read_or_refused(tmp_path: Path) -> None:
     whole = small_gguf(tmp_path)
+    limits.check("Tiny", [tmp_path / "small.gguf"], 24_000.0)  # imports are not counted
     assert weights_outcomes(tmp_path / "small.gguf", changed_bytes(whole, 1, 150)) == {"read", "refused"}
     # Most of the file is its vocabulary: the fields before it and the tensors behind it, on their own.
     head, tail = whole[:300], whole[-600:]
@@ -113,6 +114,7 @@ def test_a_changed_gguf_is_read_or_refused(tmp_path: Path) -> None:
 
 def test_the_beginning_of_a_changed_gguf_is_read_refused_or_too_short(tmp_path: Path) -> None:
     whole = small_gguf(tmp_path)
+    assert headers.read_gguf_beginning(whole, len(whole))
     found = set()
     for number, content in enumerate(changed_bytes(whole, 4, 300)):
         with bounded(len(content), number):
@@ -130,6 +132,8 @@ def test_changed_safetensors_are_read_or_refused(tmp_path: Path) -> None:
     length = 8 + int.from_bytes(whole[:8], "little")
     head, data = whole[:length], whole[length:]
     path = tmp_path / "model.safetensors"
+    path.write_bytes(whole)
+    limits.check("Tiny", [path], 24_000.0)
     contents = (part + data for part in (head, *changed_bytes(head, 5, 120)))
     assert weights_outcomes(path, contents) == {"read", "refused"}
     documents = (
@@ -143,6 +147,7 @@ def test_changed_configurations_are_read_or_refused(tmp_path: Path) -> None:
     for name, content in tiny_llama().items():
         (tmp_path / name).write_bytes(content)
     files = sorted(tmp_path.iterdir())
+    limits.check("Tiny", files, 24_000.0)
     for name in ("config.json", "tokenizer_config.json"):
         path = tmp_path / name
         whole = path.read_bytes()
@@ -326,6 +331,7 @@ def used(artifact: Artifact | None) -> bool:
 
 def test_a_changed_record_is_an_artifact_or_none(tmp_path: Path) -> None:
     folder = written(tmp_path)
+    assert used(cache.read(folder, tmp_path))
     whole = (folder / cache.DOCUMENT).read_bytes()
     documents = (json.dumps(each).encode() for each in changed_documents(json.loads(whole), 11, 200))
     found = set()
@@ -392,6 +398,7 @@ A model.
 
 def test_a_changed_card_is_read_or_told_as_unread() -> None:
     block = front_matter(split(CARD)[0])
+    assert hub_facts(HubInfo("someone/tiny", "0" * 40, card=CARD)).license.value == "apache-2.0"
     documents = (f"---\n{json.dumps(each)}\n---\nbody" for each in changed_documents(block, 15, 100))
     texts = (each.decode("utf-8", errors="replace") for each in changed_bytes(CARD.encode(), 16, 200))
     found = set()
@@ -432,7 +439,7 @@ LINES = '{"prompt": "a", "__expected": "contains:b"}\n{"prompt": "b", "__expecte
     ids=["yaml", "csv", "jsonl", "txt"],
 )
 def test_the_bytes_of_a_changed_suite_are_read_or_refused(name: str, whole: str) -> None:
-    assert read_suite(whole, name).rows
+    assert read_suite(whole, name, strangers=True).rows
     found = set()
     for number, content in enumerate(changed_bytes(whole.encode(), 17, 150)):
         with bounded(len(content), number):
@@ -447,6 +454,7 @@ def test_the_bytes_of_a_changed_suite_are_read_or_refused(name: str, whole: str)
 def test_a_suite_with_values_of_other_kinds_is_read_or_refused() -> None:
     import yaml
 
+    assert read_suite(SUITE, "s.yaml", strangers=True).rows
     found = set()
     for number, document in enumerate(changed_documents(yaml.safe_load(SUITE), 18, 300)):
         content = json.dumps(document)

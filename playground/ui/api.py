@@ -41,14 +41,16 @@ A_COLUMN = msg("Send a list of {example}.", example='{"model": "NAME", "temperat
 def build(playground: Playground, sessions: Sessions) -> None:
     """Add the endpoints to the page that is being built."""
 
-    served = [entry.spec.id for entry in playground.served()][: playground.settings.limits.max_models]
+    limits = playground.settings.limits
+    served = [entry.spec.id for entry in playground.served()][: limits.max_models]
+    tokens = min(Request.max_new_tokens, limits.max_new_tokens)
 
     async def compare(  # noqa: PLR0917 (the API's parameters, which clients may give by position)
         prompt: str,
         request: gr.Request,
         models: list[str] | str = served,
         system: str = "",
-        max_new_tokens: int = 128,
+        max_new_tokens: int = tokens,
         temperature: float = 0.0,
         top_k: int = 0,
         top_p: float = 1.0,
@@ -91,7 +93,7 @@ def build(playground: Playground, sessions: Sessions) -> None:
         """What a model would really read: the rendered prompt, its token ids and tokens, and warnings."""
         return await _told(asyncio.to_thread(_inspect, playground, model, Request(prompt=prompt, system=system)))
 
-    limit = playground.settings.limits.max_sessions
+    limit = limits.max_sessions
     gr.api(compare, api_name="compare", concurrency_limit=limit, concurrency_id="compare")
     gr.api(models, api_name="models", concurrency_limit=limit)
     gr.api(card, api_name="card", concurrency_limit=limit)

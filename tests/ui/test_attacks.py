@@ -12,16 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import httpx2
 import psutil
 import pytest
 
 from playground.errors import UsageError
 from playground.service import Playground
+from playground.ui import api
 from playground.ui import app as serve
 from playground.ui.app import free_port, launch
 from playground.ui.middleware import CALL_BYTES, NOTHING
 from playground.ui.page import build_ui
+from playground.ui.sessions import Sessions
 from tests.support.app import App, serving
 from tests.support.watching import until
 from tests.support.web import MODELS, SPACE_HOST, WEB, call, functions, names, number_of
@@ -222,6 +225,14 @@ def test_an_app_with_passwords_starts_and_answers_who_has_one(playground: Playgr
         assert WEB.get(f"{base}/config", auth=("ann", "a-long-password")).status_code == 200
     finally:
         demo.close(verbose=False)
+
+
+def test_what_the_api_asks_for_by_default_is_within_the_limits(playground: Playground) -> None:
+    playground.settings = replace(playground.settings, limits=replace(playground.settings.limits, max_new_tokens=64))
+    with gr.Blocks() as demo:
+        api.build(playground, Sessions())
+    asked = demo.get_api_info()["named_endpoints"]["/compare"]["parameters"]
+    assert [each["parameter_default"] for each in asked if each["parameter_name"] == "max_new_tokens"] == [64]
 
 
 @pytest.mark.hostile

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -251,7 +252,7 @@ def launch(
     from playground.api.operations import Operations
     from playground.ui import failures, hub_login, i18n, theme
     from playground.ui.early import Early
-    from playground.ui.limiting import Limiting, SigningIn
+    from playground.ui.limiting import Limiting, SigningIn, whence
     from playground.ui.middleware import Guard
     from playground.ui.visitors import Visitors, secret_of
 
@@ -274,6 +275,7 @@ def launch(
         frames=settings.frames,
         login=login == "hugging-face",
         call_bytes=settings.limits.max_call_bytes,
+        whence=partial(whence, behind_proxy=settings.on_space),
     )
     early = Middleware(Early, added=[script.read_text(encoding="utf-8") for script in theme.SCRIPTS])
     beside = [Middleware(Operations, playground=playground, known=known)] if playground else []

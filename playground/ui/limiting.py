@@ -122,6 +122,12 @@ class SigningIn:
         return found
 
 
+def whence(scope: dict[str, Any], *, behind_proxy: bool) -> str:
+    """``address_of`` a request whose headers nobody has read yet."""
+    sent = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"x-forwarded-for"]
+    return address_of(scope, sent[-1] if sent else "", behind_proxy=behind_proxy)
+
+
 def address_of(scope: dict[str, Any], forwarded: str, *, behind_proxy: bool) -> str:
     """Where a request came from. Behind a Space's proxy it is the last public address that proxies wrote down: what
     stands before it anybody can write. Elsewhere uvicorn knows which proxies to believe (FORWARDED_ALLOW_IPS). Of IPv6

@@ -18,7 +18,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,8 @@ READ_S = 30.0
 """A body has arrived by then, or is dropped."""
 READING = 32
 """Times a call's bytes: all bodies together that are arriving."""
+READING_OF_ONE = 8
+"""Times a call's bytes: those of one address. They are read before anybody signs in, and slow ones stay for READ_S."""
 
 NOTHING = msg("There is nothing here.")
 OTHERS = msg("This app takes no requests from other websites' pages.")
@@ -126,6 +129,7 @@ class Guard:
         frames: Websites that may show it in a frame.
         login: Whether visitors sign in with Hugging Face.
         call_bytes: Of a call's body.
+        whence: The address that a request came from; without it, none has a bound of its own.
     """
 
     def __init__(
@@ -137,14 +141,16 @@ class Guard:
         *,
         login: bool = False,
         call_bytes: int = CALL_BYTES,
+        whence: Callable[[dict[str, Any]], str] | None = None,
     ) -> None:
         self.app = app
+        self._whence = whence
         self._login, self._most = login, call_bytes
         self._headers = policy.headers(frames)
         self._hosts = known
         self._doors = doors
         self._public = dict(doors.public or {})
-        self._reading = 0
+        self._reading: Counter[str] = Counter()
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -216,7 +222,7 @@ class Guard:
             raise Refused(415, msg("Send JSON, with Content-Type: application/json."))
         path = scope["path"]
         most = SIGNAL_BYTES if path.endswith("/cancel") else self._most
-        body = await self._read(headers, receive, most)
+        body = await self._read(headers, receive, most, self._whence(scope) if self._whence else "")
         try:
             sent = json.loads(body)
         except (ValueError, RecursionError):
@@ -238,7 +244,7 @@ class Guard:
 
         return again
 
-    async def _read(self, headers: dict[str, list[str]], receive: Any, most: int) -> bytes:
+    async def _read(self, headers: dict[str, list[str]], receive: Any, most: int, address: str = "") -> bytes:
         too_large = Refused(413, msg("The body is larger than {most:,} bytes.", most=most))
         length = headers.get("content-length", ["0"])[0]
         if not length.isdecimal() or int(length) > most:
@@ -253,16 +259,23 @@ class Guard:
                     part = message.get("body", b"")
                     if len(body) + len(part) > most:
                         raise too_large
-                    if self._reading + len(part) > READING * self._most:
+                    if self._too_much(address, len(part)):
                         raise Refused(503, msg("Too much is being sent at once. Try again."))
                     body += part
-                    self._reading += len(part)
+                    self._reading[address] += len(part)
                     if not message.get("more_body", False):
                         return bytes(body)
         except TimeoutError:
             raise Refused(408, msg("The body took longer than {read_s:.0f} s.", read_s=READ_S)) from None
         finally:
-            self._reading -= len(body)
+            self._reading[address] -= len(body)
+            if self._reading[address] <= 0:
+                del self._reading[address]
+
+    def _too_much(self, address: str, more: int) -> bool:
+        """Whether so many bytes more would pass what arrives at once, of all or of one address."""
+        own = self._reading[address] + more > READING_OF_ONE * self._most
+        return bool(address and own) or self._reading.total() + more > READING * self._most
 
     def _is_public(self, path: str, sent: Any) -> bool:
         """Whether an endpoint of the API is called."""

@@ -10,7 +10,7 @@ import pytest
 
 from playground.config.hosts import Hosts
 from playground.ui import middleware
-from playground.ui.middleware import CALL_BYTES, SIGNAL_BYTES, Doors, Guard
+from playground.ui.middleware import CALL_BYTES, SIGNAL_BYTES, Doors, Guard, Refused
 
 DOORS = Doors(frozenset({7}), frozenset({4}), {"compare": 30})
 OWN = {"origin": "http://localhost:7860"}
@@ -106,6 +106,35 @@ def test_bodies_that_arrive_at_once_are_limited_together_and_count_no_longer_whe
     first, second = asyncio.run(both())
     assert sorted(refused.status for refused in (first, second)) == [400, 503]
     assert asyncio.run(read([b"12345678"], cut=False)) == b"12345678"
+
+
+def test_slow_bodies_of_one_address_leave_room_for_those_of_others() -> None:
+    held = Guard(Behind(), Hosts("127.0.0.1"), DOORS, call_bytes=10)
+
+    async def reading() -> None:
+        never = asyncio.Event()
+
+        def sent(parts: list[bytes]) -> Any:
+            async def receive() -> dict[str, Any]:
+                if not parts:
+                    await never.wait()
+                return {"type": "http.request", "body": parts.pop(), "more_body": True}
+
+            return receive
+
+        slow = [asyncio.create_task(held._read({}, sent([b"123456789"]), 10, "192.0.2.7")) for _ in range(20)]
+        await asyncio.sleep(0.01)
+        refused = [task.exception() for task in slow if task.done()]
+        assert [each.status for each in refused if isinstance(each, Refused)] == [503] * 12
+        other = asyncio.create_task(held._read({}, sent([b"123456789"]), 10, "192.0.2.8"))
+        await asyncio.sleep(0.01)
+        assert not other.done()
+        for task in (*slow, other):
+            task.cancel()
+        await asyncio.gather(*slow, other, return_exceptions=True)
+        assert not held._reading  # no address is remembered
+
+    asyncio.run(reading())
 
 
 def test_a_body_that_does_not_arrive_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,13 +92,18 @@ class Plan(Record):
 
 @dataclass(frozen=True)
 class Deployment:
-    """A plan and what it takes to carry it out. Its values are shown by nothing."""
+    """A plan and what it takes to carry it out. Its values are shown by nothing.
+
+    Attributes:
+        needed: Secrets without which the app does not start, and that this environment has no value for.
+    """
 
     plan: Plan
     sdk: str
     contents: Contents = field(repr=False)
     variables: Mapping[str, str] = field(repr=False)
     secrets: Mapping[str, str] = field(repr=False)
+    needed: tuple[str, ...] = ()
 
 
 def plan_deployment(
@@ -150,7 +155,8 @@ def plan_deployment(
         prepared_from=str(app.get("prepared_from") or ""),
         front_matter=front_matter(space),
     )
-    return Deployment(plan, str(space.get("sdk", "gradio")), tree, dict(block.variables), given)
+    needed = ("PLAYGROUND_USERS",) if app.get("login") == "password" and "PLAYGROUND_USERS" not in given else ()
+    return Deployment(plan, str(space.get("sdk", "gradio")), tree, dict(block.variables), given, needed)
 
 
 def most_mb(models: Iterable[PlannedModel]) -> float:

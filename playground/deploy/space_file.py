@@ -99,8 +99,17 @@ def check_space(space_file: Path, root: Path, catalog_file: Path) -> list[Transl
     app_file = space.get("app_file")
     if isinstance(app_file, str) and not (root / app_file).is_file():
         problems.append(msg("{file}: app_file {app_file} does not exist.", file=space_file.name, app_file=app_file))
+    problems += _deploy_problems(space_file)
     problems += _login_problems(space_file, space, root / "README.md")
     return problems + _model_problems(space_file, space, catalog_file)
+
+
+def _deploy_problems(space_file: Path) -> list[Translatable]:
+    """What ``deploy`` has that no Space can be given: it would be told by the deployment alone."""
+    from playground.config.space_schema import DeployBlock
+
+    found = validation.read_yaml(space_file).get("deploy") or {}
+    return [each.message for each in validation.problems(DeployBlock, found, f"{space_file.name}: deploy")]
 
 
 def _login_problems(space_file: Path, space: dict[str, Any], readme: Path) -> list[Translatable]:

@@ -70,7 +70,7 @@ def deploy(
         renew_secrets: Also set secrets that the Space has: their values can't be compared.
 
     Raises:
-        UsageError: The Space holds another app.
+        UsageError: The Space holds another app, or would have nobody who may sign in.
         PlaygroundError: The Hub refused or can't be reached.
     """
     from huggingface_hub import HfApi
@@ -88,6 +88,12 @@ def deploy(
             raise UsageError(
                 msg("{repo} holds another app", repo=repo),
                 msg("Nothing was uploaded. Name another Space, or let --force replace it."),
+            )
+        lacking = sorted(set(deployment.needed) - set(hub.get_space_secrets(repo))) if deployment.needed else []
+        if lacking:
+            raise UsageError(
+                msg("The login is by password, and {repo} has no secret {names}", repo=repo, names=lacking),
+                msg("Nothing was uploaded. Run this again with PLAYGROUND_USERS=NAME:PASSWORD in your environment."),
             )
         changed = differing(there, deployment.contents)
         deleted = [path for path in sorted(there) if path not in deployment.contents and _own(path)]

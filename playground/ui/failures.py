@@ -42,7 +42,7 @@ def bounded(demo: gr.Blocks) -> None:
         except PlaygroundError as error:
             raise gr.Error(short(say(error.message)), print_exception=False) from None
         except Exception as error:
-            log.warning("a call failed: %s", line_of(error))
+            log.warning("a call failed: %s", line_of(error), extra={"kind": type(error).__name__})
             raise gr.Error(say(REFUSED), print_exception=False) from None
 
     demo.process_api = process_api

@@ -269,6 +269,15 @@ def test_a_library_goes_by_lfs_and_is_found_again(project: Path, writer: Hub) ->
     assert deploy(plan(project), quiet).nothing_changed
 
 
+def test_a_space_that_nobody_could_sign_in_to_is_not_deployed(project: Path, writer: Hub) -> None:
+    change(project, app={"login": "password"}, deploy={"secrets": ["PLAYGROUND_USERS"]})
+    with pytest.raises(UsageError, match=r"no secret PLAYGROUND_USERS.*NAME:PASSWORD"):
+        deploy(plan(project), quiet)
+    assert on_the_hub(writer) == {}
+    deploy(plan(project, {"PLAYGROUND_USERS": "ann:a-long-password"}), quiet)
+    assert deploy(plan(project), quiet).nothing_changed  # the Space has it
+
+
 def test_another_app_is_not_overwritten(project: Path, writer: Hub) -> None:
     deploy(plan(project), quiet)
     writer.repos[REPO].commit({"app.py": b"somebody's", "README.md": b"theirs"})

@@ -56,6 +56,15 @@ def test_the_python_version_stays_text_in_the_front_matter() -> None:
     assert yaml.safe_load(front_matter({"python_version": "3.10"}).strip("-\n")) == {"python_version": "3.10"}
 
 
+def test_what_a_space_could_not_be_given_is_reported_before_it_is_deployed(project: Path) -> None:
+    change(project, "deploy", variables={"PLAYGROUND_KEEP_DAYS": 7, "MY_TOKEN": "x"}, harware="cpu-basic")
+    assert any("MY_TOKEN would be a secret" in each for each in problems(project))
+    change(project, "deploy", variables={"PLAYGROUND_KEEP_DAYS": 7})
+    found = problems(project)
+    assert any("PLAYGROUND_KEEP_DAYS must be text, not 7. Write it in quotes." in each for each in found), found
+    assert any("harware" in each for each in found), found
+
+
 def test_a_readme_that_was_edited_by_hand_is_reported(project: Path) -> None:
     readme = project / "README.md"
     readme.write_text(readme.read_text().replace("colorFrom: indigo", "colorFrom: red"))

@@ -50,6 +50,7 @@ class Pages:
     def __init__(self, playground: Playground, queue: Any, left: Sequence[Callable[[str], object]]) -> None:
         self._playground, self._queue, self._left = playground, queue, left
         self._listening: Counter[str] = Counter()
+        self._near: Counter[str] = Counter()
         self._asked: dict[str, float] = {}
         self._sweep: asyncio.Task[None] | None = None
         self._push, self._clean = queue.push, queue.clean_events
@@ -64,9 +65,12 @@ class Pages:
     async def _heartbeat(self, request: Request) -> Response:
         session, playground = request.path_params["session"], self._playground
         visitor = name_of(request.headers, session)
-        limits = playground.settings.limits
+        limits, address = playground.settings.limits, request.scope.get(ADDRESS, "")
+        near = limits.visitors_per_address * limits.max_pages  # who keeps no cookie is another visitor with each page
         if visitor and playground.open_pages(visitor) >= limits.max_pages:
             words = msg("{n} pages of yours are open, as many as may be. Close some.", n=limits.max_pages)
+        elif address and playground.settings.strangers and self._near[address] >= near:
+            words = msg("{n} pages of yours are open, as many as may be. Close some.", n=near)
         elif playground.open_pages() >= limits.max_pages_of_all:
             most = limits.max_pages_of_all
             words = msg("{n} pages of this app are open, as many as may be. Come back later.", n=most)
@@ -76,10 +80,13 @@ class Pages:
             playground.refused("pages")
             return PlainTextResponse(say(words), 429, {"Retry-After": "60"})
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._alive(visitor, session), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(
+            self._alive(visitor, session, address), media_type="text/event-stream", headers=headers
+        )
 
-    async def _alive(self, visitor: str, session: str) -> AsyncIterator[str]:
+    async def _alive(self, visitor: str, session: str, address: str = "") -> AsyncIterator[str]:
         self._playground.page_opened(visitor)
+        self._near[address] += 1
         try:
             beaten = 0.0
             while not self._playground.ending:
@@ -88,6 +95,9 @@ class Pages:
                     yield "data: ALIVE\n\n"
                 await asyncio.sleep(LOOK_S)
         finally:
+            self._near[address] -= 1
+            if self._near[address] <= 0:
+                del self._near[address]
             if self._playground.page_closed(visitor):
                 self._make_room_soon()
             self._tell_left(session)

@@ -152,6 +152,29 @@ def test_more_pages_than_may_be_open_are_refused_and_told_when_to_come_back(
     assert said in refused.text
 
 
+def test_whoever_keeps_no_cookie_has_no_more_pages_than_their_address_may(
+    public: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = replace(public.settings.limits, max_pages=1, visitors_per_address=2)
+    monkeypatch.setattr(public, "settings", replace(public.settings, limits=limits))
+    pages = Line(public).pages
+
+    def asked(session: str, address: str) -> Any:
+        scope = {"type": "http", "headers": [], "path_params": {"session": session}, ADDRESS: address}
+        return pages._heartbeat(Request(scope))
+
+    async def opened() -> list[int]:
+        streams = [pages._alive("", f"s{n}", "192.0.2.7") for n in range(2)]
+        for stream in streams:
+            await anext(stream)
+        found = [(await asked("s3", "192.0.2.7")).status_code, (await asked("s4", "192.0.2.8")).status_code]
+        for stream in streams:
+            await stream.aclose()
+        return [*found, (await asked("s5", "192.0.2.7")).status_code, len(pages._near)]
+
+    assert asyncio.run(opened()) == [429, 200, 200, 0]
+
+
 def test_too_many_calls_are_told_when_to_come_back_in_the_readers_language(make_settings: MakeSettings) -> None:
     settings = make_settings(PLAYGROUND_AUDIENCE="public")
     settings = replace(settings, limits=replace(settings.limits, max_calls_per_minute=2))

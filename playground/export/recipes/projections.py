@@ -2,14 +2,16 @@
 
 Some families compute queries, keys and values in one product and pick each of them out of its columns, by reshaping,
 slicing and turning axes around. Which columns come to attention is found by sending their numbers through those very
-nodes; then the weight's columns are sorted once, when it is written, instead of a token's numbers at each step. No
-family is named. The module knows graphs of ONNX; what a product is rounded to is not its business.
+nodes; then the weight's columns are sorted once, when it is written, instead of a token's numbers at each step. Where
+heads of keys and values stand there once for each of several queries (Falcon's newer architecture), they are computed,
+and kept of a text, once: attention knows groups. No family is named. The module knows graphs of ONNX; what a product is
+rounded to is not its business.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -37,6 +39,10 @@ class _Part:
     bias: str
     columns: Array
 
+    @property
+    def repeats(self) -> bool:
+        return len(np.unique(self.columns)) < len(self.columns)
+
 
 def take_apart(graph: Graph) -> None:
     """Give each of a fused projection's parts that come to ``GroupQueryAttention`` a product of its own."""
@@ -46,13 +52,44 @@ def take_apart(graph: Graph) -> None:
         node = nodes[place]
         if node.op_type != "GroupQueryAttention":
             continue
-        for part, name in enumerate(node.input[:3]):
-            if found := _part(graph, makers, name):
-                made = list(_product(graph, makers, found, f"{node.name or node.output[0]}.{'qkv'[part]}"))
-                node.input[part] = made[-1].output[0]
-                for each in reversed(made):
-                    nodes.insert(place, each)
+        parts = [_part(graph, makers, name) for name in node.input[:3]]
+        if parts[1] and parts[2]:
+            parts[1:] = _grouped(graph.model.graph, node, parts[1], parts[2])
+        for part, found in enumerate(parts):
+            if found is None or found.repeats:  # what is asked for twice would be multiplied twice
+                continue
+            made = list(_product(graph, makers, found, f"{node.name or node.output[0]}.{'qkv'[part]}"))
+            node.input[part] = made[-1].output[0]
+            for each in reversed(made):
+                nodes.insert(place, each)
     _drop_unread(graph.model.graph)
+
+
+def _grouped(graph: Any, attention: Any, key: _Part, value: _Part) -> tuple[_Part, _Part]:
+    """Both with each head once, and attention told so, where a head stands there for several queries in a row."""
+    count = next(each for each in attention.attribute if each.name == "kv_num_heads")
+    kept = (*attention.input[3:5], *attention.output[1:3])
+    places = [each for each in (*graph.input, *graph.output) if each.name in kept]
+    others = {name for node in graph.node if node is not attention for name in node.input}
+    if len(places) != len(kept) or not others.isdisjoint(kept):
+        return key, value
+    for size in range(count.i, 1, -1):
+        once = _one_of(key, count.i, size), _one_of(value, count.i, size)
+        if once[0] and once[1]:
+            count.i //= size
+            for each in places:
+                each.type.tensor_type.shape.dim[1].dim_value = count.i
+            return once[0], once[1]
+    return key, value
+
+
+def _one_of(part: _Part, count: int, size: int) -> _Part | None:
+    """``part`` with one of each ``size`` of its ``count`` heads; None where these differ, or others are the same."""
+    if count % size:
+        return None
+    heads = part.columns.reshape(count, -1)
+    once = replace(part, columns=heads[::size].reshape(-1))
+    return once if (heads == np.repeat(heads[::size], size, axis=0)).all() and not once.repeats else None
 
 
 def _part(graph: Graph, makers: dict[str, Any], name: str) -> _Part | None:
@@ -75,10 +112,7 @@ def _part(graph: Graph, makers: dict[str, Any], name: str) -> _Part | None:
     if weight is None or len(weight.dims) != 2:
         return None
     columns = _followed(graph, makers, given, int(weight.dims[0 if turned else 1]), name)
-    # A column that is asked for twice would be multiplied twice.
-    if columns is None or len(set(columns.tolist())) < len(columns):
-        return None
-    return _Part(top, bias, columns)
+    return None if columns is None else _Part(top, bias, columns)
 
 
 def _weight_of(makers: dict[str, Any], weights: dict[str, Any], product: Any) -> tuple[Any, bool]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from playground.export.quantization.weights import Array, Graph
+from playground.export.recipes.origins import origin_of
 from playground.export.recipes.projections import MOVES
 
 POSITIONS = "position_ids"
@@ -98,26 +99,12 @@ def _of_positions(graph: Graph, makers: Mapping[str, Any], name: str, positions:
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
-    weights = {each.name: each for each in graph.model.graph.initializer}
-    needed, constants, open_names, asked = [], [], [name], set()
-    while open_names:
-        each = open_names.pop()
-        if not each or each in asked:
-            continue
-        asked.add(each)
-        if each in weights:
-            constants.append(weights[each])
-        elif each != POSITIONS:
-            if each not in makers:
-                return None
-            needed.append(makers[each])
-            open_names += makers[each].input
-    if POSITIONS not in asked:
+    origin = origin_of(graph.model.graph, makers, name, {POSITIONS})
+    if origin is None or not origin.given:
         return None
-    order = {id(node): place for place, node in enumerate(graph.model.graph.node)}
-    needed = sorted({id(node): node for node in needed}.values(), key=lambda node: order[id(node)])
     inputs = [each for each in graph.model.graph.input if each.name == POSITIONS]
-    part = helper.make_graph(needed, "scale", inputs, [helper.make_tensor_value_info(name, 1, None)], constants)
+    made = [helper.make_tensor_value_info(name, 1, None)]
+    part = helper.make_graph(origin.nodes, "scale", inputs, made, origin.constants)
     model = helper.make_model(part, opset_imports=list(graph.model.opset_import))
     try:
         (found,) = ReferenceEvaluator(model).run(None, {POSITIONS: np.arange(positions)[None]})

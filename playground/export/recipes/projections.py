@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from playground.export.quantization.weights import Array, Graph
+from playground.export.recipes.origins import origin_of
 
 MOVES = frozenset(
     ("Reshape", "Slice", "Transpose", "GatherND", "Gather", "Split", "Squeeze", "Unsqueeze", "Expand", "Identity")
@@ -129,28 +130,14 @@ def _followed(graph: Graph, makers: dict[str, Any], given: str, width: int, name
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
-    weights = {each.name: each for each in graph.model.graph.initializer}
     inputs = {each.name: each for each in graph.model.graph.input}
-    needed, constants, open_names, asked = [], {}, [name], {given}
-    while open_names:
-        each = open_names.pop()
-        if not each or each in asked:
-            continue
-        asked.add(each)
-        if each in weights:
-            constants[each] = weights[each]
-        elif each not in inputs:
-            node = makers[each]
-            if node.op_type not in SHAPES:
-                return None
-            needed.append(node)
-            open_names += node.input
-    order = {id(node): place for place, node in enumerate(graph.model.graph.node)}
-    needed = sorted({id(node): node for node in needed}.values(), key=lambda node: order[id(node)])
-    fed = [each for each in inputs if each in asked]
+    origin = origin_of(graph.model.graph, makers, name, {given, *inputs}, SHAPES)
+    if origin is None:
+        return None
+    fed = [each for each in inputs if each in origin.given]
     values = [helper.make_tensor_value_info(given, 1, None), *(inputs[each] for each in fed)]
     whole = helper.make_graph(
-        needed, "columns", values, [helper.make_tensor_value_info(name, 1, None)], list(constants.values())
+        origin.nodes, "columns", values, [helper.make_tensor_value_info(name, 1, None)], origin.constants
     )
     model = helper.make_model(whole, opset_imports=list(graph.model.opset_import))
     numbers = np.arange(PIECE * TOKENS * width, dtype=np.float32).reshape(PIECE, TOKENS, width)

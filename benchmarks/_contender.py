@@ -195,8 +195,8 @@ def genai(folder: Path, threads: int) -> Generate:
     return generate
 
 
-LLAMA_CONTEXT = 4608
-"""The longest prompt of the measurement and its answer."""
+CONTEXT, CONTEXT_TOKENS = "BENCH_CONTEXT", 1024
+"""For how many tokens llama.cpp makes room when its context is made; the others take memory as a text grows."""
 
 
 def llama(file: Path, threads: int, flash: bool | None = None) -> Generate:
@@ -213,7 +213,7 @@ def llama(file: Path, threads: int, flash: bool | None = None) -> Generate:
     library.llama_backend_init()
     model = library.llama_model_load_from_file(str(file).encode(), library.llama_model_default_params())
     settings = library.llama_context_default_params()
-    settings.n_ctx = LLAMA_CONTEXT
+    settings.n_ctx = int(os.environ.get(CONTEXT) or CONTEXT_TOKENS)
     settings.n_threads = settings.n_threads_batch = threads
     if flash is not None:
         settings.flash_attn_type = int(flash)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks import _openvino, _weights
+from benchmarks._contender import CONTEXT, CONTEXT_TOKENS
 from benchmarks.engine import Contender, Steps, note
 from playground.errors import PlaygroundError, RunError
 from playground.export.recipes.overlay import ensure_overlay
@@ -161,18 +162,22 @@ def missing(package: str, file: str = "requirements-bench.txt") -> str:
     return "" if importlib.util.find_spec(package) else f"{package} is not installed: pip install -r {file}"
 
 
-def seats(playground: Playground, model: str, wanted: Sequence[str]) -> list[Seat]:
-    """All that are ``wanted`` for ``model``; what can't take part says why."""
+def seats(playground: Playground, model: str, wanted: Sequence[str], context: int = CONTEXT_TOKENS) -> list[Seat]:
+    """All that are ``wanted`` for ``model``; what can't take part says why.
+
+    Args:
+        context: Tokens of the longest prompt with its answer.
+    """
     found = []
     for name in wanted:
         try:
-            found.append(_seat(playground, model, name))
+            found.append(_seat(playground, model, name, context))
         except PlaygroundError as error:
             found.append(Seat(name, "", 0, None, str(error)))
     return found
 
 
-def _seat(playground: Playground, model: str, name: str) -> Seat:
+def _seat(playground: Playground, model: str, name: str, context: int) -> Seat:
     who, _, precision = name.partition(" ")
     home, threads = playground.settings.home, playground.settings.threads
     if who in ("ours", "bare", "onnxruntime", "genai"):
@@ -207,8 +212,9 @@ def _seat(playground: Playground, model: str, name: str) -> Seat:
         elif precision not in file.name:
             raise RunError(f"The starter file is {file.name}, not {precision}", "It is left out.")
         how = f"`llama_decode` and the greedy sampler on {file.name}" + (", without flash attention" if plain else "")
+        env = {CONTEXT: str(context)}
         return Seat(
-            name, how, _weights.gguf_bytes(file), _opener("llama_plain" if plain else "llama", file, threads, {})
+            name, how, _weights.gguf_bytes(file), _opener("llama_plain" if plain else "llama", file, threads, env)
         )
     if who == "openvino":
         if why := missing("openvino_genai"):

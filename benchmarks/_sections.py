@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from benchmarks import _weights
+from benchmarks._contender import CONTEXT_TOKENS
 from benchmarks._machine import cores_of_others, last_level_cache, read_bandwidth
 from benchmarks._parties import Ours, Party, Prompt, Sample, Seat, prepared, prompt_of, seated, seats
 from benchmarks.engine import PAUSE_S, Steps, note
@@ -47,9 +48,23 @@ CONTENDERS = (
 )
 GROWING = ("ours int8", "genai int8", "llama.cpp Q8_0", PLAIN, "openvino int8")
 SIZED = ("ours int8", "llama.cpp Q8_0", "openvino int8")
-LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
+LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 8000)
+WINDOW = 8192
+"""Of the model that grows: its longest prompt with its answer."""
+LONG_REPEATS = 3
+"""Of prompts of more than 2,048 tokens, which take minutes."""
 SHORT, LONG = 40, 512
-AT_ONCE = ((SMALL, "int8"), (SMALL, "int4"), (LARGE, "int8"))
+AT_ONCE = (
+    (SMALL, "onnx", "int8"),
+    (SMALL, "onnx", "int4"),
+    (LARGE, "onnx", "int8"),
+    (LARGE, "onnx", "int4"),
+    (SMALL, "onnx", "fp32"),
+    (LARGE, "onnx", "fp32"),
+    (SMALL, "torch", "fp32"),
+    (LARGE, "torch", "fp32"),
+)
+COUNTS = (1, 2, 3, 4, 8)
 
 T = TypeVar("T")
 
@@ -87,12 +102,11 @@ class Bench:
 
     def run(self) -> None:
         """All sections of the plan, those that share loaded models together."""
-        if wanted := [name for name in ("decode", "prompt", "growth") if name in self._plan.sections]:
-            work = {"decode": self._decode, "prompt": self._read, "growth": self._growth}
-            everyone = self._plan.contenders if set(wanted) & {"decode", "prompt"} else self._only(GROWING)
+        if wanted := [name for name in ("decode", "prompt") if name in self._plan.sections]:
+            work = {"decode": self._decode, "prompt": self._read}
             self._look()
-            self._with(SMALL, everyone, lambda parties: [work[name](parties) for name in wanted])
-        for name in ("chat", "load", "size", "fast", "prepare"):
+            self._with(SMALL, self._plan.contenders, lambda parties: [work[name](parties) for name in wanted])
+        for name in ("growth", "chat", "load", "size", "fast", "prepare"):
             if name in self._plan.sections:
                 note(f"section {name}")
                 self._look()
@@ -152,11 +166,14 @@ class Bench:
     def _read(self, parties: dict[str, Party]) -> None:
         self._ask("prompt", parties, self._prompt(SMALL, LONG), 1, str)
 
-    def _growth(self, parties: dict[str, Party]) -> None:
-        few = {name: party for name, party in parties.items() if name in GROWING}
-        for length in LENGTHS[:3] if self._plan.quick else LENGTHS:
-            prompt = self._prompt(SMALL, length)
-            self._ask("growth", few, prompt, 24, lambda name, at=length: f"{name} @{at}")  # type: ignore[misc]
+    def _growth(self) -> None:
+        def all_lengths(parties: dict[str, Party]) -> None:
+            for length in LENGTHS[:3] if self._plan.quick else LENGTHS:
+                prompt = self._prompt(SMALL, length)
+                repeats = self._plan.repeats if length <= 2048 else min(self._plan.repeats, LONG_REPEATS)
+                self._ask("growth", parties, prompt, 24, lambda name, at=length: f"{name} @{at}", repeats=repeats)  # type: ignore[misc]
+
+        self._with(SMALL, self._only(GROWING), all_lengths, WINDOW)
 
     def _size(self) -> None:
         def both(parties: dict[str, Party]) -> None:
@@ -204,14 +221,14 @@ class Bench:
                     self.values["load"][name]["load_s"].append(taken)
 
     def _fast(self) -> None:
-        """One, two, three models at once, as a fast comparison: threads are divided among them."""
+        """One to eight models at once, as a fast comparison: threads are divided among them."""
         variants = []
-        for model, precision in AT_ONCE:
-            self._load_of(model, precision)
-            variants.append(Variant(model, "onnx", precision))
+        for model, runtime, precision in AT_ONCE:
+            prepared(self._playground, model, runtime, precision)
+            variants.append(Variant(model, runtime, precision))
         request = Request("Tell a story.", max_new_tokens=64, min_new_tokens=64)
         for repeat in range(self._plan.repeats):
-            for count in order((1, 2, 3), repeat):
+            for count in order(COUNTS, repeat):
                 chosen = variants[:count]
                 warm = replace(request, max_new_tokens=2, min_new_tokens=2)
                 self._playground.comparer.start(warm, chosen, "fast").result()
@@ -248,11 +265,19 @@ class Bench:
     # -- how it is asked ----------------------------------------------------------------------------------------
 
     def _ask(
-        self, section: str, parties: dict[str, Party], prompt: Prompt, count: int, row: Callable[[str], str]
+        self,
+        section: str,
+        parties: dict[str, Party],
+        prompt: Prompt,
+        count: int,
+        row: Callable[[str], str],
+        *,
+        repeats: int | None = None,
     ) -> None:
         """Everyone, in turns; who fails is left out from then on, with what was measured so far."""
-        for repeat in range(self._plan.repeats):
-            note(f"section {section}, {len(prompt.ids)} tokens, repeat {repeat + 1} of {self._plan.repeats}")
+        repeats = repeats or self._plan.repeats
+        for repeat in range(repeats):
+            note(f"section {section}, {len(prompt.ids)} tokens, repeat {repeat + 1} of {repeats}")
             for name in order(list(parties), repeat):
                 try:
                     sample = parties[name].ask(prompt, count)
@@ -277,8 +302,14 @@ class Bench:
         if sample.decode_tok_s is not None:
             figures["decode_tok_s"].append(sample.decode_tok_s)
 
-    def _with(self, model: str, names: Sequence[str], work: Callable[[dict[str, Party]], Any]) -> None:
-        found = seats(self._playground, model, names)
+    def _with(
+        self,
+        model: str,
+        names: Sequence[str],
+        work: Callable[[dict[str, Party]], Any],
+        context: int = CONTEXT_TOKENS,
+    ) -> None:
+        found = seats(self._playground, model, names, context)
         self._seats = {seat.name: seat for seat in found if seat.open} | self._seats
         skipped: dict[str, str] = {}
         with seated(found, skipped) as parties:

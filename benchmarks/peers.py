@@ -6,9 +6,9 @@
     prompt     a prompt of 512 tokens: time to first token, and prefill
     chat       the second turn of a chat, with and without reuse of the first one's KV cache
     load       process start to first token possible
-    growth     time to first token and decode behind 64 … 4,096 tokens
+    growth     time to first token and decode behind 64 … 8,000 tokens
     size       the same on a model of twice the size
-    fast       one, two and three models at once
+    fast       one to eight models at once
     prepare    from the downloaded GGUF to ready; only with --prepare (a minute for each model)
 
 Contenders keep their models loaded and take turns, in another order in each repeat, so that a noisy minute falls on all

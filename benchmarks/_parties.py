@@ -221,7 +221,7 @@ def _seat(playground: Playground, model: str, name: str, context: int) -> Seat:
             return Seat(name, "", 0, None, why)
         file = _weights.starter_gguf(playground.catalog.resolve(model)[0], home)
         return _openvino_seat(name, file, home / "bench", threads)
-    folder = Path(prepared(playground, model, "torch", "fp32").artifact.path)
+    folder = _weights.in_safetensors(Path(prepared(playground, model, "torch", "fp32").artifact.path), home / "bench")
     if who == "torch":
         width, key = (2, "torch_bf16") if precision == "bf16" else (4, "torch")
         how = f"`AutoModelForCausalLM.generate`, {precision}"

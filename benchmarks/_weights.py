@@ -111,6 +111,34 @@ def kernel_bytes(artifact: Artifact) -> int | None:
     return sum(step.weights.packed_bytes for step in steps if step.weights is not None)
 
 
+def in_safetensors(folder: Path, place: Path) -> Path:
+    """A model's folder as transformers and optimum expect it: of a GGUF file what transformers reads there, in fp32.
+
+    Args:
+        folder: Of an import.
+        place: Where that is kept; made once.
+    """
+    source = folder / "model.gguf"
+    if not source.is_file():
+        return folder
+    made = place / f"{folder.name}-fp32"
+    if not made.is_dir():
+        import shutil
+
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        place.mkdir(parents=True, exist_ok=True)
+        stage = made.with_name(f"{made.name}.part")
+        shutil.rmtree(stage, ignore_errors=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=source.name, dtype=torch.float32, local_files_only=True
+        )
+        model.save_pretrained(stage)
+        stage.rename(made)
+    return made
+
+
 def torch_bytes(folder: Path, width: int) -> int:
     """Bytes of weights that one token reads, at ``width`` bytes each."""
     from safetensors import safe_open

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks._weights import in_safetensors
 from playground.config.settings import load_settings
 from playground.errors import PlaygroundError, RunError
 from playground.export.recipes.overlay import ensure_overlay
@@ -169,10 +170,11 @@ def run_engine_bench(
         ids = playground.pool.inspect(ours, request).token_ids
         names = [name for name in GOALS if name not in without]
         results = {name: Result() for name in ["worker", *(["plain"] if same_file else []), *names]}
-        with contenders(names, ours, Path(loads["torch"].artifact.path), settings.home) as others:
+        original = in_safetensors(Path(loads["torch"].artifact.path), settings.home / "bench")
+        with contenders(names, ours, original, settings.home) as others:
             in_workers = {"worker": ours}
             if same_file:
-                exported = settings.home / "bench" / Path(loads["torch"].artifact.path).name
+                exported = settings.home / "bench" / original.name
                 in_workers["plain"] = plain_load(exported, loads["torch"], settings.threads)
                 in_worker(playground, in_workers["plain"], replace(request, max_new_tokens=2), Result())
             for repeat in range(repeats):

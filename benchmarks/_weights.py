@@ -126,6 +126,7 @@ def in_safetensors(folder: Path, place: Path) -> Path:
         import shutil
 
         import torch
+        from safetensors.torch import save_model
         from transformers import AutoModelForCausalLM
 
         place.mkdir(parents=True, exist_ok=True)
@@ -134,7 +135,10 @@ def in_safetensors(folder: Path, place: Path) -> Path:
         model = AutoModelForCausalLM.from_pretrained(
             folder, gguf_file=source.name, dtype=torch.float32, local_files_only=True
         )
-        model.save_pretrained(stage)
+        stage.mkdir()
+        save_model(model, str(stage / "model.safetensors"), metadata={"format": "pt"})
+        for name in ("config.json", "generation_config.json"):
+            shutil.copy2(folder / name, stage)
         stage.rename(made)
     return made
 

@@ -121,7 +121,7 @@ def in_safetensors(folder: Path, place: Path) -> Path:
     source = folder / "model.gguf"
     if not source.is_file():
         return folder
-    made = place / f"{folder.name}-fp32"
+    made = place / "safetensors" / folder.name
     if not made.is_dir():
         import shutil
 
@@ -129,7 +129,7 @@ def in_safetensors(folder: Path, place: Path) -> Path:
         from safetensors.torch import save_model
         from transformers import AutoModelForCausalLM
 
-        place.mkdir(parents=True, exist_ok=True)
+        made.parent.mkdir(parents=True, exist_ok=True)
         stage = made.with_name(f"{made.name}.part")
         shutil.rmtree(stage, ignore_errors=True)
         model = AutoModelForCausalLM.from_pretrained(

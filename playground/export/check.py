@@ -2,20 +2,27 @@
 
 An export is driven by the very loop that will drive it in a worker, and so is torch: each text as a prompt in pieces,
 the original's own continuation of it, then back to the prompt as a second question with the same beginning would be,
-and on along the text in single steps. Kernels, cache, positions and loop are so judged together. This module knows the
-runtimes; it makes no verdict.
+and on along the text. Kernels, cache, positions and loop are so judged together.
+
+The text behind the prompt is read in single steps, but for engines that promise the same bits however a text is cut
+(``alike_in_parts``): those read it in company, as scoring does, which takes a fraction of the time. The promise is not
+believed: tokens behind the prompt, at each edge and at the end are stepped through first, as an answer is, and one that
+has another bit then than in company ends the check. This module knows the runtimes; it makes no verdict.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
 
 from playground.errors import Reason
 from playground.export import kernels
 from playground.export.fidelity import Pair, compare
-from playground.export.passages import HERE, Passage, passages, quick_passages
+from playground.export.passages import HERE, passages, quick_passages
 from playground.export.reference import Expected, Reference, ask
 from playground.messages import Translatable, msg
 from playground.records import Artifact, Fidelity, LoadSpec, ModelSpec, Variant
@@ -37,6 +44,13 @@ GREEDY_KIND = "generate's own words"
 
 PIECES = 4
 """A prompt is read in as many pieces, so that most of it is read behind a cache, as long prompts are."""
+
+ALONE = 4
+"""Tokens at the start of a stretch that are stepped through before it is read in company."""
+
+EDGE = 32
+"""Positions a little before which a stretch begins: at every second one the kernels' attention begins a chunk, at each
+another vector of positions."""
 
 
 def fidelity(
@@ -162,21 +176,80 @@ def _read(engine: Engine, expected: Expected) -> Iterator[Pair]:
     passage = expected.passage
     kind, steps = passage.kind, passage.steps[: len(expected.rows) - 1]
     room = passage.prompt + max(len(steps), len(expected.continued))
+    prompt = passage.ids[: passage.prompt]
+    is_alike = engine.alike_in_parts and engine.starts_with is None
     reading = PrefixCache(engine)
-    yield Pair(kind, expected.rows[0], _prompt(reading, passage, room))
+    yield Pair(kind, expected.rows[0], _prompt(reading, prompt, room))
+    alone: list[Logits] = []
     # The first row of the continuation is the one behind the prompt.
     for row, token in zip(expected.greedy[1:], expected.continued, strict=False):
-        yield Pair(GREEDY_KIND, row, reading.step(token))
-    if steps and expected.continued:
-        _prompt(reading, passage, room)
-    for row, token in zip(expected.rows[1:], steps, strict=True):
-        yield Pair(kind, row, reading.step(token))
+        ours = reading.step(token)
+        if is_alike:
+            alone.append(_bits(ours).copy())
+        yield Pair(GREEDY_KIND, row, ours)
+    for _ in _in_company(reading, (*prompt, *expected.continued[: len(alone)]), len(prompt), alone, room):
+        pass  # they are what they were alone
+    if is_alike:
+        found = _along(reading, (*prompt, *steps), len(prompt), room)
+    else:
+        if steps and expected.continued:
+            _prompt(reading, prompt, room)
+        found = map(reading.step, steps)
+    for row, ours in zip(expected.rows[1:], found, strict=True):
+        yield Pair(kind, row, ours)
 
 
-def _prompt(reading: PrefixCache, passage: Passage, room: int) -> Logits:
-    """Read the prompt in pieces, as far as what was read before does not begin with it; logits behind it."""
+def _along(reading: PrefixCache, ids: Sequence[int], start: int, room: int) -> Iterator[Logits]:
+    """Logits behind each of ``ids`` from ``start`` on, stretch by stretch; the first tokens of each are stepped through
+    before it is read in company.
+
+    Raises:
+        Reason: A token gave another bit alone.
+    """
+    for first, end in pairwise([*_cuts(start, len(ids)), len(ids)]):
+        _prompt(reading, ids[:first], room)
+        alone = [_bits(reading.step(token)).copy() for token in ids[first : min(end, first + ALONE)]]
+        yield from _in_company(reading, ids[:end], first, alone, room)
+
+
+def _in_company(
+    reading: PrefixCache, ids: Sequence[int], start: int, alone: Sequence[Logits], room: int
+) -> Iterator[Logits]:
+    """Logits behind each of ``ids`` from ``start`` on, read in one go.
+
+    Args:
+        alone: The bits of the first of them, as they were stepped through.
+
+    Raises:
+        Reason: They are others in company.
+    """
+    if start == len(ids):
+        return
+    _prompt(reading, ids[:start], room)
+    for place, row in enumerate(reading.rows(ids[start:], len(ids) - start)):
+        if place < len(alone) and not np.array_equal(_bits(row), alone[place]):
+            raise Reason(msg("token {n} of a text gives other logits alone than in company", n=start + place + 1))
+        yield row
+
+
+def _cuts(start: int, end: int) -> list[int]:
+    """Where the stretches of a text from ``start`` to ``end`` begin: at its start, a little before each ``EDGE`` and
+    before its end.
+    """
+    if start == end:
+        return []
+    edges = (edge - ALONE // 2 for edge in range(EDGE, end, EDGE))
+    between = [place for place in edges if start + ALONE <= place <= end - 2 * ALONE]
+    return [start, *between, *([end - ALONE] if end - ALONE > start else [])]
+
+
+def _bits(row: Logits) -> Logits:
+    return row.view(np.uint32)
+
+
+def _prompt(reading: PrefixCache, ids: Sequence[int], room: int) -> Logits:
+    """Read ``ids`` in pieces, as far as what was read before does not begin with them; logits behind the last."""
     engine = reading.engine
-    ids = passage.ids[: passage.prompt]
     kept = reading.begin(ids, room, reuse=True)
     piece = min(engine.chunk, max(1, -(-len(ids) // PIECES))) if engine.reads_in_parts(len(ids)) else len(ids)
     for start in range(kept, len(ids), piece):

@@ -24,7 +24,9 @@ positions, in a window or a cache adds more of it, or adds it somewhere. Four qu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +35,7 @@ import numpy.typing as npt
 from playground.messages import NOTHING, Translatable, clauses, msg
 from playground.records import Fidelity, Verdict
 from playground.runtimes.generation.divergence import SLICE, Row, inner, kl_divergence
+from playground.system.cpu import usable_cores
 
 Logits = npt.NDArray[np.float32]
 
@@ -107,9 +110,47 @@ ON_ACCELERATORS = {"bf16": Limit(mean_kl=0.05, error=0.10)}
 int8's limits. They are no part of ``WORST``, which stands in the keys of exports."""
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What was seen at one position.
+
+    Attributes:
+        kl: The divergence, in nats.
+        largest: The largest difference between two corresponding logits.
+        spread: Variance of the original's logits.
+        noise: Standard deviation of the differences.
+        lead: By how much the original prefers its token to the export's; None where that is the same one.
+    """
+
+    kl: float
+    largest: float
+    spread: float
+    noise: float
+    lead: float | None
+
+
+def look(reference: Logits, candidate: Logits) -> Seen:
+    """Compare one position.
+
+    Args:
+        reference: Logits ``[vocab]`` of the original.
+        candidate: Logits of the export; what it has beyond ``vocab`` counts where it is the most likely.
+    """
+    chosen, theirs_top = int(reference.argmax()), int(candidate.argmax())
+    ours, theirs = aligned(reference, candidate)
+    with np.errstate(invalid="ignore"):  # infinities become NaN, which is found
+        spread, noise, error = _differences(ours, theirs)
+        kl = kl_divergence(ours, theirs)
+    lead = None
+    if chosen != theirs_top:
+        known = theirs_top < len(reference)
+        lead = float(reference[chosen] - reference[theirs_top]) if known else float("inf")
+    return Seen(kl, error, spread, float(np.sqrt(noise)), lead)
+
+
 @dataclass
 class Tally:
-    """What was seen of one kind of text; no more than one pair of logit rows need be in memory."""
+    """What was seen of one kind of text."""
 
     agreed: int = 0
     kl: float = 0.0
@@ -118,27 +159,17 @@ class Tally:
     noise: list[float] = field(default_factory=list)
     leads: list[float] = field(default_factory=list)
 
-    def add(self, reference: Logits, candidate: Logits) -> None:
-        """Compare one position.
-
-        Args:
-            reference: Logits ``[vocab]`` of the original.
-            candidate: Logits of the export; what it has beyond ``vocab`` counts where it is the most likely.
-        """
-        theirs_top = int(candidate.argmax())
-        ours, theirs = aligned(reference, candidate)
-        with np.errstate(invalid="ignore"):  # infinities become NaN, which is found
-            spread, noise, error = _differences(ours, theirs)
-            self.noise.append(float(np.sqrt(noise)))
-            self.spread += spread
-            self.kl += kl_divergence(ours, theirs)
+    def add(self, seen: Seen) -> None:
+        """Count one position."""
+        self.noise.append(seen.noise)
+        self.spread += seen.spread
+        self.kl += seen.kl
         # A NaN must not be lost: max() would keep whichever came first.
-        self.largest = error if np.isnan(error) else max(self.largest, error)
-        chosen = int(reference.argmax())
-        self.agreed += int(chosen == theirs_top)
-        if chosen != theirs_top:
-            known = theirs_top < len(reference)
-            self.leads.append(float(reference[chosen] - reference[theirs_top]) if known else float("inf"))
+        self.largest = seen.largest if np.isnan(seen.largest) else max(self.largest, seen.largest)
+        if seen.lead is None:
+            self.agreed += 1
+        else:
+            self.leads.append(seen.lead)
 
     @property
     def positions(self) -> int:
@@ -232,8 +263,8 @@ def compare(
         notes: What a reader of the verdict should know about the comparison.
     """
     tallies: dict[str, Tally] = {}
-    for pair in pairs:
-        tallies.setdefault(pair.kind, Tally()).add(pair.original, pair.export)
+    for kind, seen in _looked_at(pairs):
+        tallies.setdefault(kind, Tally()).add(seen)
     whole = _sum(tallies.values())
     finite = bool(np.isfinite([whole.kl, whole.largest, whole.spread]).all())
     sigma = float(np.sqrt(2.0) * np.median(whole.noise)) if whole.noise else 0.0
@@ -259,6 +290,20 @@ def compare(
         overturned=figures.overturned,
         kl_by_text={kind: kl for kind, kl, _ in figures.kinds} if finite else {},
     )
+
+
+def _looked_at(pairs: Iterable[Pair]) -> Iterator[tuple[str, Seen]]:
+    """Each position's kind of text and what was seen there, in order: by all cores, while the next is computed."""
+    cores = usable_cores()
+    with ThreadPoolExecutor(cores) as pool:
+        waiting: deque[tuple[str, Future[Seen]]] = deque()
+        for pair in pairs:
+            waiting.append((pair.kind, pool.submit(look, pair.original, pair.export.copy())))
+            if len(waiting) > 2 * cores:
+                kind, seen = waiting.popleft()
+                yield kind, seen.result()
+        for kind, seen in waiting:
+            yield kind, seen.result()
 
 
 def judge(positions: int, top1: float, mean_kl: float, precision: str) -> tuple[Verdict, Translatable]:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from playground.errors import Reason
 from playground.export import check, kernels, reference
 from playground.export.recipes import fused
 from playground.export.recipes.base import Work
+from playground.export.reference import Reference
 from playground.records import Fidelity
 from playground.runtimes.generation.engine import Engine, Logits
 from playground.runtimes.onnx import runtime
@@ -25,10 +28,11 @@ from playground.runtimes.torch.networks import Network, load_network
 from tests.families import FAMILIES, write
 from tests.support import tiny
 
-pytestmark = [pytest.mark.integration, pytest.mark.parallel]
+pytestmark = [pytest.mark.integration, pytest.mark.parallel, pytest.mark.xdist_group("planted faults")]
 
 PRECISIONS = ("fp32", "int8", "int4")
 Plant = Callable[[Any], object]
+Answers = Callable[[str], Reference]
 FAULTS: dict[str, Plant] = {
     "a matrix of zeros": lambda model: model.model.layers[1].self_attn.o_proj.weight.data.zero_(),
     "keys of zeros": lambda model: model.model.layers[1].self_attn.k_proj.weight.data.zero_(),
@@ -36,6 +40,7 @@ FAULTS: dict[str, Plant] = {
     "another window": lambda model: set_window(model, 64),
     "positions that jump behind the prompt": lambda model: shift(model.model.rotary_emb),
 }
+IN_THE_ORIGINAL = FAULTS | {"no window": lambda model: set_window(model, None)}
 CAUGHT = [
     (precision, fault)
     for precision in PRECISIONS
@@ -82,8 +87,12 @@ def exports(original: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return made
 
 
-def judged(folder: Path, original: Path, precision: str) -> Fidelity:
-    return check.fidelity(folder, original, precision, lambda *_: None)
+def is_caught(folder: Path, asked: Reference, precision: str) -> bool:
+    """Whether the comparison rejects it, or ends because tokens are not the same alone and in company."""
+    try:
+        return judged(folder, asked, precision).verdict == "rejected"
+    except Reason:
+        return True
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, fault: Plant) -> None:
@@ -95,9 +104,27 @@ def plant(monkeypatch: pytest.MonkeyPatch, fault: Plant) -> None:
     monkeypatch.setattr(reference, "load_network", faulty)
 
 
+@pytest.fixture(scope="module")
+def answers(original: Path) -> Answers:
+    """What the original answers with a fault planted in it, or without; asked once for all precisions."""
+
+    @cache
+    def asked(fault: str) -> Reference:
+        with pytest.MonkeyPatch.context() as patch:
+            if fault:
+                plant(patch, IN_THE_ORIGINAL[fault])
+            return check.answers_of(original, original, lambda *_: None)
+
+    return asked
+
+
+def judged(folder: Path, asked: Reference, precision: str) -> Fidelity:
+    return check.compared(folder, asked, precision, lambda *_: None)
+
+
 @pytest.mark.parametrize(("precision", "verdict"), [("fp32", "exact"), ("int8", "faithful"), ("int4", "lossy")])
 def test_right_exports_pass(exports: dict[str, Path], original: Path, precision: str, verdict: str) -> None:
-    found = judged(exports[precision], original, precision)
+    found = check.fidelity(exports[precision], original, precision, lambda *_: None)
     assert found.verdict == verdict, found.reason
     assert found.positions >= 512
     assert set(found.kl_by_text) == {"prose", "code", "Japanese", "long text", check.GREEDY_KIND}
@@ -105,19 +132,17 @@ def test_right_exports_pass(exports: dict[str, Path], original: Path, precision:
 
 @pytest.mark.parametrize(("precision", "fault"), CAUGHT)
 def test_a_fault_in_weights_windows_or_positions_is_caught(
-    exports: dict[str, Path], original: Path, precision: str, fault: str, monkeypatch: pytest.MonkeyPatch
+    exports: dict[str, Path], answers: Answers, precision: str, fault: str
 ) -> None:
-    plant(monkeypatch, FAULTS[fault])
-    found = judged(exports[precision], original, precision)
+    found = judged(exports[precision], answers(fault), precision)
     assert found.verdict == "rejected", found.reason
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_window_that_only_one_of_both_has_is_caught(
-    exports: dict[str, Path], original: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+    exports: dict[str, Path], answers: Answers, precision: str
 ) -> None:
-    plant(monkeypatch, lambda model: set_window(model, None))
-    found = judged(exports[precision], original, precision)
+    found = judged(exports[precision], answers("no window"), precision)
     assert found.verdict == "rejected", found.reason
     assert "long text" in found.reason
 
@@ -127,6 +152,7 @@ class Around(Engine):
 
     def __init__(self, inner: Engine) -> None:
         self.inner, self.chunk, self.starts_with = inner, inner.chunk, inner.starts_with
+        self.alike_in_parts = inner.alike_in_parts
 
     def reset(self, length: int) -> None:
         self.inner.reset(length)
@@ -142,6 +168,9 @@ class Around(Engine):
 
     def step(self, token: int) -> Logits:
         return self.inner.step(token)
+
+    def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
+        return self.inner.rows(ids, wanted)
 
     def close(self) -> None:
         self.inner.close()
@@ -176,6 +205,54 @@ class SkipsTokens(Around):
         return self.last
 
 
+class StepsByAHair(Around):
+    """One logit of a token that is read alone is another in its last bit."""
+
+    def step(self, token: int) -> Logits:
+        row = self.inner.step(token).copy()
+        row[7] = np.nextafter(row[7], np.float32(np.inf), dtype=np.float32)
+        return row
+
+
+class StepsOtherwiseAcrossAnEdge(Around):
+    """The same of those that are the 65th of a text alone."""
+
+    def __init__(self, inner: Engine) -> None:
+        super().__init__(inner)
+        self.length = 0
+
+    def reset(self, length: int) -> None:
+        super().reset(length)
+        self.length = 0
+
+    def rewind(self, kept: int, length: int) -> bool:
+        self.length = kept
+        return super().rewind(kept, length)
+
+    def prefill(self, ids: Sequence[int]) -> Logits:
+        self.length += len(ids)
+        return super().prefill(ids)
+
+    def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
+        self.length += len(ids)
+        return super().rows(ids, wanted)
+
+    def step(self, token: int) -> Logits:
+        self.length += 1
+        row = self.inner.step(token).copy()
+        if self.length == 2 * check.EDGE + 1:
+            row[7] = np.nextafter(row[7], np.float32(np.inf), dtype=np.float32)
+        return row
+
+
+class ReadsInAnotherOrder(Around):
+    """What is read in company comes with the last two tokens' logits exchanged."""
+
+    def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
+        found = [row.copy() for row in self.inner.rows(ids, wanted)]
+        yield from (*found[:-2], *reversed(found[-2:]))
+
+
 @pytest.mark.parametrize(
     ("precision", "around"),
     [
@@ -187,15 +264,73 @@ class SkipsTokens(Around):
 )
 def test_a_fault_in_the_cache_is_caught(
     exports: dict[str, Path],
-    original: Path,
+    answers: Answers,
     precision: str,
     around: type[Around],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     opened = runtime.open_engine
     monkeypatch.setattr(runtime, "open_engine", lambda *given, **named: around(opened(*given, **named)))
-    found = judged(exports[precision], original, precision)
-    assert found.verdict == "rejected", found.reason
+    assert is_caught(exports[precision], answers(""), precision)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+@pytest.mark.parametrize("around", [StepsByAHair, StepsOtherwiseAcrossAnEdge, ReadsInAnotherOrder])
+def test_kernels_that_read_a_token_otherwise_alone_than_in_company_are_caught(
+    exports: dict[str, Path],
+    answers: Answers,
+    precision: str,
+    around: type[Around],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = runtime.open_engine
+    monkeypatch.setattr(runtime, "open_engine", lambda *given, **named: around(opened(*given, **named)))
+    with pytest.raises(Reason, match="other logits alone than in company"):
+        judged(exports[precision], answers(""), precision)
+
+
+class Counted(Around):
+    """How many tokens it read alone, and how many rows it gave in company."""
+
+    def __init__(self, inner: Engine) -> None:
+        super().__init__(inner)
+        self.alone = self.company = 0
+
+    def step(self, token: int) -> Logits:
+        self.alone += 1
+        return super().step(token)
+
+    def rows(self, ids: Sequence[int], wanted: int) -> Iterator[Logits]:
+        self.company += wanted
+        return super().rows(ids, wanted)
+
+
+@pytest.mark.parametrize(("precision", "alone"), [("fp32", 515 - 4), ("int8", 15 + 3 * 24 + 20)])
+def test_kernels_read_few_tokens_alone_and_all_in_company(
+    exports: dict[str, Path], answers: Answers, precision: str, alone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, engines = runtime.open_engine, list[Counted]()
+
+    def counted(*given: Any, **named: Any) -> Engine:
+        engines.append(Counted(opened(*given, **named)))
+        return engines[-1]
+
+    monkeypatch.setattr(runtime, "open_engine", counted)
+    found = judged(exports[precision], answers(""), precision)
+    (engine,) = engines
+    assert found.positions == 515
+    assert engine.alone == alone
+    # Every position but those behind the four prompts.
+    assert engine.company == (0 if precision == "fp32" else 515 - 4)
+
+
+def test_tokens_are_read_alone_behind_a_prompt_across_each_edge_and_at_the_end() -> None:
+    assert check._cuts(48, 172) == [48, 62, 94, 126, 158, 168]
+    assert check._cuts(516, 640) == [516, 542, 574, 606, 636]
+    assert check._cuts(5, 16) == [5, 12]
+    assert check._cuts(60, 70) == [60, 66]
+    assert check._cuts(5, 8) == [5]
+    assert check._cuts(5, 5) == []
 
 
 # The torch runtime is judged as well.

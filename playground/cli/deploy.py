@@ -46,13 +46,13 @@ def deploy_space(
     Exit code 0: it runs and answers, or it was to be shown or uploaded alone; 1: it could not be; 2: the command or
     spaces.yaml is wrong. Run again, it changes what differs and nothing else.
     """
+    from playground.deploy.check import check_space
     from playground.deploy.plan import plan_deployment
-    from playground.deploy.space_file import check_space
     from playground.deploy.upload import deploy as carry_out
     from playground.deploy.waiting import wait_until_running
 
     root, settings = project()
-    problems = check_space(settings.space_file, root, settings.catalog_file)
+    problems = check_space(settings.space_file, root, settings.catalog_file, os.environ)
     if problems:
         output.stderr().print("\n".join(f"- {output.clean(problem)}" for problem in problems), soft_wrap=True)
         output.stderr().print("Nothing was uploaded: mend these first.")

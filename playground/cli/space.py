@@ -57,7 +57,8 @@ def render(
 @space.command("check")
 def check() -> int:
     """List what disagrees between spaces.yaml, README.md, requirements.txt and the catalogue."""
-    from playground.deploy.space_file import check_space, served_words
+    from playground.deploy.check import check_space
+    from playground.deploy.space_file import served_words
 
     root, settings = project()
     problems = check_space(settings.space_file, root, settings.catalog_file)

@@ -8,5 +8,6 @@ Door:
     schema: Amount, Block, Count, Text, Url, mistake
     settings: Limits, Settings, load_settings, own_settings
     space_schema: DeployBlock, ProfileBlock, SpaceBlock
+    starting: app_mistakes, check_start, variable_mistake
     validation: checked, closest, problems, read_yaml
 """

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
+from playground.config.variables import word
 from playground.errors import ConfigError
 from playground.messages import msg
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from playground.config.settings import Settings
 
 Login = Literal["none", "password", "hugging-face"]
+LOGINS: tuple[Login, ...] = get_args(Login)
 Users = tuple[tuple[str, str], ...]
 """Names and passwords."""
 
@@ -72,15 +74,7 @@ def load_login(env: Mapping[str, str]) -> Login | None:
     Raises:
         ConfigError: It is no way to sign in.
     """
-    text = env.get("PLAYGROUND_LOGIN", "").strip()
-    known: tuple[Login, ...] = get_args(Login)
-    found = next((each for each in known if each == text), None)
-    if text and found is None:
-        raise ConfigError(
-            msg("PLAYGROUND_LOGIN is {value}", value=repr(text)),
-            msg("Set it to {names}, or unset it.", names=known),
-        )
-    return found
+    return word(env, "PLAYGROUND_LOGIN", LOGINS)
 
 
 def load_users(env: Mapping[str, str]) -> Users:

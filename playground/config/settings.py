@@ -38,18 +38,18 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import platformdirs
 
-from playground.config import validation
+from playground.config import validation, variables
 from playground.config.endpoints import load_remotes
 from playground.config.logins import NO_HUB_LOGIN, HubLogin, Login, Users, load_hub_login, load_login, load_users
 from playground.config.stores import lmstudio_folders, ollama_folders
+from playground.config.variables import AUDIENCES, LOG_FORMATS, Audience, LogFormat
 from playground.errors import ConfigError
 from playground.messages import msg
 from playground.paths import CATALOG, HARDWARE, SPACE
@@ -60,15 +60,7 @@ if TYPE_CHECKING:
     from playground.config.schema import AppBlock
 
 
-Audience = Literal["public", "own"]
-"""Who uses the web app: strangers, of whom nothing is known, or people who may do what whoever started it may."""
 MayAdd = Literal["nobody", "signed-in", "everyone"]
-
-LogFormat = Literal["text", "json"]
-
-SECRET_CHARS = 32
-KEY_CHARS = 16
-HUB_FRAMES = ("https://huggingface.co", "https://*.huggingface.co", "https://*.hf.space")
 
 
 @dataclass(frozen=True)
@@ -241,15 +233,21 @@ def own_settings(env: Mapping[str, str] | None = None) -> Settings:
     return replace(load_settings(env), audience="own")
 
 
-def load_settings(env: Mapping[str, str] | None = None) -> Settings:
+def load_settings(env: Mapping[str, str] | None = None, document: Any = None) -> Settings:
     """Read the environment and spaces.yaml.
+
+    Args:
+        env: In place of this process's.
+        document: Of spaces.yaml, where it was read already.
 
     Raises:
         ConfigError: A number is not a number, or spaces.yaml is not what it should be.
     """
     env = os.environ if env is None else env
     space_file = Path(env.get("PLAYGROUND_SPACE") or SPACE)
-    app = _app_block(space_file)
+    if document is None:
+        document = validation.read_yaml(space_file, msg("Restore spaces.yaml or set PLAYGROUND_SPACE."))
+    app = _app_block(document, str(space_file))
     limits = Limits(**app.limits.model_dump(exclude_unset=True)) if app.limits else Limits()
     on_space = bool(env.get("SPACE_ID"))
     home = env.get("PLAYGROUND_HOME") or platformdirs.user_cache_dir("open-model-playground")
@@ -257,65 +255,36 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         home=Path(home).expanduser(),
         space_file=space_file,
         catalog_file=Path(env.get("PLAYGROUND_CATALOG") or CATALOG),
-        threads=_number(env, "PLAYGROUND_THREADS", usable_cores(), least=1),
-        kv_bits=_kv_bits(env),
+        threads=variables.number(env, "PLAYGROUND_THREADS", usable_cores(), least=1),
+        kv_bits=variables.kv_bits(env),
         host=env.get("HOST") or ("0.0.0.0" if on_space else "127.0.0.1"),
-        port=_number(env, "PORT", 7860, least=0),
+        port=variables.number(env, "PORT", 7860, least=0, most=65535),
         models=tuple(app.models),
         space_models=tuple(app.space_models or ()),
         limits=limits,
         on_space=on_space,
-        memory_mb=_number(env, "PLAYGROUND_MEMORY_MB", 0, least=1) or limits.memory_mb,
+        memory_mb=variables.number(env, "PLAYGROUND_MEMORY_MB", 0, least=1) or limits.memory_mb,
         hardware_file=Path(env.get("PLAYGROUND_HARDWARE") or HARDWARE),
         remotes=load_remotes(app.remotes, env, str(space_file)),
-        hosts=_hosts(env, on_space=on_space),
-        frames=_frames(env, on_space=on_space),
-        secret=_secret(env),
+        hosts=variables.hosts(env, on_space=on_space),
+        frames=variables.frames(env, on_space=on_space),
+        secret=variables.secret(env),
         ollama=ollama_folders(env),
         lmstudio=lmstudio_folders(env),
-        audience=_audience(env) or app.audience,
+        audience=variables.word(env, "PLAYGROUND_AUDIENCE", AUDIENCES) or app.audience,
         may_add=app.may_add,
         login=load_login(env) or app.login,
         users=load_users(env),
         hub_login=load_hub_login(env if on_space else {}),
-        prepared_from=_prepared_from(env.get("PLAYGROUND_PREPARED_FROM", app.prepared_from or "")),
+        prepared_from=variables.prepared_from(env.get("PLAYGROUND_PREPARED_FROM", app.prepared_from or "")),
         api=app.api,
-        api_keys=_api_keys(env),
-        metrics_key=_metrics_key(env),
-        log=_log_format(env),
-        keep_days=_number(env, "PLAYGROUND_KEEP_DAYS", 0, least=1) or None,
+        api_keys=variables.api_keys(env),
+        metrics_key=variables.metrics_key(env),
+        log=variables.word(env, "PLAYGROUND_LOG", LOG_FORMATS) or "text",
+        keep_days=variables.number(env, "PLAYGROUND_KEEP_DAYS", 0, least=1) or None,
         ray=env.get("PLAYGROUND_RAY", "").strip(),
-        ray_replicas=_number(env, "PLAYGROUND_RAY_REPLICAS", 2, least=2),
+        ray_replicas=variables.number(env, "PLAYGROUND_RAY_REPLICAS", 2, least=2),
     )
-
-
-def _audience(env: Mapping[str, str]) -> Audience | None:
-    text = env.get("PLAYGROUND_AUDIENCE", "").strip()
-    known: tuple[Audience, ...] = get_args(Audience)
-    found = next((each for each in known if each == text), None)
-    if text and found is None:
-        raise ConfigError(
-            msg("PLAYGROUND_AUDIENCE is {value}", value=repr(text)),
-            msg("Set it to {names}, or unset it.", names=known),
-        )
-    return found
-
-
-def _log_format(env: Mapping[str, str]) -> LogFormat:
-    text = env.get("PLAYGROUND_LOG", "").strip() or "text"
-    if text not in ("text", "json"):
-        raise ConfigError(msg("PLAYGROUND_LOG is {value}", value=repr(text)), msg("Set it to text or json."))
-    return "json" if text == "json" else "text"
-
-
-def _kv_bits(env: Mapping[str, str]) -> int:
-    bits = _number(env, "PLAYGROUND_KV_BITS", 16, least=1)
-    if bits not in (8, 16):
-        raise ConfigError(
-            msg("PLAYGROUND_KV_BITS is {bits}: keys and values have 16 bits or 8", bits=bits),
-            msg("Set it to 8, or unset it."),
-        )
-    return bits
 
 
 def is_loopback(host: str) -> bool:
@@ -326,102 +295,22 @@ def is_loopback(host: str) -> bool:
         return host.lower().rstrip(".") == "localhost"
 
 
-def _hosts(env: Mapping[str, str], *, on_space: bool) -> tuple[str, ...]:
-    """The names of PLAYGROUND_HOSTS and, on a Space, the one that the Hub gives it."""
-    named = [name.strip() for name in env.get("PLAYGROUND_HOSTS", "").split(",") if name.strip()]
-    for name in named:
-        if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?", name):
-            raise ConfigError(
-                msg("PLAYGROUND_HOSTS: {name} is not the name of a host", name=repr(name)),
-                msg("Write names alone, without https:// and paths, e.g. PLAYGROUND_HOSTS=play.example.org,10.0.0.5."),
-            )
-    given = env.get("SPACE_HOST", "") if on_space else ""
-    return tuple(dict.fromkeys([*named, *(name.strip() for name in given.split(",") if name.strip())]))
+def check_app(document: Any, where: str) -> dict[str, Any]:
+    """The ``app`` block of spaces.yaml, before its keys are looked at.
 
-
-def _frames(env: Mapping[str, str], *, on_space: bool) -> tuple[str, ...]:
-    """The websites of PLAYGROUND_FRAMES and, on a Space, those of the Hub, which shows every Space in a frame."""
-    named = [name.strip() for name in env.get("PLAYGROUND_FRAMES", "").split(",") if name.strip()]
-    for name in named:
-        if not re.fullmatch(r"(https?://)?(\*\.)?[A-Za-z0-9.-]+(:(\d{1,5}|\*))?", name):
-            raise ConfigError(
-                msg("PLAYGROUND_FRAMES: {name} is not a website", name=repr(name)),
-                msg("Write names without paths, e.g. PLAYGROUND_FRAMES=https://intranet.example.org,*.example.com."),
-            )
-    return tuple(dict.fromkeys([*named, *(HUB_FRAMES if on_space else ())]))
-
-
-def _secret(env: Mapping[str, str]) -> str:
-    secret = env.get("PLAYGROUND_SECRET", "").strip()
-    if secret and len(secret) < SECRET_CHARS:
-        raise ConfigError(
-            msg("PLAYGROUND_SECRET is shorter than {least} characters: it could be guessed", least=SECRET_CHARS),
-            msg('Make one: python -c "import secrets; print(secrets.token_urlsafe(32))".'),
-        )
-    return secret
-
-
-def _metrics_key(env: Mapping[str, str]) -> str:
-    key = env.get("PLAYGROUND_METRICS_KEY", "").strip()
-    if key and (len(key) < KEY_CHARS or not re.fullmatch(r"[!-~]+", key)):
-        raise ConfigError(
-            msg(
-                "PLAYGROUND_METRICS_KEY is shorter than {least} characters, or has others than ASCII's", least=KEY_CHARS
-            ),
-            msg('Make one: python -c "import secrets; print(secrets.token_urlsafe(32))".'),
-        )
-    return key
-
-
-def _api_keys(env: Mapping[str, str]) -> tuple[str, ...]:
-    keys = tuple(key.strip() for key in env.get("PLAYGROUND_API_KEYS", "").split(",") if key.strip())
-    for number, key in enumerate(keys, start=1):
-        if len(key) < KEY_CHARS or not re.fullmatch(r"[!-~]+", key):
-            raise ConfigError(
-                msg(
-                    "PLAYGROUND_API_KEYS: key {number} is shorter than {least} characters, or has others than ASCII's",
-                    number=number,
-                    least=KEY_CHARS,
-                ),
-                msg('Make one: python -c "import secrets; print(secrets.token_urlsafe(32))".'),
-            )
-    return keys
-
-
-def _prepared_from(text: str) -> str:
-    name = text.strip().removeprefix("hub:")
-    if name and not re.fullmatch(r"[\w.-]+/[\w.-]+(#[\w./-]+)?", name):
-        raise ConfigError(
-            msg("prepared_from is {name}, which is not OWNER/NAME[#REVISION]", name=repr(name)),
-            msg("Name the repository that `playground prepare --push-to` filled."),
-        )
-    return name
-
-
-def _number(env: Mapping[str, str], name: str, default: int, least: int) -> int:
-    text = env.get(name)
-    if not text:
-        return default
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise ConfigError(
-            msg("{name}={value} is not a whole number of at least {least}", name=name, value=repr(text), least=least),
-            msg("Set {name} to one or unset it.", name=name),
-        )
-    return value
-
-
-def _app_block(path: Path) -> AppBlock:
-    from playground.config.schema import AppBlock
-
-    document = validation.read_yaml(path, msg("Restore spaces.yaml or set PLAYGROUND_SPACE."))
+    Raises:
+        ConfigError: It names no models.
+    """
     app = document.get("app") if isinstance(document, dict) else None
     if not isinstance(app, dict) or not app.get("models"):
         raise ConfigError(
-            msg("{path} has no list of models under app", path=path),
+            msg("{path} has no list of models under app", path=where),
             msg("Add app: {{models: [smollm2-135m-instruct]}}."),
         )
-    return validation.checked(AppBlock, app, f"{path}: app")
+    return app
+
+
+def _app_block(document: Any, where: str) -> AppBlock:
+    from playground.config.schema import AppBlock
+
+    return validation.checked(AppBlock, check_app(document, where), f"{where}: app")

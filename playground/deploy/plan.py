@@ -19,7 +19,8 @@ from playground.config.settings import Settings
 from playground.deploy.files import choose_files
 from playground.deploy.profiles import Contents, contents, deploy_block, merged
 from playground.deploy.space_file import front_matter
-from playground.errors import UsageError
+from playground.deploy.starting import start_problems
+from playground.errors import ConfigError, UsageError
 from playground.messages import msg
 from playground.records import Record, Variant
 from playground.results.costs import Tier, load_tiers
@@ -126,12 +127,14 @@ def plan_deployment(
 
     Raises:
         UsageError: ``repo`` is not OWNER/NAME, or there is no such profile.
-        ConfigError: spaces.yaml is not what it should be.
+        ConfigError: spaces.yaml is not what it should be, or the app would not start with it.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise UsageError(msg("'{name}' is not OWNER/NAME", name=repo), msg("Give the Space's full name."))
     space_file = settings.space_file
     document, block = merged(space_file, profile), deploy_block(space_file)
+    if problems := start_problems(document, space_file.name, root, env):
+        raise ConfigError(msg("The app would not start there: {problem}", problem=problems[0]))
     space, app = document["space"], document.get("app") or {}
     chosen = choose_files(root)
     tree = contents(root, space_file, chosen, profile)

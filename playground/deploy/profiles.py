@@ -48,7 +48,8 @@ def merged(space_file: Path, profile: str) -> dict[str, Any]:
         return document | {"space": space_block(space_file)}
     block = _profile(document, space_file, profile)
     new = {key: value for key, value in document.items() if key != "profiles"}
-    app = {**(document.get("app") or {}), **block.app}
+    app = document.get("app")
+    app = {**(app if isinstance(app, dict) else {}), **block.app}
     return new | {"space": with_login({**space_block(space_file), **block.space}, app), "app": app}
 
 

@@ -372,6 +372,16 @@ def test_a_deployment_is_refused_while_the_configuration_disagrees(surroundings:
     assert "Nothing was uploaded" in printed
 
 
+def test_a_deployment_is_refused_while_the_app_would_not_start(surroundings: Path, capsys: Captured) -> None:
+    wrong = "deploy:\n  variables: {PLAYGROUND_THREADS: many}\n"
+    broken = (ROOT / "spaces.yaml").read_text().replace("deploy:\n", wrong)
+    (surroundings.parent / "spaces.yaml").write_text(broken)
+    for command in (["deploy", "space", "owner/name", "--dry-run"], ["space", "check"]):
+        assert main(command) == 1
+        printed = capsys.readouterr()
+        assert "deploy.variables: PLAYGROUND_THREADS='many' is not a whole number" in printed.err + printed.out
+
+
 def test_a_log_gets_a_line_for_each_step_and_tenth_and_none_in_between(capsys: Captured) -> None:
     with steps("alpha") as progress:
         for share in range(100):

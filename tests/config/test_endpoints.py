@@ -11,7 +11,7 @@ import pytest
 
 from playground.config.endpoints import ENV, ROUTER, host, load_remotes, remote_artifact, remote_spec
 from playground.config.settings import load_settings
-from playground.deploy.space_file import check_space
+from playground.deploy.check import check_space
 from playground.errors import ConfigError, UnknownModel, UnknownVariant
 from playground.records import LoadSpec, ModelSpec, Remote, Request, Variant
 from playground.service import Playground

@@ -149,11 +149,11 @@ def test_a_file_that_git_does_not_track_stays_but_for_compiled_kernels(project: 
 
 def test_a_plan_names_variables_and_secrets_and_has_no_value_of_them(project: Path) -> None:
     change(project, deploy={"variables": {"PLAYGROUND_THREADS": "717171"}, "secrets": ["PLAYGROUND_SECRET", "OTHER"]})
-    found = plan(project, {"PLAYGROUND_SECRET": "very-secret-value", "HF_TOKEN": WRITER})
+    found = plan(project, {"PLAYGROUND_SECRET": "a-very-secret-value-of-many-letters", "HF_TOKEN": WRITER})
     assert found.plan.variables == ("PLAYGROUND_THREADS",)
     assert (found.plan.secrets, found.plan.secrets_missing) == (("PLAYGROUND_SECRET",), ("OTHER",))
     shown = json.dumps(found.plan.to_json()) + repr(found)
-    assert not [word for word in ("717171", "very-secret-value", WRITER) if word in shown]
+    assert not [word for word in ("717171", "a-very-secret-value-of-many-letters", WRITER) if word in shown]
 
 
 def test_a_plan_tells_hardware_models_and_what_the_first_start_takes(project: Path) -> None:
@@ -212,6 +212,32 @@ def test_a_login_with_hugging_face_goes_with_the_space_and_nothing_changes_here(
     assert (project / "README.md").read_bytes() == before
     change(project, app={"login": "none"})
     assert "hf_oauth" not in plan(project, profile=profile).plan.front_matter
+
+
+@pytest.mark.parametrize(
+    ("blocks", "told"),
+    [
+        ({"deploy": {"variables": {"PLAYGROUND_THREADS": "many"}}}, "PLAYGROUND_THREADS='many'"),
+        ({"deploy": {"variables": {"PLAYGROUND_THREDS": "2"}}}, "Did you mean PLAYGROUND_THREADS"),
+        ({"app": {"limits": {"max_models": 0}}}, "max_models must be a whole number above 0"),
+        ({"profiles": {"zerogpu": {"app": {"audience": "all"}}}}, "app.audience is 'all'"),
+    ],
+)
+def test_a_space_that_would_not_start_is_not_deployed(
+    project: Path, writer: Hub, blocks: dict[str, dict[str, Any]], told: str
+) -> None:
+    change(project, **blocks)
+    with pytest.raises(ConfigError, match=r"would not start there: spaces\.yaml: ") as caught:
+        deploy(plan(project, profile="zerogpu"), quiet)
+    assert told in str(caught.value)
+    assert REPO not in writer.repos
+
+
+def test_a_secret_that_the_app_would_not_start_with_is_not_set(project: Path, writer: Hub) -> None:
+    with pytest.raises(ConfigError, match="PLAYGROUND_SECRET is shorter") as caught:
+        deploy(plan(project, {"PLAYGROUND_SECRET": "s3cr3t"}), quiet)
+    assert "s3cr3t" not in str(caught.value)
+    assert REPO not in writer.repos
 
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "MY_API_KEY", "DB_PASSWORD"])

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from playground import paths
-from playground.deploy.space_file import check_space, front_matter, render_readme, served_words, split_readme
+from playground.deploy.check import check_space
+from playground.deploy.space_file import front_matter, render_readme, served_words, split_readme
 from playground.errors import ConfigError
 from playground.paths import ROOT
 
@@ -93,7 +94,7 @@ def test_another_torch_than_requirements_ask_for_is_reported(project: Path) -> N
         ({"colourTo": "green"}, "space: unknown key 'colourTo'. Did you mean colorTo?"),
         ({"app_file": "main.py"}, "app_file main.py does not exist"),
         ({"sdk": "streamlit"}, "space.sdk is 'streamlit'"),
-        ({"models": ["google/gemma-3-270m"]}, "space.models is not what app.models serves"),
+        ({"models": ["google/gemma-3-270m"]}, "space.models must name the repositories"),
         ({"pinned": "no"}, "space.pinned must be true or false"),
     ],
 )
@@ -113,6 +114,7 @@ def test_a_model_of_the_hub_with_the_least_of_an_entry_can_be_served(project: Pa
     catalog.write_text(yaml.safe_dump({"schema_version": 1, "models": [{**least, "variants": ["onnx-int8"]}]}))
     change(project, "app", models=["small"], space_models=None)
     change(project, "space", models=["Owner/Small"])
+    change(project, "profiles", zerogpu={})
     assert check_space(project / "spaces.yaml", project, catalog) == []
 
 
@@ -137,7 +139,7 @@ def test_a_space_begins_with_instruct_models_that_anybody_may_have_ready_made(
 
 def test_the_page_of_a_space_names_the_models_of_both_sets(project: Path) -> None:
     change(project, "space", models=["HuggingFaceTB/SmolLM2-135M-Instruct", "google/gemma-3-270m"])
-    assert [each for each in problems(project) if "space.models is not what app.models serves" in each]
+    assert [each for each in problems(project) if "space.models must name the repositories" in each]
 
 
 def test_what_a_space_serves_is_told(project: Path) -> None:
@@ -191,3 +193,121 @@ def test_a_password_login_whose_secret_goes_along_is_good(project: Path) -> None
     change(project, "app", login="password")
     change(project, "deploy", secrets=["PLAYGROUND_USERS"])
     assert problems(project) == []
+
+
+WRONG_VARIABLES = [
+    ({"PLAYGROUND_THREADS": "many"}, "PLAYGROUND_THREADS='many' is not a whole number of at least 1"),
+    ({"PLAYGROUND_MEMORY_MB": "-1"}, "PLAYGROUND_MEMORY_MB='-1' is not a whole number"),
+    ({"PLAYGROUND_KEEP_DAYS": "0"}, "PLAYGROUND_KEEP_DAYS='0' is not a whole number"),
+    ({"PLAYGROUND_RAY_REPLICAS": "1"}, "a whole number of at least 2"),
+    ({"PLAYGROUND_KV_BITS": "4"}, "PLAYGROUND_KV_BITS is 4"),
+    ({"PORT": "99999"}, "PORT='99999' is more than 65535"),
+    ({"PLAYGROUND_LOG": "xml"}, "PLAYGROUND_LOG is 'xml'. Set it to text, json, or unset it."),
+    ({"PLAYGROUND_AUDIENCE": "all"}, "PLAYGROUND_AUDIENCE is 'all'"),
+    ({"PLAYGROUND_LOGIN": "github"}, "PLAYGROUND_LOGIN is 'github'"),
+    ({"PLAYGROUND_HOSTS": "https://play.example.org"}, "is not the name of a host"),
+    ({"PLAYGROUND_FRAMES": "*"}, "is not a website"),
+    ({"PLAYGROUND_PREPARED_FROM": "nobody"}, "is not OWNER/NAME"),
+    ({"PLAYGROUND_REMOTES": "{"}, "PLAYGROUND_REMOTES is not valid JSON"),
+    ({"PLAYGROUND_REMOTES": '[{"name": "x"}]'}, "the key 'model' is missing"),
+    ({"PLAYGROUND_THREDS": "2"}, "there is no setting PLAYGROUND_THREDS. Did you mean PLAYGROUND_THREADS?"),
+    ({"PLAYGROUND_SPACE": "other.yaml"}, "leave PLAYGROUND_SPACE out"),
+    ({"PLAYGROUND_CATALOG": "other.yaml"}, "PLAYGROUND_CATALOG names other.yaml, which is not in the checkout"),
+    ({"PLAYGROUND_CATALOG": "spaces.yaml"}, "unknown key"),
+    ({"PLAYGROUND_HARDWARE": "spaces.yaml"}, "unknown key"),
+    ({"PLAYGROUND_LOGIN": "password"}, "PLAYGROUND_USERS names nobody"),
+    ({"PLAYGROUND_LOGIN": "hugging-face"}, "was not given OPENID_PROVIDER_URL"),
+]
+
+
+@pytest.mark.parametrize(("variables", "message"), WRONG_VARIABLES)
+def test_a_variable_that_the_app_would_not_start_with_is_reported(
+    project: Path, variables: dict[str, str], message: str
+) -> None:
+    change(project, "deploy", variables=variables)
+    found = problems(project)
+    assert len(found) == 1, found
+    assert message in found[0] and found[0].startswith("spaces.yaml: ")
+
+
+def test_variables_that_the_app_takes_and_those_that_are_not_its_own_are_no_problem(project: Path) -> None:
+    change(
+        project,
+        "deploy",
+        variables={
+            "PLAYGROUND_LOG": "json",
+            "PLAYGROUND_KEEP_DAYS": "7",
+            "PLAYGROUND_AUDIENCE": "public",
+            "PLAYGROUND_HOSTS": "play.example.org",
+            "PLAYGROUND_HOME": "/data",
+            "PLAYGROUND_CATALOG": "/data/catalog.yaml",
+            "OMP_NUM_THREADS": "as many as there are",
+        },
+    )
+    assert problems(project) == []
+
+
+def test_every_wrong_variable_is_reported(project: Path) -> None:
+    change(project, "deploy", variables={"PLAYGROUND_THREADS": "many", "PLAYGROUND_LOG": "xml"})
+    assert len(problems(project)) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"limits": {"max_models": 0}}, "app.limits.max_models must be a whole number above 0"),
+        ({"limits": {"max_models": "2"}}, "app.limits.max_models must be a whole number above 0, not '2'"),
+        ({"limits": {"max_model": 2}}, "app.limits: unknown key 'max_model'. Did you mean max_models?"),
+        ({"limits": {"memory_mb": -1}}, "app.limits.memory_mb must be a number above 0"),
+        ({"limits": {"prepared_gb": -1}}, "app.limits.prepared_gb must be a number of at least 0, or none"),
+        ({"limts": {}}, "app: unknown key 'limts'. Did you mean limits?"),
+        ({"audience": "all"}, "app.audience is 'all'"),
+        ({"login": "github"}, "app.login is 'github'"),
+        ({"may_add": "anybody"}, "app.may_add is 'anybody'"),
+        ({"api": "yes"}, "app.api must be true or false"),
+        ({"prepared_from": "nobody"}, "is not OWNER/NAME"),
+        ({"remotes": [{"name": "x"}]}, "app.remotes[0]: the key 'model' is missing"),
+        ({"models": []}, "no list of models under app"),
+    ],
+)
+def test_a_setting_of_the_app_that_it_would_not_start_with_is_reported(
+    project: Path, values: dict[str, Any], message: str
+) -> None:
+    change(project, "app", **values)
+    assert [each for each in problems(project) if message in each], problems(project)
+
+
+@pytest.mark.parametrize(
+    ("secrets", "env", "message"),
+    [
+        (["PLAYGROUND_SECRET"], {"PLAYGROUND_SECRET": "s3cr3t"}, "PLAYGROUND_SECRET is shorter than 32 characters"),
+        (["PLAYGROUND_API_KEYS"], {"PLAYGROUND_API_KEYS": "s3cr3t"}, "PLAYGROUND_API_KEYS: key 1 is shorter"),
+        (["PLAYGROUND_METRICS_KEY"], {"PLAYGROUND_METRICS_KEY": "s3cr3t"}, "PLAYGROUND_METRICS_KEY is shorter"),
+        (["PLAYGROUND_USERS"], {"PLAYGROUND_USERS": "ann:s3cr3t"}, "PLAYGROUND_USERS: entry 1"),
+        (["PLAYGROUND_THREADS"], {"PLAYGROUND_THREADS": "s3cr3t"}, "the value that PLAYGROUND_THREADS has"),
+        (["PLAYGROUND_SECRT"], {"PLAYGROUND_SECRT": "s3cr3t"}, "PLAYGROUND_SECRT"),
+        (["PLAYGROUND_SECRT"], {}, "there is no setting PLAYGROUND_SECRT. Did you mean PLAYGROUND_SECRET?"),
+    ],
+)
+def test_a_secret_that_the_app_would_not_start_with_is_reported_and_not_repeated(
+    project: Path, secrets: list[str], env: dict[str, str], message: str
+) -> None:
+    change(project, "deploy", secrets=secrets)
+    found = check_space(project / "spaces.yaml", project, CATALOG, env)
+    assert len(found) == 1, found
+    assert message in found[0] and "s3cr3t" not in found[0]
+
+
+def test_a_login_that_its_secrets_rule_out_is_reported(project: Path) -> None:
+    change(project, "app", login="none")
+    change(project, "deploy", secrets=["PLAYGROUND_USERS"])
+    assert any("The login is none, but PLAYGROUND_USERS names people" in each for each in problems(project))
+
+
+def test_what_is_wrong_with_a_profile_alone_is_reported_with_its_name(project: Path) -> None:
+    change(project, "profiles", zerogpu={"app": {"limits": {"max_models": 0}, "space_models": ["no-such-model"]}})
+    found = problems(project)
+    assert all(each.startswith("Profile zerogpu: spaces.yaml: app.") for each in found), found
+    assert ["max_models" in each for each in found] == [True, False]
+    change(project, "profiles", zerogpu={"apps": {}})
+    assert [each for each in problems(project) if "profiles.zerogpu: unknown key 'apps'" in each]

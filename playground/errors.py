@@ -184,19 +184,24 @@ def _same(one: str, other: str) -> float:
 class UnknownModel(UsageError):
     """No model has this name.
 
+    Args:
+        how: What can be named, and how, for whoever has neither the terminal nor the page.
+
     Attributes:
         close: The names that come closest; of an error from another process none.
     """
 
     close: Sequence[str] = ()
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
+    def __init__(self, name: str, known: Iterable[str], how: Translatable = NOTHING) -> None:
         names = sorted(known)
         close = closest(name, names)
         if close:
-            hint = msg("Did you mean {names}?", names=either(close))
+            hint = sentences(msg("Did you mean {names}?", names=either(close)), how)
         elif len(names) <= FEW:
-            hint = msg("Known models: {names}.", names=names)
+            hint = sentences(msg("Known models: {names}.", names=names), how)
+        elif how:
+            hint = how
         else:
             hint = msg("{n} models are known; `playground models` and Models ▸ Find list them.", n=len(names))
         super().__init__(msg("Unknown model '{name}'", name=name), hint)

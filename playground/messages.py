@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numbers
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from string import Formatter
 from typing import Any, Protocol
 
@@ -123,6 +123,32 @@ def _in_a_row(said: _Parts) -> Translatable:
 
 
 NOTHING = foreign("")
+
+
+def changed(text: Translatable, instead: Callable[[Translatable], Translatable | None]) -> Translatable:
+    """The message with others in place of those in it, wherever they stand; what becomes empty in a row is left out.
+
+    Args:
+        instead: What is said in place of a message; None where it stays.
+    """
+    found = instead(text)
+    if found is not None:
+        return found
+    values = {name: _changed(value, instead) for name, value in text.values.items()}
+    if all(values[name] is value for name, value in text.values.items()):
+        return text
+    return Translatable(text.template, values, text.plural)
+
+
+def _changed(value: Any, instead: Callable[[Translatable], Translatable | None]) -> Any:
+    if isinstance(value, Translatable):
+        return changed(value, instead)
+    if not isinstance(value, (list, tuple)):
+        return value
+    items = [_changed(item, instead) for item in value]
+    if all(new is old for new, old in zip(items, value, strict=True)):
+        return value
+    return type(value)(item for item in items if item != "") if isinstance(value, _Parts) else items
 
 
 def render(text: str, catalogue: Catalogue) -> str:

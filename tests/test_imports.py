@@ -20,7 +20,7 @@ from playground.paths import PACKAGE, ROOT
 
 LAYERS: list[set[str]] = [
     {"messages", "paths"},
-    {"records", "errors", "translations"},
+    {"records", "errors", "translations", "owners"},
     {"system"},
     {"config"},
     {"kernels", "catalog", "results", "suites"},

@@ -144,9 +144,15 @@ class Door:
             except (Gone, ClientDisconnect):
                 return Response(status_code=499)  # nobody reads it
             except Exception as error:
-                return errors.of(error).response()
+                return self.refusal(error).response()
 
         return endpoint
+
+    def refusal(self, error: BaseException) -> ApiError:
+        """An error as whoever asks here is told it."""
+        found = errors.of(error)
+        found.message = self._playground.told(found.message)
+        return found
 
     # -- what is known -----------------------------------------------------------------------------------------------
 
@@ -301,7 +307,7 @@ class Stream(Response):
             except Gone:
                 return
             except Exception as error:
-                await self._failed(errors.of(error), scope, receive, send)
+                await self._failed(self._door.refusal(error), scope, receive, send)
 
     async def _tell(self, flow: Flow[Item], asker: Asker, send: Any) -> None:
         while True:

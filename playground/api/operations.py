@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from playground.service import Playground
 
 HEALTH, READY, METRICS = "/healthz", "/readyz", "/metrics"
+KEY = "PLAYGROUND_METRICS_KEY"
 ROUTES = (
     (re.compile(r"/"), "page"),
     (re.compile(r"/(assets|static)/.*|/(config|theme\.css|favicon\.ico|robots\.txt)"), "assets"),
@@ -110,7 +111,9 @@ class Operations:
         if not self._key:
             host = request.headers.get("host", "")
             if self._playground.settings.strangers:
-                words = msg("Metrics need a key where strangers come: set {setting}.", setting="PLAYGROUND_METRICS_KEY")
+                words = msg(
+                    "Metrics need a key where strangers come; whoever runs this app sets {setting}.", setting=KEY
+                )
                 return PlainTextResponse(f"{words}\n", 403)
             return None if self._hosts.answers(host) else PlainTextResponse(f"{hosts.refusal(host)}\n", 403)
         scheme, _, sent = request.headers.get("authorization", "").partition(" ")

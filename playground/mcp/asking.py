@@ -26,10 +26,10 @@ async def compare(playground: Playground, asked: CompareArguments, call: Call) -
         variants = named(playground, asked.models)
         return playground.compare(request, variants, asked.mode, owner=call.owner, keep=asked.save)
 
-    return of_compared(await call.follow(await call.in_thread(begin)), saved=asked.save)
+    return of_compared(playground, await call.follow(await call.in_thread(begin)), saved=asked.save)
 
 
-def of_compared(comparison: Comparison, *, saved: bool) -> Document:
+def of_compared(playground: Playground, comparison: Comparison, *, saved: bool) -> Document:
     """A comparison for an agent: without stamps and token ids, which nobody reads there."""
     receipts = of_comparison(comparison)
     return {
@@ -38,11 +38,13 @@ def of_compared(comparison: Comparison, *, saved: bool) -> Document:
         "mode": comparison.mode,
         "about_figures": RANKS if comparison.mode == "fair" else RANKS_NOT,
         "machine": document(receipts.machine),
-        "answers": [answer(run, receipt) for run, receipt in zip(comparison.runs, receipts.models, strict=True)],
+        "answers": [
+            answer(playground, run, receipt) for run, receipt in zip(comparison.runs, receipts.models, strict=True)
+        ],
     }
 
 
-def answer(run: ModelRun, receipt: ModelReceipt) -> Document:
+def answer(playground: Playground, run: ModelRun, receipt: ModelReceipt) -> Document:
     """One model's answer with its figures, each beside what it means, and the conditions they were taken under."""
     conditions = document(receipt)
     figures = conditions.pop("figures", {})
@@ -50,7 +52,7 @@ def answer(run: ModelRun, receipt: ModelReceipt) -> Document:
         "model": str(run.variant),
         "text": run.text,
         "finish_reason": run.finish_reason,
-        "error": str(run.error) if run.error else None,
+        "error": str(playground.told(run.error)) if run.error else None,
         "figures": {
             name: {"value": told["median"], "unit": told.get("unit", ""), "means": told["definition"]}
             for name, told in figures.items()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from playground.service import Playground
 
 Document = dict[str, Any]
+LISTED = msg("The tool choose lists them, without arguments.")
 
 
 def document(value: Any) -> Any:
@@ -60,7 +61,7 @@ def named(playground: Playground, names: Sequence[str], owner: str | None = None
                 raise UsageError(
                     msg("'{model}' is not offered here", model=model[:100]),
                     sentences(
-                        UnknownModel(model[:100], playground.ids()).next_step,
+                        UnknownModel(model[:100], offered, LISTED).next_step,
                         msg("Folders, files and repositories can be named only on the machine itself."),
                     ),
                 )

@@ -112,11 +112,11 @@ def _failures(playground: Playground, run: SuiteRun, most: int) -> list[Document
         if len(found) == most:
             break
         if cell.passed is False or cell.run.error:
-            found.append(_failure(run, cell, names[cell.column]))
+            found.append(_failure(playground, run, cell, names[cell.column]))
     return found
 
 
-def _failure(run: SuiteRun, cell: Cell, model: str) -> Document:
+def _failure(playground: Playground, run: SuiteRun, cell: Cell, model: str) -> Document:
     text = cell.run.text
     return {
         "row": run.rows[cell.row].label,
@@ -124,7 +124,7 @@ def _failure(run: SuiteRun, cell: Cell, model: str) -> Document:
         "model": model,
         "sample": cell.sample,
         "answer": text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…",
-        "error": str(cell.run.error) if cell.run.error else None,
+        "error": str(playground.told(cell.run.error)) if cell.run.error else None,
         "checks": [
             {"type": check.type, "value": check.value, "why": str(check.reason)}
             for check in cell.checks

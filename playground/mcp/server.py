@@ -69,15 +69,16 @@ def create_server(playground: Playground, owner: Owner = lambda context: "") -> 
             asked = checked(tool.arguments, _few(tool.name, params.arguments or {}), f"{tool.name}: ")
             return _answered(await tool.run(playground, asked, Call(report, owner(context))))
         except PlaygroundError as error:
-            return _failed(error)
+            return _failed(playground, error)
         except Exception:
             number = secrets.token_hex(4)
             _log.exception("%s (%s)", params.name[:100], number)
             return _failed(
+                playground,
                 RunError(
                     msg("{tool} failed unexpectedly", tool=params.name[:100]),
                     msg("The server's log has the details under {number}; please report it.", number=number),
-                )
+                ),
             )
 
     return Server(
@@ -127,6 +128,7 @@ def _answered(document: dict[str, Any]) -> CallToolResult:
     return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=document)
 
 
-def _failed(error: PlaygroundError) -> CallToolResult:
+def _failed(playground: Playground, error: PlaygroundError) -> CallToolResult:
     """An error that the agent can read and do something about: what went wrong and the next step."""
-    return CallToolResult(content=[TextContent(type="text", text=str(error.message))], is_error=True)
+    said = str(playground.told(error.message))
+    return CallToolResult(content=[TextContent(type="text", text=said)], is_error=True)

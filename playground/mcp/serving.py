@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PATH = "/mcp"
 MAX_BODY_BYTES = 4_000_000
+HEADER = "Authorization: Bearer KEY"
 
 
 def serve_stdio(settings: Settings) -> None:
@@ -104,5 +105,5 @@ class _Door:
         sent = _sent(headers.get("authorization", "")).encode("latin-1")
         # All of them, in constant time each: the first that differs must not tell which one was nearly right.
         if self._keys and not sum(hmac.compare_digest(sent, key) for key in self._keys):
-            return 401, msg("A key is needed: send one of PLAYGROUND_API_KEYS as 'Authorization: Bearer KEY'.")
+            return 401, msg("A key is needed: send the one that you were given as {header}.", header=HEADER)
         return None

@@ -163,7 +163,7 @@ def _notes(comparison: Comparison, served: Collection[str] | None) -> tuple[Tran
     if missing:
         notes.append(
             msg(
-                "The API of this app does not serve {models}: app.models in spaces.yaml names those it does.",
+                "The API of this app does not serve {models}; /models lists what it serves.",
                 models=list(dict.fromkeys(missing)),
             )
         )

@@ -23,7 +23,7 @@ from typing import Any
 from playground.catalog.config_names import CONTEXT_LENGTH, whole
 from playground.catalog.template_files import find_template, read_json
 from playground.config.settings import Settings
-from playground.errors import Busy, Stopped, UnknownModel
+from playground.errors import Busy, Stopped, UnknownModel, UnknownVariant, some
 from playground.experiments.admission import check_request
 from playground.experiments.base import ASKING
 from playground.experiments.finishing import completed
@@ -111,11 +111,23 @@ class Answers(Admitting):
         except ValueError:
             named = text.strip().rpartition("@")[0]
         if not self.may_be_named(named):
-            raise UnknownModel(named, self.ids())
-        variant = self.resolve(text)[1]
-        if owner is not None:
-            self.check_may_run([variant], owner)
+            ready = self.ready_variants()
+            how = msg("GET /v1/models lists what can be asked for, written like {example}.", example=str(ready[0]))
+            raise UnknownModel(named, self.ids() if self.may_add(owner or "") else {each.model for each in ready}, how)
+        variant = self._resolved(text)
+        if owner is not None and not self.may_run(variant, owner):
+            names = some([str(each) for each in self.ready_variants()])
+            self.check_may_run([variant], owner, msg("Ask for one of {names}: GET /v1/models lists them.", names=names))
         return variant
+
+    def _resolved(self, text: str) -> Variant:
+        """The variant that ``text`` names; a visitor that misspells it is told those they can ask for."""
+        try:
+            return self.resolve(text)[1]
+        except UnknownVariant as error:
+            if not self.settings.strangers:
+                raise
+            raise UnknownVariant(text.strip(), map(str, self.ready_variants())) from error
 
     def ready_variants(self) -> tuple[Variant, ...]:
         """Those that the app was told to serve, and what of the catalogue is prepared besides."""

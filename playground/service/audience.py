@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from playground.config.settings import Settings
-from playground.errors import UsageError
+from playground.errors import UsageError, some
 from playground.experiments.base import ASKING, WANTED
 from playground.export import Preparation
-from playground.messages import msg
+from playground.messages import NOTHING, Translatable, msg, sentences
+from playground.owners import for_visitors
 from playground.records import ModelSpec, Variant
 from playground.service.disk import Disk
 from playground.service.limiter import Limiter
@@ -42,6 +43,10 @@ class Admitting(ABC):
     @abstractmethod
     def resolve(self, text: str) -> tuple[ModelSpec, Variant]: ...
 
+    def told(self, message: Translatable) -> Translatable:
+        """A message as whoever uses this app is told it: visitors can do nothing with advice for its owner."""
+        return for_visitors(message) if self.settings.strangers else message
+
     def may_be_named(self, model: str) -> bool:
         """Whether whoever uses this app may name ``model``, to read of it or to run it: where the audience is public,
         no folder, file, repository or server, but the catalogue and what the app was told to serve.
@@ -59,11 +64,12 @@ class Admitting(ABC):
         """Whether this visitor may run a variant: it is served, it is ready, or they may add it."""
         return self.may_add(owner) or variant in self.default_variants() or self.preparation(variant).status == "ready"
 
-    def check_may_run(self, variants: Iterable[Variant], owner: str) -> None:
+    def check_may_run(self, variants: Iterable[Variant], owner: str, step: Translatable = NOTHING) -> None:
         """Refuse what this visitor may not run, before anything is prepared for it.
 
         Args:
             owner: Who asks, as comparisons are kept for them.
+            step: What to do instead, for programs, which have neither the page's list nor its way to sign in.
 
         Raises:
             UsageError: One of them is neither served nor ready.
@@ -71,11 +77,14 @@ class Admitting(ABC):
         for variant in dict.fromkeys(variants):
             if self.may_run(variant, owner):
                 continue
-            step = msg("Choose a model that is ready: the list has them first.")
-            if self.settings.adding == "signed-in" and self.settings.signing_in != "none":
-                step = msg("Choose a model that is ready, or sign in: then you may add models.")
+            served = some([str(each) for each in self.default_variants()])
+            sign_in = self.settings.adding == "signed-in" and self.settings.signing_in != "none"
             raise UsageError(
-                msg("{variant} is not prepared here, and visitors may not add models", variant=variant), step
+                msg("{variant} is not prepared here, and visitors may not add models", variant=variant),
+                sentences(
+                    step or msg("Choose one that is ready, the list has them first; {names} are served.", names=served),
+                    msg("Or sign in: then you may add models.") if sign_in and not step else NOTHING,
+                ),
             )
 
     @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -16,8 +16,8 @@ import gradio as gr
 
 from playground.errors import PlaygroundError, UnknownModel, UsageError
 from playground.experiments.admission import request_from
-from playground.messages import msg, sentences
-from playground.records import Column, Message, Request, Variant
+from playground.messages import msg
+from playground.records import Column, Comparison, Message, Request, Variant
 from playground.results.receipts import with_receipts
 from playground.results.requests import PARAMETERS
 from playground.ui import jobs, offered
@@ -34,6 +34,7 @@ COLUMN_FIELDS = frozenset({"model", "prompt", "messages", *PARAMETERS, "system"}
 NO_TEXTS: list[str] = []
 NO_OBJECTS: list[dict[str, Any]] = []
 """Defaults that the API page can show: of None it makes "...", which is refused where somebody copies it."""
+LISTED = msg("/models lists those that are served here.")
 A_MESSAGE = msg("Send a list of {example}.", example='{"role": "user", "content": "…"}')
 A_COLUMN = msg("Send a list of {example}.", example='{"model": "NAME", "temperature": 0.7}')
 
@@ -79,7 +80,7 @@ def build(playground: Playground, sessions: Sessions) -> None:
             chosen = await _told(asyncio.to_thread(_variants, playground, models))
         start = partial(playground.compare, asked, chosen, mode, owner=visitor(request), keep=False)
         result = await _told(jobs.finish(sessions, request.session_hash or "", start))
-        return with_receipts(result)
+        return with_receipts(_for_reader(playground, result))
 
     def models() -> list[dict[str, Any]]:
         """The models served here: name, kind, variants (the default first), and the state of each variant."""
@@ -98,6 +99,12 @@ def build(playground: Playground, sessions: Sessions) -> None:
     gr.api(models, api_name="models", concurrency_limit=limit)
     gr.api(card, api_name="card", concurrency_limit=limit)
     gr.api(inspect, api_name="inspect", concurrency_limit=2)
+
+
+def _for_reader(playground: Playground, comparison: Comparison) -> Comparison:
+    """With errors as whoever uses this app is told them."""
+    runs = (replace(run, error=playground.told(run.error)) if run.error else run for run in comparison.runs)
+    return replace(comparison, runs=tuple(runs))
 
 
 async def _told(work: Awaitable[T]) -> T:
@@ -190,15 +197,12 @@ def served_variant(playground: Playground, text: Any) -> Variant:
         UnknownVariant: The model is not offered so.
     """
     if not isinstance(text, str) or len(text) > offered.MAX_LETTERS:
-        raise UsageError(msg("A model is named by a short text"), msg("/models lists those that are served here."))
+        raise UsageError(msg("A model is named by a short text"), LISTED)
     served = {entry.spec.id for entry in playground.served()}
     model = text.rpartition("@")[0] if "@" in text else text
     if not served & {model.strip(), model.strip().lower()}:
-        closest = UnknownModel(model.strip(), served).next_step
-        raise UsageError(
-            msg("'{model}' is not served by the API of this app", model=model.strip()),
-            sentences(closest, msg("It serves what app.models in spaces.yaml names; /models lists them.")),
-        )
+        unknown = UnknownModel(model.strip(), served, LISTED)
+        raise UsageError(msg("'{model}' is not served by the API of this app", model=model.strip()), unknown.next_step)
     return playground.resolve(text)[1]
 
 

@@ -297,7 +297,7 @@ def launch(
             footer_links=["api", "settings"],
             app_kwargs={
                 "routes": [*(pages.routes() if pages else ()), *routes],
-                "middleware": [*beside, Middleware(i18n.Language), guard, *whose, early],
+                "middleware": [*beside, Middleware(i18n.Language, visitors=settings.strangers), guard, *whose, early],
                 "max_body_size": settings.limits.max_call_bytes,
             },
             theme=theme.theme(),

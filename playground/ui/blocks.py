@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from playground.messages import Translatable
-from playground.translations import SOURCE_LANGUAGE
 from playground.ui import i18n
 
 if TYPE_CHECKING:
@@ -34,9 +33,11 @@ class Blocks(gr.Blocks):  # type: ignore[misc]  # gradio tells mypy nothing
 
     Attributes:
         open_pages: Who has it open; set when it was built.
+        visitors: Whether its readers are visitors of somebody else's app (``i18n.Reader``).
     """
 
     open_pages: Pages
+    visitors = False
 
     @property
     def left(self) -> list[Callable[[str], object]]:
@@ -51,7 +52,7 @@ class Blocks(gr.Blocks):  # type: ignore[misc]  # gradio tells mypy nothing
     def config(self) -> Any:
         """What a browser builds the page from, in the reader's language."""
         language, source = i18n.language(), self._source
-        if language == SOURCE_LANGUAGE or not isinstance(source, dict):
+        if i18n.as_written() or not isinstance(source, dict):
             return source
         if language not in self._translated:
             self._translated[language] = {**source, "components": [self._said(part) for part in source["components"]]}
@@ -75,9 +76,9 @@ class Blocks(gr.Blocks):  # type: ignore[misc]  # gradio tells mypy nothing
 
     async def process_api(self, block_fn: Any, *args: Any, request: Any = None, **options: Any) -> dict[str, Any]:
         """Gradio's way through every event and every call of the API, those that waited in the queue too."""
-        with i18n.reading(i18n.wanted(getattr(request, "headers", None) or {})):
+        with i18n.reading(i18n.wanted(getattr(request, "headers", None) or {}), visitor=self.visitors):
             done: dict[str, Any] = await super().process_api(block_fn, *args, request=request, **options)
-            if i18n.language() != SOURCE_LANGUAGE and isinstance(done.get("data"), list):
+            if not i18n.as_written() and isinstance(done.get("data"), list):
                 outputs = (self.fns[block_fn] if isinstance(block_fn, int) else block_fn).outputs
                 done["data"] = [self._answered(value, place, outputs) for place, value in enumerate(done["data"])]
         return done

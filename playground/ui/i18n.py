@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from playground.messages import Catalogue, render
+from playground.owners import for_visitors
 from playground.translations import ENGLISH, LOCALE, SOURCE_LANGUAGE, chosen, for_page, languages
 
 COOKIE = "playground_language"
@@ -24,10 +25,15 @@ _COOKIE = re.compile(rf"(?:^|;\s*){COOKIE}=([A-Za-z0-9-]{{1,35}})\s*(?:;|$)")
 
 @dataclass(frozen=True)
 class Reader:
-    """A language and its messages."""
+    """A language and its messages.
+
+    Attributes:
+        visitor: Whether it is one of somebody else's app, who can do nothing with advice for its owner.
+    """
 
     language: str = SOURCE_LANGUAGE
     catalogue: Catalogue = ENGLISH
+    visitor: bool = False
 
 
 _ENGLISH = Reader()
@@ -35,9 +41,15 @@ _reader: ContextVar[Reader] = ContextVar("reader", default=_ENGLISH)
 
 
 @contextmanager
-def reading(accept_language: str) -> Iterator[None]:
-    """What is said inside is said in the language of this ``Accept-Language`` header."""
-    token = _reader.set(Reader(chosen(accept_language, os.environ), for_page(accept_language, os.environ)))
+def reading(accept_language: str, *, visitor: bool | None = None) -> Iterator[None]:
+    """What is said inside is said in the language of this ``Accept-Language`` header.
+
+    Args:
+        visitor: See ``Reader``; None leaves it as it is.
+    """
+    visits = _reader.get().visitor if visitor is None else visitor
+    language, catalogue = chosen(accept_language, os.environ), for_page(accept_language, os.environ)
+    token = _reader.set(Reader(language, catalogue, visits))
     try:
         yield
     finally:
@@ -52,10 +64,14 @@ def wanted(headers: Mapping[str, Any]) -> str:
 
 
 class Language:
-    """ASGI middleware: each request is answered in its reader's language."""
+    """ASGI middleware: each request is answered in its reader's language.
 
-    def __init__(self, app: Any) -> None:
-        self.app = app
+    Args:
+        visitors: Whether whoever asks is a visitor (``Reader``).
+    """
+
+    def __init__(self, app: Any, *, visitors: bool = False) -> None:
+        self.app, self._visitors = app, visitors
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -65,13 +81,19 @@ class Language:
         for name, value in scope["headers"]:
             key = name.decode("latin-1").lower()
             headers[key] = f"{headers[key]},{value.decode('latin-1')}" if key in headers else value.decode("latin-1")
-        with reading(wanted(headers)):
+        with reading(wanted(headers), visitor=self._visitors):
             await self.app(scope, receive, send)
 
 
 def language() -> str:
     """The reader's, of ``known``."""
     return _reader.get().language
+
+
+def as_written() -> bool:
+    """Whether the reader is told messages as they stand in the source."""
+    reader = _reader.get()
+    return reader.language == SOURCE_LANGUAGE and not reader.visitor
 
 
 def known() -> tuple[str, ...]:
@@ -81,7 +103,8 @@ def known() -> tuple[str, ...]:
 
 def say(text: str) -> str:
     """A message in the reader's language; any other text as it is."""
-    return render(text, _reader.get().catalogue)
+    reader = _reader.get()
+    return render(for_visitors(text) if reader.visitor else text, reader.catalogue)
 
 
 def look_up(text: str) -> str:

@@ -202,7 +202,10 @@ class Guard:
             raise Refused(403, hosts.refusal(host))
         origins, came = headers.get("origin", []), headers.get("sec-fetch-site", ["none"])[0]
         if any(not self._hosts.same_site(origin, host) for origin in origins):
-            proxy = msg("Behind a proxy, set {setting} to the name that browsers use.", setting=hosts.SETTING)
+            proxy = msg(
+                "Behind a proxy, whoever runs this app sets {setting} to the name that browsers use.",
+                setting=hosts.SETTING,
+            )
             raise Refused(403, sentences(OTHERS, proxy))
         inner = scope["path"].startswith(INNER)
         if inner and came not in ("same-origin", "none"):

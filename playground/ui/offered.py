@@ -44,7 +44,7 @@ def variant(playground: Playground, text: Any) -> Variant:
         raise UsageError(
             msg("'{model}' is not offered here", model=model),
             sentences(
-                UnknownModel(model, playground.ids()).next_step,
+                UnknownModel(model, playground.ids(), msg("Models ▸ Find lists those there are.")).next_step,
                 msg("Folders and files can be named only where the app is used from its own machine alone."),
             ),
         )

@@ -82,6 +82,7 @@ def build_ui(playground: Playground) -> gr.Blocks:
     """Draw the page. The theme, the CSS and the script belong to ``app.launch``."""
     sessions = Sessions()
     with Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
+        demo.visitors = playground.settings.strangers
         page = Page(playground)
         page.connect(demo)
         demo.when_left(sessions.leave)

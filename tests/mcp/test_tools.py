@@ -15,8 +15,11 @@ pytest.importorskip("mcp", reason="the extra mcp is not installed")
 from mcp import Client
 from mcp.types import CallToolResult
 
+from playground.errors import StorageError
 from playground.mcp.server import create_server
 from playground.mcp.tools import TOOLS
+from playground.messages import msg
+from playground.owners import MEND
 from playground.records import Request
 from playground.service import Playground
 
@@ -319,3 +322,18 @@ def test_where_strangers_come_only_the_models_of_the_catalogue_can_be_named(make
         for name in ("path:/etc", "hub:OWNER/NAME", "fake:text=x"):
             assert "is not offered here" in problem(playground, "card", model=name)
         assert not call(playground, "card", model="fast").is_error
+
+
+def test_visitors_agents_are_told_what_they_can_do_and_nothing_of_the_owners(
+    make_settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise StorageError(msg("The disk is full"), msg("Free some space on that disk."))
+
+    for env, step in (({"PLAYGROUND_HOSTS": "play.example.org"}, MEND), ({}, "Free some space on that disk.")):
+        with Playground(make_settings(**env)) as playground:
+            if env:
+                unknown = problem(playground, "card", model="zzz")
+                assert "The tool choose lists them" in unknown and "playground models" not in unknown
+            monkeypatch.setattr(playground, "card", full)
+            assert problem(playground, "card", model="fast") == f"The disk is full. {step}"

@@ -9,9 +9,11 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from playground.config.hosts import Hosts
 from playground.errors import UsageError
 from playground.messages import msg
 from playground.ui import failures
+from playground.ui.middleware import Doors, Guard
 
 pytestmark = pytest.mark.hostile
 
@@ -63,3 +65,29 @@ def test_pythons_own_words_stay_in_the_log(caplog: pytest.LogCaptureFixture) -> 
 def test_our_own_errors_keep_their_words() -> None:
     error = told(UsageError(msg("That is wrong"), msg("Try another.")))
     assert str(error.message).startswith("That is wrong. Try another")
+
+
+def test_what_a_function_could_not_answer_is_no_fault_of_the_server() -> None:
+    """Gradio answers 500 whatever a function raised; of any other address that is what it is."""
+
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def status(method: str, path: str) -> int:
+        given = {"host": "localhost", "origin": "http://localhost", "content-type": "application/json"}
+        headers = [(name.encode(), value.encode()) for name, value in given.items()]
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b'{"data": [], "fn_index": 7}', "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": method, "path": path, "headers": headers}
+        await Guard(broken, Hosts("127.0.0.1"), Doors(frozenset({7})))(scope, receive, send)
+        return int(sent[0]["status"])
+
+    assert asyncio.run(status("POST", "/gradio_api/run/predict")) == 422
+    assert asyncio.run(status("GET", "/config")) == 500

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from playground.api.app import create_api
+from playground.config.hosts import Hosts
 from playground.config.settings import load_settings, own_settings
-from playground.errors import ConfigError, UsageError
+from playground.errors import ConfigError, StorageError, UsageError
+from playground.messages import msg
+from playground.owners import MEND
 from playground.records import Request, Variant
 from playground.service import Playground
 from playground.ui.app import door_of
@@ -132,3 +137,73 @@ def test_who_may_add_models_is_a_setting(make_settings: MakeSettings, adding: st
     with Playground(settings) as playground:
         missing = Variant("slow-to-prepare", "fake", "none")
         assert playground.may_run(missing, owner) is may
+
+
+# -- what visitors are told ----------------------------------------------------------------------------------------
+
+OWNERS = ("playground models", "path:", "spaces.yaml", "PLAYGROUND_", "terminal")
+
+
+def refused(playground: Playground, sent: dict[str, Any]) -> dict[str, Any]:
+    """What ``/v1`` says to a chat with these fields."""
+    client = TestClient(create_api(playground, hosts=Hosts("127.0.0.1")), "http://127.0.0.1")
+    body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1} | sent
+    answer = client.post("/v1/chat/completions", json=body)
+    assert answer.status_code >= 400
+    error: dict[str, Any] = answer.json()["error"]
+    return error | {"status": answer.status_code}
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "told"),
+    [
+        ("path:/etc/passwd", 404, "Known models: base, "),
+        ("hub:owner/name", 404, "written like fast@fake-none."),
+        ("fasst", 404, "Did you mean fast? GET /v1/models lists"),
+        ("fast@onnx-int8", 404, "Known variants: fast@fake-none, slow@fake-none, base@fake-none"),
+        ("slow-to-prepare", 400, "Ask for one of fast@fake-none, slow@fake-none, base@fake-none"),
+    ],
+)
+def test_a_program_of_the_public_is_told_what_it_can_ask_for_and_how(
+    make_settings: MakeSettings, model: str, status: int, told: str
+) -> None:
+    with Playground(make_settings(PLAYGROUND_AUDIENCE="public")) as playground:
+        error = refused(playground, {"model": model})
+    assert error["status"] == status
+    assert told in error["message"]
+    assert not [word for word in OWNERS if word in error["message"].replace(model, "")]
+
+
+def test_its_owner_is_told_of_files_and_commands(make_settings: MakeSettings) -> None:
+    with Playground(make_settings()) as playground:
+        assert "path:FOLDER_OR_GGUF" in refused(playground, {"model": "ftp:x"})["message"]
+        assert "spaces.yaml" in refused(playground, {"model": "fast", "max_tokens": 9999})["message"]
+
+
+def test_limits_and_failures_name_no_settings_to_the_public(make_settings: MakeSettings) -> None:
+    with Playground(make_settings(PLAYGROUND_AUDIENCE="public")) as playground:
+        long = refused(playground, {"model": "fast", "max_tokens": 9999})["message"]
+        assert long == "max_tokens is 9999. This server allows 256 at most."
+        sent = {"model": "fast", "messages": [{"role": "user", "content": "x" * 3000}]}
+        assert "spaces.yaml" not in refused(playground, sent)["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_advice_for_the_owner_reaches_no_program_of_the_public(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    def full(*_: Any) -> Any:
+        raise StorageError(msg("The disk is full"), msg("Free some space on that disk."))
+
+    for audience, step in (("public", MEND), ("own", "Free some space on that disk.")):
+        with Playground(make_settings(PLAYGROUND_AUDIENCE=audience)) as playground:
+            monkeypatch.setattr(playground, "make_ready", full)
+            error = refused(playground, {"model": "fast", "stream": stream})
+        assert error["message"] == f"The disk is full. {step}"
+
+
+def test_a_page_of_the_public_names_what_it_offers(make_settings: MakeSettings) -> None:
+    with Playground(make_settings(PLAYGROUND_AUDIENCE="public")) as playground:
+        with pytest.raises(UsageError, match="are served") as caught:
+            playground.check_may_run([Variant("slow-to-prepare", "fake", "none")], "anyone")
+        assert "fast@fake-none" in caught.value.message

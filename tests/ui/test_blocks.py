@@ -13,6 +13,7 @@ import pytest
 
 from playground import translations
 from playground.messages import msg
+from playground.owners import MEND
 from playground.ui import i18n
 from playground.ui.blocks import Blocks
 from playground.ui.theme import html
@@ -111,3 +112,25 @@ def test_an_event_sends_what_gradio_would_and_no_component_is_made_anew_for_what
     assert sent(demo, 1, gr.skip()) == [gr.skip()]
     with pytest.raises(ValueError, match="not specified"):
         sent(demo, 1, {boxes[1]: "not an output"})
+
+
+def test_visitors_are_told_nothing_that_only_the_owner_can_do_in_english_and_in_other_languages() -> None:
+    full = msg("Free some space on that disk.")
+
+    def read(language: str, *, visitor: bool) -> str:
+        with Blocks() as demo:
+            button = gr.Button("Go")
+            box = gr.Textbox(label=full)
+            html(lambda: f"<p>{i18n.say(full)}</p>")
+            button.click(lambda: gr.update(label=full), None, box)
+        demo.config, demo.visitors = demo.get_config_file(), visitor
+        with i18n.reading(language, visitor=visitor):
+            shown = props(demo)
+        request = SimpleNamespace(headers={"accept-language": language}, username=None, session_hash="x", kwargs={})
+        done = asyncio.run(demo.process_api(0, [], request=request))
+        return json.dumps([shown, done["data"]], default=str, ensure_ascii=False)
+
+    for language in ("en", LANGUAGE):
+        assert read(language, visitor=True).count(str(MEND)) == 3
+        assert full not in read(language, visitor=True)
+        assert read(language, visitor=False).count(str(full)) == 3

@@ -240,7 +240,7 @@ def test_no_other_website_signs_a_visitor_out(browser: Browser) -> None:
 
 
 def test_only_who_is_signed_in_may_add_models_and_others_are_told_in_their_language(browser: Browser) -> None:
-    assert "or sign in: then you may add models" in browser.run("slow-to-prepare")
+    assert "Or sign in: then you may add models" in browser.run("slow-to-prepare")
     assert "ログインするとモデルを追加できます" in browser.run("slow-to-prepare", "ja")
     browser.answered(browser.run("fast"), "Paris is the capital")
     browser.get("/login/huggingface")

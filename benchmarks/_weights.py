@@ -126,7 +126,7 @@ def in_safetensors(folder: Path, place: Path) -> Path:
         import shutil
 
         import torch
-        from safetensors.torch import save_model
+        from safetensors.torch import save_file
         from transformers import AutoModelForCausalLM
 
         made.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,10 @@ def in_safetensors(folder: Path, place: Path) -> Path:
             folder, gguf_file=source.name, dtype=torch.float32, local_files_only=True
         )
         stage.mkdir()
-        save_model(model, str(stage / "model.safetensors"), metadata={"format": "pt"})
+        tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        if model.config.tie_word_embeddings:  # transformers 4 looks for the other name of the two
+            tensors.pop("lm_head.weight", None)
+        save_file(tensors, stage / "model.safetensors", metadata={"format": "pt"})
         for name in ("config.json", "generation_config.json"):
             shutil.copy2(folder / name, stage)
         stage.rename(made)

@@ -23,7 +23,7 @@ from playground.records import Artifact, LoadSpec, ModelSpec, Request, Variant
 from playground.runtimes import create_runtime
 from tests.support import ggufs, tiny
 
-pytestmark = [pytest.mark.integration, pytest.mark.parallel]
+pytestmark = [pytest.mark.integration, pytest.mark.parallel, pytest.mark.xdist_group("tiny")]
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ from playground.api.spelling import Spelling
 from playground.config.hosts import Hosts
 from playground.messages import foreign, msg
 from playground.service.answers import MOST_HELD
+from playground.service.guesses import Guesses
 
 if TYPE_CHECKING:
     from playground.service import Playground
@@ -93,7 +94,16 @@ def create_api(
         hosts: The names that the server answers to, where there are none.
         keys_alone: Whether nobody may ask without a key, not even where there are none.
     """
-    door = Door(playground, Guard(keys, hosts, playground.settings.limits.max_api_call_bytes, keys_alone=keys_alone))
+    settings = playground.settings
+    guard = Guard(
+        keys,
+        hosts,
+        settings.limits.max_api_call_bytes,
+        keys_alone=keys_alone,
+        guesses=Guesses(settings.limits.max_wrong_passwords, playground.refused),
+        behind_proxy=settings.on_space,
+    )
+    door = Door(playground, guard)
 
     async def refused(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -136,11 +146,15 @@ class Door:
         ]
 
     def _told(self, call: Callable[[Request, str], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        """The endpoint of a call: who asks is known, and errors are told in OpenAI's shape."""
+        """The endpoint of a call: who asks is known and counted, and errors are told in OpenAI's shape. What has none
+        (the front, the documents, that it lives) is made once, needs no key, and is not counted.
+        """
 
         async def endpoint(request: Request) -> Response:
             try:
-                return await call(request, self._guard.caller(request))
+                owner = self._guard.caller(request)
+                self._playground.count("calls", owner)
+                return await call(request, owner)
             except (Gone, ClientDisconnect):
                 return Response(status_code=499)  # nobody reads it
             except Exception as error:

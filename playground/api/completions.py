@@ -89,8 +89,11 @@ def requests(body: CompletionBody, asked: Sequence[Prompt], settings: Settings) 
     if body.logprobs_from and not (body.echo and body.logprobs is not None):
         what = msg("logprobs_from says where the figures of a scored prompt begin, and none is scored")
         raise wrong("logprobs_from", what, msg("Send echo: true and logprobs as well."))
+    wanted = body.max_tokens
+    if "max_tokens" not in body.model_fields_set:  # the protocol's default may be more than is allowed here
+        wanted = min(wanted, settings.limits.max_new_tokens)
     common = Request(
-        max_new_tokens=max(1, parameters.length(body.max_tokens, body.min_tokens, settings)),
+        max_new_tokens=max(1, parameters.length(wanted, body.min_tokens, settings)),
         logprobs=body.logprobs,
         plain=True,
         **parameters.sampling(body, strangers=settings.strangers),

@@ -1,8 +1,8 @@
 """Who may ask, and what is read of what is sent: keys, names, sizes, times.
 
-With keys, whoever has one may ask by any name. Without, a request has to call this server by a name of its own and may
-come from no other website's page: what a browser does for a stranger's page, it does not do here. The module knows
-headers and bodies; it does not know models.
+With keys, whoever has one may ask by any name; wrong ones are counted (``service.guesses``). Without, a request has to
+call this server by a name of its own and may come from no other website's page: what a browser does for a stranger's
+page, it does not do here. The module knows headers and bodies; it does not know models.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from playground.config import hosts
 from playground.config.hosts import Hosts
 from playground.config.settings import Limits
 from playground.messages import msg, sentences
+from playground.service.addresses import whence
+from playground.service.guesses import Guesses
 
 BODY_BYTES = Limits.max_api_call_bytes
 """Of one request: a thousand texts of a thousand tokens, as numbers."""
@@ -40,11 +42,21 @@ class Guard:
         known: The names that the server answers to.
         body_bytes: Of one request.
         keys_alone: Whether nobody may ask without a key, not even where there are none.
+        guesses: Counts wrong keys; without it none are.
+        behind_proxy: Whether addresses are those that a Space's proxy writes down.
     """
 
     def __init__(
-        self, keys: Sequence[str], known: Hosts, body_bytes: int = BODY_BYTES, *, keys_alone: bool = False
+        self,
+        keys: Sequence[str],
+        known: Hosts,
+        body_bytes: int = BODY_BYTES,
+        *,
+        keys_alone: bool = False,
+        guesses: Guesses | None = None,
+        behind_proxy: bool = False,
     ) -> None:
+        self._guesses, self._behind_proxy = guesses or Guesses(None), behind_proxy
         self._keys_alone = keys_alone
         self._most = body_bytes
         self._keys = tuple(key.encode() for key in keys)
@@ -56,6 +68,7 @@ class Guard:
 
         Raises:
             ApiError: They may not.
+            Busy: Too many wrong keys came from there.
         """
         if self._keys:
             return self._by_key(request)
@@ -70,19 +83,28 @@ class Guard:
         other_site = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
         if other_site or (origin is not None and not self._hosts.same_site(origin, host)):
             raise ApiError(403, msg("This server takes no requests from other websites' pages."), code="other_site")
-        return f"address:{request.client.host if request.client else ''}"
+        return f"address:{self._address(request)}"
+
+    def _address(self, request: Request) -> str:
+        return whence(request.scope, behind_proxy=self._behind_proxy)
 
     def _by_key(self, request: Request) -> str:
         scheme, _, sent = request.headers.get("authorization", "").partition(" ")
         given = sent.strip().encode("utf-8", "replace") if scheme.lower() == "bearer" else b""
+        address = self._address(request)
+        if given and not self._guesses.was_right(given, address):
+            self._guesses.check(address)
         found = 0
         for key in self._keys:  # all of them, so that the time tells nothing
             found |= hmac.compare_digest(key, given)
+        if given and not found:
+            self._guesses.wrong(given, address)
         if not found:
             what = msg("The API key is wrong.") if given else msg("An API key is missing.")
             step = msg("Send it as {header}.", header="Authorization: Bearer KEY")
             headers = {"WWW-Authenticate": "Bearer"}
             raise ApiError(401, sentences(what, step), code="invalid_api_key", headers=headers)
+        self._guesses.right(given, address)
         return f"key:{hashlib.sha256(given).hexdigest()[:16]}"
 
     async def json(self, request: Request, caller: str = "") -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import re
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from playground.api.headers import with_headers
 from playground.config import hosts
 from playground.config.hosts import Hosts
+from playground.errors import Busy
 from playground.messages import msg
+from playground.service.addresses import whence
+from playground.service.guesses import Guesses
 from playground.service.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -55,6 +59,7 @@ class Operations:
         self._app, self._playground, self._hosts = app, playground, known
         self._metrics = playground.meter()
         self._key = playground.settings.metrics_key.encode()
+        self._guesses = Guesses(playground.settings.limits.max_wrong_passwords, playground.refused)
         # A thread of its own: it has to answer while all others wait for a disk or a lock.
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="operations")
         self._threads.submit(int)  # it is there before there is no room for one
@@ -118,7 +123,17 @@ class Operations:
             return None if self._hosts.answers(host) else PlainTextResponse(f"{hosts.refusal(host)}\n", 403)
         scheme, _, sent = request.headers.get("authorization", "").partition(" ")
         given = sent.strip().encode("utf-8", "replace") if scheme.lower() == "bearer" else b""
+        address = whence(request.scope, behind_proxy=self._playground.settings.on_space)
+        if given and not self._guesses.was_right(given, address):
+            try:
+                self._guesses.check(address)
+            except Busy as busy:
+                later = {"retry-after": str(math.ceil(busy.retry_after_s))}
+                return PlainTextResponse(f"{busy.message}\n", 429, later)
         if hmac.compare_digest(self._key, given):
+            self._guesses.right(given, address)
             return None
+        if given:
+            self._guesses.wrong(given, address)
         words = msg("Send the key as {header}.", header="Authorization: Bearer KEY")
         return PlainTextResponse(f"{words}\n", 401, {"www-authenticate": "Bearer"})

@@ -120,7 +120,10 @@ class LimitsBlock(Block):
     max_api_waiting_of_all: Count = 1
     max_pages: Count = 1
     max_pages_of_all: Count = 1
+    max_page_loads_per_minute: CountOrNone = None
+    max_reads_per_minute: CountOrNone = None
     max_calls_per_minute: CountOrNone = None
+    max_wrong_passwords: CountOrNone = None
     max_tokens_per_day: CountOrNone = None
     max_run_s: AmountOrNone = None
     visitors_per_address: Count = 1

@@ -62,6 +62,9 @@ if TYPE_CHECKING:
 
 MayAdd = Literal["nobody", "signed-in", "everyone"]
 
+SHORT_CONNECTIONS = 44
+"""For requests that are answered at once."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -86,8 +89,11 @@ class Limits:
         max_api_waiting: Requests of one caller of the API that wait.
         max_api_waiting_of_all: And of all callers.
         max_pages: Pages that one visitor has open.
-        max_pages_of_all: And all visitors; each takes some 25 kB.
-        max_calls_per_minute: What one visitor's pages and programs ask for, each click and each look included.
+        max_pages_of_all: And all visitors; half of them of one address. Each takes some 25 kB, and three connections.
+        max_page_loads_per_minute: How often one visitor may fetch the page or what it is made of, half a MB each.
+        max_reads_per_minute: Streams of answers, rows and files that one visitor's pages and programs ask for.
+        max_calls_per_minute: What one visitor's pages and programs send, each click included.
+        max_wrong_passwords: Different ones of one address, within five minutes; four times as many for one name.
         max_tokens_per_day: Read and written for one visitor.
         max_run_s: For which one experiment has the machine, in seconds.
         visitors_per_address: As much as so many visitors may have, everybody from one address may have together.
@@ -116,8 +122,11 @@ class Limits:
     max_api_waiting: int = 64
     max_api_waiting_of_all: int = 256
     max_pages: int = 40
-    max_pages_of_all: int = 2000
+    max_pages_of_all: int = 200
+    max_page_loads_per_minute: int | None = 30
+    max_reads_per_minute: int | None = 480
     max_calls_per_minute: int | None = 240
+    max_wrong_passwords: int | None = 10
     max_tokens_per_day: int | None = 200_000
     max_run_s: float | None = 600.0
     visitors_per_address: int = 8
@@ -127,6 +136,18 @@ class Limits:
     max_stored_each: int = 200
     max_stored_days: float = 30.0
     memory_mb: float | None = None
+
+    @property
+    def connections(self) -> int:
+        """Those that the app keeps: three of each page (its heartbeat, its events, what it watches), one of each
+        request of the API that waits, and some for what is answered at once.
+        """
+        return 3 * self.max_pages_of_all + self.max_api_waiting_of_all + SHORT_CONNECTIONS
+
+    @property
+    def api_connections(self) -> int:
+        """Those that the API keeps where it stands alone: some of its callers wait, others keep theirs for later."""
+        return 2 * self.max_api_waiting_of_all
 
 
 @dataclass(frozen=True)

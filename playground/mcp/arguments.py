@@ -1,7 +1,8 @@
 """What each tool may be given, as pydantic models: their JSON schemas are what an agent reads.
 
 Numbers and texts are taken as they are written, and an unknown name is a mistake that is told with the nearest known
-one. Bounds that depend on the settings are the service's; ``bounded`` writes them into the schema.
+one. Bounds that depend on the settings are the service's; ``bounded`` writes them into the schema, and ``filled`` keeps
+defaults within them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from pydantic import Field
 
 from playground.config.schema import Block
 from playground.config.settings import Settings
+from playground.records import Request
+
+TOKENS = Request.max_new_tokens
+"""Of an answer, where nothing is said and the limits allow it."""
+MOST_STOPS = 8
 
 Models = Annotated[
     list[str],
@@ -30,14 +36,14 @@ class CompareArguments(Block):
     prompt: Annotated[str, Field(description="What every model is asked.")]
     models: Models
     system: Annotated[str, Field(description="System prompt, for models that have a template for it.")] = ""
-    max_new_tokens: Annotated[int, Field(ge=1, description="Most tokens of an answer.")] = 128
+    max_new_tokens: Annotated[int, Field(ge=1, description="Most tokens of an answer.")] = TOKENS
     temperature: Annotated[float, Field(ge=0, le=10, description="0 is greedy.")] = 0.0
     top_k: Annotated[int, Field(ge=0, description="0 is off.")] = 0
     top_p: Annotated[float, Field(gt=0, le=1, description="1 is off.")] = 1.0
     min_p: Annotated[float, Field(ge=0, le=1, description="0 is off.")] = 0.0
     repetition_penalty: Annotated[float, Field(gt=0, le=10, description="1 is off.")] = 1.0
     seed: Annotated[int, Field(ge=0, description="The same seed gives the same answer.")] = 0
-    stop: Annotated[list[str], Field(max_length=8, description="Texts before which an answer ends.")] = Field(
+    stop: Annotated[list[str], Field(max_length=MOST_STOPS, description="Texts before which an answer ends.")] = Field(
         default_factory=list
     )
     mode: Annotated[
@@ -104,7 +110,9 @@ class SuiteArguments(Block):
         int | None, Field(ge=1, le=100, description="Samples of each prompt; without it what the file asks for.")
     ] = None
     limit: Annotated[int | None, Field(ge=1, description="The first so many prompts alone.")] = None
-    max_new_tokens: Annotated[int, Field(ge=1, description="Most tokens of an answer, where the file is silent.")] = 128
+    max_new_tokens: Annotated[int, Field(ge=1, description="Most tokens of an answer, where the file is silent.")] = (
+        TOKENS
+    )
     temperature: Annotated[float, Field(ge=0, le=10, description="0 is greedy; where the file is silent.")] = 0.0
     seed: Annotated[int, Field(ge=0, description="The same seed gives the same answer.")] = 0
     resume: Annotated[str, Field(description="Instead of file: id of a paused suite to go on with.")] = ""
@@ -115,13 +123,28 @@ class SuiteArguments(Block):
 def bounded(schema: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """A schema with the bounds of these settings, so that an agent need not find them out by errors."""
     limits = settings.limits
+    tokens: dict[str, Any] = {"maximum": limits.max_new_tokens, "default": default_tokens(settings)}
     bounds: dict[str, dict[str, Any]] = {
         "prompt": {"minLength": 1, "maxLength": limits.max_prompt_chars},
         "system": {"maxLength": limits.max_prompt_chars},
-        "max_new_tokens": {"maximum": limits.max_new_tokens},
+        "max_new_tokens": tokens,
+        "stop": {"maxItems": min(MOST_STOPS, limits.max_stop_strings)},
     }
     named = {"models": {"maxItems": limits.max_models}} if "models" in schema.get("required", ()) else {}
     properties = {
         name: {**told, **(bounds | named).get(name, {})} for name, told in schema.get("properties", {}).items()
     }
     return {**schema, "properties": properties}
+
+
+def default_tokens(settings: Settings) -> int:
+    """How long an answer may be where nothing is said."""
+    return min(TOKENS, settings.limits.max_new_tokens)
+
+
+def filled(arguments: type[Block], given: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """What was given, with those defaults that the settings decide, as ``bounded`` says them."""
+    name = "max_new_tokens"
+    if name in given or name not in arguments.model_fields:
+        return given
+    return {**given, name: default_tokens(settings)}

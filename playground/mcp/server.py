@@ -23,7 +23,7 @@ from mcp.types import Tool as ToolTold
 from playground import __version__
 from playground.config.validation import checked, closest
 from playground.errors import PlaygroundError, RunError, UsageError
-from playground.mcp.arguments import bounded
+from playground.mcp.arguments import bounded, filled
 from playground.mcp.calls import Call
 from playground.mcp.tools import TOOLS, Tool
 from playground.messages import msg
@@ -66,7 +66,8 @@ def create_server(playground: Playground, owner: Owner = lambda context: "") -> 
                     msg("There is no tool '{name}'", name=params.name[:100]), closest(params.name, list(tools))
                 )
             tool = tools[params.name]
-            asked = checked(tool.arguments, _few(tool.name, params.arguments or {}), f"{tool.name}: ")
+            given = filled(tool.arguments, _few(tool.name, params.arguments or {}), playground.settings)
+            asked = checked(tool.arguments, given, f"{tool.name}: ")
             return _answered(await tool.run(playground, asked, Call(report, owner(context))))
         except PlaygroundError as error:
             return _failed(playground, error)

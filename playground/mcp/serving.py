@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 from playground.config import hosts
 from playground.config.hosts import Hosts
 from playground.config.settings import Settings
+from playground.errors import Busy
 from playground.messages import Translatable, msg
+from playground.service.addresses import whence
+from playground.service.guesses import Guesses
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -59,7 +63,9 @@ async def opened(playground: Playground) -> AsyncIterator[Starlette]:
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # ours stands before it
         max_request_body_size=MAX_BODY_BYTES,
     )
-    app.add_middleware(_Door, keys=settings.api_keys, known=Hosts(settings.host, settings.hosts))
+    guesses = Guesses(settings.limits.max_wrong_passwords, playground.refused)
+    known = Hosts(settings.host, settings.hosts)
+    app.add_middleware(_Door, keys=settings.api_keys, known=known, guesses=guesses, behind_proxy=settings.on_space)
     async with server.session_manager.run():
         yield app
 
@@ -77,22 +83,30 @@ def _sent(authorization: str) -> str:
 
 class _Door:
     """Who may ask: whoever calls this server by a name of its own, from no other site's page, and with one of the keys
-    where there are any.
+    where there are any, of which wrong ones are counted.
     """
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str], known: Hosts) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: Sequence[str], known: Hosts, guesses: Guesses, *, behind_proxy: bool
+    ) -> None:
         self._app, self._hosts = app, known
+        self._guesses, self._behind_proxy = guesses, behind_proxy
         self._keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = self._refusal(scope) if scope["type"] == "http" else None
+        headers: dict[str, str] = {}
+        try:
+            refused = self._refusal(scope) if scope["type"] == "http" else None
+        except Busy as busy:
+            refused, headers = (429, busy.message), {"Retry-After": str(math.ceil(busy.retry_after_s))}
         if refused is None:
             await self._app(scope, receive, send)
             return
         from starlette.responses import JSONResponse
 
         status, told = refused
-        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+        if status == 401:
+            headers = {"WWW-Authenticate": "Bearer"}
         await JSONResponse({"error": str(told)}, status, headers)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[int, Translatable] | None:
@@ -103,7 +117,15 @@ class _Door:
         if origin is not None and not self._hosts.same_site(origin, host):
             return 403, msg("This server takes no requests from other websites' pages.")
         sent = _sent(headers.get("authorization", "")).encode("latin-1")
+        if not self._keys:
+            return None
+        address = whence(scope, behind_proxy=self._behind_proxy)
+        if sent and not self._guesses.was_right(sent, address):
+            self._guesses.check(address)
         # All of them, in constant time each: the first that differs must not tell which one was nearly right.
-        if self._keys and not sum(hmac.compare_digest(sent, key) for key in self._keys):
+        if not sum(hmac.compare_digest(sent, key) for key in self._keys):
+            if sent:
+                self._guesses.wrong(sent, address)
             return 401, msg("A key is needed: send the one that you were given as {header}.", header=HEADER)
+        self._guesses.right(sent, address)
         return None

@@ -7,7 +7,10 @@ every worker and preparation.
 
 Door:
     __init__: Playground
+    addresses: network_of, whence
     answers: MOST_HELD
+    guesses: Guesses
+    limiter: Kind
     metrics: CONTENT_TYPE
     suggestions: SUGGESTED, Suggestion, Suggestions
 """
@@ -17,6 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from playground.catalog.entries import CatalogEntry, load_catalog
@@ -57,7 +61,7 @@ from playground.service.disk import Disk
 from playground.service.evaluation import Evaluating
 from playground.service.experiments import Experiments, GoingOn
 from playground.service.history import History, retention
-from playground.service.limiter import Limiter
+from playground.service.limiter import Kind, Limiter
 from playground.service.presence import Presence
 from playground.service.readiness import Ready
 from playground.service.scoring import Scoring
@@ -67,6 +71,7 @@ from playground.service.suite_rows import SuiteRows
 from playground.service.suites import SuitesGoingOn, Suiting
 from playground.service.votes import Voting
 from playground.sources.files import Progress
+from playground.system.environment import environment
 from playground.system.memory import limit_mb
 from playground.system.zerogpu import on_zero_gpu
 from playground.workers.fleet import Fleet
@@ -150,13 +155,16 @@ class Playground(
         """Calls of this visitor come from there (``limiter``)."""
         self.limiter.came_from(visitor, address)
 
-    def count_call(self, visitor: str) -> None:
-        """A visitor called.
+    def count(self, kind: Kind, visitor: str, address: str = "") -> None:
+        """A visitor asks for something.
+
+        Args:
+            address: Where it comes from; empty for where they came from last.
 
         Raises:
             Busy: Too often within a minute; with the seconds until they may again.
         """
-        self.limiter.call(visitor)
+        self.limiter.count(kind, visitor, address)
 
     def turns_name(self, visitor: str) -> str:
         """Under which name a visitor has turns at the machine: those of one address share theirs."""
@@ -294,6 +302,7 @@ class Playground(
 
     def prepare_served(self) -> None:
         """Prepare what the app was told to serve, in the background."""
+        environment()  # read once, by asking git: while there is memory, and nothing is measured
         self.preparer.clean()
         for variant in self.default_variants():
             self.preparer.start(variant)
@@ -314,7 +323,8 @@ class Playground(
             UsageError: No such model, or the request is wrong.
             PlaygroundError: It can't be prepared or loaded.
         """
-        check_request(request, self.settings.limits)
+        # Nothing is answered, so how long an answer may be is not asked.
+        check_request(replace(request, max_new_tokens=1, min_new_tokens=0), self.settings.limits)
         spec, variant = self.resolve(model)
         artifact = self.prepare(variant, progress)
         return self.pool.inspect(LoadSpec(spec, artifact, self.settings.threads), request)

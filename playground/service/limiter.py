@@ -1,5 +1,5 @@
-"""What one visitor may ask for in a time: calls a minute, tokens a day. One limiter for the page, gradio's endpoints
-and the OpenAI-compatible API.
+"""What one visitor may ask for in a time: calls, reads and page loads a minute, tokens a day. One limiter for the page,
+gradio's endpoints and the OpenAI-compatible API.
 
 A visitor is counted under their own name and, with everybody else who comes from there, under their address: a new name
 costs nothing, an address does. It counts where the audience is public, and never whoever has a key: the keys were given
@@ -12,6 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Literal
 
 from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -21,6 +22,8 @@ from playground.config.settings import Settings
 from playground.errors import Busy
 from playground.messages import Translatable, msg
 
+Kind = Literal["calls", "reads", "page_loads"]
+"""What is counted each minute: what is sent, what is asked for, and the page itself."""
 REMEMBERED = 10_000
 """Visitors whose addresses are known: more than can be here at once."""
 
@@ -44,7 +47,12 @@ class Limiter:
         self._on = settings.strangers
         self.refused = refused
         self._share = limits.visitors_per_address
-        self._calls, self._tokens = limits.max_calls_per_minute, limits.max_tokens_per_day
+        self._tokens = limits.max_tokens_per_day
+        self._most: dict[Kind, int | None] = {
+            "calls": limits.max_calls_per_minute,
+            "reads": limits.max_reads_per_minute,
+            "page_loads": limits.max_page_loads_per_minute,
+        }
         self._counts = FixedWindowRateLimiter(MemoryStorage()) if self._on else None
         self._addresses: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
@@ -64,22 +72,28 @@ class Limiter:
         with self._lock:
             return self._addresses.get(visitor, "")
 
-    def call(self, visitor: str) -> None:
-        """Count a call.
+    def count(self, kind: Kind, visitor: str, address: str = "") -> None:
+        """Count what a visitor asks for. What is refused is not counted.
+
+        Args:
+            address: Where it comes from; empty for where they came from last.
 
         Raises:
-            Busy: There were too many within a minute; says when the next one is answered.
+            Busy: There was too much within a minute; says when the next one is answered.
         """
-        per = RateLimitItemPerMinute
-        for name, most in self._names(visitor, self._calls):
-            if self._counts and not self._counts.hit(per(most, namespace="calls"), name):
-                wait_s = self._wait_s(per(most, namespace="calls"), name)
-                self.refused("calls")
-                raise Busy(
-                    msg("{n} calls a minute are answered here, and there were more", n=most),
-                    wait_words(wait_s),
-                    retry_after_s=wait_s,
-                )
+        if self._counts is None:
+            return
+        names = [
+            (RateLimitItemPerMinute(most, namespace=kind), name)
+            for name, most in self._names(visitor, self._most[kind], address)
+        ]
+        for item, name in names:  # before one is counted: a made-up name of a full address leaves nothing behind
+            if not self._counts.test(item, name):
+                wait_s = self._wait_s(item, name)
+                self.refused(kind)
+                raise Busy(_too_many(kind, item.amount), wait_words(wait_s), retry_after_s=wait_s)
+        for item, name in names:
+            self._counts.hit(item, name)
 
     def check_tokens(self, visitor: str) -> None:
         """Refuse to begin what a visitor asks for when they have had the tokens of a day.
@@ -109,12 +123,20 @@ class Limiter:
         """Under which name a visitor takes turns with others: who comes from one address shares its turns."""
         return (self.address(visitor) or visitor) if self._on else ""
 
-    def _names(self, visitor: str, most: int | None) -> list[tuple[str, int]]:
+    def _names(self, visitor: str, most: int | None, address: str = "") -> list[tuple[str, int]]:
         if not self._on or most is None or not visitor or visitor.startswith("key:"):
             return []
-        address = self.address(visitor)
+        address = address or self.address(visitor)
         return [(visitor, most), *([(f"at:{address}", most * self._share)] if address else [])]
 
     def _wait_s(self, item: RateLimitItem, name: str) -> float:
         assert self._counts
         return max(1.0, self._counts.get_window_stats(item, name).reset_time - time.time())
+
+
+def _too_many(kind: Kind, n: int) -> Translatable:
+    if kind == "page_loads":
+        return msg("The page may be opened {n} times a minute, and it was opened more often", n=n)
+    if kind == "reads":
+        return msg("{n} looks a minute are answered here, and there were more", n=n)
+    return msg("{n} calls a minute are answered here, and there were more", n=n)

@@ -10,13 +10,14 @@ import argparse
 import gc
 import logging
 import os
+import secrets
 import shutil
 import signal
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -50,12 +51,6 @@ END_S = 15.0
 stored, pages are told, and gradio waits up to 5 s for what pages still have open."""
 LAST_WORDS_S = 3.0
 LOOK_S = 0.05
-SESSIONS = 200
-"""Browser tabs that gradio remembers, some 0.3 MB each and what they last sent; anyone can make up names of tabs."""
-
-
-MOST_CONNECTIONS = 800
-"""Each tab has up to three. What is beyond is answered at once that the server is busy."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -244,23 +239,41 @@ def launch(
 
     Raises:
         UsageError: Another program took the port in the last seconds.
+        ConfigError: The machine allows fewer connections than the limits mean.
     """
     from starlette.middleware import Middleware
 
     from playground.api.beside import Beside
-    from playground.api.connections import Connection
+    from playground.api.connections import bounded
+    from playground.api.crowd import Crowd
     from playground.api.operations import Operations
-    from playground.ui import failures, hub_login, i18n, theme
+    from playground.api.serving import allow
+    from playground.service.addresses import whence
+    from playground.service.guesses import Guesses
+    from playground.ui import failures, hub_login, i18n, short, theme
     from playground.ui.early import Early
-    from playground.ui.limiting import Limiting, SigningIn, whence
+    from playground.ui.limiting import Limiting
     from playground.ui.middleware import Guard
+    from playground.ui.signing_in import SigningIn
     from playground.ui.visitors import Visitors, secret_of
 
-    login, secret = settings.signing_in, secret_of(settings)
+    login, secret, limits = settings.signing_in, secret_of(settings), settings.limits
+    from_where = partial(whence, behind_proxy=settings.on_space)
+    refused: Callable[[str], object] = playground.refused if playground else lambda limit: None
+    most_of_one = limits.connections // 2 if settings.strangers else None
+    if settings.strangers:
+        allow(limits.connections)
     whose = [Middleware(Visitors, secret=secret, signed_in=login != "none")]
     pages = getattr(demo, "open_pages", None)
     if login == "password":
-        whose.insert(0, Middleware(SigningIn, users=settings.users))
+        signing_in = Middleware(
+            SigningIn,
+            users=settings.users,
+            guesses=Guesses(limits.max_wrong_passwords, refused),
+            whence=from_where,
+            secret=secret or secrets.token_urlsafe(32),
+        )
+        whose.insert(0, signing_in)
     if login == "hugging-face":
         assert secret, "check_login asks for a public audience"
         whose = [*hub_login.middleware(secret), *whose]
@@ -274,11 +287,14 @@ def launch(
         doors=doors(demo),
         frames=settings.frames,
         login=login == "hugging-face",
-        call_bytes=settings.limits.max_call_bytes,
-        whence=partial(whence, behind_proxy=settings.on_space),
+        call_bytes=limits.max_call_bytes,
+        whence=from_where,
     )
     early = Middleware(Early, added=[script.read_text(encoding="utf-8") for script in theme.SCRIPTS])
     beside = [Middleware(Operations, playground=playground, known=known)] if playground else []
+    if most_of_one:
+        crowd = Middleware(Crowd, most=most_of_one, whence=from_where, refuse=short.crowded, refused=refused)
+        beside.append(crowd)
     beside += [Middleware(Beside, door=door)] if door else []
     failures.bounded(demo)
     try:
@@ -292,13 +308,13 @@ def launch(
             show_error=True,
             enable_monitoring=False,
             run_history=False,
-            state_session_capacity=SESSIONS,
-            max_file_size=settings.limits.max_call_bytes,
+            state_session_capacity=limits.max_pages_of_all,
+            max_file_size=limits.max_call_bytes,
             footer_links=["api", "settings"],
             app_kwargs={
                 "routes": [*(pages.routes() if pages else ()), *routes],
                 "middleware": [*beside, Middleware(i18n.Language, visitors=settings.strangers), guard, *whose, early],
-                "max_body_size": settings.limits.max_call_bytes,
+                "max_body_size": limits.max_call_bytes,
             },
             theme=theme.theme(),
             css_paths=theme.STYLES,
@@ -306,7 +322,8 @@ def launch(
             favicon_path=theme.ICON,
         )
         server = demo.server.config  # gradio takes no settings of its server's, and each connection asks for them anew
-        server.http_protocol_class, server.limit_concurrency = Connection, MOST_CONNECTIONS
+        server.http_protocol_class = bounded(None if settings.on_space else most_of_one)
+        server.limit_concurrency = limits.connections  # what is beyond is answered at once that the server is busy
     except OSError as error:
         raise UsageError(
             msg("Port {port} was taken meanwhile", port=settings.port), msg("Start again with another --port.")

@@ -66,7 +66,8 @@ class Pages:
         session, playground = request.path_params["session"], self._playground
         visitor = name_of(request.headers, session)
         limits, address = playground.settings.limits, request.scope.get(ADDRESS, "")
-        near = limits.visitors_per_address * limits.max_pages  # who keeps no cookie is another visitor with each page
+        # Who keeps no cookie is another visitor with each page; and one address leaves half of all to others.
+        near = max(1, min(limits.visitors_per_address * limits.max_pages, limits.max_pages_of_all // 2))
         if visitor and playground.open_pages(visitor) >= limits.max_pages:
             words = msg("{n} pages of yours are open, as many as may be. Close some.", n=limits.max_pages)
         elif address and playground.settings.strangers and self._near[address] >= near:
@@ -113,6 +114,14 @@ class Pages:
             loop.call_later(after, loop.run_in_executor, None, self._playground.make_room)
 
     # -- who listens ----------------------------------------------------------------------------------------------
+
+    def has(self, session: str, event_id: str = "") -> bool:
+        """Whether there are answers, or may be, for a session or for an event."""
+        queue = self._queue
+        if not event_id:
+            return session in queue.pending_messages_per_session
+        begun = event_id in queue.event_ids_to_events or event_id in queue.pending_messages_per_session
+        return begun or any(event_id in events for events in queue.pending_event_ids_session.values())
 
     @contextmanager
     def listening(self, session: str, event_id: str = "") -> Iterator[None]:

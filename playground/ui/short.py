@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from playground.api.crowd import RETRY_S
 from playground.messages import Translatable
 from playground.ui import i18n
 
@@ -38,3 +39,9 @@ async def answer(
         told.append((b"retry-after", str(math.ceil(retry_after_s)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": told})
     await send({"type": "http.response.body", "body": body})
+
+
+async def crowded(scope: dict[str, Any], receive: Any, send: Any, words: Translatable) -> None:
+    """What whoever asks for too much at the same time is told (``api.crowd``)."""
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    await answer(send, 429, words, i18n.wanted(headers), retry_after_s=RETRY_S)

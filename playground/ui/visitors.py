@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,20 +102,16 @@ class Visitors:
         name = self._name(self._signer, headers)
         if scope["path"] == "/" and scope["method"] == "GET":  # the page: a cookie set there is sent with its events
             name = name or secrets.token_urlsafe(16)
-            send = _with_cookie(send, self._signer.sign(name).decode(), secure=_is_https(scope, headers))
+            send = with_cookie(send, COOKIE, self._signer.sign(name).decode(), scope)
         told = [*headers, (HEADER.encode(), (name or UNKNOWN).encode())]
         await self.app({**scope, "headers": told}, receive, send)
 
     @staticmethod
     def _name(signer: Signer, headers: list[tuple[bytes, bytes]]) -> str:
         """The visitor's name, if a cookie has one with our signature (compared in constant time)."""
-        sent = b";".join(value for name, value in headers if name.lower() == b"cookie")
-        for each in sent.split(b";"):
-            key, _, value = each.strip().partition(b"=")
-            if key != COOKIE.encode():
-                continue
+        for value in sent_cookies(headers, COOKIE):
             try:
-                found = signer.unsign(value.strip()).decode("ascii", "replace")
+                found = signer.unsign(value).decode("ascii", "replace")
             except BadSignature:
                 continue
             if _NAME.fullmatch(found):
@@ -166,23 +162,33 @@ def _kept(path: Path) -> str:
         return secret
 
 
+def sent_cookies(headers: Iterable[tuple[bytes, bytes]], name: str) -> Iterator[bytes]:
+    """What a browser sends as the cookie of this name, which may be several."""
+    sent = b";".join(value for key, value in headers if key.lower() == b"cookie")
+    for each in sent.split(b";"):
+        key, _, value = each.strip().partition(b"=")
+        if key == name.encode():
+            yield value.strip()
+
+
 def _is_https(scope: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> bool:
     """Whether the browser asked by https; in front of a Space, and of most servers, a proxy did."""
     sent = [value for name, value in headers if name.lower() == b"x-forwarded-proto"]
     return scope.get("scheme") == "https" or any(b.split(b",")[0].strip().lower() == b"https" for b in sent)
 
 
-def _with_cookie(send: Any, value: str, *, secure: bool) -> Any:
-    """``send``, which sets the cookie. By https it is one of this page in that frame (a Space's page is shown inside of
-    another site's, which keeps cookies apart for each of those); by http browsers take no such cookie.
+def with_cookie(send: Any, name: str, value: str, scope: dict[str, Any]) -> Any:
+    """An ASGI ``send`` that sets a cookie. By https it is one of this page in that frame (a Space's page is shown
+    inside of another site's, which keeps cookies apart for each of those); by http browsers take no such cookie.
     """
+    secure = _is_https(scope, scope["headers"])
     where = "SameSite=None; Secure; Partitioned" if secure else "SameSite=Lax"
-    cookie = f"{COOKIE}={value}; Path=/; Max-Age={LASTS_S}; HttpOnly; {where}"
+    cookie = f"{name}={value}; Path=/; Max-Age={LASTS_S}; HttpOnly; {where}"
 
     async def sending(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             headers = [*message.get("headers", ()), (b"set-cookie", cookie.encode())]
-            if not any(name.lower() == b"cache-control" for name, _ in headers):
+            if not any(key.lower() == b"cache-control" for key, _ in headers):
                 headers.append((b"cache-control", b"private"))  # no cache gives one visitor's cookie to another
             message = {**message, "headers": headers}
         await send(message)

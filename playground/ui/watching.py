@@ -32,6 +32,7 @@ from playground.records import Mode
 from playground.ui import jobs
 from playground.ui.html.growing import Growing, growing
 from playground.ui.html.panel import Label, labels
+from playground.ui.pages import ADDRESS
 from playground.ui.tabs.form import notice_html
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def routes(playground: Playground) -> list[Route]:
     watching = _Watching(playground)
 
     async def watch(request: Request) -> StreamingResponse:
-        events = watching.events(request.path_params["id"])
+        events = watching.events(request.path_params["id"], request.scope.get(ADDRESS, ""))
         return StreamingResponse(events, media_type="text/event-stream", headers=_HEADERS)
 
     return [Route("/watch/{id}", watch)]
@@ -69,14 +70,17 @@ class _Watching:
         self._most = WATCHED * playground.settings.limits.max_sessions
         self._now = 0
         self._each: Counter[str] = Counter()
+        self._near: Counter[str] = Counter()
 
-    async def events(self, id: str) -> AsyncGenerator[str]:
-        """The stream of one page, from where the comparison stands to its end."""
-        if self._now >= self._most or self._each[id] >= WATCHED_EACH:
+    async def events(self, id: str, address: str = "") -> AsyncGenerator[str]:
+        """The stream of one page, from where the comparison stands to its end; one address leaves half to others."""
+        crowded = address and self._playground.settings.strangers and self._near[address] >= self._most // 2
+        if crowded or self._now >= self._most or self._each[id] >= WATCHED_EACH:
             yield _event("busy", "")
             return
         self._now += 1
         self._each[id] += 1
+        self._near[address] += 1
         try:
             yield f"retry: {RETRY_MS}\n\n"
             job = self._playground.running(id)
@@ -92,6 +96,7 @@ class _Watching:
         finally:
             self._now -= 1
             self._each -= Counter([id])  # what is at 0 is dropped
+            self._near -= Counter([address])
 
     async def _going_on(self, job: CompareJob | BlindJob) -> AsyncGenerator[str]:
         page = _Page(self._playground, job)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 
 from playground.service import Playground
+from tests.support.door import served
 
 pytestmark = pytest.mark.waits
 
@@ -198,3 +200,16 @@ def test_ids_beyond_a_models_vocabulary_are_refused(web: httpx2.Client) -> None:
     answer = web.post("/v1/completions", json=body)
     assert answer.status_code == 400
     assert "50001" in answer.json()["error"]["message"]
+
+
+def test_a_default_that_is_more_than_the_server_allows_is_what_it_allows(models: Playground) -> None:
+    limits = replace(models.settings.limits, max_new_tokens=2)
+    with Playground(replace(models.settings, limits=limits)) as few, served(few) as url:
+        asked = {"model": "endless", "prompt": "one two"}
+        with httpx2.Client(base_url=url, timeout=30, verify=False) as web:
+            said = ask(web, **asked)
+            assert (said["usage"]["completion_tokens"], said["choices"][0]["finish_reason"]) == (2, "length")
+            refused = web.post("/v1/completions", json={**asked, "max_tokens": 16})
+            assert refused.status_code == 400 and "allows 2 at most" in refused.json()["error"]["message"]
+            told = {"model": "fast", "messages": [{"role": "user", "content": "Hi"}]}
+            assert web.post("/apply-template", json=told).status_code == 200  # nothing is answered, so nothing is long

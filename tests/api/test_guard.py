@@ -152,3 +152,23 @@ def speaking(door: str, header: str) -> socket.socket:
     head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{parts.port}\r\nContent-Type: application/json\r\n"
     line.sendall(f"{head}{header}\r\n".encode())
     return line
+
+
+@pytest.mark.hostile
+def test_wrong_keys_of_one_address_are_slowed_and_programs_with_a_key_are_not(models: Playground) -> None:
+    limits = replace(models.settings.limits, max_wrong_passwords=3)
+    with Playground(replace(models.settings, limits=limits)) as few, served(few, keys=KEYS) as url:
+
+        def asked(key: str, address: str = "192.0.2.1") -> httpx2.Response:
+            headers = {"Authorization": f"Bearer {key}", "X-Forwarded-For": address}
+            return httpx2.get(f"{url}/v1/models", headers=headers, timeout=30, verify=False)
+
+        assert asked(KEYS[0]).status_code == 200
+        assert [asked("the-same-wrong-one").status_code for _ in range(9)] == [401] * 9, "one guess"
+        assert [asked(f"guess {number}").status_code for number in range(4)] == [401] * 2 + [429] * 2
+        refused = asked(KEYS[1])
+        assert refused.status_code == 429
+        assert 1 <= int(refused.headers["retry-after"]) <= 300
+        assert "3 wrong passwords or keys" in refused.json()["error"]["message"]
+        assert asked(KEYS[0]).status_code == 200, "it came from there before"
+        assert asked(KEYS[1], "192.0.2.2").status_code == 200

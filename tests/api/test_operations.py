@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -223,3 +224,14 @@ def test_the_log_in_json_has_runs_by_id_and_never_what_was_asked_said_or_read(
     }
     assert [line["error"] for line in lines if "error" in line] == ["ValueError", "KeyError"]
     assert all(line["at"].endswith("Z") and line["level"] for line in lines)
+
+
+def test_guesses_of_the_key_for_metrics_are_slowed_and_who_reads_them_is_not(make_settings: MakeSettings) -> None:
+    settings = make_settings(PLAYGROUND_METRICS_KEY=KEY)
+    limits = replace(settings.limits, max_wrong_passwords=2)
+    with Playground(replace(settings, limits=limits)) as playground:
+        app = operated(playground)
+        assert get(app, "/metrics", authorization=f"Bearer {KEY}")[0] == 200
+        assert [get(app, "/metrics", authorization=f"Bearer {n}")[0] for n in range(4)] == [401] * 2 + [429] * 2
+        assert get(app, "/metrics", authorization=f"Bearer {KEY}")[0] == 200
+        assert get(app, "/healthz")[0] == 200

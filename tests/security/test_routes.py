@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from starlette.testclient import TestClient
 
 from playground.api.app import create_api
 from playground.api.beside import PATHS
@@ -15,6 +16,7 @@ from playground.config.hosts import Hosts
 from playground.config.logins import HubLogin
 from playground.service import Playground
 from playground.ui import files, hub_login, middleware, suite_views, watching
+from playground.ui.limiting import counted
 
 pytestmark = pytest.mark.hostile
 
@@ -50,6 +52,16 @@ GET /monitoring/summary; GET /monitoring/{key}; GET /openapi.json; HEAD /openapi
 GET /pwa_icon/{size}; GET /svelte/{path:path}
 """
 """Of gradio's: uploads, files, other sites' addresses, its editor, its login, its numbers. Nothing here needs them."""
+PAGE_LOADS = "GET /; HEAD /; GET /config; GET /gradio_api/info"
+"""The largest answers, made anew for each request: counted by themselves."""
+FREE = """
+GET /assets/{path:path}; GET /static/{path:path}; GET /theme.css; GET /favicon.ico; GET /robots.txt;
+GET /gradio_api/app_id; GET /gradio_api/startup-events
+"""
+"""Not counted: files of the package, which browsers keep, and two constants. What is fetched of them at the same time
+is bounded for each address (``api.crowd``), as everything is."""
+MADE_ONCE = {"/", "/health", "/v1/openapi.json", "/v1/docs"}
+"""Of the door: not counted, for they are made once, say nothing of anybody and need no key."""
 FILLED = {
     "api_name": "predict",
     "path": "js/x.js",
@@ -64,6 +76,10 @@ def listed(text: str) -> set[tuple[str, str]]:
     return {(method, path) for method, path in (each.split() for each in text.split(";") if each.strip())}
 
 
+def filled(path: str) -> str:
+    return re.sub(r"\{(\w+)[^}]*\}", lambda name: FILLED.get(name[1], "x"), path)
+
+
 def routes_of(given: Any) -> Iterator[tuple[str, str]]:
     for route in given.routes:
         inner = getattr(route, "original_router", None) or getattr(route, "app", None)
@@ -75,9 +91,8 @@ def routes_of(given: Any) -> Iterator[tuple[str, str]]:
 
 def passes(method: str, path: str) -> bool:
     """Whether the guard lets this route's requests in."""
-    filled = re.sub(r"\{(\w+)[^}]*\}", lambda name: FILLED.get(name[1], "x"), path)
     try:
-        middleware._check_route({"method": method, "path": filled})
+        middleware._check_route({"method": method, "path": filled(path)})
     except middleware.Refused as refused:
         assert refused.status == 404
         return False
@@ -125,10 +140,7 @@ def test_our_own_routes_pass_and_every_line_of_the_guard_is_of_use(
     }
     assert ours
     assert {each for each in ours if each[0] == "GET" and not passes(*each)} == set()
-    every = {
-        (method, re.sub(r"\{(\w+)[^}]*\}", lambda name: FILLED.get(name[1], "x"), path))
-        for method, path in gradios | ours
-    }
+    every = {(method, filled(path)) for method, path in gradios | ours}
     for methods, pattern in middleware._ROUTES:
         assert any(method in methods and pattern.fullmatch(path) for method, path in every), pattern.pattern
 
@@ -153,3 +165,32 @@ def test_the_doors_routes_are_those_that_pass_beside_the_page(playground: Playgr
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "X"])
 def test_what_is_nearly_a_route_is_none(method: str, path: str) -> None:
     assert not passes(method, path) or (method == "GET" and path == "/assets/../config")
+
+
+def test_each_route_is_counted_or_there_is_a_reason_why_it_is_not(playground: Playground) -> None:
+    given = HubLogin("owner-name.hf.space", "https://provider.example", "id", "secret")
+    parts = [part.routes(playground) for part in (files, watching, suite_views)]
+    ours = {
+        (method, route.path)
+        for routes in (*parts, hub_login.HubDoor(given).routes())
+        for route in routes
+        for method in route.methods or ()
+    }
+    for method, path in listed(OPEN) | ours:
+        expected = "calls" if method == "POST" or path.startswith("/login/") else "reads"
+        expected = "page_loads" if (method, path) in listed(PAGE_LOADS) else expected
+        found = counted(method, filled(path))
+        assert found == (None if (method, path) in listed(FREE) else expected), (method, path)
+
+
+def test_each_call_of_the_door_is_counted_or_is_made_once(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(playground, "count", lambda kind, who: told.append(f"{kind} of {who}"))
+    door = create_api(playground, hosts=Hosts("127.0.0.1"))
+    with TestClient(door, base_url="http://127.0.0.1") as client:
+        for method, path in routes_of(door):
+            told.clear()
+            client.request(method, filled(path), follow_redirects=False)
+            assert told == ([] if path in MADE_ONCE else ["calls of address:testclient"]), (method, path)

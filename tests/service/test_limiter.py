@@ -36,14 +36,14 @@ def test_calls_of_a_minute_are_counted_by_visitor_and_the_refusal_says_when(sett
     told: list[str] = []
     limiter = Limiter(limited(settings, max_calls_per_minute=3), told.append)
     for _ in range(3):
-        limiter.call("me")
+        limiter.count("calls", "me")
     with pytest.raises(Busy) as caught:
-        limiter.call("me")
+        limiter.count("calls", "me")
     assert 1 <= caught.value.retry_after_s <= 60
     assert told == ["calls"]
-    limiter.call("another")
+    limiter.count("calls", "another")
     for _ in range(10):
-        limiter.call("key:0123")  # whoever has a key was given it
+        limiter.count("calls", "key:0123")  # whoever has a key was given it
 
 
 def test_new_names_from_one_address_share_its_bound(settings: Settings) -> None:
@@ -51,17 +51,48 @@ def test_new_names_from_one_address_share_its_bound(settings: Settings) -> None:
     for n in range(20):
         limiter.came_from(f"name{n}", "192.0.2.1")
     for n in range(6):
-        limiter.call(f"name{n}")
+        limiter.count("calls", f"name{n}")
     with pytest.raises(Busy):
-        limiter.call("name7")
+        limiter.count("calls", "name7")
     limiter.came_from("elsewhere", "192.0.2.2")
-    limiter.call("elsewhere")
+    limiter.count("calls", "elsewhere")
+
+
+def test_what_is_refused_takes_nothing_from_others_and_leaves_no_name_behind(settings: Settings) -> None:
+    limiter = Limiter(limited(settings, max_page_loads_per_minute=2, visitors_per_address=2))
+
+    def refused(name: str) -> bool:
+        try:
+            limiter.count("page_loads", name, "192.0.2.1")
+        except Busy:
+            return True
+        return False
+
+    assert [refused("greedy") for _ in range(50)].count(False) == 2
+    assert not refused("other"), "one visitor's many have not used up what their address may have"
+    assert not refused("other")
+    assert all(refused(f"made up {n}") for n in range(500))
+    assert limiter._counts is not None
+    assert len(limiter._counts.storage.storage) == 3  # type: ignore[attr-defined]
+    assert not limiter._addresses
+
+
+def test_calls_reads_and_page_loads_are_counted_apart(settings: Settings) -> None:
+    told: list[str] = []
+    each = {"max_calls_per_minute": 1, "max_reads_per_minute": 2, "max_page_loads_per_minute": 3}
+    limiter = Limiter(limited(settings, **each), told.append)
+    for kind, most in (("calls", 1), ("reads", 2), ("page_loads", 3)):
+        for _ in range(most):
+            limiter.count(kind, "me")  # type: ignore[arg-type]
+        with pytest.raises(Busy, match=str(most)):
+            limiter.count(kind, "me")  # type: ignore[arg-type]
+    assert told == ["calls", "reads", "page_loads"]
 
 
 def test_on_ones_own_machine_nothing_is_counted(settings: Settings) -> None:
     limiter = Limiter(replace(settings, limits=replace(settings.limits, max_calls_per_minute=1)))
     for _ in range(5):
-        limiter.call("me")
+        limiter.count("calls", "me")
     assert not limiter.fair_name("me")
 
 

@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 
 from playground import translations
+from playground.api.serving import OWN_FILES
 from playground.catalog.search import Filters
 from playground.config.settings import Limits, load_settings
 from playground.errors import Busy, ConfigError, PlaygroundError
 from playground.messages import render
 from playground.records import Request
 from playground.service import Playground
+from playground.service.guesses import Guesses
+from playground.service.limiter import Kind
 from tests.conftest import MakeSettings
 
 pytestmark = pytest.mark.parallel
@@ -39,9 +42,19 @@ def many(n: int, owner: Callable[[int], str] = lambda n: "me") -> Callable[[Play
     return ask
 
 
-def called(playground: Playground) -> None:
-    for _ in range(3):
-        playground.count_call("me")
+def counted(kind: Kind) -> Callable[[Playground], Any]:
+    def ask(playground: Playground) -> None:
+        for _ in range(3):
+            playground.count(kind, "me")
+
+    return ask
+
+
+def guessed(playground: Playground) -> None:
+    guesses = Guesses(playground.settings.limits.max_wrong_passwords)
+    for number in range(3):
+        guesses.check("192.0.2.1", "ann")
+        guesses.wrong(b"%d" % number, "192.0.2.1", "ann")
 
 
 def spent(playground: Playground) -> None:
@@ -75,7 +88,10 @@ CASES: dict[str, tuple[Any, Callable[[Playground], Any], str, type[PlaygroundErr
     "max_suite_answers": (3, suite, "at most 3", PlaygroundError),
     "max_api_waiting": (2, lambda p: waiting(p, 2), "2 requests are waiting", Busy),
     "max_api_waiting_of_all": (2, lambda p: waiting(p, 2), "2 requests are waiting", Busy),
-    "max_calls_per_minute": (2, called, "2 calls a minute", Busy),
+    "max_calls_per_minute": (2, counted("calls"), "2 calls a minute", Busy),
+    "max_reads_per_minute": (2, counted("reads"), "2 looks a minute", Busy),
+    "max_page_loads_per_minute": (2, counted("page_loads"), "2 times a minute", Busy),
+    "max_wrong_passwords": (2, guessed, "2 wrong passwords", Busy),
     "max_tokens_per_day": (2, spent, "2 tokens a day", Busy),
 }
 """Setting → its value in the test, what goes beyond it, what is said, and how it is told."""
@@ -118,12 +134,23 @@ def test_every_limit_is_tested_and_stands_in_the_table_of_the_documentation() ->
             assert (Path(__file__).parents[2] / test).exists(), test
 
 
+def test_as_many_pages_and_requests_as_may_be_have_their_connections() -> None:
+    for limits in (Limits(), Limits(max_pages_of_all=2000, max_api_waiting_of_all=9)):
+        assert limits.connections >= 3 * limits.max_pages_of_all + limits.max_api_waiting_of_all
+        assert limits.connections // 2 > 3 * (limits.max_pages_of_all // 2), "half of the pages are half of them"
+        assert limits.api_connections > limits.max_api_waiting_of_all
+    assert Limits().connections + OWN_FILES <= 1024, "what most machines let a process open"
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
         ("max_run_s: none", {"max_run_s": None}),
         ("max_run_s: null", {"max_run_s": None}),
         ("max_calls_per_minute: none", {"max_calls_per_minute": None}),
+        ("max_reads_per_minute: none", {"max_reads_per_minute": None}),
+        ("max_page_loads_per_minute: 5", {"max_page_loads_per_minute": 5}),
+        ("max_wrong_passwords: none", {"max_wrong_passwords": None}),
         ("max_tokens_per_day: 5", {"max_tokens_per_day": 5}),
         ("prepared_gb: none", {"prepared_gb": None}),
         ("prepared_gb: 0", {"prepared_gb": 0}),
@@ -160,9 +187,11 @@ def test_a_limit_that_is_none_of_these_is_refused_with_what_it_may_be(tmp_path: 
 def test_limits_that_were_lifted_are_none(make_settings: MakeSettings) -> None:
     settings = make_settings(PLAYGROUND_AUDIENCE="public")
     lifted = replace(settings.limits, max_calls_per_minute=None, max_tokens_per_day=None, max_run_s=None)
+    lifted = replace(lifted, max_reads_per_minute=None, max_page_loads_per_minute=None)
     with Playground(replace(settings, limits=lifted)) as playground:
         for _ in range(500):
-            playground.count_call("me")
+            for kind in ("calls", "reads", "page_loads"):
+                playground.count(kind, "me")
         playground.limiter.spend("me", 10**9)
         fast = playground.default_variants()[0]
         assert compared(playground).result().runs[0].finish_reason != "stopped"

@@ -20,7 +20,6 @@ import pytest
 from playground.errors import UsageError
 from playground.service import Playground
 from playground.ui import api
-from playground.ui import app as serve
 from playground.ui.app import free_port, launch
 from playground.ui.middleware import CALL_BYTES, NOTHING
 from playground.ui.page import build_ui
@@ -236,14 +235,14 @@ def test_what_the_api_asks_for_by_default_is_within_the_limits(playground: Playg
 
 
 @pytest.mark.hostile
-def test_made_up_sessions_push_each_other_out(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "SESSIONS", 5)
+def test_made_up_sessions_push_each_other_out(playground: Playground) -> None:
     demo = build_ui(playground)
     kept = demo._queue.pending_event_ids_session
     assert kept.max_size == demo._queue.pending_messages_per_session.max_size  # type: ignore[attr-defined]
     kept.max_size = 5  # type: ignore[attr-defined]
     port = free_port("127.0.0.1", 0)
-    launch(demo, replace(playground.settings, port=port))
+    limits = replace(playground.settings.limits, max_pages_of_all=5)
+    launch(demo, replace(playground.settings, port=port, limits=limits))
     try:
         compare = next(number for number, fn in demo.fns.items() if fn.api_name == "models")
         for turn in range(12):

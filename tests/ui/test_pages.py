@@ -1,9 +1,8 @@
-"""Gradio's queue with bounds and turns, heartbeats, addresses, and signing in: without a browser."""
+"""Gradio's queue with bounds and turns, and heartbeats: without a browser."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +15,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from playground.service import Playground
-from playground.ui.limiting import STARTING, Limiting, SigningIn, address_of
+from playground.ui.limiting import Limiting
 from playground.ui.pages import ADDRESS, Pages
 from playground.ui.visitors import HEADER
 from tests.conftest import MakeSettings
@@ -185,38 +184,26 @@ def test_too_many_calls_are_told_when_to_come_back_in_the_readers_language(make_
         refused = client.post("/", headers={HEADER: "me", "accept-language": "ja"})
         assert 1 <= int(refused.headers["retry-after"]) <= 60
         assert any("぀" <= letter <= "ヿ" for letter in refused.json()["detail"])
-        assert client.get("/", headers={HEADER: "me"}).status_code == 200  # looking is free
+        assert client.get("/", headers={HEADER: "me"}).status_code == 200  # is counted apart
         assert client.post("/", headers={HEADER: "another"}).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("client", "forwarded", "proxy", "found"),
-    [
-        ("192.0.2.7", "8.8.8.8", False, "192.0.2.7"),
-        ("10.0.0.1", "1.1.1.1, 8.8.8.8, 10.2.3.4", True, "8.8.8.8"),
-        ("10.0.0.1", "nonsense", True, "10.0.0.1"),
-        ("10.0.0.1", "", True, "10.0.0.1"),
-        ("2001:db8:1:2:3::4", "", False, "2001:db8:1:2::/64"),
-    ],
-)
-def test_an_address_is_what_cant_be_made_up(client: str, forwarded: str, *, proxy: bool, found: str) -> None:
-    assert address_of({"client": (client, 1)}, forwarded, behind_proxy=proxy) == found
+def test_one_address_leaves_half_of_all_pages_to_others(public: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = replace(public.settings.limits, max_pages=40, visitors_per_address=8, max_pages_of_all=4)
+    monkeypatch.setattr(public, "settings", replace(public.settings, limits=limits))
+    pages = Line(public).pages
 
+    def asked(address: str) -> Any:
+        scope = {"type": "http", "headers": [], "path_params": {"session": "s"}, ADDRESS: address}
+        return pages._heartbeat(Request(scope))
 
-def test_only_who_knows_a_password_comes_in_and_nobody_says_who_they_are_by_themselves() -> None:
-    said = [Route(path, lambda request: PlainTextResponse(request.headers.get(HEADER, ""))) for path in ("/", STARTING)]
-    client = TestClient(SigningIn(Starlette(routes=said), [("ann", "a-long-password"), ("bob", "another-password")]))
+    async def opened() -> list[int]:
+        streams = [pages._alive("", f"s{n}", "192.0.2.7") for n in range(2)]
+        for stream in streams:
+            await anext(stream)
+        found = [(await asked("192.0.2.7")).status_code, (await asked("192.0.2.8")).status_code]
+        for stream in streams:
+            await stream.aclose()  # type: ignore[attr-defined]
+        return found
 
-    def asked(sent: str | None) -> Any:
-        headers = {HEADER: "login:bob"}
-        if sent is not None:
-            headers["authorization"] = "Basic " + base64.b64encode(sent.encode()).decode()
-        return client.get("/", headers=headers)
-
-    assert asked("ann:a-long-password").text == "login:ann"
-    for wrong in (None, "ann:another-password", "ann:", ":", "ann", "carl:a-long-password"):
-        refused = asked(wrong)
-        assert refused.status_code == 401
-        assert refused.headers["www-authenticate"].startswith("Basic")
-    assert client.get("/", headers={"authorization": "Basic %%%"}).status_code == 401
-    assert client.get(STARTING, headers={HEADER: "login:bob"}).text == ""
+    assert asyncio.run(opened()) == [429, 200]

@@ -21,6 +21,7 @@ from playground.service import Playground
 from playground.ui import watching
 from playground.ui.html.growing import Growing, growing
 from playground.ui.html.panel import Label
+from tests.conftest import MakeSettings
 from tests.support.app import serving
 from tests.support.line import Line
 from tests.support.watching import script
@@ -200,3 +201,25 @@ def test_a_connection_that_broke_is_made_again_and_loses_nothing(tmp_path: Path,
             line.close()
     assert len(answers) == 2
     assert all(answers)
+
+
+@pytest.mark.waits
+def test_pages_of_one_address_leave_half_of_the_streams_to_others(make_settings: MakeSettings) -> None:
+    settings = make_settings(PLAYGROUND_AUDIENCE="public")
+    settings = replace(settings, limits=replace(settings.limits, max_sessions=1))
+    with Playground(settings) as playground:
+        page = watching._Watching(playground)
+        jobs = [playground.compare(ASK, playground.variants(["endless"]), owner=f"visitor {n}") for n in range(3)]
+        here = ["192.0.2.1"] * 3 + ["192.0.2.2", ""]
+
+        async def look() -> list[str]:
+            streams = [page.events(jobs[n % 3].id, address) for n, address in enumerate(here)]
+            said = [await anext(stream) for stream in streams]
+            for stream in streams:
+                await stream.aclose()
+            return said
+
+        assert ["busy" in said for said in asyncio.run(look())] == [False, False, True, False, False]
+        assert (page._now, page._near) == (0, {})
+        for job in jobs:
+            job.stop()

@@ -18,7 +18,8 @@
         ├── WorkerStalled       its process stopped reporting
         ├── ContextOverflow     the prompt does not fit the model's context
         ├── Unavailable         a server is not there, has no room or broke off; another one may answer
-        └── DoesNotFit          the model would take more memory than there is
+        ├── DoesNotFit          the model would take more memory than there is
+        └── OutOfMemory         the app itself gets no more memory
 
 A message has two parts: what went wrong (naming the model) and the next step. Both are shown to
 the reader; neither holds a traceback, a token or a secret. Both are templates with values (``messages.py``), so that
@@ -304,3 +305,7 @@ class Unavailable(RunError):
 
 class DoesNotFit(RunError):
     """The model alone would take more memory than all models together may."""
+
+
+class OutOfMemory(RunError):
+    """This process itself gets no more memory; nothing is wrong with the model."""

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 from playground import errors
 from playground.errors import PlaygroundError
 from playground.messages import Translatable, msg, sentences
+from playground.system.reserve import is_shortage, out_of_memory, spend
 
 INVALID, SERVER, BUSY = "invalid_request_error", "server_error", "rate_limit_error"
 
@@ -34,6 +35,7 @@ STATUS: dict[type[PlaygroundError], tuple[int, str, str | None]] = {
     errors.WorkerDied: (500, SERVER, "model_died"),
     errors.WorkerStalled: (500, SERVER, "model_stalled"),
     errors.StorageError: (500, SERVER, "storage"),
+    errors.OutOfMemory: (503, SERVER, "out_of_memory"),
     errors.RunError: (500, SERVER, "model_failed"),
 }
 """Status, type and code of each class; the nearest one counts."""
@@ -85,6 +87,9 @@ def of(error: BaseException) -> ApiError:
     """Any error as a client is told it. One that nobody foresaw is ours: its traceback goes into the log."""
     if isinstance(error, ApiError):
         return error
+    if is_shortage(error):
+        spend()
+        error = out_of_memory()
     if isinstance(error, PlaygroundError):
         told = _of(type(error), error.message, error.retry_after_s if isinstance(error, errors.Busy) else 1.0)
         told.param = _param(error)

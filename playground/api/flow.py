@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
+from playground.system.reserve import insist
+
 Item = TypeVar("Item")
 Receive = Callable[[], Any]
 
@@ -95,8 +97,11 @@ class Flow(Generic[Item]):
                 self._tell(item)
         except BaseException as error:
             self._error = error
+        insist(self._end)  # somebody may wait for it without end
+
+    def _end(self) -> None:
         with self._lock:
-            self._ended = True
+            self._ended, self._told = True, False
             self._wake()
 
     def _tell(self, item: Item) -> None:
@@ -108,8 +113,8 @@ class Flow(Generic[Item]):
         """Once for a handful: waking the loop costs more than what it then does."""
         if self._told:
             return
-        self._told = True
         try:
             self._loop.call_soon_threadsafe(self._there.set)
         except RuntimeError:  # the loop was closed: nobody reads any more
             pass
+        self._told = True

@@ -14,18 +14,19 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from playground.config.settings import Settings
-from playground.errors import PlaygroundError, RunError, Stopped, UsageError
+from playground.errors import OutOfMemory, PlaygroundError, RunError, Stopped, UsageError
 from playground.experiments.admission import check_request
 from playground.experiments.progress import Snapshot
 from playground.messages import NOTHING, Translatable, foreign, msg, sentences
 from playground.records import Artifact, Column, ModelSpec, Request, Variant
+from playground.system.reserve import insist, is_shortage, out_of_memory, spend
 from playground.workers.executor import Executor
 
 if TYPE_CHECKING:
@@ -84,11 +85,23 @@ class Machine:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def begin(self, job: Job[Any]) -> None:
-        """Start a job that was checked; ``close`` reaches it from then on."""
+        """Start a job that was checked; ``close`` reaches it from then on.
+
+        Raises:
+            OutOfMemory: There is no memory for a thread; nothing was begun.
+        """
         with self._lock:
             self._jobs.add(job)
         _log.info("experiment begun", extra={"run": job.id, "kind": type(job).__name__})
-        job.begin()
+        try:
+            job.begin()
+        except (RuntimeError, MemoryError) as error:
+            with self._lock:
+                self._jobs.discard(job)
+            if not is_shortage(error):
+                raise
+            spend()
+            raise out_of_memory() from error
 
     def in_use(self) -> set[str]:
         """The models of every experiment that has not ended."""
@@ -209,7 +222,7 @@ class Job(ABC, Generic[Result]):
         return self._done.wait(timeout)
 
     def when_done(self, call: Callable[[], object]) -> None:
-        """Call this as soon as it is over; at once if it is."""
+        """Call this as soon as it is over; at once if it is. Where memory fails it, it is called again."""
         with self._lock:
             if not self.done:
                 self._afterwards.append(call)
@@ -244,12 +257,15 @@ class Job(ABC, Generic[Result]):
                 self._error = OUT_OF_MEMORY  # made beforehand: whatever follows may fail for want of it
                 self._error = failure(error, self.subject)
         finally:
-            with self._lock:
-                self._done.set()
-                calls = tuple(self._afterwards)
-            _log.info("experiment ended", extra={"run": self.id, "outcome": _outcome(self._error)})
-            for call in calls:
-                call()
+            insist(self._say_done)
+            with suppress(MemoryError):
+                _log.info("experiment ended", extra={"run": self.id, "outcome": _outcome(self._error)})
+            for call in self._afterwards:  # nobody adds any more
+                insist(call)
+
+    def _say_done(self) -> None:
+        with self._lock:
+            self._done.set()
 
     def _tell(self, step: Translatable, progress: float | None = None) -> None:
         with self._lock:
@@ -337,9 +353,7 @@ class Job(ABC, Generic[Result]):
         return self.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-OUT_OF_MEMORY = RunError(
-    msg("The app itself has no memory left"), msg("Wait for others to finish, or start it again with more.")
-)
+OUT_OF_MEMORY: OutOfMemory = out_of_memory()
 
 
 def _outcome(error: PlaygroundError | None) -> str:
@@ -351,8 +365,9 @@ def failure(error: BaseException, subject: object) -> PlaygroundError:
     """What a reader is told of an error. One that nobody foresaw is ours: its traceback goes into the log."""
     if isinstance(error, PlaygroundError):
         return error
-    if isinstance(error, MemoryError):
-        return OUT_OF_MEMORY
+    if is_shortage(error):
+        spend()
+        return out_of_memory()
     _log.error("%s", subject, exc_info=error)
     return RunError(
         msg("{subject}: {kind}: {error}", subject=subject, kind=type(error).__name__, error=str(error)),

@@ -37,6 +37,7 @@ from playground.records import (
 )
 from playground.results.thinking import with_thinking_tokens
 from playground.system.environment import environment
+from playground.system.reserve import insist, run_all
 from playground.workers.expected_memory import expected
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 WAITING = msg("waiting for its turn")
 KEEP_EVERY_S = 2.0
 """How much of an answer that grows may be lost where the app is killed."""
+LOOK_S = 1.0
+"""Between two looks at whether models are ready, where nobody says so."""
 BROKEN_OFF = msg("The playground ended before this answer was finished; it is kept as far as it was by then.")
 
 Save = Callable[[Comparison], object]
@@ -220,10 +223,12 @@ class CompareJob(Job[Comparison]):
                 continue
             if artifact:
                 self._set_ready(lane, artifact)
-            else:
-                threading.Thread(
-                    target=self._make_ready, args=(lane,), name=f"prepare {lane.variant}", daemon=True
-                ).start()
+                continue
+            try:
+                name = f"prepare {lane.variant}"
+                threading.Thread(target=self._make_ready, args=(lane,), name=name, daemon=True).start()
+            except RuntimeError as error:  # there is no memory for it
+                self._fail(lane, error)
 
     def _make_ready(self, lane: ModelProgress) -> None:
         def tell(step: str, progress: float | None) -> None:
@@ -245,7 +250,8 @@ class CompareJob(Job[Comparison]):
     def _wait_for_ready(self) -> bool:
         """True when a model can run, False when none is left."""
         with self._lock:
-            self._lock.wait_for(lambda: self._ready or all(lane.live.run for lane in self._lanes))
+            while not self._lock.wait_for(lambda: self._ready or all(lane.live.run for lane in self._lanes), LOOK_S):
+                pass
             self._ready = [lane for lane in self._ready if not lane.live.run]
             return not all(lane.live.run for lane in self._lanes)
 
@@ -272,10 +278,7 @@ class CompareJob(Job[Comparison]):
                 threading.Thread(target=self._answer_all, args=(lanes,), name=f"run {lanes[0].variant}", daemon=True)
                 for lanes in batch
             ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            run_all(threads)
 
     def _next_batch(self) -> list[list[ModelProgress]]:
         """What runs at the same time: the columns of one variant, one after the other, as they share a worker. In fast
@@ -381,9 +384,9 @@ class CompareJob(Job[Comparison]):
 
     def _fail(self, lane: ModelProgress, error: Exception) -> None:
         if lane.stop.is_set():
-            self._end(lane, "stopped", "stopped")
-        else:
-            self._end(lane, "failed", "error", failure(error, lane.variant).message)
+            insist(self._end, lane, "stopped", "stopped")
+        else:  # insisted on, as everything waits for all models
+            insist(lambda: self._end(lane, "failed", "error", failure(error, lane.variant).message))
 
     def _end(
         self, lane: ModelProgress, kind: EventKind, reason: FinishReason, error: Translatable | None = None

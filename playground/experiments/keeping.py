@@ -9,17 +9,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from playground.errors import PlaygroundError, StorageError
 from playground.messages import NOTHING, Translatable, foreign, msg
 from playground.records import Cell
 from playground.results.suites import Suites
+from playground.system.reserve import is_shortage, out_of_memory, spend
 
 MOST_UNSAVED, MOST_UNSAVED_S = 50, 60.0
 """Cells that wait to be stored, and how long the first of them may, before a suite ends instead of working for nothing.
 """
 AGAIN_S = 1.0
+WHOLE_S = 5.0
+"""So long the whole of a result is tried to be stored where memory fails it."""
 
 Result = TypeVar("Result")
 
@@ -40,11 +44,15 @@ class Keeper(Generic[Result]):
         self._changed, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="keeper", daemon=True)
         self.problem: Translatable = NOTHING
+        self._lacked_memory = False
 
     def start(self) -> None:
-        """Store what there is, and from now on whatever ``touch`` tells of."""
+        """Store what there is, and from now on whatever ``touch`` tells of; the whole alone where there is no memory
+        for a thread.
+        """
         self._changed.set()
-        self._thread.start()
+        with suppress(RuntimeError):
+            self._thread.start()
 
     def touch(self) -> None:
         """There is more to be stored than before."""
@@ -56,7 +64,11 @@ class Keeper(Generic[Result]):
         self._changed.set()
         if self._thread.ident is not None:  # there may have been no room for a thread
             self._thread.join()
+        until = time.monotonic() + WHOLE_S
         self._store(lambda: result)
+        while self._lacked_memory and time.monotonic() < until:
+            time.sleep(AGAIN_S)
+            self._store(lambda: result)
 
     def _work(self) -> None:
         while True:
@@ -69,12 +81,20 @@ class Keeper(Generic[Result]):
     def _store(self, picture: Callable[[], Result]) -> None:
         try:
             self._save(picture())
-        except PlaygroundError as error:
-            self.problem = error.message
+            self._lacked_memory, self.problem = False, NOTHING
         except Exception as error:  # whatever it is, the answers are not to suffer
-            self.problem = msg("{kind}: {error}", kind=foreign(type(error).__name__), error=foreign(str(error)))
-        else:
-            self.problem = NOTHING
+            self._lacked_memory = is_shortage(error) or is_shortage(error.__cause__)
+            if self._lacked_memory:
+                spend()
+            self.problem = _problem(error)
+
+
+def _problem(error: Exception) -> Translatable:
+    if is_shortage(error):
+        return out_of_memory().message
+    if isinstance(error, PlaygroundError):
+        return error.message
+    return msg("{kind}: {error}", kind=foreign(type(error).__name__), error=foreign(str(error)))
 
 
 class CellKeeper:

@@ -46,6 +46,7 @@ from playground.results.suites import Suites, asked, seeded
 from playground.results.thinking import with_thinking_tokens
 from playground.system.environment import environment
 from playground.system.file_lock import FileLock
+from playground.system.reserve import run_all
 from playground.workers.expected_memory import refusal
 
 DELETED = msg("The suite was deleted")
@@ -220,10 +221,7 @@ class SuiteJob(Job[SuiteRun]):
         with self._lock:
             lane.counter.share()
         threads = [threading.Thread(target=work, name=f"suite {lane.variant}", daemon=True) for _ in range(at_once)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_all(threads)
 
     def _rows_of(self, lane: Lane) -> Sequence[int]:
         """The rows in the order they are asked: as they stand, or, where the model may skip what a prompt has in common

@@ -23,6 +23,7 @@ from playground.export.process import ExportProcess
 from playground.messages import NOTHING, Translatable, msg
 from playground.records import Artifact, ModelSpec, Record, Variant
 from playground.sources.files import Cancelled, Progress, clean
+from playground.system.reserve import insist, is_shortage, out_of_memory, spend
 
 log = logging.getLogger(__name__)
 
@@ -246,12 +247,13 @@ class Preparer:
             raise Stopped(msg("Preparing {model} was called off: the app is closing", model=spec.name))
         job = self._jobs.get(str(variant))
         if job is None or job.done.is_set() or job.called_off:
+            if self._thread is None:  # first, as there may be no memory for it: who waits for a job waits for its end
+                thread = threading.Thread(target=self._run, name="preparer", daemon=True)
+                thread.start()
+                self._thread = thread
             job = _Job(spec, variant, Preparation("preparing", QUEUED))
             self._jobs[str(variant)] = job
             self._queue.append(job)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="preparer", daemon=True)
-                self._thread.start()
             self._change.notify_all()
         return job
 
@@ -262,7 +264,7 @@ class Preparer:
                 if self._closed:
                     break
                 job = self._queue.pop(0)
-            self._finish(job, self._outcome(job))
+            insist(self._finish, job, self._outcome(job))
         with self._change:
             left, self._queue = self._queue, []
         for job in left:
@@ -275,6 +277,9 @@ class Preparer:
         except PlaygroundError as error:
             return error
         except Exception as error:  # a fault here must end this job, not the queue
+            if is_shortage(error):
+                spend()
+                return out_of_memory()
             log.exception("preparing %s failed", job.variant)
             return ExportError(
                 msg(

@@ -8,13 +8,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from playground.config.settings import Limits
 from playground.errors import Busy, Stopped
 from playground.messages import msg
 from playground.records import Cancelled
 from playground.service.limiter import wait_words
+from playground.system.reserve import insist
 
 LOOK_S = 0.1
 """Between two looks at ``cancelled`` while waiting."""
@@ -62,9 +63,12 @@ class Callers:
             self._wait(ticket, cancelled)
             yield
         finally:
-            with self._changed:
-                self._leave(owner, ticket)
-                self._changed.notify_all()
+            insist(self._give_back, owner, ticket)  # else nobody would be served any more
+
+    def _give_back(self, owner: str, ticket: object) -> None:
+        with self._changed:
+            self._leave(owner, ticket)
+            self._changed.notify_all()
 
     def busy(self, n: int, *, of_one: bool) -> Busy:
         """What is told where so many wait: with the time until one of them is answered, as far as it is known.
@@ -99,7 +103,8 @@ class Callers:
             if owner in self._lines:  # who came while this caller was served is before them
                 self._lines[owner] = self._lines.pop(owner)
         elif owner in self._lines:
-            self._lines[owner].remove(ticket)
+            with suppress(ValueError):
+                self._lines[owner].remove(ticket)
             if not self._lines[owner]:
                 del self._lines[owner]
         self._next()

@@ -2,7 +2,7 @@
 child processes of this program. It does not know models, workers or what is measured.
 
 Door:
-    child: Ending, JsonChild, MAX_LINE_BYTES, Message, decode, encode, end_with_parent, take_streams
+    child: ChildDied, Ending, JsonChild, MAX_LINE_BYTES, Message, decode, encode, end_with_parent, take_streams
     child_environment: CACHES, COMPILERS, HUB_TOKEN, INDEXES, LIBRARIES, NETWORK, hold, keys, passed
     contention: CpuContention, between, read
     cpu: usable_cores
@@ -12,5 +12,6 @@ Door:
     logs: written
     memory: MB, PeakMeter, limit_mb, own_mb, resident_mb
     one_job: take_job
+    reserve: insist, is_shortage, out_of_memory, run_all, short, spend
     zerogpu: on_zero_gpu
 """

@@ -11,6 +11,7 @@ text can break a line. What is said, and what it means that a child is gone, its
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import queue
@@ -29,6 +30,7 @@ from typing import IO, Any, BinaryIO
 
 from playground.paths import python_path
 from playground.system import memory
+from playground.system.reserve import insist, is_shortage, spend
 
 Message = dict[str, Any]
 
@@ -125,7 +127,7 @@ class JsonChild:
         tail: Last lines of its stderr, and of its stdout what was no message.
 
     Raises:
-        OSError: No process could be started.
+        OSError: No process could be started, or none heard.
     """
 
     def __init__(
@@ -166,15 +168,27 @@ class JsonChild:
         assert self._process.stdout
         self._stdout = self._process.stdout
         self._stdin.setblocking(False)  # our end alone; the child's reads still wait
+        self._ears: tuple[tuple[threading.Thread, IO[bytes]], ...] = ()
+        try:
+            self._ears = self._listeners(str(program))
+            for thread, _ in self._ears:
+                thread.start()
+        except (RuntimeError, MemoryError) as error:  # nobody would hear it, nor know that it is there
+            spend()
+            self.kill()
+            if is_shortage(error):
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from error
+            raise
+
+    def _listeners(self, program: str) -> tuple[tuple[threading.Thread, IO[bytes]], ...]:
+        """Threads that are to hear it, each with its pipe."""
         ears = [(threading.Thread(target=self._hear, name=f"hear {program}", daemon=True), self._stdout)]
         if self._process.stderr:
             keep = threading.Thread(
                 target=self._keep_tail, args=(self._process.stderr,), name=f"log {program}", daemon=True
             )
             ears.append((keep, self._process.stderr))
-        self._ears = tuple(ears)
-        for thread, _ in self._ears:
-            thread.start()
+        return tuple(ears)
 
     @property
     def pid(self) -> int:
@@ -318,7 +332,8 @@ class JsonChild:
         self._process.wait()
         self._reap()
         for thread, pipe in self._ears:
-            thread.join(EXIT_GRACE_S)
+            if thread.ident is not None:  # there may have been no room for it
+                thread.join(EXIT_GRACE_S)
             if not thread.is_alive():
                 pipe.close()
         self._close_stdin()
@@ -362,9 +377,9 @@ class JsonChild:
         try:
             self._take_in()
         except MemoryError:  # ours has run out: what was not taken in is lost, and the child can only be ended
-            pass
+            spend()
         finally:
-            self._inbox.put(None)
+            insist(self._inbox.put, None)
 
     def _take_in(self) -> None:
         rest = bytearray()
@@ -392,10 +407,14 @@ class JsonChild:
             time.sleep(_HANDFUL_S)
 
     def _keep_tail(self, pipe: IO[bytes]) -> None:
-        while line := pipe.readline(TAIL_LINE_BYTES):
-            text = line.decode("utf-8", "backslashreplace").rstrip()
-            if text:
-                self.tail.append(text)
+        while True:
+            try:
+                if not (line := pipe.readline(TAIL_LINE_BYTES)):
+                    return
+                if text := line.decode("utf-8", "backslashreplace").rstrip():
+                    self.tail.append(text)
+            except MemoryError:  # a line less: a child whose stderr nobody reads would wait for ever
+                spend()
 
 
 def take_streams() -> tuple[BinaryIO, Callable[[bytes], None], Callable[[], None]]:

@@ -1,22 +1,30 @@
 """The end of a server: heard whatever state it is in, and over within a time.
 
 Signals come through a pipe that the interpreter writes to by itself, so that nothing has to be allocated or locked to
-hear one: a lock that the main thread waits for can't be taken by a handler that interrupts it. It knows signals, not
-what is ended.
+hear one: a lock that the main thread waits for can't be taken by a handler that interrupts it. The thread that sees to
+the time also looks after the reserve of memory. It knows signals, not what is ended.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-RESERVE_BYTES = 8_000_000
-"""Given back when the end begins: an app without memory has to stop its runs, store them and say so."""
+from playground.system import reserve
+
+LAST_BYTES = 24_000_000
+"""Given back when the end begins, beside the reserve, which may be out by then: an app without memory has to stop its
+runs, store them and say so."""
+LOOK_MS = 500
+"""Between two looks at the memory there is."""
+END_LOOK_S = 0.05
 
 
 class Ending:
@@ -24,16 +32,29 @@ class Ending:
 
     Args:
         pipe: Can be read when a signal came.
+        kept: The reserve of memory.
     """
 
-    def __init__(self, pipe: socket.socket) -> None:
-        self._pipe = pipe
-        self._reserve: bytearray | None = bytearray(RESERVE_BYTES)
+    def __init__(self, pipe: socket.socket, kept: reserve.Reserve) -> None:
+        self._pipe, self._kept = pipe, kept
+        self._last: mmap.mmap | None = None
+        with suppress(OSError):
+            self._last = reserve.mapped(LAST_BYTES)
 
     def wait(self) -> None:
-        """Until a signal came; from then on there is the reserve to work with."""
-        select.select([self._pipe], [], [])
-        self._reserve = None
+        """Until a signal came; from then on there is what was kept back to work with."""
+        try:
+            select.select([self._pipe], [], [])
+        except MemoryError:  # it came, and there was no room to say so
+            pass
+        self.give_back()
+
+    def give_back(self) -> None:
+        """All that was kept back."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.close()
+        self._kept.end()
 
 
 @contextmanager
@@ -46,24 +67,36 @@ def heard(within_s: float, *numbers: int) -> Iterator[Ending]:
     over = threading.Event()
     before = {number: signal.signal(number, _nothing) for number in numbers}
     wakes = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    ending = Ending(ours)
+    signals = select.poll()
+    signals.register(ours, select.POLLIN)
+    with reserve.kept() as kept:
+        ending = Ending(ours, kept)
 
-    def guard() -> None:
-        while not select.select([ours], [], [], 1.0)[0]:
-            if over.is_set():
-                return
-        if not over.wait(within_s):
-            os._exit(1)
+        def guard() -> None:
+            until: float | None = None
+            while not over.is_set():
+                try:
+                    if until is None and signals.poll(LOOK_MS):
+                        until = time.monotonic() + within_s
+                    elif until is None:
+                        kept.look()
+                    elif time.monotonic() > until:
+                        os._exit(1)
+                    else:
+                        time.sleep(END_LOOK_S)
+                except MemoryError:
+                    kept.spend()
 
-    threading.Thread(target=guard, name="ending", daemon=True).start()
-    try:
-        yield ending
-    finally:
-        over.set()
-        signal.set_wakeup_fd(wakes)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        theirs.close()  # the guard still looks at ours: it is closed with the process
+        threading.Thread(target=guard, name="ending", daemon=True).start()
+        try:
+            yield ending
+        finally:
+            over.set()
+            signal.set_wakeup_fd(wakes)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            theirs.close()  # the guard still looks at ours: it is closed with the process
+            ending.give_back()
 
 
 def _nothing(number: int, frame: object) -> None:

@@ -16,6 +16,7 @@ import gradio as gr
 
 from playground.errors import PlaygroundError
 from playground.messages import msg, spelt_out
+from playground.system.reserve import is_shortage, out_of_memory, spend
 from playground.ui.i18n import say
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,9 @@ def bounded(demo: gr.Blocks) -> None:
         except PlaygroundError as error:
             raise gr.Error(short(say(error.message)), print_exception=False) from None
         except Exception as error:
+            if is_shortage(error):
+                spend()
+                raise gr.Error(short(say(out_of_memory().message)), print_exception=False) from None
             log.warning("a call failed: %s", line_of(error), extra={"kind": type(error).__name__})
             raise gr.Error(say(REFUSED), print_exception=False) from None
 

@@ -24,6 +24,7 @@ from playground.errors import PlaygroundError, UsageError
 from playground.experiments.blind import BlindJob
 from playground.messages import NOTHING, Translatable, msg, plural, sentences
 from playground.records import Comparison
+from playground.system.reserve import is_shortage, out_of_memory, spend
 from playground.ui import columns, jobs
 from playground.ui.failures import line_of
 from playground.ui.front import Front
@@ -359,6 +360,10 @@ class Running:
         except PlaygroundError as error:
             yield {**self.idle(), notice: notice_html(error.message, "problem")}
         except Exception as error:  # also of whoever sends what no page does
+            if is_shortage(error):
+                spend()
+                yield {**self.idle(), notice: notice_html(out_of_memory().message, "problem")}
+                return
             log.error("The comparison broke off: %s", line_of(error))
             words = msg("Something broke in the app itself; its log says what. Your prompt is still here: try again.")
             yield {**self.idle(), notice: notice_html(words, "problem")}

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from playground.system.reserve import insist
+
 LOOK_S = 0.1
 """Between two looks at ``cancelled`` while waiting."""
 ROUND = 64
@@ -81,12 +83,16 @@ class FairLock:
             begun = time.monotonic() if mine else None
             yield mine
         finally:
-            with self._changed:
+            insist(self._give_back, ticket, begun)  # else nobody would have the machine any more
+
+    def _give_back(self, ticket: _Ticket, begun: float | None) -> None:
+        with self._changed:
+            if any(each is ticket for each in self._line):
                 self._leave(ticket)
                 if begun is not None:
                     took = time.monotonic() - begun
                     self.mean_s = took if self.mean_s is None else self.mean_s + WEIGHT * (took - self.mean_s)
-                self._changed.notify_all()
+            self._changed.notify_all()
 
     def expected_s(self, ahead: int) -> float | None:
         """How long it takes, in seconds, until so many have had their turns; None where nothing is known yet."""

@@ -20,6 +20,7 @@ from playground.errors import DoesNotFit, PlaygroundError, RunError, Stopped, Wo
 from playground.messages import msg
 from playground.records import Cancelled, Event, LoadSpec, ModelSpec, PromptView, Record, Request
 from playground.system import memory
+from playground.system.reserve import is_shortage, out_of_memory, short, spend
 from playground.workers import protocol
 from playground.workers.answer import Answer
 from playground.workers.expected_memory import check_alone, expected
@@ -116,6 +117,7 @@ class Pool:
         self._closed = False
         # Linux ends a child together with the thread that started it (see main.py), hence one lasting thread for all.
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="worker-starter")
+        self._starter.submit(_never)  # it is there from now on: later there may be no memory for it
 
     def __enter__(self) -> Pool:
         return self
@@ -157,6 +159,11 @@ class Pool:
             # After Stop it does not matter how the worker ended, nor at the end of the app.
             told = _closing(answer.model) if self._closed else error
             yield answer.end("stopped") if cancelled() else answer.end("failed", told)
+        except (MemoryError, RuntimeError, OSError) as error:
+            if not is_shortage(error):
+                raise
+            spend()
+            yield answer.end("failed", out_of_memory())
 
     def share(self, load: LoadSpec, request: Request, cancelled: Cancelled) -> Iterator[Event]:
         """A pool has nobody to share with."""
@@ -269,8 +276,8 @@ class Pool:
             slot.used_at = time.monotonic()
             yield slot
         finally:
+            slot.lock.release()  # first: nothing may keep it from that
             slot.used_at = time.monotonic()
-            slot.lock.release()
 
     def _warm(self, slot: _Slot, load: LoadSpec, any_threads: bool = False) -> _Worker | None:
         """The slot's worker if it is alive and has just this loaded; any other one is ended."""
@@ -312,18 +319,28 @@ class Pool:
             lent = runs_there(load.artifact.variant)
             return GpuWorker(load) if lent else WorkerProcess(load, self._logs, self._stall_s)
 
+        if short():
+            raise out_of_memory()
         try:
             process = self._starter.submit(start).result()
+        except MemoryError as error:
+            raise out_of_memory() from error
         except OSError as error:
+            if is_shortage(error):
+                raise out_of_memory() from error
             reason = error.strerror or str(error)
             what = msg("{model}: no process could be started for it ({reason})", model=model, reason=reason)
             raise RunError(what, msg("Try again.")) from error
         except RuntimeError:  # the starter's way to say that it was shut down
             raise _closing(model) from None
-        with self._lock:
-            self.started += 1
-            self._processes.add(process)
-            closed = self._closed
+        try:
+            with self._lock:
+                self._processes.add(process)
+                self.started += 1
+                closed = self._closed
+        except MemoryError:  # nobody would end it
+            process.kill()
+            raise
         if closed:
             self._end(process)
             raise _closing(model)

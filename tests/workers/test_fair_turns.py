@@ -90,3 +90,22 @@ def test_owners_at_random_lose_nothing_and_the_line_ends_empty() -> None:
     assert lock.waiting == 0
     with lock.hold(lambda: False, lambda ahead: None) as mine:
         assert mine
+
+
+@pytest.mark.fault
+def test_who_leaves_without_memory_gives_the_machine_back_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, leave, failed = FairLock(), FairLock._leave, []
+
+    def without_memory(self: FairLock, ticket: object) -> None:
+        if len(failed) < 2:
+            failed.append(ticket)
+            raise MemoryError
+        leave(self, ticket)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FairLock, "_leave", without_memory)
+    with lock.hold(lambda: False, lambda ahead: None):
+        pass
+    assert len(failed) == 2
+    until_s = time.monotonic() + 5
+    with lock.hold(lambda: time.monotonic() > until_s, lambda ahead: None) as mine:
+        assert mine

@@ -12,7 +12,8 @@ import json
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,18 @@ from playground.errors import PlaygroundError, RunError
 from playground.messages import msg
 from playground.records import LoadSpec, Request
 from playground.runtimes import create_runtime
+from playground.system.child import ChildDied, JsonChild
+from playground.system.child_environment import LIBRARIES, passed
 from playground.workers import protocol
 
 LOCAL = "local"
 """The address that means: start a cluster on this machine, and end it with the app."""
+HEAD = "playground.workers.ray_head"
+SETTINGS = r"RAY_.*"
+"""Ray's own, the token by which processes of a cluster know each other among them."""
+START_S, END_S = 120.0, 5.0
+"""For a head to start its cluster, and to end it."""
+LOOK_S = 0.1
 
 
 WITH_NEXT = 2
@@ -76,6 +85,55 @@ class Replica:
             left.set()
 
 
+def head_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a cluster that is started here, its replicas included: as a worker's, and Ray's settings."""
+    return passed(LIBRARIES, SETTINGS, env=env) | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+class Head(JsonChild):
+    """A cluster on this machine, in a process that starts and ends it.
+
+    Args:
+        cores: That it says it has.
+
+    Attributes:
+        address: Where others join it.
+
+    Raises:
+        OSError, RuntimeError: It can't be started.
+    """
+
+    def __init__(self, cores: int) -> None:
+        super().__init__(HEAD, head_environment())
+        try:
+            self.send({"cores": cores})
+            self.address = self._started()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _started(self) -> str:
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            try:
+                said = self.receive(LOOK_S)
+            except ChildDied as error:
+                raise RuntimeError(self.tail[-1] if self.tail else "its head process ended") from error
+            if said is not None:
+                if "error" in said:
+                    raise RuntimeError(said["error"])
+                return str(said["address"])
+        raise RuntimeError(f"it did not start within {START_S:.0f} s")
+
+    def close(self) -> None:
+        """End the cluster and all of its processes."""
+        self.finish()
+        until = time.monotonic() + END_S
+        while self.alive and time.monotonic() < until:
+            time.sleep(LOOK_S)
+        self.kill()
+
+
 class Cluster:
     """A cluster that this process is connected to.
 
@@ -88,28 +146,38 @@ class Cluster:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked the reader
         # What is left of a handle would start a cluster of its own when this one is gone.
         os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+        if address == LOCAL:  # as Ray does for a cluster that it starts; its head and this process have to agree
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
         from ray import serve
 
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        self._is_ours, self._is_local = not ray.is_initialized(), address == LOCAL
-        if self._is_ours and self._is_local:
-            ray.init(address=LOCAL, num_cpus=cores, include_dashboard=False, **quiet)
-        elif self._is_ours:
-            ray.init(address=address, **quiet)
-        logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        serve.start(proxy_location="Disabled")  # asked by handles: no door of Ray's is opened
+        self._is_ours = not ray.is_initialized()
+        self._head = Head(cores) if self._is_ours and address == LOCAL else None
+        try:
+            if self._is_ours:
+                ray.init(address=self._head.address if self._head else address, **quiet)
+            logging.getLogger("ray.serve").setLevel(logging.ERROR)
+            serve.start(proxy_location="Disabled")  # asked by handles: no door of Ray's is opened
+        except BaseException:
+            self._disconnect()
+            raise
 
     def leave(self, names: Sequence[str], handles: Sequence[Any]) -> None:
         """Take models off the cluster and leave it; one that was started here ends with all of them."""
-        import ray
-
         for handle in handles:
             handle.shutdown()
-        if not (self._is_ours and self._is_local):
+        if not self._head:
             delete(names)
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        import ray
+
         if self._is_ours:
             ray.shutdown()
+        if self._head:
+            self._head.close()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import os
+import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from playground.export import process as preparation
 from playground.export.process import ExportProcess
 from playground.export.recipes import optimum
 from playground.kernels import building
-from playground.paths import PACKAGE
+from playground.paths import PACKAGE, ROOT
 from playground.records import ModelSpec, Variant
 from playground.ship import trying
 from playground.sources.pip import run_pip
@@ -189,6 +191,46 @@ def test_compilers_and_their_trials_get_no_secret(
 def test_programs_that_are_asked_about_the_machine_get_no_secret(printed: Printed) -> None:
     assert cpu.command_output(sys.executable, "-c", "print(9)") == "9"
     assert clean(printed.of("-c print(9)"))
+
+
+CLUSTER = """
+import json, os, psutil
+from playground.workers.ray_cluster import Cluster
+
+cluster = Cluster("local", 1)
+import ray
+replica = ray.get(ray.remote(lambda: dict(os.environ)).remote())
+below = psutil.Process().children(recursive=True)
+started = [{"argv": each.cmdline(), "env": each.environ()} for each in below]
+cluster.leave([], [])
+gone = psutil.wait_procs(below, timeout=20)[1] == []
+print("told: " + json.dumps({"replica": replica, "started": started, "gone": gone}))
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(find_spec("ray") is None, reason="the extra ray is not installed")
+def test_a_ray_cluster_that_is_started_here_gets_no_secret_and_ends_with_its_head(
+    tmp_path: Path, printed: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray keeps a cluster's token there
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    for name in [name for name in os.environ if name.startswith("RAY_AUTH")]:
+        monkeypatch.delenv(name)
+    done = subprocess.run(
+        [sys.executable, "-c", CLUSTER], cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False
+    )
+    told = next((line[6:] for line in done.stdout.splitlines() if line.startswith("told: ")), "")
+    assert told, done.stderr
+    found = json.loads(told)
+    assert clean(found["replica"]) and found["replica"]["RAY_USAGE_STATS_ENABLED"] == "0"
+    programs = " ".join(word for each in found["started"] for word in each["argv"])
+    assert "playground.workers.ray_head" in programs and "gcs_server" in programs and "raylet" in programs
+    for each in found["started"]:
+        assert clean(each["env"]), each["argv"]
+    assert found["gone"]
+    asking = [argv for argv, env in printed.all() if not clean(env)]
+    assert len(asking) == 1, "whoever asked for the cluster has secrets, and nobody else"
 
 
 def test_no_process_is_started_with_an_environment_that_was_not_chosen() -> None:

@@ -62,11 +62,15 @@ class Record:
         named = ((RENAMED.get(name, name), value) for name, value in data.items())
         return cls(**{name: _typed(hints[name], value) for name, value in named if name in hints})
 
-    def well_formed(self) -> bool:
+    def well_formed(self, *, any_text: bool = False) -> bool:
         """Whether each field holds what its type says, whole numbers have 64 bits and texts can be written down:
         ``from_json`` takes plain values as they stand, which is enough where nobody else writes the file.
+
+        Args:
+            any_text: Whether texts may have halves of characters, as what was typed may.
         """
-        return all(_holds(hint, getattr(self, name)) for name, hint in _types(type(self)).items())  # type: ignore[arg-type]
+        hints = _types(type(self))  # type: ignore[arg-type]
+        return all(_holds(hint, getattr(self, name), any_text) for name, hint in hints.items())
 
 
 @cache
@@ -135,27 +139,39 @@ def _typed(hint: Any, value: Any) -> Any:
     return value
 
 
-def _holds(hint: Any, value: Any) -> bool:
+def _holds(hint: Any, value: Any, any_text: bool) -> bool:
     origin, options = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return any(_holds(option, value) for option in options)
+        return any(_holds(option, value, any_text) for option in options)
     if origin is Literal:
         return isinstance(value, str) and value in options
     if origin is tuple:
         if not isinstance(value, tuple) or not (options[-1] is ... or len(options) == len(value)):
             return False
+        if options[0] in (int, float) and options[-1] is ...:
+            return _hold_numbers(options[0], value)
         each = options[:1] * len(value) if options[-1] is ... else options
-        return all(_holds(option, item) for option, item in zip(each, value, strict=True))
+        return all(_holds(option, item, any_text) for option, item in zip(each, value, strict=True))
     if origin is dict:
         return isinstance(value, dict) and all(
-            _holds(options[0], key) and _holds(options[1], item) for key, item in value.items()
+            _holds(options[0], key, any_text) and _holds(options[1], item, any_text) for key, item in value.items()
         )
     if hint is str:
-        return isinstance(value, str) and not _SURROGATE.search(value)
+        return isinstance(value, str) and (any_text or not _SURROGATE.search(value))
     if hint in (int, float):
         whole = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
         return whole or (hint is float and isinstance(value, float))
-    return hint is Any or (isinstance(value, hint) and (not isinstance(value, Record) or value.well_formed()))
+    if hint is Any:
+        return True
+    return isinstance(value, hint) and (not isinstance(value, Record) or value.well_formed(any_text=any_text))
+
+
+def _hold_numbers(hint: Any, values: tuple[Any, ...]) -> bool:
+    """As ``_holds`` of each: stamps and ids of an answer's tokens are hundreds."""
+    kinds = set(map(type, values))
+    if not kinds <= ({int} if hint is int else {int, float}):
+        return False
+    return int not in kinds or all(-(2**63) <= value < 2**63 for value in values if type(value) is int)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from playground.errors import StorageError, UsageError
 from playground.messages import Translatable, foreign, msg
 from playground.results.entries import folded, outline_of
+from playground.system.reserve import is_shortage, out_of_memory, spend
 
 MIGRATIONS = (
     """
@@ -106,6 +107,7 @@ LISTED_SINCE = 3
 
 _TROUBLE = (
     *(sqlite3.Error, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError),
+    MemoryError,
 )
 BUSY_S = 10.0
 """How long to wait while another process writes."""
@@ -179,7 +181,7 @@ class Database:
                 yield connection
         except _TROUBLE as error:
             self._reader.close()
-            words = msg("Results can't be read in {file} ({reason})", file=str(self.path), reason=foreign(str(error)))
+            words = msg("Results can't be read in {file} ({reason})", file=str(self.path), reason=_reason(error))
             raise StorageError(words, _advice(error)) from error
 
     @contextmanager
@@ -202,7 +204,7 @@ class Database:
                     raise
         except _TROUBLE as error:
             self.close()
-            words = msg("Results can't be kept in {file} ({reason})", file=str(self.path), reason=foreign(str(error)))
+            words = msg("Results can't be kept in {file} ({reason})", file=str(self.path), reason=_reason(error))
             raise StorageError(words, _advice(error)) from error
 
     def back_up(self, file: Path) -> int:
@@ -237,7 +239,7 @@ class Database:
             staged.replace(file)
             return file.stat().st_size
         except _TROUBLE as error:
-            words = msg("{file} can't be written ({reason})", file=str(file), reason=foreign(str(error)))
+            words = msg("{file} can't be written ({reason})", file=str(file), reason=_reason(error))
             raise StorageError(words, _advice(error)) from error
         finally:
             staged.unlink(missing_ok=True)
@@ -360,8 +362,15 @@ def _is_sqlite(file: Path) -> bool:
         return opened.read(16) == b"SQLite format 3\0"
 
 
+def _reason(error: Exception) -> Translatable:
+    return msg("out of memory") if isinstance(error, MemoryError) else foreign(str(error))
+
+
 def _advice(error: Exception) -> Translatable:
     """The next step for a reader."""
+    if is_shortage(error):
+        spend()
+        return out_of_memory().next_step
     damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
     if damaged or isinstance(error, (ValueError, KeyError, TypeError, RecursionError)):
         return msg("The file is damaged: move it away, and a new one is made.")

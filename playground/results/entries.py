@@ -76,8 +76,17 @@ def outline_of(document: str) -> Outline:
 
 
 def variants_of(written: Any) -> tuple[Variant, ...]:
-    """The variants that ``outline`` wrote."""
-    return tuple(_variant(str(text)) for text in json.loads(written))
+    """The variants that ``outline`` wrote; none where they are damaged."""
+    try:
+        names = json.loads(written)
+    except (ValueError, TypeError, RecursionError):
+        return ()
+    return tuple(_variant(name) for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+
+
+def as_text(value: Any) -> str:
+    """``value`` where it is a text, none where a column was damaged."""
+    return value if isinstance(value, str) else ""
 
 
 def folded(text: str) -> str:

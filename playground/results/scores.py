@@ -8,12 +8,12 @@ what the figures mean and what they do not. The module knows numbers and where t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from playground.messages import Translatable, msg
 from playground.records import Environment, Record, Variant, as_id
+from playground.results import documents
 from playground.results.statistics import Interval, Paired, family, paired, wilson
 from playground.results.store import Store
 
@@ -166,8 +166,7 @@ class Scores:
             StorageError: They can't be written.
         """
         rows = [
-            (each.id, each.created_at, str(each.variant), each.task, json.dumps(each.to_json(), allow_nan=False))
-            for each in evaluations
+            (each.id, each.created_at, str(each.variant), each.task, documents.written(each)) for each in evaluations
         ]
         with self._store.writing() as connection:
             connection.executemany(
@@ -175,16 +174,16 @@ class Scores:
             )
 
     def newest(self, limit: int = 1000) -> list[Evaluation]:
-        """The newest evaluations, the newest first.
+        """The newest evaluations, the newest first; those that are damaged are left out.
 
         Raises:
             StorageError: The database can't be read.
         """
         with self._store.reading() as connection:
             rows = connection.execute(
-                "SELECT document FROM score ORDER BY created_at DESC, id DESC LIMIT ?", (limit,)
+                "SELECT id, document FROM score ORDER BY created_at DESC, id DESC LIMIT ?", (limit,)
             ).fetchall()
-            return [Evaluation.from_json(json.loads(document)) for (document,) in rows]
+        return documents.readable(Evaluation, rows, _named, self._store.path)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Forget these; returns how many there were.
@@ -194,3 +193,7 @@ class Scores:
         """
         with self._store.writing() as connection:
             return sum(connection.execute("DELETE FROM score WHERE id = ?", (as_id(id),)).rowcount for id in ids)
+
+
+def _named(id: str) -> Translatable:
+    return msg("Evaluation {id}", id=id)

@@ -23,12 +23,15 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from playground.errors import StorageError
+from playground.messages import Translatable, msg
 from playground.records import Comparison, Variant, as_id
+from playground.results import documents
 from playground.results.database import Database
 from playground.results.entries import (
     TITLE_CHARS,
     Entry,
     Outline,
+    as_text,
     folded,
     one_line,
     outline,
@@ -53,22 +56,27 @@ Kept = TypeVar("Kept", Comparison, Measurement)
 
 @dataclass(frozen=True)
 class Table(Generic[Kept]):
-    """A table of documents: its name, and what its documents are."""
+    """A table of documents: its name, what its documents are, and how one is named to a reader."""
 
     name: str
     kind: type[Kept]
+    named: documents.Named
 
     def sql(self, statement: str) -> str:
         """``statement`` about this table; names of tables are constants of this module."""
         return statement.replace("{table}", self.name)
 
-    def record(self, document: str) -> Kept:
-        """What was kept."""
-        return self.kind.from_json(json.loads(document))
+
+def _comparison(id: str) -> Translatable:
+    return msg("Comparison {id}", id=id)
 
 
-COMPARISONS = Table("comparison", Comparison)
-MEASUREMENTS = Table("measurement", Measurement)
+def _measurement(id: str) -> Translatable:
+    return msg("Measurement {id}", id=id)
+
+
+COMPARISONS = Table("comparison", Comparison, _comparison)
+MEASUREMENTS = Table("measurement", Measurement, _measurement)
 
 
 @dataclass(frozen=True)
@@ -116,10 +124,11 @@ class Store(Database):
             owner: Whose it is; empty for nobody's, which is everybody's on one's own machine.
 
         Raises:
-            StorageError: It can't be written; the comparison itself is none the worse.
+            StorageError: It can't be written, or holds a figure that is no number; the comparison itself is none the
+                worse.
         """
         listed = outline(comparison)
-        document = json.dumps(comparison.to_json(), allow_nan=False)
+        document = documents.written(comparison)
         with self.writing() as connection:
             if comparison.id in self._deleted:
                 return
@@ -250,12 +259,12 @@ class Store(Database):
         """The comparison with this id, None if there is none.
 
         Raises:
-            StorageError: The database can't be read.
+            StorageError: The database can't be read, or the comparison is damaged.
         """
         return self._get(COMPARISONS, id)
 
     def list(self, limit: int = 50) -> list[Comparison]:
-        """The newest comparisons, the newest first.
+        """The newest comparisons, the newest first; those that are damaged are left out.
 
         Raises:
             StorageError: The database can't be read.
@@ -283,12 +292,12 @@ class Store(Database):
         """The measurement with this id, None if there is none.
 
         Raises:
-            StorageError: The database can't be read.
+            StorageError: The database can't be read, or the measurement is damaged.
         """
         return self._get(MEASUREMENTS, id)
 
     def measurements(self, limit: int = 50) -> builtins.list[Measurement]:
-        """The newest measurements, the newest first.
+        """The newest measurements, the newest first; those that are damaged are left out.
 
         Raises:
             StorageError: The database can't be read.
@@ -296,7 +305,7 @@ class Store(Database):
         return self._newest(MEASUREMENTS, limit)
 
     def _save(self, table: Table[Kept], record: Kept) -> None:
-        document = json.dumps(record.to_json(), allow_nan=False)
+        document = documents.written(record)
         with self.writing() as connection:
             self._put(connection, table, record, document)
             self._drop_beyond(connection, table)
@@ -388,12 +397,13 @@ class Store(Database):
     def _get(self, table: Table[Kept], id: str) -> Kept | None:
         with self.reading() as connection:
             row = connection.execute(table.sql("SELECT document FROM {table} WHERE id = ?"), (as_id(id),)).fetchone()
-            return table.record(row[0]) if row else None
+        return documents.read(table.kind, row[0], as_id(id), table.named, self.path) if row else None
 
     def _newest(self, table: Table[Kept], limit: int) -> builtins.list[Kept]:
-        newest = table.sql("SELECT document FROM {table} ORDER BY created_at DESC, id DESC LIMIT ?")
+        newest = table.sql("SELECT id, document FROM {table} ORDER BY created_at DESC, id DESC LIMIT ?")
         with self.reading() as connection:
-            return [table.record(document) for (document,) in connection.execute(newest, (limit,)).fetchall()]
+            rows = connection.execute(newest, (limit,)).fetchall()
+        return documents.readable(table.kind, rows, table.named, self.path)
 
     def _before_reading(self) -> None:
         if self._is_time_to_expire():
@@ -452,5 +462,9 @@ def _where(
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
+    """A line of the list; of one that is damaged what can be read, so that it can still be deleted."""
     id, created_at, title, prompt, variants, favourite, turns, parent = row
-    return Entry(id, created_at, title, prompt, variants_of(variants), bool(favourite), turns, parent)
+    return Entry(
+        *(as_text(id), as_text(created_at), as_text(title), as_text(prompt)),
+        *(variants_of(variants), bool(favourite), turns if type(turns) is int else 1, as_text(parent)),
+    )

@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from playground.messages import Translatable, msg
 from playground.records import Cell, Record, Request, SuiteRun, Variant, as_id
-from playground.results.entries import TITLE_CHARS, one_line, storable, variants_of
+from playground.results import documents
+from playground.results.entries import TITLE_CHARS, as_text, one_line, storable, variants_of
 from playground.results.store import Store
 from playground.system.file_lock import FileLock
 
@@ -124,7 +126,7 @@ class Suites:
             plan: All that is needed to run it: its checks. ``plan`` gives its JSON back.
         """
         about = {"status": "", "finished_at": "", "plan": plan.to_json() if plan else None}
-        document = json.dumps({**run.to_json(), **about}, allow_nan=False)
+        document = documents.written(run, **about)
         variants = json.dumps([str(column.variant) for column in run.columns])
         name = storable(one_line(run.name, TITLE_CHARS))
         with self._store.writing() as connection:
@@ -143,7 +145,7 @@ class Suites:
             (
                 *(id, cell.row, cell.column, cell.sample, None if cell.passed is None else int(cell.passed)),
                 *(int(cell.run.error is not None), seconds_of(cell)),
-                json.dumps(cell.to_json(), allow_nan=False),
+                documents.written(cell),
             )
             for cell in cells
         ]
@@ -186,17 +188,17 @@ class Suites:
             row = connection.execute(
                 "SELECT document, status, finished_at FROM suite WHERE id = ?", (as_id(id),)
             ).fetchone()
-            if row is None:
-                return None
-            run = SuiteRun.from_json(json.loads(row[0]))
-        return replace(run, status=self._status(id, row[1]), finished_at=row[2])
+        if row is None:
+            return None
+        about = {"status": self._status(id, row[1]), "finished_at": as_text(row[2])}
+        return documents.read(SuiteRun, row[0], id, _suite, self._store.path, **about)
 
     def plan(self, id: str) -> dict[str, Any] | None:
         """The JSON of what a suite was begun with; None if there is none."""
         with self._store.reading() as connection:
             row = connection.execute("SELECT document FROM suite WHERE id = ?", (as_id(id),)).fetchone()
-            found: dict[str, Any] | None = json.loads(row[0]).get("plan") if row else None
-            return found
+        plan = documents.loaded(row[0], id, _suite, self._store.path).get("plan") if row else None
+        return plan if isinstance(plan, dict) else None
 
     def owner(self, id: str) -> str | None:
         """Whose a suite is; None if there is none."""
@@ -237,13 +239,11 @@ class Suites:
     def answers(self, id: str, row: int, column: int) -> list[Cell]:
         """The samples of one place that are there, in their order."""
         with self._store.reading() as connection:
-            return [
-                _cell(document)
-                for (document,) in connection.execute(
-                    "SELECT document FROM suite_cell WHERE suite = ? AND at_row = ? AND at_column = ? ORDER BY sample",
-                    (as_id(id), row, column),
-                ).fetchall()
-            ]
+            found = connection.execute(
+                "SELECT document FROM suite_cell WHERE suite = ? AND at_row = ? AND at_column = ? ORDER BY sample",
+                (as_id(id), row, column),
+            ).fetchall()
+        return self._cells(id, (document for (document,) in found))
 
     def cells(self, id: str, after: int = 0, limit: int = PART) -> CellPart:
         """The next cells in the order in which they were finished.
@@ -251,12 +251,16 @@ class Suites:
         Args:
             after: ``last`` of the part before; 0 begins.
         """
-        with self._store.reading() as connection:
-            rows = connection.execute(
-                "SELECT number, document FROM suite_cell WHERE suite = ? AND number > ? ORDER BY number LIMIT ?",
-                (as_id(id), after, limit),
-            ).fetchall()
-            return CellPart(tuple(_cell(document) for _, document in rows), rows[-1][0] if rows else after)
+        while True:
+            with self._store.reading() as connection:
+                rows = connection.execute(
+                    "SELECT number, document FROM suite_cell WHERE suite = ? AND number > ? ORDER BY number LIMIT ?",
+                    (as_id(id), after, limit),
+                ).fetchall()
+            after = rows[-1][0] if rows else after
+            cells = self._cells(id, (document for _, document in rows))
+            if cells or not rows:  # an empty part says that there are no more
+                return CellPart(tuple(cells), after)
 
     def in_order(self, id: str, order: Order = "rows") -> Iterator[Cell]:
         """Every cell by its place, a part at a time: what is written meanwhile may be missed, nothing comes twice."""
@@ -268,8 +272,7 @@ class Suites:
         while True:
             with self._store.reading() as connection:
                 rows = connection.execute(select, (as_id(id), *place, PART)).fetchall()
-                cells = [_cell(document) for *_, document in rows]
-            yield from cells
+            yield from self._cells(id, (document for *_, document in rows))
             if len(rows) < PART:
                 return
             row, column, sample, _ = rows[-1]
@@ -281,14 +284,20 @@ class Suites:
         """The lock of a suite: whoever runs it holds it."""
         return FileLock(self._store.path.parent / "suites" / f"{re.sub(r'[^A-Za-z0-9_-]', '_', id)[:120]}.lock")
 
-    def _status(self, id: str, stored: Status) -> Status:
-        return "paused" if stored == "running" and not self.claim(id).held else stored
+    def _cells(self, id: str, found: Iterable[str]) -> list[Cell]:
+        return documents.readable(Cell, ((id, document) for document in found), _answer, self._store.path)
+
+    def _status(self, id: str, stored: object) -> Status:
+        if stored == "done":
+            return "done"
+        return "running" if stored == "running" and self.claim(id).held else "paused"
 
     def _entry(self, row: tuple[Any, ...]) -> SuiteEntry:
         id, created_at, finished_at, name, status, variants, cells, *counted = row
         found = CellCounts(*counted)
         return SuiteEntry(
-            *(id, created_at, finished_at, name, self._status(id, status), variants_of(variants), cells),
+            *(as_text(id), as_text(created_at), as_text(finished_at), as_text(name)),
+            *(self._status(as_text(id), status), variants_of(variants), cells if type(cells) is int else 0),
             *(found.done, found.passed, found.judged, found.failed),
         )
 
@@ -311,8 +320,12 @@ def seconds_of(cell: Cell) -> float:
     return cell.run.timings.total_s or 0.0
 
 
-def _cell(document: str) -> Cell:
-    return Cell.from_json(json.loads(document))
+def _suite(id: str) -> Translatable:
+    return msg("Suite {id}", id=id)
+
+
+def _answer(id: str) -> Translatable:
+    return msg("An answer of suite {id}", id=id)
 
 
 def _sql(statement: str) -> str:

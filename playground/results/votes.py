@@ -19,9 +19,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from playground.errors import UsageError
-from playground.messages import msg
+from playground.errors import StorageError, UsageError
+from playground.messages import Translatable, msg
 from playground.records import Comparison, Record, Variant, as_id
+from playground.results import documents
 from playground.results.blind import LETTERS, answered
 from playground.results.ratings import Judgement, Outcome
 from playground.results.spreadsheet import cell
@@ -219,12 +220,10 @@ class Votes:
             ).fetchone()
             if row is None or row[0] != vote.owner:
                 raise not_voted_on()
-            earlier = Vote.from_json(json.loads(row[1])) if row[1] else None
-            if earlier:
-                same = (earlier.outcome, earlier.best) == (vote.outcome, vote.best)
-                vote = replace(vote, blind=earlier.blind and same)
+            if row[1] is not None:
+                vote = replace(vote, blind=self._was_blind(row[1], vote))
             connection.execute(
-                "UPDATE vote SET document = ? WHERE comparison = ?", (json.dumps(vote.to_json()), vote.comparison)
+                "UPDATE vote SET document = ? WHERE comparison = ?", (documents.written(vote), vote.comparison)
             )
         return vote
 
@@ -232,27 +231,42 @@ class Votes:
         """The vote on a comparison.
 
         Raises:
-            StorageError: The database can't be read.
+            StorageError: The database can't be read, or the vote is damaged.
         """
         with self._store.reading() as connection:
             row = connection.execute(
                 "SELECT document FROM vote WHERE comparison = ? AND document IS NOT NULL", (as_id(comparison),)
             ).fetchone()
-            return Vote.from_json(json.loads(row[0])) if row else None
+        return self._read(row[0], comparison) if row else None
 
     def kept(self, owner: str | None = None) -> list[Vote]:
-        """All votes (of that owner), the oldest first.
+        """All votes (of that owner), the oldest first; those that are damaged are left out.
 
         Raises:
             StorageError: The database can't be read.
         """
         with self._store.reading() as connection:
             rows = connection.execute(
-                "SELECT document FROM vote WHERE document IS NOT NULL AND (?1 IS NULL OR owner = ?1) "
+                "SELECT comparison, document FROM vote WHERE document IS NOT NULL AND (?1 IS NULL OR owner = ?1) "
                 "ORDER BY begun_at, comparison",
                 (owner,),
             ).fetchall()
-            return [Vote.from_json(json.loads(document)) for (document,) in rows]
+        return documents.readable(Vote, rows, _named, self._store.path)
+
+    def _read(self, document: str, comparison: str) -> Vote:
+        return documents.read(Vote, document, comparison, _named, self._store.path)
+
+    def _was_blind(self, document: str, vote: Vote) -> bool:
+        """Whether a vote that stands in an earlier one's place was cast blind: it was, and says the same."""
+        try:
+            earlier = self._read(document, vote.comparison)
+        except StorageError:  # damaged: there was one, and names were known from then on
+            return False
+        return earlier.blind and (earlier.outcome, earlier.best) == (vote.outcome, vote.best)
+
+
+def _named(comparison: str) -> Translatable:
+    return msg("The vote on {id}", id=comparison)
 
 
 def not_voted_on() -> UsageError:

@@ -262,7 +262,8 @@ class Suiting(Admitting):
         Raises:
             UsageError: There is none of that visitor.
         """
-        self._mine(id, owner)
+        if self.suites_kept.owner(id) is None or not self.owns_suite(id, owner):  # its header may be damaged
+            self._mine(id, owner)
         self.suites_kept.delete(id)
         self._count_anew(id)
         if job := self.running_suite(id):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from playground.errors import StorageError
 from playground.records import Environment, Variant
 from playground.results.scores import Evaluation, Metric, Scores, pairs
 from playground.results.statistics import wilson
@@ -54,7 +55,7 @@ def test_what_is_kept_comes_back_whole_the_newest_first(scores: Scores) -> None:
 
 def test_all_of_a_run_are_kept_or_none(scores: Scores) -> None:
     bad = score("2", "int4", "10", metrics=(Metric("acc", "none", float("nan")),))
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(StorageError, match=r"can.t be written"):
         scores.save([score("1", "int8", "11"), bad])
     assert scores.newest() == []
 

@@ -181,13 +181,14 @@ def test_a_damaged_database_is_named_and_not_overwritten(store: Store) -> None:
 
 
 @pytest.mark.fault
-def test_a_damaged_entry_is_an_error_with_a_path(store: Store) -> None:
+def test_a_damaged_entry_is_an_error_with_a_path_and_left_out_of_a_list(store: Store) -> None:
     store.save(comparison())
     store.close()
     with sqlite3.connect(store.path) as connection:
         connection.execute("UPDATE comparison SET document = '{\"id\": '")
-    with pytest.raises(StorageError, match=r"playground\.sqlite3.*move it away"):
-        store.list()
+    with pytest.raises(StorageError, match=r"Comparison a in .*playground\.sqlite3 is damaged"):
+        store.get("a")
+    assert store.list() == []
 
 
 def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:

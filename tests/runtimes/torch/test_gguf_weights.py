@@ -4,6 +4,7 @@ that it reads, in every type that the package gguf packs, whole, by rows and by 
 from __future__ import annotations
 
 import gc
+import os
 import random
 import subprocess
 import sys
@@ -329,6 +330,11 @@ print(most - before, sum(each.numel() for each in model.parameters()))
 """
 
 
+PROMPT = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_TRIM_THRESHOLD_": "0"}
+"""What is freed goes back to the system at once: what glibc keeps of it differs from run to run by 25 MB, more than
+a network holds."""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_network_takes_the_memory_of_a_few_of_its_matrices(tmp_path: Path) -> None:
     """Eight layers are 300 MB in fp32, the largest matrix is 9."""
@@ -336,9 +342,8 @@ def test_a_network_takes_the_memory_of_a_few_of_its_matrices(tmp_path: Path) -> 
     for folder, layers in ((small, 1), (large, 8)):
         folder.mkdir()
         ggufs.write_wide_llama(folder / "m.gguf", layers)
-    told = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(small), str(large)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", MEASURED, str(small), str(large)]
+    told = subprocess.run(command, cwd=ROOT, env=os.environ | PROMPT, capture_output=True, text=True, check=True)
     took, parameters = map(int, told.stdout.split())
     assert parameters * 4 > 300e6
-    assert took < 60e6
+    assert took < 3 * 9.5e6

@@ -288,10 +288,10 @@ def _tokenizer_mb(size: int) -> float:
 def _largest(parameters: int, config: Mapping[str, Any]) -> float:
     """Elements of the largest matrix: the embedding, or a part of a block.
 
-    A layer's experts are one, which is there twice while gate and other half are laid by turns.
+    Of a layer's experts one is there at a time, twice while its gate and other half are laid by turns.
     """
     width = whole(config, *HIDDEN_SIZE)
-    experts = 4 * whole(config, *EXPERTS) * width * whole(config, *EXPERT_SIZE)
+    experts = 4 * width * whole(config, *EXPERT_SIZE) if whole(config, *EXPERTS) else 0
     return max(_embedding(parameters, config), float(width * whole(config, *INTERMEDIATE_SIZE)), float(experts))
 
 

@@ -22,11 +22,12 @@ Door:
     onnx.graph: read_graph
     onnx.runtime: open_engine
     torch.accelerator: find_accelerator
-    torch.deferred: as_stored, exchanged, real
+    torch.deferred: Deferred, as_stored, exchanged, real
     torch.gguf_weights: quick_gguf, unpacked_ahead
     torch.incomplete: IncompleteWeights
     torch.libraries: load_libraries
     torch.networks: Network, load_network
+    torch.several: Rows
     torch.runtime: TorchRuntime
 """
 

@@ -85,17 +85,17 @@ def check(name: str, files: Iterable[Path], limit_mb: float | None = None, repo:
         check_memory(name, parameters, limit_mb, whole=whole or quantization.quantisation(config) is not None)
 
 
-UNPACKED_WHOLE = ("lfm2", "qwen35", "qwen35moe")
-"""Families (llama.cpp's names) that transformers reads by a newer reader of GGUF files, which unpacks them at once."""
+EXPERTS_ONE_BY_ONE = ("minimax-m2", "qwen2moe", "qwen35moe", "qwen3moe")
+"""Families (llama.cpp's names) whose experts stay in a GGUF file until they are computed with."""
 
 
 def unpacked_whole(metadata: Mapping[str, Any]) -> bool:
-    """Whether the weights of a GGUF file with this header are in memory in floats all at once while they are read:
-    also experts, which it keeps apart and transformers together.
+    """Whether weights of a GGUF file with this header are in memory in floats all at once while they are read: experts
+    that transformers puts together in a way of its own.
     """
     family = metadata.get("general.architecture", "")
     experts = metadata.get(f"{family}.expert_count", 0)
-    return family in UNPACKED_WHOLE or (isinstance(experts, int) and experts > 0)
+    return isinstance(experts, int) and experts > 0 and family not in EXPERTS_ONE_BY_ONE
 
 
 def _read_headers(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -29,7 +30,6 @@ LIBRARIES = 1e9
 def checkpoint(folder: Path, layers: int) -> Path:
     """A Llama of random bf16 weights, two layers a file, as large models are published."""
     import torch
-    from safetensors.torch import save_file
     from transformers import LlamaConfig
 
     tiny.write_tokenizer(folder)
@@ -77,6 +77,13 @@ def checkpoint(folder: Path, layers: int) -> Path:
             f"{at}.mlp.up_proj.weight": drawn(INNER, WIDTH),
             f"{at}.mlp.down_proj.weight": drawn(WIDTH, INNER, adds),
         }
+    save(folder, files)
+    return folder
+
+
+def save(folder: Path, files: list[dict[str, Any]]) -> None:
+    from safetensors.torch import save_file
+
     places: dict[str, str] = {}
     for number, weights in enumerate(files, 1):
         name = f"model-{number:05d}-of-{len(files):05d}.safetensors"
@@ -84,6 +91,73 @@ def checkpoint(folder: Path, layers: int) -> Path:
         places |= dict.fromkeys(weights, name)
     index = {"metadata": {}, "weight_map": places}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def mixture(folder: Path, layers: int, experts: int, width: int = 512, inner: int = 512) -> Path:
+    """A Qwen 3 MoE of random bf16 weights, each expert alone in its file, as such models are published."""
+    import torch
+    from transformers import Qwen3MoeConfig
+
+    tiny.write_tokenizer(folder)
+    heads, head = width // 64, 64
+    Qwen3MoeConfig(
+        hidden_size=width,
+        intermediate_size=inner,
+        moe_intermediate_size=inner,
+        num_experts=experts,
+        num_experts_per_tok=2,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
+        head_dim=head,
+        vocab_size=tiny.VOCAB,
+        max_position_embeddings=tiny.CONTEXT,
+        norm_topk_prob=True,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=0,
+        dtype="bfloat16",
+        architectures=["Qwen3MoeForCausalLM"],
+    ).save_pretrained(folder)
+    numbers = torch.Generator().manual_seed(0)
+
+    def drawn(rows: int, columns: int, spread: float = 0.02) -> Any:
+        return (torch.empty(rows, columns).normal_(generator=numbers) * spread).bfloat16()
+
+    def norm(size: int) -> Any:
+        return torch.ones(size, dtype=torch.bfloat16)
+
+    adds = 0.02 / (2 * layers) ** 0.5
+    files = [
+        {
+            "model.embed_tokens.weight": drawn(tiny.VOCAB, width, 1.0),
+            "model.norm.weight": norm(width),
+            "lm_head.weight": drawn(tiny.VOCAB, width),
+        }
+    ]
+    for layer in range(layers):
+        at = f"model.layers.{layer}"
+        kept = width // 2
+        files.append(
+            {
+                f"{at}.input_layernorm.weight": norm(width),
+                f"{at}.post_attention_layernorm.weight": norm(width),
+                f"{at}.self_attn.q_norm.weight": norm(head),
+                f"{at}.self_attn.k_norm.weight": norm(head),
+                f"{at}.self_attn.q_proj.weight": drawn(width, width),
+                f"{at}.self_attn.k_proj.weight": drawn(kept, width),
+                f"{at}.self_attn.v_proj.weight": drawn(kept, width),
+                f"{at}.self_attn.o_proj.weight": drawn(width, width, adds),
+                f"{at}.mlp.gate.weight": drawn(experts, width),
+            }
+        )
+        for expert in range(experts):
+            files[-1] |= {
+                f"{at}.mlp.experts.{expert}.gate_proj.weight": drawn(inner, width),
+                f"{at}.mlp.experts.{expert}.up_proj.weight": drawn(inner, width),
+                f"{at}.mlp.experts.{expert}.down_proj.weight": drawn(width, inner, adds),
+            }
+    save(folder, files)
     return folder
 
 
@@ -129,3 +203,16 @@ def test_memory_of_preparing_is_the_artifact_two_matrices_and_the_libraries(tmp_
     parameters = (12 - 4) * (4 * WIDTH * WIDTH + 3 * WIDTH * INNER)
     # 0.3 GB more in fp32; what it grew by is what the artifact did, and a quarter of that.
     assert peaks[1] - peaks[0] <= 1.25 * (sizes[1] - sizes[0]) < 0.4 * 4 * parameters
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_preparing_a_mixture_is_the_artifact_one_expert_and_the_libraries(tmp_path: Path) -> None:
+    """The same weights, of which a layer's experts are 50 MB in fp32 or 300."""
+    peaks = []
+    for layers, experts in ((12, 16), (2, 96)):
+        model, home = tmp_path / f"mixture-{experts}", tmp_path / f"home-{experts}"
+        home.mkdir()
+        peak, size = prepared(mixture(model, layers, experts), home)
+        assert peak <= size + 2 * 4 * 2 * 512 * 512 + LIBRARIES
+        peaks.append(peak)
+    assert peaks[1] - peaks[0] < 60e6

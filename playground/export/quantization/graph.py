@@ -9,7 +9,7 @@ It knows ONNX graphs; it does not know where they come from, nor whether the res
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,7 +94,10 @@ def _save(graph: Graph, target: Path, store: Store, stored: list[Any]) -> None:
 
     for part in graphs(graph.model.graph):
         for tensor in part.initializer:
-            tensor.CopyFrom(store.put(tensor.name, graph.array(tensor)))
+            if graph.comes_in_parts(tensor):
+                tensor.CopyFrom(store.put_pieces(tensor.name, graph.pieces(tensor)))
+            else:
+                tensor.CopyFrom(store.put(tensor.name, graph.array(tensor)))
     graph.model.graph.initializer.extend(stored)
     onnx.save_model(graph.model, target)
 
@@ -223,7 +226,7 @@ class _Rounding:
         if node.op_type == "Gather" and node.input[1] == "input_ids":
             return self._lookup(node)
         if node.op_type == experts.PLAIN:
-            return [experts.rounded_experts(node, self._array, self._bits, self._add)]
+            return [experts.rounded_experts(node, self._pieces, self._bits, self._add, self._add_pieces)]
         return [node]
 
     def _product(self, node: Any, weight: str, summed: dict[str, str]) -> list[Any]:
@@ -298,8 +301,14 @@ class _Rounding:
     def _array(self, name: str) -> Array:
         return self._graph.array(self._weights[name])
 
+    def _pieces(self, name: str) -> Iterator[Array]:
+        return self._graph.pieces(self._weights[name])
+
     def _add(self, name: str, array: Array) -> None:
         self._rounded_ones.append(self._file.put(name, array))
+
+    def _add_pieces(self, name: str, pieces: Iterable[Array]) -> None:
+        self._rounded_ones.append(self._file.put_pieces(name, pieces))
 
 
 def _operator(kind: str, instead_of: Any, inputs: list[str], **settings: int) -> Any:

@@ -8,7 +8,6 @@ business.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -104,16 +103,16 @@ def by_turns(graph: Graph) -> None:
         layout.i = BY_TURNS
         for place in (2, 3):
             if name := node.input[place]:
-                laid, shape = f"{name}.by_turns", tuple(weights[name].dims)
+                laid = f"{name}.by_turns"
                 graph.model.graph.initializer.append(
-                    graph.derive(laid, weights[name], shape, partial(_rows_by_turns, shape=shape))
+                    graph.derive(laid, weights[name], tuple(weights[name].dims), _rows_by_turns, by_piece=True)
                 )
                 node.input[place] = laid
 
 
-def _rows_by_turns(array: Any, shape: tuple[int, ...]) -> Any:
-    experts, rows, *width = shape
-    return np.ascontiguousarray(array.reshape(experts, 2, rows // 2, *width).swapaxes(1, 2)).reshape(shape)
+def _rows_by_turns(array: Any) -> Any:
+    experts, rows, *width = array.shape
+    return np.ascontiguousarray(array.reshape(experts, 2, rows // 2, *width).swapaxes(1, 2)).reshape(array.shape)
 
 
 def _plain(name: str, source: torch.Tensor) -> torch.Tensor:

@@ -11,15 +11,18 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from playground.catalog.template_files import read_json
 from playground.export import vocabulary
-from playground.export.quantization.weights import INLINE, Array, Graph, Make
+from playground.export.quantization.weights import INLINE, Array, Graph, Make, Part
 from playground.export.vocabulary import CONFIG, FILE
 from playground.runtimes.torch.networks import load_network
+
+if TYPE_CHECKING:
+    from playground.runtimes.torch.several import Rows
 
 
 @contextlib.contextmanager
@@ -126,26 +129,54 @@ def graph_of(model: Any, weights: Mapping[str, Any]) -> Graph:
     import onnx_ir as ir
 
     made: dict[str, Make] = {}
+    parts: dict[str, Part] = {}
     for name, value in model.graph.initializers.items():
         content = value.const_value
         if content.nbytes < INLINE:
             value.const_value = ir.tensor(_numbers(content), name=name)
             continue
-        made[name] = partial(_numbers, weights.get(name, content))
+        source = weights.get(name, content)
+        made[name] = partial(_numbers, source)
+        is_several = len(content.shape) == 3 and content.nbytes >= INLINE * content.shape[0]
+        if is_several and (rows := _rows(source)) is not None:
+            parts[name] = partial(_part, rows)
         # A place in a file that is never looked into: what has no content can't be written otherwise.
         value.const_value = ir.ExternalTensor("", 0, content.nbytes, content.dtype, shape=content.shape, name=name)
-    return Graph(ir.serde.serialize_model(model), Path(), made)
+    return Graph(ir.serde.serialize_model(model), Path(), made, parts)
 
 
 def _numbers(content: Any) -> Array:
-    """The numbers of a tensor, torch's or onnx_ir's around one."""
-    import onnx_ir as ir
+    """The numbers of a tensor, torch's or onnx_ir's around one. Of a matrix that is turned around they lie as they did
+    before, which is how they are rounded.
+    """
     import torch
 
     from playground.runtimes.torch.deferred import real
 
+    content = _unwrapped(content)
+    found: Array = real(content.detach()).numpy() if isinstance(content, torch.Tensor) else np.asarray(content)
+    return found
+
+
+def _rows(content: Any) -> Rows | None:
+    """The rows of a layer's experts that wait in their file; None of anything else."""
+    from playground.runtimes.torch.deferred import Deferred
+
+    content = _unwrapped(content)
+    return content.rows if isinstance(content, Deferred) else None
+
+
+def _part(rows: Rows, start: int, stop: int) -> Array:
+    found: Array = rows.part(start, stop).contiguous().numpy()
+    return found
+
+
+def _unwrapped(content: Any) -> Any:
+    """torch's tensor in one of onnx_ir, or that one."""
+    import onnx_ir as ir
+    import torch
+
     while isinstance(content, ir.LazyTensor):
         content = content.raw()
-    raw = content if isinstance(content, torch.Tensor) else getattr(content, "raw", None)
-    found: Array = real(raw.detach()).contiguous().numpy() if isinstance(raw, torch.Tensor) else np.asarray(content)
-    return found
+    raw = getattr(content, "raw", None)
+    return raw if isinstance(raw, torch.Tensor) else content

@@ -12,27 +12,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 from playground.runtimes.torch.scratch import SCRATCH
+from playground.runtimes.torch.several import BY_EXPERT, Rows, along, apart, by_expert, turns
 
 Make = Callable[[], torch.Tensor]
-
-
-class Rows(Protocol):
-    """The rows of a weight as its file holds it, in fp32."""
-
-    @property
-    def shape(self) -> torch.Size: ...
-
-    def part(self, start: int, stop: int) -> torch.Tensor:
-        """Rows from ``start`` to before ``stop``."""
-
-    def at(self, ids: torch.Tensor) -> torch.Tensor:
-        """The rows of these numbers, ``[*ids, columns]``."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +39,9 @@ class Stored:
     def at(self, ids: torch.Tensor) -> torch.Tensor:
         return torch.embedding(self.tensor, ids).float()
 
+    def one(self, place: int) -> Stored:
+        return Stored(self.tensor[place])
+
 
 class Deferred(torch.Tensor):  # type: ignore[misc]
     """A tensor whose numbers are made when they are asked for, each time anew.
@@ -61,7 +52,7 @@ class Deferred(torch.Tensor):  # type: ignore[misc]
         rows: The weight as its file holds it, where this is one in fp32 and nothing more.
 
     Attributes:
-        turned: Of the transposition of such a weight, a matrix, that weight.
+        turned: Of the transposition of such a weight, a matrix or several, that weight.
     """
 
     make: Make
@@ -87,6 +78,10 @@ class Deferred(torch.Tensor):  # type: ignore[misc]
         tensors = [each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
         if func is torch.ops.aten.embedding.default and isinstance(args[0], Deferred) and args[0].rows is not None:
             return args[0].rows.at(args[1])  # a few rows of a table that may be a third of the model
+        if func is torch.ops.aten.select.int and args[1] == 0 and _is_several(args[0]):
+            return waiting(args[0].rows.one(args[2] % args[0].shape[0]))
+        if func._schema.name in BY_EXPERT and isinstance(args[1], Deferred) and args[1].turned is not None:
+            return by_expert(args[0], args[1].turned, kwargs["offs"] if "offs" in kwargs else args[2])
         if func._schema.is_mutable and isinstance(args[0], Deferred):
             return args[0]._changed(func, pytree.tree_map(_real, args[1:]), pytree.tree_map(_real, kwargs))
         if all(isinstance(each, Deferred) for each in tensors):
@@ -96,7 +91,8 @@ class Deferred(torch.Tensor):  # type: ignore[misc]
                 made = None
             if isinstance(made, torch.Tensor) and made.is_meta:
                 later = cls(lambda: func(*pytree.tree_map(_real, args), **pytree.tree_map(_real, kwargs)), made)
-                if func is torch.ops.aten.t.default:
+                later.rows = along(func, args, kwargs, tensors, made.shape)
+                if func is torch.ops.aten.t.default or (_is_several(args[0]) and turns(func, args)):
                     later.turned = args[0].rows
                 return later
         if func in _PRODUCTS and isinstance(args[-1], Deferred) and args[-1].turned is not None and not kwargs:
@@ -122,6 +118,11 @@ class Deferred(torch.Tensor):  # type: ignore[misc]
 
         self.make, self.rows = make, None
         return self
+
+
+def _is_several(value: Any) -> bool:
+    """Whether it is a weight of several matrices, of which one can be asked for."""
+    return isinstance(value, Deferred) and value.dim() == 3 and value.rows is not None
 
 
 _PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
@@ -168,6 +169,12 @@ def real(tensor: torch.Tensor) -> torch.Tensor:
     return made
 
 
+def waiting(rows: Rows) -> Deferred:
+    """The weight that a file has as these rows."""
+    make = getattr(rows, "whole", None) or (lambda: rows.part(0, rows.shape[0]))
+    return Deferred(make, torch.empty(rows.shape, dtype=torch.float32, device="meta"), rows)
+
+
 def defer(model: torch.nn.Module) -> None:
     """Have the network compute in fp32 with weights that stay as they are stored.
 
@@ -212,7 +219,10 @@ def as_stored(model: torch.nn.Module) -> contextlib.AbstractContextManager[None]
     def stored(weight: torch.nn.Parameter) -> torch.Tensor:
         if not isinstance(weight, Deferred):
             return weight.detach()
-        return weight.rows.tensor if isinstance(weight.rows, Stored) else real(weight)
+        if isinstance(weight.rows, Stored):
+            return weight.rows.tensor
+        found = apart(weight.rows)
+        return real(weight) if found is None else found
 
     return exchanged(model, stored)
 
@@ -226,7 +236,7 @@ def mapped() -> Iterator[None]:
     """
     from transformers import core_model_loading as loading
 
-    usual = loading._materialize_copy
+    usual, merge = loading._materialize_copy, loading.MergeModulelist.convert
 
     def as_it_is(tensor: Any, device: Any = None, dtype: Any = None) -> torch.Tensor:
         if isinstance(tensor, Deferred):
@@ -234,8 +244,21 @@ def mapped() -> Iterator[None]:
         part: torch.Tensor = tensor[...]
         return part if part.is_floating_point() else usual(part, device, dtype)
 
+    def merged(self: Any, input_dict: dict[str, Any], *given: Any, **named: Any) -> Any:
+        found = {name: _all_waiting(tensors) for name, tensors in input_dict.items()}
+        return merge(self, found, *given, **named)
+
     loading._materialize_copy = as_it_is
+    loading.MergeModulelist.convert = merged
     try:
         yield
     finally:
         loading._materialize_copy = usual
+        loading.MergeModulelist.convert = merge
+
+
+def _all_waiting(tensors: Any) -> Any:
+    """Experts' matrices that are to be put together, which wait in their files for that."""
+    if not isinstance(tensors, list) or not all(each.dim() == 2 and each.is_floating_point() for each in tensors):
+        return tensors
+    return [each if isinstance(each, Deferred) else waiting(Stored(each)) for each in tensors]

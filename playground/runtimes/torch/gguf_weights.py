@@ -18,9 +18,9 @@ import functools
 import re
 import struct
 import threading
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from playground.catalog import footprint
 from playground.errors import some
 from playground.messages import msg
-from playground.runtimes.torch.deferred import Deferred, exchanged, real
+from playground.runtimes.torch.deferred import Deferred, exchanged, real, waiting
+from playground.runtimes.torch.gguf_experts import place_of, together
+from playground.runtimes.torch.gguf_newer import left_packed
 from playground.runtimes.torch.gguf_vocabulary import quick_merges
 from playground.runtimes.torch.incomplete import NAMED_TENSORS, IncompleteWeights
-from playground.system import memory
+from playground.runtimes.torch.unpacked import Once, Room, room_here
 from playground.system.cpu import usable_cores
 
 Array = npt.NDArray[Any]
@@ -54,68 +55,6 @@ SLICE = 1 << 20
 """Numbers that one thread unpacks at a time: the library's temporary arrays are several times as large."""
 
 
-class Room:
-    """What is left of the memory for unpacked weights, of all networks of this process together."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self._lock = threading.RLock()  # numbers may go, and give back, while some are taken
-
-    def fits(self, size: int) -> bool:
-        """Whether there is room for so many bytes."""
-        return size <= self._left
-
-    def keep(self, found: torch.Tensor) -> bool:
-        """Whether there is room for these numbers; then it is taken until nobody has them any more."""
-        size = found.nbytes
-        with self._lock:
-            if size > self._left:
-                return False
-            self._left -= size
-        weakref.finalize(found, self._give_back, size)
-        return True
-
-    def _give_back(self, size: int) -> None:
-        with self._lock:
-            self._left += size
-
-
-@functools.cache
-def _room() -> Room:
-    return Room(int(footprint.UNPACKED * memory.limit_mb() * memory.MB))
-
-
-class Once:
-    """Numbers that stay where they are asked for again and there is room for them. Who writes a graph asks once; who
-    computes asks for each token.
-
-    Args:
-        make: Gives them; they are not to be written into.
-    """
-
-    def __init__(self, make: Callable[[], Array], room: Room) -> None:
-        self._make, self._room = make, room
-        self._asked = False
-        self.kept: torch.Tensor | None = None
-
-    def __call__(self) -> torch.Tensor:
-        if self.kept is not None:
-            return self.kept
-        found = torch.from_numpy(self._make())
-        if self.again() and self._room.keep(found):
-            self.kept = found
-        return found
-
-    def fits(self, size: int) -> bool:
-        """Whether so many bytes of them are there, or may stay."""
-        return self.kept is not None or self._room.fits(size)
-
-    def again(self) -> bool:
-        """Whether they were asked for before."""
-        before, self._asked = self._asked, True
-        return before
-
-
 def unpacked_ahead(model: torch.nn.Module) -> contextlib.AbstractContextManager[None]:
     """In this block weights that there is room for are plain numbers, unpacked once: for who computes many times."""
 
@@ -133,7 +72,9 @@ class Packed:
     """A tensor of the file, unpacked in fp32 on demand.
 
     Args:
-        tensor: The package gguf's.
+        data: Its blocks, ``[*shape but the last, bytes]``, or its numbers.
+        kind: The package gguf's name of its type.
+        shape: In torch's order.
         room: Asked whether the numbers may stay, once they were made.
 
     Attributes:
@@ -141,10 +82,22 @@ class Packed:
         whole: Gives all numbers. Not to be written into.
     """
 
-    def __init__(self, tensor: Any, room: Room) -> None:
-        self.shape = torch.Size(int(each) for each in reversed(tensor.shape))
+    def __init__(self, data: Array, kind: Any, shape: Iterable[Any], room: Room) -> None:
+        self.shape = torch.Size(int(each) for each in shape)
         self.whole = Once(self.unpacked, room)
-        self._data, self._kind, self._room = tensor.data, tensor.tensor_type, room
+        self._data, self._kind, self._room = data, kind, room
+        self._ones: dict[int, Packed] = {}
+
+    @classmethod
+    def of(cls, tensor: Any, room: Room) -> Packed:
+        """The package gguf's tensor."""
+        return cls(tensor.data, tensor.tensor_type, reversed(tensor.shape), room)
+
+    def one(self, place: int) -> Packed:
+        """The matrix at this place of the first of three axes."""
+        if place not in self._ones:  # what was unpacked of it may be kept there
+            self._ones[place] = Packed(self._data[place], self._kind, self.shape[1:], self._room)
+        return self._ones[place]
 
     def part(self, start: int, stop: int) -> torch.Tensor:
         """Rows from ``start`` to before ``stop``."""
@@ -266,8 +219,11 @@ def _quick_gguf(deferred: bool) -> Iterator[None]:
     # Of a memmap each slice takes twenty times as long as of a view into its memory.
     vars(newer).update(_mapped=lambda path: memoryview(mapped(path).view(np.ndarray)), _read_metadata=describe)
     vars(tokenizers).update(generate_merges=quick_merges(merges))
+    room = room_here()
+    left = left_packed(partial(Packed, room=room), partial(Once, room=room), SMALL)
     try:
-        yield
+        with left if deferred else contextlib.nullcontext():
+            yield
     finally:
         vars(gguf).update(before)
         vars(loader).update(load_gguf_checkpoint=usual, _gguf_parse_value=parse)
@@ -308,10 +264,11 @@ def _tensors(reader: Any, parsed: dict[str, Any], model: Any, deferred: bool) ->
     places = loader.get_gguf_hf_weights_map(model, processor)
     found: dict[str, torch.Tensor] = {}
     unread: list[str] = []
-    room = _room()
+    room = room_here()
+    apart: dict[str, dict[int, Packed]] = {}
 
     for tensor in reader.tensors:
-        packed = Packed(tensor, room)
+        packed = Packed.of(tensor, room)
 
         def process(numbers: Array, into: dict[str, torch.Tensor], name: str = str(tensor.name)) -> Any:
             parameters = {**parsed, "tensors": into}
@@ -320,6 +277,10 @@ def _tensors(reader: Any, parsed: dict[str, Any], model: Any, deferred: bool) ->
                     weights=numbers, name=name, tensor_key_mapping=places, parsed_parameters=parameters
                 )
 
+        if deferred and len(packed.shape) == 3 and (place := place_of(process)):
+            name, number = place
+            apart.setdefault(name, {})[number] = packed
+            continue
         # Tried on zeros, which take no memory until they are looked at: what becomes of the name, and of the shape.
         zeros = np.zeros(packed.shape, np.float32)
         tried = process(zeros, {})
@@ -336,6 +297,7 @@ def _tensors(reader: Any, parsed: dict[str, Any], model: Any, deferred: bool) ->
                 return np.ascontiguousarray(numbers)
 
             found[places[tried.name]] = _weight(Once(make, room), tried.weights.shape, None, deferred)
+    found |= {name: waiting(together([parts[number] for number in sorted(parts)])) for name, parts in apart.items()}
     if unread := [name for name in unread if not _KNOWN.search(name)]:
         names = some(unread, NAMED_TENSORS)
         raise IncompleteWeights(msg("tensors of the GGUF that nobody reads: {names}", names=names))

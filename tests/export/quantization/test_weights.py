@@ -74,3 +74,26 @@ def test_graphs_inside_nodes_are_found() -> None:
     node = onnx.helper.make_node("If", ["which"], [], then_branch=inner, else_branch=inner)
     outer = onnx.helper.make_graph([node], "outer", [], [])
     assert [graph.name for graph in graphs(outer)] == ["outer", "inner", "inner"]
+
+
+def test_what_comes_piece_by_piece_is_the_same_tensor_and_stored_once(tmp_path: Path) -> None:
+    several = np.arange(3 * 64 * 64, dtype=np.float32).reshape(3, 64, 64)
+    with Store(tmp_path / "model.onnx.data") as store:
+        weights = [
+            store.put("first", WIDE),
+            store.put_pieces("pieces", iter(several)),
+            store.put_pieces("again", (each.T.copy().T for each in several)),
+            store.put("whole", several),
+            store.put_pieces("others", iter(several + 1)),
+        ]
+    graph = onnx.helper.make_graph([], "weights", [], [], weights)
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "model.onnx")
+    made = onnx.load(tmp_path / "model.onnx").graph.initializer
+    found = {each.name: onnx.numpy_helper.to_array(each) for each in made}
+    for name, expected in {"first": WIDE, "again": several, "whole": several, "others": several + 1}.items():
+        assert np.array_equal(found[name], expected)
+    assert np.array_equal(found["pieces"], several)
+    places = [onnx.external_data_helper.ExternalDataInfo(each).offset for each in weights]
+    assert places[1] == places[2] == places[3] != places[4]
+    assert all((place or 0) % ALIGNED == 0 for place in places)
+    assert (tmp_path / "model.onnx.data").stat().st_size == WIDE.nbytes + 2 * several.nbytes

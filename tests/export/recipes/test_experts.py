@@ -5,6 +5,7 @@ The judge is plain numpy: each token's experts, one after another.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -178,3 +179,29 @@ def test_experts_that_fill_no_whole_blocks_are_refused_in_words(tmp_path: Path) 
     experts.by_turns(whole)
     with pytest.raises(ExportError, match="80 numbers"):
         graph.rewrite(whole, tmp_path / "model.onnx", 8, lambda *_: None)
+
+
+@pytest.mark.parametrize("bits", [None, 8, 4])
+def test_experts_that_come_one_by_one_are_written_as_the_same_bytes(bits: int | None, tmp_path: Path) -> None:
+    found = weights()
+    asked: list[tuple[int, ...]] = []
+
+    def part(name: str, start: int, stop: int) -> Any:
+        asked.append(found[name][start:stop].shape)
+        return found[name][start:stop]
+
+    parts, layer = {name: partial(part, name) for name in found}, one_layer(found)
+    for folder, held in (("whole", None), ("parts", parts)):
+        made = onnx.ModelProto()
+        made.CopyFrom(layer)
+        if held:  # nobody can read them as a whole
+            for tensor in made.graph.initializer:
+                if tensor.name in found:
+                    tensor.ClearField("raw_data")
+        whole = Graph(made, tmp_path, None, held)
+        experts.by_turns(whole)
+        graph.rewrite(whole, tmp_path / folder / "model.onnx", bits, lambda *_: None)
+    one, other = ((tmp_path / folder / "model.onnx.data").read_bytes() for folder in ("whole", "parts"))
+    assert one == other
+    assert {shape[0] for shape in asked} == {1}
+    assert len(asked) == 2 * EXPERTS

@@ -17,15 +17,17 @@ import numpy as np
 import pytest
 import torch
 from transformers import modeling_gguf_pytorch_utils as loader
-from transformers.integrations.gguf import dequant
+from transformers.integrations.gguf import dequant, reader
+from transformers.integrations.gguf import gguf_conversion_mapping as operations
 from transformers.integrations.gguf.gguf_conversion_mapping import GGUF_ARCHS
 
 from playground.paths import ROOT
 from playground.runtimes.torch import gguf_vocabulary, gguf_weights
 from playground.runtimes.torch.deferred import Deferred, real
-from playground.runtimes.torch.gguf_weights import Packed, Room, quick_gguf, unpacked_ahead
+from playground.runtimes.torch.gguf_weights import Packed, quick_gguf, unpacked_ahead
 from playground.runtimes.torch.incomplete import IncompleteWeights
 from playground.runtimes.torch.networks import load_network
+from playground.runtimes.torch.unpacked import Room
 from playground.sources import limits
 from tests.families.sweep import names, networks
 from tests.support import ggufs
@@ -90,7 +92,8 @@ def write(path: Path, network: Any, family: str, kinds: tuple[str, ...]) -> None
         kind = gguf.GGMLQuantizationType[kinds[number % len(kinds)] if array.ndim > 1 else "F32"]
         if array.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0]:
             kind = gguf.GGMLQuantizationType.F32
-        writer.add_tensor(place, gguf.quantize(np.ascontiguousarray(array), kind), raw_dtype=kind)
+        full = f"{place}.weight" if place.endswith("_exps") else place
+        writer.add_tensor(full, gguf.quantize(np.ascontiguousarray(array), kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -114,6 +117,72 @@ def test_each_family_gets_what_transformers_own_loader_gives_it(family: str, pac
             assert isinstance(ours[name], Deferred) <= deferred
 
 
+@pytest.mark.parametrize("family", ["qwen2_moe", "qwen3_moe"])
+def test_an_expert_is_unpacked_without_the_others(
+    family: str, packed_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = small(family)
+    path = packed_models / f"{family}-apart.gguf"
+    write(path, network, FAMILIES[family], TYPES)
+    theirs = loader.load_gguf_checkpoint(path, return_tensors=True, model_to_load=network)["tensors"]
+    with quick_gguf(True):
+        ours = loader.load_gguf_checkpoint(path, return_tensors=True, model_to_load=network)["tensors"]
+    names_of_experts = [name for name in theirs if ".experts." in name]
+    assert {name.rpartition(".")[2] for name in names_of_experts} == {"gate_up_proj", "down_proj"}
+    unpacked: list[int] = []
+    usual = gguf_weights._unpacked
+    monkeypatch.setattr(gguf_weights, "_unpacked", lambda data, kind: unpacked.append(data.ndim) or usual(data, kind))
+    for name in names_of_experts:
+        assert isinstance(ours[name], Deferred)
+        for place, expected in enumerate(theirs[name]):
+            assert torch.equal(real(ours[name][place]), expected), name
+    assert set(unpacked) == {2}
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q4_0", "Q8_0"])
+def test_the_newer_reader_leaves_large_tensors_in_the_file_and_gives_the_same_numbers(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Experts that stand below each other, and rows and columns in another order, as Qwen 3.5 has them."""
+    monkeypatch.setattr(gguf_weights, "SMALL", 64)
+    number = gguf.GGMLQuantizationType[kind]
+    numbers = np.random.default_rng(1)
+
+    def lazy(*shape: int) -> Any:
+        data = gguf.quantize(numbers.normal(size=shape).astype(np.float32), number)
+        plain = kind in ("F32", "F16", "BF16")
+        return reader.LazyGgufTensor(data.view(np.uint8).reshape(-1), int(number), shape if plain else data.shape)
+
+    gate, up, matrix = lazy(3, 64, 64), lazy(3, 64, 64), lazy(64, 64)
+    fp32: Any = torch.float32
+
+    def chain(given: dict[str, Any], *steps: Any) -> Any:
+        types = {} if kind in ("F32", "F16", "BF16") else {"w": int(number)}
+        found = {name: [tensor[...]] for name, tensor in given.items()}
+        for step in (operations.Dequantize(types, fp32), *steps, operations.Cast(fp32)):
+            found = step.convert(found, source_patterns=list(given), target_patterns=["w"], full_layer_name="w")
+        (made,) = found.values()
+        return made[0] if isinstance(made, list) else made
+
+    def both() -> Any:
+        return chain({"a": gate, "b": up}, operations.ConcatenateRows(dim=1))
+
+    def ordered() -> Any:
+        turned = torch.arange(63, -1, -1)
+        return chain({"a": matrix}, operations.PermuteRows(turned[8:], 8), operations.PermuteInputFeatures(turned))
+
+    expected = both(), ordered()
+    with quick_gguf(True):
+        found = both(), ordered()
+    assert not any(isinstance(each, Deferred) for each in expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert isinstance(ours, Deferred)
+        assert ours.shape == theirs.shape
+        assert torch.equal(real(ours), theirs)
+    assert all(torch.equal(real(found[0][place]), expected[0][place]) for place in range(3))
+    assert not isinstance(both(), Deferred)  # transformers is as it was
+
+
 class Tensor:
     """What the package gguf tells of a tensor."""
 
@@ -128,7 +197,7 @@ class Tensor:
 def test_rows_are_those_of_the_whole_matrix(kind: str, room: int) -> None:
     tensor = Tensor(np.random.default_rng(1).normal(size=(3000, 512)).astype(np.float32), kind)
     expected = torch.from_numpy(np.array(gguf.dequantize(tensor.data, tensor.tensor_type), np.float32))
-    packed = Packed(tensor, Room(room))
+    packed = Packed.of(tensor, Room(room))
     for _ in range(3):  # before it was asked for, before it is kept, and behind that
         assert torch.equal(packed.part(0, 3000), expected)
         assert torch.equal(packed.part(2900, 4000), expected[2900:])
@@ -164,7 +233,7 @@ def test_room_is_given_until_there_is_none_and_comes_back_with_the_numbers() -> 
 
 
 def test_what_is_asked_for_once_is_not_kept() -> None:
-    packed = Packed(Tensor(np.ones((64, 64), np.float32), "Q8_0"), Room(1 << 30))
+    packed = Packed.of(Tensor(np.ones((64, 64), np.float32), "Q8_0"), Room(1 << 30))
     packed.whole()
     assert packed.whole.kept is None
     assert packed.whole() is packed.whole()
@@ -174,7 +243,7 @@ def test_what_is_asked_for_once_is_not_kept() -> None:
 def test_a_network_computes_the_same_with_packed_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: float
 ) -> None:
-    monkeypatch.setattr(gguf_weights, "_room", lambda: Room(int(room * 1e9)))
+    monkeypatch.setattr(gguf_weights, "room_here", lambda: Room(int(room * 1e9)))
     monkeypatch.setattr("playground.runtimes.torch.gguf_weights.SMALL", 64)
     ggufs.write_llama(tmp_path / "m.gguf")
     whole, packed = (load_network(tmp_path, "m.gguf", deferred=deferred).model for deferred in (False, True))
@@ -200,18 +269,18 @@ def test_a_network_computes_the_same_with_packed_weights(
 def test_what_has_one_axis_can_be_packed_too(kind: str) -> None:
     tensor = Tensor(np.arange(64, dtype=np.float32), kind)
     expected = gguf.dequantize(tensor.data, tensor.tensor_type)
-    assert np.array_equal(Packed(tensor, Room(0)).unpacked(), expected)
+    assert np.array_equal(Packed.of(tensor, Room(0)).unpacked(), expected)
 
 
 def test_a_row_that_there_is_not_is_an_error() -> None:
-    packed = Packed(Tensor(np.ones((8, 32), np.float32), "Q8_0"), Room(0))
+    packed = Packed.of(Tensor(np.ones((8, 32), np.float32), "Q8_0"), Room(0))
     for wrong in (-1, 8):
         with pytest.raises(IndexError):
             packed.at(torch.tensor([0, wrong]))
 
 
 def test_who_writes_into_parts_of_a_weight_writes_into_their_own() -> None:
-    packed = Packed(Tensor(np.ones((64, 64), np.float32), "Q8_0"), Room(1 << 30))
+    packed = Packed.of(Tensor(np.ones((64, 64), np.float32), "Q8_0"), Room(1 << 30))
     weight = Deferred(packed.whole, torch.empty(64, 64, device="meta"), rows=packed)
     for _ in range(2):
         for part in (*weight.split(16), *weight.unbind()):
@@ -229,9 +298,90 @@ def test_settings_of_generation_beside_a_file_are_not_the_models_but_those_of_an
     assert load_network(tmp_path).model.generation_config.top_k == 7
 
 
-def test_which_families_are_unpacked_at_once_is_as_in_transformers() -> None:
-    assert set(limits.UNPACKED_WHOLE) == set(GGUF_ARCHS)
-    assert limits.unpacked_whole({"general.architecture": "qwen3moe", "qwen3moe.expert_count": 128})
+def write_qwen35moe(path: Path) -> None:
+    """Random weights in the layout of Qwen 3.5 MoE: three layers of linear attention, one of full, four experts."""
+    width, inner, experts, head, words = 64, 32, 4, 32, 48
+    both = {
+        "attn_norm.weight": (width,),
+        "post_attention_norm.weight": (width,),
+        "ffn_gate_inp.weight": (experts, width),
+        "ffn_gate_exps.weight": (experts, inner, width),
+        "ffn_up_exps.weight": (experts, inner, width),
+        "ffn_down_exps.weight": (experts, width, inner),
+        "ffn_gate_inp_shexp.weight": (width,),
+        "ffn_gate_shexp.weight": (inner, width),
+        "ffn_up_shexp.weight": (inner, width),
+        "ffn_down_shexp.weight": (width, inner),
+    }
+    full = {f"attn_{name}.weight": (head, width) for name in "kv"}
+    full |= {"attn_q.weight": (2 * width, width), "attn_output.weight": (width, width)}
+    full |= {f"attn_{name}_norm.weight": (head,) for name in "qk"}
+    linear = {
+        "attn_qkv.weight": (2 * head + width, width),
+        "attn_gate.weight": (width, width),
+        "ssm_alpha.weight": (2, width),
+        "ssm_beta.weight": (2, width),
+        "ssm_conv1d.weight": (2 * head + width, 4),
+        "ssm_norm.weight": (head,),
+        "ssm_out.weight": (width, width),
+        "ssm_a": (2,),
+        "ssm_dt.bias": (2,),
+    }
+    shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (words, width), "output.weight": (words, width)}
+    shapes["output_norm.weight"] = (width,)
+    for layer in range(4):
+        shapes |= {f"blk.{layer}.{name}": shape for name, shape in (both | (full if layer == 3 else linear)).items()}
+    writer = gguf.GGUFWriter(path, "qwen35moe")
+    numbers = {
+        "context_length": 256, "embedding_length": width, "block_count": 4, "attention.head_count": 2,
+        "attention.head_count_kv": 1, "attention.key_length": head, "full_attention_interval": 4, "ssm.conv_kernel": 4,
+        "ssm.state_size": head, "ssm.group_count": 1, "ssm.time_step_rank": 2, "ssm.inner_size": width,
+        "rope.dimension_count": 8, "expert_feed_forward_length": inner, "expert_shared_feed_forward_length": inner,
+        "expert_count": experts, "expert_used_count": 2,
+    }  # fmt: skip
+    for name, value in numbers.items():
+        writer.add_uint32(f"qwen35moe.{name}", value)
+    writer.add_float32("qwen35moe.attention.layer_norm_rms_epsilon", 1e-6)
+    writer.add_float32("qwen35moe.rope.freq_base", 10000.0)
+    writer.add_array("qwen35moe.rope.dimension_sections", [2, 1, 1, 0])
+    writer.add_token_list([f"t{each}" for each in range(words)])
+    drawn = np.random.default_rng(3)
+    for name, shape in shapes.items():
+        array = drawn.normal(size=shape).astype(np.float32) * 0.2
+        if name.endswith("norm.weight"):
+            array += 1
+        if name.endswith("ssm_a"):
+            array = -np.exp(array)
+        kind = gguf.GGMLQuantizationType["Q8_0" if array.ndim > 1 and shape[-1] % 32 == 0 else "F32"]
+        writer.add_tensor(name, gguf.quantize(array, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_a_mixture_of_the_newer_reader_computes_the_same_with_packed_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("playground.runtimes.torch.gguf_weights.SMALL", 64)
+    write_qwen35moe(tmp_path / "m.gguf")
+    whole, packed = (load_network(tmp_path, "m.gguf", deferred=deferred).model for deferred in (False, True))
+    for layer in packed.model.layers:
+        assert isinstance(layer.mlp.experts.gate_up_proj.data, Deferred)
+        assert layer.mlp.experts.gate_up_proj.rows is not None
+    ids = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])
+    with torch.no_grad():
+        assert torch.equal(whole(ids).logits, packed(ids).logits)
+    for name, weight in whole.named_parameters():
+        assert torch.equal(real(packed.get_parameter(name).detach()), weight), name
+
+
+def test_whose_experts_stay_in_the_file_is_as_in_transformers() -> None:
+    processors = loader.TENSOR_PROCESSORS.items()
+    apart = {family for family, processor in processors if hasattr(processor, "_set_moe_expert_tensor")}
+    assert set(limits.EXPERTS_ONE_BY_ONE) == apart | {family for family in GGUF_ARCHS if "moe" in family}
+    assert not limits.unpacked_whole({"general.architecture": "qwen3moe", "qwen3moe.expert_count": 128})
+    assert limits.unpacked_whole({"general.architecture": "gpt_oss", "gpt_oss.expert_count": 32})
     assert not limits.unpacked_whole({"general.architecture": "llama", "llama.expert_count": 0})
 
 

@@ -89,7 +89,7 @@ def test_at_its_limit_an_app_ends_its_runs_keeps_them_and_goes_when_told(room_mb
             time.sleep(0.2)
         runs = [run for id in ids for run in kept(store, id)]
         assert all(run.text or told(run.error) for run in runs), runs
-        if room_mb >= 64:
+        if room_mb >= 256:  # with less, threads of gradio may have taken what a new worker needs
             assert not refused and all(run.text and not run.error for run in runs), runs
         endless = ID.findall(begun(app, "endless", "last"))
         children = psutil.Process(app.process.pid).children(recursive=True)

@@ -15,7 +15,8 @@ from scripts import messages as catalogues
 
 OWNERS_WORDS = re.compile(
     r"PLAYGROUND_|\bHF_[A-Z]|(spaces|hardware)\.yaml|`(playground|ollama|hf|pip|python|ray|models|compare)\b|\bpip\b"
-    r"|path:|remote:NAME|(^|[\s(;])--[a-z]|Ctrl-C|\bFree some|\blogs?\b(?!-)|\{log\}|\bterminal\b|it in the catalogue|key_env"
+    r"|path:|remote:NAME|(^|[\s(;])--[a-z]|Ctrl-C|\bFree some|\blogs?\b(?!-)|\{log\}|\bterminal\b"
+    r"|it in the catalogue|key_env"
 )
 """What names the environment, a file of the configuration, a command, an option, a log or the disk."""
 OWNERS_PLACES = (

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from playground.errors import PlaygroundError, RunError
+from playground.errors import PlaygroundError, Reason, RunError
 from playground.messages import msg
 from playground.records import LoadSpec, Request
 from playground.runtimes import create_runtime
@@ -100,7 +100,7 @@ class Head(JsonChild):
         address: Where others join it.
 
     Raises:
-        OSError, RuntimeError: It can't be started.
+        OSError, RuntimeError, Reason: It can't be started.
     """
 
     def __init__(self, cores: int) -> None:
@@ -118,12 +118,12 @@ class Head(JsonChild):
             try:
                 said = self.receive(LOOK_S)
             except ChildDied as error:
-                raise RuntimeError(self.tail[-1] if self.tail else "its head process ended") from error
+                raise (RuntimeError(self.tail[-1]) if self.tail else Reason(msg("its head process ended"))) from error
             if said is not None:
                 if "error" in said:
                     raise RuntimeError(said["error"])
                 return str(said["address"])
-        raise RuntimeError(f"it did not start within {START_S:.0f} s")
+        raise Reason(msg("it did not start within {n} s", n=f"{START_S:.0f}"))
 
     def close(self) -> None:
         """End the cluster and all of its processes."""

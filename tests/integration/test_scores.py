@@ -79,7 +79,9 @@ def expected(load: Load) -> Callable[[str, tuple[int, ...]], list[float]]:
 
     @cache
     def network(model: str) -> Any:
-        return AutoModelForCausalLM.from_pretrained(load(f"{model}@torch-fp32").artifact.path, dtype=torch.float32)
+        folder = Path(load(f"{model}@torch-fp32").artifact.path)
+        packed = {"gguf_file": "model.gguf"} if (folder / "model.gguf").is_file() else {}
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **packed)
 
     @lru_cache
     def scored(model: str, ids: tuple[int, ...]) -> list[float]:

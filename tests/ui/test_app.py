@@ -255,7 +255,7 @@ def test_the_api_compares_lists_and_explains(app: App) -> None:
     [
         ({"models": ["fats"]}, "Did you mean fast"),
         ({"models": ["dies"]}, "'dies' is not served by the API of this app"),
-        ({"models": ["path:/etc"]}, "spaces.yaml names; /models lists them"),
+        ({"models": ["path:/etc"]}, "/models lists those that are served here"),
         ({"models": ["fast@onnx-int8"]}, "fast@fake-none"),
         ({"models": []}, "No model"),
         ({"prompt": ""}, "empty"),

@@ -253,6 +253,12 @@ class ReadsInAnotherOrder(Around):
         yield from (*found[:-2], *reversed(found[-2:]))
 
 
+def put(around: type[Around], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every engine that is opened stand behind a faulty one."""
+    opened = runtime.open_engine
+    monkeypatch.setattr(runtime, "open_engine", lambda *given, **named: around(opened(*given, **named)))
+
+
 @pytest.mark.parametrize(
     ("precision", "around"),
     [
@@ -269,8 +275,7 @@ def test_a_fault_in_the_cache_is_caught(
     around: type[Around],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    opened = runtime.open_engine
-    monkeypatch.setattr(runtime, "open_engine", lambda *given, **named: around(opened(*given, **named)))
+    put(around, monkeypatch)
     assert is_caught(exports[precision], answers(""), precision)
 
 
@@ -283,8 +288,7 @@ def test_kernels_that_read_a_token_otherwise_alone_than_in_company_are_caught(
     around: type[Around],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    opened = runtime.open_engine
-    monkeypatch.setattr(runtime, "open_engine", lambda *given, **named: around(opened(*given, **named)))
+    put(around, monkeypatch)
     with pytest.raises(Reason, match="other logits alone than in company"):
         judged(exports[precision], answers(""), precision)
 

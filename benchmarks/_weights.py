@@ -140,8 +140,9 @@ def in_safetensors(folder: Path, place: Path) -> Path:
         if model.config.tie_word_embeddings:  # transformers 4 looks for the other name of the two
             tensors.pop("lm_head.weight", None)
         save_file(tensors, stage / "model.safetensors", metadata={"format": "pt"})
-        for name in ("config.json", "generation_config.json"):
-            shutil.copy2(folder / name, stage)
+        for file in folder.iterdir():
+            if file.name not in (source.name, "artifact.json"):
+                shutil.copy2(file, stage)
         stage.rename(made)
     return made
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks._weights import in_safetensors
 from playground.config.endpoints import load_remotes, remote_artifact, remote_spec
 from playground.config.settings import load_settings
 from playground.errors import RunError
@@ -51,18 +52,24 @@ def artifact(playground: Playground) -> Artifact:
 
 
 @pytest.fixture(scope="module")
-def address(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def folder(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same weights as the server reads them: it takes no GGUF file."""
+    return str(in_safetensors(Path(artifact.path), tmp_path_factory.mktemp("weights")))
+
+
+@pytest.fixture(scope="module")
+def address(folder: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running ``transformers serve``, which is ended with everything it started."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("serve")
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder)}
+    place = tmp_path_factory.mktemp("serve")
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(place)}
     options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
-    log = folder / "log.txt"
+    log = place / "log.txt"
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [sys.executable, "-c", SERVE, "serve", artifact.path, *options],
+            [sys.executable, "-c", SERVE, "serve", folder, *options],
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -72,12 +79,13 @@ def address(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Ite
         wait_for(f"http://127.0.0.1:{port}/health", server, log)
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+                server.wait()
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
@@ -91,8 +99,8 @@ def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"transformers serve did not start:\n{log.read_text(errors='replace')[-3000:]}")
 
 
-def remote(address: str, artifact: Artifact, **fields: Any) -> Runtime:
-    block = {"name": "served", "url": address, "model": artifact.path, "timeout_s": 120} | fields
+def remote(address: str, folder: str, **fields: Any) -> Runtime:
+    block = {"name": "served", "url": address, "model": folder, "timeout_s": 120} | fields
     spec = remote_spec(load_remotes([block], {}, "test")[0])
     runtime = create_runtime("remote")
     runtime.load(LoadSpec(spec, remote_artifact(Variant(spec.id, "remote", "served")), 1))
@@ -105,14 +113,15 @@ def answered(runtime: Runtime, request: Request) -> ModelRun:
     return run
 
 
-@pytest.mark.parametrize(("kind", "request_"), [("chat", CHAT), ("base", TEXT)])
+@pytest.mark.parametrize("case", [("chat", CHAT), ("base", TEXT)], ids=lambda case: case[0])
 def test_a_served_model_says_what_the_same_weights_say_here(
-    playground: Playground, artifact: Artifact, address: str, kind: str, request_: Request
+    playground: Playground, artifact: Artifact, folder: str, address: str, case: tuple[str, Request]
 ) -> None:
+    kind, request_ = case
     spec = replace(playground.catalog.resolve(MODEL)[0], kind=kind)
     load = LoadSpec(spec, artifact, playground.settings.threads)
     here = list(playground.pool.generate(load, request_, lambda: False))[-1].run
-    there = answered(remote(address, artifact, kind=kind), request_)
+    there = answered(remote(address, folder, kind=kind), request_)
     assert here is not None and here.error is None
     assert there.text == here.text != ""
     assert there.finish_reason == here.finish_reason
@@ -126,15 +135,15 @@ def test_a_served_model_says_what_the_same_weights_say_here(
     assert there.timings.decode_tok_s is not None and there.timings.decode_tok_s > 0
 
 
-def test_a_stop_string_ends_the_servers_answer_too(artifact: Artifact, address: str) -> None:
-    whole = answered(remote(address, artifact), CHAT).text
+def test_a_stop_string_ends_the_servers_answer_too(folder: str, address: str) -> None:
+    whole = answered(remote(address, folder), CHAT).text
     stop = whole[len(whole) // 2 :][:3]
-    run = answered(remote(address, artifact), replace(CHAT, stop=(stop,)))
+    run = answered(remote(address, folder), replace(CHAT, stop=(stop,)))
     assert (run.text, run.finish_reason) == (whole[: whole.index(stop)], "stop")
 
 
-def test_stop_ends_the_answer_and_the_server_is_free_for_the_next(artifact: Artifact, address: str) -> None:
-    runtime = remote(address, artifact)
+def test_stop_ends_the_answer_and_the_server_is_free_for_the_next(folder: str, address: str) -> None:
+    runtime = remote(address, folder)
     pieces = 0
     pressed = 0.0
 
@@ -151,20 +160,20 @@ def test_stop_ends_the_answer_and_the_server_is_free_for_the_next(artifact: Arti
     assert answered(runtime, replace(CHAT, max_new_tokens=4)).finish_reason == "length"
 
 
-def test_a_parameter_this_server_refuses_is_named(artifact: Artifact, address: str) -> None:
+def test_a_parameter_this_server_refuses_is_named(folder: str, address: str) -> None:
     with pytest.raises(RunError, match=r"HTTP 422.*top_k.*set it back to the default"):
-        answered(remote(address, artifact), replace(CHAT, top_k=5))
+        answered(remote(address, folder), replace(CHAT, top_k=5))
 
 
-def test_another_model_than_the_one_served_is_refused_in_the_servers_words(artifact: Artifact, address: str) -> None:
+def test_another_model_than_the_one_served_is_refused_in_the_servers_words(folder: str, address: str) -> None:
     with pytest.raises(RunError, match=r"remote:served: 127\.0\.0\.1:\d+ .*HTTP 400\): Server is pinned"):
-        answered(remote(address, artifact, model="another"), CHAT)
+        answered(remote(address, folder, model="another"), CHAT)
 
 
 def test_through_the_whole_playground_beside_a_local_model(
-    artifact: Artifact, address: str, monkeypatch: pytest.MonkeyPatch
+    folder: str, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remotes = [{"name": "served", "url": address, "model": artifact.path, "timeout_s": 120}]
+    remotes = [{"name": "served", "url": address, "model": folder, "timeout_s": 120}]
     monkeypatch.setenv("PLAYGROUND_REMOTES", json.dumps(remotes))
     with Playground(load_settings()) as playground:
         variants = [Variant(MODEL, "torch", "fp32"), playground.catalog.resolve("remote:served")[1]]

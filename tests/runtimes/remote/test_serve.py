@@ -25,7 +25,7 @@ from benchmarks._weights import in_safetensors
 from playground.config.endpoints import load_remotes, remote_artifact, remote_spec
 from playground.config.settings import load_settings
 from playground.errors import RunError
-from playground.records import Artifact, LoadSpec, ModelRun, Request, Variant
+from playground.records import Artifact, LoadSpec, ModelKind, ModelRun, Request, Variant
 from playground.runtimes import create_runtime
 from playground.runtimes.base import Runtime
 from playground.service import Playground
@@ -115,7 +115,7 @@ def answered(runtime: Runtime, request: Request) -> ModelRun:
 
 @pytest.mark.parametrize("case", [("chat", CHAT), ("base", TEXT)], ids=lambda case: case[0])
 def test_a_served_model_says_what_the_same_weights_say_here(
-    playground: Playground, artifact: Artifact, folder: str, address: str, case: tuple[str, Request]
+    playground: Playground, artifact: Artifact, folder: str, address: str, case: tuple[ModelKind, Request]
 ) -> None:
     kind, request_ = case
     spec = replace(playground.catalog.resolve(MODEL)[0], kind=kind)

@@ -46,9 +46,11 @@ UNPACKED = 1 / 16
 unpacked once and not for every token, of a large one a part is."""
 PROCESS_MB = {"onnx": 96.0, "torch": 370.0}
 """Interpreter and libraries, loaded, with an empty model."""
-KERNELS_MB, KERNELS_TOKENIZER, KERNELS_PACKED = 75.0, 8.7, 0.95
+KERNELS_MB, KERNELS_TOKENIZER, KERNELS_PACKED = 60.0, 2.5, 0.95
 """Where the playground's kernels run the graph, without onnxruntime: interpreter and libraries, for each byte of
 tokenizer.json, and weights in memory over those on disk, whose scales become half floats."""
+LOADING_MB, LOADING_TOKENIZER = 15.0, 6.2
+"""What reading tokenizer.json takes on top: fixed, and for each byte. The worker gives it back when it is loaded."""
 OTHER_MB = 60.0
 """Of a worker that runs neither: a scripted model's, or one that asks a server."""
 TOKENIZER_MB, TOKENIZER_FACTOR = 31.0, 5.9
@@ -108,12 +110,14 @@ class RuntimeMemory(Record):
         weights_mb: As they lie in memory.
         cache_mb: Keys and values for prompt and answer.
         scratch_mb: What computing a part of a long prompt takes on top.
+        loading_mb: What loading takes and gives back, before there are cache and scratch memory.
     """
 
     process_mb: float
     weights_mb: float
     cache_mb: float
     scratch_mb: float
+    loading_mb: float = 0.0
 
     @property
     def total_mb(self) -> float:
@@ -214,6 +218,7 @@ def of_files(
             weights * KERNELS_PACKED / MB,
             0.0 if cache is None else _kernels_cache(cache, _in_rooms(tokens), kv_bits) / MB,
             scratch_mb(config, 0 if tokens == 0 else PREFILL_CHUNK),
+            LOADING_MB + LOADING_TOKENIZER * tokenizer_bytes / MB,
         )
     return RuntimeMemory(
         PROCESS_MB[runtime] + _tokenizer_mb(tokenizer_bytes),

@@ -6,6 +6,7 @@ operating system counts; it does not know models, workers or budgets.
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
 from pathlib import Path
@@ -48,6 +49,13 @@ class PeakMeter:
         if self._was_reset:
             return peak, msg("VmHWM of the worker while it answered")
         return peak, msg("VmHWM of the worker since it started")
+
+
+def give_back() -> None:
+    """Give the system what was freed and is kept for more to come. Only glibc keeps so much, and has a call for it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def resident_mb(pid: int) -> float | None:

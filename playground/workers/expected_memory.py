@@ -48,7 +48,8 @@ class Expected(Record):
         cache_mb: Keys and values for this prompt and its longest answer.
         scratch_mb: What computing a part of the prompt takes on top.
         cache_mb_per_1000: Keys and values of 1,000 tokens; None where config.json does not say enough.
-        total_mb: The expected peak.
+        total_mb: The expected peak of an answer.
+        loading_mb: What loading takes beyond that, for a moment.
     """
 
     disk_mb: float
@@ -58,6 +59,7 @@ class Expected(Record):
     scratch_mb: float
     cache_mb_per_1000: float | None
     total_mb: float
+    loading_mb: float = 0.0
 
 
 def check_alone(load: LoadSpec, request: Request | None, budget_mb: float) -> None:
@@ -66,9 +68,10 @@ def check_alone(load: LoadSpec, request: Request | None, budget_mb: float) -> No
     Raises:
         DoesNotFit: With both figures.
     """
-    total = expected(load, request).total_mb
-    if total > budget_mb:
-        raise refusal(load.artifact.variant, total, budget_mb)
+    found = expected(load, request)
+    most = found.total_mb + found.loading_mb
+    if most > budget_mb:
+        raise refusal(load.artifact.variant, most, budget_mb)
 
 
 def refusal(variant: Variant, expected_mb: float, budget_mb: float) -> DoesNotFit:
@@ -125,6 +128,7 @@ def expected(load: LoadSpec, request: Request | None = None) -> Expected:
         parts.scratch_mb,
         thousand,
         parts.total_mb + held,
+        max(0.0, parts.loading_mb - parts.cache_mb - parts.scratch_mb),
     )
 
 

@@ -26,7 +26,7 @@ from playground.runtimes.base import Runtime
 from playground.runtimes.generation.scoring import Task, score
 from playground.runtimes.generation.token_scores import ScoreIds
 from playground.system.child import end_with_parent, take_streams
-from playground.system.memory import PeakMeter
+from playground.system.memory import PeakMeter, give_back
 from playground.workers import protocol
 
 TELL_EVERY_S = 0.2
@@ -127,6 +127,7 @@ class Server:
         self._runtime.load(load)
         # What is loaded stays for the life of the process; left alone by the collector, it pauses no answer.
         gc.collect()
+        give_back()
         gc.freeze()
         self._say(protocol.ready(time.monotonic()))
 

@@ -352,7 +352,8 @@ class Pool:
         """
         with self._lock:
             # Noted before anything is counted: of two that load at the same time, each sees the other.
-            mine.expected_mb = expected(load, request).total_mb
+            found = expected(load, request)
+            mine.expected_mb = found.total_mb + (0.0 if mine.worker else found.loading_mb)
             others = [slot for slot in self._slots.values() if slot is not mine]
         room = self.budget_mb - mine.taken_mb() - sum(slot.taken_mb() for slot in others)
         for slot in sorted(others, key=lambda other: other.used_at):

@@ -223,7 +223,8 @@ class RayReplicas:
         Raises:
             DoesNotFit: The replicas of a cluster that is started here would take more than this machine has for models.
         """
-        need_mb = expected(load, None).total_mb * self._replicas
+        found = expected(load, None)
+        need_mb = found.total_mb * self._replicas + found.loading_mb
         if need_mb > self._budget_mb:
             raise DoesNotFit(
                 msg(

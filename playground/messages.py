@@ -125,27 +125,32 @@ def _in_a_row(said: _Parts) -> Translatable:
 NOTHING = foreign("")
 
 
-def changed(text: Translatable, instead: Callable[[Translatable], Translatable | None]) -> Translatable:
-    """The message with others in place of those in it, wherever they stand; what becomes empty in a row is left out.
+Instead = Callable[["Translatable"], "Translatable | None"]
+"""What is said in place of a message; None where it stays."""
+Worded = Callable[[str, str], str]
+"""What is said in place of a text that is nobody's template, by the name of the value that it is."""
 
-    Args:
-        instead: What is said in place of a message; None where it stays.
-    """
+
+def changed(text: Translatable, instead: Instead, worded: Worded = lambda name, text: text) -> Translatable:
+    """The message with others in place of those in it, wherever they stand; what becomes empty in a row is left out."""
     found = instead(text)
     if found is not None:
         return found
-    values = {name: _changed(value, instead) for name, value in text.values.items()}
+    values = {name: _changed(value, name, instead, worded) for name, value in text.values.items()}
     if all(values[name] is value for name, value in text.values.items()):
         return text
     return Translatable(text.template, values, text.plural)
 
 
-def _changed(value: Any, instead: Callable[[Translatable], Translatable | None]) -> Any:
-    if isinstance(value, Translatable):
-        return changed(value, instead)
+def _changed(value: Any, name: str, instead: Instead, worded: Worded) -> Any:
+    if isinstance(value, Translatable) and value.template:
+        return changed(value, instead, worded)
+    if isinstance(value, str):
+        said = worded(name, value)
+        return value if said == value else foreign(said)
     if not isinstance(value, (list, tuple)):
         return value
-    items = [_changed(item, instead) for item in value]
+    items = [_changed(item, name, instead, worded) for item in value]
     if all(new is old for new, old in zip(items, value, strict=True)):
         return value
     return type(value)(item for item in items if item != "") if isinstance(value, _Parts) else items

@@ -2,13 +2,17 @@
 
 Below the front ends nobody knows who reads: an error's next step speaks to whoever can take it, and that is often the
 owner, who has the disk, the environment and the terminal. Where the audience is public, the front ends say what stands
-here instead. ``tests/test_owners.py`` finds messages that are neither here nor known to reach no visitor.
+here instead: of a message by ``for_visitors``, of what was stored with messages in it by ``all_for_visitors``. Where
+files lie on the owner's machine is in no next step, but in what went wrong: of a place the last name is told alone.
+``tests/test_owners.py`` finds messages that are neither here nor known to reach no visitor.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
 
 from playground.messages import NOTHING, Translatable, changed, foreign, msg
 
@@ -236,9 +240,57 @@ INSTEAD: dict[str, Said] = {
 """By English template: what visitors are told."""
 
 
+PLACES = frozenset({"file", "folder", "home", "log", "path"})
+"""Values that are places on a disk, where they are whole."""
+WORDS = frozenset({"detail", "error", "line", "parts", "problem", "reason", "said", "sentence", "what", "why"})
+"""Values that are somebody else's words, such as the system's, with places in them."""
+QUOTED = re.compile(r"""(['"])/(?:[^'"\n]*/)?([^'"\n/]+)/?\1""")
+PLACE = re.compile(r"(?<![\w:/.~-])/(?:[^\s'\"():,;/]+/)+([^\s'\"():,;/]*)")
+Kept = TypeVar("Kept")
+
+
 def for_visitors(text: str) -> Translatable:
     """A message as a visitor is told it; a text of anybody else's as it is."""
-    return changed(foreign(text), _instead)
+    return changed(foreign(text), _instead, _without_places)
+
+
+def all_for_visitors(kept: Kept) -> Kept:
+    """What has messages in it (records, lists and mappings of them) with each as a visitor is told it; the same object
+    where that changes none. What is a template's is a message's; all other texts are as they were written.
+    """
+    return _all(kept)  # type: ignore[no-any-return]
+
+
+def _all(kept: Any) -> Any:
+    if isinstance(kept, Translatable):
+        return for_visitors(kept)
+    if type(kept) in (list, tuple):
+        if not kept or isinstance(kept[0], (int, float)):  # ids of tokens, by the thousand
+            return kept
+        items = [_all(item) for item in kept]
+        same = all(new is old for new, old in zip(items, kept, strict=True))
+        return kept if same else type(kept)(items)
+    if isinstance(kept, Mapping):
+        found = {name: _all(item) for name, item in kept.items()}
+        return kept if all(found[name] is item for name, item in kept.items()) else found
+    if is_dataclass(kept) and not isinstance(kept, type):
+        held = {each.name: getattr(kept, each.name) for each in fields(kept) if each.init}
+        new = {name: told for name, value in held.items() if (told := _all(value)) is not value}
+        return replace(kept, **new) if new else kept
+    return kept
+
+
+def _without_places(name: str, text: str) -> str:
+    """A value of a message; of a place on this machine in it the last name alone."""
+    if name in PLACES and text.startswith("/"):
+        return text.rstrip("/").rpartition("/")[2]
+    if name not in WORDS or "/" not in text:
+        return text
+    return PLACE.sub(lambda found: found[1] or _last(found[0]), QUOTED.sub(r"\1\2\1", text))
+
+
+def _last(place: str) -> str:
+    return place.rstrip("/").rpartition("/")[2]
 
 
 def _instead(text: Translatable) -> Translatable | None:

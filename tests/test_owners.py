@@ -10,7 +10,8 @@ import pytest
 
 from playground.errors import DoesNotFit, UnknownModel
 from playground.messages import NOTHING, Translatable, foreign, msg, sentences
-from playground.owners import INSTEAD, LATER, MEND, for_visitors
+from playground.owners import INSTEAD, LATER, MEND, all_for_visitors, for_visitors
+from playground.records import Comparison, Environment, ModelRun, Request, Timings, Variant
 from scripts import messages as catalogues
 
 OWNERS_WORDS = re.compile(
@@ -21,7 +22,7 @@ OWNERS_WORDS = re.compile(
 """What names the environment, a file of the configuration, a command, an option, a log or the disk."""
 OWNERS_PLACES = (
     *("cli/", "ship/", "evaluation/", "deploy/", "config/"),  # commands, and what is read when the app starts
-    *("sources/hub/writing.py", "ui/app.py", "api/serving.py", "workers/zerogpu.py"),
+    *("sources/hub/writing.py", "ui/app.py", "api/room.py", "api/serving.py", "workers/zerogpu.py"),
     *("catalog/stores.py", "sources/stores.py"),  # where strangers come, other programs' models are not looked for
 )
 """Modules, or folders of them, whose messages reach no visitor."""
@@ -105,6 +106,28 @@ def test_values_go_along_and_what_is_left_out_leaves_no_gap() -> None:
     assert for_visitors(died) == "The next prompt starts it again."
     limit = msg("Shorten it{aside}.", aside=msg(" (spaces.yaml sets the limits)"))
     assert for_visitors(limit) == "Shorten it."
+
+
+def test_of_places_on_the_owners_disk_the_last_name_is_told() -> None:
+    reason = foreign("No room: '/srv/private/x.db'")
+    error = msg("{path} can't be read ({reason})", path="/srv/private/m.onnx", reason=reason)
+    assert for_visitors(error) == "m.onnx can't be read (No room: 'x.db')"
+    bare = msg("it failed ({reason})", reason="OSError: /home/me/models/a.bin: see https://example.org/a/b, 3/4 of a/b")
+    assert for_visitors(bare) == "it failed (OSError: a.bin: see https://example.org/a/b, 3/4 of a/b)"
+
+
+def test_what_was_stored_is_told_with_every_message_in_it_and_texts_as_they_were_written() -> None:
+    broken = msg("{path} is damaged", path="/srv/private/m.onnx")
+    written = "Look at /etc/passwd. Free some space there."
+    runs = tuple(
+        ModelRun(Variant(name), "fake", "none", written, "error" if error else "stop", Timings(), error=error)
+        for name, error in (("fast", None), ("slow", broken))
+    )
+    kept = Comparison("c" * 32, "2026-11-24T10:00:00.000Z", Request(written), runs, Environment("A CPU", 2, 8000.0))
+    told = all_for_visitors(kept)
+    assert told.runs[1].error == "m.onnx is damaged" and told.runs[1].text == written == told.request.prompt
+    assert told.runs[0] is runs[0] and kept.runs[1].error == "/srv/private/m.onnx is damaged"
+    assert all_for_visitors(told) is told
 
 
 @pytest.mark.parametrize("text", ["Free some space there.", "", "a {n}"])

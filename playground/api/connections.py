@@ -2,19 +2,24 @@
 
 uvicorn waits without an end for the first line of a request, and by its faster parser takes a head of any size: a few
 hundred silent connections, which need no key, would keep everybody else out. So would those of one address that ask,
-which leaves half of them to others; proxies that uvicorn believes have no such bound, for behind them is everybody. The
-module knows bytes, time and addresses; it does not know what is asked.
+which leaves half of them to others; proxies that uvicorn believes have no such bound, for behind them is everybody.
+
+What is beyond the bounds is answered in a word and closed, but for what whoever runs the server asks: uvicorn's own
+bound refuses that as well, and a server that is full is taken for a dead one and ended. The module knows bytes, time,
+addresses and such paths; it does not know what else is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from playground.messages import msg
+from playground.api.headers import with_headers
+from playground.messages import Translatable, msg
 from playground.service.addresses import network_of
 
 HEAD_S = 20.0
@@ -22,49 +27,78 @@ HEAD_S = 20.0
 HEAD_BYTES = 65_536
 REST_BYTES = 8_000_000
 """Of a body that was answered before it was read, and of the head behind it."""
-CROWDED = (
-    b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 5\r\ncontent-type: text/plain; charset=utf-8\r\n"
-    b"content-length: %d\r\nconnection: close\r\n\r\n%s"
-)
-CROWDED_WORDS = msg("As many connections of your address are open here as may be. Try again in a moment.")
+SPARE = 16
+"""Connections beyond all that are kept, for a word each. With one more the one that has been there longest goes."""
+RETRY_S = b"5"
+FULL = 503, msg("As many connections as may be are open here. Try again in a moment.")
+CROWDED = 429, msg("As many connections of your address are open here as may be. Try again in a moment.")
 
 
 class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """uvicorn's own, whichever of the two is installed."""
 
+    app: Any
     _timer: asyncio.TimerHandle | None = None
     _unasked = 0
     _most: ClassVar[int | None] = None
+    _each: ClassVar[int | None] = None
+    _free: ClassVar[Collection[str]] = ()
+    _refused: ClassVar[Callable[..., object]]
     _near: ClassVar[Counter[str]] = Counter()
+    _beyond: ClassVar[dict[Connection, None]] = {}
     _peer = ""
+    _refusal: tuple[int, Translatable] | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if self._crowded():
-            words = f"{CROWDED_WORDS}\n".encode()
-            transport.write(CROWDED % (len(words), words))
-            transport.close()
-            return
+        self._asked, self.app = self.app, self._answer
+        if self._is_full():
+            self._refusal = FULL
+        elif self._is_crowded():
+            self._refusal = CROWDED
+        if self._refusal:
+            self._beyond[self] = None
+            if len(self._beyond) > SPARE:
+                eldest = next(iter(self._beyond))
+                del self._beyond[eldest]
+                eldest.transport.close()
         self._wait()
 
-    def _crowded(self) -> bool:
+    def _is_full(self) -> bool:
+        return self._most is not None and len(self.connections) - len(self._beyond) > self._most
+
+    def _is_crowded(self) -> bool:
         """Whether the address that this comes from has as many as it may; else it is counted."""
         found = self.client[0] if self.client else ""
-        if self._most is None or not found or found in getattr(self.app, "trusted_hosts", ()):
+        if self._each is None or not found or found in getattr(self._asked, "trusted_hosts", ()):
             return False
         peer = network_of(found)
-        if self._near[peer] >= self._most:
+        if self._near[peer] >= self._each:
             return True
         self._peer = peer
         self._near[peer] += 1
         return False
 
     def _uncount(self) -> None:
+        self._beyond.pop(self, None)
         if self._peer:
             self._near[self._peer] -= 1
             if self._near[self._peer] <= 0:
                 del self._near[self._peer]
             self._peer = ""
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        """In the app's place: what is within the bounds is the app's, and what is always answered."""
+        refusal = self._refusal
+        if refusal is None and self._most is not None and len(self.tasks) > self._most:
+            refusal = FULL  # connections are gone whose requests are still being worked on
+        if refusal is None:
+            await self._asked(scope, receive, send)
+        elif scope["path"] in self._free:
+            await self._asked(scope, receive, _closing(send))
+        else:
+            self._refused("connections")
+            await _say(_closing(with_headers(send)), *refusal)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -101,13 +135,50 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             self._timer = None
 
 
-def bounded(most: int | None) -> type[Connection]:
-    """``Connection`` of one server, which keeps so many of one address; None for any number of them, where a proxy that
-    uvicorn does not know stands before it.
+def _closing(send: Any) -> Any:
+    """An ASGI ``send`` of the last answer on its connection."""
+
+    async def sent(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await send(message)
+
+    return sent
+
+
+async def _say(send: Any, status: int, words: Translatable) -> None:
+    body = f"{words}\n".encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+        (b"retry-after", RETRY_S),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def bounded(
+    most: int | None,
+    each: int | None = None,
+    free: Collection[str] = (),
+    refused: Callable[[str], object] = lambda limit: None,
+) -> type[Connection]:
+    """``Connection`` of one server.
+
+    Args:
+        most: Connections that it keeps, and requests that it works on.
+        each: Those of one address; None for any number of them, where a proxy that uvicorn does not know stands before
+            it.
+        free: Paths that are answered beyond that, too.
+        refused: Told the name of the limit whenever somebody reached it.
     """
 
     class Bounded(Connection):
         _most: ClassVar[int | None] = most
+        _each: ClassVar[int | None] = each
+        _free: ClassVar[Collection[str]] = frozenset(free)
+        _refused = staticmethod(refused)
         _near: ClassVar[Counter[str]] = Counter()
+        _beyond: ClassVar[dict[Connection, None]] = {}
 
     return Bounded

@@ -8,7 +8,7 @@ believed. The module knows addresses; it does not know what is asked.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from playground.messages import Translatable, msg
@@ -28,6 +28,7 @@ class Crowd:
         whence: The address that a request came from.
         refuse: Tells those beyond, with ``RETRY_S``.
         refused: Told the name of the limit whenever somebody reached it.
+        free: Paths that are neither counted nor refused: what whoever runs the server asks.
     """
 
     def __init__(
@@ -37,13 +38,15 @@ class Crowd:
         whence: Callable[[dict[str, Any]], str],
         refuse: Refuse,
         refused: Callable[[str], object] = lambda limit: None,
+        *,
+        free: Collection[str] = (),
     ) -> None:
-        self._app, self._most, self._whence = app, most, whence
+        self._app, self._most, self._whence, self._free = app, most, whence, free
         self._refuse, self._refused = refuse, refused
         self._near: Counter[str] = Counter()
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in self._free:
             await self._app(scope, receive, send)
             return
         address = self._whence(scope)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from playground.service import Playground
 
 HEALTH, READY, METRICS = "/healthz", "/readyz", "/metrics"
+OPERATIONS = frozenset({HEALTH, READY, METRICS})
+"""Answered where all that others ask is refused: whoever watches a server ends one that says nothing."""
 KEY = "PLAYGROUND_METRICS_KEY"
 ROUTES = (
     (re.compile(r"/"), "page"),
@@ -70,7 +72,7 @@ class Operations:
             await self._app(scope, receive, send)
             return
         send = with_headers(send)
-        if scope["path"] in (HEALTH, READY, METRICS):
+        if scope["path"] in OPERATIONS:
             await (await self._answer(Request(scope)))(scope, receive, send)
             return
         route = next((name for path, name in ROUTES if path.fullmatch(scope["path"])), "other")

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
-import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from playground.api.connections import bounded
-from playground.api.crowd import RETRY_S, Crowd
+from playground.api.crowd import RETRY_S
 from playground.api.errors import BUSY, ApiError
 from playground.api.headers import Headers
+from playground.api.room import Room
 from playground.config.settings import Limits, Settings
-from playground.errors import ConfigError, UsageError
+from playground.errors import UsageError
 from playground.messages import Translatable, foreign, msg
-from playground.service.addresses import whence
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -32,8 +29,6 @@ END_S = 5
 """For connections that are still being answered when the server ends."""
 END_IN_ALL_S = 15.0
 """For everything, models included; then a process that serves ends in any case."""
-OWN_FILES = 100
-"""That an app has open beside its connections: databases, logs, the pipes of its models."""
 
 
 class _Server(uvicorn.Server):
@@ -67,31 +62,6 @@ def bound(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def allow(connections: int) -> None:
-    """See to it that this process may have so many connections open, beside its own files.
-
-    Raises:
-        ConfigError: The machine does not allow it.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted, endless = connections + OWN_FILES, resource.RLIM_INFINITY
-    if soft == endless or soft >= wanted:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (ValueError, OSError) as error:
-        raise ConfigError(
-            msg(
-                "The limits of spaces.yaml mean {connections:,} connections, and {wanted:,} open files with the rest; "
-                "this process may open {most:,}",
-                connections=connections,
-                wanted=wanted,
-                most=soft if hard == endless else hard,
-            ),
-            msg("Lower max_pages_of_all or max_api_waiting_of_all, or allow more (ulimit -n {wanted}).", wanted=wanted),
-        ) from error
-
-
 @contextmanager
 def opened(app: Starlette) -> Iterator[int]:
     """Answer on loopback for as long as the block runs, in a thread of its own.
@@ -117,17 +87,20 @@ async def serve(
     close: Callable[[], object],
     end: Callable[[], object],
     settings: Settings,
+    *,
+    refused: Callable[[str], object] = lambda limit: None,
 ) -> None:
     """Answer until the end.
 
     Args:
         close: Ends what is being answered, so that nobody waits for it.
         end: Returns when the server is to end. It is asked in a thread of its own.
+        refused: Told the name of a limit whenever somebody reached it.
 
     Raises:
         ConfigError: The machine allows fewer connections than the limits mean.
     """
-    server = _Server(_config(app, settings))
+    server = _Server(_config(app, settings, refused))
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -146,27 +119,24 @@ async def serve(
     await serving
 
 
-def _config(app: Starlette | Operations, settings: Settings | None = None) -> uvicorn.Config:
+def _config(
+    app: Starlette | Operations,
+    settings: Settings | None = None,
+    refused: Callable[[str], object] = lambda limit: None,
+) -> uvicorn.Config:
     """How uvicorn serves an app.
 
     Args:
         settings: Of an app that others than this process ask.
     """
-    most = (settings.limits if settings else Limits()).api_connections
-    each: int | None = None
-    answering: Any = app
-    if settings and settings.strangers:
-        allow(most)
-        each = None if settings.on_space else most // 2
-        answering = Crowd(app, most // 2, partial(whence, behind_proxy=settings.on_space), _crowded)
+    room = Room(settings, (settings.limits if settings else Limits()).api_connections, refused)
     return uvicorn.Config(
-        Headers(answering),
-        http=bounded(each),
+        Headers(room.shared(app, _crowded)),
+        http=room.protocol,
         log_level="warning",
         access_log=False,
         lifespan="off",
         server_header=False,
-        limit_concurrency=most,
         timeout_graceful_shutdown=END_S,
     )
 

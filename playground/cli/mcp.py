@@ -80,6 +80,6 @@ def _serve_http(settings: Settings) -> None:
 
         async def run() -> None:
             async with opened(playground) as app:
-                await serve(app, listening, playground.close, end.wait, settings)
+                await serve(app, listening, playground.close, end.wait, settings, refused=playground.refused)
 
         asyncio.run(run())

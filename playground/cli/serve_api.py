@@ -90,5 +90,5 @@ def _serve(playground: object, served: str, end: Callable[[], object]) -> None:
         with written(settings.log):
             log.info("listening", extra={"port": port})
             playground.prepare_served()
-            asyncio.run(serve(app, listening, playground.close, end, settings))
+            asyncio.run(serve(app, listening, playground.close, end, settings, refused=playground.refused))
             log.info("ended")

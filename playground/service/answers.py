@@ -286,7 +286,7 @@ class Answers(Admitting):
     def answered_json(self, id: str) -> dict[str, Any] | None:
         """What was answered lately under this id, with the receipt of each figure."""
         found = self.answered(id)
-        return with_receipts(found) if found else None
+        return with_receipts(self.all_told(found)) if found else None
 
     def answered(self, id: str) -> Comparison | None:
         """What was answered lately under this id."""

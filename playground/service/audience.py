@@ -9,16 +9,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from playground.config.settings import Settings
 from playground.errors import UsageError, some
 from playground.experiments.base import ASKING, WANTED
 from playground.export import Preparation
 from playground.messages import NOTHING, Translatable, msg, sentences
-from playground.owners import for_visitors
+from playground.owners import all_for_visitors, for_visitors
 from playground.records import ModelSpec, Variant
 from playground.service.disk import Disk
 from playground.service.limiter import Limiter
+
+Kept = TypeVar("Kept")
 
 SIGNED_IN = ("login:", "key:")
 """How the owners begin of whom it is known who they are: a name with a password or from the Hub, a key of the API."""
@@ -46,6 +49,12 @@ class Admitting(ABC):
     def told(self, message: Translatable) -> Translatable:
         """A message as whoever uses this app is told it: visitors can do nothing with advice for its owner."""
         return for_visitors(message) if self.settings.strangers else message
+
+    def all_told(self, kept: Kept) -> Kept:
+        """What was kept, or is known, with every message in it as whoever uses this app is told it: for files, programs
+        and whatever else is not said word by word.
+        """
+        return all_for_visitors(kept) if self.settings.strangers else kept
 
     def may_be_named(self, model: str) -> bool:
         """Whether whoever uses this app may name ``model``, to read of it or to run it: where the audience is public,

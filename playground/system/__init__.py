@@ -10,7 +10,7 @@ Door:
     environment: environment
     file_lock: FileLock
     logs: written
-    memory: MB, PeakMeter, limit_mb, own_mb, resident_mb
+    memory: MB, PeakMeter, give_back, limit_mb, own_mb, resident_mb
     one_job: take_job
     reserve: insist, is_shortage, out_of_memory, run_all, short, spend
     zerogpu: on_zero_gpu

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -17,7 +17,7 @@ import gradio as gr
 from playground.errors import PlaygroundError, UnknownModel, UsageError
 from playground.experiments.admission import request_from
 from playground.messages import msg
-from playground.records import Column, Comparison, Message, Request, Variant
+from playground.records import Column, Message, Request, Variant
 from playground.results.receipts import with_receipts
 from playground.results.requests import PARAMETERS
 from playground.ui import jobs, offered
@@ -80,7 +80,7 @@ def build(playground: Playground, sessions: Sessions) -> None:
             chosen = await _told(asyncio.to_thread(_variants, playground, models))
         start = partial(playground.compare, asked, chosen, mode, owner=visitor(request), keep=False)
         result = await _told(jobs.finish(sessions, request.session_hash or "", start))
-        return with_receipts(_for_reader(playground, result))
+        return with_receipts(playground.all_told(result))
 
     def models() -> list[dict[str, Any]]:
         """The models served here: name, kind, variants (the default first), and the state of each variant."""
@@ -99,12 +99,6 @@ def build(playground: Playground, sessions: Sessions) -> None:
     gr.api(models, api_name="models", concurrency_limit=limit)
     gr.api(card, api_name="card", concurrency_limit=limit)
     gr.api(inspect, api_name="inspect", concurrency_limit=2)
-
-
-def _for_reader(playground: Playground, comparison: Comparison) -> Comparison:
-    """With errors as whoever uses this app is told them."""
-    runs = (replace(run, error=playground.told(run.error)) if run.error else run for run in comparison.runs)
-    return replace(comparison, runs=tuple(runs))
 
 
 async def _told(work: Awaitable[T]) -> T:
@@ -207,8 +201,8 @@ def served_variant(playground: Playground, text: Any) -> Variant:
 
 
 def _card(playground: Playground, model: str) -> dict[str, Any]:
-    return playground.card(str(served_variant(playground, model))).to_json()
+    return playground.all_told(playground.card(str(served_variant(playground, model)))).to_json()
 
 
 def _inspect(playground: Playground, model: str, request: Request) -> dict[str, Any]:
-    return playground.inspect(str(served_variant(playground, model)), request).to_json()
+    return playground.all_told(playground.inspect(str(served_variant(playground, model)), request)).to_json()

@@ -17,7 +17,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -244,10 +244,8 @@ def launch(
     from starlette.middleware import Middleware
 
     from playground.api.beside import Beside
-    from playground.api.connections import bounded
-    from playground.api.crowd import Crowd
     from playground.api.operations import Operations
-    from playground.api.serving import allow
+    from playground.api.room import Room
     from playground.service.addresses import whence
     from playground.service.guesses import Guesses
     from playground.ui import failures, hub_login, i18n, short, theme
@@ -259,10 +257,8 @@ def launch(
 
     login, secret, limits = settings.signing_in, secret_of(settings), settings.limits
     from_where = partial(whence, behind_proxy=settings.on_space)
-    refused: Callable[[str], object] = playground.refused if playground else lambda limit: None
-    most_of_one = limits.connections // 2 if settings.strangers else None
-    if settings.strangers:
-        allow(limits.connections)
+    refused = playground.refused if playground else _unheard
+    room = Room(settings, limits.connections, refused)
     whose = [Middleware(Visitors, secret=secret, signed_in=login != "none")]
     pages = getattr(demo, "open_pages", None)
     if login == "password":
@@ -292,9 +288,7 @@ def launch(
     )
     early = Middleware(Early, added=[script.read_text(encoding="utf-8") for script in theme.SCRIPTS])
     beside = [Middleware(Operations, playground=playground, known=known)] if playground else []
-    if most_of_one:
-        crowd = Middleware(Crowd, most=most_of_one, whence=from_where, refuse=short.crowded, refused=refused)
-        beside.append(crowd)
+    beside.append(Middleware(room.shared, refuse=short.crowded))
     beside += [Middleware(Beside, door=door)] if door else []
     failures.bounded(demo)
     try:
@@ -322,12 +316,15 @@ def launch(
             favicon_path=theme.ICON,
         )
         server = demo.server.config  # gradio takes no settings of its server's, and each connection asks for them anew
-        server.http_protocol_class = bounded(None if settings.on_space else most_of_one)
-        server.limit_concurrency = limits.connections  # what is beyond is answered at once that the server is busy
+        server.http_protocol_class = room.protocol
     except OSError as error:
         raise UsageError(
             msg("Port {port} was taken meanwhile", port=settings.port), msg("Start again with another --port.")
         ) from error
+
+
+def _unheard(limit: str) -> None:
+    """Where nobody counts what is refused."""
 
 
 def wait_for_answers(demo: gr.Blocks) -> None:

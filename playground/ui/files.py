@@ -92,7 +92,7 @@ def _code(playground: Playground, id: str, base: str) -> Response:
 
 
 def _stored(playground: Playground, id: str) -> Document:
-    """What is kept under this id.
+    """What is kept under this id, as whoever asks is told it.
 
     Raises:
         NotHere: Nothing is, or it may not be read yet.
@@ -102,4 +102,4 @@ def _stored(playground: Playground, id: str) -> Document:
     found: Document | None = playground.comparison(id) or playground.measurement(id)
     if found is None:
         raise NotHere(404, msg("Nothing is kept under this id: it was deleted, or its time is over."))
-    return found
+    return playground.all_told(found)

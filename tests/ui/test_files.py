@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from playground.messages import foreign
+from playground.messages import foreign, msg
 from playground.paths import ROOT
 from playground.records import Comparison, Environment, Message, ModelRun, Request, Timings, Variant
 from playground.results.code_of_run import asked_again, code_of_run
@@ -114,6 +114,23 @@ def test_the_files_hold_the_record(app: App) -> None:
 )
 def test_what_is_not_kept_is_not_there(app: App, path: str) -> None:
     assert get(app, path).status_code == 404
+
+
+def test_a_visitors_files_name_no_place_on_the_owners_disk(folder: Path) -> None:
+    """What is stored keeps the error as it was, for the owner."""
+    home = folder / "public"
+    home.mkdir()
+    store = Store(home / "playground.sqlite3")
+    broken = msg("{path} is damaged", path="/srv/private/model.onnx")
+    store.save(replace(KEPT, runs=(*KEPT.runs[:2], replace(KEPT.runs[2], error=broken))))
+    with serving(folder, "fast", home=home, PLAYGROUND_AUDIENCE="public") as app:
+        for ending in sorted(MEDIA.keys() - {"comparator"}):
+            said = get(app, f"export/{ID}.{ending}")
+            assert said.status_code == 200 and "/srv/private" not in said.text, ending
+        assert Comparison.from_json(get(app, f"export/{ID}.json").json()).runs[2].error == "model.onnx is damaged"
+    kept = store.get(ID)
+    store.close()
+    assert kept is not None and kept.runs[2].error == "/srv/private/model.onnx is damaged"
 
 
 def test_what_waits_for_its_blind_vote_is_told_to_nobody(app: App) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,6 +23,8 @@ pytestmark = [pytest.mark.waits, pytest.mark.hostile]
 
 LOADS, READS, SHARE = 4, 6, 2
 DATA = "/gradio_api/queue/data?session_hash=nobody"
+KEY = "a-key-for-metrics-alone"
+OPERATIONS = ("/healthz", "/readyz")
 JA = {"accept-language": "ja"}
 
 
@@ -167,7 +170,9 @@ def test_silent_connections_of_one_address_leave_half_to_others(
         port = int(url.rpartition(":")[2])
         with connected(url, half()), socket.create_connection(("127.0.0.1", port)) as more:
             more.settimeout(10)
+            more.sendall(b"GET /theme.css HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert more.recv(4000).startswith(b"HTTP/1.1 429")
+            assert httpx2.get(f"{url}/healthz", timeout=30, verify=False).status_code == 200
 
         def answered() -> bool:
             with visitor(url) as me, suppress(httpx2.TransportError):
@@ -175,6 +180,18 @@ def test_silent_connections_of_one_address_leave_half_to_others(
             return False
 
         until(answered)
+
+
+def test_a_full_app_refuses_visitors_and_answers_whoever_watches_it(make_settings: MakeSettings) -> None:
+    with launched(make_settings(PLAYGROUND_METRICS_KEY=KEY), **FEW) as url:
+        with connected(url, 2 * half()):
+            until(lambda: httpx2.get(f"{url}/theme.css", timeout=30, verify=False).status_code == 503)
+            seen = [httpx2.get(f"{url}{path}", timeout=30, verify=False).status_code for path in OPERATIONS]
+            assert seen == [200, 200]
+            told = httpx2.get(f"{url}/metrics", headers={"authorization": f"Bearer {KEY}"}, timeout=30, verify=False)
+            assert told.status_code == 200
+            assert re.search(r'playground_refusals_total\{limit="connections"\} [1-9]', told.text)
+        until(lambda: httpx2.get(f"{url}/theme.css", timeout=30, verify=False).status_code == 200)
 
 
 def test_requests_under_way_of_one_address_leave_half_to_others_behind_a_proxy_too(make_settings: MakeSettings) -> None:

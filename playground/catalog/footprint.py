@@ -229,11 +229,12 @@ def of_files(
 
 
 def _kernels_cache(cache: Cache, tokens: int, kv_bits: int) -> float:
-    """Bytes of keys and values, and of what goes into convolutions, whose window is a few tokens and which stays in
-    fp32.
+    """Bytes of keys and values, of what goes into convolutions, whose window is a few tokens, and of states; the last
+    two stay in fp32. Where there are states no text is gone back in, and convolutions keep what is read at a time.
     """
     kept = KERNELS_CACHE[kv_bits] * cache.bytes_for(tokens, behind=KERNELS_BEHIND)
-    return kept + cache.conv_bytes * min(tokens, KERNELS_BEHIND)
+    behind = 2 * PREFILL_CHUNK if cache.state_bytes else KERNELS_BEHIND
+    return kept + cache.state_bytes + cache.conv_bytes * min(tokens, behind)
 
 
 def cache_mb(

@@ -6,8 +6,9 @@ The playground's kernels keep half of that (``footprint.KERNELS_CACHE``).
 
 Families say it in many ways: multi-query attention (one head for all), a number of heads for each layer, layers that
 share another one's cache (Gemma 3n), latent attention that caches expanded heads (DeepSeek), convolutions and linear
-attention with a state of fixed size (LFM2, Qwen3-Next), decoders that also keep the encoder's keys and values. The
-module knows configurations; it does not know engines or what else takes memory.
+attention with a state of fixed size (LFM2, Qwen3-Next), Mamba layers between those of attention (Granite 4 hybrid,
+Bamba, Nemotron H) or in the same layer (Falcon H1), decoders that also keep the encoder's keys and values. The module
+knows configurations; it does not know engines or what else takes memory.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ BYTES = 4
 """Of one element: onnxruntime and torch keep caches in fp32, whatever the weights are."""
 
 
+_MAMBA = frozenset(("mamba", "linear_attention", "hybrid"))
+_LETTERS = {"M": "mamba", "*": "attention"}
+
+
 @dataclass(frozen=True)
 class Cache:
     """Sizes in bytes.
@@ -40,7 +45,8 @@ class Cache:
         window_bytes: For each token, of layers that see the last ``window`` only.
         fixed_bytes: States that do not grow.
         cross_bytes: For each token of the prompt, of layers that look at an encoder's output.
-        conv_bytes: What goes into short convolutions, for each token: the playground's kernels keep that.
+        conv_bytes: What goes into convolutions, for each token: the playground's kernels keep that.
+        state_bytes: Those of the fixed ones that are states of Mamba layers: what stands behind the last token alone.
     """
 
     full_bytes: float
@@ -49,6 +55,7 @@ class Cache:
     fixed_bytes: float = 0.0
     cross_bytes: float = 0.0
     conv_bytes: float = 0.0
+    state_bytes: float = 0.0
 
     @property
     def token_bytes(self) -> float:
@@ -78,28 +85,38 @@ def cache_of(config: Mapping[str, Any]) -> Cache | None:
     width = _width(config)
     if not kinds or not width:
         return None
-    full = window = fixed = convolved = 0.0
+    full = window = fixed = convolved = states = 0.0
     for place, kind in enumerate(kinds):
         if kind == "sliding_attention":
             window += _heads(config, place) * width * BYTES
         elif "conv" in kind:
             convolved += whole(config, "hidden_size") * BYTES
             fixed += whole(config, "hidden_size") * (whole(config, "conv_L_cache") or 3) * BYTES
-        elif "linear" in kind:
+        elif "linear" in kind and _linear(config):
             fixed += _linear(config)
-        elif "attention" in kind:
+        elif kind == "hybrid" or ("attention" in kind and "linear" not in kind):
             full += _heads(config, place) * width * BYTES
+        if kind in _MAMBA and not _linear(config):
+            state, columns, taps = _mamba(config)
+            states += state * BYTES
+            convolved += columns * BYTES
+            fixed += (state + columns * taps) * BYTES
     if not full + window + fixed:
         return None
-    return Cache(full, window, whole(config, "sliding_window"), fixed, conv_bytes=convolved)
+    return Cache(full, window, whole(config, "sliding_window"), fixed, 0.0, convolved, states)
 
 
 def _kinds(config: Mapping[str, Any]) -> list[str]:
     """What each layer is, without layers that use the cache of an earlier one."""
     layers = size(config, LAYERS)
-    kinds = config.get("layer_types")
+    kinds = config.get("layer_types", config.get("layers_block_type"))
+    pattern, attending = config.get("hybrid_override_pattern"), config.get("attn_layer_indices")
+    if isinstance(pattern, str):  # Nemotron H
+        kinds = [_LETTERS.get(letter, "mlp") for letter in pattern]
+    elif isinstance(attending, list) and not isinstance(kinds, list):  # Bamba
+        kinds = ["attention" if place in attending else "mamba" for place in range(layers)]
     if not isinstance(kinds, list) or len(kinds) != layers:
-        kinds = ["full_attention"] * layers
+        kinds = ["hybrid" if config.get("model_type") == "falcon_h1" else "full_attention"] * layers
     return [str(kind) for kind in kinds][: layers - whole(config, "num_kv_shared_layers") or None]
 
 
@@ -136,6 +153,15 @@ def _linear(config: Mapping[str, Any]) -> float:
     values = whole(config, "linear_num_value_heads") * whole(config, "linear_value_head_dim")
     matrix = values * whole(config, "linear_key_head_dim")
     return float(matrix + (2 * keys + values) * whole(config, "linear_conv_kernel_dim")) * BYTES
+
+
+def _mamba(config: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Numbers of one Mamba layer's state, those that a token puts into the convolution before it, and its taps."""
+    state = whole(config, "mamba_d_state", "ssm_state_size")
+    inner = whole(config, "mamba_d_ssm") or whole(config, "mamba_num_heads") * whole(config, "mamba_head_dim")
+    inner = inner or (whole(config, "mamba_expand", "expand") or 2) * size(config, HIDDEN_SIZE)
+    groups = whole(config, "mamba_n_groups", "n_groups")
+    return inner * state, inner + 2 * groups * state if state else 0, whole(config, "mamba_d_conv", "conv_kernel") or 4
 
 
 def _decoder(config: Mapping[str, Any]) -> Cache | None:

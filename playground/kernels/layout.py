@@ -65,6 +65,11 @@ class Kind(IntEnum):
     SWIGLU = 33
     SUM_ID = 34
     CAUSAL_CONV = 35
+    SOFTPLUS = 36
+    MUL_ROW = 37
+    MUL_HEADS = 38
+    CONCAT = 39
+    LINEAR_ATTN = 40
 
 
 LATER = tuple(kind.name for kind in Kind if kind >= Kind.SOFTCAP)

@@ -116,6 +116,9 @@ class Library:
         if hasattr(dll, "pg_conv_inputs"):  # before, there were no convolutions
             dll.pg_conv_inputs.restype = None
             dll.pg_conv_inputs.argtypes = [c_void_p, POINTER(c_void_p)]
+        if hasattr(dll, "pg_states"):  # before, there were no recurrences
+            dll.pg_states.restype = None
+            dll.pg_states.argtypes = [c_void_p, POINTER(c_void_p)]
         dll.pg_settle.restype = None
         dll.pg_settle.argtypes = [c_void_p]
         self._tells = hasattr(dll, "pg_clamped")  # before, pg_run told nothing
@@ -248,6 +251,7 @@ class Library:
         *,
         bits: int = 16,
         inputs: Sequence[Array] = (),
+        states: Sequence[Array] = (),
     ) -> Any:
         """Give the cache, half floats for each layer: keys [heads, capacity / 64, size, 64], values [heads, capacity,
         size]; ``heads`` and ``size``: the most query heads and the largest head. Returns what to keep alive.
@@ -256,11 +260,12 @@ class Library:
             bits: 8 for bytes with scales, as ``attention.h`` has them: keys [heads, capacity / 64, bytes], values
                 [heads, capacity, bytes]. Only a library that ``narrows`` has it.
             inputs: Room for what goes into each of the plan's convolutions, fp32 [capacity, width].
+            states: Room for the state of each of its recurrences, fp32, in as many numbers as its heads have.
 
         Raises:
             MemoryError: Scratch memory can't be had.
         """
-        given = (keys, values, inputs)
+        given = (keys, values, inputs, states)
         tables = tuple((c_void_p * len(all_))(*(array.ctypes.data for array in all_)) for all_ in given)
         if self.narrows:
             self._dll.pg_cache_bits(handle, bits)
@@ -268,6 +273,8 @@ class Library:
             raise MemoryError(msg("the kernels got no memory for attention"))
         if inputs:
             self._dll.pg_conv_inputs(handle, tables[2])
+        if states:
+            self._dll.pg_states(handle, tables[3])
         return tables
 
     def settle(self, handle: Any) -> None:

@@ -46,6 +46,8 @@ ALLOWED_ATTENTION = 1e-3
 """Of attention: a key that is turned in fp32 may become another half float than one that is turned in fp64."""
 ALLOWED_ROW = 1e-5
 """Of what goes row by row, in fp32."""
+ALLOWED_STATE = 1e-4
+"""Of what goes from token to token, in fp32."""
 THREADS = 2
 BESIDE = 5
 """Columns on either side of each value in its buffer, which nobody may write to."""
@@ -64,6 +66,16 @@ def main(arguments: list[str]) -> int:
             with _conv_steps(library, width, taps, biased) as steps:
                 steps.run((1, 2, 19))
                 steps.run((2, 1, 1, 18))
+    # Heads with keys of their own and shared ones, values of two vectors together and of one that is left over.
+    for state, keys, corrects in (
+        (Shape(6, 3, 48, 0, 1.0), 32, False),
+        (Shape(4, 1, 16, 1, 0.5), 16, False),
+        (Shape(4, 2, 64, 0, 0.3), 48, True),
+        (Shape(2, 1, 32, 1, 0.7), 16, True),
+    ):
+        with _state_steps(library, state, keys, corrects) as steps:
+            steps.run((1, 2, 19))
+            steps.run((2, 1, 1, 18))
     # Several heads of keys, and one; heads of whole tiles and of tiles with vectors left over; windows within a chunk
     # of the cache and over the borders of chunks; angles for all of a head, a part of it, none; scores that are capped;
     # sinks.
@@ -232,8 +244,10 @@ class _Steps:
             keys = np.full((heads, capacity // CHUNK, size, CHUNK), 7.0, np.float16)
             values = np.full((heads, capacity, size), 7.0, np.float16)
             inputs = [np.full((capacity, op.width), 7.0, np.float32) for op in ops if op.kind == Kind.CAUSAL_CONV]
-            self.keep(keys, values, inputs)
-            self.keep(library.cache(self._handle, [keys], [values], shape.heads, size, inputs=inputs))
+            states = [np.full(op.width * op.extra, 7.0, np.float32) for op in ops if op.kind == Kind.LINEAR_ATTN]
+            self.keep(keys, values, inputs, states)
+            more: dict[str, Any] = {"inputs": inputs, "states": states}
+            self.keep(library.cache(self._handle, [keys], [values], shape.heads, size, **more))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -263,19 +277,21 @@ class _Steps:
                     step = Kind(self._ops[odd].kind).name
                     raise SystemExit(msg("error: {step} takes its numbers for infinite or none", step=step))
                 start += count
-            for kind, number in itertools.product(self._looking, (np.nan, np.inf, -np.inf)):
-                self._plant(kind, number)
+            odd_ones = (np.nan, np.inf, -np.inf)
+            for kind, number, count in itertools.product(self._looking, odd_ones, (1, self._most)):
+                self._plant(kind, number, count)
 
-    def _plant(self, kind: Kind, odd: float) -> None:
-        """A number that is none, or infinite, in the last row that the first step of ``kind`` reads: it must find it.
+    def _plant(self, kind: Kind, odd: float, count: int) -> None:
+        """A number that is none, or infinite, in the last of ``count`` rows that the first step of ``kind`` reads: it
+        must find it.
 
         Raises:
             SystemExit: It is not.
         """
-        count, place = self._most, next(place for place, op in enumerate(self._ops) if op.kind == kind)
+        place = next(place for place, op in enumerate(self._ops) if op.kind == kind)
         for value, numbers in self._inputs:
             value.rows[:count] = numbers[:count]
-        for source in self._ops[place].src[: 3 if kind == Kind.ROPE else 1]:
+        for source in self._ops[place].src[: {Kind.ROPE: 3, Kind.LINEAR_ATTN: 2}.get(kind, 1)]:
             last = self._values[source.buffer].rows[count - 1]
             right, last[-1] = last[-1], odd
             found = self._library.run(self._handle, self.ids.ctypes.data, count, 0)
@@ -334,6 +350,7 @@ def _row_steps(library: Library, width: int) -> _Steps:
             steps.add(Kind.LAYER_NORM, sources, results[: len(sources)], tables=tables, number=0.01)
     _add_embeddings(steps, random, words, width)
     _add_experts(steps, library, random, width)
+    _add_heads(steps, random, width)
 
     blocks = -(-width // BLOCK)
     filled = np.pad(drawn[2], ((0, 0), (0, blocks * BLOCK - width)))
@@ -346,7 +363,7 @@ def _row_steps(library: Library, width: int) -> _Steps:
     steps.add(Kind.SCALE, (last,), (a * -2,), one=1, number=-2.0)
     steps.look_for_odd(
         *(Kind.SOFTCAP, Kind.CLAMP, Kind.RELU, Kind.RMS_NORM, Kind.LAYER_NORM, Kind.QUANTISE),
-        *(Kind.SOFT_MAX, Kind.TOP_K, Kind.SWIGLU, Kind.QUANTISE_ROWS),
+        *(Kind.SOFT_MAX, Kind.TOP_K, Kind.SWIGLU, Kind.QUANTISE_ROWS, Kind.SOFTPLUS),
     )
     return steps
 
@@ -397,6 +414,24 @@ def _add_experts(steps: _Steps, library: Library, random: np.random.Generator, w
         steps.add(Kind.QUANTISE_ROWS, (source,), (), width=columns, extra=own * blocks)
         more: dict[str, Any] = {"width": outputs, "extra": parts, "layer": own, "matrix": matrix, "allowed": ALLOWED}
         steps.add(Kind.MUL_MAT_ID, (at,), (result.reshape(length, -1),), **more)
+
+
+def _add_heads(steps: _Steps, random: np.random.Generator, width: int) -> None:
+    """What stands around a recurrence, on numbers of its own."""
+    length, size = len(steps.ids), width // 3 if width % 3 == 0 else width // 2
+
+    def drawn(columns: int) -> tuple[_Value, Array]:
+        numbers = 3 * random.normal(size=(length, columns)).astype(np.float32)
+        return steps.given(numbers), numbers.astype(np.float64)
+
+    (x, a), (y, b), (column, c) = drawn(width), drawn(width // size), drawn(3)
+    steps.add(Kind.SOFTPLUS, (x,), (np.logaddexp(0, a),))
+    steps.add(Kind.SOFTPLUS, (x, x), (np.logaddexp(0, a) * a,))
+    row = random.normal(size=width).astype(np.float32)
+    steps.add(Kind.MUL_ROW, (x,), (a * row,), tables=(row,))
+    steps.add(Kind.MUL_HEADS, (x, y), (a * np.repeat(b, size, axis=1),), extra=size)
+    steps.add(Kind.CONCAT, (x, column), (np.hstack((a, c)),), extra=width, layer=3)
+    steps.add(Kind.CONCAT, (column, x, y), (np.hstack((c, a, b)),), extra=3, layer=width)
 
 
 def _add_embeddings(steps: _Steps, random: np.random.Generator, words: int, width: int) -> None:
@@ -458,6 +493,49 @@ def _conv_steps(library: Library, width: int, taps: int, biased: bool) -> _Steps
     steps.add(Kind.SCALE, (value,), (expected * 3,), number=3.0)
     steps.look_for_odd(Kind.CAUSAL_CONV)
     return steps
+
+
+# -- recurrences -------------------------------------------------------------------------------------------------------
+
+
+def _state_steps(library: Library, shape: Shape, size: int, corrects: bool) -> _Steps:
+    """Two recurrences over keys of ``size`` numbers, the second over what the first gives, and a step behind them."""
+    random = np.random.default_rng(shape.size + size + shape.window)
+    length, heads, width = 22, shape.heads, shape.size
+    steps = _Steps(library, length, np.zeros(length, np.int64), Shape(1, 1, 16, 0, 1.0))
+    numbers = random.normal(size=(length, heads * width)).astype(np.float32)
+    value, expected = steps.given(numbers), numbers.astype(np.float64)
+    for layer in range(2):
+        keys = [random.normal(size=(length, heads // shape.groups * size)).astype(np.float32) for _ in range(2)]
+        keys = [each / np.float32(np.sqrt(size)) for each in keys]
+        beside = [-random.uniform(0, 2, (length, heads * (size if shape.window else 1))).astype(np.float32)]
+        beside += [random.uniform(0, 1, (length, heads)).astype(np.float32)] if corrects else []
+        sources = [steps.given(each) for each in keys]
+        parts: dict[str, Any] = {"extra": heads * width, "layer": beside[0].shape[1], "allowed": ALLOWED_STATE}
+        row = (np.hstack((expected, *beside)),)
+        joined = steps.add(Kind.CONCAT, (value, *map(steps.given, beside)), row, **parts)
+        expected = _attended(shape, size, expected, keys, beside)
+        fields = {"shape": shape, "extra": size, "number": float(corrects), "layer": layer}
+        more: dict[str, Any] = {"allowed": ALLOWED_STATE} | fields
+        value = steps.add(Kind.LINEAR_ATTN, (*sources, joined), (expected,), **more)
+    steps.add(Kind.SCALE, (value,), (expected * 3,), number=3.0, allowed=ALLOWED_STATE)
+    steps.look_for_odd(Kind.LINEAR_ATTN)
+    return steps
+
+
+def _attended(shape: Shape, size: int, values: Array, keys: Sequence[Array], beside: Sequence[Array]) -> Array:
+    """Token by token in fp64; ``keys``: queries and keys."""
+    heads, length = shape.heads, len(values)
+    query, key = (np.repeat(each.astype(np.float64).reshape(length, -1, size), shape.groups, axis=1) for each in keys)
+    decays = np.exp(beside[0].astype(np.float64).reshape(length, heads, -1, 1))
+    state, found = np.zeros((heads, size, shape.size)), np.empty((length, heads, shape.size))
+    for token, given in enumerate(values.reshape(length, heads, -1)):
+        state, value = state * decays[token], given
+        if len(beside) > 1:
+            value = (given - np.einsum("hsw,hs->hw", state, key[token])) * beside[1][token][:, None]
+        state = state + key[token][..., None] * value[:, None]
+        found[token] = shape.scale * np.einsum("hsw,hs->hw", state, query[token])
+    return found.reshape(length, -1)
 
 
 # -- attention ---------------------------------------------------------------------------------------------------------

@@ -99,6 +99,37 @@ def test_linear_attention_has_a_state_of_fixed_size() -> None:
     assert cache_of(qwen) == Cache(full_bytes=2 * 2 * 256 * 4, fixed_bytes=3 * state * 4)
 
 
+SIZES = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 3}
+MAMBA = {"mamba_d_state": 32, "mamba_d_conv": 4, "mamba_expand": 2, "mamba_n_groups": 1, "mamba_n_heads": 8}
+NEMOTRON = {
+    "ssm_state_size": 32, "conv_kernel": 4, "expand": 3, "n_groups": 1, "mamba_num_heads": 8, "mamba_head_dim": 16,
+}  # fmt: skip
+"""Inner size 128: by ``mamba_expand``, or by heads, whatever ``expand`` says."""
+
+
+@pytest.mark.parametrize(
+    ("config", "attending", "recurrent"),
+    [
+        ({"model_type": "granitemoehybrid", "layer_types": ["mamba", "attention", "mamba"], **MAMBA}, 1, 2),
+        ({"layer_types": ["linear_attention", "full_attention", "linear_attention"], **MAMBA}, 1, 2),
+        ({"model_type": "bamba", "attn_layer_indices": [1], **MAMBA}, 1, 2),
+        ({"model_type": "falcon_h1", "mamba_d_ssm": 128, **MAMBA, "mamba_expand": 7}, 3, 3),
+        ({"model_type": "falcon_h1", **MAMBA}, 3, 3),
+        ({"model_type": "nemotron_h", "hybrid_override_pattern": "M-*", **NEMOTRON}, 1, 1),
+        ({"model_type": "nemotron_h", "layers_block_type": ["mamba", "moe", "attention"], **NEMOTRON}, 1, 1),
+    ],
+    ids=["granite", "newer names", "bamba", "falcon h1", "falcon h1 by its width", "nemotron h", "nemotron h's list"],
+)
+def test_mamba_layers_have_a_state_and_a_convolution(config: dict[str, Any], attending: int, recurrent: int) -> None:
+    state, columns = 128 * 32, 128 + 2 * 32
+    assert cache_of(SIZES | config) == Cache(
+        full_bytes=attending * 2 * 2 * 16 * 4,
+        fixed_bytes=recurrent * (state + columns * 4) * 4,
+        conv_bytes=recurrent * columns * 4,
+        state_bytes=recurrent * state * 4,
+    )
+
+
 def test_only_full_attention_layers_grow_beyond_the_window() -> None:
     gemma = {"head_dim": 256, "num_attention_heads": 4, "num_hidden_layers": 6, "num_key_value_heads": 1}
     cache = cache_of(gemma | {"layer_types": ["sliding_attention"] * 5 + ["full_attention"], "sliding_window": 512})

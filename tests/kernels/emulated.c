@@ -50,6 +50,11 @@ int main(void) {
         if (ops[i].kind == CAUSAL_CONV)
             inputs[ops[i].layer] = room((size_t)h.capacity * (size_t)ops[i].width * sizeof(float));
     pg_conv_inputs(run, inputs);
+    float **states = room((size_t)h.ops * sizeof *states);
+    for (int i = 0; i < h.ops; i++)
+        if (ops[i].kind == LINEAR_ATTN)
+            states[ops[i].layer] = room((size_t)ops[i].width * (size_t)ops[i].extra * sizeof(float));
+    pg_states(run, states);
     const int64_t *ids = (const int64_t *)(file + h.ids);
     const int32_t *parts = (const int32_t *)(file + h.parts);
     for (int i = 0, start = 0; i < h.part_count; start += parts[i++]) {

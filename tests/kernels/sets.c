@@ -91,6 +91,7 @@ static void operations(void) {
     OPERATION("exp", f_exp(A));
     OPERATION("sigmoid", f_sigmoid(A));
     OPERATION("tanh", f_tanh(A));
+    OPERATION("softplus", f_softplus(A));
     OPERATION("softcap", f_softcap(A, 30.0f));
     for (int i = 0; i + 1 < COUNT; i++) a[i] = ldexpf(1.0f + b[i], -12), c[i] = ldexpf(1.0f + b[i + 1], 13); /* ties */
     OPERATION("fma of near numbers", f_fma(A, B, C));
@@ -207,8 +208,23 @@ static void rows_(void) {
     say("mixtures");
 }
 
+static void states_(void) {
+    static float kept[COUNT], decays[48];
+    fill_within(a, 1.0f), fill_within(b, 1.0f), fill_within(kept, 1.0f);
+    for (int i = 0; i < 48; i += 16) f_store(decays + i, f_exp(f_load(b + i)));
+    for (int token = 0; token < 5; token++) {
+        const float *q = a + token * 300, *k = q + 48, *v = k + 48, *beta = token % 2 ? v + 64 : NULL;
+        const float *from = token ? kept : NULL;
+        update_columns(2, from, kept, 48, q, k, decays, v, beta, 0.3f, out);
+        update_columns(1, kept + 32 * 48, kept + 32 * 48, 48, q, k, decays, v + 32, beta, 0.3f, out + 32);
+        update_columns(1, kept + 48 * 48, kept + 48 * 48, 48, q, k, decays, v + 48, beta, 0.3f, out + 48);
+        feed(out, 64 * sizeof(float)), feed(kept, 64 * 48 * sizeof(float));
+    }
+    say("states");
+}
+
 int main(void) {
     say(ISA);
-    operations(), bytes(), products(8), products(4), attention(), rows_();
+    operations(), bytes(), products(8), products(4), attention(), rows_(), states_();
     return 0;
 }

@@ -33,6 +33,7 @@ BITS = {
     "later steps": "d596c02beaa709c9",
     "mixtures": "13364c031bfb198d",
     "convolutions": "d3256e3e574889e6",
+    "recurrences": "c6f52d20f8591f18",
 }
 """Of all logits of ``kernel_graphs``, as ``building.REVISION`` gives them. Where they change, every artifact that was
 compared with its original as the kernels computed it must be compared again: change REVISION with them.
@@ -44,6 +45,7 @@ NARROW_BITS = {
     "later steps": "c67dff380bb06653",
     "mixtures": "55a15093c9429226",
     "convolutions": "ff0e6c5751ad7211",
+    "recurrences": "7bebd5a457b13dff",
 }
 """The same with keys and values in eight bits."""
 

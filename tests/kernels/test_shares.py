@@ -83,9 +83,8 @@ def built(folder: Path) -> Built:
     return build(folder)
 
 
-def graph(folder: Path, four_bits: bool) -> Path:
-    made = kernel_graphs.four_bits() if four_bits else kernel_graphs.eight_bits()
-    return kernel_graphs.write(made, folder) / "model.onnx"
+def graph(folder: Path, name: str = "eight bits") -> Path:
+    return kernel_graphs.write(kernel_graphs.GRAPHS[name](), folder) / "model.onnx"
 
 
 def rows(engine: KernelEngine, prompt: int = 3) -> list[NDArray[Any]]:
@@ -112,7 +111,7 @@ def expected_rows(library: Built, program: Program) -> list[NDArray[Any]]:
 def test_threads_that_lose_their_core_change_no_bit(
     tmp_path: Path, plain: Built, sleepy: Sleepy, threads: int, one_in: int
 ) -> None:
-    program = read_program(graph(tmp_path, four_bits=threads == 3))
+    program = read_program(graph(tmp_path, {2: "eight bits", 3: "four bits", 8: "recurrences"}[threads]))
     expected = expected_rows(plain, program)
     engine = open_kernels(sleepy(one_in), program, threads)
     for _ in range(3):
@@ -122,11 +121,12 @@ def test_threads_that_lose_their_core_change_no_bit(
 
 @pytest.mark.integration
 @pytest.mark.parametrize("one_in", [40, 1_000_000])
+@pytest.mark.parametrize("name", ["eight bits", "recurrences"])
 def test_where_every_piece_is_late_the_step_ends_all_the_same(
-    tmp_path: Path, plain: Built, sleepy: Sleepy, one_in: int
+    tmp_path: Path, plain: Built, sleepy: Sleepy, one_in: int, name: str
 ) -> None:
     """Whoever waits computes again at once what others are at: nobody's finished piece is thrown away for it."""
-    program = read_program(graph(tmp_path, four_bits=False))
+    program = read_program(graph(tmp_path, name))
     expected = expected_rows(plain, program)
     engine = open_kernels(sleepy(one_in, late_ns=0), program, 4)
     assert all(np.array_equal(one, other) for one, other in zip(expected, rows(engine), strict=True))
@@ -135,7 +135,7 @@ def test_where_every_piece_is_late_the_step_ends_all_the_same(
 
 @pytest.mark.integration
 def test_an_engine_closes_while_a_thread_is_late(tmp_path: Path, sleepy: Sleepy) -> None:
-    program, library = read_program(graph(tmp_path, four_bits=False)), sleepy(3)
+    program, library = read_program(graph(tmp_path)), sleepy(3)
     for _ in range(40):
         engine = open_kernels(library, program, 4)
         engine.reset(8)
@@ -148,7 +148,7 @@ def test_an_engine_closes_while_a_thread_is_late(tmp_path: Path, sleepy: Sleepy)
 @pytest.mark.alone
 def test_who_waits_does_what_another_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a helper that sleeps at each piece it takes, steps take hardly longer than without it."""
-    program = read_program(graph(tmp_path, four_bits=False))
+    program = read_program(graph(tmp_path))
     source = tmp_path / "source"
     shutil.copytree(building.SOURCE, source)
     file = source / "shares.h"
@@ -180,7 +180,7 @@ def test_who_waits_does_what_another_has_begun(tmp_path: Path, monkeypatch: pyte
 def test_a_cache_that_could_not_grow_is_not_gone_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: Built
 ) -> None:
-    engine = open_kernels(plain, read_program(graph(tmp_path, four_bits=False)), 2)
+    engine = open_kernels(plain, read_program(graph(tmp_path)), 2)
     engine.reset(8)
     expected = engine.prefill([1, 2, 3]).copy()
     with monkeypatch.context() as patched, pytest.raises(MemoryError):

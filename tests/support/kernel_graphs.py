@@ -21,12 +21,15 @@ BLOCK = 32
 VOCAB, WIDTH, INNER, SIZE, CONTEXT = 70, 64, 96, 16, 320
 EXPERTS = 5
 HEADS, KV_HEADS = 4, 2
+STATES, STATE, KEY = 6, 48, 32
+"""Heads of recurrences, numbers of their values, and of the keys that three of them share."""
 CONTRIBUTED = frozenset(
     (
         "CausalConvWithState",
         "FastGelu",
         "GatherBlockQuantized",
         "GroupQueryAttention",
+        "LinearAttention",
         "MatMulNBits",
         "QMoE",
         "RotaryEmbedding",
@@ -43,7 +46,7 @@ class Builder:
     def __init__(self, seed: int) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
-        self.states: dict[int, list[Any]] = {}  # shapes of what convolutions keep, by layer
+        self.states: dict[str, list[Any]] = {}  # shapes of what convolutions and recurrences keep, by name
         self.random = np.random.default_rng(seed)
         self._count = 0
 
@@ -126,10 +129,19 @@ class Builder:
         """Of each column of ``[batch, columns, tokens]`` over its last ``taps``."""
         weights = self.random.normal(size=(width, 1, taps)).astype(np.float32)
         row = self.constant(3 * self.random.normal(size=width).astype(np.float32)) if bias else ""
-        self.states[layer] = ["batch", width, taps - 1]
+        self.states[f"{layer}.conv"] = ["batch", width, taps - 1]
         inputs = [source, self.constant(weights), row, f"past_key_values.{layer}.conv"]
         names = [f"convolved{layer}", f"present.{layer}.conv"]
         return self.node("CausalConvWithState", inputs, names, ndim=1, activation=activation)
+
+    def recurrence(self, layer: int, inputs: list[str], scale: float) -> str:
+        """Linear attention: queries, keys, values, decays and, for a delta rule, how much is corrected."""
+        name = f"{layer}.recurrent"
+        self.states[name] = ["batch", STATES, KEY, STATE]
+        given = [*inputs[:3], f"past_key_values.{name}", *inputs[3:]]
+        rule = "gated_delta" if len(inputs) > 4 else "gated"
+        told = {"q_num_heads": 2, "kv_num_heads": STATES, "update_rule": rule, "scale": scale}
+        return self.node("LinearAttention", given, [f"attended.{name}", f"present.{name}"], **told)
 
     def experts(self, source: str, router: str, bits: int, *, biases: bool, **settings: Any) -> str:
         """``QMoE`` with random weights: two of ``EXPERTS`` for each token."""
@@ -158,9 +170,9 @@ class Builder:
                 inputs.append(helper.make_tensor_value_info(f"past_key_values.{layer}.{part}", TensorProto.FLOAT, PAST))
                 shape = ["batch", KV_HEADS, "total", SIZE]
                 outputs.append(helper.make_tensor_value_info(f"present.{layer}.{part}", TensorProto.FLOAT, shape))
-        for layer, shape in self.states.items():
-            inputs.append(helper.make_tensor_value_info(f"past_key_values.{layer}.conv", TensorProto.FLOAT, shape))
-            outputs.append(helper.make_tensor_value_info(f"present.{layer}.conv", TensorProto.FLOAT, shape))
+        for name, shape in self.states.items():
+            inputs.append(helper.make_tensor_value_info(f"past_key_values.{name}", TensorProto.FLOAT, shape))
+            outputs.append(helper.make_tensor_value_info(f"present.{name}", TensorProto.FLOAT, shape))
         graph = helper.make_graph(self.nodes, "tiny", inputs, outputs, self.constants)
         opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
@@ -342,12 +354,62 @@ def convolutions() -> onnx.ModelProto:
     return made.model(2, ["batch", 1, VOCAB])
 
 
+def recurrences() -> onnx.ModelProto:
+    """Layers with a state for each head, in front of attention, as the traced way writes them: Mamba 2 with rows that
+    are scaled (Falcon H1), and a gated delta rule with decays for each number of a key.
+    """
+    made = Builder(6)
+    table = made.constant(made.random.normal(size=(VOCAB, WIDTH)).astype(np.float32))
+    source, lengths = made.node("Gather", [table, "input_ids"], axis=0), made.lengths()
+    normed = made.norm(source)
+    values, keys, convolved = STATES * STATE, 2 * KEY, STATES * STATE + 4 * KEY
+    row, heads, each = (made.constant(np.array(shape, np.int64)) for shape in ([1, -1, values], [-1, STATE], [-1, 1]))
+    for layer, corrects in enumerate((False, True)):
+        sizes = [values, convolved, STATES * (KEY if corrects else 1)]
+        wide = made.product(normed, WIDTH, sum(sizes), 8)
+        factors = made.constant(made.random.uniform(0.1, 0.4, (1, 1, sum(sizes))).astype(np.float32))
+        wide = made.node("Mul", [wide, factors])
+        names = [f"{part}{layer}" for part in ("gate", "columns", "steps")]
+        made.node("Split", [wide, made.constant(np.array(sizes, np.int64))], names, axis=-1)
+        turned = made.node("Transpose", [names[1]], perm=[0, 2, 1])
+        turned = made.convolution(2 * layer, turned, convolved, 4, bias=True, activation="silu")
+        parts = [f"{part}{layer}" for part in ("values", "keys", "queries")]
+        back = made.node("Transpose", [turned], perm=[0, 2, 1])
+        made.node("Split", [back, made.constant(np.array([values, keys, keys], np.int64))], parts, axis=2)
+        bias = made.constant(made.random.normal(size=sizes[2]).astype(np.float32))
+        step = made.node("Softplus", [made.node("Add", [names[2], bias])])
+        drop = made.constant(-made.random.uniform(0.05, 0.5, sizes[2]).astype(np.float32))
+        inputs = [parts[2], parts[1], parts[0], made.node("Mul", [drop, step])]
+        if corrects:
+            unit = made.node("Reshape", [parts[1], made.constant(np.array([0, 0, 2, KEY], np.int64))])
+            unit = made.node("Mul", [made.norm(unit, KEY), made.constant(np.array(0.2, np.float32))])
+            inputs[1] = made.node("Reshape", [unit, made.constant(np.array([0, 0, keys], np.int64))])
+            inputs.append(made.node("Sigmoid", [made.product(normed, WIDTH, STATES, 8)]))
+        else:
+            cut = [made.node("Reshape", pair) for pair in ([parts[0], heads], [step, each])]
+            inputs[2] = made.node("Reshape", [made.node("Mul", cut), row])
+        attended = made.recurrence(2 * layer + 1, inputs, scale=0.7 if corrects else 1.0)
+        skipped = made.constant(made.random.normal(size=values).astype(np.float32))
+        attended = made.node("Add", [attended, made.node("Mul", [parts[0], skipped])])
+        gate = made.node("Mul", [names[0], made.node("Sigmoid", [names[0]])])
+        attended = made.norm(made.node("Mul", [attended, gate]), values)
+        normed, source = made.skip_norm(source, made.product(attended, values, WIDTH, 8))
+        queries, kept, others = (made.product(normed, WIDTH, n * SIZE, 8) for n in (HEADS, KV_HEADS, KV_HEADS))
+        attended = made.attention(layer, queries, kept, others, lengths, do_rotary=1, scale=0.1)
+        normed, source = made.skip_norm(source, made.product(attended, HEADS * SIZE, WIDTH, 8))
+    made.node("Gather", [normed, made.constant(np.array([-1], np.int64))], ["last"], axis=1)
+    made.product("last", WIDTH, VOCAB, 8)
+    made.nodes[-1].output[0] = "logits"
+    return made.model(2, ["batch", 1, VOCAB])
+
+
 GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
     "eight bits": eight_bits,
     "four bits": four_bits,
     "later steps": later_steps,
     "mixtures": mixtures,
     "convolutions": convolutions,
+    "recurrences": recurrences,
 }
 CONFIG = {
     "model_type": "llama",

@@ -1,8 +1,8 @@
 """Numbers that a network multiplies queries by and that depend on the position alone (Llama 4, Ministral 3): a table.
 
 Traced, they are a dozen small nodes in each layer, between turning axes and attention. What they give for every
-position there may be is computed once, and the product stands right before attention, over rows. No family is named.
-The module knows graphs of ONNX.
+position there may be is computed once, and the product stands right before attention, over rows. So does a product with
+one number for all positions (keys of Falcon H1). No family is named. The module knows graphs of ONNX.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Scaled:
 
     Attributes:
         part: Which of its inputs.
-        numbers: fp32 ``[positions, 1]``.
+        numbers: fp32 ``[positions, 1]``; one number alone where it is that for all.
     """
 
     attention: str
@@ -46,6 +46,7 @@ def lift(graph: Graph, positions: int) -> list[Scaled]:
     for node in nodes:
         for name in node.input:
             readers.setdefault(name, []).append(node)
+    weights = {each.name: each for each in graph.model.graph.initializer}
     found = []
     for node in [node for node in nodes if node.op_type == "GroupQueryAttention"]:
         for part in range(3):
@@ -53,7 +54,9 @@ def lift(graph: Graph, positions: int) -> list[Scaled]:
             if product is None:
                 continue
             for source, factor in (product.input, reversed(product.input)):
-                numbers = _of_positions(graph, makers, factor, positions)
+                numbers = _one(graph, weights.get(factor))
+                if numbers is None:
+                    numbers = _of_positions(graph, makers, factor, positions)
                 if numbers is not None:
                     found.append(Scaled(node.output[0], part, numbers))
                     for reader in readers[product.output[0]]:
@@ -73,8 +76,10 @@ def put(graph: Graph, scaled: list[Scaled]) -> None:
         content = each.numbers.tobytes()
         if content not in tables:
             name = tables[content] = f"by_position.{len(tables)}"
-            graph.model.graph.initializer.append(numpy_helper.from_array(each.numbers, f"{name}.table"))
-            nodes.insert(0, helper.make_node("Gather", [f"{name}.table", POSITIONS], [name], name, axis=0))
+            table = f"{name}.table" if each.numbers.ndim else name
+            graph.model.graph.initializer.append(numpy_helper.from_array(each.numbers, table))
+            if table != name:
+                nodes.insert(0, helper.make_node("Gather", [table, POSITIONS], [name], name, axis=0))
         place, node = next(pair for pair in enumerate(nodes) if each.attention in pair[1].output)
         name = f"{each.attention}.{each.part}.scaled"
         given = [node.input[each.part], tables[content]]
@@ -92,6 +97,14 @@ def _product(makers: Mapping[str, Any], readers: Mapping[str, list[Any]], name: 
             return None
         name, moved = node.input[0], True
     return None
+
+
+def _one(graph: Graph, weight: Any) -> Array | None:
+    """The number that a constant is; None where it is none, or several."""
+    if weight is None or any(size != 1 for size in weight.dims):
+        return None
+    number: Array = graph.array(weight).astype(np.float32).reshape(())
+    return number
 
 
 def _of_positions(graph: Graph, makers: Mapping[str, Any], name: str, positions: int) -> Array | None:

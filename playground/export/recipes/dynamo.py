@@ -36,6 +36,8 @@ AXIS_NEW, AXIS_PAST, AXIS_TOTAL = "sequence_length", "past_sequence_length", "to
 END = 1 << 31
 """An end from here on is the end of what is sliced."""
 
+_OTHER_SHAPE = frozenset(("Reshape", "Squeeze", "Unsqueeze"))
+
 NEW, PAST = 3, 4
 """Tokens of the traced run, and those before it. Both may be any number in the graph."""
 
@@ -172,7 +174,7 @@ def _graph(model: Any, weights: Mapping[str, Any], positions: int) -> Graph:
     from playground.export.recipes.projections import take_apart
 
     # What is made of large weights waits until they are read, one by one.
-    optimizer.optimize_ir(model, should_fold=lambda node: False if _reads(node, weights) else None)
+    optimizer.optimize_ir(model, should_fold=lambda node: _folds(node, weights))
     for each in (common.IdentityEliminationPass(), common.ClearMetadataAndDocStringPass()):
         each(model)
     found = graph_of(model, weights)
@@ -185,6 +187,13 @@ def _graph(model: Any, weights: Mapping[str, Any], positions: int) -> Graph:
     _gather_last(found)
     _name_axes(found.model.graph)
     return found
+
+
+def _folds(node: Any, weights: Mapping[str, Any]) -> bool | None:
+    """Whether what a node makes of constants is computed now; None: where they are few numbers."""
+    if _reads(node, weights):
+        return False
+    return True if node.op_type in _OTHER_SHAPE else None
 
 
 def _reads(node: Any, weights: Mapping[str, Any]) -> bool:

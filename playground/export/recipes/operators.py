@@ -135,6 +135,7 @@ class _Watched:
 
     Attributes:
         norms: The operator, weight and epsilon by module, where the operator gives the same.
+        gates: Where a norm that has a gate has it, by the same.
         turns: By the call of a rotary module, where turning as the operator does gives the same.
         tables: Cosines and sines of all positions, by the same.
         caches: Heads and sizes of the keys of each layer, by its number.
@@ -144,6 +145,7 @@ class _Watched:
     """
 
     norms: dict[int, tuple[str, torch.Tensor, float]] = field(default_factory=dict)
+    gates: dict[int, str | None] = field(default_factory=dict)
     turns: dict[Any, Turn | None] = field(default_factory=dict)
     tables: dict[Any, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     caches: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -398,19 +400,28 @@ class Operators:
 
     def _norm(self, module: Any) -> Callable[..., Any]:
         usual = module.forward
+        has_gate = "gate" in inspect.signature(usual).parameters
 
         def forward(source: torch.Tensor, *more: Any, **named: Any) -> Any:
-            if more or named:
+            beside = (*more, *named.values())
+            gate = beside[0] if len(beside) == 1 and has_gate and isinstance(beside[0], torch.Tensor) else None
+            if beside and gate is None:
                 return usual(source, *more, **named)
             if self._run is None:
-                normed = usual(source)
-                if found := _normalised(module, source, normed):
+                normed = usual(source, *more, **named)
+                alone = normed if gate is None else usual(source, torch.full_like(gate, recurrences.UNGATED))
+                if found := _normalised(module, source, alone):
                     self._seen.norms[id(module)] = found
+                if gate is not None:
+                    self._seen.gates[id(module)] = recurrences.gated_where(usual, source, gate, normed)
                 return normed
-            if id(module) not in self._seen.norms:
-                return usual(source)
+            where = None if gate is None else self._seen.gates.get(id(module))
+            if id(module) not in self._seen.norms or (gate is not None and where is None):
+                return usual(source, *more, **named)
             operator, weight, epsilon = self._seen.norms[id(module)]
-            return torch.onnx.ops.symbolic(
+            if where == recurrences.BEFORE:
+                source = source * torch.nn.functional.silu(gate)
+            normed = torch.onnx.ops.symbolic(
                 operator,
                 [source, weight],
                 {"epsilon": epsilon, "axis": -1, "stash_type": 1},
@@ -418,6 +429,7 @@ class Operators:
                 shape=source.shape,
                 version=1,
             )
+            return normed * torch.nn.functional.silu(gate) if where == recurrences.BEHIND else normed
 
         return forward
 
@@ -465,7 +477,7 @@ class Operators:
         signature = inspect.signature(usual)
 
         def apply(*args: Any, **named: Any) -> Any:
-            steps = recurrences.steps_of(name, signature, args, named)
+            steps = recurrences.steps_of(name, signature, args, named, traced=self._run is not None)
             if self._run is None:
                 found = usual(*args, **named)
                 if recurrences.gives_the_same(steps, found):

@@ -27,6 +27,11 @@ CONVOLUTION = "causal_conv1d_fn"
 
 SILU = frozenset(("silu", "swish"))
 
+BEFORE, BEHIND = "before", "behind"
+"""Where a norm has its gate."""
+UNGATED = 1.2784645427610738
+"""SiLU of it is one."""
+
 Given = Mapping[str, Any]
 
 
@@ -140,11 +145,15 @@ def is_causal(
     return same(made, found[..., -source.shape[-1] :])
 
 
-def steps_of(name: str, signature: inspect.Signature, args: Any, named: Any) -> Steps:
-    """What the function of this name is asked for."""
+def steps_of(name: str, signature: inspect.Signature, args: Any, named: Any, *, traced: bool = False) -> Steps:
+    """What the function of this name is asked for.
+
+    Args:
+        traced: There are no numbers, and operators are written.
+    """
     bound = signature.bind(*args, **named)
     bound.apply_defaults()
-    return RECURRENCES[name](bound.arguments)
+    return RECURRENCES[name](bound.arguments, traced)
 
 
 def gives_the_same(steps: Steps, found: Any) -> bool:
@@ -155,38 +164,61 @@ def gives_the_same(steps: Steps, found: Any) -> bool:
     return same(steps.finish(made), found[0]) and same(steps.outward(state), found[1])
 
 
+def gated_where(usual: Callable[..., Any], source: torch.Tensor, gate: torch.Tensor, found: Any) -> str | None:
+    """Whether SiLU of ``gate`` is multiplied with what a norm is given (``BEFORE``) or with what it gives (``BEHIND``),
+    where the norm gave ``found``; None where it is neither.
+
+    Args:
+        usual: The norm, which takes a gate.
+    """
+    if source.shape != gate.shape:
+        return None
+    by, alone = torch.nn.functional.silu(gate), torch.full_like(gate, UNGATED)
+    if same(usual(source * by, alone), found):
+        return BEFORE
+    return BEHIND if same(usual(source, alone) * by, found) else None
+
+
 # -- the functions, by transformers' names -----------------------------------------------------------------------------
 
 
-def _gated_delta(given: Given) -> Steps:
+def _gated_delta(given: Given, _traced: bool) -> Steps:
     """``g`` for each head, or for each number of its keys."""
     query, key = (_unit(given[name]) if given["use_qk_l2norm_in_kernel"] else given[name] for name in ("query", "key"))
     scale = cast(float, key.shape[-1] ** -0.5)
     return Steps(query, key, given["value"], given["g"], given["beta"], scale, given["initial_state"])
 
 
-def _mamba2(given: Given) -> Steps:
+def _mamba2(given: Given, traced: bool) -> Steps:
+    """What is multiplied stands in rows, a head in each or all of them, as the kernels read it."""
     hidden, skipped = given["hidden_states"], given["D"]
     step = given["dt"]
     if given["dt_bias"] is not None:
         step = step + given["dt_bias"]
     if given["dt_softplus"]:
-        step = torch.nn.functional.softplus(step)
+        step = _softplus(step, traced)
     low, high = given["dt_limit"]
     if low > 0.0 or high != float("inf") or not given["dt_softplus"]:
         step = step.clamp(low, high)
 
+    batch, tokens, heads, size = hidden.shape
+
     def finish(made: torch.Tensor) -> torch.Tensor:
-        return made if skipped is None else made + skipped[..., None] * hidden
+        if skipped is None:
+            return made
+        row = skipped[:, None].expand(heads, size).reshape(-1)
+        whole = made.reshape(batch, tokens, -1) + hidden.reshape(batch, tokens, -1) * row
+        return whole.reshape(batch, tokens, heads, size)
 
     def turned(state: torch.Tensor) -> torch.Tensor:
         return state.transpose(2, 3)
 
-    value, decay, initial = hidden * step[..., None], given["A"] * step, given["initial_states"]
+    value = (hidden.reshape(-1, size) * step.reshape(-1, 1)).reshape(batch, tokens, heads, size)
+    decay, initial = given["A"] * step, given["initial_states"]
     return Steps(given["C"], given["B"], value, decay, None, 1.0, initial, finish, turned)
 
 
-def _mamba(given: Given) -> Steps:
+def _mamba(given: Given, _traced: bool) -> Steps:
     """Each channel is a head of one number, with decays of its own."""
     hidden, step = given["hidden_states"].transpose(1, 2), given["dt"].transpose(1, 2)
     if given["delta_bias"] is not None:
@@ -208,12 +240,18 @@ def _mamba(given: Given) -> Steps:
     return Steps(query, key, value, decay, None, 1.0, None, finish, outward)
 
 
+def _softplus(source: torch.Tensor, traced: bool) -> torch.Tensor:
+    if not traced:
+        return torch.nn.functional.softplus(source)
+    return cast(torch.Tensor, torch.onnx.ops.symbolic("Softplus", [source], dtype=source.dtype, shape=source.shape))
+
+
 def _unit(vectors: torch.Tensor) -> torch.Tensor:
     """Each of length one."""
     return vectors * torch.rsqrt((vectors * vectors).sum(-1, keepdim=True) + 1e-6)
 
 
-RECURRENCES: Mapping[str, Callable[[Given], Steps]] = {
+RECURRENCES: Mapping[str, Callable[[Given, bool], Steps]] = {
     "torch_chunk_gated_delta_rule": _gated_delta,
     "chunk_kimi_delta_attention": _gated_delta,
     "mamba2_chunk_scan": _mamba2,

@@ -43,6 +43,14 @@ enum {
     SUM_ID,        /* parts of `width` numbers, each times one of the second source's `extra`, added */
     CAUSAL_CONV,   /* each column's last `extra` numbers, of earlier runs as well, by weights [extra][width] that end with
                     * the newest's; a bias or none; layer: which of them it is, in order */
+    SOFTPLUS,      /* log(1 + exp(x)) of one source, times the second if there is one */
+    MUL_ROW,       /* by a constant row */
+    MUL_HEADS,     /* each `extra` numbers in a row by one of the second source's */
+    CONCAT,        /* sources side by side: `extra` numbers, `layer` numbers, and what is left of `width` */
+    LINEAR_ATTN,   /* each head's state S becomes exp(g) S + k v^T and gives scale S^T q; `number`: v is beta (v - S^T k), of the
+                    * S that has decayed. Sources: q and k of `extra` numbers, for `groups` heads each; values of `size`
+                    * numbers, and beside them g of each head (`window`: of each number of its key) and beta of each;
+                    * layer: which of them it is, in order */
     KINDS
 };
 #define MAX_HEAD 1024 /* numbers in one head */
@@ -102,9 +110,20 @@ static int sound_matrix(const Matrix *m) {
 
 #define EACH_ROW ((int64_t)1 << 40) /* added to `rounded` where rows were quantised by themselves */
 
-/* `rounded`: how many blocks of activations the last QUANTISE left, of all rows or (negative) of one. `convolutions`: how
- * many there were before. */
-static int sound(const Plan *plan, const Op *op, int64_t *rounded, int *convolutions, int max_size) {
+/* What the steps before have left. */
+typedef struct {
+    int64_t rounded; /* blocks of activations of the last QUANTISE, of all rows or (negative) of one */
+    int convolutions, recurrences;
+} Sofar;
+
+static int sound_heads(const Op *op) {
+    const Shape *s = &op->shape;
+    if (op->one || s->heads < 1 || s->groups < 1 || s->heads % s->groups || s->window < 0 || s->window > 1) return 0;
+    if (s->size < 1 || s->size % 16 || s->size > MAX_HEAD) return 0;
+    return op->extra > 0 && op->extra % 16 == 0 && op->extra <= MAX_HEAD;
+}
+
+static int sound(const Plan *plan, const Op *op, Sofar *sofar, int max_size) {
     const Shape *s = &op->shape;
     int64_t rows = op->one ? 1 : plan->tokens, width = op->width, heads = (int64_t)s->heads * s->size;
     switch (op->kind) {
@@ -123,19 +142,19 @@ static int sound(const Plan *plan, const Op *op, int64_t *rounded, int *convolut
             return !op->one && op->extra > 0 && op->extra % 2 == 0 && width % op->extra == 0 && op->data[0] &&
                    op->data[1] && has(plan, op->src[0], width, rows) && has(plan, op->dst[0], width, rows);
         case QUANTISE:
-            *rounded = op->one ? -(int64_t)op->extra : op->extra;
+            sofar->rounded = op->one ? -(int64_t)op->extra : op->extra;
             return has(plan, op->src[0], width, rows) && op->extra == (width + BLOCK - 1) / BLOCK &&
                    op->extra <= plan->blocks;
         case QUANTISE_ROWS:
-            *rounded = EACH_ROW + op->extra;
-            if (op->one) *rounded = -*rounded;
+            sofar->rounded = EACH_ROW + op->extra;
+            if (op->one) sofar->rounded = -sofar->rounded;
             return has(plan, op->src[0], width, rows) && op->extra == (width + BLOCK - 1) / BLOCK &&
                    op->extra <= plan->blocks;
         case MUL_MAT_ID: {
             const Matrix *m = &op->matrix;
             int64_t blocks = EACH_ROW + (int64_t)m->blocks * op->layer;
             return sound_matrix(m) && width > 0 && width % PANEL == 0 && m->outputs % width == 0 && op->extra > 0 &&
-                   (op->layer == 1 || op->layer == op->extra) && *rounded == (op->one ? -blocks : blocks) &&
+                   (op->layer == 1 || op->layer == op->extra) && sofar->rounded == (op->one ? -blocks : blocks) &&
                    has(plan, op->src[0], op->extra, rows) && has(plan, op->dst[0], width * op->extra, rows);
         }
         case ADD_ID:
@@ -158,8 +177,23 @@ static int sound(const Plan *plan, const Op *op, int64_t *rounded, int *convolut
             return op->extra > 0 && has(plan, op->src[0], op->extra, rows) && has(plan, op->src[1], width, rows) &&
                    has(plan, op->dst[0], width, rows);
         case CAUSAL_CONV:
-            return !op->one && op->extra > 0 && op->data[0] && op->layer == (*convolutions)++ &&
+            return !op->one && op->extra > 0 && op->data[0] && op->layer == sofar->convolutions++ &&
                    has(plan, op->src[0], width, rows) && has(plan, op->dst[0], width, rows);
+        case LINEAR_ATTN: {
+            if (!sound_heads(op) || width != heads || op->layer != sofar->recurrences++) return 0;
+            int64_t keys = (int64_t)(s->heads / s->groups) * op->extra;
+            int64_t beside = s->heads * (int64_t)(s->window ? op->extra : 1) + (op->number != 0 ? s->heads : 0);
+            return has(plan, op->src[0], keys, rows) && has(plan, op->src[1], keys, rows) &&
+                   has(plan, op->src[2], width + beside, rows) && has(plan, op->dst[0], width, rows);
+        }
+        case MUL_HEADS:
+            return op->extra > 0 && width % op->extra == 0 && has(plan, op->src[0], width, rows) &&
+                   has(plan, op->src[1], width / op->extra, rows) && has(plan, op->dst[0], width, rows);
+        case CONCAT: {
+            int64_t rest = width - op->extra - (int64_t)op->layer;
+            return rest >= 0 && has(plan, op->src[0], op->extra, rows) && has(plan, op->src[1], op->layer, rows) &&
+                   (!rest || has(plan, op->src[2], rest, rows)) && has(plan, op->dst[0], width, rows);
+        }
         case SUM_ROWS: return has(plan, op->src[0], width, rows) && has(plan, op->dst[0], 1, rows);
         case MUL_COL:
         case DIV_COL:
@@ -167,7 +201,7 @@ static int sound(const Plan *plan, const Op *op, int64_t *rounded, int *convolut
                    has(plan, op->dst[0], width, rows);
         case MUL_MAT:
             return sound_matrix(&op->matrix) && has(plan, op->dst[0], op->matrix.outputs, rows) &&
-                   *rounded == (op->one ? -(int64_t)op->matrix.blocks : op->matrix.blocks);
+                   sofar->rounded == (op->one ? -(int64_t)op->matrix.blocks : op->matrix.blocks);
         case ROPE:
             if (!sound_shape(plan, op, max_size) || width < 0 || width % 2 || width > s->size) return 0;
             if (!op->data[0] != !op->data[1] || (width && !op->data[0])) return 0;
@@ -183,6 +217,7 @@ static int sound(const Plan *plan, const Op *op, int64_t *rounded, int *convolut
         case MUL:
             return has(plan, op->src[0], width, rows) && has(plan, op->src[1], width, rows) &&
                    has(plan, op->dst[0], width, rows);
+        case MUL_ROW:
         case ADD_ROW: return op->data[0] && has(plan, op->src[0], width, rows) && has(plan, op->dst[0], width, rows);
         case SCALE:
         case SOFTCAP:
@@ -192,6 +227,7 @@ static int sound(const Plan *plan, const Op *op, int64_t *rounded, int *convolut
         case GELU_ERF:
         case RELU:
         case SIGMOID:
+        case SOFTPLUS:
             return has(plan, op->src[0], width, rows) && may_have(plan, op->src[1], width, rows) &&
                    has(plan, op->dst[0], width, rows);
         default: return 0;

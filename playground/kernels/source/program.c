@@ -103,7 +103,9 @@ static void flash_attn_many(const Op *op, Run *r, int head, int row, int tokens,
     }
 }
 
-static int by_rows(int kind) { return kind != MUL_MAT && kind != MUL_MAT_ID && kind != FLASH_ATTN; }
+static int by_rows(int kind) {
+    return kind != MUL_MAT && kind != MUL_MAT_ID && kind != FLASH_ATTN && kind != LINEAR_ATTN;
+}
 
 #include "shares.h"
 
@@ -119,6 +121,18 @@ static void flash_attn(const Op *op, Run *r, int step, float *own) {
         int row = (tiles - 1 - i / heads) * together_; /* the longest first */
         int tokens = r->tokens - row < together_ ? r->tokens - row : together_;
         flash_attn_many(op, r, i % heads, row, tokens, own);
+    }
+}
+
+/* Each head goes through all tokens: before a text its state is zeros. */
+static void linear_attn(const Op *op, Run *r, int step) {
+    for (int head = take(r, step, 1); head < op->shape.heads; head = take(r, step, 1)) {
+        float *state = state_of(op, r, head);
+        for (int row = 0; row < r->tokens; row++) {
+            float *out = at(r, op->dst[0], row) + (size_t)head * op->shape.size;
+            if (!is_finite_head(op, r, row, head)) is_broken(r, op);
+            linear_attn_head(op, r, row, head, r->start + row ? state : NULL, state, out);
+        }
     }
 }
 
@@ -183,6 +197,8 @@ static void many_tokens(void *with, int thread) {
             mul_mat_id_step(op, r, i, rows);
         } else if (op->kind == FLASH_ATTN) {
             flash_attn(op, r, i, r->own[thread] + r->result);
+        } else if (op->kind == LINEAR_ATTN) {
+            linear_attn(op, r, i);
         } else if (op->kind != ATTN_REDUCE) { /* which several tokens have no need of */
             int from = rows == 1 ? 0 : thread * share, to = rows == 1 ? (thread == 0) : from + share;
             if (op->kind == CAUSAL_CONV) { /* which reads other threads' rows, where they stay */
@@ -218,10 +234,9 @@ void pg_close(Run *r) {
 
 /* The first step that would reach beyond its buffers, or -1. `max_size`: the largest head there is scratch for. */
 int pg_unsound(const Plan *plan, int max_size) {
-    int64_t rounded = 0;
-    int convolutions = 0;
+    Sofar sofar = {0, 0, 0};
     for (int i = 0; i < plan->ops; i++)
-        if (!sound(plan, plan->list + i, &rounded, &convolutions, max_size)) return i;
+        if (!sound(plan, plan->list + i, &sofar, max_size)) return i;
     return -1;
 }
 
@@ -232,7 +247,7 @@ Run *pg_open(const Plan *plan, int max_size, int awake) {
     r->plan = *plan;
     r->forced = -1;
     r->bits = 16;
-    r->result = result_floats(max_size);
+    r->result = result_floats(plan, max_size);
     r->taken = calloc((size_t)plan->ops, sizeof(atomic_int));
     r->own = calloc((size_t)plan->threads, sizeof(float *));
     r->next = calloc((size_t)plan->ops, sizeof(int));
@@ -274,6 +289,9 @@ int pg_cache(Run *r, uint8_t **keys, uint8_t **values, int capacity, int heads, 
 
 /* The same of what goes into convolutions: for each, in order, [capacity][width]. To be said behind `pg_cache`. */
 void pg_conv_inputs(Run *r, float **inputs) { r->inputs = inputs; }
+
+/* The same of recurrences' states: for each, in order, [heads][size / 16][key size][16]. */
+void pg_states(Run *r, float **states) { r->states = states; }
 
 static void run(Run *r, const int64_t *ids, int tokens, int start) {
     if (tokens > 1) pool_settle(r->pool);

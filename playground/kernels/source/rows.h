@@ -92,6 +92,7 @@ INLINE v16f activated(int kind, v16f x) {
     switch (kind) {
         case SILU: return f_mul(x, f_sigmoid(x));
         case SIGMOID: return f_sigmoid(x);
+        case SOFTPLUS: return f_softplus(x);
         case RELU: return f_max(x, f_set(0.0f));
         default: { /* x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))), Hendrycks and Gimpel 2016, arXiv:1606.08415 */
             v16f cube = f_mul(f_mul(x, x), x);
@@ -284,6 +285,85 @@ static void causal_conv(const Op *op, const Run *r, int row, float *out) {
     }
 }
 
+/* -- recurrences --------------------------------------------------------------------------------------------------- */
+
+static void mul_heads(const Op *op, const float *x, const float *by, float *out) {
+    for (int from = 0; from < op->width; from += op->extra, by++)
+        for (int i = from; i < from + op->extra; i++) out[i] = x[i] * by[0];
+}
+
+/* What one token does to some of a state's columns, sixteen by sixteen: they don't look at each other. `from` may be `to`,
+ * or NULL: zeros. `beta`: or NULL. */
+INLINE void update_columns(int count, const float *from, float *to, int size, const float *q, const float *k,
+                           const float *decays, const float *v, const float *beta, float scale, float *out) {
+    v16f value[2], sum[2], zero = f_set(0.0f);
+    for (int t = 0; t < count; t++) value[t] = f_load(v + 16 * t), sum[t] = zero;
+    if (beta) {
+        for (int n = 0; n < size; n++)
+            for (int t = 0; t < count; t++) {
+                size_t place = ((size_t)t * size + n) * 16;
+                v16f decayed = f_mul(from ? f_load(from + place) : zero, f_set(decays[n]));
+                sum[t] = f_fma(decayed, f_set(k[n]), sum[t]);
+            }
+        for (int t = 0; t < count; t++) value[t] = f_mul(f_sub(value[t], sum[t]), f_set(*beta)), sum[t] = zero;
+    }
+    for (int n = 0; n < size; n++) {
+        v16f decay = f_set(decays[n]), key = f_set(k[n]), query = f_set(q[n]);
+        for (int t = 0; t < count; t++) {
+            size_t place = ((size_t)t * size + n) * 16;
+            v16f s = f_fma(key, value[t], f_mul(from ? f_load(from + place) : zero, decay));
+            f_store(to + place, s);
+            sum[t] = f_fma(s, query, sum[t]);
+        }
+    }
+    for (int t = 0; t < count; t++) f_store(out + 16 * t, f_mul(sum[t], f_set(scale)));
+}
+
+/* What one head is given for one token. */
+typedef struct {
+    const float *q, *k, *v, *g, *beta;
+    int size, width, decays;
+} Head;
+
+INLINE Head head_of(const Op *op, const Run *r, int row, int head) {
+    const Shape *s = &op->shape;
+    Head h = {.size = op->extra, .width = s->size, .decays = s->window ? op->extra : 1};
+    h.q = at(r, op->src[0], row) + (size_t)(head / s->groups) * h.size;
+    h.k = at(r, op->src[1], row) + (size_t)(head / s->groups) * h.size;
+    h.v = at(r, op->src[2], row) + (size_t)head * h.width;
+    const float *beside = at(r, op->src[2], row) + op->width;
+    h.g = beside + (size_t)head * h.decays;
+    if (op->number != 0) h.beta = beside + (size_t)s->heads * h.decays + head;
+    return h;
+}
+
+static int is_finite_head(const Op *op, const Run *r, int row, int head) {
+    Head h = head_of(op, r, row, head);
+    return all_finite(h.q, (size_t)h.size) && all_finite(h.k, (size_t)h.size) && all_finite(h.v, (size_t)h.width) &&
+           all_finite(h.g, (size_t)h.decays) && (!h.beta || all_finite(h.beta, 1));
+}
+
+/* A head's state: [size / 16][key size][16]. */
+INLINE float *state_of(const Op *op, const Run *r, int head) {
+    assert(r->states && head >= 0 && head < op->shape.heads);
+    return r->states[op->layer] + (size_t)head * op->extra * op->shape.size;
+}
+
+/* One token for one head: what comes out, and the state behind it from the one before (`from`, which may be `to`). */
+static void linear_attn_head(const Op *op, const Run *r, int row, int head, const float *from, float *to, float *out) {
+    Head h = head_of(op, r, row, head);
+    float decays[MAX_HEAD], scale = op->shape.scale;
+    int i = 0;
+    for (; i < h.size; i += 16) f_store(decays + i, f_exp(h.decays > 1 ? f_load(h.g + i) : f_set(*h.g)));
+    for (i = 0; i < h.width; i += 32) {
+        size_t place = (size_t)i * h.size;
+        const float *before = from ? from + place : NULL;
+        if (i + 32 <= h.width)
+            update_columns(2, before, to + place, h.size, h.q, h.k, decays, h.v + i, h.beta, scale, out + i);
+        else update_columns(1, before, to + place, h.size, h.q, h.k, decays, h.v + i, h.beta, scale, out + i);
+    }
+}
+
 /* -- mixtures of experts ------------------------------------------------------------------------------------------- */
 
 /* A place that a step computed, below `count`: another thread may be reading what is of no use any more. */
@@ -423,8 +503,16 @@ static void row_of(const Op *op, Run *r, int row, int rows) {
             break;
         case ROPE: rope_row(op, r, row); break;
         case CAUSAL_CONV: causal_conv(op, r, row, out); break; /* behind `keep_input` */
+        case MUL_HEADS: mul_heads(op, x, y, out); break;
+        case CONCAT: {
+            int both = op->extra + op->layer;
+            memcpy(out, x, (size_t)op->extra * sizeof(float)), memcpy(out + op->extra, y, (size_t)op->layer * sizeof(float));
+            if (both < op->width) memcpy(out + both, at(r, op->src[2], row), (size_t)(op->width - both) * sizeof(float));
+            break;
+        }
         case ADD: for (int i = 0; i < op->width; i++) out[i] = x[i] + y[i]; break;
         case ADD_ROW: for (int i = 0; i < op->width; i++) out[i] = x[i] + data[i]; break;
+        case MUL_ROW: for (int i = 0; i < op->width; i++) out[i] = x[i] * data[i]; break;
         case SCALE: for (int i = 0; i < op->width; i++) out[i] = x[i] * op->number; break;
         case MUL: for (int i = 0; i < op->width; i++) out[i] = x[i] * y[i]; break;
         case GET_ROWS_LAST: memcpy(out, at(r, op->src[0], r->tokens - 1), (size_t)op->width * sizeof(float)); break;
@@ -433,6 +521,7 @@ static void row_of(const Op *op, Run *r, int row, int rows) {
         case SOFTCAP:
         case CLAMP:
         case RELU:
+        case SOFTPLUS:
         case SIGMOID: /* what they make of no number is one */
             if (!all_finite(x, (size_t)op->width)) is_broken(r, op);
             if (op->kind == SOFT_MAX) soft_max(op, x, out);

@@ -33,6 +33,7 @@ typedef struct {
     int bits;                 /* of one of them: 16, half floats, or 8 */
     int capacity;             /* positions */
     float **inputs;           /* for each convolution: what went into it, [capacity][width] */
+    float **states;           /* for each recurrence: by heads, sixteen columns, a row for each number of a key */
     const int64_t *ids;
     int tokens, start;
     float *parts;      /* partial results of attention for one token */

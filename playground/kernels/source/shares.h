@@ -32,9 +32,15 @@
 /* -- counting, under the number of a step ------------------------------------------------------------------------- */
 
 /* Numbers that the largest piece gives. */
-static size_t result_floats(int max_size) {
+static size_t result_floats(const Plan *plan, int max_size) {
     size_t product = (size_t)PIECE_PANELS * PANEL, attention = (size_t)MAX_QUERIES * ((size_t)max_size + 2);
-    return ((product > attention ? product : attention) + 15) / 16 * 16;
+    size_t most = product > attention ? product : attention;
+    for (int i = 0; i < plan->ops; i++) {
+        const Op *op = plan->list + i;
+        size_t state = op->kind == LINEAR_ATTN ? (size_t)op->shape.size * ((size_t)op->extra + 1) : 0;
+        if (state > most) most = state;
+    }
+    return (most + 15) / 16 * 16;
 }
 
 INLINE uint64_t under(uint32_t step, uint32_t count) { return (uint64_t)step << 32 | count; }
@@ -61,12 +67,12 @@ static void add_done(atomic_ullong *counter, uint32_t step, uint32_t n) {
 
 /* -- pieces -------------------------------------------------------------------------------------------------------- */
 
-/* Work on shares: panels of a product, or chunks of attention. */
+/* Work on shares: panels of a product, chunks of attention, or heads with states. */
 typedef struct {
     const Op *op;
     int place;                    /* in the list */
     uint32_t units, most, pieces; /* all of it, and how much is taken at once: at most, and so many pieces of a share */
-    int end, first, chunks;       /* of attention: positions that are seen, the first chunk of them, and how many */
+    int end, first, chunks;       /* positions up to this one; of attention: the first chunk that is seen, and how many */
 } Work;
 
 /* `start` is the step's own: in `r` there may be that of a later one. */
@@ -83,6 +89,9 @@ static Work work_of(const Run *r, int place, int start) {
         work.most = PIECE_BYTES / panel_bytes(&op->matrix) < 1 ? 1 : PIECE_BYTES / panel_bytes(&op->matrix);
         work.most = work.most > PIECE_PANELS ? PIECE_PANELS : work.most;
         work.pieces = PIECES;
+    } else if (op->kind == LINEAR_ATTN) {
+        work.units = (uint32_t)op->shape.heads;
+        work.end = start + 1;
     } else {
         const Shape *s = &op->shape;
         work.end = start + 1;
@@ -119,13 +128,24 @@ static void compute(Run *r, const Work *work, uint32_t from, uint32_t n, float *
             panel.outputs = PANEL;
             mul_mat(&panel, acts_of(op, r, 0, part), 1, 0, 1, out + (size_t)(unit - from) * PANEL, PANEL);
         }
+    } else if (op->kind == LINEAR_ATTN) { /* one at a time; the state stays as it is until all is put in place */
+        const float *before = work->end > 1 ? state_of(op, r, (int)from) : NULL;
+        linear_attn_head(op, r, 0, (int)from, before, out + op->shape.size, out);
     } else {
         int head = (int)from / work->chunks, chunk = work->first + (int)from % work->chunks;
         flash_attn_one(op, r, work->end, head, chunk, out, own);
     }
 }
 
+static void put_head(const Op *op, Run *r, int head, const float *result) {
+    size_t width = (size_t)op->shape.size;
+    if (!is_finite_head(op, r, 0, head)) is_broken(r, op);
+    memcpy(at(r, op->dst[0], 0) + (size_t)head * width, result, width * sizeof(float));
+    memcpy(state_of(op, r, head), result + width, (size_t)op->extra * width * sizeof(float));
+}
+
 static void put_in_place(Run *r, const Work *work, uint32_t from, uint32_t n, const float *results) {
+    if (work->op->kind == LINEAR_ATTN) return put_head(work->op, r, (int)from, results);
     size_t floats;
     float *to = result_of(r, work, from, &floats);
     memcpy(to, results, n * floats * sizeof(float));

@@ -71,6 +71,19 @@ INLINE v16f f_exp(v16f x) {
     return f_unless_below(x, f_set(-87.0f), f_power(p, n));
 }
 INLINE v16f f_sigmoid(v16f x) { return f_div(f_set(1.0f), f_add(f_set(1.0f), f_exp(f_sub(f_set(0.0f), x)))); }
+/* log(1 + exp(x)): the larger of x and 0, and log(1 + t), t = exp(-|x|), as 2 artanh(z), z = t / (2 + t) < 1/3. */
+INLINE v16f f_softplus(v16f x) {
+    v16f t = f_exp(f_sub(f_set(0.0f), f_abs(x))), z = f_div(t, f_add(f_set(2.0f), t)), y = f_mul(z, z);
+    v16f p = f_set(2.0f / 15);
+    p = f_fma(p, y, f_set(2.0f / 13));
+    p = f_fma(p, y, f_set(2.0f / 11));
+    p = f_fma(p, y, f_set(2.0f / 9));
+    p = f_fma(p, y, f_set(2.0f / 7));
+    p = f_fma(p, y, f_set(2.0f / 5));
+    p = f_fma(p, y, f_set(2.0f / 3));
+    p = f_fma(p, y, f_set(2.0f));
+    return f_fma(p, z, f_max(x, f_set(0.0f)));
+}
 INLINE v16f f_tanh(v16f x) { /* 1 - 2 / (exp(2x) + 1) */
     return f_sub(f_set(1.0f), f_div(f_set(2.0f), f_add(f_exp(f_add(x, x)), f_set(1.0f))));
 }

@@ -3,7 +3,8 @@
 A layer that sees a window of the text does not read what lies before it. Its memory is given back to the system there,
 at the same addresses: positions stay where they are, and no kernel has to know. A short convolution is such a layer:
 what goes into it is kept for each position, in fp32, and its window is a few tokens; so that a text can be gone back
-in. The module does not know what is computed.
+in. A recurrence has one state, that behind the last token, and where there is one no text is gone back in: then
+windows of convolutions are all that is kept of them. The module does not know what is computed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from playground.kernels.library import BLOCK, CHUNK
-from playground.runtimes.native.program import Convolution, Heads
+from playground.runtimes.native.program import Convolution, Heads, Recurrence
 
 Array = NDArray[Any]
 
@@ -35,6 +36,7 @@ class Cache:
         capacity: A multiple of ``CHUNK``.
         bits: Of a key or value: 16, or 8 with a scale for each ``BLOCK`` of them.
         convolutions: The same of short convolutions.
+        recurrences: The same of recurrences.
 
     Raises:
         MemoryError: There is no room.
@@ -43,11 +45,18 @@ class Cache:
         keys: For each layer ``[heads, capacity / 64, size, 64]``; in eight bits ``[heads, capacity / 64, bytes]``.
         values: For each layer ``[heads, capacity, size]``; in eight bits ``[heads, capacity, bytes]``.
         inputs: For each convolution fp32 ``[capacity, width]``.
+        states: For each recurrence fp32, as many numbers as its heads have; nothing without capacity.
+        read: Tokens that the states stand behind; -1 where nobody knows.
         due: Tokens from which on ``forget`` has something to do.
     """
 
     def __init__(
-        self, layers: Sequence[Heads], capacity: int, bits: int = 16, convolutions: Sequence[Convolution] = ()
+        self,
+        layers: Sequence[Heads],
+        capacity: int,
+        bits: int = 16,
+        convolutions: Sequence[Convolution] = (),
+        recurrences: Sequence[Recurrence] = (),
     ) -> None:
         self._layers = layers
         self.capacity, self.bits = capacity, bits
@@ -60,10 +69,13 @@ class Cache:
             self.keys = [_zeros((each.kv_heads, capacity // CHUNK, each.size, CHUNK)) for each in layers]
             self.values = [_zeros((each.kv_heads, capacity, each.size)) for each in layers]
         self.inputs = [_zeros((capacity, each.width), np.float32) for each in convolutions]
+        sizes = [each.heads * each.size * each.width for each in recurrences]
+        self.states = [_zeros((size if capacity else 0,), np.float32) for size in sizes]
         self._windows = [*(each.window for each in layers), *(each.taps for each in convolutions)]
         self._gone = [0] * len(self._windows)  # positions from the start that are given back
         self._narrowest = min(filter(None, self._windows), default=0)
-        self.due = 0
+        self._goes_back = not recurrences
+        self.due = self.read = 0
         self.begin()
 
     def begin(self) -> None:
@@ -72,23 +84,32 @@ class Cache:
             if gone:  # or every text leaves what its windows held at its end
                 self._give_back(place, gone, self.capacity)
         self._gone = [0] * len(self._windows)
-        self.due = self._narrowest + BEHIND + STRIDE if self._narrowest else self.capacity + 1
+        self.read = 0
+        self.due = self._narrowest + self._kept[0] + self._kept[1] if self._narrowest else self.capacity + 1
+
+    @property
+    def _kept(self) -> tuple[int, int]:
+        """Positions before a window, and tokens between two times that memory is given back."""
+        return (BEHIND, STRIDE) if self._goes_back else (0, CHUNK)
 
     def holds(self, kept: int) -> bool:
         """Whether the token behind the first ``kept`` can be computed."""
-        return kept <= self.capacity and all(
-            gone <= max(0, kept + 1 - window) for gone, window in zip(self._gone, self._windows, strict=True)
+        known = not self.states or kept == self.read
+        return (
+            known
+            and kept <= self.capacity
+            and all(gone <= max(0, kept + 1 - window) for gone, window in zip(self._gone, self._windows, strict=True))
         )
 
     def forget(self, length: int) -> None:
         """Give back what lies well before the windows of a text of ``length`` tokens."""
         for place, window in enumerate(self._windows):
-            gone = max(0, length - window - BEHIND) // CHUNK * CHUNK if window else 0
+            gone = max(0, length - window - self._kept[0]) // CHUNK * CHUNK if window else 0
             start = self._gone[place]
             if gone > start:
                 self._give_back(place, start, gone)
                 self._gone[place] = gone
-        self.due = length + STRIDE
+        self.due = length + self._kept[1]
 
     def _give_back(self, place: int, start: int, end: int) -> None:
         if place >= len(self._layers):
@@ -107,6 +128,10 @@ class Cache:
             self.values[place][:, gone:kept] = other.values[place][:, gone:kept]
         for mine, theirs, gone in zip(self.inputs, other.inputs, other._gone[len(self._layers) :], strict=True):
             mine[gone:kept] = theirs[gone:kept]
+        if kept:
+            self.read = other.read
+            for own, others in zip(self.states, other.states, strict=True):
+                own[:] = others
 
 
 def _zeros(shape: tuple[int, ...], dtype: type[np.generic] = np.float16) -> Array:

@@ -16,12 +16,23 @@ import numpy as np
 
 from playground.kernels.library import BLOCK, MAX_HEAD, MAX_QUERIES, PANEL, Kind, Weights, mean_copies
 from playground.messages import Translatable, msg
-from playground.runtimes.native.program import Array, Convolution, Heads, Program, Step, Value, refuse, whole
+from playground.runtimes.native.program import (
+    Array,
+    Convolution,
+    Heads,
+    Program,
+    Recurrence,
+    Step,
+    Value,
+    refuse,
+    whole,
+)
 
 VECTOR = 16
 """Numbers a head has a multiple of."""
 
-_OF_OTHER_WIDTHS = frozenset(
+_BY_HEADS = frozenset((Kind.MUL_HEADS, Kind.CONCAT, Kind.LINEAR_ATTN))
+_OF_OTHER_WIDTHS = _BY_HEADS | frozenset(
     (
         *(Kind.MUL_MAT_F32, Kind.SOFT_MAX, Kind.TOP_K, Kind.GET_COLS, Kind.SUM_ROWS, Kind.MUL_COL, Kind.DIV_COL),
         *(Kind.MUL_MAT_ID, Kind.ADD_ID, Kind.SWIGLU, Kind.SUM_ID),
@@ -48,6 +59,8 @@ def check(program: Program) -> None:
     for convolution in program.convolutions:
         for size in (convolution.width, convolution.taps):
             whole(lambda found: msg("the graph has a convolution over {value}", value=found), size)
+    for recurrence in program.recurrences:
+        check_recurrence(recurrence)
     walk = _Walk(program)
     for step in program.steps:
         walk.step(step)
@@ -79,6 +92,30 @@ def check_heads(heads: Heads) -> None:
         )
 
 
+def check_recurrence(each: Recurrence) -> None:
+    """Whether the kernels have room for such a state.
+
+    Raises:
+        NotForKernels: They have not.
+    """
+    said = partial(_recurrence_whose, "size")
+    for size in (each.heads, each.groups, each.size, each.width, each.heads * each.size * each.width):
+        whole(said, size)
+    for size in (each.size, each.width):
+        if size % VECTOR or size > MAX_HEAD:
+            refuse(said(str(size)))
+    if each.heads % each.groups:
+        refuse(_recurrence_whose("groups", str(each.groups)))
+    if each.decays not in (1, each.size) or type(each.corrects) is not bool:
+        refuse(_recurrence_whose("decays", str(each.decays)))
+    if not math.isfinite(each.scale):
+        refuse(_recurrence_whose("scale", str(each.scale)))
+
+
+def _recurrence_whose(name: str, found: str) -> Translatable:
+    return msg("the graph has a recurrence whose {name} is {value}", name=name, value=found)
+
+
 def _attention_whose(name: str, found: str) -> Translatable:
     return msg("the graph has attention whose {name} is {value}", name=name, value=found)
 
@@ -91,7 +128,7 @@ class _Walk:
         self._written: set[int] = set()
         # Blocks, whether of the last row alone, and whether of each row by itself.
         self._rounded: tuple[int, bool, bool] | None = None
-        self._layers = self._convolutions = 0
+        self._layers = self._convolutions = self._recurrences = 0
         self._attending: Value | None = None
         self._sinks: tuple[Array | None, ...] = ()
 
@@ -105,7 +142,7 @@ class _Walk:
             lambda found: msg("the graph has a step {kind} of {value}", kind=kind.name, value=found), step.width
         )
         if kind in _OF_OTHER_WIDTHS:
-            self._of_parts(step, width)
+            (self._by_heads if kind in _BY_HEADS else self._of_parts)(step, width)
             return
         if kind in (Kind.QUANTISE, Kind.QUANTISE_ROWS):
             self._takes(step, width, 1, 1)
@@ -132,7 +169,7 @@ class _Walk:
             self._tensors(step, (np.float32, (width,)), *biases)
         elif kind in (Kind.ROTATE, Kind.CAUSAL_CONV):
             (self._rotates if kind == Kind.ROTATE else self._convolves)(step, width)
-        elif kind == Kind.ADD_ROW:
+        elif kind in (Kind.ADD_ROW, Kind.MUL_ROW):
             self._tensors(step, (np.float32, (width,)))
         elif kind in (Kind.SOFTCAP, Kind.CLAMP):
             self._fits(0 < step.number < math.inf and not any(step.inputs[1:]), step)
@@ -317,6 +354,39 @@ class _Walk:
         biases = [(np.float32, (width,))] if len(step.tensors) > 1 and step.tensors[1] is not None else []
         self._tensors(step, (np.float32, (taps, width)), *biases)
         self._convolutions += 1
+
+    def _by_heads(self, step: Step, width: int) -> None:
+        """What stands side by side, and heads of numbers with numbers of their own."""
+
+        def said(found: str) -> Translatable:
+            return msg("the graph has a step {kind} of {value}", kind=step.kind.name, value=found)
+
+        part = whole(said, step.extra)
+        if step.kind == Kind.LINEAR_ATTN:
+            reads = self._recurs(step, width)
+        elif step.kind == Kind.MUL_HEADS:
+            self._fits(width % part == 0, step)
+            reads = [width, width // part]
+        else:
+            rest = width - part - whole(said, step.layer)
+            self._fits(rest >= 0, step)
+            reads = [part, step.layer, *([rest] if rest else [])]
+        self._fits(len(step.inputs) == len(reads), step)
+        pairs = zip(step.inputs, reads, strict=True)
+        self._fits(all(value is not None and self._reads(value, each, step.one) for value, each in pairs), step)
+        self._tensors(step)
+        self._gives(step, width)
+
+    def _recurs(self, step: Step, width: int) -> list[int]:
+        """The next of the recurrences that the cache has room for; what it reads."""
+        known = self._program.recurrences[self._recurrences :]
+        self._fits(bool(known) and step.layer == self._recurrences and not step.one, step)
+        each = known[0]
+        self._fits(width == each.heads * each.width and step.extra == each.size, step)
+        self._fits(step.number == float(each.corrects), step)
+        self._recurrences += 1
+        keys = each.groups * each.size
+        return [keys, keys, width + each.beside]
 
     def _tensors(self, step: Step, *wanted: tuple[Any, tuple[int, ...]]) -> None:
         """The step's constants, no more and no fewer."""

@@ -223,10 +223,11 @@ class KernelEngine(Engine):
             raise EngineError(_no_room(end))
         if self._packing:
             self._wait()
+        self._cache.read = -1  # states change where they stand
         place = self._library.run(handle or self._handle, ids, count, self._length)
         if place >= 0:
             raise EngineError(broken(self._program.steps[place]))
-        self._length = end
+        self._length = self._cache.read = end
         if end >= self._cache.due:
             self._cache.forget(end)
 
@@ -242,14 +243,18 @@ class KernelEngine(Engine):
         self._cache = self._empty()  # should memory run out below, nothing may run on what was there
         if capacity > INT_MAX:
             raise EngineError(_no_room(capacity))
-        cache = Cache(self._program.layers, capacity, self._kv_bits, self._program.convolutions)
+        cache = self._room(capacity, self._kv_bits)
         self._tables = self._give_cache(self._handle, cache)
         if self._many:
             self._many_tables = self._give_cache(self._many.trunk, cache)
         self._cache = cache
 
     def _empty(self) -> Cache:
-        return Cache(self._program.layers, 0, convolutions=self._program.convolutions)
+        return self._room(0)
+
+    def _room(self, capacity: int, bits: int = 16) -> Cache:
+        program = self._program
+        return Cache(program.layers, capacity, bits, program.convolutions, program.recurrences)
 
     def _settle(self) -> None:
         """Wait until no thread reads the cache any more: one may be late at a step that is over.
@@ -265,7 +270,7 @@ class KernelEngine(Engine):
 
     def _give_cache(self, handle: Any, cache: Cache) -> Any:
         heads = max(layer.heads for layer in self._program.layers)
-        more: dict[str, Any] = {"bits": cache.bits, "inputs": cache.inputs}
+        more: dict[str, Any] = {"bits": cache.bits, "inputs": cache.inputs, "states": cache.states}
         return self._library.cache(handle, cache.keys, cache.values, heads, self._head, **more)
 
     def _op(self, step: Step, places: Sequence[int], widths: Sequence[int]) -> Op:
@@ -286,6 +291,10 @@ class KernelEngine(Engine):
         if step.heads is not None:
             heads = step.heads
             op.shape = Shape(heads.heads, heads.heads // heads.kv_heads, heads.size, heads.window, heads.scale)
+        if step.kind == Kind.LINEAR_ATTN:
+            state = self._program.recurrences[step.layer]
+            by_key = int(state.decays > 1)
+            op.shape = Shape(state.heads, state.heads // state.groups, state.width, by_key, state.scale)
         return op
 
 

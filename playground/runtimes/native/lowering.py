@@ -23,7 +23,7 @@ from onnx import TensorProto, helper
 
 from playground.errors import reason_of
 from playground.kernels.library import BLOCK, PANEL, Kind, mean_copies
-from playground.messages import msg
+from playground.messages import Translatable, msg
 from playground.runtimes.native.attention import angles, heads_of
 from playground.runtimes.native.checks import check
 from playground.runtimes.native.constants import Constants
@@ -34,6 +34,7 @@ from playground.runtimes.native.program import (
     NotForKernels,
     Pending,
     Program,
+    Recurrence,
     Step,
     Value,
     known_only,
@@ -64,7 +65,13 @@ def read_program(path: Path) -> Program:
     return program
 
 
-_ACTIVATIONS = {"Sigmoid": Kind.SIGMOID, "Gelu": Kind.GELU_ERF, "FastGelu": Kind.GELU, "Relu": Kind.RELU}
+_ACTIVATIONS = {
+    "Sigmoid": Kind.SIGMOID,
+    "Gelu": Kind.GELU_ERF,
+    "FastGelu": Kind.GELU,
+    "Relu": Kind.RELU,
+    "Softplus": Kind.SOFTPLUS,
+}
 _SAME_IDS = frozenset(("Cast", "Squeeze", "Unsqueeze", "Reshape"))
 _MASK_OPERATORS = frozenset(
     ("ReduceSum", "Sub", "Cast", "Shape", "Gather", "Squeeze", "Unsqueeze", "Reshape", "Concat")
@@ -98,6 +105,7 @@ class _Reader:
         )
         self._has_experts = any(node.op_type == OPERATOR for node in self._graph.node)
         self._columns_first: set[str] = set()  # values whose tokens stand behind their columns, as convolutions have it
+        self._pieces: dict[str, int] = {}  # numbers in a row of what was cut into shorter rows
         self._uses = Counter(name for node in self._graph.node for name in node.input)
 
     def read(self) -> Program:
@@ -156,6 +164,7 @@ class _Reader:
             "GatherBlockQuantized": self._embed_rounded,
             "Gather": self._gather,
             **dict.fromkeys(("Unsqueeze", "Squeeze", "Reshape"), self._alias),
+            "LinearAttention": self._recurrence,
             "Transpose": self._transpose,
             "Cast": self._cast,
             "SimplifiedLayerNormalization": self._norm,
@@ -258,7 +267,11 @@ class _Reader:
         same numbers in the same order: only norms, which look at as many numbers as they have weights, and attention
         see them.
         """
-        self._values[node.output[0]] = self._value(node.input[0])
+        value = self._values[node.output[0]] = self._value(node.input[0])
+        if node.op_type == "Reshape" and len(node.input) > 1 and node.input[1] in self._constants:
+            shape = self._constants.array(node.input[1]).reshape(-1).tolist()
+            if len(shape) == 2 and shape[0] == -1 and 0 < shape[1] < value.width and value.width % shape[1] == 0:
+                self._pieces[node.output[0]] = shape[1]
 
     def _follow_axes(self, node: Any, given: list[str]) -> None:
         """Around convolutions tokens stand behind columns. Here rows are tokens all the while, so that whatever looks
@@ -447,6 +460,39 @@ class _Reader:
             self._values[made] = Pending(Kind.SILU, self._value(made))
             self._settle_if_shared(node)
 
+    def _recurrence(self, node: Any, settings: dict[str, Any]) -> None:
+        """Linear attention with a decay. The state that the operator is handed and hands on is here the cache's."""
+        known_only(node, settings, dict.fromkeys(("q_num_heads", "kv_num_heads", "update_rule", "scale")))
+        names: list[str] = [*node.input, "", "", ""]
+        query, key, value = (self._value(name) for name in names[:3])
+        decay, beta = self._value(names[4]), self._value(names[5]) if names[5] else None
+
+        def said(found: str) -> Translatable:
+            return msg("the graph has a recurrence whose {name} is {value}", name="heads", value=found)
+
+        groups, heads = (whole(said, settings.get(name)) for name in ("q_num_heads", "kv_num_heads"))
+        rule, scale = settings.get("update_rule"), settings.get("scale")
+        scale = scale if isinstance(scale, float) else 0.0
+        size, width, decays = query.width // groups, value.width // heads, decay.width // heads
+        good = rule in (b"gated", b"gated_delta") and (rule == b"gated_delta") == (beta is not None)
+        good &= scale > 0 and heads % groups == 0
+        good &= query.width == key.width == groups * size and value.width == heads * width
+        good &= decay.width == heads * decays and decays in (1, size) and (beta is None or beta.width == heads)
+        good &= names[3] in self._given and names[3].startswith("past") and not any(names[6:])
+        beside = (value, decay, beta) if beta else (value, decay)
+        if not good or any(each.one for each in (query, key, *beside)):
+            refuse(msg("the graph has a recurrence of something other than heads of queries, keys and values"))
+        state = Recurrence(heads, groups, size, width, decays, beta is not None, scale)
+        which: dict[str, Any] = {"extra": size, "number": float(state.corrects)}
+        which["layer"] = len(self._program.recurrences)
+        self._program.recurrences.append(state)
+        whole_row = value.width + state.beside
+        parts: dict[str, Any] = {"extra": value.width, "layer": decay.width, "width": whole_row}
+        (joined,) = self._of_parts(Kind.CONCAT, beside, (whole_row,), **parts)
+        inputs = (query, key, joined)
+        (made,) = self._of_parts(Kind.LINEAR_ATTN, inputs, (value.width,), width=value.width, **which)
+        self._values[node.output[0]] = made
+
     def _means(self, node: Any, settings: dict[str, Any]) -> None:
         """What ``export/quantization`` writes for block sums: ``AveragePool`` over 32, ``Concat`` behind its source."""
         blocks = {"kernel_shape": [BLOCK], "strides": [BLOCK]}
@@ -483,7 +529,8 @@ class _Reader:
             if this in self._constants:
                 factor = self._constants.array(this)
                 if factor.size != 1:
-                    refuse(msg("the graph has a product with a constant row"))
+                    self._multiply_row(node, other, factor)
+                    return
                 number, capping = float(factor.reshape(-1)[0]), self._values.get(other)
                 if isinstance(capping, Capping) and capping.bent and capping.limit == number:
                     source = capping.source
@@ -508,7 +555,35 @@ class _Reader:
             row, column = (second, first) if first.width == 1 else (first, second)
             self._mixtures.by_column(Kind.MUL_COL, node, row, column)
             return
+        if first.width != second.width:
+            names = node.input if first.width > second.width else list(reversed(node.input))
+            self._multiply_heads(node, *names)
+            return
         self._step(Kind.MUL, (first, second), node.output[0], first.width)
+
+    def _multiply_row(self, node: Any, name: str, row: Array) -> None:
+        """By a constant for each column."""
+        value = self._value(name)
+        if row.shape[-1:] != (value.width,) or row.size != value.width or self._is_cut(name):
+            refuse(msg("the graph has a product with a constant row"))
+        table = np.ascontiguousarray(row.reshape(-1))
+        if table.dtype != np.float32:
+            refuse(msg("the graph has a product with a constant row"))
+        self._step(Kind.MUL_ROW, (value,), node.output[0], value.width, tensors=(table,))
+
+    def _multiply_heads(self, node: Any, name: str, by: str) -> None:
+        """Heads, each cut from its row, by one number for each."""
+        value, numbers = self._value(name), self._value(by)
+        size = self._pieces.get(name, 0)
+        if not size or self._pieces.get(by) != 1 or numbers.width * size != value.width:
+            refuse(msg("the graph has operands of different widths in {kind}", kind=Kind.MUL.name))
+        (made,) = self._of_parts(Kind.MUL_HEADS, (value, numbers), (value.width,), width=value.width, extra=size)
+        self._values[node.output[0]] = made
+        self._pieces[node.output[0]] = size
+
+    def _is_cut(self, name: str) -> bool:
+        """Whether columns are not the last axis there."""
+        return name in self._columns_first or name in self._pieces
 
     def _divide(self, node: Any, settings: dict[str, Any]) -> None:
         """By a limit, of what is capped at it; or by a number of each row's own."""
@@ -567,6 +642,9 @@ class _Reader:
         found = self._values.get(name)
         if isinstance(found, Pending):
             self._step(found.kind, (found.source,), name, found.source.width)
+            found = self._values[name]
+        elif isinstance(found, Capping) and not found.bent and found.limit:  # no tanh is taken of it
+            self._step(Kind.SCALE, (found.source,), name, found.source.width, number=1.0 / found.limit)
             found = self._values[name]
         if found is None or isinstance(found, Capping):
             refuse(msg("the graph has {name}, which is made in no way known here", name=name))

@@ -89,6 +89,33 @@ class Convolution:
     taps: int
 
 
+@dataclass(frozen=True)
+class Recurrence:
+    """One layer with a state for each head, ``[size, width]``: linear attention with a decay.
+
+    Attributes:
+        heads: How many, and how many of them share a query and a key: ``heads / groups``.
+        size: Numbers of a key.
+        width: Numbers of a value.
+        decays: Of each head: one, or one for each number of its key.
+        corrects: Whether a value is corrected by what its key already finds (delta rule), and how much.
+        scale: Of what comes out.
+    """
+
+    heads: int
+    groups: int
+    size: int
+    width: int
+    decays: int
+    corrects: bool
+    scale: float
+
+    @property
+    def beside(self) -> int:
+        """Numbers that stand beside a token's values: decays, and how much is corrected."""
+        return self.heads * (self.decays + self.corrects)
+
+
 @dataclass
 class Step:
     """One step. ``tensors`` are constants it reads: arrays mapped from the file, or ``Weights``; ``node`` is what the
@@ -122,6 +149,7 @@ class Program:
         tokens: How many there are to be read: rows of the embedding.
         longest: Tokens that positions are known for; None where any number goes.
         convolutions: In the order of their steps.
+        recurrences: The same.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -133,6 +161,7 @@ class Program:
     tokens: int = 0
     longest: int | None = None
     convolutions: list[Convolution] = field(default_factory=list)
+    recurrences: list[Recurrence] = field(default_factory=list)
 
 
 def broken(step: Step) -> Translatable:

@@ -20,7 +20,16 @@ from playground.errors import reason_of
 from playground.kernels.library import Kind, Weights
 from playground.messages import msg
 from playground.runtimes.native.mapped import MappedFiles, place_of
-from playground.runtimes.native.program import Convolution, Heads, NotForKernels, Program, Step, Value, refuse
+from playground.runtimes.native.program import (
+    Convolution,
+    Heads,
+    NotForKernels,
+    Program,
+    Recurrence,
+    Step,
+    Value,
+    refuse,
+)
 
 Array = NDArray[Any]
 
@@ -77,6 +86,7 @@ def write_program(program: Program, folder: Path) -> None:
         "singles": sorted(program.singles),
         "layers": [astuple(each) for each in program.layers],
         "convolutions": [astuple(each) for each in program.convolutions],
+        "recurrences": [astuple(each) for each in program.recurrences],
         "logits": program.logits and astuple(program.logits),
         "sizes": [program.vocab, program.tokens, program.longest],
     }
@@ -177,6 +187,7 @@ def _read(document: Any, files: MappedFiles, held: Callable[[str], Array]) -> Pr
         _whole(tokens),
         None if longest is None else _whole(longest),
         [Convolution(*map(_whole, each)) for each in document.get("convolutions", ())],
+        [_recurrence(each) for each in document.get("recurrences", ())],
     )
 
 
@@ -190,6 +201,12 @@ def _value(given: Any) -> Value | None:
 def _heads(given: Any) -> Heads:
     heads, kv_heads, size, window, scale, softcap = given
     return Heads(_whole(heads), _whole(kv_heads), _whole(size), _whole(window), float(scale), float(softcap))
+
+
+def _recurrence(given: Any) -> Recurrence:
+    *sizes, corrects, scale = given
+    heads, groups, size, width, decays = map(_whole, sizes)
+    return Recurrence(heads, groups, size, width, decays, corrects is True, float(scale))
 
 
 def _whole(value: Any) -> int:

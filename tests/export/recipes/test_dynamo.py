@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,32 @@ def test_a_layer_that_keeps_a_state_is_an_operator_and_its_state_never_grows(
     assert len(states) == counted["CausalConvWithState"] + counted["LinearAttention"] > 0
     assert all(size.dim_value for each in states for size in each.type.tensor_type.shape.dim)
     assert not {"Loop", "Scan", "If", "Conv"} & set(counted)
+
+
+@pytest.mark.parametrize("name", ["granite-hybrid", "falcon-h1"])
+def test_what_is_around_a_recurrence_is_a_few_operators(name: str, traced: Callable[[str], Path]) -> None:
+    import onnx
+
+    nodes = onnx.load(traced(name), load_external_data=False).graph.node
+    counted = Counter(node.op_type for node in nodes)
+    assert counted["Softplus"] == counted["LinearAttention"] > 0
+    assert not {"Where", "Greater", "Expand", "Pow", "ReduceMean", "Reciprocal", "Exp"} & counted.keys()
+
+
+def test_keys_that_are_multiplied_are_so_right_before_attention(tmp_path: Path) -> None:
+    family = FAMILIES["falcon-h1"]
+    path = built(replace(family, config={**family.config, "key_multiplier": 0.5}), tmp_path)
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    makers = {node.output[0]: node for node in graph.node}
+    factors = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer if not each.external_data}
+    for node in [node for node in graph.node if node.op_type == "GroupQueryAttention"]:
+        product = makers[node.input[1]]
+        assert product.op_type == "Mul" and factors[product.input[1]] == 0.5
+        assert makers[node.input[0]].op_type == "MatMul" == makers[product.input[0]].op_type
+    for got, want in zip(logits(path), expected(tmp_path / "model"), strict=True):
+        assert np.abs(got - want).max() <= 2e-5 * max(1.0, np.abs(want).max())
 
 
 def test_queries_that_are_made_larger_behind_their_turn_are_turned_by_the_operator(

@@ -100,6 +100,39 @@ def test_a_function_that_computes_something_else_is_found_out(module: str, name:
     assert not recurrences.gives_the_same(steps, made)
 
 
+@pytest.mark.parametrize("traced", [False, True])
+def test_steps_of_mamba_2_are_the_same_where_operators_are_written(traced: bool) -> None:
+    torch.manual_seed(3)
+    given, function = mamba_2(), usual("granitemoehybrid", "mamba2_chunk_scan")
+    signature, state = inspect.signature(function), torch.zeros(1, HEADS, KEY, VALUE)
+    found, _ = function(**given)
+
+    def written(start: Any) -> Any:
+        steps = recurrences.steps_of("mamba2_chunk_scan", signature, (), given, traced=traced)
+        made, kept = recurrences.written(steps, start)
+        return steps.finish(made), kept
+
+    got, _ = ran(written, state)
+    assert np.abs(got - found.numpy()).max() < 1e-4 * np.abs(found.numpy()).max()
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_norm_with_a_gate_is_found_by_what_it_gives(behind: bool) -> None:
+    torch.manual_seed(5)
+    source, gate = numbers(1, TOKENS, VALUE), numbers(1, TOKENS, VALUE)
+
+    def norm(given: Any, gate: Any) -> Any:
+        by = torch.nn.functional.silu(gate)
+        given = given if behind else given * by
+        given = given * torch.rsqrt(given.pow(2).mean(-1, keepdim=True) + 1e-6)
+        return given * by if behind else given
+
+    found = norm(source, gate)
+    assert recurrences.gated_where(norm, source, gate, found) == ("behind" if behind else "before")
+    assert recurrences.gated_where(norm, source, gate, found * 1.01) is None
+    assert recurrences.gated_where(norm, source, gate[..., :1], found) is None
+
+
 @pytest.mark.parametrize(("module", "name", "make"), CASES, ids=[name for _, name, _ in CASES])
 def test_the_operator_computes_what_is_taken_for_it_behind_any_state(module: str, name: str, make: Any) -> None:
     steps, _ = case(module, name, make)

@@ -43,6 +43,13 @@ Array = NDArray[Any]
 IDS = [(11 * place + 3) % tiny.VOCAB for place in range(400)]
 STEPS = 60
 
+FACTORS = {
+    "key_multiplier": 12.0, "ssm_multipliers": [0.7, 1.5, 0.8, 1.2, 0.9], "ssm_in_multiplier": 1.2,
+    "ssm_out_multiplier": 0.8, "attention_in_multiplier": 0.9, "attention_out_multiplier": 0.7,
+    "mlp_multipliers": [0.8, 0.65], "embedding_multiplier": 2.0, "lm_head_multiplier": 0.5,
+}  # fmt: skip
+"""Keys by so much that it shows: by numbers around one these random weights look at all tokens alike."""
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_expand": 2, "mamba_n_groups": 1}
 BY_POSITION = {
     "rope_type": "yarn", "rope_theta": 10000.0, "factor": 11.0, "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0,
     "mscale_all_dim": 1.0, "original_max_position_embeddings": 64, "llama_4_scaling_beta": 0.5,
@@ -66,6 +73,15 @@ FAMILIES = {
                {"head_dim": 16, "pad_token_id": 0, "rope_parameters": BY_POSITION}),
         Family("lfm-2", "LFM2 350M", "short convolutions", "lfm2",
                {"layer_types": ["conv", "full_attention"], "block_ff_dim": 128, "tie_word_embeddings": True}),
+        Family("granite-hybrid", "Granite 4.0 H", "Mamba 2 beside attention, norms behind a gate", "granitemoehybrid",
+               {**MAMBA, "num_local_experts": 0, "shared_intermediate_size": 128, "pad_token_id": 0,
+                "layer_types": ["mamba", "attention"], "position_embedding_type": "nope", "logits_scaling": 3.0,
+                "embedding_multiplier": 4.0, "residual_multiplier": 0.6, "attention_multiplier": 0.2}),
+        Family("falcon-h1", "Falcon H1", "attention and Mamba 2 in each layer, factors of everything", "falcon_h1",
+               {**MAMBA, **FACTORS, "mamba_d_ssm": 128, "pad_token_id": 0}),
+        Family("falcon-h1-norm", "Falcon H1 1.5B", "norms in front of a gate", "falcon_h1",
+               {**MAMBA, "mamba_d_ssm": 128, "mamba_n_heads": 4, "mamba_d_head": 32, "mamba_rms_norm": True,
+                "pad_token_id": 0}),
     )
 }  # fmt: skip
 
@@ -169,8 +185,13 @@ def test_three_threads_give_the_bits_of_one(made: Made) -> None:
 def test_a_text_is_gone_on_with_and_gone_back_in(made: Made) -> None:
     engine = made.engine()
     expected = logits(engine, [201])
-    assert engine.rewind(150, 700)
-    engine.prefill(IDS[300:340])  # another text behind the first 150 tokens
+    if engine._program.recurrences:  # whose state is that behind the last token
+        assert not engine.rewind(150, 700)
+        engine.reset(160)
+        engine.prefill(IDS[:150])
+    else:
+        assert engine.rewind(150, 700)
+        engine.prefill(IDS[300:340])  # another text behind the first 150 tokens
     assert engine.rewind(150, 700)
     assert np.array_equal(engine.prefill(IDS[150:201]), expected[0])
     assert np.array_equal(engine.step(IDS[201]), expected[1])
@@ -232,6 +253,26 @@ def without_the_last_tokens(program: Program) -> None:
             step.tensors = (table, *step.tensors[1:])
 
 
+def without_decays(program: Program) -> None:
+    """States keep all that ever came into them."""
+    for step in program.steps:
+        if step.kind == Kind.MUL_ROW and step.tensors[0] is not None and (step.tensors[0] < 0).all():
+            step.tensors = (np.zeros_like(step.tensors[0]),)
+
+
+def without_states(program: Program) -> None:
+    """Values are added to what recurrences would have given of them."""
+    for step in program.steps:
+        if step.kind == Kind.MUL_HEADS:
+            step.kind, step.extra, step.inputs, step.number = Kind.SCALE, 0, step.inputs[:1], 0.0
+
+
+def keys_as_they_are(program: Program) -> None:
+    for step in program.steps:
+        if step.kind == Kind.SCALE and step.number == 12.0:
+            step.number = 1.0
+
+
 @pytest.mark.parametrize(
     ("made", "change"),
     [
@@ -241,6 +282,11 @@ def without_the_last_tokens(program: Program) -> None:
         ("hunyuan", unturned),
         ("ministral-3", as_at_first),
         ("lfm-2", without_the_last_tokens),
+        ("granite-hybrid", without_states),
+        ("falcon-h1", without_decays),
+        ("falcon-h1", without_states),
+        ("falcon-h1-norm", without_states),
+        ("falcon-h1", keys_as_they_are),
     ],
     indirect=["made"],
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from playground.cli import output
-from playground.cli.common import JsonOption, read_prompt
+from playground.cli.common import JsonOption, most_tokens, read_prompt
 from playground.errors import UsageError
 from playground.messages import msg
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from playground.results.figures import Figure, Measurement, Quantity
 
 PROMPT = "Explain in two sentences why the sky is blue."
+TOKENS = 64
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -26,7 +27,10 @@ def models(
         list[str], typer.Option("--model", "-m", metavar="MODEL[@RUNTIME-PRECISION]", help="Repeat for each model.")
     ],
     repeats: Annotated[int, typer.Option(help="Answers of each model that count, after a warm-up.")] = 5,
-    tokens: Annotated[int, typer.Option(help="Length of every answer.")] = 64,
+    tokens: Annotated[
+        int | None,
+        typer.Option(help="Length of every answer: 64 by itself, or less where the limit of spaces.yaml is lower."),
+    ] = None,
     json: JsonOption = False,
     save: Annotated[bool, typer.Option("--save/--no-save", help="Keep it, for verdicts and the web app.")] = True,
     markdown: Annotated[
@@ -43,7 +47,7 @@ def models(
 
     if json and markdown:
         raise UsageError(msg("--json and --markdown are both given"), msg("Choose one."))
-    request = Request(prompt=read_prompt(prompt), max_new_tokens=tokens)
+    request = Request(prompt=read_prompt(prompt), max_new_tokens=most_tokens(tokens, TOKENS))
     with Playground(own_settings()) as playground:
         variants = playground.variants(model)
         with output.working_on(", ".join(map(str, variants))):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from playground.cli import output
-from playground.cli.common import JsonOption, print_terms, read_prompt
+from playground.cli.common import MOST_TOKENS, JsonOption, most_tokens, print_terms, read_prompt
 from playground.errors import UsageError
 from playground.messages import msg
 
@@ -43,7 +43,7 @@ def compare(
         ),
     ],
     system: Annotated[str, typer.Option(help="System prompt, for models that have a template for it.")] = "",
-    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 128,
+    max_new_tokens: Annotated[int | None, typer.Option(help=MOST_TOKENS)] = None,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     top_k: Annotated[int, typer.Option(help="0 is off.")] = 0,
     top_p: Annotated[float, typer.Option(help="1 is off.")] = 1.0,
@@ -67,7 +67,8 @@ def compare(
 
     if not 1 <= repeat <= MAX_REPEATS:
         raise UsageError(msg("--repeat is {n}", n=repeat), msg("It must be from 1 to {most}.", most=MAX_REPEATS))
-    request = request_from({**options, "prompt": read_prompt(prompt)})
+    options |= {"prompt": read_prompt(prompt), "max_new_tokens": most_tokens(max_new_tokens)}
+    request = request_from(options)
     comparisons = _run(request, model, mode, repeat=repeat, save=save, quiet=json)
     if json:
         output.print_json(_json(comparisons))

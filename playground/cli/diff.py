@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from playground.cli import output
-from playground.cli.common import JsonOption, print_terms, read_prompt
+from playground.cli.common import MOST_TOKENS, JsonOption, most_tokens, print_terms, read_prompt
 from playground.errors import UsageError
 from playground.messages import msg
 
@@ -29,7 +29,7 @@ def diff(
     prompt: Annotated[str, typer.Argument(help="The prompt; - reads it from stdin.", show_default=False)],
     *,
     system: Annotated[str, typer.Option(help="System prompt, for models that have a template for it.")] = "",
-    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 128,
+    max_new_tokens: Annotated[int | None, typer.Option(help=MOST_TOKENS)] = None,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(help="For both alike.")] = 0,
     with_prompt: Annotated[
@@ -44,8 +44,9 @@ def diff(
     from playground.records import Request
     from playground.service import Playground
 
+    most = most_tokens(max_new_tokens)
     request = Request(
-        prompt=read_prompt(prompt), system=system, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
+        prompt=read_prompt(prompt), system=system, max_new_tokens=most, temperature=temperature, seed=seed
     )
     with Playground(own_settings()) as playground, output.working_on(f"{reference} and {candidate}"):
         found = follow(playground.diff(request, reference, candidate, with_prompt=with_prompt))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,8 @@ LISTEN_S = 15.0
 FETCH_S = 60.0
 """So long an answer is kept that nobody has come for."""
 SWEEP_S = 2.0
+MOST_KEPT = 2000
+"""Sessions whose answers are kept, as many as gradio keeps; with one more, one goes that nobody waits for."""
 ADDRESS = "playground.address"
 """Where the middleware says in a request's scope from where it came."""
 
@@ -54,7 +56,9 @@ class Pages:
         self._asked: dict[str, float] = {}
         self._sweep: asyncio.Task[None] | None = None
         self._push, self._clean = queue.push, queue.clean_events
-        queue.push, queue.clean_events = self.push, self.clean_events
+        self._send = queue.send_message
+        queue.push, queue.clean_events, queue.send_message = self.push, self.clean_events, self.send_message
+        queue.pending_messages_per_session = _Answers(self._forget_one)
 
     # -- pages ----------------------------------------------------------------------------------------------------
 
@@ -142,6 +146,24 @@ class Pages:
         if session_hash:
             self._tell_left(session_hash)
 
+    def send_message(self, event: Any, message: Any) -> None:
+        """Gradio's, which breaks off where a session has gone; that would end the loop that takes events for all."""
+        if event.session_hash in self._queue.pending_messages_per_session:
+            self._send(event, message)
+
+    def _forget_one(self, kept: Iterable[str]) -> None:
+        """Of so many sessions the oldest that nobody listens for, and nothing is done for."""
+        wanted = {*self._listening, *(event.session_hash for event in self._events())}
+        for session in kept:
+            if session not in wanted:
+                self._forget(session)
+                return
+
+    def _forget(self, session: str) -> None:
+        self._asked.pop(session, None)
+        self._queue.pending_messages_per_session.pop(session, None)
+        self._queue.pending_event_ids_session.pop(session, None)
+
     async def _sweeping(self) -> None:
         """Drop what nobody listens for, and answers that nobody came for, until there is nothing more."""
         while self._asked:
@@ -153,9 +175,7 @@ class Pages:
             at_work = {event.session_hash for event in self._events()}
             for session, at in list(self._asked.items()):
                 if now - at > FETCH_S and session not in self._listening and session not in at_work:
-                    del self._asked[session]
-                    self._queue.pending_messages_per_session.pop(session, None)
-                    self._queue.pending_event_ids_session.pop(session, None)
+                    self._forget(session)
             await asyncio.sleep(SWEEP_S)
 
     # -- whose turn it is -----------------------------------------------------------------------------------------
@@ -209,6 +229,23 @@ class Pages:
         for event in [event for event in (line.queue if line else ()) if event.session_hash == session]:
             await self._queue.remove_from_queue(event._id)
             self._queue.send_message(event, ProcessCompletedMessage(output={}, success=True))
+
+
+class _Answers(dict[str, Any]):
+    """What waits for each session. Gradio's own drops whichever was there first, one that is being answered as well.
+
+    Args:
+        forget_one: Takes one out where there are as many as may be; it gets the sessions, the oldest first.
+    """
+
+    def __init__(self, forget_one: Callable[[Iterable[str]], None]) -> None:
+        super().__init__()
+        self._forget_one = forget_one
+
+    def __setitem__(self, session: str, messages: Any) -> None:
+        if session not in self and len(self) >= MOST_KEPT:
+            self._forget_one(list(self))
+        super().__setitem__(session, messages)
 
 
 def _of(event: Any) -> tuple[str, str]:

@@ -54,6 +54,21 @@ def test_a_wrong_parameter_is_told(text: str, words: str) -> None:
         split(text)
 
 
+def test_by_itself_no_answer_is_longer_than_the_limit(
+    capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = (Path(__file__).parents[1] / "data" / "fake_space.yaml").read_text(encoding="utf-8")
+    (tmp_path / "space.yaml").write_text(space.replace("max_new_tokens: 256", "max_new_tokens: 3"), encoding="utf-8")
+    monkeypatch.setenv("PLAYGROUND_SPACE", str(tmp_path / "space.yaml"))
+    assert asked(capsys, "compare", "-m", "fast", "Hi")["request"]["max_new_tokens"] == 3
+    measured = asked(capsys, "bench", "models", "-m", "fast", "--repeats", "2", "--no-save")
+    assert measured["request"]["max_new_tokens"] == 3
+    assert main(["diff", "fast", "fast", "Hi"]) != 0
+    assert "max_new_tokens" not in capsys.readouterr().err, "it is refused for being one model twice"
+    assert main(["compare", "-m", "fast", "Hi", "--max-new-tokens", "4"]) != 0
+    assert "max_new_tokens is 4" in capsys.readouterr().err
+
+
 def test_one_model_in_two_columns_is_told_apart(capsys: Captured) -> None:
     found = asked(capsys, "compare", "-m", "fast", "-m", "fast?max_new_tokens=2", "--repeat", "2", "Hi")
     first, second = found["comparisons"][0]["runs"]

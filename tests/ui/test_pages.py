@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from playground.service import Playground
+from playground.ui import pages
 from playground.ui.limiting import Limiting
 from playground.ui.pages import ADDRESS, Pages
 from playground.ui.visitors import HEADER
@@ -62,6 +63,37 @@ def test_one_visitor_cant_take_the_queue_and_another_is_second(public: Playgroun
         assert [await line.join("greedy", "g") for _ in range(64)].count(True) == 4
         assert await line.join("other", "o")
         assert line.order == ["g", "o", "g", "g", "g"]
+
+    asyncio.run(work())
+
+
+def test_a_session_that_is_gone_keeps_nobody_from_being_told(public: Playground) -> None:
+    async def work() -> None:
+        line = Line(public)
+        assert await line.join("one", "gone") and await line.join("other", "here")
+        told = line.queue.pending_messages_per_session["here"]
+        before = told.qsize()
+        del line.queue.pending_messages_per_session["gone"]
+        line.queue.broadcast_estimations("compare")
+        assert told.qsize() == before + 1
+
+    asyncio.run(work())
+
+
+def test_of_many_sessions_one_goes_that_nobody_waits_for(public: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        monkeypatch.setattr(pages, "MOST_KEPT", 3)
+        line = Line(public)
+        kept = line.queue.pending_messages_per_session
+        for name in ("answered", "listening", "waiting"):
+            assert await line.join(name, name)
+        for event in list(line.queue.event_queue_per_concurrency_id["compare"].queue)[:2]:
+            await line.queue.remove_from_queue(event._id)
+        with line.pages.listening("listening"):
+            assert await line.join("fourth", "fourth")
+            assert sorted(kept) == ["fourth", "listening", "waiting"]
+            assert await line.join("fifth", "fifth")
+            assert sorted(kept) == ["fifth", "fourth", "listening", "waiting"], "none of these is dropped"
 
     asyncio.run(work())
 

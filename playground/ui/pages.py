@@ -35,8 +35,6 @@ LISTEN_S = 15.0
 FETCH_S = 60.0
 """So long an answer is kept that nobody has come for."""
 SWEEP_S = 2.0
-MOST_KEPT = 2000
-"""Sessions whose answers are kept, as many as gradio keeps; with one more, one goes that nobody waits for."""
 ADDRESS = "playground.address"
 """Where the middleware says in a request's scope from where it came."""
 
@@ -58,7 +56,7 @@ class Pages:
         self._push, self._clean = queue.push, queue.clean_events
         self._send = queue.send_message
         queue.push, queue.clean_events, queue.send_message = self.push, self.clean_events, self.send_message
-        queue.pending_messages_per_session = _Answers(self._forget_one)
+        queue.pending_messages_per_session = _Answers(self._forget_one, queue.pending_messages_per_session.max_size)
 
     # -- pages ----------------------------------------------------------------------------------------------------
 
@@ -236,14 +234,15 @@ class _Answers(dict[str, Any]):
 
     Args:
         forget_one: Takes one out where there are as many as may be; it gets the sessions, the oldest first.
+        max_size: Sessions that are kept, more only where somebody waits for each of them.
     """
 
-    def __init__(self, forget_one: Callable[[Iterable[str]], None]) -> None:
+    def __init__(self, forget_one: Callable[[Iterable[str]], None], max_size: int) -> None:
         super().__init__()
-        self._forget_one = forget_one
+        self._forget_one, self.max_size = forget_one, max_size
 
     def __setitem__(self, session: str, messages: Any) -> None:
-        if session not in self and len(self) >= MOST_KEPT:
+        if session not in self and len(self) >= self.max_size:
             self._forget_one(list(self))
         super().__setitem__(session, messages)
 

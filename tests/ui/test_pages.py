@@ -15,7 +15,6 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from playground.service import Playground
-from playground.ui import pages
 from playground.ui.limiting import Limiting
 from playground.ui.pages import ADDRESS, Pages
 from playground.ui.visitors import HEADER
@@ -80,11 +79,11 @@ def test_a_session_that_is_gone_keeps_nobody_from_being_told(public: Playground)
     asyncio.run(work())
 
 
-def test_of_many_sessions_one_goes_that_nobody_waits_for(public: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_sessions_one_goes_that_nobody_waits_for(public: Playground) -> None:
     async def work() -> None:
-        monkeypatch.setattr(pages, "MOST_KEPT", 3)
         line = Line(public)
         kept = line.queue.pending_messages_per_session
+        kept.max_size = 3
         for name in ("answered", "listening", "waiting"):
             assert await line.join(name, name)
         for event in list(line.queue.event_queue_per_concurrency_id["compare"].queue)[:2]:

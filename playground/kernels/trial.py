@@ -133,7 +133,8 @@ def rounded(x: Array) -> Array:
 
 def _error(found: Array, expected: Array) -> float:
     """The largest, as a share of the largest number; NaN where there is one."""
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+    with np.errstate(invalid="ignore"):
+        return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
 # -- plans -----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
 
 from playground.kernels import building
 from playground.kernels.layout import Kind
 from playground.kernels.library import Library
-from playground.runtimes.generation.divergence import kl_divergence
 from playground.runtimes.generation.prefix_cache import PrefixCache
 from playground.runtimes.native import cache as cache_module
 from playground.runtimes.native.checks import check
@@ -29,6 +26,7 @@ from playground.runtimes.native.lowering import read_program
 from playground.runtimes.native.program import Convolution, NotForKernels, Program
 from playground.runtimes.onnx.runtime import open_engine
 from tests.support import kernel_graphs, kernel_sets
+from tests.support.kernel_runs import IDS, divergence, logits, nodes_of, out_of_step, read, set_attribute, set_constant
 
 pytestmark = [
     pytest.mark.integration,
@@ -40,53 +38,20 @@ pytestmark = [
 Array = NDArray[Any]
 Change = Callable[[Any], None]
 
-IDS = [(7919 * place + 13) % kernel_graphs.VOCAB for place in range(160)]
-
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> building.Built:
     """The kernels with a thread that can be made late, and a meeting that can be left out."""
-    folder = tmp_path_factory.mktemp("library")
-    source = folder / "source"
-    shutil.copytree(building.SOURCE, source)
-    unit = source / building.UNIT
-    text = unit.read_text(encoding="utf-8")
     right = "row < to && row < rows; row++) keep_input(op, r, row);\n                if (r->working > 1)"
-    first = "#include <assert.h>"
-    assert text.count(right) == text.count(first) == 1
     late = right.replace("keep_input", "usleep(pg_late && !thread ? 300 : 0), keep_input").replace(
         "> 1", "> 1 && !pg_apart"
     )
-    unit.write_text(text.replace(right, late).replace(first, f"{first}\n#include <unistd.h>\nint pg_late, pg_apart;"))
-    options = [each for each in building.OPTIONS if not each.startswith("-O")]
-    isa = kernel_sets.sets()[0]
-    return building.Built.of(kernel_sets.compile_c(isa, [*options, "-O1"], unit, folder / building.LIBRARY))
+    return out_of_step(tmp_path_factory.mktemp("library"), {right: late})
 
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return kernel_graphs.write(kernel_graphs.convolutions(), tmp_path_factory.mktemp("graph")) / "model.onnx"
-
-
-def read(engine: Any, parts: list[int], ids: list[int] = IDS) -> Array:
-    """Behind a prompt that is read in parts, and behind each token after it."""
-    engine.reset(len(ids))
-    start = 0
-    for part in parts:
-        row = engine.prefill(ids[start : start + part])
-        start += part
-    return np.stack([row.copy(), *(engine.step(token).copy() for token in ids[start:])])
-
-
-def logits(engine: Any, parts: list[int]) -> Array:
-    found = read(engine, parts)
-    engine.close()
-    return found
-
-
-def divergence(expected: Array, found: Array) -> float:
-    pairs = zip(expected.astype(np.float64), found.astype(np.float64), strict=True)
-    return float(np.mean([kl_divergence(*pair) for pair in pairs]))
 
 
 @pytest.fixture(scope="module")
@@ -202,71 +167,58 @@ def test_threads_wait_for_the_rows_of_others(graph: Path, library: building.Buil
 # -- what does not fit together ----------------------------------------------------------------------------------------
 
 
-def node_of(graph: Any, kind: str, which: int = 0) -> Any:
-    return [node for node in graph.node if node.op_type == kind][which]
-
-
-def settings(node: Any, **values: Any) -> None:
-    for name, value in values.items():
-        for each in [each for each in node.attribute if each.name == name]:
-            node.attribute.remove(each)
-        node.attribute.append(helper.make_attribute(name, value))
-
-
 def other_axes(graph: Any) -> None:
-    settings(node_of(graph, "Transpose"), perm=[0, 1, 2])
+    set_attribute(nodes_of(graph, "Transpose")[0], "perm", [0, 1, 2])
 
 
 def no_axes(graph: Any) -> None:
-    del node_of(graph, "Transpose").attribute[:]
+    del nodes_of(graph, "Transpose")[0].attribute[:]
 
 
 def split_of_tokens(graph: Any) -> None:
-    settings(node_of(graph, "Split"), axis=2)
+    set_attribute(nodes_of(graph, "Split")[0], "axis", 2)
 
 
 def rows_convolved(graph: Any) -> None:
     """What was not turned before it."""
-    turn = node_of(graph, "Transpose", 2)
-    node_of(graph, "CausalConvWithState", 1).input[0] = turn.input[0]
+    turn = nodes_of(graph, "Transpose")[2]
+    nodes_of(graph, "CausalConvWithState")[1].input[0] = turn.input[0]
 
 
 def product_of_columns(graph: Any) -> None:
     """Without turning them back."""
-    turn = node_of(graph, "Transpose", 1)
+    turn = nodes_of(graph, "Transpose")[1]
     next(node for node in graph.node if turn.output[0] in node.input).input[0] = turn.input[0]
 
 
 def no_state(graph: Any) -> None:
-    node_of(graph, "CausalConvWithState").input[3] = ""
+    nodes_of(graph, "CausalConvWithState")[0].input[3] = ""
 
 
 def state_that_was_made(graph: Any) -> None:
-    node_of(graph, "CausalConvWithState").input[3] = node_of(graph, "Split").output[0]
+    nodes_of(graph, "CausalConvWithState")[0].input[3] = nodes_of(graph, "Split")[0].output[0]
 
 
 def fewer_columns(graph: Any) -> None:
-    name = node_of(graph, "CausalConvWithState").input[1]
-    tensor = next(each for each in graph.initializer if each.name == name)
-    tensor.CopyFrom(numpy_helper.from_array(np.ones((kernel_graphs.WIDTH - 1, 1, 3), np.float32), name))
+    name = nodes_of(graph, "CausalConvWithState")[0].input[1]
+    set_constant(graph, name, np.ones((kernel_graphs.WIDTH - 1, 1, 3), np.float32))
 
 
 def no_taps(graph: Any) -> None:
-    name = node_of(graph, "CausalConvWithState").input[1]
-    tensor = next(each for each in graph.initializer if each.name == name)
-    tensor.CopyFrom(numpy_helper.from_array(np.ones((kernel_graphs.WIDTH, 1, 0), np.float32), name))
+    name = nodes_of(graph, "CausalConvWithState")[0].input[1]
+    set_constant(graph, name, np.ones((kernel_graphs.WIDTH, 1, 0), np.float32))
 
 
 def unknown_activation(graph: Any) -> None:
-    settings(node_of(graph, "CausalConvWithState"), activation="relu")
+    set_attribute(nodes_of(graph, "CausalConvWithState")[0], "activation", "relu")
 
 
 def two_dimensions(graph: Any) -> None:
-    settings(node_of(graph, "CausalConvWithState"), ndim=2)
+    set_attribute(nodes_of(graph, "CausalConvWithState")[0], "ndim", 2)
 
 
 def several_states(graph: Any) -> None:
-    settings(node_of(graph, "CausalConvWithState"), state_window=2)
+    set_attribute(nodes_of(graph, "CausalConvWithState")[0], "state_window", 2)
 
 
 @pytest.mark.parametrize(

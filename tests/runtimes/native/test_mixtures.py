@@ -15,13 +15,13 @@ from onnx import helper, numpy_helper
 
 from playground.kernels import building
 from playground.kernels.library import Kind
-from playground.runtimes.generation.divergence import kl_divergence
 from playground.runtimes.generation.engine import EngineError
 from playground.runtimes.native.engine import KernelEngine, open_kernels
 from playground.runtimes.native.lowering import read_program
 from playground.runtimes.native.program import NotForKernels, Program
 from playground.runtimes.onnx.runtime import open_engine
 from tests.support import kernel_graphs
+from tests.support.kernel_runs import IDS, divergence, logits, nodes_of, set_attribute
 
 pytestmark = [
     pytest.mark.integration,
@@ -33,8 +33,6 @@ pytestmark = [
 Array = NDArray[Any]
 Change = Callable[[Any], None]
 
-IDS = [(7919 * place + 13) % kernel_graphs.VOCAB for place in range(160)]
-
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> building.Built:
@@ -44,23 +42,6 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> building.Built:
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return kernel_graphs.write(kernel_graphs.mixtures(), tmp_path_factory.mktemp("graph")) / "model.onnx"
-
-
-def logits(engine: Any, parts: list[int]) -> Array:
-    """Behind a prompt that is read in parts, and behind each token after it."""
-    engine.reset(len(IDS))
-    start = 0
-    for part in parts:
-        row = engine.prefill(IDS[start : start + part])
-        start += part
-    rows = [row.copy(), *(engine.step(token).copy() for token in IDS[start:])]
-    engine.close()
-    return np.stack(rows)
-
-
-def divergence(expected: Array, found: Array) -> float:
-    pairs = zip(expected.astype(np.float64), found.astype(np.float64), strict=True)
-    return float(np.mean([kl_divergence(*pair) for pair in pairs]))
 
 
 @pytest.fixture(scope="module")
@@ -131,16 +112,6 @@ def test_there_is_no_position_beyond_the_table(graph: Path, library: building.Bu
     with pytest.raises(EngineError, match="no room"):
         engine.step(3)
     engine.close()
-
-
-def set_attribute(node: Any, name: str, value: Any) -> None:
-    for each in [each for each in node.attribute if each.name == name]:
-        node.attribute.remove(each)
-    node.attribute.append(helper.make_attribute(name, value))
-
-
-def nodes_of(graph: Any, kind: str) -> list[Any]:
-    return [node for node in graph.node if node.op_type == kind]
 
 
 def shorter(graph: Any, name: str, axis: int) -> None:

@@ -22,26 +22,12 @@ from playground.runtimes.native.lowering import read_program
 from playground.runtimes.native.program import Heads, NotForKernels, Program, Step, Value
 from playground.runtimes.onnx.runtime import open_engine
 from tests.support import kernel_graphs
+from tests.support.kernel_runs import nodes_of, set_attribute, set_constant
 
 Array = NDArray[Any]
 Change = Callable[[Any], None]
 
 needs_kernels = pytest.mark.skipif(building.obstacle() is not None, reason=building.obstacle() or "")
-
-
-def nodes_of(graph: Any, kind: str) -> list[Any]:
-    return [node for node in graph.node if node.op_type == kind]
-
-
-def set_attribute(node: Any, name: str, value: Any) -> None:
-    for each in [each for each in node.attribute if each.name == name]:
-        node.attribute.remove(each)
-    node.attribute.append(helper.make_attribute(name, value))
-
-
-def set_constant(graph: Any, name: str, array: Array) -> None:
-    tensor = next(each for each in graph.initializer if each.name == name)
-    tensor.CopyFrom(numpy_helper.from_array(array, name))
 
 
 def rename(graph: Any, old: str, new: str) -> None:

@@ -5,7 +5,6 @@ is gone on with where it stands and nowhere else; and what does not fit together
 from __future__ import annotations
 
 import ctypes
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from onnx import helper, numpy_helper
 from playground.kernels import building
 from playground.kernels.layout import Kind
 from playground.kernels.library import Library
-from playground.runtimes.generation.divergence import kl_divergence
 from playground.runtimes.generation.engine import EngineError
 from playground.runtimes.generation.prefix_cache import PrefixCache
 from playground.runtimes.native.cache import Cache
@@ -30,6 +28,7 @@ from playground.runtimes.native.program import Convolution, Heads, NotForKernels
 from playground.runtimes.native.stored import stored_program, write_program
 from playground.runtimes.onnx.runtime import open_engine
 from tests.support import kernel_graphs, kernel_sets
+from tests.support.kernel_runs import IDS, divergence, logits, nodes_of, out_of_step, read, set_attribute, set_constant
 
 pytestmark = [
     pytest.mark.integration,
@@ -41,56 +40,25 @@ pytestmark = [
 Array = NDArray[Any]
 Change = Callable[[Any], None]
 
-IDS = [(7919 * place + 13) % kernel_graphs.VOCAB for place in range(160)]
 VALUES = kernel_graphs.STATES * kernel_graphs.STATE
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> building.Built:
     """The kernels with a thread that can be made late, and meetings around recurrences that can be left out."""
-    folder = tmp_path_factory.mktemp("library")
-    source = folder / "source"
-    shutil.copytree(building.SOURCE, source)
-    unit = source / building.UNIT
-    text = unit.read_text(encoding="utf-8")
-    first = "#include <assert.h>"
     row = "row++) row_of(op, r, row, rows);"
     meeting = "by_rows(op[0].kind) && by_rows(op[1].kind)"
-    assert text.count(row) == text.count(meeting) == text.count(first) == 1
-    late = row.replace("row_of", "usleep(pg_late && !thread && op->kind == CONCAT ? 300 : 0), row_of")
-    text = text.replace(row, late)
-    text = text.replace(meeting, meeting.replace("by_rows", "KEEPS"))
+    changes = {
+        row: row.replace("row_of", "usleep(pg_late && !thread && op->kind == CONCAT ? 300 : 0), row_of"),
+        meeting: meeting.replace("by_rows", "KEEPS"),
+    }
     keeps = "#define KEEPS(kind) (by_rows(kind) || (pg_apart && (kind) == LINEAR_ATTN))"
-    unit.write_text(text.replace(first, f"{first}\n#include <unistd.h>\nint pg_late, pg_apart;\n{keeps}"))
-    options = [each for each in building.OPTIONS if not each.startswith("-O")]
-    isa = kernel_sets.sets()[0]
-    return building.Built.of(kernel_sets.compile_c(isa, [*options, "-O1"], unit, folder / building.LIBRARY))
+    return out_of_step(tmp_path_factory.mktemp("library"), changes, keeps)
 
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return kernel_graphs.write(kernel_graphs.recurrences(), tmp_path_factory.mktemp("graph")) / "model.onnx"
-
-
-def read(engine: Any, parts: list[int], ids: list[int] = IDS) -> Array:
-    """Behind a prompt that is read in parts, and behind each token after it."""
-    engine.reset(len(ids))
-    start = 0
-    for part in parts:
-        row = engine.prefill(ids[start : start + part])
-        start += part
-    return np.stack([row.copy(), *(engine.step(token).copy() for token in ids[start:])])
-
-
-def logits(engine: Any, parts: list[int]) -> Array:
-    found = read(engine, parts)
-    engine.close()
-    return found
-
-
-def divergence(expected: Array, found: Array) -> float:
-    pairs = zip(expected.astype(np.float64), found.astype(np.float64), strict=True)
-    return float(np.mean([kl_divergence(*pair) for pair in pairs]))
 
 
 @pytest.fixture(scope="module")
@@ -258,78 +226,62 @@ def test_threads_wait_for_each_other_around_a_state(graph: Path, library: buildi
 # -- what does not fit together ----------------------------------------------------------------------------------------
 
 
-def node_of(graph: Any, kind: str, which: int = 0) -> Any:
-    return [node for node in graph.node if node.op_type == kind][which]
-
-
-def settings(node: Any, **values: Any) -> None:
-    for name, value in values.items():
-        for each in [each for each in node.attribute if each.name == name]:
-            node.attribute.remove(each)
-        node.attribute.append(helper.make_attribute(name, value))
-
-
-def another(graph: Any, name: str, array: Array) -> None:
-    tensor = next(each for each in graph.initializer if each.name == name)
-    tensor.CopyFrom(numpy_helper.from_array(array, name))
-
-
 def other_rule(graph: Any) -> None:
-    settings(node_of(graph, "LinearAttention"), update_rule="linear")
+    set_attribute(nodes_of(graph, "LinearAttention")[0], "update_rule", "linear")
 
 
 def rule_without_its_numbers(graph: Any) -> None:
-    settings(node_of(graph, "LinearAttention"), update_rule="gated_delta")
+    set_attribute(nodes_of(graph, "LinearAttention")[0], "update_rule", "gated_delta")
 
 
 def numbers_without_their_rule(graph: Any) -> None:
-    settings(node_of(graph, "LinearAttention", 1), update_rule="gated")
+    set_attribute(nodes_of(graph, "LinearAttention")[1], "update_rule", "gated")
 
 
 def scale_of_its_own(graph: Any) -> None:
-    settings(node_of(graph, "LinearAttention"), scale=0.0)
+    set_attribute(nodes_of(graph, "LinearAttention")[0], "scale", 0.0)
 
 
 def unknown_setting(graph: Any) -> None:
-    settings(node_of(graph, "LinearAttention"), chunk_size=7)
+    set_attribute(nodes_of(graph, "LinearAttention")[0], "chunk_size", 7)
 
 
 def no_heads(graph: Any) -> None:
-    settings(node_of(graph, "LinearAttention"), kv_num_heads=0)
+    set_attribute(nodes_of(graph, "LinearAttention")[0], "kv_num_heads", 0)
 
 
 def other_heads(graph: Any) -> None:
-    settings(node_of(graph, "LinearAttention"), kv_num_heads=kernel_graphs.STATES - 1)
+    set_attribute(nodes_of(graph, "LinearAttention")[0], "kv_num_heads", kernel_graphs.STATES - 1)
 
 
 def other_keys(graph: Any) -> None:
-    settings(node_of(graph, "LinearAttention"), q_num_heads=4)
+    set_attribute(nodes_of(graph, "LinearAttention")[0], "q_num_heads", 4)
 
 
 def no_state(graph: Any) -> None:
-    node_of(graph, "LinearAttention").input[3] = ""
+    nodes_of(graph, "LinearAttention")[0].input[3] = ""
 
 
 def state_that_was_made(graph: Any) -> None:
-    node = node_of(graph, "LinearAttention")
+    node = nodes_of(graph, "LinearAttention")[0]
     node.input[3] = node.input[0]
 
 
 def decay_of_values(graph: Any) -> None:
-    node = node_of(graph, "LinearAttention")
+    node = nodes_of(graph, "LinearAttention")[0]
     node.input[4] = node.input[2]
 
 
 def state_that_is_read(graph: Any) -> None:
-    node = node_of(graph, "LinearAttention")
-    last = node_of(graph, "Gather", -1)
+    node = nodes_of(graph, "LinearAttention")[0]
+    last = nodes_of(graph, "Gather")[-1]
     last.input[0] = node.output[1]
 
 
 def heads_cut_otherwise(graph: Any) -> None:
     product = next(node for node in graph.node if node.op_type == "Mul" and "reshape" in node.input[1])
     cut = next(node for node in graph.node if node.output[0] == product.input[0])
-    another(graph, cut.input[1], np.array([-1, kernel_graphs.STATE // 2], np.int64))
+    set_constant(graph, cut.input[1], np.array([-1, kernel_graphs.STATE // 2], np.int64))
 
 
 def heads_that_are_not_cut(graph: Any) -> None:
@@ -339,20 +291,20 @@ def heads_that_are_not_cut(graph: Any) -> None:
 
 def row_of_tokens(graph: Any) -> None:
     """A constant for each of so many tokens."""
-    product = node_of(graph, "Mul")
+    product = nodes_of(graph, "Mul")[0]
     tensor = next(each for each in graph.initializer if each.name == product.input[1])
-    another(graph, product.input[1], numpy_helper.to_array(tensor).reshape(1, -1, 1))
+    set_constant(graph, product.input[1], numpy_helper.to_array(tensor).reshape(1, -1, 1))
 
 
 def shorter_row(graph: Any) -> None:
-    product = node_of(graph, "Mul")
+    product = nodes_of(graph, "Mul")[0]
     tensor = next(each for each in graph.initializer if each.name == product.input[1])
-    another(graph, product.input[1], numpy_helper.to_array(tensor)[..., :-1])
+    set_constant(graph, product.input[1], numpy_helper.to_array(tensor)[..., :-1])
 
 
 def row_of_columns(graph: Any) -> None:
     """Of tokens that stand behind their columns."""
-    convolution = node_of(graph, "CausalConvWithState")
+    convolution = nodes_of(graph, "CausalConvWithState")[0]
     width = kernel_graphs.STATES * kernel_graphs.STATE + 4 * kernel_graphs.KEY
     graph.initializer.append(numpy_helper.from_array(np.ones(width, np.float32), "factors"))
     place = list(graph.node).index(convolution)

@@ -12,12 +12,14 @@ addresses and such paths; it does not know what else is asked.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from playground.api.crowd import RETRY_S
 from playground.api.headers import with_headers
 from playground.messages import Translatable, msg
 from playground.service.addresses import network_of
@@ -29,7 +31,6 @@ REST_BYTES = 8_000_000
 """Of a body that was answered before it was read, and of the head behind it."""
 SPARE = 16
 """Connections beyond all that are kept, for a word each. With one more the one that has been there longest goes."""
-RETRY_S = b"5"
 FULL = 503, msg("As many connections as may be are open here. Try again in a moment.")
 CROWDED = 429, msg("As many connections of your address are open here as may be. Try again in a moment.")
 
@@ -151,7 +152,7 @@ async def _say(send: Any, status: int, words: Translatable) -> None:
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(body)).encode()),
-        (b"retry-after", RETRY_S),
+        (b"retry-after", str(math.ceil(RETRY_S)).encode()),
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

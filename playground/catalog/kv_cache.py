@@ -32,7 +32,6 @@ BYTES = 4
 """Of one element: onnxruntime and torch keep caches in fp32, whatever the weights are."""
 
 
-_MAMBA = frozenset(("mamba", "linear_attention", "hybrid"))
 _LETTERS = {"M": "mamba", "*": "attention"}
 
 
@@ -92,11 +91,11 @@ def cache_of(config: Mapping[str, Any]) -> Cache | None:
         elif "conv" in kind:
             convolved += whole(config, "hidden_size") * BYTES
             fixed += whole(config, "hidden_size") * (whole(config, "conv_L_cache") or 3) * BYTES
-        elif "linear" in kind and _linear(config):
+        elif "linear" in kind:
             fixed += _linear(config)
-        elif kind == "hybrid" or ("attention" in kind and "linear" not in kind):
+        elif "attention" in kind or kind == "hybrid":
             full += _heads(config, place) * width * BYTES
-        if kind in _MAMBA and not _linear(config):
+        if kind in ("mamba", "hybrid"):
             state, columns, taps = _mamba(config)
             states += state * BYTES
             convolved += columns * BYTES
@@ -117,6 +116,8 @@ def _kinds(config: Mapping[str, Any]) -> list[str]:
         kinds = ["attention" if place in attending else "mamba" for place in range(layers)]
     if not isinstance(kinds, list) or len(kinds) != layers:
         kinds = ["hybrid" if config.get("model_type") == "falcon_h1" else "full_attention"] * layers
+    if not _linear(config):  # then it is Mamba that is called so
+        kinds = ["mamba" if kind == "linear_attention" else kind for kind in kinds]
     return [str(kind) for kind in kinds][: layers - whole(config, "num_kv_shared_layers") or None]
 
 

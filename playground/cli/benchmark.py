@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from playground.cli import output
-from playground.cli.common import JsonOption, most_tokens, read_prompt
+from playground.cli.common import JsonOption, read_prompt
 from playground.errors import UsageError
 from playground.messages import msg
 
@@ -47,8 +47,10 @@ def models(
 
     if json and markdown:
         raise UsageError(msg("--json and --markdown are both given"), msg("Choose one."))
-    request = Request(prompt=read_prompt(prompt), max_new_tokens=most_tokens(tokens, TOKENS))
-    with Playground(own_settings()) as playground:
+    settings = own_settings()
+    most = settings.limits.usual_tokens(TOKENS) if tokens is None else tokens
+    request = Request(prompt=read_prompt(prompt), max_new_tokens=most)
+    with Playground(settings) as playground:
         variants = playground.variants(model)
         with output.working_on(", ".join(map(str, variants))):
             measurement = follow(playground.benchmark(request, variants, repeats))

@@ -21,23 +21,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 MOST_TOKENS = "Most tokens of an answer: 128 by itself, or fewer where the limit of spaces.yaml is lower."
 
 
-def most_tokens(given: int | None, by_itself: int | None = None) -> int:
-    """How many tokens an answer may have: what was given, else what is usual, within the limit of spaces.yaml.
-
-    Args:
-        by_itself: What is usual; a request's own default where it is None.
-
-    Raises:
-        ConfigError: The settings can't be read.
-    """
-    if given is not None:
-        return given
-    from playground.config.settings import own_settings
-    from playground.records import Request
-
-    return min(by_itself or Request.max_new_tokens, own_settings().limits.max_new_tokens)
-
-
 def read_prompt(text: str) -> str:
     """The prompt as given, or stdin for ``-``."""
     import sys

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from playground.cli import output
-from playground.cli.common import MOST_TOKENS, JsonOption, most_tokens, print_terms, read_prompt
+from playground.cli.common import MOST_TOKENS, JsonOption, print_terms, read_prompt
 from playground.errors import UsageError
 from playground.messages import msg
 
 if TYPE_CHECKING:
+    from playground.config.settings import Settings
     from playground.records import Comparison, ModelRun, Request, Timings
 
 ROWS = (
@@ -63,13 +64,16 @@ def compare(
 ) -> int:
     """Send one prompt to several models and show answers and timings."""
     options = dict(locals())
+    from playground.config.settings import own_settings
     from playground.experiments.admission import request_from
 
     if not 1 <= repeat <= MAX_REPEATS:
         raise UsageError(msg("--repeat is {n}", n=repeat), msg("It must be from 1 to {most}.", most=MAX_REPEATS))
-    options |= {"prompt": read_prompt(prompt), "max_new_tokens": most_tokens(max_new_tokens)}
-    request = request_from(options)
-    comparisons = _run(request, model, mode, repeat=repeat, save=save, quiet=json)
+    settings = own_settings()
+    if max_new_tokens is None:
+        options["max_new_tokens"] = settings.limits.usual_tokens()
+    request = request_from({**options, "prompt": read_prompt(prompt)})
+    comparisons = _run(settings, request, model, mode, repeat=repeat, save=save, quiet=json)
     if json:
         output.print_json(_json(comparisons))
     failed = any(run.error for comparison in comparisons for run in comparison.runs)
@@ -157,16 +161,22 @@ def _median(values: list[float | None]) -> float | None:
 
 
 def _run(
-    request: Request, models: list[str], mode: Literal["fair", "fast"], *, repeat: int, save: bool, quiet: bool
+    settings: Settings,
+    request: Request,
+    models: list[str],
+    mode: Literal["fair", "fast"],
+    *,
+    repeat: int,
+    save: bool,
+    quiet: bool,
 ) -> list[Comparison]:
     from playground.cli.columns import columns
     from playground.cli.live import follow
-    from playground.config.settings import own_settings
     from playground.records import Variant
     from playground.service import Playground
 
     done: list[Comparison] = []
-    with Playground(own_settings()) as playground:
+    with Playground(settings) as playground:
         asked = columns(playground, models, request)
         variants = [each if isinstance(each, Variant) else each.variant for each in asked]
         if words := playground.memory_plan(asked, request).words(mode):

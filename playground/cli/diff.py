@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from playground.cli import output
-from playground.cli.common import MOST_TOKENS, JsonOption, most_tokens, print_terms, read_prompt
+from playground.cli.common import MOST_TOKENS, JsonOption, print_terms, read_prompt
 from playground.errors import UsageError
 from playground.messages import msg
 
@@ -44,11 +44,12 @@ def diff(
     from playground.records import Request
     from playground.service import Playground
 
-    most = most_tokens(max_new_tokens)
+    settings = own_settings()
+    most = settings.limits.usual_tokens() if max_new_tokens is None else max_new_tokens
     request = Request(
         prompt=read_prompt(prompt), system=system, max_new_tokens=most, temperature=temperature, seed=seed
     )
-    with Playground(own_settings()) as playground, output.working_on(f"{reference} and {candidate}"):
+    with Playground(settings) as playground, output.working_on(f"{reference} and {candidate}"):
         found = follow(playground.diff(request, reference, candidate, with_prompt=with_prompt))
         if save:
             playground.keep(found.answers())

@@ -53,7 +53,7 @@ from playground.config.variables import AUDIENCES, LOG_FORMATS, Audience, LogFor
 from playground.errors import ConfigError
 from playground.messages import msg
 from playground.paths import CATALOG, HARDWARE, SPACE
-from playground.records import Remote
+from playground.records import Remote, Request
 from playground.system.cpu import usable_cores
 
 if TYPE_CHECKING:
@@ -148,6 +148,10 @@ class Limits:
     def api_connections(self) -> int:
         """Those that the API keeps where it stands alone: some of its callers wait, others keep theirs for later."""
         return 2 * self.max_api_waiting_of_all
+
+    def usual_tokens(self, usual: int = Request.max_new_tokens) -> int:
+        """Most tokens of an answer where nobody says how many: as usual, within the limit."""
+        return min(usual, self.max_new_tokens)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def build(playground: Playground, sessions: Sessions) -> None:
 
     limits = playground.settings.limits
     served = [entry.spec.id for entry in playground.served()][: limits.max_models]
-    tokens = min(Request.max_new_tokens, limits.max_new_tokens)
+    tokens = limits.usual_tokens()
 
     async def compare(  # noqa: PLR0917 (the API's parameters, which clients may give by position)
         prompt: str,

@@ -98,21 +98,22 @@ def check_recurrence(each: Recurrence) -> None:
     Raises:
         NotForKernels: They have not.
     """
-    said = partial(_recurrence_whose, "size")
+    said = partial(recurrence_whose, "size")
     for size in (each.heads, each.groups, each.size, each.width, each.heads * each.size * each.width):
         whole(said, size)
     for size in (each.size, each.width):
         if size % VECTOR or size > MAX_HEAD:
             refuse(said(str(size)))
     if each.heads % each.groups:
-        refuse(_recurrence_whose("groups", str(each.groups)))
+        refuse(recurrence_whose("groups", str(each.groups)))
     if each.decays not in (1, each.size) or type(each.corrects) is not bool:
-        refuse(_recurrence_whose("decays", str(each.decays)))
+        refuse(recurrence_whose("decays", str(each.decays)))
     if not math.isfinite(each.scale):
-        refuse(_recurrence_whose("scale", str(each.scale)))
+        refuse(recurrence_whose("scale", str(each.scale)))
 
 
-def _recurrence_whose(name: str, found: str) -> Translatable:
+def recurrence_whose(name: str, found: str) -> Translatable:
+    """What is said of a recurrence that is refused."""
     return msg("the graph has a recurrence whose {name} is {value}", name=name, value=found)
 
 

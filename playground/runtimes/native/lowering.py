@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ from onnx import TensorProto, helper
 
 from playground.errors import reason_of
 from playground.kernels.library import BLOCK, PANEL, Kind, mean_copies
-from playground.messages import Translatable, msg
+from playground.messages import msg
 from playground.runtimes.native.attention import angles, heads_of
-from playground.runtimes.native.checks import check
+from playground.runtimes.native.checks import check, recurrence_whose
 from playground.runtimes.native.constants import Constants
 from playground.runtimes.native.mixtures import OPERATOR, Mixtures, step_of
 from playground.runtimes.native.program import (
@@ -467,9 +468,7 @@ class _Reader:
         query, key, value = (self._value(name) for name in names[:3])
         decay, beta = self._value(names[4]), self._value(names[5]) if names[5] else None
 
-        def said(found: str) -> Translatable:
-            return msg("the graph has a recurrence whose {name} is {value}", name="heads", value=found)
-
+        said = partial(recurrence_whose, "heads")
         groups, heads = (whole(said, settings.get(name)) for name in ("q_num_heads", "kv_num_heads"))
         rule, scale = settings.get("update_rule"), settings.get("scale")
         scale = scale if isinstance(scale, float) else 0.0

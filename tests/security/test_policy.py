@@ -59,6 +59,30 @@ def test_every_answer_says_what_a_browser_may_do_with_it(app: App) -> None:
         assert set(told["object-src"].split()) == {"'none'"}, path
 
 
+ALLOWED = {
+    **{name: {"'self'"} for name in ("default-src", "connect-src", "media-src", "manifest-src")},
+    **{name: {"'self'"} for name in ("base-uri", "form-action", "frame-ancestors")},
+    "img-src": {"'self'", "data:", "blob:"},
+    "font-src": {"'self'", "data:"},
+    "object-src": {"'none'"},
+    "worker-src": {"'self'", "blob:"},
+    "style-src": {"'self'", "'unsafe-inline'"},
+    "script-src": {"'self'", "'unsafe-eval'"},
+}
+"""Of the page: no other host for anything, and no script without its number or its checksum."""
+OF_EVERY_ANSWER = {"img-src", "font-src", "media-src", "object-src", "base-uri", "form-action", "frame-ancestors"}
+
+
+@pytest.mark.parametrize("path", ["", "config", "theme.css", "no/such/page"])
+def test_no_other_host_is_asked_for_anything(app: App, path: str) -> None:
+    told = directives(WEB.get(app.url + path).headers.get_list("content-security-policy"))
+    assert set(told) == (OF_EVERY_ANSWER if path else set(ALLOWED))
+    for name, allowed in told.items():
+        drawn = {each for each in allowed.split() if re.match(r"'(nonce|sha256)-[\w+/=-]+'$", each)}
+        assert not drawn or name == "script-src"
+        assert set(allowed.split()) - drawn <= ALLOWED[name], name
+
+
 def test_the_pages_scripts_carry_a_number_drawn_anew(app: App) -> None:
     seen = set()
     for _ in range(2):

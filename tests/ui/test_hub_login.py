@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import re
 import secrets
 from collections.abc import Iterator
@@ -14,9 +15,13 @@ from typing import Any
 
 import httpx2
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from itsdangerous import TimestampSigner
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
-from playground.ui.hub_login import COOKIE, who_of
+from playground.config.logins import HubLogin
+from playground.ui.hub_login import COOKIE, HubDoor, middleware, who_of
 from playground.ui.visitors import HEADER, HUB, account_of
 from tests.support.app import App, serving
 from tests.support.openid import CLIENT, SECRET, Provider, openid
@@ -206,6 +211,16 @@ def test_what_the_hub_says_is_looked_at(browser: Browser, hub: Provider, claims:
     assert browser.signed_in() == ""
 
 
+def test_an_id_token_that_another_key_signed_says_nothing(
+    browser: Browser, hub: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = hub.jwks()
+    monkeypatch.setattr(hub, "jwks", lambda: keys)
+    monkeypatch.setattr(hub, "key", rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    assert browser.get("/login/huggingface").status_code == 502
+    assert browser.signed_in() == ""
+
+
 def test_whoever_thinks_better_of_it_is_back_and_another_error_is_told(browser: Browser, hub: Provider) -> None:
     hub.refuses = "access_denied"
     assert browser.get("/login/huggingface").url == f"{BASE}/"
@@ -292,3 +307,20 @@ def test_no_token_and_no_code_is_in_what_the_app_wrote(browser: Browser, hub: Pr
     for path in written:
         text = path.read_bytes()
         assert not any(token.encode() in text for token in hub.tokens), path
+
+
+def test_no_token_no_code_and_no_secret_is_logged(hub: Provider, caplog: pytest.LogCaptureFixture) -> None:
+    """Of the door alone, whose log can be read here: as a visitor signs in, and as the Hub says what can't be so."""
+    door = HubDoor(HubLogin(SPACE_HOST, hub.url, CLIENT, SECRET))
+    app = Starlette(routes=door.routes(), middleware=middleware("s" * 32))
+    with caplog.at_level(logging.DEBUG), TestClient(app, BASE, follow_redirects=False) as visitor:
+        for claims, status in (({}, 303), ({"nonce": "x"}, 502), ({"sub": ""}, 502)):
+            hub.claims = claims
+            led = visitor.get("/login/huggingface").headers["location"]
+            back = httpx2.get(led, verify=False).headers["location"]
+            assert visitor.get(back).status_code == status
+    # What a server writes: its own lines, and others' warnings. The browser here has lines of its own.
+    written = [each for each in caplog.records if each.name.startswith("playground") or each.levelno >= logging.WARNING]
+    said = "\n".join(map(logging.Formatter().format, written))
+    assert "Signing in with Hugging Face failed" in said
+    assert hub.tokens and not any(each in said for each in (*hub.tokens, SECRET))

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from playground.paths import python_path
+from playground.runtimes.native.engine import KernelEngine
 from playground.runtimes.native.lowering import read_program
 from playground.runtimes.native.mapped import place_of
 from playground.runtimes.native.program import NotForKernels, Program
@@ -133,14 +134,12 @@ def test_a_file_that_was_cut_off_is_refused(size: int, folder: Path) -> None:
 
 
 def test_what_the_kernels_get_is_looked_at_once_more(folder: Path) -> None:
-    """A document may be in order and its program none."""
-    from playground.runtimes.native.checks import check
-
+    """A document may be in order and its program none. No library is asked for anything before: here there is none."""
     changed(folder, lambda document: document["widths"].__setitem__(0, 1))
     found = stored_program(folder)
     assert found is not None
     with pytest.raises(NotForKernels):
-        check(found)
+        KernelEngine(None, found, 1)  # type: ignore[arg-type]
 
 
 def test_a_program_whose_array_was_copied_lies_in_the_file(folder: Path) -> None:

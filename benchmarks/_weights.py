@@ -5,7 +5,9 @@ It knows files; it does not know who runs them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from playground.errors import RunError
 from playground.records import Artifact, ModelSpec
@@ -46,26 +48,46 @@ def rounded(source: Path, place: Path, kind: str) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     part = done.with_suffix(".part")
     reader, to = gguf.GGUFReader(source), gguf.GGMLQuantizationType[kind]
-    writer = gguf.GGUFWriter(part, str(reader.fields["general.architecture"].contents()))
-    ours = ("general.architecture", "general.file_type", "general.quantization_version")
-    for name, field in reader.fields.items():
-        if not name.startswith("GGUF.") and name not in ours:
-            inner = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(name, field.contents(), field.types[0], sub_type=inner)
-    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{kind}"])
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    writer = writer_like(reader, part, kind, {})
     for tensor in reader.tensors:
         numbers = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         matrix = sum(side > 1 for side in tensor.shape.tolist()) > 1
         writer.add_tensor(
             tensor.name, gguf.quants.quantize(numbers, to) if matrix else numbers, raw_dtype=to if matrix else None
         )
+    written(writer)
+    part.rename(done)
+    return done
+
+
+def writer_like(reader: Any, target: Path, kind: str, changed: Mapping[str, int]) -> Any:
+    """A ``gguf.GGUFWriter`` of ``target`` with all that ``reader`` tells of its model but for its tensors.
+
+    Args:
+        kind: Of the matrices that will come.
+        changed: Whole numbers told in place of the reader's, or beside them.
+    """
+    import gguf
+
+    writer = gguf.GGUFWriter(target, str(reader.fields["general.architecture"].contents()))
+    ours = ("general.architecture", "general.file_type", "general.quantization_version")
+    for name, field in reader.fields.items():
+        if not name.startswith("GGUF.") and name not in (*ours, *changed):
+            inner = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+            writer.add_key_value(name, field.contents(), field.types[0], sub_type=inner)
+    for name, number in changed.items():
+        writer.add_uint32(name, number)
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{kind}"])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    return writer
+
+
+def written(writer: Any) -> None:
+    """Let a ``gguf.GGUFWriter`` write what it was given."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    part.rename(done)
-    return done
 
 
 def gguf_weights(file: Path) -> int:
@@ -103,11 +125,14 @@ def onnx_bytes(file: Path) -> int:
 
 def kernel_bytes(artifact: Artifact) -> int | None:
     """Bytes of weights that one token reads where the playground's kernels compute; None where they don't."""
-    if not artifact.engine.startswith("kernels"):
-        return None
+    return packed_bytes(Path(artifact.path)) if artifact.engine.startswith("kernels") else None
+
+
+def packed_bytes(folder: Path) -> int:
+    """The same of a folder with a graph that the kernels compute."""
     from playground.runtimes.native.lowering import read_program
 
-    steps = read_program(Path(artifact.path) / "model.onnx").steps
+    steps = read_program(folder / "model.onnx").steps
     return sum(step.weights.packed_bytes for step in steps if step.weights is not None)
 
 

@@ -30,7 +30,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _unchecked
 from benchmarks._contender import Generate, bare, torch
+from playground.export import kernels
 from playground.paths import ROOT
 from tests.families.report import PAGE
 from tests.families.sweep.page import START as SWEEP
@@ -133,29 +135,13 @@ def prepared(folder: Path, home: Path) -> dict[str, Any]:
 
 def unchecked(folder: Path, target: Path) -> dict[str, Any]:
     """As ``prepared``, of the first graph that can be built."""
-    from playground.errors import ExportError
-    from playground.export import kernels
-    from playground.export.recipes.base import Work
-    from playground.export.recipes.registry import RECIPES
-
-    for recipe in RECIPES:
-        if recipe.name in {"prebuilt", "optimum"}:
-            continue
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
-        try:
-            recipe.build(Work(folder, folder, target, "int8", recipe.options["int8"], target, lambda *_: None))
-        except ExportError:
-            continue
-        kernels.attach(target, lambda *_: None)
-        found = {"recipe": recipe.name, "engine": kernels.engine(target), "path": str(target)}
-        return found | {"variant": {"runtime": "onnx", "precision": "int8"}}
-    raise SystemExit(f"{folder.name}: no recipe builds it")
+    recipe = _unchecked.build(folder, target, "int8")
+    found = {"recipe": recipe, "engine": kernels.engine(target), "path": str(target)}
+    return found | {"variant": {"runtime": "onnx", "precision": "int8"}}
 
 
 def here(folder: Path, threads: int) -> Generate:
     """The playground's engine, for what was built in this process or prepared."""
-    from playground.export import kernels
     from playground.runtimes.onnx.runtime import open_engine
 
     if (folder / "artifact.json").exists():

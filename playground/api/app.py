@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +34,7 @@ from playground.config.hosts import Hosts
 from playground.messages import foreign, msg
 from playground.service.answers import MOST_HELD
 from playground.service.guesses import Guesses
+from playground.system.threads import Threads
 
 if TYPE_CHECKING:
     from playground.service import Playground
@@ -122,8 +122,8 @@ class Door:
         self._spelling = Spelling(lambda model, ids, left: playground.decoded(model, ids, cancelled=left))
         # A thread waits for each request that waits for a model; what is answered at once has threads of its own.
         most = playground.settings.limits.max_api_waiting_of_all + BESIDE
-        self._waiting = ThreadPoolExecutor(most, thread_name_prefix="api-answer")
-        self._quick = ThreadPoolExecutor(QUICK_THREADS, thread_name_prefix="api")
+        self._waiting = Threads(most, "api-answer")
+        self._quick = Threads(QUICK_THREADS, "api")
         self._under_way: Counter[str] = Counter()
 
     def routes(self) -> list[Route]:

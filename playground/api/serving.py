@@ -19,6 +19,7 @@ from playground.api.room import Room
 from playground.config.settings import Limits, Settings
 from playground.errors import UsageError
 from playground.messages import Translatable, foreign, msg
+from playground.system.threads import Threads
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -103,6 +104,7 @@ async def serve(
     server = _Server(_config(app, settings, refused))
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(Threads(name="asyncio"))
 
     def wait() -> None:
         end()

@@ -13,5 +13,6 @@ Door:
     memory: MB, PeakMeter, give_back, limit_mb, own_mb, resident_mb
     one_job: take_job
     reserve: insist, is_shortage, out_of_memory, run_all, short, spend
+    threads: Threads
     zerogpu: on_zero_gpu
 """

@@ -7,6 +7,7 @@ gradio is imported late, after the options were read and the port was found free
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 import logging
 import os
@@ -17,8 +18,8 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from playground.config.settings import Settings, load_settings
 from playground.errors import ConfigError, PlaygroundError, UsageError
 from playground.messages import Translatable, msg, render, spelt_out
 from playground.system import ending, logs
+from playground.system.threads import Threads
 from playground.translations import for_terminal
 
 if TYPE_CHECKING:
@@ -306,6 +308,7 @@ def launch(
             max_file_size=limits.max_call_bytes,
             footer_links=["api", "settings"],
             app_kwargs={
+                "lifespan": with_threads,
                 "routes": [*(pages.routes() if pages else ()), *routes],
                 "middleware": [*beside, Middleware(i18n.Language, visitors=settings.strangers), guard, *whose, early],
                 "max_body_size": limits.max_call_bytes,
@@ -321,6 +324,13 @@ def launch(
         raise UsageError(
             msg("Port {port} was taken meanwhile", port=settings.port), msg("Start again with another --port.")
         ) from error
+
+
+@asynccontextmanager
+async def with_threads(app: object) -> AsyncIterator[None]:
+    """What the page's functions hand to threads goes to some that run nothing for nobody."""
+    asyncio.get_running_loop().set_default_executor(Threads(name="page"))
+    yield
 
 
 def _unheard(limit: str) -> None:

@@ -13,6 +13,7 @@ the experiment.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -151,15 +152,25 @@ async def keep(save: Callable[[], object]) -> StorageError | None:
 
 
 async def _started(start: Callable[[], Experiment[Result]]) -> Experiment[Result]:
-    """Start in a thread. If the client leaves meanwhile, what was started is stopped."""
-    starting = asyncio.ensure_future(asyncio.to_thread(start))
+    """Start in a thread. If the client leaves meanwhile, what was started is stopped, and what still waits for a thread
+    is not started.
+    """
+    left = threading.Event()
+
+    def begun() -> Experiment[Result] | None:
+        return None if left.is_set() else start()
+
+    starting = asyncio.ensure_future(asyncio.to_thread(begun))
     try:
-        return await asyncio.shield(starting)
+        experiment = await asyncio.shield(starting)
     except asyncio.CancelledError:
+        left.set()
         starting.add_done_callback(_stop_when_started)
         raise
+    assert experiment is not None, "nobody has left"
+    return experiment
 
 
-def _stop_when_started(starting: asyncio.Future[Experiment[Result]]) -> None:
-    if not starting.cancelled() and starting.exception() is None:
-        starting.result().stop()
+def _stop_when_started(starting: asyncio.Future[Experiment[Result] | None]) -> None:
+    if not starting.cancelled() and starting.exception() is None and (experiment := starting.result()):
+        experiment.stop()

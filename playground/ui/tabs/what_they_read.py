@@ -224,9 +224,12 @@ class Events:
             yield {**tab.read.busy(msg("Reading…")), tab.prompts: "".join(pieces)}
             for number, (variant, request) in enumerate(pairs):
                 work = asyncio.ensure_future(asyncio.to_thread(self._prompt, variant, request, labels[number]))
-                while not work.done() and not reading.stopped:
-                    await asyncio.wait({work}, timeout=jobs.POLL_S)
-                    yield {tab.prompts: gr.skip()}
+                try:
+                    while not work.done() and not reading.stopped:
+                        await asyncio.wait({work}, timeout=jobs.POLL_S)
+                        yield {tab.prompts: gr.skip()}
+                finally:
+                    work.cancel()  # for nobody, if it still waits for a thread
                 if reading.stopped:
                     pieces[number:] = [_said_html(label, msg("stopped by you")) for label in labels[number:]]
                     break

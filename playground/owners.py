@@ -242,7 +242,9 @@ INSTEAD: dict[str, Said] = {
 
 PLACES = frozenset({"file", "folder", "home", "log", "path"})
 """Values that are places on a disk, where they are whole."""
-WORDS = frozenset({"detail", "error", "line", "parts", "problem", "reason", "said", "sentence", "what", "why"})
+WORDS = frozenset(
+    ("detail", "error", "last_words", "line", "parts", "problem", "reason", "said", "sentence", "state", "what", "why")
+)
 """Values that are somebody else's words, such as the system's, with places in them."""
 QUOTED = re.compile(r"""(['"])/(?:[^'"\n]*/)?([^'"\n/]+)/?\1""")
 PLACE = re.compile(r"(?<![\w:/.~-])/(?:[^\s'\"():,;/]+/)+([^\s'\"():,;/]*)")
@@ -256,14 +258,15 @@ def for_visitors(text: str) -> Translatable:
 
 def all_for_visitors(kept: Kept) -> Kept:
     """What has messages in it (records, lists and mappings of them) with each as a visitor is told it; the same object
-    where that changes none. What is a template's is a message's; all other texts are as they were written.
+    where that changes none. What is a template's is a message's; of a message without one, which is somebody else's
+    words, the places go; all other texts are as they were written.
     """
     return _all(kept)  # type: ignore[no-any-return]
 
 
 def _all(kept: Any) -> Any:
     if isinstance(kept, Translatable):
-        return for_visitors(kept)
+        return for_visitors(kept) if kept.template else _words(kept)
     if type(kept) in (list, tuple):
         if not kept or isinstance(kept[0], (int, float)):  # ids of tokens, by the thousand
             return kept
@@ -284,7 +287,17 @@ def _without_places(name: str, text: str) -> str:
     """A value of a message; of a place on this machine in it the last name alone."""
     if name in PLACES and text.startswith("/"):
         return text.rstrip("/").rpartition("/")[2]
-    if name not in WORDS or "/" not in text:
+    return _named_shortly(text) if name in WORDS else text
+
+
+def _words(text: Translatable) -> Translatable:
+    """Somebody else's words that stand where a message does."""
+    said = _named_shortly(text)
+    return text if said == text else foreign(said)
+
+
+def _named_shortly(text: str) -> str:
+    if "/" not in text:
         return text
     return PLACE.sub(lambda found: found[1] or _last(found[0]), QUOTED.sub(r"\1\2\1", text))
 

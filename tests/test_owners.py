@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -128,6 +129,19 @@ def test_what_was_stored_is_told_with_every_message_in_it_and_texts_as_they_were
     assert told.runs[1].error == "m.onnx is damaged" and told.runs[1].text == written == told.request.prompt
     assert told.runs[0] is runs[0] and kept.runs[1].error == "/srv/private/m.onnx is damaged"
     assert all_for_visitors(told) is told
+
+
+def test_somebody_elses_words_in_place_of_a_message_name_no_folder_of_the_owners() -> None:
+    run = ModelRun(
+        Variant("old"), "fake", "none", "See /srv/private/x.", "error", Timings(), error=foreign("No /srv/private/x.")
+    )
+    told = all_for_visitors(
+        replace(run, warnings=(foreign("/srv/private/y is full"), foreign("at https://example.org/a/b")))
+    )
+    assert told.error == "No x." and told.text == run.text
+    assert told.warnings == ("y is full", "at https://example.org/a/b")
+    died = msg("{what} ({last_words})", what=msg("it ended"), last_words=foreign("Fatal: /srv/private/z.py: 3"))
+    assert for_visitors(died) == "it ended (Fatal: z.py: 3)"
 
 
 @pytest.mark.parametrize("text", ["Free some space there.", "", "a {n}"])

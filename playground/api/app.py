@@ -57,7 +57,7 @@ Item = Piece | Choice | Prompt
 class Shape(Protocol):
     """How an answer is told."""
 
-    def whole(self, choices: Sequence[Choice], receipt: str) -> dict[str, Any]: ...
+    def whole(self, choices: Sequence[Choice], more: dict[str, Any]) -> dict[str, Any]: ...
 
     def piece(self, choice: int, text: str) -> bytes: ...
 
@@ -277,11 +277,16 @@ class Door:
         choices = [each for each in items if isinstance(each, Choice)]
         _take(job.shape, items)
         receipt = await self.receipt(choices, owner, store=job.store)
-        return await self._in_thread(lambda: JSONResponse(job.shape.whole(choices, receipt)))  # of many megabytes
+        about = self.about(choices, receipt)
+        return await self._in_thread(lambda: JSONResponse(job.shape.whole(choices, about)))  # of many megabytes
 
     def flow(self, job: Job, asker: Asker) -> Flow[Item]:
         """What is answered, from a thread of its own."""
         return Flow(self._waiting, partial(job.items, asker))
+
+    def about(self, choices: Sequence[Choice], receipt: str) -> dict[str, Any]:
+        """Our own fields of a whole answer, as whoever asks here is told them."""
+        return shapes.told([each.run for each in choices], receipt, self._playground.told)
 
     async def receipt(self, choices: Sequence[Choice], owner: str, *, store: bool) -> str:
         """Hold an answer for its receipt, and store it where that was asked for."""
@@ -345,7 +350,7 @@ class Stream(Response):
         more: dict[str, Any] = {}
         if len(self._choices) == self._job.choices:
             receipt = await self._door.receipt(self._choices, asker.owner, store=self._job.store)
-            more = shapes.told([each.run for each in self._choices], receipt)
+            more = self._door.about(self._choices, receipt)
         return self._job.shape.ended(item, more)
 
     async def _send(self, send: Any, said: bytes, *, more: bool = True) -> None:

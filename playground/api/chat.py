@@ -51,14 +51,19 @@ class ChatShape:
         self._common = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}
         self._begun: set[int] = set()
 
-    def whole(self, choices: Sequence[Choice], receipt: str) -> dict[str, Any]:
+    def whole(self, choices: Sequence[Choice], more: dict[str, Any]) -> dict[str, Any]:
+        """The answer at once.
+
+        Args:
+            more: Fields of the whole answer.
+        """
         runs = [each.run for each in choices]
         return {
             **self._common,
             "object": "chat.completion",
             "choices": [self._choice(each, len(choices) > 1) for each in choices],
             "usage": shapes.usage(runs[:1], runs),
-            **shapes.told(runs, receipt),
+            **more,
         }
 
     def piece(self, choice: int, text: str) -> bytes:

@@ -238,13 +238,18 @@ class CompletionShape:
         """The prompt that stands before the next choices."""
         self._prompts.append(prompt)
 
-    def whole(self, choices: Sequence[Choice], receipt: str) -> dict[str, Any]:
+    def whole(self, choices: Sequence[Choice], more: dict[str, Any]) -> dict[str, Any]:
+        """The answer at once.
+
+        Args:
+            more: Fields of the whole answer.
+        """
         runs = [each.run for each in choices]
         return {
             **self._common,
             "choices": [self._choice(each, len(choices) > 1) for each in choices],
             "usage": shapes.usage(runs[:: self._body.n], runs),
-            **shapes.told(runs, receipt),
+            **more,
         }
 
     def piece(self, choice: int, text: str) -> bytes:

@@ -6,11 +6,14 @@ It knows runs; it does not know what was asked.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from playground.messages import Translatable
 from playground.records import ModelRun, Timings
 
+Tell = Callable[[Translatable], Translatable]
+"""A message as whoever asks is told it."""
 DONE = b"data: [DONE]\n\n"
 WAITING = b": waiting\n\n"
 """A comment, which keeps a silent connection open."""
@@ -75,10 +78,10 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 3)
 
 
-def told(runs: Sequence[ModelRun], receipt: str) -> dict[str, Any]:
+def told(runs: Sequence[ModelRun], receipt: str, tell: Tell) -> dict[str, Any]:
     """Our own fields of a whole answer: where its receipt is, and what a reader should know of it."""
-    said = dict.fromkeys(str(warning) for run in runs for warning in (*run.fallbacks, *run.warnings))
-    found: dict[str, Any] = {"receipt": receipt, "warnings": list(said)}
+    said = dict.fromkeys(str(tell(warning)) for run in runs for warning in (*run.fallbacks, *run.warnings))
+    found: dict[str, Any] = {"receipt": receipt, "warnings": [each for each in said if each]}
     if len(runs) == 1:
         found["timings"] = timings(runs[0].timings)
     if runs[0].artifact_sha256:

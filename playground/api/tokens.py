@@ -73,7 +73,8 @@ def apply_template(asker: Asker, body: TemplateBody) -> dict[str, Any]:
     asker.make_ready(model)
     with asker.playground.asking(asker.owner, asker.left, model):
         view = _view(asker.playground, model, body)
-    return {"prompt": view.rendered, "warnings": list(map(str, view.warnings))}
+    told = [str(asker.playground.told(warning)) for warning in view.warnings]
+    return {"prompt": view.rendered, "warnings": told}
 
 
 def _view(playground: Playground, model: str, body: TokenizeBody | TemplateBody) -> Any:

@@ -26,10 +26,10 @@ async def compare(playground: Playground, asked: CompareArguments, call: Call) -
         variants = named(playground, asked.models)
         return playground.compare(request, variants, asked.mode, owner=call.owner, keep=asked.save)
 
-    return of_compared(playground, await call.follow(await call.in_thread(begin)), saved=asked.save)
+    return of_compared(await call.follow(await call.in_thread(begin)), saved=asked.save)
 
 
-def of_compared(playground: Playground, comparison: Comparison, *, saved: bool) -> Document:
+def of_compared(comparison: Comparison, *, saved: bool) -> Document:
     """A comparison for an agent: without stamps and token ids, which nobody reads there."""
     receipts = of_comparison(comparison)
     return {
@@ -38,13 +38,11 @@ def of_compared(playground: Playground, comparison: Comparison, *, saved: bool) 
         "mode": comparison.mode,
         "about_figures": RANKS if comparison.mode == "fair" else RANKS_NOT,
         "machine": document(receipts.machine),
-        "answers": [
-            answer(playground, run, receipt) for run, receipt in zip(comparison.runs, receipts.models, strict=True)
-        ],
+        "answers": [answer(run, receipt) for run, receipt in zip(comparison.runs, receipts.models, strict=True)],
     }
 
 
-def answer(playground: Playground, run: ModelRun, receipt: ModelReceipt) -> Document:
+def answer(run: ModelRun, receipt: ModelReceipt) -> Document:
     """One model's answer with its figures, each beside what it means, and the conditions they were taken under."""
     conditions = document(receipt)
     figures = conditions.pop("figures", {})
@@ -52,13 +50,13 @@ def answer(playground: Playground, run: ModelRun, receipt: ModelReceipt) -> Docu
         "model": str(run.variant),
         "text": run.text,
         "finish_reason": run.finish_reason,
-        "error": str(playground.told(run.error)) if run.error else None,
+        "error": run.error or None,
         "figures": {
             name: {"value": told["median"], "unit": told.get("unit", ""), "means": told["definition"]}
             for name, told in figures.items()
         },
         "receipt": conditions,
-        "notes": [str(note) for note in (*run.warnings, *run.fallbacks)],
+        "notes": [*run.warnings, *run.fallbacks],
     }
 
 
@@ -84,7 +82,7 @@ async def inspect(playground: Playground, asked: InspectArguments, call: Call) -
         ],
         "context_length": view.context_length or None,
         "room": view.room,
-        "notes": [str(note) for note in view.warnings],
+        "notes": list(view.warnings),
     }
 
 

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 
 from playground.errors import Stopped
 from playground.experiments.base import Experiment
 from playground.experiments.progress import LiveRun, Snapshot
-from playground.messages import msg
+from playground.messages import Translatable, clauses, msg
 
 POLL_S = 0.05
 TELL_S = 0.5
 """Between two notifications of progress: an agent reads them, or shows them to a person."""
 
-Report = Callable[[float, str], Awaitable[None]]
+Report = Callable[[float, Translatable], Awaitable[None]]
 """Told the share that is done, 0 to 1, and what is being done."""
 Result = TypeVar("Result")
 
@@ -39,7 +39,7 @@ class Call:
         self._report = report
         self._told = -1.0
         self._told_at = 0.0
-        self._step: tuple[float, str] | None = None
+        self._step: tuple[float, Translatable] | None = None
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:
         """Do what may wait for a disk or a model, while others are served. The work is not waited for when the caller
@@ -90,7 +90,7 @@ class Call:
             raise
         return experiment.result()
 
-    async def tell(self, share: float, words: str) -> None:
+    async def tell(self, share: float, words: Translatable) -> None:
         """Tell how far it is, now and then. The protocol wants each share larger than the last: where none is known,
         it grows by next to nothing.
         """
@@ -101,7 +101,7 @@ class Call:
         self._told = max(share, self._told + 1e-6, 0.0)
         await self._report(self._told, words)
 
-    def step(self, words: str, share: float | None) -> None:
+    def step(self, words: Translatable, share: float | None) -> None:
         """Progress of work in a thread, which is told from there on.
 
         Raises:
@@ -109,7 +109,7 @@ class Call:
         """
         if self.cancelled.is_set():
             raise Stopped(msg("The call was taken back"))
-        self._step = (share or 0.0, str(words))
+        self._step = (share or 0.0, words)
 
 
 def share_of(at: Snapshot) -> float:
@@ -119,11 +119,10 @@ def share_of(at: Snapshot) -> float:
     return sum(live.run is not None for live in at.lives) / len(at.lives) if at.lives else 0.0
 
 
-def words_of(at: Snapshot) -> str:
+def words_of(at: Snapshot) -> Translatable:
     """What is being done, in a line."""
-    parts: list[Any] = [at.step] if at.step else []
-    parts += [msg("{model}: {state}", model=live.variant, state=_state(live)) for live in at.lives if not live.run]
-    return "; ".join(map(str, parts))
+    lives = [msg("{model}: {state}", model=live.variant, state=_state(live)) for live in at.lives if not live.run]
+    return clauses(at.step, *lives)
 
 
 def _state(live: LiveRun) -> str:

@@ -1,4 +1,4 @@
-"""What tools answer with: plain JSON in English, schemas of it, and which models an agent may name."""
+"""What tools answer with: JSON, whose messages are told last, schemas of it, and which models an agent may name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from playground.errors import UnknownModel, UsageError
-from playground.messages import msg, sentences
+from playground.messages import Translatable, msg, sentences
 from playground.records import Variant
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ LISTED = msg("The tool choose lists them, without arguments.")
 
 
 def document(value: Any) -> Any:
-    """A value as plain JSON: records as objects without what is empty, messages as their English sentences."""
+    """A value as JSON: records as objects without what is empty. Messages stay messages, for ``told``."""
     if isinstance(value, Variant):
         return str(value)
     if is_dataclass(value) and not isinstance(value, type):
@@ -27,10 +27,24 @@ def document(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): document(item) for key, item in value.items()}
     if isinstance(value, str):
-        return str(value)
+        return value if isinstance(value, Translatable) else str(value)
     if isinstance(value, (list, tuple, set, frozenset)):
         return [document(item) for item in value]
     return value
+
+
+def told(playground: Playground, made: Document) -> Document:
+    """A document as whoever asked is told it, plain: its messages for visitors where strangers come, in English."""
+    said: Document = _plain(playground.all_told(made))
+    return said
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, str) else value
 
 
 def schema(**properties: Any) -> Document:

@@ -92,8 +92,8 @@ def of_suite(run: SuiteRun, summary: SuiteSummary, failures: list[Document]) -> 
             {
                 "first": names[each.first],
                 "second": names[each.second],
-                "first_is": str(outcome_words(each.test)),
-                "why": str(why_words(each.test)),
+                "first_is": outcome_words(each.test),
+                "why": why_words(each.test),
                 "p": each.test.p,
             }
             for each in summary.differences
@@ -112,11 +112,11 @@ def _failures(playground: Playground, run: SuiteRun, most: int) -> list[Document
         if len(found) == most:
             break
         if cell.passed is False or cell.run.error:
-            found.append(_failure(playground, run, cell, names[cell.column]))
+            found.append(_failure(run, cell, names[cell.column]))
     return found
 
 
-def _failure(playground: Playground, run: SuiteRun, cell: Cell, model: str) -> Document:
+def _failure(run: SuiteRun, cell: Cell, model: str) -> Document:
     text = cell.run.text
     return {
         "row": run.rows[cell.row].label,
@@ -124,11 +124,9 @@ def _failure(playground: Playground, run: SuiteRun, cell: Cell, model: str) -> D
         "model": model,
         "sample": cell.sample,
         "answer": text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…",
-        "error": str(playground.told(cell.run.error)) if cell.run.error else None,
+        "error": cell.run.error or None,
         "checks": [
-            {"type": check.type, "value": check.value, "why": str(check.reason)}
-            for check in cell.checks
-            if not check.passed
+            {"type": check.type, "value": check.value, "why": check.reason} for check in cell.checks if not check.passed
         ],
     }
 
@@ -185,18 +183,18 @@ def of_decision(decision: Decision, most: int) -> Document:
             {
                 "model": str(verdict.variant),
                 "state": verdict.state,
-                "why": str(verdict.words),
+                "why": verdict.words,
                 "decided_by": [document(check) for check in verdict.deciding],
                 "pass_rate": pass_rates.get(str(verdict.variant)),
                 "figures": {name: document(taken) for name, taken in figures[str(verdict.variant)].items()},
             }
             for verdict in decision.verdicts[:most]
         ],
-        "differences": [str(difference_words(each)) for each in decision.differences],
+        "differences": list(map(difference_words, decision.differences)),
         "missing": {
             "suite": [str(column.variant) for column in lacking.suite],
             "measure": [str(variant) for variant in lacking.measure],
             "scores": [{"model": str(variant), "task": task} for variant, task in lacking.scores],
         },
-        "notes": [str(note) for note in decision.board.evidence.notes],
+        "notes": list(decision.board.evidence.notes),
     }

@@ -25,8 +25,9 @@ from playground.config.validation import checked, closest
 from playground.errors import PlaygroundError, RunError, UsageError
 from playground.mcp.arguments import bounded, filled
 from playground.mcp.calls import Call
+from playground.mcp.documents import told
 from playground.mcp.tools import TOOLS, Tool
-from playground.messages import msg
+from playground.messages import Translatable, msg
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
@@ -57,8 +58,8 @@ def create_server(playground: Playground, owner: Owner = lambda context: "") -> 
         return ListToolsResult(tools=[_told(playground, tool) for tool in TOOLS])
 
     async def call_tool(context: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:
-        async def report(share: float, words: str) -> None:
-            await context.session.report_progress(share, 1.0, words)
+        async def report(share: float, words: Translatable) -> None:
+            await context.session.report_progress(share, 1.0, str(playground.told(words)))
 
         try:
             if params.name not in tools:
@@ -68,7 +69,7 @@ def create_server(playground: Playground, owner: Owner = lambda context: "") -> 
             tool = tools[params.name]
             given = filled(tool.arguments, _few(tool.name, params.arguments or {}), playground.settings)
             asked = checked(tool.arguments, given, f"{tool.name}: ")
-            return _answered(await tool.run(playground, asked, Call(report, owner(context))))
+            return _answered(told(playground, await tool.run(playground, asked, Call(report, owner(context)))))
         except PlaygroundError as error:
             return _failed(playground, error)
         except Exception:

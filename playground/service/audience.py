@@ -16,7 +16,7 @@ from playground.errors import UsageError, some
 from playground.experiments.base import ASKING, WANTED
 from playground.export import Preparation
 from playground.messages import NOTHING, Translatable, msg, sentences
-from playground.owners import all_for_visitors, for_visitors
+from playground.owners import all_for_visitors
 from playground.records import ModelSpec, Variant
 from playground.service.disk import Disk
 from playground.service.limiter import Limiter
@@ -48,7 +48,7 @@ class Admitting(ABC):
 
     def told(self, message: Translatable) -> Translatable:
         """A message as whoever uses this app is told it: visitors can do nothing with advice for its owner."""
-        return for_visitors(message) if self.settings.strangers else message
+        return self.all_told(message)
 
     def all_told(self, kept: Kept) -> Kept:
         """What was kept, or is known, with every message in it as whoever uses this app is told it: for files, programs

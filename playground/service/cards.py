@@ -5,9 +5,9 @@ It knows who says something of a model (the catalogue, the Hub, the prepared fil
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from playground.catalog import hub_cards
 from playground.catalog.cards import card_markdown, openness_score
@@ -20,10 +20,8 @@ from playground.catalog.search import Listed
 from playground.config.settings import Settings
 from playground.errors import SourceError, UsageError
 from playground.messages import NOTHING, Translatable, msg
-from playground.records import ModelFacts, ModelSpec, Variant, plain_json
-
-if TYPE_CHECKING:
-    from playground.export import Preparation
+from playground.records import ModelFacts, Variant, plain_json
+from playground.service.audience import Admitting
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Card:
         }
 
 
-class Cards(ABC):
+class Cards(Admitting):
     """A part of ``Playground``: what is known of its models."""
 
     settings: Settings
@@ -69,12 +67,6 @@ class Cards(ABC):
 
     @abstractmethod
     def entry(self, model: str) -> CatalogEntry: ...
-
-    @abstractmethod
-    def resolve(self, text: str) -> tuple[ModelSpec, Variant]: ...
-
-    @abstractmethod
-    def preparation(self, variant: Variant) -> Preparation: ...
 
     @abstractmethod
     def listed(self, entry: CatalogEntry) -> Listed: ...
@@ -167,7 +159,7 @@ class Cards(ABC):
         return {**shown, "variants": {each.pop("variant"): each for each in told["variants"]}}
 
     def _state_json(self, variant: Variant) -> dict[str, Any]:
-        told = self.preparation(variant).to_json()
+        told = self.all_told(self.preparation(variant)).to_json()
         return {name: told[name] for name in ("status", "step", "progress", "error")}
 
 

@@ -1,17 +1,16 @@
 """Whether the app can answer: which of the served models are ready, and how far the others are.
 
-It knows preparations and whether the app is ending; not who asks.
+It knows preparations and whether the app is ending; of who asks, whether strangers do.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from playground.export import Preparation, Preparer
+from playground.export import Preparer
 from playground.messages import NOTHING, Translatable
-from playground.records import Variant
+from playground.service.audience import Admitting
 
 
 @dataclass(frozen=True)
@@ -49,22 +48,16 @@ class Readiness:
         return {"ready": self.ready, "ending": self.ending, "models": models}
 
 
-class Ready(ABC):
+class Ready(Admitting):
     """A part of ``Playground``: whether it can answer."""
 
     preparer: Preparer
     ending = False
 
-    @abstractmethod
-    def default_variants(self) -> tuple[Variant, ...]: ...
-
-    @abstractmethod
-    def preparation(self, variant: Variant) -> Preparation: ...
-
     def readiness(self) -> Readiness:
-        """Where the served models stand now; looks at files."""
+        """Where the served models stand now, as whoever asks is told it; looks at files."""
         models = []
         for variant in self.default_variants():
             state = self.preparation(variant)
-            models.append(ServedModel(str(variant), state.status, state.step, state.progress))
+            models.append(ServedModel(str(variant), state.status, self.told(state.step), state.progress))
         return Readiness(tuple(models), self.ending)

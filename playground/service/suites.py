@@ -329,13 +329,15 @@ class Suiting(Admitting):
         return regression(before, self.suite_outcomes(id))
 
     def export_suite(self, id: str, ending: str, file: TextIO, say: Say = str) -> None:
-        """Write a suite as a file of that ending, a part at a time; see ``SUITE_MEDIA``.
+        """Write a suite as a file of that ending, a part at a time, as whoever asks is told it; see ``SUITE_MEDIA``.
 
         Raises:
             UsageError: There is no such suite, or no such format.
         """
         document = SuiteDocument(
-            self._known(id), self.suite_summary(id), lambda order: self.suites_kept.in_order(id, order)
+            self.all_told(self._known(id)),
+            self.all_told(self.suite_summary(id)),
+            lambda order: map(self.all_told, self.suites_kept.in_order(id, order)),
         )
         write(document, ending, file, say)
 

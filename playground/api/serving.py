@@ -104,7 +104,7 @@ async def serve(
     server = _Server(_config(app, settings, refused))
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(Threads(name="asyncio"))
+    loop.set_default_executor(Threads(name="serving"))
 
     def wait() -> None:
         end()

@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from playground.api.app import create_api
+from playground.api.serving import bound, serve
+from playground.config.hosts import Hosts
 from playground.config.settings import Settings
 from playground.records import Request
 from playground.results.store import Store
@@ -164,3 +167,15 @@ def test_a_comparison_that_no_thread_was_there_for_is_refused_never_begun_and_th
 def is_answered(store: Store, id: str) -> bool:
     found = store.get(id)
     return found is not None and all(run.finish_reason == "stop" for run in found.runs)
+
+
+def test_the_api_by_itself_has_such_threads_too(playground: Playground) -> None:
+    names: list[str] = []
+    door = create_api(playground, hosts=Hosts("127.0.0.1"))
+    with bound("127.0.0.1", 0) as listening:
+
+        def close() -> None:
+            names.append(threading.current_thread().name)
+
+        asyncio.run(serve(door, listening, close, lambda: None, playground.settings))
+    assert [name.partition("_")[0] for name in names] == ["serving"]

@@ -227,9 +227,11 @@ def test_two_children_share_the_jobs_and_each_is_done_once(tmp_path: Path) -> No
 
 @pytest.fixture(scope="module")
 def one_core() -> Iterator[None]:
-    """Threads of such small networks mostly wait for each other."""
+    """Threads of such small networks mostly wait for each other. Each worker has a core of its own: these tests go to
+    whoever is free.
+    """
     before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    keep_to_one_core()
+    keep_to_one_core(int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
     yield
     if before:
         os.sched_setaffinity(0, before)

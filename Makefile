@@ -73,8 +73,7 @@ test-kernels: $(DEV_STAMP)
 check: $(DEV_STAMP)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/mypy playground
-	$(BIN)/mypy --explicit-package-bases scripts
+	$(BIN)/mypy --num-workers 2 --explicit-package-bases playground scripts
 	$(BIN)/python scripts/render_requirements.py --check
 	$(BIN)/python scripts/messages.py --check
 	$(BIN)/python -m playground space check

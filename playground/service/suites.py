@@ -335,7 +335,7 @@ class Suiting(Admitting):
             UsageError: There is no such suite, or no such format.
         """
         document = SuiteDocument(
-            self.all_told(self._known(id)),
+            self._known(id),
             self.all_told(self.suite_summary(id)),
             lambda order: map(self.all_told, self.suites_kept.in_order(id, order)),
         )

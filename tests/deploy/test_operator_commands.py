@@ -19,9 +19,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 import pytest
@@ -84,16 +85,19 @@ LOOKED_UP = frozenset({
     "chown playground /data/playground.sqlite3 && chmod 600 /data/playground.sqlite3'",
 })  # fmt: skip
 """What is not: its names are looked up instead."""
-Case = TypeVar("Case", bound=Callable[..., None])
 
 
-def typed(*each: str) -> Callable[[Case], Case]:
+def typed(*each: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A test that types these commands, as the documentation has them."""
     RUN.update(each)
 
-    def mark(test: Case) -> Case:
-        test.typed = frozenset(each)  # type: ignore[attr-defined]
-        return test
+    def mark(test: Callable[..., None]) -> Callable[..., None]:
+        @wraps(test)
+        def whole(**given: Any) -> None:
+            test(**given)
+            assert given["reader"].typed == set(each)
+
+        return whole
 
     return mark
 
@@ -157,7 +161,7 @@ class Reader:
 
 
 @pytest.fixture
-def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reader]:
+def reader(tmp_path: Path) -> Reader:
     """Scripted models are served, and nothing is asked of any hub."""
     for program in ("bash", "curl"):
         if shutil.which(program) is None:
@@ -173,9 +177,7 @@ def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reader]:
     env |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}", "PYTHONUNBUFFERED": "1"}
     env |= {"PLAYGROUND_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "LC_ALL": "C.UTF-8"}
     env |= {"PLAYGROUND_SPACE": str(tmp_path / "space.yaml"), "PLAYGROUND_CATALOG": str(FAKE)}
-    found = Reader(checkout, env)
-    yield found
-    assert found.typed == request.function.typed
+    return Reader(checkout, env)
 
 
 def a_free_port() -> int:

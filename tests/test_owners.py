@@ -142,6 +142,8 @@ def test_somebody_elses_words_in_place_of_a_message_name_no_folder_of_the_owners
     assert told.warnings == ("y is full", "at https://example.org/a/b")
     died = msg("{what} ({last_words})", what=msg("it ended"), last_words=foreign("Fatal: /srv/private/z.py: 3"))
     assert for_visitors(died) == "it ended (Fatal: z.py: 3)"
+    waits = msg("{model}: {state}", model="o/n", state=foreign("reading /srv/private/w"))
+    assert for_visitors(waits) == "o/n: reading w"
 
 
 @pytest.mark.parametrize("text", ["Free some space there.", "", "a {n}"])

@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 from playground.kernels import building
 from playground.kernels.library import Kind, Library, Op, Plan
 from playground.runtimes.generation.divergence import kl_divergence
+from playground.runtimes.native import lowering
 from playground.runtimes.native.checks import check
 from playground.runtimes.native.engine import KernelEngine
 from playground.runtimes.native.lowering import read_program
@@ -303,6 +304,14 @@ def test_a_step_that_reaches_beyond_what_it_has_is_refused_whichever_it_is(tmp_p
         Kind.GET_ROWS_LAST,
     }
     assert tried >= {Kind.SOFTCAP, Kind.LAYER_NORM, Kind.ROTATE, Kind.CLAMP}
+
+
+def test_a_program_is_looked_at_as_soon_as_it_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a graph is refused while it is prepared, and not first where it is to answer."""
+    seen: list[Program] = []
+    monkeypatch.setattr(lowering, "check", seen.append)
+    for number, program in enumerate(programs(tmp_path)):
+        assert seen[number] is program
 
 
 def test_steps_in_another_order_are_refused(tmp_path: Path) -> None:

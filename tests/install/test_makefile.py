@@ -33,6 +33,7 @@ case "$*" in
     "-m pip install"*)
         echo "pip $*" >>"$LOG"
         [ -z "$PIP_FAILS" ] || { echo "ERROR: no matching distribution" >&2; exit 1; } ;;
+    "-m compileall"*) echo "compiled $*" >>"$LOG" ;;
     app.py) echo "app on $HOST:$PORT" ;;
     *) echo "ran $*" >>"$LOG" ;;
 esac
@@ -96,7 +97,10 @@ def test_a_changed_pin_installs_again_into_the_same_environment(project: Path) -
     with (project / "requirements.txt").open("a") as file:
         file.write("# changed\n")
     make(project, "demo")
-    assert [line.split()[0] for line in log(project)] == ["venv", "pip", "pip"]
+    assert [line.split()[0] for line in log(project)] == ["venv", *["pip", "compiled"] * 2], (
+        "pip itself compiles one after the other"
+    )
+    assert all("--no-compile" in line for line in log(project) if line.startswith("pip"))
 
 
 def test_tests_install_the_development_pins_which_serve_the_app_too(project: Path) -> None:

@@ -332,6 +332,7 @@ def test_wrong_bytes_of_a_small_file_are_noticed_too(hub: Hub, tmp_path: Path) -
     hub.corrupt(NAME, "config.json", times=1)
     (config,) = (path for path in fetch(tmp_path).files if path.name == "config.json")
     assert config.read_bytes() == FILES["config.json"]
+    assert len(hub.seen("GET", r"/resolve/.*/config\.json$")) == 2
 
 
 # Without a network

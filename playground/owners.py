@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from playground.messages import NOTHING, Translatable, changed, foreign, msg
@@ -246,9 +247,21 @@ WORDS = frozenset(
     ("detail", "error", "last_words", "line", "parts", "problem", "reason", "said", "sentence", "state", "what", "why")
 )
 """Values that are somebody else's words, such as the system's, with places in them."""
-QUOTED = re.compile(r"""(['"])/(?:[^'"\n]*/)?([^'"\n/]+)/?\1""")
-PLACE = re.compile(r"(?<![\w:/.~-])/(?:[^\s'\"():,;/]+/)+([^\s'\"():,;/]*)")
+QUOTED = re.compile(r"""(?:(')/(?:[^'\n]*/)?([^'\n/]+)/?'|(")/(?:[^"\n]*/)?([^"\n/]+)/?")""")
+PLACE = re.compile(r"(?<![\w/.~-])~?/(?:[^\s'\"():,;/]+/)+([^\s'\"():,;/]*)|(?<![\w/])~/([^\s'\"():,;/]+)")
+FILE_URL = re.compile(r"\bfile://+")
+DRIVE = re.compile(r"(?<!\w)[A-Za-z]:\\(?:[^\s'\"\\]+\\)*([^\s'\"\\]*)")
+OURS = "/our/home/"
+"""What stands for a folder of ours while the names behind it are looked for."""
+_own: set[str] = set()
 Kept = TypeVar("Kept")
+
+
+def keep_to_ourselves(*folders: str | Path) -> None:
+    """Folders of this process whose names no visitor is told, whatever characters are in them: where places are looked
+    for in somebody else's words, one ends at a blank or a quote, and these may have such.
+    """
+    _own.update(str(place) for folder in folders if len((place := Path(folder).absolute()).parts) > 1)
 
 
 def for_visitors(text: str) -> Translatable:
@@ -297,9 +310,13 @@ def _words(text: Translatable) -> Translatable:
 
 
 def _named_shortly(text: str) -> str:
-    if "/" not in text:
+    if "/" not in text and "\\" not in text:
         return text
-    return PLACE.sub(lambda found: found[1] or _last(found[0]), QUOTED.sub(r"\1\2\1", text))
+    text = FILE_URL.sub("/", text)
+    for folder in sorted(_own, key=len, reverse=True):
+        text = text.replace(f"{folder}/", OURS).replace(folder, OURS)
+    text = QUOTED.sub(lambda found: f"{found[1]}{found[2]}{found[1]}" if found[1] else f'"{found[4]}"', text)
+    return DRIVE.sub(r"\1", PLACE.sub(lambda found: found[1] or found[2] or _last(found[0]), text))
 
 
 def _last(place: str) -> str:

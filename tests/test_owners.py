@@ -6,12 +6,13 @@ import json
 import re
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from playground.errors import DoesNotFit, UnknownModel
 from playground.messages import NOTHING, Translatable, foreign, msg, sentences
-from playground.owners import INSTEAD, LATER, MEND, all_for_visitors, for_visitors
+from playground.owners import INSTEAD, LATER, MEND, all_for_visitors, for_visitors, keep_to_ourselves
 from playground.records import Comparison, Environment, ModelRun, Request, Timings, Variant
 from scripts import messages as catalogues
 
@@ -144,6 +145,36 @@ def test_somebody_elses_words_in_place_of_a_message_name_no_folder_of_the_owners
     assert for_visitors(died) == "it ended (Fatal: z.py: 3)"
     waits = msg("{model}: {state}", model="o/n", state=foreign("reading /srv/private/w"))
     assert for_visitors(waits) == "o/n: reading w"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("Load model from {own}/artifacts/m/x/model.onnx failed", "Load model from model.onnx failed"),
+        ('[Errno 2] No such file: "{own}/artifacts/it\'s/x"', '[Errno 2] No such file: "x"'),
+        ("{own} is full", "home is full"),
+        ("see '/srv/O\"Neil/x'", "see 'x'"),
+        ('see "/srv/O\'Neil/x"', 'see "x"'),
+        ("at file:///srv/private/m/x.onnx", "at x.onnx"),
+        ("path:/srv/private/x.gguf is gone", "path:x.gguf is gone"),
+        ("Error:/srv/private/x", "Error:x"),
+        (r"C:\Users\bob\models\x.onnx: gone", "x.onnx: gone"),
+        ("~/secret/m/x and ~/y", "x and y"),
+        (
+            "https://example.org/a/b, http://h:80/c/d, a/b, 3/4, ~5",
+            "https://example.org/a/b, http://h:80/c/d, a/b, 3/4, ~5",
+        ),
+    ],
+)
+def test_a_place_is_found_whatever_stands_in_it(words: str, told: str, tmp_path: Path) -> None:
+    own = tmp_path / "owner's disk, (1)"
+    keep_to_ourselves(own)
+    assert for_visitors(msg("{reason}", reason=words.replace("{own}", str(own)))) == told
+
+
+def test_no_root_of_a_disk_is_a_folder_of_ours() -> None:
+    keep_to_ourselves("/")
+    assert for_visitors(msg("{reason}", reason="one / two")) == "one / two"
 
 
 @pytest.mark.parametrize("text", ["Free some space there.", "", "a {n}"])

@@ -21,6 +21,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playground.catalog.entries import CatalogEntry, load_catalog
@@ -39,6 +40,8 @@ from playground.experiments.replay import Replayer
 from playground.experiments.suite import SuiteRunner
 from playground.experiments.token_view import TokenViewer
 from playground.export import Preparation, Preparer
+from playground.owners import keep_to_ourselves
+from playground.paths import ROOT
 from playground.records import (
     Artifact,
     Cancelled,
@@ -102,6 +105,8 @@ class Playground(
         self.metrics: Metrics | None = None
         self.tiers = load_tiers(settings.hardware_file)
         self.catalog = load_catalog(settings.catalog_file, settings.reached_remotes, _stores(settings))
+        if settings.strangers:
+            keep_to_ourselves(settings.home, ROOT, Path.home(), *_folders_of(self._named()))
         self.disk = Disk(settings, self.catalog, self.default_variants, self._models_in_use)
         self.preparer = Preparer(settings, self.catalog, self.disk)
         self.pool = Fleet(settings)
@@ -247,6 +252,10 @@ class Playground(
         """
         return self.catalog.stores.found()
 
+    def _named(self) -> list[str]:
+        """Sources of all models that are known by name."""
+        return [*self.served_names, *(entry.spec.source for entry in self.catalog)]
+
     def default_variants(self) -> tuple[Variant, ...]:
         """What the app was told to serve: the variant named there, or each model's default one."""
         return tuple(dict.fromkeys(self.variants(self.served_names)))
@@ -328,6 +337,12 @@ class Playground(
         spec, variant = self.resolve(model)
         artifact = self.prepare(variant, progress)
         return self.pool.inspect(LoadSpec(spec, artifact, self.settings.threads), request)
+
+
+def _folders_of(sources: Iterable[str]) -> list[Path]:
+    """Where models lie that are named by a place on the disk."""
+    places = [source.removeprefix("path:").partition("@")[0] for source in sources if source.startswith("path:")]
+    return [Path(place).expanduser().parent for place in places]
 
 
 def _stores(settings: Settings) -> Stores:

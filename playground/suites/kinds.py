@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -137,6 +138,8 @@ def number(value: Any) -> float:
             value = float(value)
         except ValueError as error:
             raise Reason(msg("it takes a number, not {value}", value=short(repr(value)))) from error
+    if isinstance(value, int) and abs(value) > sys.float_info.max:  # whose digits Python may refuse to write down
+        raise Reason(msg("it takes a number, not {value}", value=msg("one of more than 300 digits")))
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise Reason(msg("it takes a number, not {value}", value=short(repr(value))))
     return float(value)

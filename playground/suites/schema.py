@@ -42,6 +42,9 @@ VALUES = ("const", "enum", "default", "examples")
 REFUSED = ("$dynamicRef", "$recursiveRef", "$dynamicAnchor", "$recursiveAnchor", "unevaluatedProperties",
            "unevaluatedItems")  # fmt: skip
 
+PLACE = re.compile("[0-9]{1,6}")
+"""Of a schema in a list, as a ``$ref`` names it."""
+
 _steps: ContextVar[list[int]] = ContextVar("_steps")
 _nested: ContextVar[list[int]] = ContextVar("_nested")
 
@@ -96,7 +99,10 @@ def compiled(text: str) -> Schema:
     schema = json.loads(text)
     if not isinstance(schema, (dict, bool)):
         raise Reason(msg("it must be a block of keys"))
-    _look(schema)
+    try:
+        _look(schema)
+    except RecursionError as error:  # a chain of many references, each of which stays within the schema
+        raise Reason(msg("it is nested too deeply")) from error
     return Schema(_validator(schema))
 
 
@@ -165,7 +171,7 @@ def _resolved(root: Any, ref: str, where: str) -> Any:
         name = unquote(step).replace("~1", "/").replace("~0", "~")
         if isinstance(found, dict) and name in found:
             found = found[name]
-        elif isinstance(found, list) and name.isdigit() and int(name) < len(found):
+        elif isinstance(found, list) and PLACE.fullmatch(name) and int(name) < len(found):
             found = found[int(name)]
         else:
             raise Reason(msg("{place}: there is no {ref}", place=where, ref=ref[:100]))

@@ -15,7 +15,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from queue import Empty
 from typing import Any, ParamSpec, TypeVar
@@ -64,12 +63,19 @@ class Threads(ThreadPoolExecutor):
             self._idle_semaphore.acquire(timeout=0)  # a thread became idle meanwhile and took the call
 
     def _taken_back(self) -> bool:
-        """Take the newest call out of the queue, where the others keep their order; False if a thread has it."""
-        waiting: list[Any] = []
-        with suppress(Empty):
-            while True:
-                waiting.append(self._work_queue.get_nowait())
-        others = [item for item in waiting if item is None or item.fn is not self._newest]
-        for item in others:
-            self._work_queue.put(item)
-        return len(others) < len(waiting)
+        """Take the newest call out of the queue, where the others keep their order; False if a thread has it. Nothing
+        is gathered meanwhile, for there may be no memory: a call that can't be put back is told so.
+        """
+        for _ in range(self._work_queue.qsize()):
+            try:
+                item: Any = self._work_queue.get_nowait()
+            except Empty:
+                break
+            if item is not None and item.fn is self._newest:
+                return True  # the last of them: all others stand as they stood
+            try:
+                self._work_queue.put(item)
+            except MemoryError as error:
+                if item is not None and item.future.set_running_or_notify_cancel():
+                    item.future.set_exception(error)
+        return False

@@ -240,6 +240,21 @@ def test_mistakes_of_json_lines_are_named_by_their_line(text: str, words: str) -
     assert words in refused(text, "s.jsonl")
 
 
+@pytest.mark.parametrize(
+    "check",
+    [
+        '"threshold": 1N, "assert": [{"type": "contains", "value": "a"}]',
+        '"assert": [{"type": "contains", "value": "a", "weight": 1N}]',
+        '"assert": [{"type": "word-count", "value": 1N}]',
+        '"assert": [{"type": "numeric", "value": 1N, "tolerance": 1N}]',
+    ],
+)
+@pytest.mark.parametrize("digits", [309, 400, 4000])
+def test_a_number_of_hundreds_of_digits_is_refused_like_any_other_mistake(check: str, digits: int) -> None:
+    text = '{"prompt": "a", ' + check.replace("1N", "1" + "0" * digits) + "}"
+    assert len(refused(text, "s.jsonl")) < 400
+
+
 def test_pasted_lines_with_a_variable_say_what_to_do() -> None:
     assert "row 2, column name: {{name}} has no value. Add a column name" in refused("Hi\nHello {{name}}\n", "")
     with pytest.raises(UsageError, match="it has 2"):

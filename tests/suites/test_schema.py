@@ -37,6 +37,8 @@ def mistake(given: Any, value: Any) -> Any:
         ({"$ref": "other.json"}, "nothing is fetched"),
         ({"$ref": "#anchor"}, "begin with #/"),
         ({"$ref": "#/$defs/a"}, "there is no #/$defs/a"),
+        ({"$ref": "#/allOf/²", "allOf": [{}]}, "there is no #/allOf/²"),
+        ({"$ref": "#/allOf/" + "1" * 5000, "allOf": [{}]}, "there is no #/allOf/1"),
         ({"$ref": 3}, "must be a text"),
         ({"properties": {"a": {"$id": "http://x/", "type": "string"}}}, "$id"),
         ({"$dynamicRef": "#"}, "not supported"),
@@ -59,6 +61,12 @@ def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
         deep = {"not": deep}
     with pytest.raises(Reason, match="levels"):
         schema.compiled(json.dumps(deep))
+
+
+def test_a_long_chain_of_references_is_refused() -> None:
+    chain = {f"a{n}": {"$ref": f"#/$defs/a{n + 1}"} for n in range(1300)}
+    with pytest.raises(Reason, match="nested too deeply"):
+        schema.compiled(json.dumps({"$ref": "#/$defs/a0", "$defs": {**chain, "a1300": {}}}))
 
 
 def test_a_schema_may_recurse_through_the_value() -> None:

@@ -34,6 +34,19 @@ class System:
         monkeypatch.setattr(threading.Thread, "start", begin)
 
 
+class Full:
+    """A queue that takes one thing more, and then has no memory."""
+
+    def __init__(self, queue: Any) -> None:
+        self.qsize, self.get_nowait, self._put, self._room = queue.qsize, queue.get_nowait, queue.put, 1
+
+    def put(self, item: object) -> None:
+        if not self._room:
+            raise MemoryError
+        self._room -= 1
+        self._put(item)
+
+
 @pytest.fixture
 def system(monkeypatch: pytest.MonkeyPatch) -> System:
     return System(monkeypatch)
@@ -92,6 +105,25 @@ def test_when_there_is_room_again_no_call_waits_behind_another(system: System, h
         first.result(WAIT_S)
         system.has_room = True
         assert each_has_a_thread(pool, 3)
+
+
+def test_a_call_for_whose_way_back_there_is_no_memory_is_told_so(
+    system: System, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Threads(2, NAME) as pool:
+        first = pool.submit(held.wait, WAIT_S)
+        pool._max_workers = 1  # so that the next waits in the queue
+        waits = pool.submit(int)
+        pool._max_workers = 2
+        queue = pool._work_queue
+        monkeypatch.setattr(pool, "_work_queue", Full(queue))
+        system.has_room = False
+        with pytest.raises(RuntimeError, match=NO_THREAD):
+            pool.submit(int)
+        pool._work_queue = queue
+        assert isinstance(waits.exception(WAIT_S), MemoryError)
+        held.set()
+        assert first.result(WAIT_S)
 
 
 def test_a_call_that_a_thread_took_in_that_moment_is_run_and_not_refused(system: System, held: threading.Event) -> None:

@@ -256,14 +256,18 @@ def table(rows: list[Row]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table, or all of it as JSON; each size is printed to stderr as it is done."""
-    parser = argparse.ArgumentParser(prog="python -m playground bench sizes", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m playground bench sizes",
+        description=f"{__doc__.splitlines()[0]} llama.cpp takes part where llama-cpp-python is installed.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument("--sizes", default="0.1,0.4,1,3", help=f"of {', '.join(SHAPES)}; 7 takes 13 GB of disk")
-    parser.add_argument("--precision", choices=sorted(KINDS), default="int4")
-    parser.add_argument("--threads", type=int, default=usable_cores())
-    parser.add_argument("--tokens", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--work", type=Path, help="a folder for the files; by default the system's for temporary ones")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--precision", choices=sorted(KINDS), default="int4", help="Q4_1 or Q8_0 for llama.cpp")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="of each")
+    parser.add_argument("--tokens", type=int, default=32, help="of an answer")
+    parser.add_argument("--repeats", type=int, default=3, help="answers of each that count, after one that does not")
+    parser.add_argument("--work", type=Path, help="a folder for the files, in place of the system's for temporary ones")
+    parser.add_argument("--json", action="store_true", help="print all of it as JSON")
     options = parser.parse_args(arguments)
     sizes = options.sizes.split(",")
     if unknown := [size for size in sizes if size not in SHAPES]:

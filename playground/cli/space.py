@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import runpy
 import sys
@@ -26,6 +27,8 @@ BENCH_HELP = """Usage: {command} MEASUREMENT [OPTIONS]
 
 Measure on this machine, in one run. `bench MEASUREMENT --help` tells what it does and its options. There are:
 """
+
+MODELS_HELP = "Models one after the other, in rotated order, with answers of equal length"
 
 space = typer.Typer(help="The hosted Space: spaces.yaml is its one source.", add_completion=False)
 
@@ -105,7 +108,10 @@ def bench(context: typer.Context) -> int:
     name = context.args[0] if context.args else ""
     if name in ("--help", "-h"):
         output.stdout().print(
-            BENCH_HELP.format(command=context.command_path) + "\n".join(f"  {each}" for each in ("models", *found))
+            BENCH_HELP.format(command=context.command_path)
+            + "\n".join(
+                f"  {each:<12}{about}" for each, about in (("models", MODELS_HELP), *map(_about, found.items()))
+            )
         )
         return output.OK
     if name not in found:
@@ -114,6 +120,13 @@ def bench(context: typer.Context) -> int:
         others = NOTHING if found else msg("The others are in a checkout of the playground: run them there.")
         raise UsageError(problem, sentences(known, others))
     return _run(lambda: runpy.run_path(found[name], run_name="__main__"), [found[name], *context.args[1:]])
+
+
+def _about(script: tuple[str, str]) -> tuple[str, str]:
+    """The name of a measurement and the first sentence that it says of itself."""
+    name, path = script
+    said = (ast.get_docstring(ast.parse(Path(path).read_text(encoding="utf-8"))) or "").partition("\n")[0]
+    return name, said.partition(". ")[0].rstrip(".")
 
 
 def serve(context: typer.Context) -> int:

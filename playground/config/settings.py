@@ -23,7 +23,7 @@
                          and kept under PLAYGROUND_HOME)
     PLAYGROUND_METRICS_KEY what whoever reads /metrics has to send where strangers come (docs/operations.md)
     PLAYGROUND_LOG       text or json: how the servers write their log
-    PLAYGROUND_KEEP_DAYS how long results are kept (default: for ever; on a Space limits.max_stored_days)
+    PLAYGROUND_KEEP_DAYS how long results are kept (default: for ever; where strangers come limits.max_stored_days)
     PLAYGROUND_RAY       address of a Ray cluster whose replicas answer suites (docs/scale.md); local starts one here
     PLAYGROUND_RAY_REPLICAS how many replicas of a model, 2 by default
     HOST, PORT           where the web app listens
@@ -99,9 +99,9 @@ class Limits:
         visitors_per_address: As much as so many visitors may have, everybody from one address may have together.
         left_s: After so many seconds without a page of theirs, a visitor's comparisons give way to those of others.
         prepared_gb: The disk that models which visitors add may take, in GB of 10^9 bytes; 0: they can add none.
-        max_stored: Comparisons, and measurements, that a Space keeps: its visitors must not fill its disk.
-        max_stored_each: Comparisons that a Space keeps of one visitor.
-        max_stored_days: How long a Space keeps them.
+        max_stored: Comparisons, and measurements, that are kept where strangers come: they must not fill the disk.
+        max_stored_each: The same of one visitor.
+        max_stored_days: How long they are kept there.
         memory_mb: Of all loaded models together, in MB of 10^6 bytes; None for a share of what the machine allows.
     """
 

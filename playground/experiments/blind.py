@@ -64,7 +64,7 @@ class BlindJob:
         at = self._job.snapshot()
         if not self._job.done:
             waiting = [LiveRun(letter(place), message=WAITING) for place in range(len(at.lives))]
-            return Snapshot(lives=tuple(waiting), problem=at.problem)
+            return Snapshot(lives=tuple(waiting), problem=at.problem, ahead=at.ahead)
         ended = [
             replace(LiveRun(run.variant), kind="failed" if run.error else "done", text=run.text, run=run)
             for run in self.result().runs

@@ -113,6 +113,7 @@ class CompareJob(Job[Comparison]):
         self._together = together  # how many fast mode runs at the same time, by the memory plan
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._ready: list[ModelProgress] = []
+        self._ahead = 0
         self._there: Environment | None = None
         self._keeper = Keeper(save, self._picture) if save else None
         self._kept_at = time.monotonic()
@@ -145,7 +146,8 @@ class CompareJob(Job[Comparison]):
         """Where each column stands now, in their order. Cheap enough for ten times a second."""
         with self._lock:
             lives = tuple(replace(lane.live, text=lane.text) for lane in self._lanes)
-        return Snapshot(lives=lives, problem=self._keeper.problem if self._keeper else NOTHING)
+        problem = self._keeper.problem if self._keeper else NOTHING
+        return Snapshot(lives=lives, problem=problem, ahead=self._ahead)
 
     def stop(self) -> None:
         """End it: models that wait are stopped at once, one that answers within 2 s, with the text so far."""
@@ -263,6 +265,7 @@ class CompareJob(Job[Comparison]):
         ahead_words = plural("{n} comparison ahead", "{n} comparisons ahead", n=ahead)
         text = sentences(ahead_words, self._expected_wait(ahead)) if ahead else WAITING
         with self._lock:
+            self._ahead = ahead
             for lane in self._ready:
                 if lane.live.message != text:
                     self._note(lane, Event("", "queued", text=text, at=time.monotonic()))

@@ -61,12 +61,14 @@ class Snapshot:
         progress: 0 to 1, None where unknown.
         lives: The answers it has asked for, in the order of its columns; empty before, and where nobody reads them.
         problem: Why it could not be stored as far as it is; it goes on none the worse.
+        ahead: How many others have the machine first.
     """
 
     step: Translatable = NOTHING
     progress: float | None = None
     lives: tuple[LiveRun, ...] = ()
     problem: Translatable = NOTHING
+    ahead: int = 0
 
 
 @dataclass(eq=False)

@@ -164,6 +164,12 @@ def _change(before: Growing | None, now: Growing) -> dict[str, Any]:
 
 def running_words(at: Snapshot, mode: Mode, *, blind: bool) -> Translatable:
     """How far a comparison is; of a blind one that it goes on."""
+    if at.ahead:
+        return plural(
+            "Waiting for its turn: {n} comparison has the machine first.",
+            "Waiting for its turn: {n} comparisons have the machine first.",
+            n=at.ahead,
+        )
     if blind:
         return msg("Running; the answers appear together.")
     done, n = sum(live.run is not None for live in at.lives), len(at.lives)

@@ -17,6 +17,8 @@ from playground.system.reserve import insist
 
 LOOK_S = 0.1
 """Between two looks at ``cancelled`` while waiting."""
+TELL_S = 2.0
+"""Between two times that somebody who waits is told of it."""
 ROUND = 64
 WEIGHT = 0.3
 """Of the last turn in ``mean_s``."""
@@ -54,6 +56,7 @@ class FairLock:
         self.turns, self.waited_s = 0, 0.0
         self._changed = threading.Condition()
         self.mean_s: float | None = None
+        self._held_since: float | None = None
         self._line: list[_Ticket] = []  # sorted, but for the first one: it has the machine
         self._now, self._numbers = 0, 0
 
@@ -69,7 +72,8 @@ class FairLock:
 
         Args:
             cancelled: Asked while waiting.
-            on_wait: Told how many are ahead, first when the waiting begins and whenever the number changes.
+            on_wait: Told how many are ahead, first when the waiting begins, whenever the number changes, and every
+                ``TELL_S`` seconds, as the time that it may take changes too.
             owner: Whose turn it is; those of one owner are had in their order, and owners have theirs by turns.
 
         Yields:
@@ -80,7 +84,8 @@ class FairLock:
             ticket = self._enter(owner)
         try:
             mine = self._wait(ticket, cancelled, on_wait)
-            begun = time.monotonic() if mine else None
+            if mine:
+                self._held_since = begun = time.monotonic()
             yield mine
         finally:
             insist(self._give_back, ticket, begun)  # else nobody would have the machine any more
@@ -90,13 +95,20 @@ class FairLock:
             if any(each is ticket for each in self._line):
                 self._leave(ticket)
                 if begun is not None:
+                    self._held_since = None
                     took = time.monotonic() - begun
                     self.mean_s = took if self.mean_s is None else self.mean_s + WEIGHT * (took - self.mean_s)
             self._changed.notify_all()
 
     def expected_s(self, ahead: int) -> float | None:
-        """How long it takes, in seconds, until so many have had their turns; None where nothing is known yet."""
-        return None if self.mean_s is None else ahead * self.mean_s
+        """How long it takes, in seconds, until so many have had their turns; None where nothing is known yet. Whoever
+        has the machine takes what is left of a usual turn, and beyond half of one as long again as until now.
+        """
+        mean_s, since = self.mean_s, self._held_since
+        if mean_s is None:
+            return None
+        held_s = 0.0 if since is None else time.monotonic() - since
+        return max(0.0, ahead * max(mean_s, 2 * held_s) - held_s)
 
     def _enter(self, owner: str) -> _Ticket:
         before = [each.start for each in self._line if each.owner == owner]
@@ -123,16 +135,16 @@ class FairLock:
             self._now = self._line[0].start
 
     def _wait(self, ticket: _Ticket, cancelled: Callable[[], bool], on_wait: Callable[[int], object]) -> bool:
-        told, asked = 0, time.monotonic()
+        told, told_at, asked = 0, 0.0, time.monotonic()
         while not cancelled():
             with self._changed:
                 ahead = self._line.index(ticket)
-                if ahead and ahead == told:
+                if ahead and ahead == told and time.monotonic() - told_at < TELL_S:
                     self._changed.wait(LOOK_S)
                     continue
             if not ahead:
                 self.turns, self.waited_s = self.turns + 1, self.waited_s + time.monotonic() - asked
                 return True
             on_wait(ahead)
-            told = ahead
+            told, told_at = ahead, time.monotonic()
         return False

@@ -417,7 +417,9 @@ def test_a_misspelt_command_is_asked_about_in_one_sentence(capsys: Captured) -> 
 
 def test_bench_tells_which_measurements_there_are(capsys: Captured) -> None:
     assert main(["bench", "--help"]) == 0
-    assert {"models", "engine"} <= set(capsys.readouterr().out.split())
+    told = capsys.readouterr().out
+    assert {"models", "engine"} <= set(told.split())
+    assert "How decoding goes with the size of a model" in told
 
 
 def test_a_comparison_in_which_nothing_ran_has_no_empty_table(capsys: Captured) -> None:

@@ -69,6 +69,7 @@ LOOKED_UP = frozenset({
     "python -m playground history",
     "python -m playground prepare smollm2-135m-instruct gemma-3-270m --push-to OWNER/REPO",
     "PLAYGROUND_PREPARED_FROM=OWNER/REPO python app.py",
+    "PLAYGROUND_HOME=/srv/playground PLAYGROUND_HOSTS=play.example.org PORT=7861 python app.py",
     "python -m playground bench load --visitors 50 --minutes 10 --soak 500",
     "docker build --tag open-model-playground .",
     "docker run --detach --name playground --restart unless-stopped --stop-timeout 20 --read-only --tmpfs /tmp "

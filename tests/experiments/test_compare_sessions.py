@@ -18,6 +18,7 @@ def test_comparisons_of_two_sessions_take_turns_and_share_no_text(playground: Pl
     until(lambda: live(second, "slow").message == "1 comparison ahead")
     third = playground.comparer.start(ASK, ["fast"], "fast")
     until(lambda: live(third, "fast").message == "2 comparisons ahead")
+    assert third.snapshot().ahead == 2
     events = [everything(running) for running in (first, second, third)]
     assert interval(events[0], "base")[1] <= interval(events[1], "slow")[0]
     assert interval(events[1], "fast")[1] <= interval(events[2], "fast")[0]

@@ -16,7 +16,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from playground.experiments.progress import LiveRun
+from playground.experiments.progress import LiveRun, Snapshot
 from playground.records import Request, Variant
 from playground.service import Playground
 from playground.ui import watching
@@ -68,6 +68,14 @@ def test_the_pieces_that_are_sent_make_the_whole_panel() -> None:
     assert watching._change(grown, grown) == {}
     small, whole = watching._change(grown, growing(lives[-1], LABEL)), growing(lives[-1], LABEL).html
     assert len(json.dumps(small)) < len(whole) / 4  # what stands already is not sent again
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_whoever_waits_for_another_visitor_is_told_so(blind: bool) -> None:
+    lives = (LiveRun(Variant("a")), LiveRun(Variant("b")))
+    waiting = watching.running_words(Snapshot(lives=lives, ahead=2), "fair", blind=blind)
+    assert waiting == "Waiting for its turn: 2 comparisons have the machine first."
+    assert "Waiting" not in watching.running_words(Snapshot(lives=lives), "fair", blind=blind)
 
 
 @pytest.mark.waits

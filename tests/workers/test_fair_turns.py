@@ -80,6 +80,32 @@ def test_it_says_how_long_so_many_turns_take() -> None:
     assert (lock.expected_s(3) or 0) >= 0.3
 
 
+def test_a_turn_that_takes_long_is_expected_to_take_longer_and_whoever_waits_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("playground.workers.fair_lock.TELL_S", 0.05)
+    lock, told, ended = FairLock(), list[float](), threading.Event()
+
+    def note(ahead: int) -> None:
+        told.append(lock.expected_s(ahead) or 0.0)
+
+    def wait() -> None:
+        with lock.hold(ended.is_set, note):
+            pass
+
+    with lock.hold(lambda: False, lambda ahead: None):
+        pass  # a short one
+    with lock.hold(lambda: False, lambda ahead: None):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        time.sleep(1)
+        ended.set()
+        waiting.join(10)
+    assert len(told) > 3 and told == sorted(told)
+    assert told[-1] > 0.5
+    assert (lock.expected_s(1) or 0) < 1  # the usual time again
+
+
 def test_owners_at_random_lose_nothing_and_the_line_ends_empty() -> None:
     chance = random.Random(7)
     owners = [chance.choice("abcd") for _ in range(40)]

@@ -124,6 +124,6 @@ def _live_state(live: LiveRun, hidden: bool = False) -> str:
 
 def _waiting_words(kind: str) -> Translatable:
     return {
-        "queued": msg("Another model is answering first."),
+        "queued": msg("Its turn comes after what runs now."),
         "prefill": msg("The first token is on its way."),
     }.get(kind, NOTHING)

@@ -64,6 +64,8 @@ def deploy_space(
     if dry_run:
         if json:
             output.print_json({"plan": _plan_json(plan)})
+        else:
+            output.stdout().print(output.clean(msg("Nothing was uploaded: this is what would be.")))
         return output.OK
     with output.steps(repo) as progress:
         deployed = carry_out(deployment, progress, private=private, force=force, renew_secrets=renew_secrets)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from playground.config.variables import word
 from playground.errors import ConfigError
-from playground.messages import msg
+from playground.messages import NOTHING, msg
 
 if TYPE_CHECKING:
     from playground.config.settings import Settings
@@ -86,16 +86,19 @@ def load_users(env: Mapping[str, str]) -> Users:
     found: dict[str, str] = {}
     for number, pair in enumerate(filter(None, map(str.strip, env.get("PLAYGROUND_USERS", "").split(","))), start=1):
         name, colon, password = pair.partition(":")
-        if not colon or not re.fullmatch(r"[\w.@-]{1,64}", name) or name in found or len(password) < PASSWORD_CHARS:
-            raise ConfigError(
-                msg(
-                    "PLAYGROUND_USERS: entry {number} is no NAME:PASSWORD, its name was given before, or its password "
-                    "is shorter than {least} characters",
-                    number=number,
-                    least=PASSWORD_CHARS,
-                ),
-                msg("Write NAME:PASSWORD with commas between them; neither may have a comma."),
+        wrong = NOTHING
+        if not colon or not re.fullmatch(r"[\w.@-]{1,64}", name):
+            wrong = msg("PLAYGROUND_USERS: entry {number} is no NAME:PASSWORD", number=number)
+        elif name in found:
+            wrong = msg("PLAYGROUND_USERS: the name of entry {number} was given before", number=number)
+        elif len(password) < PASSWORD_CHARS:
+            wrong = msg(
+                "PLAYGROUND_USERS: the password of entry {number} is shorter than {least} characters",
+                number=number,
+                least=PASSWORD_CHARS,
             )
+        if wrong:
+            raise ConfigError(wrong, msg("Write NAME:PASSWORD with commas between them; neither may have a comma."))
         found[name] = password
     return tuple(found.items())
 

@@ -361,6 +361,7 @@ def test_a_dry_run_lists_what_a_deployment_would_upload(monkeypatch: pytest.Monk
     assert "hardware: cpu-basic" in shown
     assert "\ntitle: Open-Model Playground\n" in shown
     assert re.search(r"smollm2-135m-instruct@onnx-int8( +[\d,]+){4}", shown)
+    assert shown.endswith("Nothing was uploaded: this is what would be.\n")
 
 
 def test_a_deployment_is_refused_while_the_configuration_disagrees(surroundings: Path, capsys: Captured) -> None:

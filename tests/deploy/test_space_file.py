@@ -283,7 +283,7 @@ def test_a_setting_of_the_app_that_it_would_not_start_with_is_reported(
         (["PLAYGROUND_SECRET"], {"PLAYGROUND_SECRET": "s3cr3t"}, "PLAYGROUND_SECRET is shorter than 32 characters"),
         (["PLAYGROUND_API_KEYS"], {"PLAYGROUND_API_KEYS": "s3cr3t"}, "PLAYGROUND_API_KEYS: key 1 is shorter"),
         (["PLAYGROUND_METRICS_KEY"], {"PLAYGROUND_METRICS_KEY": "s3cr3t"}, "PLAYGROUND_METRICS_KEY is shorter"),
-        (["PLAYGROUND_USERS"], {"PLAYGROUND_USERS": "ann:s3cr3t"}, "PLAYGROUND_USERS: entry 1"),
+        (["PLAYGROUND_USERS"], {"PLAYGROUND_USERS": "ann:s3cr3t"}, "PLAYGROUND_USERS: the password of entry 1"),
         (["PLAYGROUND_THREADS"], {"PLAYGROUND_THREADS": "s3cr3t"}, "the value that PLAYGROUND_THREADS has"),
         (["PLAYGROUND_SECRT"], {"PLAYGROUND_SECRT": "s3cr3t"}, "PLAYGROUND_SECRT"),
         (["PLAYGROUND_SECRT"], {}, "there is no setting PLAYGROUND_SECRT. Did you mean PLAYGROUND_SECRET?"),

@@ -56,12 +56,18 @@ def test_an_audience_that_is_none_is_refused(make_settings: MakeSettings) -> Non
 
 
 @pytest.mark.parametrize(
-    "given", ["ann", "ann:short", "ann:a-long-password,ann:another-password", "a b:a-long-password"]
+    ("given", "words"),
+    [
+        ("ann", "entry 1 is no NAME:PASSWORD"),
+        ("ann:short", "the password of entry 1 is shorter than"),
+        ("ann:a-long-password,ann:another-password", "the name of entry 2 was given before"),
+        ("a b:a-long-password", "entry 1 is no NAME:PASSWORD"),
+    ],
 )
 def test_users_that_are_wrong_are_told_by_place_and_no_password_is_repeated(
-    make_settings: MakeSettings, given: str
+    make_settings: MakeSettings, given: str, words: str
 ) -> None:
-    with pytest.raises(ConfigError, match="PLAYGROUND_USERS: entry") as caught:
+    with pytest.raises(ConfigError, match=f"PLAYGROUND_USERS: {words}") as caught:
         make_settings(PLAYGROUND_USERS=given)
     assert "password," not in str(caught.value.message) and "another" not in str(caught.value.message)
 

@@ -5,7 +5,6 @@ What is built so is never served: it lies in a folder of its own, outside PLAYGR
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -54,7 +53,7 @@ def finished(folder: Path, target: Path) -> str:
         What computes it, as receipts say.
     """
     copy_side_files(folder, target)
-    engine, library = kernels.engine(target), target / LIBRARY
-    files = {LIBRARY: {"sha256": hashlib.sha256(library.read_bytes()).hexdigest()}} if library.is_file() else {}
+    engine, library = kernels.engine(target), kernels.built(target)
+    files = {LIBRARY: {"sha256": library.sha256}} if library else {}
     (target / DOCUMENT).write_text(json.dumps({"engine": engine, "files": files}), encoding="utf-8")
     return engine

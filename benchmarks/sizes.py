@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import tempfile
 import time
@@ -35,7 +34,7 @@ from benchmarks._sections import SMALL, order
 from benchmarks.engine import PAUSE_S, Contender, note
 from playground.config.settings import load_settings
 from playground.errors import PlaygroundError
-from playground.export.weights import SIDE_FILES
+from playground.export.weights import copy_side_files
 from playground.runtimes.generation.timing import decode_rate
 from playground.runtimes.onnx.file import DECODER
 from playground.service import Playground
@@ -155,9 +154,7 @@ def write_gguf(like: Path, target: Path, shape: Shape, kind: str) -> None:
 
 def import_like(folder: Path, target: Path, shape: Shape) -> None:
     """What stands beside the weights in an import: that of ``folder``, an artifact of a Llama's, with this shape."""
-    for name in SIDE_FILES:
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, target / name)
+    copy_side_files(folder, target)
     config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config |= {
         "hidden_size": shape.width,

@@ -32,7 +32,6 @@ from typing import Any
 
 from benchmarks import _unchecked
 from benchmarks._contender import Generate, bare, torch
-from playground.export import kernels
 from playground.paths import ROOT
 from tests.families.report import PAGE
 from tests.families.sweep.page import START as SWEEP
@@ -136,30 +135,8 @@ def prepared(folder: Path, home: Path) -> dict[str, Any]:
 def unchecked(folder: Path, target: Path) -> dict[str, Any]:
     """As ``prepared``, of the first graph that can be built."""
     recipe = _unchecked.build(folder, target, "int8")
-    found = {"recipe": recipe, "engine": kernels.engine(target), "path": str(target)}
+    found = {"recipe": recipe, "engine": _unchecked.finished(folder, target), "path": str(target)}
     return found | {"variant": {"runtime": "onnx", "precision": "int8"}}
-
-
-def here(folder: Path, threads: int) -> Generate:
-    """The playground's engine, for what was built in this process or prepared."""
-    from playground.runtimes.onnx.runtime import open_engine
-
-    if (folder / "artifact.json").exists():
-        return bare(folder, threads)
-    engine = open_engine(folder, threads, library=kernels.built(folder))
-
-    def generate(prompt: list[int], count: int) -> tuple[list[float], list[int]]:
-        engine.reset(len(prompt) + count)
-        logits = engine.prefill(prompt)
-        stamps, chosen = [], []
-        while True:
-            chosen.append(int(logits.argmax()))
-            stamps.append(time.monotonic())
-            if len(chosen) == count:
-                return stamps, chosen
-            logits = engine.step(chosen[-1])
-
-    return generate
 
 
 def tok_s(stamps: list[float]) -> float:
@@ -196,7 +173,7 @@ def measured(name: str, work: Path, repeats: int, check: bool) -> str:
     ids = [(37 * place + 11) % (tiny.VOCAB - 20) + 10 for place in range(PROMPT)]
     figures = []
     for threads, rate in ((len(os.sched_getaffinity(0)), by_clock), (1, by_processor)):
-        parties = here(Path(found["path"]), threads), torch(folder, threads)
+        parties = bare(Path(found["path"]), threads), torch(folder, threads)
         taken: tuple[list[float], list[float]] = ([], [])
         for turn in range(repeats + 1):
             for party, rates in zip(parties, taken, strict=True):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
 
 import gradio as gr
 import pytest
@@ -17,6 +15,7 @@ from playground.config.logins import HubLogin
 from playground.service import Playground
 from playground.ui import files, hub_login, middleware, suite_views, watching
 from playground.ui.limiting import counted
+from tests.support.web import routes_of
 
 pytestmark = pytest.mark.hostile
 
@@ -78,15 +77,6 @@ def listed(text: str) -> set[tuple[str, str]]:
 
 def filled(path: str) -> str:
     return re.sub(r"\{(\w+)[^}]*\}", lambda name: FILLED.get(name[1], "x"), path)
-
-
-def routes_of(given: Any) -> Iterator[tuple[str, str]]:
-    for route in given.routes:
-        inner = getattr(route, "original_router", None) or getattr(route, "app", None)
-        if hasattr(inner, "routes"):
-            yield from routes_of(inner)
-        else:
-            yield from ((method, route.path) for method in route.methods)
 
 
 def passes(method: str, path: str) -> bool:

@@ -41,6 +41,7 @@ from playground.ui.app import door_of, free_port, launch
 from playground.ui.page import build_ui
 from playground.ui.visitors import HEADER
 from tests.conftest import DATA
+from tests.support.web import routes_of
 
 pytestmark = [pytest.mark.waits, pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting'")]
 
@@ -360,15 +361,6 @@ NOT_ASKED = {
 FILLED = {"path": "js/x.js", "ending": "json", "row": "1", "api_name": "predict"}
 
 
-def routes_of(given: Any) -> Iterator[tuple[str, str]]:
-    for route in given.routes:
-        inner = getattr(route, "original_router", None) or getattr(route, "app", None)
-        if hasattr(inner, "routes"):
-            yield from routes_of(inner)
-        else:
-            yield from ((method, route.path) for method in route.methods if method != "HEAD")
-
-
 def passes(method: str, path: str) -> bool:
     """Whether the page's guard lets it in."""
     filled = re.sub(r"\{(\w+)[^}]*\}", lambda name: FILLED.get(name[1], "x"), path)
@@ -381,8 +373,8 @@ def passes(method: str, path: str) -> bool:
 
 def there_are(app: App) -> set[str]:
     """All that somebody can ask an app."""
-    page = {f"{method} {path}" for method, path in routes_of(app.demo.app) if passes(method, path)}
-    door = {f"{method} {path}" for method, path in routes_of(app.door)}
+    page = {f"{method} {path}" for method, path in routes_of(app.demo.app) if method != "HEAD" and passes(method, path)}
+    door = {f"{method} {path}" for method, path in routes_of(app.door) if method != "HEAD"}
     public = {f"endpoint /{each.api_name}" for each in app.demo.fns.values() if each.api_visibility == "public"}
     return page | door | public | {f"GET {path}" for path in OPERATIONS} | {f"tool {each.name}" for each in TOOLS}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,16 @@ SPACE_ENV = {"SPACE_ID": "owner/name", "SPACE_HOST": SPACE_HOST, "HOST": "127.0.
 MODELS = "fast, slow, base"
 WEB = httpx2.Client(timeout=60, verify=False)
 """Everything here is plain HTTP; reading certificates would take longer than all of it."""
+
+
+def routes_of(given: Any) -> Iterator[tuple[str, str]]:
+    """Every method and path below a FastAPI app or router, also of routers that are included."""
+    for route in given.routes:
+        inner = getattr(route, "original_router", None) or getattr(route, "app", None)
+        if hasattr(inner, "routes"):
+            yield from routes_of(inner)
+        else:
+            yield from ((method, route.path) for method in route.methods)
 
 
 def names(app: App) -> dict[str, str]:

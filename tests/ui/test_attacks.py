@@ -26,7 +26,7 @@ from playground.ui.page import build_ui
 from playground.ui.sessions import Sessions
 from tests.support.app import App, serving
 from tests.support.watching import until
-from tests.support.web import MODELS, SPACE_HOST, WEB, call, functions, names, number_of
+from tests.support.web import MODELS, SPACE_HOST, WEB, call, functions, names, number_of, routes_of
 
 pytestmark = pytest.mark.ui
 
@@ -45,16 +45,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def app(folder: Path) -> Iterator[App]:
     with serving(folder, MODELS, TMPDIR=str(folder / "tmp")) as app:
         yield app
-
-
-def routes_of(given: Any) -> Iterator[tuple[str, str]]:
-    """Every method and path below a FastAPI app or router, also of routers that are included."""
-    for route in given.routes:
-        inner = getattr(route, "original_router", None) or getattr(route, "app", None)
-        if hasattr(inner, "routes"):
-            yield from routes_of(inner)
-        else:
-            yield from ((method, route.path) for method in route.methods)
 
 
 def written(folder: Path) -> dict[str, int]:

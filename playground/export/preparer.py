@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 
 Status = Literal["missing", "preparing", "ready", "failed"]
 QUEUED = msg("waiting for its turn")
+REMEMBERED_S = 60.0
+"""Where strangers ask, a preparation that failed is not tried again before: each try is a process and a log."""
 
 
 class Catalogue(Protocol):
@@ -45,6 +49,9 @@ class HasHome(Protocol):
 
     @property
     def prepared_from(self) -> str: ...
+
+    @property
+    def strangers(self) -> bool: ...
 
 
 class Disk(Protocol):
@@ -76,6 +83,7 @@ class _Job:
     background: bool = False
     waiting: int = 0
     called_off: bool = False
+    failed_at: float = -math.inf
     done: threading.Event = field(default_factory=threading.Event)
     result: Artifact | PlaygroundError | None = None
     steps: list[Translatable] = field(default_factory=list)
@@ -85,7 +93,8 @@ class Preparer:
     """Makes artifacts and says how far they are. Safe to use from many threads.
 
     Args:
-        settings: ``home``, and ``prepared_from``, a repository with artifacts that somebody prepared.
+        settings: ``home``; ``prepared_from``, a repository with artifacts that somebody prepared; ``strangers``,
+            whether a failure is remembered for ``REMEMBERED_S`` instead of tried again.
         catalog: Anything with ``resolve``.
         disk: Asked before each preparation and told its end.
 
@@ -97,6 +106,7 @@ class Preparer:
         self._home = Path(settings.home)
         self._disk = disk
         self._origin = settings.prepared_from
+        self._remembered_s = REMEMBERED_S if settings.strangers else 0.0
         self._catalog = catalog
         self.ended: Counter[str] = Counter()
         self._change = threading.Condition()
@@ -138,7 +148,8 @@ class Preparer:
             return sum(not job.done.is_set() for job in self._jobs.values())
 
     def start(self, variant: Variant) -> None:
-        """Prepare in the background. Does nothing if that is done or under way; tries again what failed.
+        """Prepare in the background. Does nothing if that is done or under way; tries again what failed, where
+        strangers ask once it is some time ago.
 
         Raises:
             UsageError: No such model or variant.
@@ -147,7 +158,8 @@ class Preparer:
         spec, variant = self._catalog.resolve(str(variant))
         if self._artifact(spec, variant) is None:
             with self._change:
-                self._job(spec, variant).background = True
+                if not self._failed_lately(variant):
+                    self._job(spec, variant).background = True
 
     def prepare(self, variant: Variant, progress: Progress, cancelled: Cancelled) -> Artifact:
         """Wait until ``variant`` is ready.
@@ -165,6 +177,8 @@ class Preparer:
         if artifact := self._artifact(spec, variant):
             return artifact
         with self._change:
+            if failure := self._failed_lately(variant):
+                raise failure.with_traceback(None)
             job = self._job(spec, variant)
             job.waiting += 1
             if job in self._queue:
@@ -241,6 +255,13 @@ class Preparer:
             return cache.read(prepared.folder_of(self._home, spec, variant, self._origin), self._home)
         return None
 
+    def _failed_lately(self, variant: Variant) -> PlaygroundError | None:
+        """Why a process that prepared it failed, where that is not to be tried again yet. Needs the lock."""
+        job = self._jobs.get(str(variant))
+        if job and isinstance(job.result, PlaygroundError) and time.monotonic() < job.failed_at + self._remembered_s:
+            return job.result
+        return None
+
     def _job(self, spec: ModelSpec, variant: Variant) -> _Job:
         """The job under way for this variant, or a new one. Needs the lock."""
         if self._closed:
@@ -310,6 +331,14 @@ class Preparer:
         return artifact
 
     def _made(self, job: _Job, progress: Progress) -> Artifact:
+        try:
+            return self._by_process(job, progress)
+        except PlaygroundError as error:
+            if not isinstance(error, Stopped):
+                job.failed_at = time.monotonic()
+            raise
+
+    def _by_process(self, job: _Job, progress: Progress) -> Artifact:
         if job.variant.runtime == "fake":
             return fake.prepare(job.spec, job.variant, self._home, progress, lambda: job.called_off)
         progress(msg("starting"), None)

@@ -14,6 +14,7 @@ import os
 import shutil
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,11 +226,13 @@ def clean_staging(home: Path) -> list[str]:
 
 
 LOG_DAYS = 30
+LOGS_EACH = 20
+"""Of one model's preparations, the newest."""
 
 
 def clean(home: Path) -> None:
-    """Remove what processes that are dead left behind in ``home``: staging folders, folders that were discarded, and
-    logs of ``LOG_DAYS`` ago.
+    """Remove what processes that are dead left behind in ``home``: staging folders, folders that were discarded,
+    logs of ``LOG_DAYS`` ago, and of a model's preparations all logs but the newest ``LOGS_EACH``.
     """
     since = time.time() - LOG_DAYS * 86_400
     with contextlib.suppress(OSError):
@@ -239,8 +242,11 @@ def clean(home: Path) -> None:
                 shutil.rmtree(doomed, ignore_errors=True)
             else:
                 doomed.unlink(missing_ok=True)
-        for log in home.glob("logs/*.log"):
-            if log.stat().st_mtime < since:
+        seen: Counter[str] = Counter()
+        for log in sorted(home.glob("logs/*.log"), reverse=True):  # names end with the time
+            of = log.stem.rsplit("-", 2)[0] if log.name.startswith("prepare-") else log.stem
+            seen[of] += 1
+            if log.stat().st_mtime < since or seen[of] > LOGS_EACH:
                 log.unlink(missing_ok=True)
 
 

@@ -19,7 +19,7 @@ from playground.config.schema import AppBlock, LimitsBlock
 from playground.config.settings import Limits, load_settings
 from playground.config.space_schema import DeployBlock, SpaceBlock
 from playground.config.variables import NAMES
-from playground.export import allowance, kernels, process
+from playground.export import allowance, kernels, preparer, process
 from playground.paths import ROOT
 from playground.records import Request
 from playground.results import database, store
@@ -148,7 +148,8 @@ FIGURES = (
     f"After {app.END_S:.0f} seconds the process ends in any case",
     f"After {serving.END_IN_ALL_S:.0f} seconds the process ends in any case (`serve-api`",
     f"compiled libraries, at most {WORDS[kernels.KEPT]}",
-    f"they go after {files.LOG_DAYS} days",
+    f"they go after {files.LOG_DAYS} days, of one model's preparations all but the last {files.LOGS_EACH}",
+    f"it is not tried again for {preparer.REMEMBERED_S:.0f} seconds",
     f"the last {MOST_HELD} answers of the API",
     f"until {MOST_HELD} others came",
     f"A password has {PASSWORD_CHARS} characters or more",

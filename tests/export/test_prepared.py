@@ -169,6 +169,7 @@ def test_the_app_sees_it_as_ready_without_the_original_weights(made: Artifact, h
     class Settings:
         home = tmp_path / "home"
         prepared_from = REPO
+        strangers = False
 
     class Models:
         def resolve(self, text: str) -> tuple[ModelSpec, Variant]:

@@ -26,6 +26,7 @@ from playground.records import Artifact, ModelSpec, Variant
 class Settings:
     home: Path
     prepared_from: str = ""
+    strangers: bool = False
 
 
 class Models:
@@ -105,6 +106,42 @@ def test_a_failure_is_kept_as_state_and_raised_to_who_waits_and_can_be_tried_aga
     assert "no weights today" in (state.error or "")
     preparer.start(model("bad"))
     assert preparer.state(model("bad")).status == "preparing"
+
+
+@pytest.mark.parametrize("strangers", [True, False])
+def test_where_strangers_ask_a_failure_is_told_again_and_not_tried_again_for_a_while(
+    strangers: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = Models(bad="fake:prepare_s=0.05&prepare_error=no%20weights%20today", slow="fake:prepare_s=0.2")
+    preparer = Preparer(Settings(tmp_path, strangers=strangers), models)
+
+    def ask() -> None:
+        with pytest.raises(ExportError, match="no weights today"):
+            preparer.prepare(model("bad"), nothing, lambda: False)
+
+    try:
+        for _ in range(3):
+            ask()
+        preparer.start(model("bad"))
+        assert preparer.state(model("bad")).status == ("failed" if strangers else "preparing")
+        if strangers:
+            assert preparer.ended == {"failed": 1}
+            preparer.prepare(model("slow"), nothing, lambda: False)  # others go on
+            monkeypatch.setattr(preparer, "_remembered_s", 0.0)  # a minute later
+            ask()
+            assert preparer.ended == {"failed": 2, "ready": 1}
+    finally:
+        preparer.close()
+
+
+def test_who_called_off_may_ask_again_at_once_among_strangers_too(tmp_path: Path) -> None:
+    preparer = Preparer(Settings(tmp_path, strangers=True), Models(slow="fake:prepare_s=0.3"))
+    try:
+        with pytest.raises(Stopped):
+            preparer.prepare(model("slow"), nothing, lambda: True)
+        assert preparer.prepare(model("slow"), nothing, lambda: False).variant.model == "slow"
+    finally:
+        preparer.close()
 
 
 def test_one_failure_does_not_stop_the_queue(preparer: Preparer) -> None:

@@ -278,6 +278,20 @@ def test_staging_of_a_dead_process_is_removed_and_of_a_living_one_kept(tmp_path:
     assert leftovers(tmp_path) == []
 
 
+def test_logs_go_when_they_are_old_or_a_model_has_many(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    made = [f"prepare-a-model-20261129-0101{second:02}.log" for second in range(files.LOGS_EACH + 3)]
+    kept = ["prepare-a-20261128-010101.log", "prepare-x.log", "worker-a-model.log", "evaluate-20261129-010101-7.log"]
+    old = "worker-other.log"
+    for name in (*made, *kept, old):
+        (logs / name).write_text("words")
+    ago = time.time() - (files.LOG_DAYS + 1) * 86_400
+    os.utime(logs / old, (ago, ago))
+    files.clean(tmp_path)
+    assert sorted(each.name for each in logs.iterdir()) == sorted((*made[3:], *kept))
+
+
 def test_two_at_once_download_once(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[object] = []
     original = subprocess.Popen

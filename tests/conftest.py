@@ -20,7 +20,9 @@ from playground.catalog.entries import Catalog, load_catalog
 from playground.config.settings import Settings, load_settings
 from playground.service import Playground
 from playground.workers.pool import Pool
+from tests.families.bank import Bank
 from tests.support import compiler
+from tests.support.tiny_bank import TinyBank
 
 DATA = Path(__file__).parent / "data"
 
@@ -106,6 +108,27 @@ def _may_select(wanted: str, marks: frozenset[str]) -> bool:
 
 
 MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run have in common; whoever writes there locks it, or is the only one."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bank(shared: Path) -> Bank:
+    """The tiny models of the families and what is made of them, for all who only read."""
+    return Bank(shared / "families", shared / "families-home")
+
+
+@pytest.fixture(scope="session")
+def tiny_bank(shared: Path) -> TinyBank:
+    """The tiny Llama and homes in which it is prepared, for those who begin with one."""
+    return TinyBank(shared / "tiny")
 
 
 @pytest.fixture

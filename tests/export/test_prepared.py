@@ -24,10 +24,12 @@ from playground.ship.push import Pushed, Pushing, cannot_push, push
 from playground.ship.shipment import Known
 from tests.support import tiny
 from tests.support.hub_server import WRITER, Hub, use
+from tests.support.tiny_bank import TinyBank, make
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.parallel,
+    pytest.mark.xdist_group("prepared"),
     # huggingface_hub's way without Xet hands httpx2 a file by the older of two arguments.
     pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning"),
 ]
@@ -38,12 +40,9 @@ SPEC = ModelSpec("tiny", "Tiny", "hub:someone/tiny", "", "onnx", "int8", tiny.CO
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def made(tiny_bank: TinyBank, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """An artifact that was prepared elsewhere, with all that is checked."""
-    home = tmp_path_factory.mktemp("elsewhere")
-    source = tiny.write_model(tmp_path_factory.mktemp("source"))
-    spec = replace(SPEC, source=f"path:{source}", upstream="")
-    return pipeline.make(spec, VARIANT, home, lambda *_: None, lambda: False)
+    return make(tiny_bank.source, tiny_bank.home(tmp_path_factory.mktemp("elsewhere"), "int8"), "int8")
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ from playground.errors import FidelityError
 from playground.export import cache, pipeline
 from playground.export.recipes import registry
 from playground.kernels import building
-from playground.records import Artifact, ModelSpec, Variant
+from playground.records import Artifact, ModelSpec
 from playground.runtimes.native.own_library import recorded
 from playground.runtimes.native.stored import PROGRAM
 from playground.runtimes.onnx.runtime import open_engine
 from tests.support import tiny
+from tests.support.tiny_bank import TinyBank, make
 
 pytestmark = [
     pytest.mark.integration,
@@ -36,13 +37,12 @@ def fresh_identity() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.write_model(tmp_path_factory.mktemp("source"))
+def source(tiny_bank: TinyBank) -> Path:
+    return tiny_bank.source
 
 
 def made(source: Path, home: Path, precision: str = "int8") -> Artifact:
-    spec = ModelSpec("tiny", "Tiny", f"path:{source}", "", "onnx", precision, tiny.CONTEXT, "chat")
-    return pipeline.make(spec, Variant("tiny", "onnx", precision), home, lambda *_: None, lambda: False)
+    return make(source, home, precision)
 
 
 def other_kernels(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
@@ -65,9 +65,9 @@ def says(artifact: Artifact) -> dict[str, str]:
 
 @pytest.mark.parametrize("what", ["another revision", "another processor"])
 def test_a_graph_gets_a_library_of_todays_kernels_and_is_compared_by_it(
-    what: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    what: str, source: Path, tiny_bank: TinyBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = made(source, tmp_path)
+    old = made(source, tiny_bank.home(tmp_path, "int8"))
     before, program = graph(old), (Path(old.path) / PROGRAM).stat().st_ino
     other_kernels(monkeypatch, what)
     assert cache.read(Path(old.path), tmp_path) is None, "what was compared by other kernels must not be used"
@@ -94,9 +94,9 @@ def test_a_graph_gets_a_library_of_todays_kernels_and_is_compared_by_it(
 
 
 def test_a_graph_without_rounded_weights_stays_as_it_is(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, tiny_bank: TinyBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = made(source, tmp_path, "fp32")
+    old = made(source, tiny_bank.home(tmp_path, "fp32"), "fp32")
     document = (Path(old.path) / cache.DOCUMENT).read_bytes()
     for what in ("another revision", "another processor"):
         other_kernels(monkeypatch, what)
@@ -108,9 +108,9 @@ def test_a_graph_without_rounded_weights_stays_as_it_is(
 
 
 def test_a_graph_that_is_no_longer_good_enough_is_made_anew(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, tiny_bank: TinyBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = made(source, tmp_path)
+    old = made(source, tiny_bank.home(tmp_path, "int8"))
     before = graph(old)
     other_kernels(monkeypatch, "another revision")
     checked, asked = pipeline._checked, []
@@ -130,9 +130,9 @@ def test_a_graph_that_is_no_longer_good_enough_is_made_anew(
 
 @pytest.mark.fault
 def test_a_damaged_graph_is_not_renewed_but_made_anew(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, tiny_bank: TinyBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = made(source, tmp_path)
+    old = made(source, tiny_bank.home(tmp_path, "int8"))
     weights = Path(old.path) / GRAPH[1]
     content = weights.read_bytes()
     weights.write_bytes(bytes(len(content)))
@@ -144,9 +144,9 @@ def test_a_damaged_graph_is_not_renewed_but_made_anew(
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_artifacts_from_when_keys_named_the_kernels_are_found_where_they_lie(
-    precision: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: str, source: Path, tiny_bank: TinyBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    artifact = made(source, tmp_path, precision)
+    artifact = made(source, tiny_bank.home(tmp_path, precision), precision)
     folder = Path(artifact.path)
     spec = ModelSpec("tiny", "Tiny", f"path:{source}", "", "onnx", precision, tiny.CONTEXT, "chat")
     hashed: list[dict[str, str]] = []

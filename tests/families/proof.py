@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playground.export import pipeline
 from playground.export.check import PROBE
-from playground.records import Artifact, LoadSpec, ModelSpec, Request, Variant
+from playground.records import Artifact, LoadSpec, ModelSpec, Request
 from playground.runtimes import create_runtime
-from tests.families.builders import write
-from tests.families.table import CONTEXT, Family
+from tests.families.bank import Bank
+from tests.families.table import Family
 
 TOKENS = 120
 """Length of the answers; prompt and answer together go well beyond a chunk of prefill and beyond every window."""
@@ -50,12 +49,9 @@ def prove(family: Family, precision: str, models: Path, home: Path) -> Proof:
         models: Where the tiny models lie, or are put.
         home: PLAYGROUND_HOME.
     """
-    folder = models / family.name
-    if not (folder / "config.json").is_file():
-        write(family, folder)
-    spec = ModelSpec(family.name, family.name, f"path:{folder}", "", "onnx", precision, CONTEXT, family.kind)
-    artifact = pipeline.make(spec, Variant(family.name, "onnx", precision), home, lambda *_: None, lambda: False)
-    return Proof(family, precision, artifact, answer(spec, artifact), expected(folder, family.kind))
+    bank = Bank(models, home)
+    artifact, spec = bank.artifact(family, precision), bank.spec(family, precision)
+    return Proof(family, precision, artifact, answer(spec, artifact), expected(bank.model(family), family.kind))
 
 
 def prompt() -> str:

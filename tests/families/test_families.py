@@ -3,30 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from playground.export import cache
-from playground.export.recipes import fused
+from playground.export import cache as artifacts
+from playground.export.quantization.weights import Graph
+from playground.export.recipes import dynamo, fused
 from playground.kernels import building
 from playground.records import LoadSpec, Request
 from playground.service import Playground
 from tests.families import FAMILIES, Family, write
+from tests.families.bank import Bank
 from tests.families.report import PRECISIONS, Row, read_rows
 
 BY_NAME = {family.name: family for family in FAMILIES}
 
 
+def together(name: str) -> pytest.MarkDecorator:
+    """Tests of one family have a worker in common, and so its trace and the answers of transformers."""
+    return pytest.mark.xdist_group(f"family {name}")
+
+
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(bank: Bank) -> Path:
     """One home for all, so that the overlay is installed once."""
-    return tmp_path_factory.mktemp("families-home")
+    return bank.home
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("families")
+def models(bank: Bank) -> Path:
+    return bank.models
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced_once() -> Iterator[None]:
+    """A network is traced for its first precision: the graph is the same for all, and is rounded afterwards."""
+    traced = dynamo._traced
+
+    @cache
+    def kept(folder: Path) -> Graph:
+        return traced(folder)
+
+    def again(folder: Path) -> Graph:
+        first = kept(folder)
+        model = type(first.model).FromString(first.model.SerializeToString())
+        return Graph(model, first._folder, first._made, first._parts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dynamo, "_traced", again)
+        yield
 
 
 def documented() -> dict[tuple[str, str], Row]:
@@ -46,7 +73,7 @@ def test_the_page_claims_that_every_family_is_exact_in_fp32_whichever_way_it_run
 @pytest.mark.integration
 @pytest.mark.parallel
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", [pytest.param(each, id=each.name, marks=together(each.name)) for each in FAMILIES])
 def test_a_family_is_served_as_the_page_says(family: Family, precision: str, models: Path, home: Path) -> None:
     from tests.families.proof import prove
 
@@ -87,13 +114,14 @@ def test_an_expanded_llama_gives_the_logits_of_the_one_it_was_expanded_from() ->
 
 @pytest.mark.integration
 @pytest.mark.parallel
+@together("olmo")
 def test_the_builders_olmo_is_caught_by_its_logits_and_by_no_list(models: Path, home: Path) -> None:
     from tests.families.proof import prove
 
     artifact = prove(BY_NAME["olmo"], "fp32", models, home).artifact
     assert artifact.recipe == "dynamo"
     assert artifact.fallbacks[0].startswith("fused: rejected")
-    sources = "".join(path.read_text(encoding="utf-8") for path in Path(cache.__file__).parent.rglob("*.py"))
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(artifacts.__file__).parent.rglob("*.py"))
     assert "olmo" not in sources.lower()
 
 
@@ -105,8 +133,8 @@ def test_a_graph_that_forgot_the_sliding_window_is_rejected(
     from tests.families.proof import prove
 
     monkeypatch.setattr(fused, "_say_layer_types", lambda config: None)
-    fused_only = tuple(recipe for recipe in cache.RECIPES if recipe.name == "fused")
-    monkeypatch.setattr(cache, "RECIPES", fused_only)
+    fused_only = tuple(recipe for recipe in artifacts.RECIPES if recipe.name == "fused")
+    monkeypatch.setattr(artifacts, "RECIPES", fused_only)
     artifact = prove(BY_NAME["mistral"], "fp32", models, tmp_path).artifact
     assert artifact.variant.runtime == "torch"
     assert artifact.fallbacks[0].startswith("fused: rejected")

@@ -28,7 +28,9 @@ from playground.runtimes.native.lowering import read_program
 from playground.runtimes.native.own_library import recorded
 from playground.runtimes.native.program import Program
 from playground.runtimes.onnx.runtime import open_engine
+from tests.families.bank import Bank
 from tests.families.builders import write
+from tests.families.table import FAMILIES as SERVED
 from tests.families.table import WINDOW, Family
 from tests.support import kernel_graphs, kernel_sets, tiny
 
@@ -71,8 +73,7 @@ FAMILIES = {
                 "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}),
         Family("ministral-3", "Ministral 3", "queries multiplied by a number of their position", "ministral3",
                {"head_dim": 16, "pad_token_id": 0, "rope_parameters": BY_POSITION}),
-        Family("lfm-2", "LFM2 350M", "short convolutions", "lfm2",
-               {"layer_types": ["conv", "full_attention"], "block_ff_dim": 128, "tie_word_embeddings": True}),
+        next(each for each in SERVED if each.name == "lfm-2"),
         Family("granite-hybrid", "Granite 4.0 H", "Mamba 2 beside attention, norms behind a gate", "granitemoehybrid",
                {**MAMBA, "num_local_experts": 0, "shared_intermediate_size": 128, "pad_token_id": 0,
                 "layer_types": ["mamba", "attention"], "position_embedding_type": "nope", "logits_scaling": 3.0,
@@ -107,17 +108,20 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+def make(tmp_path_factory: pytest.TempPathFactory, bank: Bank) -> Callable[[str], Made]:
     """Each family once, in whatever order tests ask for them."""
     import torch
     from transformers import AutoModelForCausalLM
 
     @cache
     def made(name: str) -> Made:
-        source = write(FAMILIES[name], tmp_path_factory.mktemp("model"))
-        spec = ModelSpec("tiny", "Tiny", f"path:{source}", "", "onnx", "int8", tiny.CONTEXT, "chat")
-        home = tmp_path_factory.mktemp("home")
-        artifact = pipeline.make(spec, Variant("tiny", "onnx", "int8"), home, lambda *_: None, lambda: False)
+        if FAMILIES[name] in SERVED:
+            source, artifact = bank.model(FAMILIES[name]), bank.artifact(FAMILIES[name], "int8")
+        else:
+            source = write(FAMILIES[name], tmp_path_factory.mktemp("model"))
+            spec = ModelSpec("tiny", "Tiny", f"path:{source}", "", "onnx", "int8", tiny.CONTEXT, "chat")
+            home = tmp_path_factory.mktemp("home")
+            artifact = pipeline.make(spec, Variant("tiny", "onnx", "int8"), home, lambda *_: None, lambda: False)
         network = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
         with torch.no_grad():
             expected = network(torch.tensor([IDS])).logits[0, 200:].numpy()

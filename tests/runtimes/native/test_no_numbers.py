@@ -12,16 +12,16 @@ import pytest
 from numpy.typing import NDArray
 
 from playground.config.settings import Settings
-from playground.export import pipeline
 from playground.kernels import building
 from playground.kernels.building import Built
-from playground.records import LoadSpec, ModelSpec, Request, Variant
+from playground.records import LoadSpec, ModelSpec, Request
 from playground.runtimes.generation.engine import EngineError
 from playground.runtimes.native.engine import KernelEngine, open_kernels
 from playground.runtimes.native.lowering import read_program
 from playground.runtimes.native.program import Program
 from playground.workers.pool import Pool
 from tests.support import kernel_graphs, tiny
+from tests.support.tiny_bank import TinyBank, make
 
 pytestmark = [
     pytest.mark.integration,
@@ -148,9 +148,9 @@ def test_what_is_too_large_for_the_cache_is_counted_and_said(factor: float, libr
     engine.close()
 
 
-def test_a_run_in_a_worker_ends_with_the_models_name(tmp_path: Path, settings: Settings) -> None:
-    spec = ModelSpec("tiny", "Tiny", f"path:{tiny.write_model(tmp_path)}", "", "onnx", "int8", tiny.CONTEXT, "chat")
-    artifact = pipeline.make(spec, Variant("tiny", "onnx", "int8"), tmp_path / "home", lambda *_: None, lambda: False)
+def test_a_run_in_a_worker_ends_with_the_models_name(tiny_bank: TinyBank, tmp_path: Path, settings: Settings) -> None:
+    spec = ModelSpec("tiny", "Tiny", f"path:{tiny_bank.source}", "", "onnx", "int8", tiny.CONTEXT, "chat")
+    artifact = make(tiny_bank.source, tiny_bank.home(tmp_path / "home", "int8"), "int8")
     assert artifact.engine.startswith("kernels")
     spoil(Path(artifact.path))
     pool = Pool(settings)

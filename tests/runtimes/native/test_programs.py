@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from playground.config.settings import Settings
-from playground.export import cache, pipeline
+from playground.export import cache
 from playground.export import kernels as own_kernels
 from playground.export.quantization import graph
 from playground.export.quantization.weights import Graph
 from playground.kernels import building
-from playground.records import Artifact, LoadSpec, ModelSpec, Request, Variant
+from playground.records import LoadSpec, ModelSpec, Request, Variant
 from playground.runtimes.generation.divergence import kl_divergence
 from playground.runtimes.generation.prefix_cache import PrefixCache
 from playground.runtimes.native.engine import KernelEngine
@@ -28,8 +28,9 @@ from playground.runtimes.native.program import NotForKernels
 from playground.runtimes.onnx.runtime import open_engine
 from playground.workers.pool import Pool
 from tests.families import FAMILIES
-from tests.families.builders import write
+from tests.families.bank import Bank
 from tests.support import tiny
+from tests.support.tiny_bank import TinyBank, make
 
 pytestmark = [
     pytest.mark.integration,
@@ -174,12 +175,9 @@ def test_what_does_not_fit_and_what_is_no_token_is_an_error_and_not_a_crash(grap
 
 
 @pytest.mark.parametrize("name", ["mistral", "gemma-3", "qwen-2", "qwen-3", "phi-3", "granite", "llama-3.2"])
-def test_windows_norms_biases_partial_angles_and_multipliers_are_onnxruntimes(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_windows_norms_biases_partial_angles_and_multipliers_are_onnxruntimes(name: str, bank: Bank) -> None:
     """Within what rounding of activations does; a window that is one position off gives ten times as much."""
-    source = write(BY_NAME[name], tmp_path / "model")
-    artifact = made(source, tmp_path / "home", "int8")
+    artifact = bank.artifact(BY_NAME[name], "int8")
     assert artifact.engine.startswith("kernels"), artifact.engine_note
     folder = Path(artifact.path)
     ours, theirs = kernels(folder), by_onnxruntime(folder)
@@ -322,14 +320,9 @@ def test_bytes_that_are_no_graph_are_refused(tmp_path: Path) -> None:
 # -- the whole way ---------------------------------------------------------------------------------------------------
 
 
-def made(source: Path, home: Path, precision: str) -> Artifact:
-    spec = ModelSpec("tiny", "Tiny", f"path:{source}", "", "onnx", precision, tiny.CONTEXT, "chat")
-    return pipeline.make(spec, Variant("tiny", "onnx", precision), home, lambda *_: None, lambda: False)
-
-
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.write_model(tmp_path_factory.mktemp("source"))
+def source(tiny_bank: TinyBank) -> Path:
+    return tiny_bank.source
 
 
 @pytest.fixture
@@ -340,13 +333,13 @@ def fresh_identity() -> Any:
 
 
 def test_an_export_says_what_computes_it_and_was_compared_by_it(source: Path, tmp_path: Path) -> None:
-    artifact = made(source, tmp_path, "int8")
+    artifact = make(source, tmp_path, "int8")
     assert artifact.engine == f"kernels {building.level()}"
     assert artifact.engine_note == ""
     assert artifact.fidelity is not None and artifact.fidelity.verdict in ("faithful", "lossy")
     folder = Path(artifact.path)
     assert open_engine(folder, 1, library=recorded(folder)).name == artifact.engine
-    plain = made(source, tmp_path, "fp32")
+    plain = make(source, tmp_path, "fp32")
     assert plain.engine == "onnxruntime"
     assert plain.engine_note.startswith("the graph has")
 
@@ -378,7 +371,7 @@ def test_where_the_kernels_cannot_or_must_not_be_used_onnxruntime_is_and_the_art
                 building, "_run", lambda command, *more: "" if tried in command else run(command, *more)
             )
             why = "rejected, "
-    artifact = made(source, tmp_path / "home", "int8")
+    artifact = make(source, tmp_path / "home", "int8")
     assert artifact.engine == "onnxruntime"
     assert artifact.engine_note.startswith(why)
     assert artifact.fallbacks == ()
@@ -398,9 +391,9 @@ def test_artifacts_with_and_without_kernels_lie_apart(
 
 
 def test_a_worker_answers_by_the_kernels_and_loads_no_onnxruntime(
-    source: Path, tmp_path: Path, settings: Settings
+    source: Path, tiny_bank: TinyBank, tmp_path: Path, settings: Settings
 ) -> None:
-    artifact = made(source, tmp_path / "home", "int8")
+    artifact = make(source, tiny_bank.home(tmp_path / "home", "int8"), "int8")
     spec = ModelSpec("tiny", "Tiny", f"path:{source}", "", "onnx", "int8", tiny.CONTEXT, "chat")
     pool = Pool(settings)
     try:
@@ -416,9 +409,9 @@ def test_a_worker_answers_by_the_kernels_and_loads_no_onnxruntime(
 
 
 def test_a_setting_keeps_keys_and_values_in_eight_bits_and_every_answer_says_what_that_costs(
-    source: Path, tmp_path: Path, make_settings: Callable[..., Settings]
+    source: Path, tiny_bank: TinyBank, tmp_path: Path, make_settings: Callable[..., Settings]
 ) -> None:
-    artifact = made(source, tmp_path / "home", "int8")
+    artifact = make(source, tiny_bank.home(tmp_path / "home", "int8"), "int8")
     spec = ModelSpec("tiny", "Tiny", f"path:{source}", "", "onnx", "int8", tiny.CONTEXT, "chat")
     load, request = LoadSpec(spec, artifact, 2), Request("the fox", max_new_tokens=8)
     taken = {}
@@ -434,9 +427,9 @@ def test_a_setting_keeps_keys_and_values_in_eight_bits_and_every_answer_says_wha
 
 
 def test_a_library_that_cannot_be_loaded_names_the_model_and_the_folder_to_delete(
-    source: Path, tmp_path: Path, settings: Settings
+    source: Path, tiny_bank: TinyBank, tmp_path: Path, settings: Settings
 ) -> None:
-    artifact = made(source, tmp_path / "home", "int8")
+    artifact = make(source, tiny_bank.home(tmp_path / "home", "int8"), "int8")
     library = Path(artifact.path) / building.LIBRARY
     library.unlink()  # this process has it mapped
     library.write_bytes(b"not a library")

@@ -62,6 +62,7 @@ LONGEST = (
     "ui/test_prompt_set.py",
     "evaluation/test_agreement.py",
     "integration/test_same_text.py",
+    "runtimes/remote/test_serve.py",
     "ui/test_app.py",
     "ui/test_compare.py",
     "integration/test_runtimes.py",

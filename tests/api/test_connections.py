@@ -16,7 +16,7 @@ from playground.api.serving import opened
 from playground.config.hosts import Hosts
 from playground.service import Playground
 
-pytestmark = [pytest.mark.waits, pytest.mark.alone]
+pytestmark = pytest.mark.waits
 
 BEGUN = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 REFUSED = (
@@ -60,6 +60,7 @@ def test_what_asks_nothing_is_closed_after_a_time(port: int, monkeypatch: pytest
     assert answers.count(b"HTTP/1.1") == (1 if b"\r\n\r\n" in sent else 0)
 
 
+@pytest.mark.alone
 def test_a_head_without_an_end_is_not_kept(port: int) -> None:
     with line(port) as connection, pytest.raises(OSError):
         connection.sendall(BEGUN + b"X-Long: ")
@@ -68,6 +69,7 @@ def test_a_head_without_an_end_is_not_kept(port: int) -> None:
             time.sleep(0.005)
 
 
+@pytest.mark.alone
 def test_who_asks_again_and_slowly_within_the_time_is_answered(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_S", 1.0)
     with line(port) as connection:
@@ -78,6 +80,7 @@ def test_who_asks_again_and_slowly_within_the_time_is_answered(port: int, monkey
             assert b"200 OK" in connection.recv(4000)
 
 
+@pytest.mark.alone
 def test_an_answer_may_take_longer_than_a_head(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_S", 0.1)
     body = {"model": "slow", "messages": [{"role": "user", "content": "Hi"}]}

@@ -22,7 +22,7 @@ from playground.system.reserve import out_of_memory
 from tests.support.app import App, serving
 from tests.support.web import call, names, number_of
 
-pytestmark = [pytest.mark.waits, pytest.mark.alone]
+pytestmark = pytest.mark.waits
 
 ASKED: list[Any] = ["fair", "Hi", "", 8, 0, 0, 1, 0, 1, 0, "", False]
 END_S = 17.0

@@ -30,7 +30,7 @@ from playground.runtimes import create_runtime
 from playground.runtimes.base import Runtime
 from playground.service import Playground
 
-pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 MODEL = "smollm2-135m-instruct"
 START_S = 180

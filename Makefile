@@ -52,7 +52,7 @@ screenshots: $(DEV_STAMP)
 # waits for servers or uses real weights, whose modules stay on one worker, for their tests share what was started.
 test: $(DEV_STAMP)
 	@$(call PART,$(QUICK),-n 2)
-	@$(call PART,parallel and not alone,-n 2 --dist loadgroup)
+	@$(call PART,parallel and not alone,-n 2 --dist loadgroup --no-loadscope-reorder)
 	@$(call PART,not alone and not parallel and (integration or ui or waits),-n 2 --dist loadfile --no-loadscope-reorder)
 	@$(call PART,alone)
 

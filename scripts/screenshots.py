@@ -35,8 +35,7 @@ WIDTHS = {"wide": (1440, 900), "phone": (390, 844)}
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 VIEWS = ("Outputs", "Timings", "Model cards", "Differences", "What they read")
 TABS = ("Measure", "Models", "History", "Learn")
-FRAME = """<!doctype html><title>A page that frames the app</title>
-<style>body{{margin:0}}iframe{{width:100%;border:0;height:{height}px}}</style><iframe src="{url}"></iframe>"""
+FRAME = ROOT / "tests" / "data" / "growing-frame.html"
 
 
 def main() -> int:
@@ -107,18 +106,20 @@ def prompt_set(page: Page, name: str) -> None:
 
 
 def framed(browser: Browser, url: str) -> None:
-    """The page in a frame of another page, as tall as what is in it."""
+    """The page in a frame of another page, as tall as what is in it, with a figure's receipt open."""
     with tempfile.TemporaryDirectory() as folder, pages(Path(folder)) as address:
-        (Path(folder) / "index.html").write_text(FRAME.format(height=1600, url=url), encoding="utf-8")
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.goto(f"{address}index.html")
-        frame = page.frame_locator("iframe")
-        frame.locator("button#run").click()
-        frame.locator("#notice", has_text="Done").wait_for(timeout=180_000)
-        frame.locator(".slip-opener").first.click()
-        page.wait_for_timeout(500)
-        saved(page, "in-a-frame")
-        page.close()
+        frame_page = FRAME.read_text(encoding="utf-8").replace("APP", url, 1)
+        (Path(folder) / "index.html").write_text(frame_page, encoding="utf-8")
+        for width, (across, down) in WIDTHS.items():
+            page = browser.new_page(viewport={"width": across, "height": down})
+            page.goto(f"{address}index.html")
+            frame = page.frame_locator("iframe")
+            frame.locator("button#run").click()
+            frame.locator("#notice", has_text="Done").wait_for(timeout=180_000)
+            page.wait_for_function("parseFloat(document.querySelector('iframe').style.height) > 0")
+            frame.locator(".slip-opener").first.click()
+            shot(page, f"in-a-frame-{width}")
+            page.close()
 
 
 def shot(page: Page, name: str) -> None:
@@ -150,7 +151,7 @@ def serving(models: str, scratch: Path) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, "app.py", "--port", str(port), "--models", models],
         cwd=ROOT,
-        env={**os.environ, "PLAYGROUND_HOME": str(scratch)},
+        env={**os.environ, "PLAYGROUND_HOME": str(scratch), "PLAYGROUND_FRAMES": "http://127.0.0.1:*"},
         stdout=subprocess.DEVNULL,
     )
     url = f"http://127.0.0.1:{port}/"

@@ -58,6 +58,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 LONGEST = (
+    "export/test_memory.py",
+    "export/recipes/test_dynamo.py",
+    "runtimes/native/test_more_families.py",
+    "runtimes/native/test_programs.py",
+    "export/test_renewal.py",
+    "kernels/test_kernels.py",
+    "kernels/test_fuzz.py",
+    "kernels/test_neon.py",
+    "export/test_planted_faults.py",
+    "families/test_families.py",
     "ui/test_accessibility.py",
     "ui/test_prompt_set.py",
     "evaluation/test_agreement.py",
@@ -86,7 +96,8 @@ LONGEST = (
     "ui/test_strangers.py",
     "ui/test_japanese.py",
 )
-"""Modules that take a minute or more, the longest first: begun last, one of them would keep one core busy alone."""
+"""Modules that take a minute or more, of each part of `make test` the longest first: begun last, one of them would keep
+one core busy alone."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,25 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.app import App, chromium, serving
+from tests.support.app import DATA, App, chromium, serving
 
 pytestmark = pytest.mark.ui
 
 SPACE, HUB, EVIL = "owner-name.hf.test", "hub.test", "evil.test"
-GROWING = """<!doctype html><style>body { margin: 0 } iframe { width: 100%; height: 700px; border: 0 }</style>
-<iframe id="app" src="APP" sandbox="SANDBOX"></iframe>
-<script>
-    // What a Space's page does: the frame is as high as the app says it is, by the protocol of iframe-resizer.
-    const frame = document.querySelector("iframe");
-    addEventListener("message", ({ data }) => {
-        const told = typeof data === "string" && data.startsWith("[iFrameSizer]app:") ? data.slice(17).split(":") : [];
-        if (Number(told[0]) > 0) frame.style.height = `${told[0]}px`;
-    });
-    const greet = () => frame.contentWindow.postMessage(
-        "[iFrameSizer]app:0:false:false:32:true:true:null:bodyOffset:null:null:0:false:parent:scroll:false", "*");
-    frame.addEventListener("load", greet);
-    const again = setInterval(() => (frame.style.height ? clearInterval(again) : greet()), 500);
-</script>"""
+GROWING = (DATA / "growing-frame.html").read_text(encoding="utf-8")
+BEYOND = """() => [scrollX, document.documentElement.scrollWidth - innerWidth,
+    document.documentElement.scrollHeight - innerHeight].map((each) => Math.max(each, 0))"""
+REACHED = "each => each.scrollHeight <= each.clientHeight || getComputedStyle(each).overflowY === 'auto'"
 SANDBOX = "allow-downloads allow-forms allow-modals allow-popups allow-same-origin allow-scripts"
 
 
@@ -52,7 +42,7 @@ def site(app: App) -> Iterator[int]:
     port = app.url.rstrip("/").rpartition(":")[2]
     address = f"http://{SPACE}:{port}/"
     html = f'<!doctype html><iframe src="{address}" sandbox="{SANDBOX}" width=1200 height=2000></iframe>'
-    growing = GROWING.replace("APP", address, 1).replace("SANDBOX", SANDBOX, 1)
+    growing = GROWING.replace("APP", address, 1)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -97,6 +87,8 @@ def test_in_a_frame_that_grows_a_receipt_and_a_menu_open_in_sight_at_their_opene
     assert inside.locator("body").evaluate("() => innerHeight") > 1400, "the frame shows all of itself"
 
     def opened_in_sight(opener: Any, popover: str) -> None:
+        beyond = inside.locator("html").evaluate(BEYOND)
+        assert beyond[:2] == [0, 0]
         opener.click()
         shown = inside.locator(popover)
         shown.wait_for()
@@ -104,6 +96,8 @@ def test_in_a_frame_that_grows_a_receipt_and_a_menu_open_in_sight_at_their_opene
         below, above = box["y"] - at["y"] - at["height"], at["y"] - box["y"] - box["height"]
         assert -12 < max(below, above) < 12, "it begins at what opened it"
         assert min(box["y"] + box["height"], 800) - max(box["y"], 0) >= min(box["height"], 150), "and can be seen"
+        assert inside.locator("html").evaluate(BEYOND) == beyond, "nothing of it is beyond what the frame shows"
+        assert shown.evaluate(REACHED), "all of it can be reached"
         page.keyboard.press("Escape")
 
     for place in (0, 3, -1):

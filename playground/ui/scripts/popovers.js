@@ -1,18 +1,22 @@
 // Popovers (receipts, menus) open at what opened them, in the coordinates of the page: in a frame that grows with its
-// content, the middle of the window is far off screen. Arrow keys go through a menu.
+// content, the middle of the window is far off screen. What is longer than the room below or above is scrolled in
+// itself: such a frame shows nothing beyond its end. Arrow keys go through a menu.
 (() => {
-  const EDGE = 8;
+  const EDGE = 8, GAP = 4, LEAST = 200;
   const openerOf = (popover, event) =>
     event.source ?? [...document.querySelectorAll(`[popovertarget="${CSS.escape(popover.id)}"]`)]
       .find((each) => !popover.contains(each));
   const place = (popover, opener) => {
+    popover.style.maxHeight = "";
     const at = opener.getBoundingClientRect();
-    const width = popover.offsetWidth, height = popover.offsetHeight;
-    const left = Math.max(EDGE, Math.min(at.left, document.documentElement.clientWidth - width - EDGE));
-    const fits = at.bottom + height + EDGE <= window.innerHeight || at.top - height - EDGE < 0;
-    const top = fits ? at.bottom + 4 : at.top - height - 4;
+    const width = popover.offsetWidth, height = popover.offsetHeight;  // none before it is shown
+    const left = width ? Math.max(EDGE, Math.min(at.left, document.documentElement.clientWidth - width - EDGE)) : EDGE;
+    const below = window.innerHeight - at.bottom - GAP - EDGE, above = at.top - GAP - EDGE;
+    const down = height <= below || (height > above && below >= above);
+    const room = Math.max(LEAST, down ? below : above);
+    const top = down ? at.bottom + GAP : at.top - Math.min(height, room) - GAP;
     Object.assign(popover.style, {
-      position: "absolute", inset: "auto", margin: "0",
+      position: "absolute", inset: "auto", margin: "0", maxHeight: height > room ? `${room}px` : "",
       left: `${left + window.scrollX}px`, top: `${Math.max(EDGE, top + window.scrollY)}px`,
     });
   };

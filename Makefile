@@ -30,9 +30,11 @@ AUDIT := $(VENV)/audit
 AUDIT_STAMP := $(VENV)/.audit-$(shell cksum < requirements-audit.txt | tr ' ' '-')
 QUICK := not alone and not (parallel or integration or ui or waits)
 # What fails runs again with the machine to itself, and fails the suite if it fails there too: a machine of strangers is at
-# times too slow for two workers, or for a bound in seconds. Both reports name it.
-PART = $(BIN)/python -m pytest $(2) -m "$(1)" || { [ $$? -eq 1 ] && echo "Again, by itself:" && \
-	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m "$(1)"; }
+# times too slow for two workers, or for a bound in seconds. Both reports name it. Modules are compiled once for all the
+# processes that tests start, also where the environment wants no such files kept.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+PART = $(PYTEST) $(2) -m "$(1)" || { [ $$? -eq 1 ] && echo "Again, by itself:" && \
+	$(PYTEST) --last-failed --last-failed-no-failures none -m "$(1)"; }
 SOURCES = $(wildcard playground tests benchmarks scripts app.py)
 # pip compiles 28,000 modules one after the other; compileall, below, does it on every core.
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile $(PIP_ARGS)
@@ -58,18 +60,18 @@ test: $(DEV_STAMP)
 
 # Counting lines slows Python by a third to a half, so it is no part of `test`.
 coverage: $(DEV_STAMP)
-	@$(BIN)/python -m pytest -n 2 -m "$(QUICK)" --cov --cov-report=
+	@$(PYTEST) -n 2 -m "$(QUICK)" --cov --cov-report=
 	@$(BIN)/coverage report
 
 test-quick: $(DEV_STAMP)
-	@$(BIN)/python -m pytest -n 2 -m "not alone and not integration and not ui and not waits"
+	@$(PYTEST) -n 2 -m "not alone and not integration and not ui and not waits"
 
 # What the app withstands, as one table: visitors, faults, hostile inputs, many runs. About ten minutes.
 trust: $(DEV_STAMP)
 	@$(BIN)/python -m playground bench trust
 
 test-kernels: $(DEV_STAMP)
-	@KERNEL_TESTS="every set" $(BIN)/python -m pytest tests/kernels
+	@KERNEL_TESTS="every set" $(PYTEST) tests/kernels
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check $(SOURCES)

@@ -27,7 +27,7 @@ from starlette.requests import Request as StarletteRequest
 from playground.api.operations import OPERATIONS
 from playground.config.settings import load_settings
 from playground.errors import ExportError, PlaygroundError
-from playground.export import Preparation, fake
+from playground.export import Preparation, fake, preparer
 from playground.mcp.tools import TOOLS
 from playground.messages import msg, sentences
 from playground.records import Event, LoadSpec, ModelFacts, ModelRun, Request, Variant
@@ -185,6 +185,7 @@ def apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, App]]:
     folder = tmp_path_factory.mktemp("told")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fake, "prepare", prepare)
+        patch.setattr(preparer, "REMEMBERED_S", 0.0)  # each who asks is told all that a preparation says
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.delenv("PLAYGROUND_LANGUAGE", raising=False)
         with opened(folder / "public", "public") as public, opened(folder / "own", "own") as own:

@@ -66,7 +66,7 @@ coverage: $(DEV_STAMP)
 test-quick: $(DEV_STAMP)
 	@$(PYTEST) -n 2 -m "not alone and not integration and not ui and not waits"
 
-# What the app withstands, as one table: visitors, faults, hostile inputs, many runs. About ten minutes.
+# What the app withstands, as one table: visitors, faults, hostile inputs, many runs. A quarter of an hour.
 trust: $(DEV_STAMP)
 	@$(BIN)/python -m playground bench trust
 

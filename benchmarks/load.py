@@ -62,6 +62,7 @@ class Asked:
         waited_s: From asking to the answer.
         ended: One of ``ENDS``.
         said: Why it was refused or failed.
+        again_s: Where it was refused, after how long to ask again.
     """
 
     visitor: int
@@ -69,6 +70,7 @@ class Asked:
     waited_s: float = 0.0
     ended: str = "lost"
     said: str = ""
+    again_s: float = 1.0
 
 
 @dataclass
@@ -116,6 +118,7 @@ class Visitors:
         answer = await web.post(f"{self.url}gradio_api/queue/join", json=body)
         if answer.status_code in {429, 503}:
             asked.ended, asked.said = "refused", answer.text[:200]
+            asked.again_s = float(answer.headers.get("Retry-After", asked.again_s))
         elif answer.status_code != 200:
             asked.ended, asked.said = "failed", f"{answer.status_code} {answer.text[:200]}"
         else:
@@ -171,14 +174,17 @@ async def load(url: str, visitors: int, seconds: float, seed: int) -> list[Asked
 
 
 async def soak(url: str, process: psutil.Process, runs: int) -> tuple[list[Asked], list[Held]]:
-    """``runs`` by four visitors; what the app holds after each fortieth of them."""
+    """``runs`` by four visitors, who wait as long as they are told where they are refused and ask again; what the app
+    holds after each fortieth of them.
+    """
     all_ = await Visitors.of(url)
     left, seen = iter(range(runs)), [held(process)]
 
     async def visit(number: int) -> None:
         for place in left:
             async with all_.client() as web:  # who comes back brings no cookie
-                await all_.ask(web, number)
+                while (asked := await all_.ask(web, number)).ended == "refused":
+                    await asyncio.sleep(asked.again_s)
             if place % max(1, runs // 40) == 0:
                 seen.append(held(process))
 

@@ -86,7 +86,8 @@ def table(found: dict[str, Any], faults: Tried, hostile: Tried) -> str:
         ("hostile inputs neutralised", of(hostile)),
         (
             "soak",
-            f"{soak['asked']} runs; memory {found['held'][0]['memory_mb']:.0f} → {last['memory_mb']:.0f} MB "
+            f"{soak['answered']} runs, {soak['refused']} times told to wait; "
+            f"memory {found['held'][0]['memory_mb']:.0f} → {last['memory_mb']:.0f} MB "
             f"({100 * found['growth']:+.1f} % from the second quarter to the last); "
             f"files {first['files']} → {last['files']}; processes {first['processes']} → {last['processes']}",
         ),

@@ -43,6 +43,7 @@ def test_fifty_visitors_are_served_evenly_and_nothing_is_lost_or_kept() -> None:
         assert part["failed"] == part["lost"] == 0, part["said"]
         assert part["answered"] > 0
     assert found["load"]["left"] > 0
+    assert found["soak"]["answered"] == 60, "who is refused waits as long as told and asks again"
     assert found["fairness"] >= load.GOALS["fairness"]
     seen = found["held"]
     middle, last = seen[len(seen) // 2], seen[-1]

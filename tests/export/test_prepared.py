@@ -301,7 +301,10 @@ def test_what_can_not_be_taken_is_prepared_here_and_says_why(made: Artifact, hub
     assert [step for step in steps if step.startswith(why)]
     assert "importing" in steps
     assert [note for note in got.notes if note.startswith(why)]
-    assert got.fidelity == made.fidelity
+    assert got.fidelity is not None and made.fidelity is not None
+    assert got.fidelity.verdict == made.fidelity.verdict
+    # Each was compared in a process of its own: sums by other threads differ in the last digits.
+    assert got.fidelity.kl_by_text == pytest.approx(made.fidelity.kl_by_text, rel=1e-4)
 
 
 def test_it_is_looked_for_where_the_name_is_right(tmp_path: Path) -> None:

@@ -41,10 +41,6 @@ def source(tiny_bank: TinyBank) -> Path:
     return tiny_bank.source
 
 
-def made(source: Path, home: Path, precision: str = "int8") -> Artifact:
-    return make(source, home, precision)
-
-
 def other_kernels(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     if what == "another revision":
         monkeypatch.setattr(building, "REVISION", "0123456789ab")
@@ -67,7 +63,7 @@ def says(artifact: Artifact) -> dict[str, str]:
 def test_a_graph_gets_a_library_of_todays_kernels_and_is_compared_by_it(
     what: str, source: Path, tiny_bank: TinyBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = made(source, tiny_bank.home(tmp_path, "int8"))
+    old = make(source, tiny_bank.home(tmp_path, "int8"))
     before, program = graph(old), (Path(old.path) / PROGRAM).stat().st_ino
     other_kernels(monkeypatch, what)
     assert cache.read(Path(old.path), tmp_path) is None, "what was compared by other kernels must not be used"
@@ -77,7 +73,7 @@ def test_a_graph_gets_a_library_of_todays_kernels_and_is_compared_by_it(
         raise AssertionError("a graph was built")
 
     monkeypatch.setattr(pipeline, "_built", built)
-    new = made(source, tmp_path)
+    new = make(source, tmp_path)
     assert new.path == old.path
     assert graph(new) == before
     assert (Path(new.path) / PROGRAM).stat().st_ino != program
@@ -89,28 +85,28 @@ def test_a_graph_gets_a_library_of_todays_kernels_and_is_compared_by_it(
     assert engine.name == new.engine
     engine.close()
     assert cache.read(Path(new.path), tmp_path) == new
-    assert made(source, tmp_path) == new
+    assert make(source, tmp_path) == new
     assert list((tmp_path / "staging").iterdir()) == []
 
 
 def test_a_graph_without_rounded_weights_stays_as_it_is(
     source: Path, tiny_bank: TinyBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = made(source, tiny_bank.home(tmp_path, "fp32"), "fp32")
+    old = make(source, tiny_bank.home(tmp_path, "fp32"), "fp32")
     document = (Path(old.path) / cache.DOCUMENT).read_bytes()
     for what in ("another revision", "another processor"):
         other_kernels(monkeypatch, what)
-        assert made(source, tmp_path, "fp32") == old
+        assert make(source, tmp_path, "fp32") == old
     monkeypatch.setenv(building.OFF, "off")
     building.identity.cache_clear()
-    assert made(source, tmp_path, "fp32") == old
+    assert make(source, tmp_path, "fp32") == old
     assert (Path(old.path) / cache.DOCUMENT).read_bytes() == document
 
 
 def test_a_graph_that_is_no_longer_good_enough_is_made_anew(
     source: Path, tiny_bank: TinyBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = made(source, tiny_bank.home(tmp_path, "int8"))
+    old = make(source, tiny_bank.home(tmp_path, "int8"))
     before = graph(old)
     other_kernels(monkeypatch, "another revision")
     checked, asked = pipeline._checked, []
@@ -122,7 +118,7 @@ def test_a_graph_that_is_no_longer_good_enough_is_made_anew(
         return checked(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pipeline, "_checked", first_refused)
-    new = made(source, tmp_path)
+    new = make(source, tmp_path)
     assert new.path == old.path
     assert graph(new) != before
     assert len(asked) == 2
@@ -132,13 +128,13 @@ def test_a_graph_that_is_no_longer_good_enough_is_made_anew(
 def test_a_damaged_graph_is_not_renewed_but_made_anew(
     source: Path, tiny_bank: TinyBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = made(source, tiny_bank.home(tmp_path, "int8"))
+    old = make(source, tiny_bank.home(tmp_path, "int8"))
     weights = Path(old.path) / GRAPH[1]
     content = weights.read_bytes()
     weights.write_bytes(bytes(len(content)))
     other_kernels(monkeypatch, "another revision")
     assert cache.outdated(Path(old.path), tmp_path) is None
-    made(source, tmp_path)
+    make(source, tmp_path)
     assert weights.read_bytes() == content
 
 
@@ -146,7 +142,7 @@ def test_a_damaged_graph_is_not_renewed_but_made_anew(
 def test_artifacts_from_when_keys_named_the_kernels_are_found_where_they_lie(
     precision: str, source: Path, tiny_bank: TinyBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    artifact = made(source, tiny_bank.home(tmp_path, precision), precision)
+    artifact = make(source, tiny_bank.home(tmp_path, precision), precision)
     folder = Path(artifact.path)
     spec = ModelSpec("tiny", "Tiny", f"path:{source}", "", "onnx", precision, tiny.CONTEXT, "chat")
     hashed: list[dict[str, str]] = []
@@ -160,12 +156,12 @@ def test_artifacts_from_when_keys_named_the_kernels_are_found_where_they_lie(
     document = says(artifact) if folder.exists() else json.loads((before / cache.DOCUMENT).read_text())
     document.pop("kernels", None)
     (before / cache.DOCUMENT).write_text(json.dumps(document))
-    again = made(source, tmp_path, precision)
+    again = make(source, tmp_path, precision)
     assert Path(again.path) == before
     assert again.created_at == artifact.created_at
     assert not folder.exists()
     other_kernels(monkeypatch, "another revision")
-    assert made(source, tmp_path, precision).path == str(before)
+    assert make(source, tmp_path, precision).path == str(before)
     assert (cache.read(before, tmp_path) or artifact).created_at >= artifact.created_at
     assert (says(again).get("kernels") == building.identity()) == (precision == "int8")
 

@@ -49,7 +49,7 @@ class TinyBank:
         return FileLock(self.folder / "lock")
 
 
-def make(source: Path, home: Path, precision: str) -> Artifact:
+def make(source: Path, home: Path, precision: str = "int8") -> Artifact:
     """The artifact of the tiny model in ``source`` as onnx-``precision``, made now or found in ``home``."""
     spec = ModelSpec("tiny", "Tiny", f"path:{source}", "", "onnx", precision, tiny.CONTEXT, "chat")
     return pipeline.make(spec, Variant("tiny", "onnx", precision), home, lambda *_: None, lambda: False)

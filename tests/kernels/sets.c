@@ -97,17 +97,17 @@ static void operations(void) {
     OPERATION("fma of near numbers", f_fma(A, B, C));
 }
 
-static _Alignas(64) uint8_t weights[64 * 64];
+static _Alignas(64) uint8_t weights[64 * 64], packed[64 * 64]; /* drawn, and as a panel of this set has them */
 
 static void bytes(void) {
-    for (int i = 0; i < COUNT; i++) weights[i] = (uint8_t)draw();
+    for (int i = 0; i < COUNT; i++) weights[i] = (uint8_t)draw(), packed[i] = (uint8_t)(weights[i] - 128 + BIAS8);
     for (int kind = 0; kind < 2; kind++) {
         for (int i = 0; i < COUNT; i += 64) {
             int8_t four_[4] = {127, -127, 127, -127};
             if (i) for (int j = 0; j < 4; j++) four_[j] = (int8_t)((int)(draw() % 255) - 127);
             /* with its bias every set has the same sum, which without one differs */
             int32_t acts = four(four_), bias = -BIAS8 * (four_[0] + four_[1] + four_[2] + four_[3]);
-            bytes64 w = b_load(weights + i);
+            bytes64 w = b_load((kind ? weights : packed) + i);
             v16i sum = kind ? sum4_whole(dot4(dot4(sum4_zero(), b_low(w), acts), b_high(w), acts))
                             : dot8(i_set(bias), w, acts);
             f_store(out, i_to_f(sum)), feed(out, 64);

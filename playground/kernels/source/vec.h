@@ -2,7 +2,7 @@
  * vec_scalar.h has them in plain C, as reference and for every other processor.
  *
  * v16f is sixteen floats, v16i sixteen int32, bytes64 sixty-four weights of eight bits. What a product of bytes needs to be
- * exact differs: with VNNI weights stay unsigned (BIAS8 is taken off each block's sum), without it they are made signed.
+ * exact differs: with VNNI weights are unsigned (BIAS8 is taken off each block's sum), without it signed (BIAS8 is 0).
  *
  * All sets give the same bits, NaNs aside: integer sums are exact, a fused multiply-add rounds once, f_max(a, b) is
  * a > b ? a : b, and f_hsum and f_hmax halve sixteen to eight, to four, to two, to one. Tests compare them.
@@ -42,6 +42,11 @@ INLINE v16i sum4_whole(sum4 acc) { return acc; }
 /* How far ahead of its use a token's block of weights is asked for. */
 #ifndef BLOCKS_AHEAD
 #define BLOCKS_AHEAD 0
+#endif
+
+/* Whether a prompt's panel of weights is asked for while the one before is multiplied. */
+#ifndef NEXT_PANEL
+#define NEXT_PANEL 0
 #endif
 
 /* Tiles are expanded for each number of rows and their loops unrolled, so that sums stay in registers. Plain C has none that

@@ -9,7 +9,7 @@
 #define GROUPS 2     /* groups of sixteen outputs in it */
 #define ATT_ROWS 6   /* rows in a tile of attention */
 #define ATT_VECS 4   /* vectors in a tile of attention */
-#define BIAS8 128    /* weights are stored as value + 128 and stay so */
+#define BIAS8 128    /* weights are unsigned */
 
 typedef __m512 v16f;
 typedef __m512i v16i;

@@ -2,10 +2,11 @@
 #ifndef PLAYGROUND_VEC_AVXVNNI_H
 #define PLAYGROUND_VEC_AVXVNNI_H
 
+#define ROWS 3
 #include "vec_avx2.h"
 
 #define ISA "avx2_vnni"
-#define BIAS8 128 /* weights are stored as value + 128 and stay so */
+#define BIAS8 128 /* weights are unsigned */
 #if defined(__AVXVNNI__)
 #define DPBUSD _mm256_dpbusd_avx_epi32
 #else

@@ -13,7 +13,7 @@
 #define GROUPS 1
 #define ATT_ROWS 3
 #define ATT_VECS 2
-#define BIAS8 0 /* weights are made signed as they are read */
+#define BIAS8 0
 
 typedef float32x4x4_t v16f;
 typedef int32x4x4_t v16i;
@@ -101,9 +101,6 @@ INLINE v16i dot4(v16i acc, bytes64 w, int32_t a) {
     int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(a));
     FOUR(v16i, vdotq_s32(acc.val[i], vreinterpretq_s8_u8(w.val[i]), x));
 }
-INLINE v16i dot8(v16i acc, bytes64 w, int32_t a) {
-    for (int i = 0; i < 4; i++) w.val[i] = veorq_u8(w.val[i], vdupq_n_u8(0x80));
-    return dot4(acc, w, a);
-}
+INLINE v16i dot8(v16i acc, bytes64 w, int32_t a) { return dot4(acc, w, a); }
 
 #endif

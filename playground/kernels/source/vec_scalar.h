@@ -14,7 +14,7 @@
 #define GROUPS 1
 #define ATT_ROWS 3
 #define ATT_VECS 2
-#define BIAS8 0 /* weights are made signed as they are read */
+#define BIAS8 0
 
 typedef struct { float v[16]; } v16f;
 typedef struct { int32_t v[16]; } v16i;
@@ -140,18 +140,17 @@ INLINE bytes64 b_high(bytes64 x) {
     return x;
 }
 
-INLINE v16i dot(v16i acc, bytes64 w, int32_t activations, int middle) {
-    int8_t a[4];
+INLINE v16i dot8(v16i acc, bytes64 w, int32_t activations) {
+    int8_t a[4], of[64];
     memcpy(a, &activations, sizeof a);
+    memcpy(of, w.v, sizeof of);
     EACH {
-        const uint8_t *four_ = w.v + 4 * i;
-        int sum = (four_[0] - middle) * a[0] + (four_[1] - middle) * a[1] + (four_[2] - middle) * a[2] +
-                  (four_[3] - middle) * a[3];
+        const int8_t *four_ = of + 4 * i;
+        int sum = four_[0] * a[0] + four_[1] * a[1] + four_[2] * a[2] + four_[3] * a[3];
         acc.v[i] = (int32_t)((uint32_t)acc.v[i] + (uint32_t)sum);
     }
     return acc;
 }
-INLINE v16i dot8(v16i acc, bytes64 w, int32_t a) { return dot(acc, w, a, 128); }
-INLINE v16i dot4(v16i acc, bytes64 w, int32_t a) { return dot(acc, w, a, 0); }
+INLINE v16i dot4(v16i acc, bytes64 w, int32_t a) { return dot8(acc, w, a); }
 
 #endif

@@ -41,7 +41,8 @@ OFF = "PLAYGROUND_KERNELS"
 REVISION = "7c41e0a95d2b"
 """What the kernels compute. Artifacts of another one get a library of this one, and are compared again. It changes when
 a result changes by a bit, when libraries compiled before must not run any more, or when today's are so much faster that
-prepared models should have them; not when the same is written otherwise. ``tests/kernels/test_sets.py`` holds the bits of this one.
+prepared models should have them; not when the same is written otherwise. ``tests/kernels/test_sets.py`` holds the bits
+of this one.
 """
 
 OPTIONS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-pthread", "-ffp-contract=off", "-fno-math-errno", "-DNDEBUG")

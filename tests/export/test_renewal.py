@@ -42,7 +42,9 @@ def source(tiny_bank: TinyBank) -> Path:
 
 
 def other_kernels(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    if what == "another revision":
+    if what == "those of then":
+        monkeypatch.setattr(building, "REVISION", "69d2dd893ea0")
+    elif what == "another revision":
         monkeypatch.setattr(building, "REVISION", "0123456789ab")
     elif what == "another processor":
         monkeypatch.setenv(building.OFF, "scalar")
@@ -156,12 +158,15 @@ def test_artifacts_from_when_keys_named_the_kernels_are_found_where_they_lie(
     document = says(artifact) if folder.exists() else json.loads((before / cache.DOCUMENT).read_text())
     document.pop("kernels", None)
     (before / cache.DOCUMENT).write_text(json.dumps(document))
+    other_kernels(monkeypatch, "those of then")
     again = make(source, tmp_path, precision)
     assert Path(again.path) == before
     assert again.created_at == artifact.created_at
     assert not folder.exists()
+    exported = graph(again)
     other_kernels(monkeypatch, "another revision")
     assert make(source, tmp_path, precision).path == str(before)
+    assert graph(again) == exported
     assert (cache.read(before, tmp_path) or artifact).created_at >= artifact.created_at
     assert (says(again).get("kernels") == building.identity()) == (precision == "int8")
 

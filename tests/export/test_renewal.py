@@ -41,9 +41,13 @@ def source(tiny_bank: TinyBank) -> Path:
     return tiny_bank.source
 
 
+OF_THEN = "69d2dd893ea0"
+"""The revision in keys, while they had one."""
+
+
 def other_kernels(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     if what == "those of then":
-        monkeypatch.setattr(building, "REVISION", "69d2dd893ea0")
+        monkeypatch.setattr(building, "REVISION", OF_THEN)
     elif what == "another revision":
         monkeypatch.setattr(building, "REVISION", "0123456789ab")
     elif what == "another processor":
@@ -152,7 +156,7 @@ def test_artifacts_from_when_keys_named_the_kernels_are_found_where_they_lie(
         patch.setattr(cache, "_hash", lambda value, usual=cache._hash: hashed.append(value) or usual(value))
         cache.artifact_folder(tmp_path, spec, artifact.variant, artifact.revision)
     decides = next(each for each in hashed if "kernels" in each)
-    keyed = f"{building.level()}-69d2dd893ea0"
+    keyed = f"{building.level()}-{OF_THEN}"
     before = folder.with_name(f"tiny-onnx-{precision}-{cache._hash(decides | {'kernels': keyed})}")
     folder.rename(before)
     document = says(artifact) if folder.exists() else json.loads((before / cache.DOCUMENT).read_text())

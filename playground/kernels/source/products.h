@@ -313,9 +313,7 @@ static void pack8(const Stored *s, float factor, int row, int block, Panel8 *to)
     const uint8_t *from = s->values + ((size_t)row * (s->blocks + s->mean_blocks) + block) * BLOCK;
     int place = row % PANEL;
     for (int quad = 0; quad < 8; quad++) {
-        uint32_t four_;
-        memcpy(&four_, from + quad * 4, 4);
-        four_ ^= BIAS8 ? 0 : 0x80808080u; /* 128 less in each byte */
+        uint32_t four_ = (uint32_t)four((const int8_t *)from + quad * 4) ^ (BIAS8 ? 0 : 0x80808080u); /* 128 less each */
         memcpy(to->values[quad][place / 16] + place % 16 * 4, &four_, 4);
     }
     put_half(to->scales + place, stored_scale(s, row, block) * factor);

@@ -2,10 +2,10 @@
 #ifndef PLAYGROUND_VEC_AVXVNNI_H
 #define PLAYGROUND_VEC_AVXVNNI_H
 
-#define ROWS 3
 #include "vec_avx2.h"
 
 #define ISA "avx2_vnni"
+#define ROWS 3
 #define BIAS8 128 /* weights are unsigned */
 #if defined(__AVXVNNI__)
 #define DPBUSD _mm256_dpbusd_avx_epi32

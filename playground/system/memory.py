@@ -7,6 +7,7 @@ operating system counts; it does not know models, workers or budgets.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import resource
 import sys
 from pathlib import Path
@@ -52,10 +53,28 @@ class PeakMeter:
 
 
 def give_back() -> None:
-    """Give the system what was freed and is kept for more to come. Only glibc keeps so much, and has a call for it."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
+    """Give the system what was freed and is kept for more to come. Only glibc keeps so much, and has a call for it.
+
+    What is given back lies between what is still in use. Where the heap has pages of 2 MB, Linux would fill the holes
+    again some seconds later to make such pages of them (khugepaged), so from here on it is told not to.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    trim = getattr(libc, "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is None:
+        return
+    trim(0)
+    for start, end in _heap(PROC_SELF / "maps"):
+        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_NOHUGEPAGE)
+
+
+def _heap(maps: Path) -> list[tuple[int, int]]:
+    """First address of each part of the heap, and the one behind its last (proc(5))."""
+    try:
+        lines = maps.read_text().splitlines()
+    except OSError:
+        return []
+    spans = [line.split(maxsplit=1)[0].split("-") for line in lines if line.endswith("[heap]")]
+    return [(int(start, 16), int(end, 16)) for start, end in spans]
 
 
 def resident_mb(pid: int) -> float | None:

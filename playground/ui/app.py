@@ -137,6 +137,9 @@ def serve(settings: Settings) -> int:
     """Open the page, start preparing the served models, and wait for the signal to end."""
     signals = (signal.SIGINT, signal.SIGTERM)
     with ending.heard(END_S, *signals) as end, logs.written(settings.log), quiet_gradio(settings):
+        from playground.ui.quick_import import import_gradio
+
+        import_gradio()
         from playground.service import Playground
         from playground.ui import files, suite_views, watching
         from playground.ui.page import build_ui

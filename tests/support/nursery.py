@@ -141,6 +141,9 @@ def nursery() -> Nursery:
 
 
 def _serve() -> None:
+    from playground.ui.quick_import import import_gradio
+
+    import_gradio()
     import playground.api.app
     import playground.api.beside
     import playground.service

@@ -36,7 +36,8 @@ PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 PART = $(PYTEST) $(2) -m "$(1)" || { [ $$? -eq 1 ] && echo "Again, by itself:" && \
 	$(PYTEST) --last-failed --last-failed-no-failures none -m "$(1)"; }
 SOURCES = $(wildcard playground tests benchmarks scripts app.py)
-# pip compiles 28,000 modules one after the other; compileall, below, does it on every core.
+# pip compiles 28,000 modules one after the other; compileall, below, does it on every core, and leaves out the libraries'
+# own tests.
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile $(PIP_ARGS)
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
@@ -147,5 +148,5 @@ first=$$($(BIN)/python scripts/torch_index.py --torch "$(or $(TORCH),auto)" $(PI
 	echo "Behind a proxy or mirror: make PIP_ARGS='--proxy …' or set it in pip's own configuration." >&2; \
 	[ -z "$$first" ] || echo "If PyTorch's CPU index is the trouble: make TORCH=default takes pip's own build." >&2; \
 	exit 1; }; \
-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 endef

@@ -58,7 +58,7 @@ def give_back() -> None:
     What is given back lies between what is still in use. Where the heap has pages of 2 MB, Linux would fill the holes
     again some seconds later to make such pages of them (khugepaged), so from here on it is told not to.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = ctypes.CDLL(None)
     trim = getattr(libc, "malloc_trim", None) if sys.platform == "linux" else None
     if trim is None:
         return

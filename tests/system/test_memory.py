@@ -16,6 +16,8 @@ from playground.system import cgroups, memory
 from playground.system.cpu import cpu_name
 from playground.system.environment import commit, environment
 
+LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
+"""Where this kernel has such, they can be forbidden."""
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -67,7 +69,8 @@ def test_what_was_freed_is_given_back_and_no_large_page_takes_its_place() -> Non
     done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True, cwd=ROOT, env=env)
     before, after, _, parts, kept_small = done.stdout.split()
     assert float(before) > 200 and float(after) < float(before) - 100
-    assert int(parts) >= 1 and kept_small == "True"
+    if LARGE_PAGES.is_dir():
+        assert int(parts) >= 1 and kept_small == "True"
 
 
 def test_where_the_peak_cannot_be_reset_the_method_says_so(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_waits_are_told_by_the_place_in_the_queue() -> None:
 @pytest.mark.alone
 @pytest.mark.waits
 def test_fifty_visitors_are_served_evenly_and_nothing_is_lost_or_kept() -> None:
-    found = load.measure(visitors=50, seconds=60, runs=60)
+    found = load.measure(visitors=50, seconds=100, runs=60)
     for part in (found["load"], found["soak"]):
         assert part["failed"] == part["lost"] == 0, part["said"]
         assert part["answered"] > 0

@@ -51,12 +51,10 @@ screenshots: $(DEV_STAMP)
 	@$(BIN)/python scripts/screenshots.py
 
 # What measures time has the machine to itself (`alone`), after everything else, which runs two at a time (three were no
-# quicker on two cores): what is quick, then small networks and compilers test by test, then what drives a browser,
-# waits for servers or uses real weights, whose modules stay on one worker, for their tests share what was started.
+# quicker on two cores), what takes longest first. A module stays on one worker, for its tests share what was started,
+# unless it is `parallel` (`tests/support/distribution.py`).
 test: $(DEV_STAMP)
-	@$(call PART,$(QUICK),-n 2)
-	@$(call PART,parallel and not alone,-n 2 --dist loadgroup --no-loadscope-reorder)
-	@$(call PART,not alone and not parallel and (integration or ui or waits),-n 2 --dist loadfile --no-loadscope-reorder)
+	@$(call PART,not alone,-n 2 --dist loadgroup --no-loadscope-reorder)
 	@$(call PART,alone)
 
 # Counting lines slows Python by a third to a half, so it is no part of `test`.

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 from _pytest.mark.expression import Expression
+from xdist.remote import Producer
+from xdist.scheduler.protocol import Scheduling
 
 from playground.catalog.entries import Catalog, load_catalog
 from playground.config.settings import Settings, load_settings
@@ -22,6 +24,7 @@ from playground.service import Playground
 from playground.workers.pool import Pool
 from tests.families.bank import Bank
 from tests.support import compiler
+from tests.support.distribution import ByModule
 from tests.support.tiny_bank import TinyBank
 
 DATA = Path(__file__).parent / "data"
@@ -96,14 +99,18 @@ LONGEST = (
     "ui/test_strangers.py",
     "ui/test_japanese.py",
 )
-"""Modules that take a minute or more, of each part of `make test` the longest first: begun last, one of them would keep
-one core busy alone."""
+"""Modules that take a minute or more, the longest first: begun last, one of them would keep one core busy alone."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     place = {tests / name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    return ByModule(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 MARKS = ("alone", "integration", "parallel", "ui", "waits")

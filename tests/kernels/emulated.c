@@ -1,6 +1,7 @@
 /* Runs a plan that Python has written down, from standard input, and writes the logits behind each part of a text to
  * standard output: whole graphs on processors that are emulated, where there is no Python. tests/kernels/test_neon.py
  * writes it; both machines are of 64 bits and keep the low byte first, so that structures are the same. */
+#define _GNU_SOURCE
 #include <stdio.h>
 #include "program.c"
 

@@ -1,5 +1,6 @@
 /* Prints a checksum of what each operation of vec.h gives on many numbers, and of what is made of them: compiled for two
  * instruction sets, it says in what they differ. No numbers that are none: sets may differ there. */
+#define _GNU_SOURCE
 #include <stdio.h>
 #include "program.c"
 

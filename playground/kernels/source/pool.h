@@ -27,6 +27,7 @@
 #endif
 #define LOOKS 4000        /* before others may have the core: longer than any two threads are apart in even work */
 #define AWAKE_NS 2000000L /* between two steps, before a helper sleeps */
+#define PART_NS 10000000L /* between two attempts of a helper to have a core of its own */
 
 /* Two kinds of work: in lock step, where every thread has its part, and shared, where whoever comes has some. */
 typedef struct Pool {
@@ -41,6 +42,7 @@ typedef struct Pool {
     _Alignas(64) atomic_uint phase;
     atomic_int leaving, sleeping;
     atomic_long waited; /* nanoseconds of this step that threads waited for others beyond the usual */
+    atomic_int *cores;  /* where each thread was when it began its last work; -1: not known */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
 } Pool;
@@ -55,6 +57,53 @@ static long now_ns(void) {
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000000000L + t.tv_nsec;
 }
+
+/* -- a core for each ------------------------------------------------------------------------------------------------- */
+
+/* Threads that slept are often woken on one core, where they take turns at every meeting until the system looks whether
+ * another one is idle, which it does at a timer's ticks: 5 ms of a prompt that needs 19 (docs/engine.md). So a helper that
+ * finds itself on the core of a thread before it goes to one that none of them is on, if it may use any; it may use all
+ * again as soon as it is there, and the system has the last word. */
+#ifdef __linux__
+#ifndef CORE_NOW
+#define CORE_NOW() sched_getcpu()
+#endif
+/* A core that none of the others is on; if there is none, that none of the threads before this one is on. */
+static int elsewhere(const Pool *pool, int thread, int here) {
+    cpu_set_t all;
+    if (sched_getaffinity(0, sizeof all, &all)) return here;
+    for (int count = pool->threads; count >= thread; count -= pool->threads - thread) {
+        cpu_set_t free_ = all;
+        for (int i = 0; i < count; i++) {
+            int core = i == thread ? -1 : atomic_load_explicit(&pool->cores[i], memory_order_relaxed);
+            if (core >= 0 && core < CPU_SETSIZE) CPU_CLR(core, &free_);
+        }
+        if (!CPU_COUNT(&free_)) continue;
+        if (sched_setaffinity(0, sizeof free_, &free_)) return here;
+        here = CORE_NOW();
+        sched_setaffinity(0, sizeof all, &all);
+        return here;
+    }
+    return here;
+}
+static void begin_on_core(Pool *pool, int thread, long *parted) {
+    int here = CORE_NOW(), crowded = 0;
+    for (int i = 0; i < thread; i++) crowded |= atomic_load_explicit(&pool->cores[i], memory_order_relaxed) == here;
+    if (crowded && now_ns() - *parted > PART_NS) {
+        pthread_mutex_lock(&pool->mutex); /* two that part at once would go to the same core */
+        here = elsewhere(pool, thread, here);
+        atomic_store_explicit(&pool->cores[thread], here, memory_order_relaxed);
+        pthread_mutex_unlock(&pool->mutex);
+        *parted = now_ns();
+    } else {
+        atomic_store_explicit(&pool->cores[thread], here, memory_order_relaxed);
+    }
+}
+#else
+static void begin_on_core(Pool *pool, int thread, long *parted) { (void)pool, (void)thread, (void)parted; }
+#endif
+
+/* -- working together ------------------------------------------------------------------------------------------------ */
 
 static void barrier(Pool *pool) {
     if (pool->threads == 1) return;
@@ -80,6 +129,7 @@ static void *helper(void *given) {
     Pool *pool = me.pool;
     free(given);
     unsigned seen = 0;
+    long parted = now_ns() - 2 * PART_NS;
     for (;;) {
         long until = now_ns() + (pool->awake ? AWAKE_NS : 0);
         while (atomic_load_explicit(&pool->generation, memory_order_acquire) == seen && now_ns() < until)
@@ -96,6 +146,7 @@ static void *helper(void *given) {
         MAY_LOSE_CORE();
         seen = atomic_load(&pool->generation); /* shared work may be over, and other work be there */
         if (atomic_load(&pool->leaving)) return atomic_fetch_sub(&pool->inside, 1), NULL;
+        begin_on_core(pool, me.thread, &parted);
         if (seen % 2) pool->shared(pool->with, me.thread);
         else {
             pool->in_step(pool->with, me.thread);
@@ -111,6 +162,8 @@ static void pool_settle(Pool *pool) {
 }
 
 static void call_helpers(Pool *pool, unsigned kind) {
+    long unused = 0;
+    begin_on_core(pool, 0, &unused);
     unsigned generation = atomic_load(&pool->generation);
     atomic_store(&pool->generation, generation + 2 - (generation + kind) % 2);
     if (!atomic_load(&pool->sleeping)) return;
@@ -140,6 +193,7 @@ static void pool_close(Pool *pool) {
     pthread_mutex_destroy(&pool->mutex);
     pthread_cond_destroy(&pool->wake);
     free(pool->helpers);
+    free(pool->cores);
     free(pool);
 }
 
@@ -151,11 +205,14 @@ static Pool *pool_open(int threads, int awake, void (*in_step)(void *, int), voi
     pool->threads = threads, pool->awake = awake;
     pool->in_step = in_step, pool->shared = shared, pool->with = with;
     pool->helpers = calloc((size_t)threads, sizeof(pthread_t));
-    if (!pool->helpers || pthread_mutex_init(&pool->mutex, NULL)) return free(pool->helpers), free(pool), NULL;
+    pool->cores = malloc((size_t)threads * sizeof(atomic_int));
+    if (!pool->helpers || !pool->cores || pthread_mutex_init(&pool->mutex, NULL))
+        return free(pool->helpers), free(pool->cores), free(pool), NULL;
     if (pthread_cond_init(&pool->wake, NULL)) {
         pthread_mutex_destroy(&pool->mutex);
-        return free(pool->helpers), free(pool), NULL;
+        return free(pool->helpers), free(pool->cores), free(pool), NULL;
     }
+    for (int i = 0; i < threads; i++) atomic_store(&pool->cores[i], -1);
     for (int i = 1; i < threads; i++) {
         Helper *me = malloc(sizeof *me);
         if (me) *me = (Helper){pool, i};

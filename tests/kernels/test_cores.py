@@ -1,0 +1,143 @@
+"""Threads that were woken on one core part; where there is no other core they stay, and don't try it over and over.
+
+The C that decides is run here on a made-up machine, for which core wakes a thread is the system's choice.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from playground.kernels.building import SOURCE, compiler, obstacle
+
+pytestmark = [
+    pytest.mark.skipif(obstacle() is not None, reason=obstacle() or ""),
+    pytest.mark.skipif(platform.system() != "Linux", reason="only Linux says on which core a thread is"),
+]
+
+DRIVER = """
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static int machine, fails;
+static _Thread_local int core;  /* every thread begins on the first */
+static atomic_int narrowed, widened;
+
+static int get(cpu_set_t *set) {
+    CPU_ZERO(set);
+    for (int i = 0; i < machine; i++) CPU_SET(i, set);
+    return 0;
+}
+static int set(const cpu_set_t *to) {
+    if (fails) return -1;
+    atomic_fetch_add(CPU_COUNT(to) == machine ? &widened : &narrowed, 1);
+    usleep(2000);  /* as long as another thread needs to choose the same */
+    for (int i = 0; i < machine && !CPU_ISSET(core, to); i++)
+        if (CPU_ISSET(i, to)) core = i;
+    return 0;
+}
+#define CORE_NOW() core
+#define sched_getaffinity(pid, size, to) get(to)
+#define sched_setaffinity(pid, size, from) set(from)
+#include "pool.h"
+
+static int where[64], back;
+static void work(void *with, int thread) {
+    (void)with;
+    where[thread] = core;
+    if (back) core = 0;  /* the system puts it back */
+}
+/* argv: threads, cores, steps, whether all are put back after each, whether the system refuses, microseconds between */
+int main(int n, char **v) {
+    if (n < 7) return 1;
+    int threads = atoi(v[1]);
+    machine = atoi(v[2]), back = atoi(v[4]), fails = atoi(v[5]);
+    Pool *pool = pool_open(threads, 1, work, work, NULL);
+    for (int step = 0; step < atoi(v[3]); step++) {
+        together(pool);
+        pool_settle(pool);
+        usleep((useconds_t)atoi(v[6]));
+    }
+    for (int i = 0; i < threads; i++) printf("%d ", where[i]);
+    printf("%d %d\\n", narrowed, widened);
+    pool_close(pool);
+    return 0;
+}
+"""
+
+Drive = Callable[..., tuple[list[int], int, int]]
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
+    command = compiler()
+    if command is None:
+        pytest.skip("there is no C compiler")
+    folder = tmp_path_factory.mktemp("cores")
+    (folder / "driver.c").write_text(DRIVER)
+    built = [
+        *command,
+        "-O2",
+        "-std=gnu11",
+        "-pthread",
+        f"-I{SOURCE}",
+        str(folder / "driver.c"),
+        "-o",
+        str(folder / "driver"),
+    ]
+    subprocess.run(built, check=True)
+
+    def run(
+        threads: int, cores: int, steps: int = 1, *, back: bool = False, fails: bool = False, between_us: int = 0
+    ) -> tuple[list[int], int, int]:
+        """Each thread's core in the last step, and how often a thread's cores were narrowed and widened."""
+        numbers = [threads, cores, steps, int(back), int(fails), between_us]
+        done = subprocess.run(
+            [folder / "driver", *map(str, numbers)], capture_output=True, text=True, check=True, timeout=60
+        )
+        *where, narrowed, widened = map(int, done.stdout.split())
+        return where, narrowed, widened
+
+    return run
+
+
+@pytest.mark.parametrize(("threads", "cores"), [(2, 2), (2, 4), (3, 3), (4, 4), (4, 8)])
+def test_each_has_a_core_of_its_own_and_may_use_all_again(drive: Drive, threads: int, cores: int) -> None:
+    where, narrowed, widened = drive(threads, cores)
+    assert len(set(where)) == threads
+    assert where[0] == 0  # the caller stays
+    assert narrowed == widened == threads - 1
+
+
+def test_who_has_one_is_left_there(drive: Drive) -> None:
+    where, narrowed, _ = drive(3, 4, steps=20, between_us=2000)
+    assert len(set(where)) == 3
+    assert narrowed == 2
+
+
+def test_more_threads_than_cores_use_all_cores(drive: Drive) -> None:
+    where, narrowed, widened = drive(4, 2)
+    assert set(where) == {0, 1}
+    assert narrowed == widened <= 3
+
+
+def test_with_one_core_nobody_goes(drive: Drive) -> None:
+    assert drive(3, 1, steps=5, between_us=12_000) == ([0, 0, 0], 0, 0)
+
+
+def test_who_is_put_back_goes_again_but_not_at_each_step(drive: Drive) -> None:
+    _, at_once, _ = drive(2, 2, steps=200, back=True)
+    assert 1 <= at_once <= 30  # 200 steps take some milliseconds, a hundred times ten on a machine that has no time
+    _, later, _ = drive(2, 2, steps=5, back=True, between_us=15_000)
+    assert later == 5
+
+
+def test_where_the_system_refuses_the_work_is_done(drive: Drive) -> None:
+    assert drive(3, 4, steps=3, fails=True, between_us=12_000) == ([0, 0, 0], 0, 0)

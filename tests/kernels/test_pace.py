@@ -50,16 +50,59 @@ int main(int n, char **v) {
 }
 """
 
+QUOTA = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "pace.h"
+/* argv: steps of one token, cores' worth of time in each period of 100 ms, milliseconds of a step by `threads` together
+ * and by the caller alone. Who has used the time up is stopped until the next period. Prints the time each way would
+ * take, the time that was taken, and how often the caller worked alone. */
+int main(int n, char **v) {
+    if (n < 6) return 1;
+    int steps = atoi(v[1]), threads = atoi(v[5]), alone = 0;
+    double quota = 1e8 * atof(v[2]), all[3];
+    for (int kind = 0; kind < 3; kind++) {
+        Pace pace = {.longer = 1};
+        double now = 0, used = 0;
+        for (int i = 0; i < steps; i++) {
+            int way = kind < 2 ? kind : pace_way(&pace);
+            double left = 1e6 * atof(v[3 + way]), began = now, ran = 0, cores = way ? 1 : threads;
+            while (left > 0) {
+                double period = 1e8 * (long)(now / 1e8 + 1e-9) + 1e8;
+                double can = (quota - used) / cores, until = period - now;
+                double some = left < can ? left : can;
+                if (some > until) some = until;
+                now += some, ran += some, left -= some, used += some * cores;
+                if (left > 0) now = period;
+                if (now >= period) used = 0;
+            }
+            if (kind == 2) alone += way, pace_took(&pace, now - began, now - began - ran);
+        }
+        all[kind] = now;
+    }
+    printf("%f %f %f %d\\n", all[0], all[1], all[2], alone);
+    return 0;
+}
+"""
+
 Stretch = tuple[int, float, float, float, float]
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(DRIVER, tmp_path_factory.mktemp("pace"))
+
+
+@pytest.fixture(scope="module")
+def quota_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(QUOTA, tmp_path_factory.mktemp("quota"))
+
+
+def compiled(driver: str, folder: Path) -> Path:
     command = compiler()
     if command is None:
         pytest.skip("there is no C compiler")
-    folder = tmp_path_factory.mktemp("pace")
-    (folder / "driver.c").write_text(DRIVER)
+    (folder / "driver.c").write_text(driver)
     arguments = ["-O1", "-I", str(SOURCE), str(folder / "driver.c"), "-o", str(folder / "driver")]
     subprocess.run([*command, *arguments], check=True, capture_output=True)
     assert shutil.which(folder / "driver")
@@ -113,6 +156,23 @@ def test_soon_after_the_neighbours_left_threads_work_together_again(driver: Path
     *_, before = run(driver, 1000, shared)
     *_, after = run(driver, 2000, shared, quiet)
     assert after - before < 200
+
+
+@pytest.mark.parametrize("quota", [0.5, 1.0])
+@pytest.mark.parametrize("threads", [2, 4])
+def test_under_a_quota_one_thread_reads_as_much_in_less_time(quota_driver: Path, quota: float, threads: int) -> None:
+    """Two threads are 1.3 times as fast as one and use a quota up in half of the time."""
+    said = subprocess.run(
+        [quota_driver, "16000", str(quota), "4.0", "5.2", str(threads)], check=True, capture_output=True, text=True
+    )
+    together, alone, took, _ = map(float, said.stdout.split())
+    assert together > 1.3 * alone
+    assert took <= alone / 0.93
+
+
+def test_where_a_quota_stops_nobody_no_step_is_taken_alone(quota_driver: Path) -> None:
+    said = subprocess.run([quota_driver, "4000", "2.0", "4.0", "5.2", "2"], check=True, capture_output=True, text=True)
+    assert said.stdout.split()[3] == "0"
 
 
 @pytest.mark.integration

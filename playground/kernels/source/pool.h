@@ -58,6 +58,13 @@ static long now_ns(void) {
     return t.tv_sec * 1000000000L + t.tv_nsec;
 }
 
+/* For how long this thread has had a core. */
+static long ran_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * 1000000000L + t.tv_nsec;
+}
+
 /* -- a core for each ------------------------------------------------------------------------------------------------- */
 
 /* Threads that slept are often woken on one core, where they take turns at every meeting until the system looks whether

@@ -246,6 +246,7 @@ Run *pg_open(const Plan *plan, int max_size, int awake) {
     if (!r) return NULL;
     r->plan = *plan;
     r->forced = -1;
+    r->pace[0].longer = 1;
     r->bits = 16;
     r->result = result_floats(plan, max_size);
     r->taken = calloc((size_t)plan->ops, sizeof(atomic_int));
@@ -293,18 +294,25 @@ void pg_conv_inputs(Run *r, float **inputs) { r->inputs = inputs; }
 /* The same of recurrences' states: for each, in order, [heads][size / 16][key size][16]. */
 void pg_states(Run *r, float **states) { r->states = states; }
 
+/* One token: by whichever threads come, or by the caller alone where the cores are others' as well and that is faster. */
+static void run_one(Run *r, int start) {
+    unsigned long long step = (atomic_load_explicit(&r->step, memory_order_relaxed) >> 32) + 1;
+    atomic_store_explicit(&r->step, step << 32 | (unsigned)start, memory_order_release);
+    int threads = r->plan.threads, way = r->forced >= 0 ? r->forced : pace_way(&r->pace[0]);
+    if (threads == 1 || r->forced == ALONE) return one_token(r, 0);
+    long began = now_ns(), ran = ran_ns();
+    if (way == ALONE) one_token(r, 0);
+    else shared(r->pool);
+    double took = (double)(now_ns() - began);
+    if (r->forced < 0) pace_took(&r->pace[0], took, took - (double)(ran_ns() - ran));
+}
+
 static void run(Run *r, const int64_t *ids, int tokens, int start) {
     if (tokens > 1) pool_settle(r->pool);
     r->ids = ids, r->tokens = tokens, r->start = start;
     atomic_store_explicit(&r->broken, r->plan.ops, memory_order_relaxed);
     int size = 0, threads = r->working = r->plan.threads;
-    if (tokens == 1) {
-        unsigned long long step = (atomic_load_explicit(&r->step, memory_order_relaxed) >> 32) + 1;
-        atomic_store_explicit(&r->step, step << 32 | (unsigned)start, memory_order_release);
-        if (threads == 1 || r->forced == ALONE) one_token(r, 0);
-        else shared(r->pool);
-        return;
-    }
+    if (tokens == 1) return run_one(r, start);
     for (int i = 0; i < r->plan.ops; i++) atomic_store_explicit(&r->taken[i], 0, memory_order_relaxed);
     if (threads == 1) return many_tokens(r, 0);
     while (size < PACES - 1 && 1 << size < tokens) size++;

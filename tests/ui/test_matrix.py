@@ -129,6 +129,7 @@ def test_what_no_table_shows_is_not_kept() -> None:
     assert slim(made).run.text == made.run.text
 
 
+@pytest.mark.alone
 def test_a_look_at_ten_thousand_rows_is_quick() -> None:
     run = suite_run(rows=10_000)
     matrix = Matrix(run)

@@ -33,7 +33,7 @@ typedef struct {
     double sum;     /* nanoseconds of the trial that is under way */
     int way, trial, pause; /* the usual way; steps left of a trial; steps until the next */
     int eased;             /* quick steps in a row */
-    int longer;            /* whether trials are of steps of one token */
+    int longer;            /* whether it is of steps of one token, whose trials are so */
     int crowded;           /* alone the caller was often without a core: quick steps say nothing, until that is over */
 } Pace;
 

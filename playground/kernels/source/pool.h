@@ -67,10 +67,10 @@ static long ran_ns(void) {
 
 /* -- a core for each ------------------------------------------------------------------------------------------------- */
 
-/* Threads that slept are often woken on one core, where they take turns at every meeting until the system looks whether
- * another one is idle, which it does at a timer's ticks: 5 ms of a prompt that needs 19 (docs/engine.md). So a helper that
- * finds itself on the core of a thread before it goes to one that none of them is on, if it may use any; it may use all
- * again as soon as it is there, and the system has the last word. */
+/* At times threads that slept are woken on one core, where they take turns at every meeting until the system looks whether
+ * another one is idle, which it does at a timer's ticks: 5 ms and more of a prompt that needs 19 (docs/engine.md). So a
+ * helper that finds itself on the core of a thread before it goes to one that none of them is on, if it may use any; it
+ * may use all again as soon as it is there, and the system has the last word. */
 #ifdef __linux__
 #ifndef CORE_NOW
 #define CORE_NOW() sched_getcpu()

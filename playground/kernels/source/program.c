@@ -186,7 +186,6 @@ static void many_tokens(void *with, int thread) {
     Run *r = with;
     const Plan *plan = &r->plan;
     int share = (r->tokens + r->working - 1) / r->working;
-
     for (int i = 0; i < plan->ops; i++) {
         const Op *op = plan->list + i;
         PROFILE_BEGIN

@@ -126,7 +126,7 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
 
 @pytest.mark.parametrize(("threads", "cores"), [(2, 2), (2, 4), (3, 3), (4, 4), (4, 8)])
 def test_each_has_a_core_of_its_own_and_may_use_all_again(drive: Drive, threads: int, cores: int) -> None:
-    done = drive(threads, cores)
+    done = drive(threads, cores, steps=threads, between_us=8000)  # one after the other
     assert len(set(done.where)) == threads
     assert done.where[0] == 0  # the caller stays
     assert done.narrowed == done.widened == threads - 1
@@ -139,7 +139,7 @@ def test_who_has_one_is_left_there(drive: Drive) -> None:
 
 
 def test_more_threads_than_cores_use_all_cores(drive: Drive) -> None:
-    done = drive(4, 2)
+    done = drive(4, 2, steps=4, between_us=8000)
     assert set(done.where) == {0, 1}
     assert done.narrowed == done.widened <= 3
 

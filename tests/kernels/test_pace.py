@@ -85,6 +85,26 @@ int main(int n, char **v) {
 }
 """
 
+STALL = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "pace.h"
+/* argv: for how many milliseconds one step of one token has no core, and which; prints how often the caller worked
+ * alone. */
+int main(int n, char **v) {
+    int alone = 0;
+    Pace pace = {.longer = 1};
+    for (int i = 0; n > 2 && i < 4000; i++) {
+        double stall = i == atoi(v[2]) ? 1e6 * atof(v[1]) : 0;
+        int way = pace_way(&pace);
+        alone += way;
+        pace_took(&pace, (way ? 6.5e6 : 5e6) + stall, stall);
+    }
+    printf("%d", alone);
+    return 0;
+}
+"""
+
 Stretch = tuple[int, float, float, float, float]
 
 
@@ -96,6 +116,11 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def quota_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled(QUOTA, tmp_path_factory.mktemp("quota"))
+
+
+@pytest.fixture(scope="module")
+def stall_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(STALL, tmp_path_factory.mktemp("stall"))
 
 
 def compiled(driver: str, folder: Path) -> Path:
@@ -173,6 +198,13 @@ def test_under_a_quota_one_thread_reads_as_much_in_less_time(quota_driver: Path,
 def test_where_a_quota_stops_nobody_no_step_is_taken_alone(quota_driver: Path) -> None:
     said = subprocess.run([quota_driver, "4000", "2.0", "4.0", "5.2", "2"], check=True, capture_output=True, text=True)
     assert said.stdout.split()[3] == "0"
+
+
+@pytest.mark.parametrize("stall_ms", [30, 300, 30_000])
+@pytest.mark.parametrize("at", [0, 1000])
+def test_a_process_that_was_stopped_goes_on_together(stall_driver: Path, stall_ms: int, at: int) -> None:
+    said = subprocess.run([stall_driver, str(stall_ms), str(at)], check=True, capture_output=True, text=True)
+    assert said.stdout == "0"
 
 
 @pytest.mark.integration

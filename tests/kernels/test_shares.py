@@ -89,6 +89,7 @@ def graph(folder: Path, name: str = "eight bits") -> Path:
 
 def rows(engine: KernelEngine, prompt: int = 3) -> list[NDArray[Any]]:
     ids = [(7 * place + 3) % kernel_graphs.VOCAB for place in range(prompt + STEPS)]
+    engine.take_steps(alone=False)  # threads that sleep would soon leave all to the caller
     engine.reset(prompt)
     found = [engine.prefill(ids[:prompt]).copy()]
     for place in range(prompt, prompt + STEPS):

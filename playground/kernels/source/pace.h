@@ -17,6 +17,8 @@
 #define TRIAL 24         /* steps by which the other way is judged … */
 #define ENOUGH_NS 120e6  /* … or as many as take so long */
 #define LONGER 4         /* by so many times as much of steps of one token: quotas are of a tenth of a second */
+#define LASTING 48       /* steps of one token in a row behind which waits were long, before a trial */
+#define STALLED 16       /* times the usual: no step of one token counts for more */
 #define COST 0.04        /* share of the time that trials may take */
 #define USUAL 0.06       /* weight of the newest step in what a way takes */
 #define LATELY 0.3       /* the same in what was waited */
@@ -33,6 +35,7 @@ typedef struct {
     double sum;     /* nanoseconds of the trial that is under way */
     int way, trial, pause; /* the usual way; steps left of a trial; steps until the next */
     int eased;             /* quick steps in a row */
+    int waiting;           /* steps in a row behind which threads were seen to wait long */
     int longer;            /* whether it is of steps of one token, whose trials are so */
     int crowded;           /* alone the caller was often without a core: quick steps say nothing, until that is over */
 } Pace;
@@ -52,7 +55,10 @@ static void pace_judge(Pace *pace, int steps) {
     if (pace->took[other] < BETTER * pace->took[pace->way])
         pace->way = other, pace->waits = pace->idle = pace->all = 0, pace->crowded = 0;
     double pause = lost > 0 ? lost / (COST * pace->took[pace->way]) : 0;
-    pace->pause = pause < 4 * TRIAL ? 4 * TRIAL : pause > 2000 ? 2000 : (int)pause;
+    /* Long steps of one token are not many: soon enough the pause is over by the clock. */
+    double least = pace->longer ? 4 * LONGER * ENOUGH_NS / pace->took[pace->way] + 1 : 4 * TRIAL;
+    if (least > 4 * TRIAL) least = 4 * TRIAL;
+    pace->pause = (int)(pause < least ? least : pause > 2000 ? 2000 : pause);
 }
 
 /* A step was taken the way `pace_way` said: in `ns`, of which threads waited `waited` beyond the usual. */
@@ -65,6 +71,9 @@ static void pace_took(Pace *pace, double ns, double waited) {
     }
     double *took = &pace->took[pace->way];
     if (pace->longer) {
+        /* A process that was stopped, or its first step, whose memory comes from disk, says nothing of neighbours. */
+        if (*took == 0) ns -= waited, waited = 0;
+        else if (ns > STALLED * *took) waited *= STALLED * *took / ns, ns = STALLED * *took;
         pace->idle += waited - USUAL * pace->idle, pace->all += ns - USUAL * pace->all;
         double share = pace->all > 0 ? pace->idle / pace->all : 0;
         if (pace->way == TOGETHER) pace->waits = share;
@@ -77,7 +86,8 @@ static void pace_took(Pace *pace, double ns, double waited) {
     if (pace->eased < IN_A_ROW) *took = *took > 0 ? *took + USUAL * (ns - *took) : ns;
     else pace->pause = 0, pace->eased = 0, *took = ns;
     if (pace->pause > 0) pace->pause--;
-    if (pace->pause <= 0 && (pace->way == ALONE || pace->waits > LONG_WAITS))
+    pace->waiting = pace->waits > LONG_WAITS ? pace->waiting + 1 : 0;
+    if (pace->pause <= 0 && (pace->way == ALONE || pace->waiting > (pace->longer ? LASTING : 0)))
         pace->trial = pace_trial(pace), pace->sum = 0;
 }
 

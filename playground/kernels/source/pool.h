@@ -42,6 +42,7 @@ typedef struct Pool {
     _Alignas(64) atomic_uint phase;
     atomic_int leaving, sleeping;
     atomic_long waited; /* nanoseconds of this step that threads waited for others beyond the usual */
+    atomic_int parting; /* whether one of them is on its way to another core */
     atomic_int *cores;  /* where each thread was when it began its last work; -1: not known */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
@@ -60,7 +61,7 @@ static long now_ns(void) {
 
 /* For how long this thread has had a core. */
 static long ran_ns(void) {
-    struct timespec t;
+    struct timespec t = {0};
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return t.tv_sec * 1000000000L + t.tv_nsec;
 }
@@ -96,11 +97,11 @@ static int elsewhere(const Pool *pool, int thread, int here) {
 static void begin_on_core(Pool *pool, int thread, long *parted) {
     int here = CORE_NOW(), crowded = 0;
     for (int i = 0; i < thread; i++) crowded |= atomic_load_explicit(&pool->cores[i], memory_order_relaxed) == here;
-    if (crowded && now_ns() - *parted > PART_NS) {
-        pthread_mutex_lock(&pool->mutex); /* two that part at once would go to the same core */
+    /* Two that part at once would go to the same core: who comes second does so at its next step. */
+    if (here >= 0 && crowded && now_ns() - *parted > PART_NS && !atomic_exchange(&pool->parting, 1)) {
         here = elsewhere(pool, thread, here);
         atomic_store_explicit(&pool->cores[thread], here, memory_order_relaxed);
-        pthread_mutex_unlock(&pool->mutex);
+        atomic_store(&pool->parting, 0);
         *parted = now_ns();
     } else {
         atomic_store_explicit(&pool->cores[thread], here, memory_order_relaxed);

@@ -185,6 +185,7 @@ static void merge_partial(float *max, float *sum, float *out, float max2, float 
 
 /* Have bytes on their way to the second cache while others are computed with. */
 static void fetch_ahead(const uint8_t *from, size_t count) {
+    if (!FETCH_AHEAD) return;
     for (size_t i = 0; i < count; i += 64) __builtin_prefetch(from + i, 0, 2);
 }
 

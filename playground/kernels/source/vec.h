@@ -49,6 +49,11 @@ INLINE v16i sum4_whole(sum4 acc) { return acc; }
 #define NEXT_PANEL 0
 #endif
 
+/* Whether one token's attention has its keys and values on their way before it needs them. */
+#ifndef FETCH_AHEAD
+#define FETCH_AHEAD 1
+#endif
+
 /* Tiles are expanded for each number of rows and their loops unrolled, so that sums stay in registers. Plain C has none that
  * are wide enough: it would only take long to compile. */
 #ifdef PLAYGROUND_VEC_SCALAR_H

@@ -24,7 +24,7 @@ from playground.service import Playground
 from playground.workers.pool import Pool
 from tests.families.bank import Bank
 from tests.support import compiler
-from tests.support.distribution import ByModule
+from tests.support.distribution import MARKS, ByModule, marks_in
 from tests.support.tiny_bank import TinyBank
 
 DATA = Path(__file__).parent / "data"
@@ -57,7 +57,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """
     if not collection_path.name.startswith("test_") or not (wanted := config.option.markexpr):
         return None
-    return True if not _may_select(wanted, frozenset(MARK.findall(collection_path.read_text("utf-8")))) else None
+    return True if not _may_select(wanted, marks_in(collection_path)) else None
 
 
 LONGEST = (
@@ -111,10 +111,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
     return ByModule(config, log) if config.getvalue("dist") == "loadgroup" else None
-
-
-MARKS = ("alone", "integration", "parallel", "ui", "waits")
-MARK = re.compile(rf"\bmark\.({'|'.join(MARKS)})\b")
 
 
 @cache

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from playground.kernels.building import SOURCE, compiler, obstacle
+from playground.kernels.building import obstacle
+from tests.support import kernel_sets
 
 pytestmark = [
     pytest.mark.skipif(obstacle() is not None, reason=obstacle() or ""),
+    kernel_sets.needs_compiler,
     pytest.mark.skipif(platform.system() != "Linux", reason="only Linux says on which core a thread is"),
 ]
 
@@ -94,30 +96,16 @@ Drive = Callable[..., Driven]
 
 @pytest.fixture(scope="module")
 def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
-    command = compiler()
-    if command is None:
-        pytest.skip("there is no C compiler")
     folder = tmp_path_factory.mktemp("cores")
     (folder / "driver.c").write_text(DRIVER)
-    built = [
-        *command,
-        "-O2",
-        "-std=gnu11",
-        "-pthread",
-        f"-I{SOURCE}",
-        str(folder / "driver.c"),
-        "-o",
-        str(folder / "driver"),
-    ]
-    subprocess.run(built, check=True)
+    options = ["-std=gnu11", "-pthread"]
+    driver = kernel_sets.compile_c("scalar", options, folder / "driver.c", folder / "driver")
 
     def run(
         threads: int, cores: int, steps: int = 1, *, back: bool = False, fails: bool = False, between_us: int = 0
     ) -> Driven:
         numbers = [threads, cores, steps, int(back), int(fails), between_us]
-        done = subprocess.run(
-            [folder / "driver", *map(str, numbers)], capture_output=True, text=True, check=True, timeout=60
-        )
+        done = subprocess.run([driver, *map(str, numbers)], capture_output=True, text=True, check=True, timeout=60)
         *where, narrowed, widened, tries = map(int, done.stdout.split())
         return Driven(where, narrowed, widened, tries)
 

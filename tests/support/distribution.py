@@ -8,7 +8,14 @@ from pathlib import Path
 
 from xdist.scheduler import LoadGroupScheduling
 
-_PARALLEL = re.compile(r"\bmark\.parallel\b")
+MARKS = ("alone", "integration", "parallel", "ui", "waits")
+_MARK = re.compile(rf"\bmark\.({'|'.join(MARKS)})\b")
+
+
+@functools.cache
+def marks_in(module: Path) -> frozenset[str]:
+    """Those of ``MARKS`` that stand in its text."""
+    return frozenset(_MARK.findall(module.read_text("utf-8")))
 
 
 class ByModule(LoadGroupScheduling):
@@ -19,9 +26,5 @@ class ByModule(LoadGroupScheduling):
     def _split_scope(self, nodeid: str) -> str:
         scope: str = super()._split_scope(nodeid)
         module = nodeid.partition("::")[0]
-        return module if scope == nodeid and not _is_parallel(self.config.rootpath / module) else scope
-
-
-@functools.cache
-def _is_parallel(module: Path) -> bool:
-    return bool(_PARALLEL.search(module.read_text("utf-8")))
+        is_free = "parallel" in marks_in(self.config.rootpath / module)
+        return module if scope == nodeid and not is_free else scope

@@ -76,22 +76,22 @@ static long ran_ns(void) {
 #ifndef CORE_NOW
 #define CORE_NOW() sched_getcpu()
 #endif
-/* A core that none of the others is on; if there is none, that none of the threads before this one is on. */
-static int elsewhere(const Pool *pool, int thread, int here) {
-    cpu_set_t all;
-    if (sched_getaffinity(0, sizeof all, &all)) return here;
-    for (int count = pool->threads; count >= thread; count -= pool->threads - thread) {
-        cpu_set_t free_ = all;
-        for (int i = 0; i < count; i++) {
-            int core = i == thread ? -1 : atomic_load_explicit(&pool->cores[i], memory_order_relaxed);
-            if (core >= 0 && core < CPU_SETSIZE) CPU_CLR(core, &free_);
-        }
-        if (!CPU_COUNT(&free_)) continue;
-        if (sched_setaffinity(0, sizeof free_, &free_)) return here;
-        here = CORE_NOW();
-        sched_setaffinity(0, sizeof all, &all);
-        return here;
+/* Those of `all` cores that none of the first `count` threads but this one is on. */
+static cpu_set_t free_of(const Pool *pool, cpu_set_t all, int thread, int count) {
+    for (int i = 0; i < count; i++) {
+        int core = i == thread ? -1 : atomic_load_explicit(&pool->cores[i], memory_order_relaxed);
+        if (core >= 0 && core < CPU_SETSIZE) CPU_CLR(core, &all);
     }
+    return all;
+}
+static int elsewhere(const Pool *pool, int thread, int here) {
+    cpu_set_t all, others;
+    if (sched_getaffinity(0, sizeof all, &all)) return here;
+    others = free_of(pool, all, thread, pool->threads);
+    if (!CPU_COUNT(&others)) others = free_of(pool, all, thread, thread); /* where later ones were may be long ago */
+    if (!CPU_COUNT(&others) || sched_setaffinity(0, sizeof others, &others)) return here;
+    here = CORE_NOW();
+    sched_setaffinity(0, sizeof all, &all);
     return here;
 }
 static void begin_on_core(Pool *pool, int thread, long *parted) {

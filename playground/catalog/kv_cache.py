@@ -122,9 +122,10 @@ def _kinds(config: Mapping[str, Any]) -> list[str]:
 
 
 def _width(config: Mapping[str, Any]) -> float:
-    """Of a key and its value together, for one head."""
+    """Of a key and its value together, for one head. In a graph both are as wide as the wider one."""
     if whole(config, "kv_lora_rank"):
-        return float(sum(whole(config, name) for name in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")))
+        key = whole(config, "qk_nope_head_dim") + whole(config, "qk_rope_head_dim")
+        return 2.0 * max(key, whole(config, "v_head_dim"))
     heads = size(config, ATTENTION_HEADS)
     head = whole(config, *HEAD_DIM) or (size(config, HIDDEN_SIZE) / heads if heads else 0)
     return 2.0 * head

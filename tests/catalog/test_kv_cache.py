@@ -53,7 +53,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], float]] = {
     "latent attention, cached expanded (DeepSeek V2 Lite)": (
         {"hidden_size": 2048, "num_attention_heads": 16, "num_hidden_layers": 27, "num_key_value_heads": 16}
         | {"kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128},
-        27 * 16 * (128 + 64 + 128) * 4,
+        27 * 16 * 2 * (128 + 64) * 4,
     ),
 }
 

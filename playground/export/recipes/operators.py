@@ -11,15 +11,18 @@ knows torch and transformers; it writes no file.
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from statistics import NormalDist
 from typing import Any, cast
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
 from transformers import activations
 from transformers.cache_utils import DynamicCache
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_experts_forward
@@ -50,6 +53,9 @@ EIGHT = 8
 
 FLOAT = 1
 """ONNX's number for fp32."""
+
+STRAIGHT = 20
+"""From here on log(1 + exp(x)) is x in fp32; torch writes a choice between the two."""
 
 WATCHED = 5
 """Tokens of the run that is looked at; their positions begin at ``WATCHED``, so that a turn shows."""
@@ -110,6 +116,23 @@ class Turn:
     cosines: torch.Tensor
     sines: torch.Tensor
     interleaved: int
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What attention is told besides queries, keys and values.
+
+    Attributes:
+        mask: Stands for that of a layer; of anything else there is no operator.
+        scale: Of scores; None for the usual one.
+        softcap: Their limit, or none.
+        sinks: A score for each head that goes to no token, fp32 ``[heads]``; or none.
+    """
+
+    mask: Any
+    scale: float | None
+    softcap: float | None = None
+    sinks: torch.Tensor | None = None
 
 
 @dataclass
@@ -215,8 +238,8 @@ class Operators:
                 self._watch_states(number, layer)
         with torch.no_grad():
             self._model(**self._given(tokens, tokens + WATCHED, cache))
-        keys = {number: layer.keys.shape for number, layer in enumerate(cache.layers) if _keeps_keys(layer)}
-        found = {number: (shape[1], shape[3]) for number, shape in keys.items()} | self._seen.caches
+        kept = {number: layer for number, layer in enumerate(cache.layers) if _keeps_keys(layer)}
+        found = {number: _heads_kept(layer.keys, layer.values) for number, layer in kept.items()} | self._seen.caches
         if not found and not self._seen.states:
             raise NoOperator(msg("its layers keep nothing in transformers' cache"))
         layers = range(1 + max((*found, *self._seen.states)))
@@ -256,6 +279,11 @@ class Operators:
             raise NoOperator(msg("not every layer keeps keys and values"))
         return found.logits, [tensor for each in keeps for tensor in each or ()]
 
+    @property
+    def is_traced(self) -> bool:
+        """Whether what runs is to be written, and not looked at."""
+        return self._run is not None
+
     def _given(self, tokens: torch.Tensor, positions: torch.Tensor, cache: DynamicCache) -> dict[str, Any]:
         """The network's arguments: those of layers without positions have other names."""
         given = {"input_ids": tokens, "attention_mask": None, "use_cache": True}
@@ -292,8 +320,9 @@ class Operators:
         """
         query, key, value, mask = given
         scaling, softcap = told.pop("scaling", None), told.pop("softcap", None)
+        sinks = told.pop("s_aux", None)
         if self._run is None:  # watched: what it sees does not matter
-            self._seen.caches[module.layer_idx] = key.shape[1], key.shape[3]
+            self._seen.caches[module.layer_idx] = _heads_kept(key, value)
             seen = torch.nn.functional.scaled_dot_product_attention(
                 query, key, value, is_causal=True, scale=scaling, enable_gqa=True
             )
@@ -302,7 +331,7 @@ class Operators:
         if unknown:
             raise NoOperator(msg("attention is told {names}", names=unknown))
         layer = self._run.cache.layers[module.layer_idx]
-        return self._grouped(layer, (query, key, value), mask, scaling, softcap), None
+        return self._grouped(layer, (query, key, value), _Scores(mask, scaling, softcap, sinks)), None
 
     def _experts(self, module: Any, hidden: Any, chosen: Any, weights: Any) -> torch.Tensor:
         """As transformers' interface has it: ``[tokens, width]`` to the same, by each token's experts.
@@ -329,42 +358,39 @@ class Operators:
             return usual(query, key, value, is_causal=True, scale=scale, enable_gqa=True)
         if not self._run.order:
             raise NoOperator(msg("not every layer keeps keys and values"))
-        return self._grouped(self._run.order[-1], (query, key, value), mask, scale, None).transpose(1, 2)
+        return self._grouped(self._run.order[-1], (query, key, value), _Scores(mask, scale)).transpose(1, 2)
 
     def _grouped(
-        self,
-        layer: PastLayer,
-        given: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-        mask: Any,
-        scaling: float | None,
-        softcap: float | None,
+        self, layer: PastLayer, given: tuple[torch.Tensor, torch.Tensor, torch.Tensor], scores: _Scores
     ) -> torch.Tensor:
         """The operator, behind ``layer``: ``[batch, tokens, heads, size]``."""
         assert self._run is not None
         query, key, value = given
-        batch, heads, tokens, size = query.shape
-        if not isinstance(mask, Mask):
+        if not isinstance(scores.mask, Mask):
             raise NoOperator(_own_mask())
-        if mask.refusal:
-            raise mask.refusal
-        if key.shape[-1] != size or value.shape[-1] != size:
-            raise NoOperator(msg("keys and values have different sizes"))
+        if scores.mask.refusal:
+            raise scores.mask.refusal
+        if value.shape[-1] != key.shape[-1]:
+            return self._padded(layer, given, scores)
+        batch, heads, tokens, size = query.shape
         turn, other = getattr(query, "turn", None), getattr(key, "turn", None)
         if turn is not other:
             raise TurnLost(msg("queries and keys are turned differently"))
         settings: dict[str, Any] = {"num_heads": heads, "kv_num_heads": key.shape[1]}
-        settings["scale"] = float(size**-0.5 if scaling is None else scaling)
-        if mask.window > 0:
-            settings["local_window_size"] = mask.window
-        if softcap:
-            settings["softcap"] = float(softcap)
+        settings["scale"] = float(size**-0.5 if scores.scale is None else scores.scale)
+        if scores.mask.window > 0:
+            settings["local_window_size"] = scores.mask.window
+        if scores.softcap:
+            settings["softcap"] = float(scores.softcap)
         for each in (query, key):
             self._run.waiting.pop(id(each), None)
         rows = [each.transpose(1, 2).reshape(batch, tokens, -1) for each in given]
-        inputs = [*rows, *layer.past, *self._run.lengths]
+        tables = (turn.cosines, turn.sines) if turn else (None, None)
         if turn is not None:
             settings |= {"do_rotary": 1, "rotary_interleaved": turn.interleaved}
-            inputs += [turn.cosines, turn.sines]
+        inputs = [*rows, *layer.past, *self._run.lengths, *tables, None, None, scores.sinks]
+        while inputs[-1] is None:
+            inputs.pop()
         held = (batch, key.shape[1], layer.get_seq_length() + tokens, size)
         shapes = [(batch, tokens, heads * size), held, held]
         made, *present = torch.onnx.ops.symbolic_multi_out(
@@ -372,6 +398,19 @@ class Operators:
         )
         layer.present = tuple(present)
         return made.reshape(batch, tokens, heads, size)
+
+    def _padded(
+        self, layer: PastLayer, given: tuple[torch.Tensor, torch.Tensor, torch.Tensor], scores: _Scores
+    ) -> torch.Tensor:
+        """As ``_grouped``, where keys and values have different sizes: the narrower ones end in zeros, which add
+        nothing to a score and give columns that are left out.
+        """
+        narrow, size = given[2].shape[-1], max(each.shape[-1] for each in given)
+        scale = given[0].shape[-1] ** -0.5 if scores.scale is None else scores.scale
+        query, key, value = (_padded_to(size, each) for each in given)
+        for before, after in zip(given, (query, key, value), strict=True):
+            self.goes_on(before, after)
+        return self._grouped(layer, (query, key, value), replace(scores, scale=scale))[..., :narrow]
 
     def goes_on(self, before: Any, after: torch.Tensor) -> None:
         """Take note that ``after`` is ``before`` in another form, and so still to be turned."""
@@ -543,6 +582,10 @@ class _Calls(TorchFunctionMode):  # type: ignore[misc]
             return self._operators.attention_called(query, key, value, named["attn_mask"], named.get("scale"))
         if name == "__getitem__" and getattr(args[0], "only_new", False) and _from_the_end(args[1]):
             return args[0]
+        if name == "softplus" and self._operators.is_traced and _is_plain_softplus(*args, **named):
+            return _softplus(args[0])
+        if name == "erfinv" and self._operators.is_traced and (number := _number_of(args[0])) is not None:
+            return torch.tensor(math.sqrt(0.5) * NormalDist().inv_cdf((number + 1) / 2))
         found = func(*args, **named)
         if name in _SAME_HEADS:
             self._operators.goes_on(args[0], found)
@@ -636,6 +679,24 @@ def _fast_gelu(source: torch.Tensor) -> torch.Tensor:
     )
 
 
+def _number_of(traced: torch.Tensor) -> float | None:
+    """What a tensor of one number holds that was made of numbers alone; None of one that depends on what is given."""
+    constant = getattr(traced, "constant", None)
+    if constant is None:
+        return None
+    with _disable_current_modes():
+        return float(constant) if constant.numel() == 1 else None
+
+
+def _is_plain_softplus(source: torch.Tensor, beta: float = 1, threshold: float = STRAIGHT) -> bool:
+    """Whether it is log(1 + exp(x)), but for what no fp32 number has room for."""
+    return source.dtype == torch.float32 and beta == 1 and threshold >= STRAIGHT
+
+
+def _softplus(source: torch.Tensor) -> torch.Tensor:
+    return cast(torch.Tensor, torch.onnx.ops.symbolic("Softplus", [source], dtype=source.dtype, shape=source.shape))
+
+
 def _turn(
     heads: list[torch.Tensor],
     turned: tuple[torch.Tensor, ...],
@@ -702,6 +763,15 @@ def _is_number_of_each_head(factor: Any) -> bool:
     return isinstance(factor, float) or (
         isinstance(factor, torch.Tensor) and factor.ndim == 4 and factor.shape[-1] == 1
     )
+
+
+def _heads_kept(key: torch.Tensor, value: torch.Tensor) -> tuple[int, int]:
+    """How many heads there are, and of how many numbers."""
+    return key.shape[1], max(key.shape[3], value.shape[3])
+
+
+def _padded_to(size: int, heads: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.pad(heads, (0, size - heads.shape[-1])) if heads.shape[-1] < size else heads
 
 
 def _keeps_keys(layer: Any) -> bool:

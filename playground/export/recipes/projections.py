@@ -1,11 +1,12 @@
 """Fused projections that a network takes apart again: each part becomes a product of its own.
 
 Some families compute queries, keys and values in one product and pick each of them out of its columns, by reshaping,
-slicing and turning axes around. Which columns come to attention is found by sending their numbers through those very
-nodes; then the weight's columns are sorted once, when it is written, instead of a token's numbers at each step. Where
-heads of keys and values stand there once for each of several queries (Falcon's newer architecture), they are computed,
-and kept of a text, once: attention knows groups. No family is named. The module knows graphs of ONNX; what a product is
-rounded to is not its business.
+slicing and turning axes around; others each head's queries and the gate behind its attention (Qwen 3.5). Which columns
+come to attention, to a norm or an activation is found by sending their numbers through those very nodes; then the
+weight's columns are sorted once, when it is written, instead of a token's numbers at each step. Where heads of keys and
+values stand there once for each of several queries (Falcon's newer architecture), they are computed, and kept of a
+text, once: attention knows groups. No family is named. The module knows graphs of ONNX; what a product is rounded to is
+not its business.
 """
 
 from __future__ import annotations
@@ -34,19 +35,34 @@ TOKENS, PIECE = 3, 1
 
 @dataclass(frozen=True)
 class _Part:
-    """What comes to attention: columns of what a product, and a sum with a constant row behind it, give."""
+    """What is computed with: columns of what a product, and a sum with a constant row behind it, give.
+
+    Attributes:
+        shape: In which they lie there, with -1 where it goes with the number of tokens.
+    """
 
     product: Any
     bias: str
     columns: Array
+    shape: tuple[int, ...]
 
     @property
     def repeats(self) -> bool:
         return len(np.unique(self.columns)) < len(self.columns)
 
+    @property
+    def lies_in_rows(self) -> bool:
+        return self.shape == (PIECE, -1, len(self.columns))
+
+    @property
+    def is_one_piece(self) -> bool:
+        return bool((np.diff(self.columns) == 1).all())
+
 
 def take_apart(graph: Graph) -> None:
-    """Give each of a fused projection's parts that come to ``GroupQueryAttention`` a product of its own."""
+    """Give each of a fused projection's parts that come to ``GroupQueryAttention`` a product of its own, and the parts
+    of others where one of them is not a single piece of a row.
+    """
     nodes = graph.model.graph.node
     makers = {name: node for node in nodes for name in node.output}
     for place in reversed(range(len(nodes))):
@@ -57,13 +73,78 @@ def take_apart(graph: Graph) -> None:
         if parts[1] and parts[2]:
             parts[1:] = _grouped(graph.model.graph, node, parts[1], parts[2])
         for part, found in enumerate(parts):
-            if found is None or found.repeats:  # what is asked for twice would be multiplied twice
+            # What is asked for twice would be multiplied twice.
+            if found is None or found.repeats or not found.lies_in_rows:
                 continue
             made = list(_product(graph, makers, found, f"{node.name or node.output[0]}.{'qkv'[part]}"))
             node.input[part] = made[-1].output[0]
             for each in reversed(made):
                 nodes.insert(place, each)
     _drop_unread(graph.model.graph)
+    _take_pieces(graph)
+    _drop_unread(graph.model.graph)
+
+
+def _take_pieces(graph: Graph) -> None:
+    """Give the parts of a projection that something is computed with products of their own, where no two have a column
+    in common, all that is read of it are parts, and one of them is in several pieces.
+    """
+    nodes = graph.model.graph.node
+    makers = {name: node for node in nodes for name in node.output}
+    read: dict[int, dict[str, _Part | None]] = {}  # by the product; None: all of it, or in no way that can be told
+    for node in nodes:
+        if node.op_type in MOVES or _adds_bias(graph, makers, node):
+            continue
+        for name in node.input:
+            product = _fused(graph, makers, name)
+            if product is not None and name not in read.setdefault(id(product), {}):
+                read[id(product)][name] = _part(graph, makers, name)
+    for parts in read.values():
+        known = {name: part for name, part in parts.items() if part is not None}
+        columns = np.concatenate([each.columns for each in known.values()] or [np.empty(0)])
+        if len(known) < len(parts) or all(each.is_one_piece for each in known.values()):
+            continue
+        if len(np.unique(columns)) == len(columns):
+            for name, part in known.items():
+                _put_product(graph, makers, name, part)
+
+
+def _adds_bias(graph: Graph, makers: dict[str, Any], node: Any) -> bool:
+    """Whether all it does is to add a constant row to a product: who reads the sum reads the product."""
+    rows = {each.name for each in graph.model.graph.initializer if len(each.dims) == 1}
+    made = [maker.op_type for name in node.input if (maker := makers.get(name)) is not None]
+    return node.op_type == "Add" and made == ["MatMul"] and not rows.isdisjoint(node.input)
+
+
+def _put_product(graph: Graph, makers: dict[str, Any], name: str, part: _Part) -> None:
+    """Let whoever reads ``name`` and computes with it read a product of its own."""
+    nodes = graph.model.graph.node
+    made = list(_product(graph, makers, part, f"{name}.part"))
+    if not part.lies_in_rows:
+        made.append(_shaped(graph, made[-1].output[0], part.shape))
+    readers = [place for place, node in enumerate(nodes) if name in node.input and node.op_type not in MOVES]
+    for place in readers:
+        given = nodes[place].input
+        given[:] = [made[-1].output[0] if each == name else each for each in given]
+    for each in reversed(made):
+        nodes.insert(readers[0], each)
+
+
+def _shaped(graph: Graph, name: str, shape: tuple[int, ...]) -> Any:
+    """The node that gives rows this shape."""
+    from onnx import TensorProto, helper
+
+    held = helper.make_tensor(f"{name}.sizes", TensorProto.INT64, [len(shape)], shape)
+    graph.model.graph.initializer.append(held)
+    return helper.make_node("Reshape", [name, held.name], [f"{name}.shaped"], f"{name}.shaped")
+
+
+def _fused(graph: Graph, makers: dict[str, Any], name: str) -> Any:
+    """The product with a weight that ``name`` is part of, or the whole; None where it is none's."""
+    top = _made_by(makers, name)[0]
+    sides = list(top.input) if top is not None and top.op_type == "Add" else []
+    products = [each for each in (top, *(makers.get(side) for side in sides)) if each is not None]
+    return next((each for each in products if each.op_type == "MatMul"), None)
 
 
 def _grouped(graph: Any, attention: Any, key: _Part, value: _Part) -> tuple[_Part, _Part]:
@@ -86,19 +167,17 @@ def _grouped(graph: Any, attention: Any, key: _Part, value: _Part) -> tuple[_Par
 
 def _one_of(part: _Part, count: int, size: int) -> _Part | None:
     """``part`` with one of each ``size`` of its ``count`` heads; None where these differ, or others are the same."""
-    if count % size:
+    if count % size or not part.lies_in_rows:
         return None
     heads = part.columns.reshape(count, -1)
-    once = replace(part, columns=heads[::size].reshape(-1))
+    columns = heads[::size].reshape(-1)
+    once = replace(part, columns=columns, shape=(PIECE, -1, len(columns)))
     return once if (heads == np.repeat(heads[::size], size, axis=0)).all() and not once.repeats else None
 
 
 def _part(graph: Graph, makers: dict[str, Any], name: str) -> _Part | None:
     weights = {each.name: each for each in graph.model.graph.initializer}
-    top, moved = makers.get(name), set()
-    while top is not None and top.op_type in MOVES:
-        moved.add(top.op_type)
-        top = makers.get(top.input[0])
+    top, moved = _made_by(makers, name)
     if top is None or moved <= {"Reshape", "Identity"}:
         return None
     given, bias = top.output[0], ""
@@ -112,8 +191,17 @@ def _part(graph: Graph, makers: dict[str, Any], name: str) -> _Part | None:
     weight, turned = _weight_of(makers, weights, top)
     if weight is None or len(weight.dims) != 2:
         return None
-    columns = _followed(graph, makers, given, int(weight.dims[0 if turned else 1]), name)
-    return None if columns is None else _Part(top, bias, columns)
+    found = _followed(graph, makers, given, int(weight.dims[0 if turned else 1]), name)
+    return None if found is None else _Part(top, bias, *found)
+
+
+def _made_by(makers: dict[str, Any], name: str) -> tuple[Any, set[str]]:
+    """What computed the numbers of ``name``, and by which operators they were moved since."""
+    top, moved = makers.get(name), set[str]()
+    while top is not None and top.op_type in MOVES:
+        moved.add(top.op_type)
+        top = makers.get(top.input[0])
+    return top, moved
 
 
 def _weight_of(makers: dict[str, Any], weights: dict[str, Any], product: Any) -> tuple[Any, bool]:
@@ -125,8 +213,12 @@ def _weight_of(makers: dict[str, Any], weights: dict[str, Any], product: Any) ->
     return (weights.get(node.input[0]), True) if node is not None and node.op_type == "Transpose" else (None, False)
 
 
-def _followed(graph: Graph, makers: dict[str, Any], given: str, width: int, name: str) -> Array | None:
-    """Which of the ``width`` columns of ``given`` those of ``name`` are; None where that can't be said."""
+def _followed(
+    graph: Graph, makers: dict[str, Any], given: str, width: int, name: str
+) -> tuple[Array, tuple[int, ...]] | None:
+    """Which of the ``width`` columns of ``given`` those of ``name`` are, and in which shape they lie; None where that
+    can't be said.
+    """
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
@@ -146,13 +238,23 @@ def _followed(graph: Graph, makers: dict[str, Any], given: str, width: int, name
         (found,) = ReferenceEvaluator(model).run(None, feeds)
     except Exception:  # whatever the evaluator does not know stays as it is
         return None
-    if found.shape[:2] != (PIECE, TOKENS) or found.ndim != 3:
+    shape = _shape_for(found.shape)
+    if shape is None:
         return None
-    columns = found[0] - np.arange(TOKENS, dtype=np.float32)[:, None] * width
+    columns = found.reshape(TOKENS, -1) - np.arange(TOKENS, dtype=np.float32)[:, None] * width
     if not ((columns == columns[0]).all() and columns.min() >= 0 and columns.max() < width):
         return None
     chosen: Array = columns[0].astype(np.int64)
-    return chosen
+    return chosen, shape
+
+
+def _shape_for(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """A shape of ``TOKENS`` tokens, for any number of them; None where they don't come first."""
+    if shape[:2] == (PIECE, TOKENS) and len(shape) > 2:
+        return PIECE, -1, *shape[2:]
+    if len(shape) > 1 and shape[0] % TOKENS == 0:
+        return -1, *shape[1:]
+    return None
 
 
 def _product(graph: Graph, makers: dict[str, Any], part: _Part, name: str) -> Iterator[Any]:

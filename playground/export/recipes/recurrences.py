@@ -32,6 +32,9 @@ BEFORE, BEHIND = "before", "behind"
 UNGATED = 1.2784645427610738
 """SiLU of it is one."""
 
+UNIT_EPSILON = 1e-6
+"""Added to the squares of queries and keys that are made as long as one, by transformers' functions."""
+
 Given = Mapping[str, Any]
 
 
@@ -182,21 +185,23 @@ def gated_where(usual: Callable[..., Any], source: torch.Tensor, gate: torch.Ten
 # -- the functions, by transformers' names -----------------------------------------------------------------------------
 
 
-def _gated_delta(given: Given, _traced: bool) -> Steps:
+def _gated_delta(given: Given, traced: bool) -> Steps:
     """``g`` for each head, or for each number of its keys."""
-    query, key = (_unit(given[name]) if given["use_qk_l2norm_in_kernel"] else given[name] for name in ("query", "key"))
+    query, key = given["query"], given["key"]
+    if given["use_qk_l2norm_in_kernel"]:
+        query, key = _unit(query, traced), _unit(key, traced)
     scale = cast(float, key.shape[-1] ** -0.5)
     return Steps(query, key, given["value"], given["g"], given["beta"], scale, given["initial_state"])
 
 
-def _mamba2(given: Given, traced: bool) -> Steps:
+def _mamba2(given: Given, _traced: bool) -> Steps:
     """What is multiplied stands in rows, a head in each or all of them, as the kernels read it."""
     hidden, skipped = given["hidden_states"], given["D"]
     step = given["dt"]
     if given["dt_bias"] is not None:
         step = step + given["dt_bias"]
     if given["dt_softplus"]:
-        step = _softplus(step, traced)
+        step = torch.nn.functional.softplus(step)
     low, high = given["dt_limit"]
     if low > 0.0 or high != float("inf") or not given["dt_softplus"]:
         step = step.clamp(low, high)
@@ -240,15 +245,22 @@ def _mamba(given: Given, _traced: bool) -> Steps:
     return Steps(query, key, value, decay, None, 1.0, None, finish, outward)
 
 
-def _softplus(source: torch.Tensor, traced: bool) -> torch.Tensor:
+def _unit(vectors: torch.Tensor, traced: bool) -> torch.Tensor:
+    """Each of length one: the root mean square is the length by the root of the size."""
     if not traced:
-        return torch.nn.functional.softplus(source)
-    return cast(torch.Tensor, torch.onnx.ops.symbolic("Softplus", [source], dtype=source.dtype, shape=source.shape))
-
-
-def _unit(vectors: torch.Tensor) -> torch.Tensor:
-    """Each of length one."""
-    return vectors * torch.rsqrt((vectors * vectors).sum(-1, keepdim=True) + 1e-6)
+        return vectors * torch.rsqrt((vectors * vectors).sum(-1, keepdim=True) + UNIT_EPSILON)
+    size = vectors.shape[-1]
+    return cast(
+        torch.Tensor,
+        torch.onnx.ops.symbolic(
+            "SimplifiedLayerNormalization",
+            [vectors, torch.full((size,), size**-0.5)],
+            {"epsilon": UNIT_EPSILON / size, "axis": -1, "stash_type": 1},
+            dtype=vectors.dtype,
+            shape=vectors.shape,
+            version=1,
+        ),
+    )
 
 
 RECURRENCES: Mapping[str, Callable[[Given, bool], Steps]] = {

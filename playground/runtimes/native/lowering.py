@@ -178,7 +178,7 @@ class _Reader:
             "Split": self._split,
             "CausalConvWithState": self._convolution,
             "AveragePool": self._means,
-            "Concat": self._with_means,
+            "Concat": self._concat,
             "Add": self._add,
             "Mul": self._multiply,
             "Div": self._divide,
@@ -501,6 +501,21 @@ class _Reader:
             refuse(msg("the graph has means of something other than blocks of activations"))
         self._values[node.output[0]] = Value(source.buffer, source.offset, 0, source.one, means=True)
 
+    def _concat(self, node: Any, settings: dict[str, Any]) -> None:
+        """Means behind their activations, or rows side by side."""
+        parts = [self._value(name) for name in node.input]
+        if any(part.means for part in parts[1:]):
+            self._with_means(node, settings)
+            return
+        if settings.get("axis") not in (-1, 2) or len(parts) not in (2, 3) or any(map(self._is_cut, node.input)):
+            refuse(msg("the graph has a Concat of something other than two or three rows"))
+        if any(part.one or part.means for part in parts):
+            refuse(msg("the graph has a Concat of something other than two or three rows"))
+        width = sum(part.width for part in parts)
+        which: dict[str, Any] = {"width": width, "extra": parts[0].width, "layer": parts[1].width}
+        (made,) = self._of_parts(Kind.CONCAT, tuple(parts), (width,), **which)
+        self._values[node.output[0]] = made
+
     def _with_means(self, node: Any, settings: dict[str, Any]) -> None:
         source = self._value(node.input[0])
         means = self._value(node.input[1])
@@ -615,10 +630,23 @@ class _Reader:
         if [end.size for end in ends] == [1, 0]:
             self._mixtures.floor(node, float(ends[0][0]))
             return
+        if [end.size for end in ends] == [1, 1] and ends[1][0] == np.inf:
+            self._at_least(node, ends[0])
+            return
         if [end.size for end in ends] != [1, 1] or not 0 < (limit := float(ends[1][0])) == -float(ends[0][0]):
             refuse(msg("the graph has a Clip of something other than a number and its negative"))
         value = self._value(node.input[0])
         self._step(Kind.CLAMP, (value,), node.output[0], value.width, number=limit)
+
+    def _at_least(self, node: Any, least: Array) -> None:
+        """What is below a number becomes it (Nemotron H's steps of time): a rectifier between two sums, so that it is
+        right to a unit in the last place.
+        """
+        value, made = self._value(node.input[0]), node.output[0]
+        row = np.full(value.width, least[0], np.float32)
+        self._step(Kind.ADD_ROW, (value,), made, value.width, tensors=(-row,))
+        self._step(Kind.RELU, (self._value(made),), made, value.width)
+        self._step(Kind.ADD_ROW, (self._value(made),), made, value.width, tensors=(row,))
 
     def _settle_if_shared(self, node: Any) -> None:
         if self._uses[node.output[0]] > 1:

@@ -33,6 +33,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.parallel, pytest.mark.xdist_g
 IDS = np.array([[(11 * place + 3) % tiny.VOCAB for place in range(3 * WINDOW)]])
 PIECES = (7, 1, 1, WINDOW, 1, 20)
 
+LATENT = {
+    "num_key_value_heads": 4, "q_lora_rank": 32, "kv_lora_rank": 16, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8,
+    "v_head_dim": 16, "pad_token_id": 0,
+}  # fmt: skip
 MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_expand": 2, "mamba_n_groups": 1}
 
 FAMILIES = {
@@ -59,6 +63,26 @@ FAMILIES = {
         Family("qwen-3.5", "Qwen 3.5", "gated delta rules beside gated attention", "qwen3_5_text",
                {"layer_types": ["linear_attention", "full_attention"], "head_dim": 64, "linear_key_head_dim": 16,
                 "linear_value_head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 4}),
+        Family("qwen-3-next", "Qwen 3 Next", "queries, keys, values and gates by turns in one product", "qwen3_next",
+               {"layer_types": ["linear_attention", "full_attention"], "head_dim": 64, "linear_key_head_dim": 16,
+                "linear_value_head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 4, "num_experts": 4,
+                "num_experts_per_tok": 2, "moe_intermediate_size": 96, "shared_expert_intermediate_size": 96}),
+        Family("minicpm-3", "MiniCPM3 4B", "values narrower than keys, a part of which is turned", "minicpm3",
+               {**LATENT, "head_dim": 16, "scale_emb": 2, "dim_model_base": 32}),
+        Family("kimi-linear", "Kimi Linear", "a decay for each number of a key, beside latent attention", "kimi_linear",
+               {**LATENT, "head_dim": 16, "linear_head_dim": 16, "linear_num_heads": 4, "moe_intermediate_size": 64,
+                "layer_types": ["linear_attention", "full_attention"], "mlp_layer_types": ["dense", "sparse"],
+                "num_experts": 4, "num_experts_per_token": 2, "model_max_length": tiny.CONTEXT, "topk_group": 1,
+                "num_expert_group": 1, "num_shared_experts": 1}),
+        Family("flint", "Flint", "sinks, in layers with a window and without", "flint",
+               {"head_dim": 16, "sliding_window": WINDOW, "layer_types": ["full_attention", "sliding_attention"],
+                "mlp_only_layers": [0, 1]}),
+        Family("gemma-3n", "Gemma 3n E2B", "activations cut at a quantile, keys and values of another layer",
+               "gemma3n_text",
+               {"num_hidden_layers": 6, "head_dim": 16, "activation_sparsity_pattern": [0.95] * 2 + [0.0] * 4,
+                "intermediate_size": [128] * 6, "laurel_rank": 8, "hidden_size_per_layer_input": 16,
+                "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2,
+                "num_kv_shared_layers": 2, "sliding_window": WINDOW, "vocab_size_per_layer_input": tiny.VOCAB}),
         Family("exaone-4", "EXAONE 4", "heads normed behind a turn of axes", "exaone4",
                {"sliding_window": WINDOW, "sliding_window_pattern": 2, "pad_token_id": 0}),
         Family("mamba", "Mamba", "no attention at all", "mamba", {"state_size": 8, "pad_token_id": 0}),
@@ -119,12 +143,16 @@ def expected(folder: Path) -> list[NDArray[Any]]:
     return [whole[place - 1] for place in np.cumsum(PIECES)]
 
 
-STATES = ["granite-hybrid", "falcon-h1", "qwen-3.5", "mamba"]
+STATES = ["granite-hybrid", "falcon-h1", "qwen-3.5", "qwen-3-next", "kimi-linear", "mamba"]
 
 
 # The others are in docs/families.md, and so run with it.
 @pytest.mark.parametrize(
-    "name", ["olmo-3", "phi", "cohere", "ministral-3", "qwen3-moe", "starcoder-2", "gemma-4", "exaone-4", *STATES]
+    "name",
+    [
+        *("olmo-3", "phi", "cohere", "ministral-3", "qwen3-moe", "starcoder-2", "gemma-4", "exaone-4"),
+        *("minicpm-3", "flint", "gemma-3n", *STATES),
+    ],
 )
 def test_a_traced_network_is_the_network_however_its_tokens_come_in(name: str, traced: Callable[[str], Path]) -> None:
     path = traced(name)
@@ -146,7 +174,7 @@ def test_a_layer_that_keeps_a_state_is_an_operator_and_its_state_never_grows(
     assert not {"Loop", "Scan", "If", "Conv"} & set(counted)
 
 
-@pytest.mark.parametrize("name", ["granite-hybrid", "falcon-h1"])
+@pytest.mark.parametrize("name", ["granite-hybrid", "falcon-h1", "qwen-3.5"])
 def test_what_is_around_a_recurrence_is_a_few_operators(name: str, traced: Callable[[str], Path]) -> None:
     import onnx
 
@@ -154,6 +182,17 @@ def test_what_is_around_a_recurrence_is_a_few_operators(name: str, traced: Calla
     counted = Counter(node.op_type for node in nodes)
     assert counted["Softplus"] == counted["LinearAttention"] > 0
     assert not {"Where", "Greater", "Expand", "Pow", "ReduceMean", "Reciprocal", "Exp"} & counted.keys()
+
+
+@pytest.mark.parametrize("name", ["qwen-3.5", "qwen-3-next"])
+def test_what_heads_have_in_one_product_is_taken_apart(name: str, traced: Callable[[str], Path]) -> None:
+    """Each head's queries and gate stand one behind the other in one product, and so on."""
+    import onnx
+
+    nodes = onnx.load(traced(name), load_external_data=False).graph.node
+    assert not {"Slice", "Gather"} & {node.op_type for node in nodes if node.input[0].startswith("linear")}
+    # What a convolution gives is split into columns that lie side by side.
+    assert all({each.name: each.i for each in node.attribute}["axis"] == 2 for node in nodes if node.op_type == "Split")
 
 
 def test_keys_that_are_multiplied_are_so_right_before_attention(tmp_path: Path) -> None:

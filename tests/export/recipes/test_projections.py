@@ -188,7 +188,68 @@ def products_already() -> Graph:
     return made.attention(made.reshape(made.fused, 1, -1, HEADS * SIZE), *others)
 
 
-@pytest.mark.parametrize("make", [computed_between, products_already], ids=lambda each: each.__name__)
+def gated(shape: tuple[int, ...] = (1, -1, HEADS, SIZE), bias: bool = False) -> tuple[Made, str, str]:
+    """Of each head queries, which are normed, and a gate, with which attention is multiplied (Qwen 3.5)."""
+    made = Made(2 * HEADS * SIZE, bias=bias)
+    heads = made.reshape(made.fused, 1, -1, HEADS, 2 * SIZE)
+    query, gate = made.node("Split", heads, outputs=2, axis=3, num_outputs=2)
+    weight = made.constant(RNG.standard_normal(SIZE).astype(np.float32))
+    query = made.node("LpNormalization", made.reshape(query, *shape), axis=-1)
+    query = made.reshape(made.node("Mul", query, weight), 1, -1, HEADS * SIZE)
+    return made, query, made.reshape(gate, 1, -1, HEADS * SIZE)
+
+
+def attended(made: Made, query: str, gate: str) -> Graph:
+    others = [
+        str(made.node("MatMul", "hidden", made.constant(RNG.standard_normal((WIDTH, KEYS * SIZE)).astype(np.float32))))
+        for _ in range(2)
+    ]
+    by = made.node("Sigmoid", gate)
+    # Whoever multiplies with the gate itself reads the same product.
+    return made.attention(made.node("Mul", query, made.node("Mul", gate, by)), *others)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(1, -1, HEADS, SIZE), (-1, SIZE)], ids=["heads", "rows"])
+def test_what_is_normed_and_what_is_a_gate_are_products_of_their_own(
+    shape: tuple[int, ...], bias: bool, tmp_path: Path
+) -> None:
+    found = attended(*gated(shape, bias))
+    expected = computed(found.model)
+    projections.take_apart(found)
+    rounding.rewrite(found, tmp_path / "model.onnx", None, lambda *_: None)
+    model = onnx.load(tmp_path / "model.onnx")
+    kinds = Counter(node.op_type for node in model.graph.node)
+    assert kinds["MatMul"] == 4 and not {"Split", "Slice"} & kinds.keys()
+    assert np.allclose(computed(model), expected, atol=1e-5)
+
+
+def gate_beside_all() -> Graph:
+    """What is a gate is a part of what something else is computed of."""
+    made, query, gate = gated()
+    return attended(made, query, made.node("Add", gate, made.slice(made.fused, HEADS * SIZE, 2 * HEADS * SIZE, 2)))
+
+
+def gate_of_all() -> Graph:
+    """All of the product is read as it is, too."""
+    made, query, gate = gated()
+    whole = made.node("Tanh", made.fused)
+    return attended(made, query, made.node("Add", gate, made.slice(whole, 0, HEADS * SIZE, 2)))
+
+
+def gate_behind_the_rest() -> Graph:
+    """Both parts are pieces of a row, which nobody has to sort."""
+    made = Made(2 * HEADS * SIZE)
+    query, gate = made.node("Split", made.fused, outputs=2, axis=2, num_outputs=2)
+    query = made.node("LpNormalization", made.reshape(query, 1, -1, HEADS, SIZE), axis=-1)
+    return attended(made, made.reshape(query, 1, -1, HEADS * SIZE), gate)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [computed_between, products_already, gate_beside_all, gate_of_all, gate_behind_the_rest],
+    ids=lambda each: each.__name__,
+)
 def test_others_stay_as_they_are(make: Any) -> None:
     computed(make().model)  # it is a graph
     assert left_alone(make)

@@ -52,6 +52,15 @@ FACTORS = {
 }  # fmt: skip
 """Keys by so much that it shows: by numbers around one these random weights look at all tokens alike."""
 MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_expand": 2, "mamba_n_groups": 1}
+DELTA = {
+    "layer_types": ["linear_attention", "full_attention"], "linear_key_head_dim": 16, "linear_value_head_dim": 32,
+    "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+}  # fmt: skip
+"""A gated delta rule whose keys serve two heads of values each, and a layer of attention."""
+EXPERTS = {
+    "num_experts": 2, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "shared_expert_intermediate_size": 64,
+}  # fmt: skip
+"""All of them for each token: where few random experts are chosen from, one choice that falls otherwise moves much."""
 BY_POSITION = {
     "rope_type": "yarn", "rope_theta": 10000.0, "factor": 11.0, "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0,
     "mscale_all_dim": 1.0, "original_max_position_embeddings": 64, "llama_4_scaling_beta": 0.5,
@@ -83,6 +92,18 @@ FAMILIES = {
         Family("falcon-h1-norm", "Falcon H1 1.5B", "norms in front of a gate", "falcon_h1",
                {**MAMBA, "mamba_d_ssm": 128, "mamba_n_heads": 4, "mamba_d_head": 32, "mamba_rms_norm": True,
                 "pad_token_id": 0}),
+        Family("qwen-3.5", "Qwen 3.5", "a delta rule, and each head's queries beside its gate in one product",
+               "qwen3_5_text", {**DELTA, "head_dim": 64}),
+        Family("qwen-3.5-moe", "Qwen 3.5 35B A3B", "the same with experts, one of them shared", "qwen3_5_moe_text",
+               {**DELTA, **EXPERTS, "head_dim": 64}),
+        Family("qwen-3-next", "Qwen 3 Next", "queries, keys, values and gates by turns in one product", "qwen3_next",
+               {**DELTA, **EXPERTS, "head_dim": 64}),
+        Family("nemotron-h", "Nemotron H", "steps of time that are not shorter than one", "nemotron_h",
+               {"layers_block_type": ["mamba", "attention", "mlp"], "num_hidden_layers": 3, "mamba_num_heads": 8,
+                "mamba_head_dim": 16, "ssm_state_size": 16, "n_groups": 1, "head_dim": 16, "pad_token_id": 0,
+                "time_step_limit": [0.6, float("inf")]}),
+        Family("olmo-hybrid", "OLMo hybrid", "a delta rule of three products side by side", "olmo_hybrid",
+               {**DELTA, "head_dim": 32, "pad_token_id": 0}),
     )
 }  # fmt: skip
 

@@ -474,6 +474,8 @@ class Timings(Record):
         threads: Threads the runtime was given.
         mode: Whether the model had the machine to itself.
         unit: What is counted as output: tokens, or the pieces of a server that does not say where tokens end.
+        other_cpu_cores: Cores that other programs kept busy while the model read and answered, and was loaded if it had
+            to be; None where nobody looked, the time was too short to tell, or a server elsewhere answered.
     """
 
     queue_s: float | None = None
@@ -497,6 +499,7 @@ class Timings(Record):
     threads: int | None = None
     mode: Mode | None = None
     unit: Literal["token", "chunk"] = "token"
+    other_cpu_cores: float | None = None
 
 
 @dataclass(frozen=True)

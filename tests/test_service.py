@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from playground.catalog.search import Filters
-from playground.errors import BadRequest, UnknownModel, UsageError
+from playground.errors import BadRequest, ConfigError, UnknownModel, UsageError
 from playground.messages import Translatable
 from playground.paths import PACKAGE, ROOT
 from playground.records import Request
@@ -120,3 +120,11 @@ def test_a_model_that_is_not_on_the_hub_has_no_card_there(playground: Playground
 def test_served_models_come_once_and_in_order(playground: Playground) -> None:
     served = [entry.spec.id for entry in playground.served()]
     assert served == list(dict.fromkeys(variant.model for variant in playground.default_variants()))
+
+
+def test_a_mistyped_set_of_kernels_is_told_before_anything_runs(
+    make_settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLAYGROUND_KERNELS", "avx2x")
+    with pytest.raises(ConfigError, match="PLAYGROUND_KERNELS is avx2x, which is none of off, "):
+        Playground(make_settings())

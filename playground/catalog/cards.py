@@ -99,8 +99,8 @@ def model_facts(entry: CatalogEntry, artifact: Artifact | None = None) -> ModelF
         ),
         datasets=_fact(entry, "datasets"),
         specialisation=_fact(entry, "specialisation"),
-        openness=Openness(**{item: _openness_item(card, item) for item in OPENNESS}),
-        quality={score.benchmark: _score(card, score) for score in card.quality if not score.caution},
+        openness=Openness(**{item: _openness_item(entry, item) for item in OPENNESS}),
+        quality={score.benchmark: _score(entry, score) for score in card.quality if not score.caution},
         extra={**_extra(entry), **(_measured(artifact) if artifact else {})},
     )
 
@@ -140,7 +140,7 @@ def card_markdown(entry: CatalogEntry, say: Say = str) -> str:
         (msg("Licence"), _licence(card, say)),
         (msg("Training"), _training(card, say)),
         (msg("Datasets by stage"), _datasets(card)),
-        (msg("Openness"), _openness(card, say)),
+        (msg("Openness"), _openness(entry, say)),
         (msg("Figures of the card"), _figures(card, say)),
         (msg("Notes"), _texts(card, "languages_note", "release_note", "source_notes", "lifecycle_note", "cpu_note")),
         (msg("Sources"), "\n".join(f"- {_link(url, url)}" for url in card.sources)),
@@ -152,11 +152,11 @@ def _fact(entry: CatalogEntry, key: str, value: Any = None, url: str = "", note:
     """The fact behind a card key, if its source was read; ``key`` may be dotted, and then its parent counts too."""
     card = entry.card
     value = getattr(card, key, None) if value is None else value
-    status = _how_read(card, key)
+    read_at = card.sources[0] if card.sources else ""
+    status = _seen_at(entry, read_at, _how_read(card, key))
     if value is None or value in ([], "", "unknown") or status == "unknown":
         return UNKNOWN
     source = PRIMARY if status == "card" else SECOND_HAND
-    read_at = card.sources[0] if card.sources else ""
     if status != "card" and entry.spec.upstream:
         read_at = HUB + entry.spec.upstream
         loosely = msg("{source}; the link is the model's page, to check it", source=source)
@@ -181,6 +181,16 @@ def _how_read(card: Card, key: str) -> FactStatus:
     return "unknown"
 
 
+def _seen_at(entry: CatalogEntry, url: str, status: FactStatus) -> FactStatus:
+    """``status``, but for what was read on somebody else's page of the Hub: of a copy, or of another model."""
+    owner = url.removeprefix(HUB).partition("/")[0].lower() if url.startswith(HUB) else ""
+    of_the_hub = owner in ("datasets", "spaces", "papers", "collections", "blog", "docs")
+    upstream = (entry.spec.upstream or "").partition("/")[0].lower()
+    if status != "card" or not owner or not upstream or of_the_hub or owner == upstream:
+        return status
+    return "catalogue"
+
+
 def _base_model(entry: CatalogEntry) -> Fact:
     base = entry.card.base_model
     if base is None:
@@ -191,26 +201,27 @@ def _base_model(entry: CatalogEntry) -> Fact:
     return _fact(entry, "base_model.id", value, url=HUB + base.id if base.id else "", note=base.note)
 
 
-def _openness_item(card: Card, item: str) -> Fact:
+def _openness_item(entry: CatalogEntry, item: str) -> Fact:
+    card = entry.card
     answer = getattr(card.openness, item, None)
     if answer is None or answer.status == "unknown" or not answer.evidence:
         return Fact(value="unknown", note=answer.note if answer else "")
-    read = "openness" in card.verified
+    status = _seen_at(entry, answer.evidence, "card" if "openness" in card.verified else "catalogue")
     return Fact(
         value=answer.status,
-        source=PRIMARY if read else SECOND_HAND,
+        source=PRIMARY if status == "card" else SECOND_HAND,
         url=answer.evidence,
-        status="card" if read else "catalogue",
+        status=status,
         note=answer.note,
     )
 
 
-def _score(card: Card, score: Score) -> Fact:
+def _score(entry: CatalogEntry, score: Score) -> Fact:
     return Fact(
         value=score.value,
         source=msg("Published by the source linked here; not measured by us"),
         url=score.source,
-        status="card" if "quality" in card.verified else "catalogue",
+        status=_seen_at(entry, score.source, "card" if "quality" in entry.card.verified else "catalogue"),
         note=f"{score.benchmark}, {score.setting}" if score.setting else score.benchmark,
     )
 
@@ -331,13 +342,13 @@ def _datasets(card: Card) -> str:
     return "\n".join(rows)
 
 
-def _openness(card: Card, say: Say) -> str:
+def _openness(entry: CatalogEntry, say: Say) -> str:
     rows = []
     for item in OPENNESS:
-        fact = _openness_item(card, item)
+        fact = _openness_item(entry, item)
         evidence = f" {_link(say(EVIDENCE), fact.url)}" if fact.url else ""
         rows.append(f"- {say(fact_title(item))}: **{fact.value}**. {_escape(fact.note)}{evidence}")
-    return "\n".join(rows) if card.openness else ""
+    return "\n".join(rows) if entry.card.openness else ""
 
 
 def _figures(card: Card, say: Say) -> str:

@@ -78,7 +78,7 @@ def trace(catalog: Catalog, entry: CatalogEntry, facts: ModelFacts, read_hub: Re
 
 
 def lineage_fact(lineage: Lineage) -> Fact:
-    """The chain as one fact, unknown where there is none."""
+    """The chain as one fact, unknown where there is none: whoever has no ancestors is told so by its base model."""
     if len(lineage.steps) < 2:
         return UNKNOWN
     # Relations are words of the cards: finetune, quantized, merge, expanded.

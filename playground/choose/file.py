@@ -81,7 +81,7 @@ def read_choice(path: Path, *, alone: bool = False) -> Choice:
             msg("{file} has {mb:,.0f} MB", file=where, mb=size / 1e6),
             msg("At most {most:,.0f} MB are read.", most=MAX_BYTES / 1e6),
         )
-    document = validation.read_yaml(path, msg("Check the path of the file."))
+    document = validation.read_yaml(path, msg("Check the path; docs/choose.md has such a file."))
     if not isinstance(document, dict):
         raise UsageError(
             msg("{file} is no list of keys", file=where),

@@ -16,7 +16,10 @@ from playground.errors import UsageError, some
 from playground.messages import msg
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from playground.choose.board import Board
+    from playground.choose.constraints import Eligibility
     from playground.choose.deciding import Decision
     from playground.choose.quality import Quality
 
@@ -79,6 +82,7 @@ def choose(
         if run:
             decision = decide(playground, choice, model or ())
         found, verdicts = decision.board, decision.verdicts
+        ready = {str(variant) for variant in playground.ready_variants()}
         chosen = _quality(found, quality) if quality else None
         if scores and own is not None:
             variants = [candidate.variant for candidate in found.candidates]
@@ -88,7 +92,7 @@ def choose(
     if json:
         output.print_json(_json(decision, chosen))
     else:
-        _print(decision, chosen)
+        _print(decision, chosen, ready)
     return output.OK if any(verdict.state == "eligible" for verdict in verdicts) else output.FAILED
 
 
@@ -161,7 +165,18 @@ def _quality_json(found: Board, quality: Quality) -> dict[str, Any]:
     }
 
 
-def _print(decision: Decision, quality: Quality | None) -> None:
+def _is_only_unmeasured(verdict: Eligibility) -> bool:
+    """Whether nothing is known of a model but that it has to be measured."""
+    from playground.choose.checks import MEASURE_IT
+
+    return verdict.state == "undecided" and all(check.next_step == MEASURE_IT for check in verdict.deciding)
+
+
+def _print(decision: Decision, quality: Quality | None, ready: Collection[str]) -> None:
+    """
+    Args:
+        ready: Models that are prepared here: those are named first where something is to be measured.
+    """
     from playground.choose.checks import MEASURE_IT
     from playground.choose.deciding import difference_words, missing
 
@@ -171,16 +186,23 @@ def _print(decision: Decision, quality: Quality | None) -> None:
         console.print(
             "No limit is stated: every model is eligible that is not refused here. See --help for the limits.\n"
         )
+    unknown = [verdict for verdict in verdicts if _is_only_unmeasured(verdict)]
     for verdict in verdicts:
+        if verdict in unknown:
+            continue
         console.print(f"{verdict.variant}: {output.clean(verdict.words)}", soft_wrap=True)
         for check in verdict.deciding:
             where = f"  [{output.clean(check.url or check.source)}]" if check.url or check.source else ""
             console.print(f"  {MARKS[check.answer]} {output.clean(check.words)}{where}", soft_wrap=True)
             if check.next_step:
                 console.print(f"    {output.clean(check.next_step)}", soft_wrap=True)
+    if unknown:
+        names = ", ".join(str(verdict.variant) for verdict in unknown)
+        console.print(f"undecided, for nothing of them was measured here: {names}", soft_wrap=True)
     for difference in decision.differences:
         console.print(output.clean(difference_words(difference)), soft_wrap=True)
     unmeasured = [str(v.variant) for v in verdicts if any(check.next_step == MEASURE_IT for check in v.checks)]
+    unmeasured.sort(key=lambda variant: variant not in ready)
     if decision.suite and missing(decision).anything:
         console.print(output.clean(msg("To run what is missing: the same command with --run.")), soft_wrap=True)
     elif unmeasured:

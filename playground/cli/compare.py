@@ -263,7 +263,8 @@ def _print_timings(comparison: Comparison, title: str) -> None:
     rows = {name: _figures(run.timings) for name, run in zip(names, comparison.runs, strict=True)}
     if not any(value is not None for figures in rows.values() for value in figures.values()):
         return  # nothing ran
-    _print_table("Timings (" + ", ".join(filter(None, about)) + ")", rows, comparison.runs)
+    taken = [run.timings for run in comparison.runs]
+    _print_table("Timings (" + ", ".join(filter(None, about)) + ")", rows, comparison.runs, taken)
     if comparison.mode == "fast":
         output.stdout().print("Fast mode: the models shared the machine; these figures rank nothing.")
     elif not title:
@@ -271,7 +272,8 @@ def _print_timings(comparison: Comparison, title: str) -> None:
 
 
 def _print_medians(comparisons: list[Comparison]) -> None:
-    _print_table(f"Median of {len(comparisons)} runs", medians(comparisons), comparisons[0].runs)
+    every = [run.timings for comparison in comparisons for run in comparison.runs]
+    _print_table(f"Median of {len(comparisons)} runs", medians(comparisons), comparisons[0].runs, every)
 
 
 def _figures(timings: Timings) -> dict[str, float | None]:
@@ -282,11 +284,17 @@ def _unit(run: ModelRun) -> str:
     return "" if run.timings.unit == "token" else " (counted in chunks)"
 
 
-def _print_table(title: str, figures: dict[str, dict[str, float | None]], runs: Sequence[ModelRun]) -> None:
-    """A row for each figure, a column for each model."""
+def _print_table(
+    title: str, figures: dict[str, dict[str, float | None]], runs: Sequence[ModelRun], taken: Sequence[Timings]
+) -> None:
+    """A row for each figure, a column for each model.
+
+    Args:
+        taken: All that the figures are of, each repeat.
+    """
     from rich.table import Table
 
-    from playground.results.figures import FIGURES, engine_of, engines_note
+    from playground.results.figures import FIGURES, engine_of, engines_note, others_note
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
@@ -303,6 +311,8 @@ def _print_table(title: str, figures: dict[str, dict[str, float | None]], runs: 
     console.print(f"\n{title}")
     console.print(table)
     if note := engines_note(engine_of(run.engine, run.runtime) for run in runs if run.error is None):
+        console.print(output.clean(note), soft_wrap=True)
+    if note := others_note(taken):
         console.print(output.clean(note), soft_wrap=True)
 
 

@@ -85,7 +85,7 @@ def replay(
     if json:
         output.print_json(report.to_json())
     else:
-        _print_replay(report)
+        _print_replay(report, save)
     return output.OK if report.same else output.FAILED
 
 
@@ -214,9 +214,10 @@ def _figures(side: Side) -> dict[str, str]:
 # -- replay -----------------------------------------------------------------------------------------------------
 
 
-def _print_replay(report: Replay) -> None:
+def _print_replay(report: Replay, is_kept: bool) -> None:
     console = output.stdout()
-    console.print(f"{report.stored} of {report.created_at}, run again as {report.rerun.id}\n", soft_wrap=True)
+    kept = f"kept as {report.rerun.id}" if is_kept else "not kept (--save keeps it)"
+    console.print(f"{report.stored} of {report.created_at}, run again, {kept}\n", soft_wrap=True)
     for model in report.models:
         console.print(f"{model.variant}: {_verdict_words(model)}", soft_wrap=True)
         if found := model.difference:

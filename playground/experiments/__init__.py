@@ -10,7 +10,7 @@ Door:
     benchmark: BenchmarkJob, Measurer
     blind: BlindJob, shuffled
     compare: CompareJob, Comparer
-    defaults: EXAMPLES, with_defaults
+    defaults: BASE_PENALTY, BASE_REASON, EXAMPLES, with_defaults
     diff: DiffJob, Side, VariantDiff, VariantDiffer
     finishing: completed
     memory_plan: MemoryPlan, plan_of

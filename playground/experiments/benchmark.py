@@ -15,7 +15,15 @@ from playground.errors import PlaygroundError, UsageError
 from playground.experiments.base import Job, Machine, failure
 from playground.messages import Translatable, foreign, msg, plural
 from playground.records import Artifact, LoadSpec, ModelRun, ModelSpec, Request, Variant
-from playground.results.figures import QUANTITIES, Figure, Measured, Measurement, characters_per_s, figure
+from playground.results.figures import (
+    QUANTITIES,
+    Figure,
+    Measured,
+    Measurement,
+    characters_per_s,
+    figure,
+    share_of_cores,
+)
 from playground.system import contention
 from playground.system.contention import CpuContention
 from playground.system.environment import environment
@@ -236,11 +244,17 @@ class BenchmarkJob(Job[Measurement]):
         during = sum((lane.disturbance for lane in self._lanes), CpuContention())
         if self._before.busy:
             warnings.append(
-                msg("The machine was busy before: other programs used {share}.", share=_share(self._before))
+                msg(
+                    "The machine was busy before: other programs used {share}.",
+                    share=share_of_cores(self._before.cores or 0.0),
+                )
             )
         if during.busy:
             warnings.append(
-                msg("The machine was busy: other programs used {share} while figures were taken.", share=_share(during))
+                msg(
+                    "The machine was busy: other programs used {share} while figures were taken.",
+                    share=share_of_cores(during.cores or 0.0),
+                )
             )
         if during.throttled_s > 0:
             warnings.append(
@@ -273,10 +287,3 @@ def _value(run: ModelRun, name: str) -> float | None:
 def _one(values: set[int | None]) -> int | None:
     """The value where all agree."""
     return next(iter(values)) if len(values) == 1 else None
-
-
-def _share(disturbance: CpuContention) -> Translatable:
-    cores = disturbance.cores or 0.0
-    if cores < 1:
-        return msg("{percent:.0f} % of a core", percent=cores * 100)
-    return msg("{cores:.1f} cores", cores=cores)

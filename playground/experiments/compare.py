@@ -36,6 +36,7 @@ from playground.records import (
     Variant,
 )
 from playground.results.thinking import with_thinking_tokens
+from playground.system import contention
 from playground.system.environment import environment
 from playground.system.reserve import insist, run_all
 from playground.workers.expected_memory import expected
@@ -325,7 +326,8 @@ class CompareJob(Job[Comparison]):
             threads = max(1, threads // self._together)
         load = LoadSpec(lane.spec, lane.artifact, threads)
         try:
-            for event in self._machine.pool.generate(load, lane.request, lane.stop.is_set):
+            events = self._machine.pool.generate(load, lane.request, lane.stop.is_set)
+            for event in events if lane.spec.remote else _watched(events):
                 self._note(lane, event)
         except Exception as error:
             self._fail(lane, error)
@@ -402,3 +404,17 @@ class CompareJob(Job[Comparison]):
     def _broken_off(self, lane: ModelProgress) -> ModelRun:
         run = self._complete(lane, ended(lane, "stopped"))
         return run if BROKEN_OFF in run.warnings else replace(run, warnings=(*run.warnings, BROKEN_OFF))
+
+
+def _watched(events: Iterator[Event]) -> Iterator[Event]:
+    """The same events; the run at their end says what other programs used from the first question to it. Nothing is
+    looked at between: that would take a core from whoever answers.
+    """
+    before = contention.read()
+    for event in events:
+        if event.run is None:
+            yield event
+            continue
+        others = contention.between(before, contention.read()).cores
+        timings = replace(event.run.timings, other_cpu_cores=others)
+        yield replace(event, run=replace(event.run, timings=timings))

@@ -332,7 +332,9 @@ def verdict_on(found: Figures, precision: str) -> tuple[Verdict, Translatable]:
     if found.mean_kl < EXACT_MEAN_KL:
         return "exact", msg("{figures}: equal but for rounding", figures=figures)
     if found.mean_kl <= FAITHFUL_MEAN_KL and found.top1 >= FAITHFUL_TOP1:
-        return "faithful", msg("{figures}: answers rarely differ", figures=figures)
+        return "faithful", msg(
+            "{figures}: a token rarely differs, a long answer may part from the original's", figures=figures
+        )
     return "lossy", msg("{figures}: the same model, but answers differ soon", figures=figures)
 
 

@@ -5,7 +5,7 @@ share, ``library`` calls it. None of them knows what a model or an ONNX graph is
 steps for them.
 
 Door:
-    building: Built, KernelsUnavailable, LIBRARY, build, identity, inputs, level, obstacle
+    building: Built, KernelsUnavailable, LIBRARY, build, identity, inputs, level, mistyped, obstacle
     library: BLOCK, CHUNK, Kind, Library, MAX_HEAD, MAX_QUERIES, Matrix, Op, PANEL, Plan, Ref, Room, Shape, Weights,
         large_pages, mean_copies, packed
 """

@@ -151,13 +151,21 @@ def _has_zig() -> bool:
     return find_spec("ziglang") is not None
 
 
+def mistyped() -> Translatable | None:
+    """What is wrong with ``PLAYGROUND_KERNELS`` wherever it is set; None where nothing is."""
+    named = _named()
+    if named in ("", "off", *LEVELS):
+        return None
+    return msg("{variable} is {name}, which is none of {known}", variable=OFF, name=named, known=["off", *LEVELS])
+
+
 def obstacle() -> Translatable | None:
     """Why the kernels can't be used here, as far as that is known without compiling; None where they can."""
     named = _named()
     if named == "off":
         return msg("{variable} is off", variable=OFF)
-    if named and named not in LEVELS:
-        return msg("{variable} is {name}, which is none of {known}", variable=OFF, name=named, known=["off", *LEVELS])
+    if wrong := mistyped():
+        return wrong
     if platform.system() not in ("Linux", "Darwin"):
         return msg("there are none for this system")
     isa = level()

@@ -9,7 +9,8 @@ Door:
     comparator: arena_jsonl
     export_files: Document, MEDIA, Say, as_comparator, file_name, text_of
     figures: CHOICE, FIGURES, Figure, Measured, Measurement, ONE_LOAD, Place, QUANTITIES, Quantity,
-        characters_per_s, engine_of, engines_note, figure, iqr_disjoint, rank_note, ranks_of
+        characters_per_s, engine_of, engines_note, figure, iqr_disjoint, others_note, rank_note, ranks_of,
+        share_of_cores
     ratings: LEAST_VOTES, Outcome, Rating, Ratings, SAMPLES, rate
     receipts: Line, ModelReceipt, Receipts, condition_lines, figure_lines, machine_lines, number, of_comparison,
         of_comparisons, of_measurement, with_receipts

@@ -13,6 +13,7 @@ from typing import Literal
 
 from playground.messages import NOTHING, Translatable, msg
 from playground.records import ON_ACCELERATOR, Environment, Fidelity, Record, Request, Timings, Variant
+from playground.system.contention import BUSY_CORES
 
 
 @dataclass(frozen=True)
@@ -296,6 +297,24 @@ def engines_note(engines: Iterable[str]) -> Translatable:
     names = [name or msg("unknown") for name in found]
     return msg(
         "Different engines took these figures: {engines}. An order is of model and engine together.", engines=names
+    )
+
+
+def share_of_cores(cores: float) -> Translatable:
+    if cores < 1:
+        return msg("{percent:.0f} % of a core", percent=cores * 100)
+    return msg("{cores:.1f} cores", cores=cores)
+
+
+def others_note(taken: Iterable[Timings]) -> Translatable:
+    """The sentence below figures that were taken beside other programs; NOTHING where none was, or nobody looked."""
+    most = max((each.other_cpu_cores or 0.0 for each in taken), default=0.0)
+    if most <= BUSY_CORES:
+        return NOTHING
+    return msg(
+        "Other programs, the browser that shows this among them, used up to {share} meanwhile: on an idle machine "
+        "these figures may be better.",
+        share=share_of_cores(most),
     )
 
 

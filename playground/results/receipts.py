@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import mean
 from typing import Any, Literal
 
 from playground.messages import Translatable, foreign, msg, plural
@@ -152,6 +153,7 @@ def _of_runs(runs: Sequence[ModelRun], first: Comparison) -> ModelReceipt:
         unit=last.timings.unit,
         tokenizer=last.tokenizer,
         memory_method=last.timings.memory_method,
+        other_cpu_cores=mean(looked) if (looked := _others(good)) else None,
         figures=figures,
         error=last.error,
         notes=tuple(dict.fromkeys([*last.warnings, *last.fallbacks])),
@@ -159,6 +161,10 @@ def _of_runs(runs: Sequence[ModelRun], first: Comparison) -> ModelReceipt:
         read_tokens=read,
         taken_in=last.taken_in,
     )
+
+
+def _others(runs: Sequence[ModelRun]) -> list[float]:
+    return [cores for run in runs if (cores := run.timings.other_cpu_cores) is not None]
 
 
 def _start(cold: set[bool | None]) -> Start | None:

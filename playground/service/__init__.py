@@ -29,6 +29,7 @@ from playground.catalog.search import Filters, Listed, Sort, choices, listed, se
 from playground.catalog.sets import ModelSet, model_sets
 from playground.catalog.stores import Stored, Stores
 from playground.config.settings import Settings
+from playground.errors import ConfigError
 from playground.evaluation.job import Evaluator
 from playground.experiments.admission import check_request, check_search
 from playground.experiments.base import Machine
@@ -40,6 +41,8 @@ from playground.experiments.replay import Replayer
 from playground.experiments.suite import SuiteRunner
 from playground.experiments.token_view import TokenViewer
 from playground.export import Preparation, Preparer
+from playground.kernels import building
+from playground.messages import msg
 from playground.owners import keep_to_ourselves
 from playground.paths import ROOT
 from playground.records import (
@@ -95,12 +98,14 @@ class Playground(
         metrics: What is counted, where a server counts.
 
     Raises:
-        ConfigError: The catalogue or the table of hardware is wrong.
+        ConfigError: The catalogue, the table of hardware or ``PLAYGROUND_KERNELS`` is wrong.
     """
 
     def __init__(self, settings: Settings) -> None:
         Suggesting.__init__(self)
         Scoring.__init__(self)
+        if wrong := building.mistyped():
+            raise ConfigError(wrong, msg("Write one of them, or leave the variable out."))
         self.settings = settings
         self.metrics: Metrics | None = None
         self.tiers = load_tiers(settings.hardware_file)

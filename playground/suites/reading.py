@@ -61,7 +61,7 @@ def read_suite_file(path: Path, *, prompts: Sequence[str] = ()) -> Suite:
     spot = Spot(path.name)
     try:
         if not path.is_file():
-            raise spot.error(msg("there is no such file"), msg("Check its name."))
+            raise spot.error(msg("there is no such file"), msg("Check its name; docs/suites.md has such a file."))
         data = read_bytes(path, spot, OWN)
     except (OSError, ValueError) as error:
         said = foreign(getattr(error, "strerror", "") or type(error).__name__)

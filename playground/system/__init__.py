@@ -4,7 +4,7 @@ child processes of this program. It does not know models, workers or what is mea
 Door:
     child: ChildDied, Ending, JsonChild, MAX_LINE_BYTES, Message, decode, encode, end_with_parent, take_streams
     child_environment: CACHES, COMPILERS, HUB_TOKEN, INDEXES, LIBRARIES, NETWORK, hold, keys, passed
-    contention: CpuContention, between, read
+    contention: BUSY_CORES, CpuContention, between, read
     cpu: usable_cores
     ending: heard
     environment: environment

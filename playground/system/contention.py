@@ -17,6 +17,9 @@ from playground.system import cgroups
 BUSY_CORES = 0.1
 """Others that use less than a tenth of a core hide in the noise of the figures."""
 
+SHORTEST_S = 0.3
+"""A look that is shorter says nothing: the counters tick a hundred times a second, for each core by itself."""
+
 
 @dataclass(frozen=True)
 class Counters:
@@ -56,10 +59,10 @@ class CpuContention:
 
     @property
     def cores(self) -> float | None:
-        """Cores that others kept busy on average; None where nothing was looked at. The counters tick a hundred times
-        a second, so a look of a second is right to 0.02 or so.
+        """Cores that others kept busy on average; None where that was not looked at for long enough. A look of a second
+        is right to 0.02 or so.
         """
-        return max(0.0, self.others_s / self.wall_s) if self.wall_s > 0 else None
+        return max(0.0, self.others_s / self.wall_s) if self.wall_s >= SHORTEST_S else None
 
     @property
     def busy(self) -> bool:

@@ -266,7 +266,8 @@ class Running:
     def whole(self, stored: Comparison, request: gr.Request) -> Changes:
         """All that the page shows of a comparison that has ended."""
         panels = {panel_: gr.update(value=drawn) for panel_, drawn in self._finished(stored)}
-        return {**panels, **self.ended(stored, request)}
+        # What the line above said of a vote that was still to come is done with.
+        return {**panels, **self.ended(stored, request), self.compare.form.notice: notice_html(done_words(stored))}
 
     def _finished(self, stored: Comparison) -> list[tuple[gr.HTML, str]]:
         blind = self.playground.blind(stored.id)

@@ -19,7 +19,10 @@ from playground.experiments.base import Machine
 from playground.experiments.compare import Comparer
 from playground.export import Preparation, Preparer
 from playground.records import Artifact, Comparison, Event, Fidelity, ModelRun, Request, Variant
+from playground.results.figures import others_note
+from playground.results.receipts import of_comparison
 from playground.service import Playground
+from playground.system.contention import Counters
 from playground.workers.pool import Pool
 from tests.support.watching import ASK, compare, everything, interval, live, script, until
 
@@ -83,6 +86,17 @@ def test_fair_runs_one_model_at_a_time_with_all_threads(playground: Playground) 
     assert {run.timings.mode for run in runs} == {"fair"}
     assert all(run.error is None and run.finish_reason == "stop" for run in runs)
     assert runs[1].text == "Paris is the capital of France."
+
+
+def test_a_run_says_what_other_programs_used_meanwhile(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a core in two seconds; what was too short to tell is not told."""
+    readings = iter([Counters(0, 0, 0), Counters(2, 3, 2), Counters(9, 9, 9), Counters(9.1, 9.2, 9.1)])
+    monkeypatch.setattr("playground.experiments.compare.contention.read", lambda: next(readings))
+    done = compare(playground, "fast", "base")
+    assert [run.timings.other_cpu_cores for run in done.runs] == [0.5, None]
+    told = [receipt.other_cpu_cores for receipt in of_comparison(done).models]
+    assert told == [0.5, None]
+    assert "50 % of a core" in others_note(run.timings for run in done.runs)
 
 
 def test_fast_runs_all_at_once_and_divides_the_threads(playground: Playground) -> None:

@@ -239,6 +239,7 @@ def test_what_stands_in_the_way_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     assert building.obstacle() == "PLAYGROUND_KERNELS is neon, which this processor does not have"
     monkeypatch.setenv(building.OFF, "sse9")
     assert "PLAYGROUND_KERNELS is sse9, which is none of off, avx512_vnni" in (building.obstacle() or "")
+    assert building.mistyped() == building.obstacle()
 
 
 def test_the_compiler_is_the_one_that_is_named_then_the_systems_then_zigs(

@@ -583,7 +583,7 @@ class _Calls(TorchFunctionMode):  # type: ignore[misc]
         if name == "__getitem__" and getattr(args[0], "only_new", False) and _from_the_end(args[1]):
             return args[0]
         if name == "softplus" and self._operators.is_traced and _is_plain_softplus(*args, **named):
-            return _softplus(args[0])
+            return _softplus(args[0] if args else named["input"])
         if name == "erfinv" and self._operators.is_traced and (number := _number_of(args[0])) is not None:
             return torch.tensor(math.sqrt(0.5) * NormalDist().inv_cdf((number + 1) / 2))
         found = func(*args, **named)
@@ -688,9 +688,9 @@ def _number_of(traced: torch.Tensor) -> float | None:
         return float(constant) if constant.numel() == 1 else None
 
 
-def _is_plain_softplus(source: torch.Tensor, beta: float = 1, threshold: float = STRAIGHT) -> bool:
-    """Whether it is log(1 + exp(x)), but for what no fp32 number has room for."""
-    return source.dtype == torch.float32 and beta == 1 and threshold >= STRAIGHT
+def _is_plain_softplus(input: torch.Tensor, beta: float = 1, threshold: float = STRAIGHT, **more: Any) -> bool:
+    """Whether it is log(1 + exp(x)), but for what no fp32 number has room for. torch's own names."""
+    return input.dtype == torch.float32 and beta == 1 and threshold >= STRAIGHT and not more
 
 
 def _softplus(source: torch.Tensor) -> torch.Tensor:

@@ -29,8 +29,8 @@ MOVES = frozenset(
 SHAPES = MOVES | {"Shape", "Concat", "Cast", "Constant"}
 """What sizes are made with."""
 
-TOKENS, PIECE = 3, 1
-"""Tokens of the run in which columns are followed, and the number of texts."""
+TOKENS, PIECE = (3, 5), 1
+"""Tokens of the runs in which columns are followed, and the number of texts."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,16 @@ def _take_pieces(graph: Graph) -> None:
     """
     nodes = graph.model.graph.node
     makers = {name: node for node in nodes for name in node.output}
+    rows = _rows(graph.model.graph)
+    given_out = {each.name for each in graph.model.graph.output}
     read: dict[int, dict[str, _Part | None]] = {}  # by the product; None: all of it, or in no way that can be told
-    for node in nodes:
-        if node.op_type in MOVES or _adds_bias(graph, makers, node):
+    readers = (node for node in nodes if node.op_type not in MOVES and not _adds_bias(graph, makers, node))
+    for name in dict.fromkeys([*(name for node in readers for name in node.input), *sorted(given_out)]):
+        product = _fused(makers, name)
+        if product is None:
             continue
-        for name in node.input:
-            product = _fused(graph, makers, name)
-            if product is not None and name not in read.setdefault(id(product), {}):
-                read[id(product)][name] = _part(graph, makers, name)
+        is_part = name not in given_out and product.output[0] in rows
+        read.setdefault(id(product), {})[name] = _part(graph, makers, name) if is_part else None
     for parts in read.values():
         known = {name: part for name, part in parts.items() if part is not None}
         columns = np.concatenate([each.columns for each in known.values()] or [np.empty(0)])
@@ -109,11 +111,23 @@ def _take_pieces(graph: Graph) -> None:
                 _put_product(graph, makers, name, part)
 
 
+def _rows(graph: Any) -> set[str]:
+    """Values of one row for each token, however many these are, by what the exporter says of their shapes."""
+    found = set()
+    for value in graph.value_info:
+        sizes = value.type.tensor_type.shape.dim
+        if len(sizes) == 3 and sizes[0].dim_value == PIECE and sizes[1].dim_param and sizes[2].dim_value:
+            found.add(value.name)
+    return found
+
+
 def _adds_bias(graph: Graph, makers: dict[str, Any], node: Any) -> bool:
     """Whether all it does is to add a constant row to a product: who reads the sum reads the product."""
-    rows = {each.name for each in graph.model.graph.initializer if len(each.dims) == 1}
-    made = [maker.op_type for name in node.input if (maker := makers.get(name)) is not None]
-    return node.op_type == "Add" and made == ["MatMul"] and not rows.isdisjoint(node.input)
+    if node.op_type != "Add":
+        return False
+    weights = {each.name: each for each in graph.model.graph.initializer}
+    made = [maker for name in node.input if (maker := makers.get(name)) is not None]
+    return len(made) == 1 and made[0].op_type == "MatMul" and bool(_bias_of(makers, weights, node, made[0]))
 
 
 def _put_product(graph: Graph, makers: dict[str, Any], name: str, part: _Part) -> None:
@@ -139,7 +153,7 @@ def _shaped(graph: Graph, name: str, shape: tuple[int, ...]) -> Any:
     return helper.make_node("Reshape", [name, held.name], [f"{name}.shaped"], f"{name}.shaped")
 
 
-def _fused(graph: Graph, makers: dict[str, Any], name: str) -> Any:
+def _fused(makers: dict[str, Any], name: str) -> Any:
     """The product with a weight that ``name`` is part of, or the whole; None where it is none's."""
     top = _made_by(makers, name)[0]
     sides = list(top.input) if top is not None and top.op_type == "Add" else []
@@ -182,10 +196,9 @@ def _part(graph: Graph, makers: dict[str, Any], name: str) -> _Part | None:
         return None
     given, bias = top.output[0], ""
     if top.op_type == "Add":
-        sides = list(top.input)
-        bias = next((each for each in sides if each in weights and len(weights[each].dims) == 1), "")
-        sides = [each for each in sides if each != bias]
-        top = makers.get(sides[0]) if bias else None
+        product = _fused(makers, given)
+        bias = _bias_of(makers, weights, top, product) if product is not None else ""
+        top = product if bias else None
     if top is None or top.op_type != "MatMul":
         return None
     weight, turned = _weight_of(makers, weights, top)
@@ -193,6 +206,15 @@ def _part(graph: Graph, makers: dict[str, Any], name: str) -> _Part | None:
         return None
     found = _followed(graph, makers, given, int(weight.dims[0 if turned else 1]), name)
     return None if found is None else _Part(top, bias, *found)
+
+
+def _bias_of(makers: dict[str, Any], weights: dict[str, Any], added: Any, product: Any) -> str:
+    """The constant row that ``added`` adds to ``product``, with a number for each column; "" where it adds another."""
+    weight, turned = _weight_of(makers, weights, product)
+    if weight is None or len(weight.dims) != 2 or product.output[0] not in added.input:
+        return ""
+    row = [weight.dims[0 if turned else 1]]
+    return next((each for each in added.input if each in weights and list(weights[each].dims) == row), "")
 
 
 def _made_by(makers: dict[str, Any], name: str) -> tuple[Any, set[str]]:
@@ -217,8 +239,19 @@ def _followed(
     graph: Graph, makers: dict[str, Any], given: str, width: int, name: str
 ) -> tuple[Array, tuple[int, ...]] | None:
     """Which of the ``width`` columns of ``given`` those of ``name`` are, and in which shape they lie; None where that
-    can't be said.
+    can't be said, or is another for another number of tokens.
     """
+    runs = [_run(graph, makers, given, width, name, tokens=tokens) for tokens in TOKENS]
+    first, second = runs
+    if first is None or second is None or first[1] != second[1] or not np.array_equal(first[0], second[0]):
+        return None
+    return first
+
+
+def _run(
+    graph: Graph, makers: dict[str, Any], given: str, width: int, name: str, *, tokens: int
+) -> tuple[Array, tuple[int, ...]] | None:
+    """``_followed`` of so many tokens."""
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
@@ -232,27 +265,27 @@ def _followed(
         origin.nodes, "columns", values, [helper.make_tensor_value_info(name, 1, None)], origin.constants
     )
     model = helper.make_model(whole, opset_imports=list(graph.model.opset_import))
-    numbers = np.arange(PIECE * TOKENS * width, dtype=np.float32).reshape(PIECE, TOKENS, width)
-    feeds = {each: np.zeros((PIECE, TOKENS), np.int64) for each in fed} | {given: numbers}
+    numbers = np.arange(PIECE * tokens * width, dtype=np.float32).reshape(PIECE, tokens, width)
+    feeds = {each: np.zeros((PIECE, tokens), np.int64) for each in fed} | {given: numbers}
     try:
         (found,) = ReferenceEvaluator(model).run(None, feeds)
     except Exception:  # whatever the evaluator does not know stays as it is
         return None
-    shape = _shape_for(found.shape)
+    shape = _shape_for(found.shape, tokens) if found.size else None
     if shape is None:
         return None
-    columns = found.reshape(TOKENS, -1) - np.arange(TOKENS, dtype=np.float32)[:, None] * width
+    columns = found.reshape(tokens, -1) - np.arange(tokens, dtype=np.float32)[:, None] * width
     if not ((columns == columns[0]).all() and columns.min() >= 0 and columns.max() < width):
         return None
     chosen: Array = columns[0].astype(np.int64)
     return chosen, shape
 
 
-def _shape_for(shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """A shape of ``TOKENS`` tokens, for any number of them; None where they don't come first."""
-    if shape[:2] == (PIECE, TOKENS) and len(shape) > 2:
+def _shape_for(shape: tuple[int, ...], tokens: int) -> tuple[int, ...] | None:
+    """A shape of so many ``tokens``, for any number of them; None where they don't come first."""
+    if shape[:2] == (PIECE, tokens) and len(shape) > 2:
         return PIECE, -1, *shape[2:]
-    if len(shape) > 1 and shape[0] % TOKENS == 0:
+    if len(shape) > 1 and shape[0] % tokens == 0:
         return -1, *shape[1:]
     return None
 

@@ -73,10 +73,23 @@ _ACTIVATIONS = {
     "Relu": Kind.RELU,
     "Softplus": Kind.SOFTPLUS,
 }
+MOST_COLUMNS = 1 << 20
+"""Of rows that are put side by side: a graph may double them as often as it likes."""
+_WHOLE_ROWS = frozenset(
+    (
+        *("MatMulNBits", "MatMul", "GroupQueryAttention", "LinearAttention", "CausalConvWithState", "QMoE"),
+        *("GatherBlockQuantized", "Gather", "Constant"),
+    )
+)
+"""Operators whose results are rows, whatever shape they are given."""
 _SAME_IDS = frozenset(("Cast", "Squeeze", "Unsqueeze", "Reshape"))
 _MASK_OPERATORS = frozenset(
     ("ReduceSum", "Sub", "Cast", "Shape", "Gather", "Squeeze", "Unsqueeze", "Reshape", "Concat")
 )
+
+
+def _width_of(value: Value | Pending | Capping) -> int:
+    return value.width if isinstance(value, Value) else value.source.width
 
 
 class _Reader:
@@ -107,6 +120,7 @@ class _Reader:
         self._has_experts = any(node.op_type == OPERATOR for node in self._graph.node)
         self._columns_first: set[str] = set()  # values whose tokens stand behind their columns, as convolutions have it
         self._pieces: dict[str, int] = {}  # numbers in a row of what was cut into shorter rows
+        self._shorter: set[str] = set()  # values whose last axis is a part of a token's row, however they came to it
         self._uses = Counter(name for node in self._graph.node for name in node.input)
 
     def read(self) -> Program:
@@ -161,6 +175,7 @@ class _Reader:
         if given and self._is_of_ids(node, given):
             return
         self._follow_axes(node, given)
+        self._follow_rows(node, given)
         handlers: Mapping[str, Callable[[Any, dict[str, Any]], None]] = {
             "GatherBlockQuantized": self._embed_rounded,
             "Gather": self._gather,
@@ -288,6 +303,26 @@ class _Reader:
         if not (alone or (all(turned) and node.op_type in ("Mul", "Split"))):
             refuse(msg("the graph has {operator} of tokens and columns that changed places", operator=node.op_type))
         self._columns_first.update(node.output)
+
+    def _follow_rows(self, node: Any, given: list[str]) -> None:
+        """Heads lie side by side in a row here, whatever axes the graph gives them, and so do not those operators see
+        them that go along the last axis: what splits or joins it has to know.
+
+        Args:
+            given: Names that it reads and that are no constants.
+        """
+        kind, is_shorter = node.op_type, any(name in self._shorter for name in given)
+        if kind in _WHOLE_ROWS:
+            return
+        value = self._values.get(given[0]) if given else None
+        if kind == "Reshape" and len(node.input) > 1 and node.input[1] in self._constants:
+            shape = self._constants.array(node.input[1]).reshape(-1).tolist()
+            is_row = isinstance(value, Value | Pending | Capping) and shape[-1:] == [_width_of(value)]
+            is_shorter = not is_row and shape != [0, 0, -1]
+        elif kind == "Unsqueeze" and len(node.input) > 1 and node.input[1] in self._constants:
+            is_shorter |= any(axis not in (0, 1) for axis in self._constants.array(node.input[1]).reshape(-1).tolist())
+        if is_shorter:
+            self._shorter.update(node.output)
 
     def _transpose(self, node: Any, settings: dict[str, Any]) -> None:
         """Of a constant: a small embedding that is stored as the head has it. Else of tokens and columns alone."""
@@ -423,7 +458,7 @@ class _Reader:
     def _split(self, node: Any, settings: dict[str, Any]) -> None:
         source = self._value(node.input[0])
         axes = (1, -2) if node.input[0] in self._columns_first else (-1, 2)
-        if settings.get("axis", 0) not in axes or source.means:
+        if settings.get("axis", 0) not in axes or source.means or node.input[0] in self._shorter:
             refuse(msg("the graph has a Split of something other than columns"))
         if len(node.input) > 1 and node.input[1]:
             sizes = [int(size) for size in self._constants.array(node.input[1])]
@@ -507,11 +542,11 @@ class _Reader:
         if any(part.means for part in parts[1:]):
             self._with_means(node, settings)
             return
-        if settings.get("axis") not in (-1, 2) or len(parts) not in (2, 3) or any(map(self._is_cut, node.input)):
-            refuse(msg("the graph has a Concat of something other than two or three rows"))
-        if any(part.one or part.means for part in parts):
-            refuse(msg("the graph has a Concat of something other than two or three rows"))
         width = sum(part.width for part in parts)
+        good = settings.get("axis") in (-1, 2) and len(parts) in (2, 3) and width <= MOST_COLUMNS
+        good &= not any(part.one or part.means for part in parts)
+        if not good or any(name in self._shorter or self._is_cut(name) for name in node.input):
+            refuse(msg("the graph has a Concat of something other than two or three rows"))
         which: dict[str, Any] = {"width": width, "extra": parts[0].width, "layer": parts[1].width}
         (made,) = self._of_parts(Kind.CONCAT, tuple(parts), (width,), **which)
         self._values[node.output[0]] = made
@@ -630,7 +665,7 @@ class _Reader:
         if [end.size for end in ends] == [1, 0]:
             self._mixtures.floor(node, float(ends[0][0]))
             return
-        if [end.size for end in ends] == [1, 1] and ends[1][0] == np.inf:
+        if [end.size for end in ends] == [1, 1] and ends[1][0] == np.inf and abs(ends[0][0]) <= 1:
             self._at_least(node, ends[0])
             return
         if [end.size for end in ends] != [1, 1] or not 0 < (limit := float(ends[1][0])) == -float(ends[0][0]):
@@ -639,8 +674,8 @@ class _Reader:
         self._step(Kind.CLAMP, (value,), node.output[0], value.width, number=limit)
 
     def _at_least(self, node: Any, least: Array) -> None:
-        """What is below a number becomes it (Nemotron H's steps of time): a rectifier between two sums, so that it is
-        right to a unit in the last place.
+        """What is below a number of at most one becomes it (Nemotron H's steps of time): a rectifier between two sums,
+        which is right to a unit in the last place of the larger of both.
         """
         value, made = self._value(node.input[0]), node.output[0]
         row = np.full(value.width, least[0], np.float32)

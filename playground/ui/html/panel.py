@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from playground.errors import PlaygroundError
+from playground.experiments.defaults import BASE_PENALTY, BASE_REASON
 from playground.messages import NOTHING, Translatable, msg, sentences
 from playground.records import Comparison, ModelRun, Request, Timings, Variant
 from playground.results.thinking import split
@@ -222,7 +223,9 @@ def _tags(label: Label, told: Sequence[Translatable], carried: bool) -> str:
         made.append((msg("carried over"), msg("This answer is of an earlier run; its figures are of then.")))
     tags = "".join(f'<span class="tag" title="{esc(title)}">{esc(word)}</span>' for word, title in made)
     own = " · ".join(esc(each) for each in told)
-    return tags + (f'<span class="tag own" title="{esc(msg("Not as the others"))}">{own}</span>' if own else "")
+    is_penalty = label.kind == "base" and len(told) == 1 and str(BASE_PENALTY) in told[0]
+    why = BASE_REASON if is_penalty else msg("Not as the others")
+    return tags + (f'<span class="tag own" title="{esc(why)}">{own}</span>' if own else "")
 
 
 def _notes(run: ModelRun, label: Label, full: bool) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 from playground.catalog.cards import MAIN, MEASURED, PAGE, fact_title
 from playground.messages import LIST_SEPARATOR, msg
 from playground.records import UNKNOWN, Fact, ModelFacts, ModelRun
-from playground.results.figures import FIGURES, characters_per_s
+from playground.results.figures import FIGURES, characters_per_s, others_note, share_of_cores
+from playground.system.contention import BUSY_CORES
 from playground.ui.html.charts import charts
 from playground.ui.html.format import (
     FINISHED,
@@ -58,10 +59,15 @@ Cell = Callable[[ModelRun], str]
 
 def timings_html(runs: Sequence[ModelRun], labels: Sequence[Label], mode: str, popovers: ReceiptPopovers) -> str:
     """The Timings tab: what the mode means, charts, and every figure with how it was taken."""
-    return _mode_note(mode) + charts(runs, labels, popovers) + timings_table(runs, labels, popovers) + popovers.html()
+    return (
+        _mode_note(mode, runs)
+        + charts(runs, labels, popovers)
+        + timings_table(runs, labels, popovers)
+        + popovers.html()
+    )
 
 
-def _mode_note(mode: str) -> str:
+def _mode_note(mode: str, runs: Sequence[ModelRun]) -> str:
     if mode == "fast":
         fast = msg(
             "**Fast mode.** The models ran at the same time and shared the CPU, so these figures describe this run "
@@ -69,10 +75,13 @@ def _mode_note(mode: str) -> str:
         )
         return f'<p class="note warn">{rich(fast)}</p>'
     fair = msg(
-        "**Fair mode.** One model at a time, each with all threads and the machine to itself. Tokens are each model's "
+        "**Fair mode.** One model at a time, each with all threads. Tokens are each model's "
         "own: the same sentence can be more tokens for one model than for another."
     )
-    return f'<p class="note">{rich(fair)}</p>'
+    found = [f'<p class="note">{rich(fair)}</p>']
+    if note := others_note(run.timings for run in runs):
+        found.append(f'<p class="note warn">{rich(note)}</p>')
+    return "".join(found)
 
 
 def _conditions(run: ModelRun) -> str:
@@ -82,7 +91,13 @@ def _conditions(run: ModelRun) -> str:
     threads = count(taken.threads, "thread")
     if taken.mode == "fast":
         return esc(msg("shared, {threads}", threads=threads))
-    return esc(msg("alone, {threads}", threads=threads))
+    others = taken.other_cpu_cores
+    if others is not None and others <= BUSY_CORES:
+        return esc(msg("alone, {threads}", threads=threads))
+    said = esc(msg("one model at a time, {threads}", threads=threads))
+    if others is None:
+        return said
+    return f"{said}<small>{esc(msg('other programs used {share}', share=share_of_cores(others)))}</small>"
 
 
 def _start(run: ModelRun) -> str:

@@ -93,16 +93,14 @@ def build(playground: Playground, tab: gr.Tab) -> Choose:
             [], value=None, label=msg("Benchmark that was taken"), elem_id="choose-task", scale=2, min_width=220
         )
         score = _limit(msg("Score, at least"))
-    with gr.Row():
-        models = gr.Dropdown(
-            [str(variant) for variant in _offered(playground)],
-            value=[],
-            multiselect=True,
-            label=msg("Models (empty: those of Compare and all with figures here)"),
-            elem_id="choose-models",
-            scale=4,
-        )
-        every = gr.Checkbox(False, label=msg("The whole catalogue"), min_width=120)
+    models = gr.Dropdown(
+        [str(variant) for variant in _offered(playground)],
+        value=[],
+        multiselect=True,
+        label=msg("Models (empty: those of Compare and all with figures here)"),
+        elem_id="choose-models",
+    )
+    every = gr.Checkbox(False, label=msg("The whole catalogue"))
     verdicts = html(elem_id="verdicts")
     with gr.Row():
         quality = gr.Dropdown([], value=None, label=msg("Quality figure"), elem_id="quality", scale=2, min_width=220)

@@ -15,7 +15,7 @@ import gradio as gr
 
 from playground.catalog.search import Filters
 from playground.errors import PlaygroundError, UsageError
-from playground.experiments.defaults import EXAMPLES
+from playground.experiments.defaults import BASE_PENALTY, EXAMPLES
 from playground.messages import Translatable, msg
 from playground.records import Mode, Request, Variant
 from playground.ui import offered
@@ -241,7 +241,8 @@ def parameter_fields(playground: Playground) -> tuple[Any, ...]:
     with gr.Row():
         narrow: dict[str, Any] = {"min_width": 120}
         top_k = gr.Number(defaults.top_k, precision=0, minimum=0, label=msg("Top-k"), info=msg("0: off"), **narrow)
-        penalty = gr.Number(1.0, minimum=0.1, step=0.05, label=msg("Repetition penalty"), info=msg("1: off"), **narrow)
+        off = msg("1: off, but for base models, which get {penalty} by themselves", penalty=BASE_PENALTY)
+        penalty = gr.Number(1.0, minimum=0.1, step=0.05, label=msg("Repetition penalty"), info=off, **narrow)
         seed = gr.Number(
             defaults.seed, precision=0, minimum=0, label=msg("Seed"), info=msg("empty: a new one"), **narrow
         )

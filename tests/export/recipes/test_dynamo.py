@@ -195,6 +195,14 @@ def test_what_heads_have_in_one_product_is_taken_apart(name: str, traced: Callab
     assert all({each.name: each.i for each in node.attribute}["axis"] == 2 for node in nodes if node.op_type == "Split")
 
 
+def test_softplus_is_one_operator_where_it_is_the_plain_one() -> None:
+    numbers = torch.ones(3)
+    assert operators._is_plain_softplus(numbers) and operators._is_plain_softplus(input=numbers, beta=1.0)
+    for named in ({"beta": 2}, {"threshold": 5}, {"out": torch.empty(3)}):
+        assert not operators._is_plain_softplus(numbers, **named)
+    assert not operators._is_plain_softplus(numbers.double())
+
+
 def test_keys_that_are_multiplied_are_so_right_before_attention(tmp_path: Path) -> None:
     family = FAMILIES["falcon-h1"]
     path = built(replace(family, config={**family.config, "key_multiplier": 0.5}), tmp_path)

@@ -34,6 +34,7 @@ class Made:
         if turned:
             weight = self.node("Transpose", weight, perm=[1, 0])
         self.fused = self.node("MatMul", "hidden", weight)
+        self.shapes: dict[str, list[Any]] = {self.fused: [1, "tokens", columns]}
         if bias:
             self.fused = self.node("Add", self.fused, self.constant(RNG.standard_normal(columns).astype(np.float32)))
 
@@ -68,7 +69,8 @@ class Made:
         outputs = [onnx.helper.make_tensor_value_info(out, 1, None)]
         outputs += [onnx.helper.make_tensor_value_info(each, 1, [1, keys, "all", SIZE]) for each in present]
         held = [onnx.numpy_helper.from_array(array, name) for name, array in self.held.items()]
-        whole = onnx.helper.make_graph(self.nodes, "attention", inputs, outputs, held)
+        known = [onnx.helper.make_tensor_value_info(name, 1, shape) for name, shape in self.shapes.items()]
+        whole = onnx.helper.make_graph(self.nodes, "attention", inputs, outputs, held, value_info=known)
         opsets = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("com.microsoft", 1)]
         return Graph(onnx.helper.make_model(whole, opset_imports=opsets, ir_version=10), Path())
 
@@ -245,9 +247,52 @@ def gate_behind_the_rest() -> Graph:
     return attended(made, made.reshape(query, 1, -1, HEADS * SIZE), gate)
 
 
+def bias_of_one_number() -> Graph:
+    made = Made(2 * HEADS * SIZE)
+    made.fused = made.node("Add", made.fused, made.constant(np.ones(1, np.float32)))
+    heads = made.reshape(made.fused, 1, -1, HEADS, 2 * SIZE)
+    query, gate = made.node("Split", heads, outputs=2, axis=3, num_outputs=2)
+    return attended(made, *(made.reshape(each, 1, -1, HEADS * SIZE) for each in (query, gate)))
+
+
+def products_of_heads() -> Graph:
+    """What is multiplied are the heads of a row, each by itself: the last axis but one is no token."""
+    made = Made(2 * HEADS * SIZE)
+    weight = made.constant(RNG.standard_normal((2 * SIZE, 2 * SIZE)).astype(np.float32))
+    heads = made.node("MatMul", made.reshape(made.fused, 1, -1, HEADS, 2 * SIZE), weight)
+    made.shapes[heads] = [1, "tokens", HEADS, 2 * SIZE]
+    parts = (made.slice(heads, start, start + SIZE, 3) for start in (0, SIZE))
+    return attended(made, *(made.reshape(each, 1, -1, HEADS * SIZE) for each in parts))
+
+
+def so_many_tokens() -> Graph:
+    """Cut at a number of tokens that is written down."""
+    made = Made(2 * HEADS * SIZE)
+    heads = made.reshape(made.fused, 1, TOKENS, HEADS, 2 * SIZE)
+    query, gate = made.node("Split", heads, outputs=2, axis=3, num_outputs=2)
+    return attended(made, *(made.reshape(each, 1, -1, HEADS * SIZE) for each in (query, gate)))
+
+
+def gate_that_is_given_out() -> Graph:
+    """What somebody outside reads stays as it is."""
+    made, query, gate = gated()
+    found = attended(made, query, gate)
+    found.model.graph.output.append(onnx.helper.make_tensor_value_info(gate, 1, [1, "tokens", HEADS * SIZE]))
+    return found
+
+
+def of_unknown_shape() -> Graph:
+    made, query, gate = gated()
+    made.shapes.clear()
+    return attended(made, query, gate)
+
+
 @pytest.mark.parametrize(
     "make",
-    [computed_between, products_already, gate_beside_all, gate_of_all, gate_behind_the_rest],
+    [
+        *(computed_between, products_already, gate_beside_all, gate_of_all, gate_behind_the_rest, bias_of_one_number),
+        *(products_of_heads, so_many_tokens, gate_that_is_given_out, of_unknown_shape),
+    ],
     ids=lambda each: each.__name__,
 )
 def test_others_stay_as_they_are(make: Any) -> None:

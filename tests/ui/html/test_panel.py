@@ -317,13 +317,31 @@ def test_fast_mode_is_labelled_and_tells_not_to_compare() -> None:
 
 
 def test_the_table_of_figures_has_units_and_says_how_each_was_taken() -> None:
-    runs = RUN, replace(RUN, timings=Timings())
+    runs = replace(RUN, timings=replace(TAKEN, other_cpu_cores=0.02)), replace(RUN, timings=Timings())
     shown = tables.timings_table(runs, [LABEL, BASE], popovers(compared(*runs), "here"))
     tags_of(shown)
     told = text_of(shown)
     for figure in ("80 ms", "61.2 tok/s", "312 MB", "VmHWM", "alone, 2 threads", "cold", "12 tokens", "–"):
         assert figure in told
     assert "from the start of tokenising; no load, no queue" in told
+
+
+@pytest.mark.parametrize(
+    ("cores", "condition", "is_told"),
+    [
+        (None, "one model at a time, 2 threads", False),
+        (0.08, "alone, 2 threads", False),
+        (0.94, "one model at a time, 2 threadsother programs used 94 % of a core", True),
+        (1.6, "one model at a time, 2 threadsother programs used 1.6 cores", True),
+    ],
+)
+def test_a_model_was_alone_only_where_no_other_program_was_at_work(
+    cores: float | None, condition: str, is_told: bool
+) -> None:
+    run = replace(RUN, timings=replace(TAKEN, other_cpu_cores=cores))
+    shown = text_of(tables.timings_html([run], [LABEL], "fair", popovers(compared(run), "here")))
+    assert condition in shown
+    assert ("on an idle machine these figures may be better" in shown) == is_told
 
 
 def test_facts_show_source_and_status_and_unknown_is_called_unknown() -> None:

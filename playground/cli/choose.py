@@ -82,7 +82,7 @@ def choose(
         if run:
             decision = decide(playground, choice, model or ())
         found, verdicts = decision.board, decision.verdicts
-        ready = {str(variant) for variant in playground.ready_variants()}
+        ready = set() if json else {str(variant) for variant in playground.ready_variants()}
         chosen = _quality(found, quality) if quality else None
         if scores and own is not None:
             variants = [candidate.variant for candidate in found.candidates]
@@ -186,9 +186,8 @@ def _print(decision: Decision, quality: Quality | None, ready: Collection[str]) 
         console.print(
             "No limit is stated: every model is eligible that is not refused here. See --help for the limits.\n"
         )
-    unknown = [verdict for verdict in verdicts if _is_only_unmeasured(verdict)]
     for verdict in verdicts:
-        if verdict in unknown:
+        if _is_only_unmeasured(verdict):
             continue
         console.print(f"{verdict.variant}: {output.clean(verdict.words)}", soft_wrap=True)
         for check in verdict.deciding:
@@ -196,8 +195,7 @@ def _print(decision: Decision, quality: Quality | None, ready: Collection[str]) 
             console.print(f"  {MARKS[check.answer]} {output.clean(check.words)}{where}", soft_wrap=True)
             if check.next_step:
                 console.print(f"    {output.clean(check.next_step)}", soft_wrap=True)
-    if unknown:
-        names = ", ".join(str(verdict.variant) for verdict in unknown)
+    if names := ", ".join(str(verdict.variant) for verdict in verdicts if _is_only_unmeasured(verdict)):
         console.print(f"undecided, for nothing of them was measured here: {names}", soft_wrap=True)
     for difference in decision.differences:
         console.print(output.clean(difference_words(difference)), soft_wrap=True)

@@ -460,14 +460,7 @@ class Operators:
             operator, weight, epsilon = self._seen.norms[id(module)]
             if where == recurrences.BEFORE:
                 source = source * torch.nn.functional.silu(gate)
-            normed = torch.onnx.ops.symbolic(
-                operator,
-                [source, weight],
-                {"epsilon": epsilon, "axis": -1, "stash_type": 1},
-                dtype=source.dtype,
-                shape=source.shape,
-                version=1,
-            )
+            normed = recurrences.norm(operator, source, weight, epsilon)
             return normed * torch.nn.functional.silu(gate) if where == recurrences.BEHIND else normed
 
         return forward

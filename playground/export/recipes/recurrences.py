@@ -114,6 +114,21 @@ def written(steps: Steps, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     return made.reshape(batch, tokens, heads, size), present
 
 
+def norm(operator: str, source: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """The operator for a norm over the last axis."""
+    return cast(
+        torch.Tensor,
+        torch.onnx.ops.symbolic(
+            operator,
+            [source, weight],
+            {"epsilon": epsilon, "axis": -1, "stash_type": 1},
+            dtype=source.dtype,
+            shape=source.shape,
+            version=1,
+        ),
+    )
+
+
 def convolved(
     source: torch.Tensor, state: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, activation: str | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -250,17 +265,8 @@ def _unit(vectors: torch.Tensor, traced: bool) -> torch.Tensor:
     if not traced:
         return vectors * torch.rsqrt((vectors * vectors).sum(-1, keepdim=True) + UNIT_EPSILON)
     size = vectors.shape[-1]
-    return cast(
-        torch.Tensor,
-        torch.onnx.ops.symbolic(
-            "SimplifiedLayerNormalization",
-            [vectors, torch.full((size,), size**-0.5)],
-            {"epsilon": UNIT_EPSILON / size, "axis": -1, "stash_type": 1},
-            dtype=vectors.dtype,
-            shape=vectors.shape,
-            version=1,
-        ),
-    )
+    weight = torch.full((size,), size**-0.5)
+    return norm("SimplifiedLayerNormalization", vectors, weight, UNIT_EPSILON / size)
 
 
 RECURRENCES: Mapping[str, Callable[[Given, bool], Steps]] = {

@@ -545,7 +545,7 @@ class _Reader:
         width = sum(part.width for part in parts)
         good = settings.get("axis") in (-1, 2) and len(parts) in (2, 3) and width <= MOST_COLUMNS
         good &= not any(part.one or part.means for part in parts)
-        if not good or any(name in self._shorter or self._is_cut(name) for name in node.input):
+        if not good or not self._shorter.isdisjoint(node.input):
             refuse(msg("the graph has a Concat of something other than two or three rows"))
         which: dict[str, Any] = {"width": width, "extra": parts[0].width, "layer": parts[1].width}
         (made,) = self._of_parts(Kind.CONCAT, tuple(parts), (width,), **which)
